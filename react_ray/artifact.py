@@ -1,0 +1,233 @@
+"""Artifact: a directory of numbered parts, a receipt per part, and a manifest that is written last.
+
+    part-00000.parquet (or any files), then part-00000.json   a part is done iff its receipt exists
+    _building.json at create(), manifest.json by seal()       an artifact exists iff its manifest exists
+
+`create` on an unsealed directory resumes it; on the result of another configuration it raises ArtifactMismatch.
+The content hash covers the bytes of all parts and nothing else: not times, not machines, not where it lies.
+Next: stages/run_parts.py, which fills one in parallel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing
+from react_ray.section import digest
+from react_ray.storage import Storage, open_storage
+
+SCHEMA_VERSION = 1
+BUILDING, MANIFEST = "_building.json", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one finished part says. `files` maps a file's name to its sha256 and size."""
+
+    part: int
+    rows: int
+    ok: int
+    bytes: int
+    seconds: float
+    statuses: dict[str, int]
+    files: dict[str, dict[str, Any]]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    kind: str
+    config: dict[str, Any]
+    parents: dict[str, str]  # name of the parent -> its content hash
+    parts: int
+    rows: int
+    ok: int
+    bytes: int
+    seconds: float  # of work, summed over parts
+    content: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+def part_name(part: int) -> str:
+    return f"part-{part:05d}"
+
+
+class Artifact:
+    """Made by `create` (to fill) or `open_artifact` (to read)."""
+
+    def __init__(self, storage: Storage, kind: str, num_parts: int, manifest: Manifest | None) -> None:
+        self.storage, self.kind, self.num_parts, self.manifest = storage, kind, num_parts, manifest
+
+    @property
+    def uri(self) -> str:
+        return self.storage.uri
+
+    @property
+    def sealed(self) -> bool:
+        return self.manifest is not None
+
+    @property
+    def content(self) -> str:
+        assert self.manifest is not None, "an unsealed artifact has no content hash"
+        return self.manifest.content
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        assert self.manifest is not None
+        return self.manifest.facts
+
+    # Filling
+
+    def pending(self) -> list[int]:
+        done = {p for p in self.storage.list() if p.endswith(".json")}
+        return [part for part in range(self.num_parts) if f"{part_name(part)}.json" not in done]
+
+    def commit(self, part: int, table: pa.Table, seconds: float, **facts: Any) -> Receipt:
+        """Store one part as Parquet, then its receipt. `status`, if the table has it, is counted."""
+        statuses: dict[str, int] = {}
+        if "status" in table.column_names:
+            counts = table["status"].value_counts()
+            statuses = {str(row["values"]): int(row["counts"]) for row in counts.to_pylist()}
+        ok = statuses.get("ok", 0) if statuses else table.num_rows
+        name = f"{part_name(part)}.parquet"
+        return self.commit_files(part, {name: parquet_bytes(table)}, seconds, table.num_rows, ok, statuses, **facts)
+
+    def commit_files(
+        self,
+        part: int,
+        files: dict[str, bytes],
+        seconds: float,
+        rows: int,
+        ok: int | None = None,
+        statuses: dict[str, int] | None = None,
+        **facts: Any,
+    ) -> Receipt:
+        for name, data in files.items():
+            self.storage.write(name, data)
+        described = {n: {"sha256": hashlib.sha256(d).hexdigest(), "bytes": len(d)} for n, d in sorted(files.items())}
+        size = sum(len(d) for d in files.values())
+        ok = rows if ok is None else ok
+        receipt = Receipt(part, rows, ok, size, round(seconds, 3), statuses or {}, described, facts)
+        self.storage.write(f"{part_name(part)}.json", _json(asdict(receipt)))
+        return receipt
+
+    def receipts(self) -> list[Receipt]:
+        return [
+            Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json"))) for part in range(self.num_parts)
+        ]
+
+    def seal(self, **facts: Any) -> Artifact:
+        """Write the manifest: from now on the artifact exists."""
+        building = json.loads(self.storage.read(BUILDING))
+        receipts = self.receipts()
+        content = digest([[r.part, r.rows, sorted((n, f["sha256"]) for n, f in r.files.items())] for r in receipts])
+        manifest = Manifest(
+            kind=self.kind,
+            config=building["config"],
+            parents=building["parents"],
+            parts=self.num_parts,
+            rows=sum(r.rows for r in receipts),
+            ok=sum(r.ok for r in receipts),
+            bytes=sum(r.bytes for r in receipts),
+            seconds=round(sum(r.seconds for r in receipts), 3),
+            content=content,
+            facts=facts,
+        )
+        self.storage.write(MANIFEST, _json(asdict(manifest)))
+        return Artifact(self.storage, self.kind, self.num_parts, manifest)
+
+    # Reading
+
+    def read(self, part: int, columns: list[str] | None = None) -> pa.Table:
+        name = f"{part_name(part)}.parquet"
+        try:
+            return self.storage.parquet(name).read(columns=columns)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ArtifactCorrupt(
+                f"{self.uri}/{name} is not what was committed ({error}); delete its .json and manifest.json, run the stage again"
+            ) from error
+
+    def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        for part in range(self.num_parts):
+            yield self.read(part, columns)
+
+    def read_file(self, part: int, name: str) -> bytes:
+        """Bytes of one committed file, checked against its receipt."""
+        receipt = Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json")))
+        data = self.storage.read(name)
+        if hashlib.sha256(data).hexdigest() != receipt.files[name]["sha256"]:
+            raise ArtifactCorrupt(
+                f"{self.uri}/{name} has a wrong checksum; delete {part_name(part)}.json and manifest.json, run the stage again"
+            )
+        return data
+
+
+def create(
+    uri: str, kind: str, config: dict[str, Any], parents: dict[str, Artifact], num_parts: int
+) -> Artifact:
+    """Begin, resume, or (if already sealed by the same configuration and parents) open an artifact."""
+    storage = open_storage(uri)
+    plan = {
+        "kind": kind,
+        "config": json.loads(json.dumps(config)),
+        "parents": {name: parent.content for name, parent in sorted(parents.items())},
+        "parts": num_parts,
+        "schema_version": SCHEMA_VERSION,
+    }
+    if storage.exists(BUILDING):
+        found = json.loads(storage.read(BUILDING))
+        differing = differences(found, plan)
+        if differing:
+            raise ArtifactMismatch(
+                f"{storage.uri} was made by another configuration: {'; '.join(differing)}; use another `out` or `database`, or delete that directory"
+            )
+    else:
+        storage.write(BUILDING, _json(plan | {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}))
+    if storage.exists(MANIFEST):
+        return open_artifact(uri, kind)
+    return Artifact(storage, kind, num_parts, None)
+
+
+def open_artifact(uri: str, kind: str, made_by: str = "") -> Artifact:
+    """Open a sealed artifact; ArtifactMissing names the verb that makes it."""
+    storage = open_storage(uri)
+    if not storage.exists(MANIFEST):
+        raise ArtifactMissing(f"{storage.uri}: no finished {kind} here; run `react-ray {made_by or kind} RECIPE` first")
+    manifest = Manifest(**json.loads(storage.read(MANIFEST)))
+    if manifest.kind != kind or manifest.schema_version != SCHEMA_VERSION:
+        raise ArtifactMismatch(
+            f"{storage.uri} holds {manifest.kind} of version {manifest.schema_version}, not {kind} of version {SCHEMA_VERSION}; name another directory"
+        )
+    return Artifact(storage, kind, manifest.parts, manifest)
+
+
+def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+    """'path: found != wanted' for every leaf that differs; keys only in `found` (such as times) are ignored at the top."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = sorted(wanted) if not path else sorted(set(found) | set(wanted))
+        out: list[str] = []
+        for key in keys:
+            out += differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key)
+        return out
+    return [] if found == wanted else [f"{path} was {found!r}, now {wanted!r}"]
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Deterministic bytes; images are compressed already, so zstd level 1 costs little and helps captions."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", compression_level=1, row_group_size=1 << 16)
+    return sink.getvalue()
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

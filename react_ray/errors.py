@@ -1,0 +1,67 @@
+"""Every error that a user can meet. Each message ends with the next thing to do.
+
+ReactRayError
+  ConfigError            a recipe or a command line that cannot be meant
+  StorageError           a URI that cannot be read or written
+  ArtifactError
+    ArtifactMissing      a stage was asked for before the stage it needs
+    ArtifactMismatch     the directory holds the result of another configuration
+    ArtifactCorrupt      bytes on storage are not those that were committed
+  BackboneError          a model that cannot be used as the frozen backbone
+  RetrievalError
+    ShardUnavailable     a shard of the index did not answer
+  PartFailed             one part failed after all its retries
+  ResourceError          the machine is too small for the plan
+
+`exit_code` is 2 for what the user can put right and 1 for everything else.
+"""
+
+from __future__ import annotations
+
+
+class ReactRayError(Exception):
+    exit_code = 2
+
+
+class ConfigError(ReactRayError):
+    """The message names the dotted path of the field and, if one is near, the name that was meant."""
+
+
+class StorageError(ReactRayError):
+    """The message names the verb (read, write, list) and the URI."""
+
+
+class ArtifactError(ReactRayError):
+    pass
+
+
+class ArtifactMissing(ArtifactError):
+    pass
+
+
+class ArtifactMismatch(ArtifactError):
+    """The message shows both values of every field that differs."""
+
+
+class ArtifactCorrupt(ArtifactError):
+    pass
+
+
+class BackboneError(ReactRayError):
+    pass
+
+
+class RetrievalError(ReactRayError):
+    pass
+
+
+class ShardUnavailable(RetrievalError):
+    exit_code = 1
+
+
+class PartFailed(ReactRayError):
+    exit_code = 1
+
+
+class ResourceError(ReactRayError):
+    pass

@@ -1,0 +1,93 @@
+"""One progress display for every stage, and one metrics stream.
+
+On a terminal a live bar; elsewhere a plain line at most every two seconds. Metrics are JSON lines
+`{"time", "name", "value", "step"}` appended below `<run>/metrics/`. Takes counts, gives lines; knows nothing of stages.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from react_ray.storage import Storage
+
+logger = logging.getLogger(__name__)
+PLAIN_INTERVAL_S = 2.0
+
+
+class Progress:
+    """`with Progress("embed", total_parts, "pairs") as progress: progress.advance(rows=..., ok=...)`."""
+
+    def __init__(self, stage: str, total: int, noun: str = "rows", unit: str = "parts") -> None:
+        self.stage, self.total, self.noun, self.unit = stage, total, noun, unit
+        self.done = self.rows = self.ok = 0
+        self.note = ""
+        self._started = time.monotonic()
+        self._last_line = 0.0
+        self._console = Console(file=sys.stderr)
+        self._live = Live(console=self._console, refresh_per_second=4, transient=False) if self._console.is_terminal else None
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        self._show(force=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._show(force=True)
+        if self._live:
+            self._live.stop()
+
+    def advance(self, rows: int = 0, ok: int | None = None, done: int = 1, note: str = "") -> None:
+        self.done += done
+        self.rows += rows
+        self.ok += rows if ok is None else ok
+        self.note = note
+        self._show(force=False)
+
+    def line(self) -> str:
+        seconds = max(time.monotonic() - self._started, 1e-6)
+        text = f"{self.stage:<10} {self.done:>5}/{self.total} {self.unit}  {self.rows:>9,} {self.noun}  {self.rows / seconds:>8,.0f} {self.noun}/s"
+        if self.rows and self.ok != self.rows:
+            text += f"  {100 * self.ok / self.rows:.1f} % ok"
+        if 0 < self.done < self.total:
+            text += f"  ETA {seconds / self.done * (self.total - self.done):,.0f} s"
+        text += f"  {seconds:,.0f} s"
+        return f"{text}  {self.note}".rstrip()
+
+    def _show(self, force: bool) -> None:
+        if self._live:
+            self._live.update(Text(self.line(), overflow="ellipsis", no_wrap=True))
+            return
+        now = time.monotonic()
+        if force or now - self._last_line >= PLAIN_INTERVAL_S:
+            self._last_line = now
+            self._console.print(self.line(), markup=False, highlight=False, soft_wrap=True)
+
+
+class Metrics:
+    """One JSON-lines file; rewritten whole at `flush`, because object stores cannot append."""
+
+    def __init__(self, storage: Storage, name: str) -> None:
+        self._storage, self._path = storage, f"metrics/{name}.jsonl"
+        self._lines = self._storage.read(self._path).decode().splitlines() if storage.exists(self._path) else []
+
+    def log(self, step: int, **values: float) -> None:
+        self._lines.append(json.dumps({"step": step, **values}, sort_keys=True))
+
+    def drop_after(self, step: int) -> None:
+        """A resumed run repeats the steps after its checkpoint: forget their first lines."""
+        self._lines = [line for line in self._lines if json.loads(line)["step"] <= step]
+
+    def flush(self) -> None:
+        self._storage.write(self._path, ("\n".join(self._lines) + "\n").encode())
+
+    def rows(self) -> list[dict[str, float]]:
+        return [json.loads(line) for line in self._lines]

@@ -1,0 +1,120 @@
+"""The data dictionary: every table that is stored, declared once.
+
+A row that failed keeps its place: its `status` says why, its payload is null.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+# Values of `status`.
+OK = "ok"
+UNDECODABLE = "undecodable"  # bytes that are not an image, or a truncated one
+TOO_LARGE = "too_large"  # refused by its number of pixels before decoding
+EMPTY = "empty"  # no bytes at all
+NOT_FINITE = "not_finite"  # the model gave a NaN or a null vector
+
+PAIRS = pa.schema([("pair_id", pa.int64()), ("url", pa.string()), ("caption", pa.string())])
+
+IMAGES = pa.schema(
+    [
+        ("pair_id", pa.int64()),
+        ("caption", pa.string()),
+        ("image", pa.binary()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("original_width", pa.int32()),
+        ("original_height", pa.int32()),
+        ("sha256", pa.string()),
+        ("phash", pa.uint64()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+
+
+def vector(dim: int) -> pa.DataType:
+    """A unit vector as stored: fixed-size list of float16, bit-exact through Parquet."""
+    return pa.list_(pa.float16(), dim)
+
+
+def embeddings(dim: int) -> pa.Schema:
+    return pa.schema(
+        [("pair_id", pa.int64()), ("image", vector(dim)), ("text", vector(dim)), ("status", pa.string())]
+    )
+
+
+def queries(dim: int) -> pa.Schema:
+    return pa.schema(
+        [
+            ("query_id", pa.int32()),
+            ("class_id", pa.int32()),
+            ("task", pa.string()),
+            ("class_name", pa.string()),
+            ("prompt", pa.string()),
+            ("embedding", vector(dim)),
+        ]
+    )
+
+
+# `key` is the side of the pair that was searched: "image" or "text".
+HITS = pa.schema(
+    [
+        ("query_id", pa.int32()),
+        ("pair_id", pa.int64()),
+        ("score", pa.float32()),
+        ("rank", pa.int32()),
+        ("key", pa.string()),
+    ]
+)
+
+MATCH = pa.struct(
+    [("class_id", pa.int32()), ("prompt", pa.string()), ("score", pa.float32()), ("key", pa.string())]
+)
+
+
+def retrieved(dim: int, pairs: pa.Schema = PAIRS) -> pa.Schema:
+    """`pairs` (with whatever extra columns its source had), then why each pair was taken and its caption's vector."""
+    schema = pairs
+    for field in (
+        pa.field("class_id", pa.int32()),
+        pa.field("score", pa.float32()),
+        pa.field("matches", pa.list_(MATCH)),
+        pa.field("text_embedding", vector(dim)),
+    ):
+        schema = schema.append(field)
+    return schema
+
+
+PREDICTIONS = pa.schema(
+    [
+        ("row", pa.int32()),
+        ("dataset", pa.string()),
+        ("task", pa.string()),
+        ("label", pa.string()),
+        ("predicted", pa.string()),
+        ("score", pa.float32()),
+        ("rank", pa.int32()),  # of the true class, 0 = top-1; null where the image could not be decoded
+    ]
+)
+
+SCORES = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("task", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("num_images", pa.int32()),
+        ("model", pa.string()),
+        ("seed", pa.int32()),
+    ]
+)
+
+
+def column_names(schema: pa.Schema) -> list[str]:
+    return list(schema.names)
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Select and cast to exactly `schema`; a missing column is our own bug."""
+    return table.select(schema.names).cast(schema)

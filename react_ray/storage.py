@@ -1,0 +1,262 @@
+"""Storage: local paths and s3:// behind one small interface. The only importer of boto3 and of pyarrow.fs.
+
+Takes URIs (`/path`, `file:///path`, `s3://bucket/prefix`, `sample://file` for the data inside this package), gives
+bytes, Parquet files and listings. Every write is whole-object and atomic: a reader sees the old object, the new one,
+or none. S3 settings come from the environment variables of AWS (AWS_ENDPOINT_URL for a compatible server).
+Next: artifact.py.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.exceptions
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from botocore.config import Config
+
+from react_ray.errors import ConfigError, StorageError
+
+T = TypeVar("T")
+SAMPLE_DIR = Path(__file__).parent / "sample"
+S3_ERRORS = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError)
+
+
+def join(uri: str, *parts: str) -> str:
+    return "/".join([uri.rstrip("/"), *[p.strip("/") for p in parts]])
+
+
+def absolute(uri: str) -> str:
+    """The same place, named so that every process on every node understands it."""
+    scheme = urlsplit(uri).scheme if "://" in uri else ""
+    if scheme == "sample":
+        return str(SAMPLE_DIR / uri.removeprefix("sample://"))
+    if scheme == "file":
+        return urlsplit(uri).path
+    if scheme == "s3":
+        return uri.rstrip("/")
+    if scheme:
+        raise ConfigError(f"{uri}: unknown scheme {scheme}://; use a local path, s3:// or sample://")
+    return os.path.abspath(os.path.expanduser(uri))
+
+
+def is_local(uri: str) -> bool:
+    return not uri.startswith("s3://")
+
+
+class Storage:
+    """A directory-like place. Paths are relative and use `/`."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = absolute(uri)
+
+    def read(self, path: str) -> bytes:
+        raise NotImplementedError
+
+    def write(self, path: str, data: bytes) -> None:
+        raise NotImplementedError
+
+    def exists(self, path: str) -> bool:
+        raise NotImplementedError
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Paths of all files below `prefix` (a folder), sorted, relative to this storage."""
+        raise NotImplementedError
+
+    def delete(self, path: str) -> None:
+        raise NotImplementedError
+
+    def delete_all(self, prefix: str = "") -> None:
+        for path in self.list(prefix):
+            self.delete(path)
+
+    def local_file(self, path: str) -> str:
+        """A local path with the file's bytes: itself, or a copy in the cache directory."""
+        raise NotImplementedError
+
+    def parquet(self, path: str) -> pq.ParquetFile:
+        raise NotImplementedError
+
+    def at(self, *parts: str) -> Storage:
+        return open_storage(join(self.uri, *parts))
+
+
+class LocalStorage(Storage):
+    def _path(self, path: str) -> Path:
+        return Path(self.uri, path) if path else Path(self.uri)
+
+    def _try(self, verb: str, path: str, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StorageError(f"cannot {verb} {self._path(path)}: {reason}; check the path and its permissions") from error
+
+    def read(self, path: str) -> bytes:
+        return self._try("read", path, lambda: self._path(path).read_bytes())
+
+    def write(self, path: str, data: bytes) -> None:
+        def action() -> None:
+            target = self._path(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".writing-", delete=False) as file:
+                try:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    os.chmod(file.name, 0o644)
+                    os.replace(file.name, target)
+                except BaseException:
+                    os.unlink(file.name)
+                    raise
+
+        self._try("write", path, action)
+
+    def exists(self, path: str) -> bool:
+        return self._path(path).is_file()
+
+    def list(self, prefix: str = "") -> list[str]:
+        root = self._path(prefix)
+        found = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".writing-"))
+        return sorted(str(p.relative_to(self.uri)) for p in found)
+
+    def delete(self, path: str) -> None:
+        self._try("delete", path, lambda: self._path(path).unlink(missing_ok=True))
+
+    def local_file(self, path: str) -> str:
+        if not self.exists(path):
+            raise StorageError(f"cannot read {self._path(path)}: no such file; check the path")
+        return str(self._path(path))
+
+    def parquet(self, path: str) -> pq.ParquetFile:
+        source = self.local_file(path)
+        return _open_parquet(source, lambda: pq.ParquetFile(source, memory_map=False))
+
+
+class S3Storage(Storage):
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        parts = urlsplit(self.uri)
+        self.bucket, self.prefix = parts.netloc, parts.path.strip("/")
+        if not self.bucket:
+            raise ConfigError(f"{uri}: no bucket; write s3://bucket/prefix")
+        self._client = boto3.client("s3", config=Config(retries={"max_attempts": 5, "mode": "standard"}))
+
+    def _key(self, path: str) -> str:
+        return "/".join(p for p in (self.prefix, path.strip("/")) if p)
+
+    def _try(self, verb: str, path: str, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except S3_ERRORS as error:
+            raise StorageError(
+                f"cannot {verb} s3://{self.bucket}/{self._key(path)}: {error}; check the bucket, AWS credentials and AWS_ENDPOINT_URL"
+            ) from error
+
+    def read(self, path: str) -> bytes:
+        return self._try(
+            "read", path, lambda: self._client.get_object(Bucket=self.bucket, Key=self._key(path))["Body"].read()
+        )
+
+    def write(self, path: str, data: bytes) -> None:
+        self._try("write", path, lambda: self._client.put_object(Bucket=self.bucket, Key=self._key(path), Body=data))
+
+    def exists(self, path: str) -> bool:
+        def action() -> bool:
+            try:
+                self._client.head_object(Bucket=self.bucket, Key=self._key(path))
+                return True
+            except botocore.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+                    return False
+                raise
+
+        return self._try("read", path, action)
+
+    def list(self, prefix: str = "") -> list[str]:
+        key = self._key(prefix)
+        root = f"{self.prefix}/" if self.prefix else ""
+
+        def action() -> list[str]:
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=f"{key}/" if key else ""
+            )
+            return sorted(o["Key"].removeprefix(root) for page in pages for o in page.get("Contents", []))
+
+        return self._try("list", prefix, action)
+
+    def delete(self, path: str) -> None:
+        self._try("delete", path, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._key(path)))
+
+    def local_file(self, path: str) -> str:
+        """Cached by ETag, so that a changed object is fetched again."""
+
+        def etag() -> str:
+            return self._client.head_object(Bucket=self.bucket, Key=self._key(path))["ETag"].strip('"')
+
+        name = f"{self.bucket}-{self._key(path).replace('/', '-')}-{self._try('read', path, etag)}"
+        cached = Path(tempfile.gettempdir(), f"react_ray-cache-{os.getuid()}", name + Path(path).suffix)
+        if not cached.exists():
+            LocalStorage(str(cached.parent)).write(cached.name, self.read(path))
+        return str(cached)
+
+    def parquet(self, path: str) -> pq.ParquetFile:
+        place = f"{self.bucket}/{self._key(path)}"
+        filesystem = pafs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"))
+        return self._try("read", path, lambda: _open_parquet(f"s3://{place}", lambda: pq.ParquetFile(place, filesystem=filesystem)))
+
+
+def _open_parquet(name: str, action: Callable[[], pq.ParquetFile]) -> pq.ParquetFile:
+    try:
+        return action()
+    except (pa.ArrowInvalid, pa.ArrowIOError) as error:
+        raise StorageError(f"cannot read {name}: not a Parquet file ({error}); write it again or name another file") from error
+
+
+def open_storage(uri: str) -> Storage:
+    uri = absolute(uri)
+    return LocalStorage(uri) if is_local(uri) else S3Storage(uri)
+
+
+def _split(uri: str) -> tuple[Storage, str]:
+    folder, _, name = absolute(uri).rpartition("/")
+    return open_storage(folder or "/"), name
+
+
+def read_bytes(uri: str) -> bytes:
+    storage, name = _split(uri)
+    return storage.read(name)
+
+
+def local_file(uri: str) -> str:
+    """A readable local path of any URI."""
+    storage, name = _split(uri)
+    return storage.local_file(name)
+
+
+def open_parquet(uri: str) -> pq.ParquetFile:
+    storage, name = _split(uri)
+    return storage.parquet(name)
+
+
+def list_files(uri: str, suffix: str) -> list[str]:
+    """URIs of one file, or of all files with this suffix below a folder, sorted."""
+    storage, name = _split(uri)
+    if storage.exists(name):
+        return [absolute(uri)]
+    folder = open_storage(uri)
+    return [join(folder.uri, path) for path in folder.list() if path.endswith(suffix)]
+
+
+def check_writable(uri: str) -> None:
+    """Raises StorageError before a run starts, not after its first hour."""
+    storage = open_storage(uri)
+    storage.write(".react_ray-probe", b"")
+    storage.delete(".react_ray-probe")
