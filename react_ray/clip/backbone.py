@@ -1,0 +1,234 @@
+"""Backbone: the frozen CLIP, and the only place that knows open_clip.
+
+Takes a name that open_clip knows, `hf-hub:...`, or a JSON in the layout of open_clip_config.json; gives the model, its
+tokenizer and what a manifest must know of them. Next: clip/prompts.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import open_clip
+import torch
+from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.pretrained import download_pretrained_from_hf
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from torch import Tensor, nn
+
+from react_ray.clip.weights import read_weights, weights_bytes, weights_sha256
+from react_ray.errors import BackboneError
+from react_ray.gated.attach import attach_gated_blocks, gated_layers
+from react_ray.gated.checkpoint import load_gated, load_official, official_state_dict, write_whole
+from react_ray.section import Section, field
+from react_ray.storage import local_file
+
+HUB = "hf-hub:"
+
+
+class BackboneConfig(Section):
+    name: str = field("ViT-B-32", "open_clip model name, hf-hub:org/repo, or URI of a JSON like open_clip_config.json")
+    pretrained: str = field(
+        "", "open_clip tag, or URI of .safetensors / .pt weights; empty = random weights of the seed"
+    )
+    precision: Literal["fp32", "bf16"] = field(
+        "fp32", "autocast of the forward pass; bf16 is faster and changes results"
+    )
+    quick_gelu: bool = field(False, "QuickGELU whatever the name says: for weights that were trained with it")
+    mean: list[float] = field([], "normalisation of images, three numbers; empty = what the name or tag says")
+    std: list[float] = field([], "as mean")
+    last_k_layers: int = field(
+        0, "attach this many gated blocks, gates at zero; weights that have their own need 0", ge=0
+    )
+    gated: str = field("", "URI of a gated.safetensors to load on top; empty = none")
+
+
+@dataclass
+class Backbone:
+    model: nn.Module
+    tokenizer: Callable[[list[str]], Tensor]  # texts -> int64 [N, context_length]
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dim: int
+    context_length: int
+    weights_sha256: str  # of names and raw bytes of all tensors
+    config: BackboneConfig
+    preprocess: dict[str, Any]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def normalize(self, image_BCHW: Tensor) -> Tensor:
+        """uint8 or float images in [0, 255], already image_size x image_size -> float32 on the model's device."""
+        if image_BCHW.shape[1:] != (3, self.image_size, self.image_size):
+            size = f"[B, 3, {self.image_size}, {self.image_size}]"
+            raise ValueError(f"images are {list(image_BCHW.shape)}, the backbone takes {size}; resize them first")
+        mean, std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) * 255 for v in (self.mean, self.std))
+        return (image_BCHW.to(self.device).float() - mean) / std
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    def describe(self) -> dict[str, Any]:
+        """What manifests say about the model that made them."""
+        return {
+            "name": self.config.name,
+            "weights_sha256": self.weights_sha256,
+            "image_size": self.image_size,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "dim": self.dim,
+            "precision": self.config.precision,
+        }
+
+
+def load_backbone(config: BackboneConfig, device: str | torch.device = "cpu", seed: int = 0) -> Backbone:
+    """The model in eval mode, all parameters float32. seed: of random weights and of gated blocks not in any file."""
+    spec, preprocess, weights = _resolve(config)
+    model_cfg = {k: v for k, v in spec.items() if k not in ("custom_text", "_name")}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        make = open_clip.CustomTextCLIP if _has_own_text_tower(spec) else open_clip.CLIP
+        model: Any = make(**model_cfg, nonscalar_logit_scale=True)
+    if weights:
+        state = read_weights(weights)
+        if not hasattr(model, "positional_embedding") and "positional_embedding" in state:
+            state = convert_to_custom_text_state_dict(state)
+        load_official(model, state, weights)
+    if config.last_k_layers and not gated_layers(model):
+        attach_gated_blocks(model, config.last_k_layers, generator=torch.Generator().manual_seed(seed))
+    if config.gated:
+        load_gated(model, local_file(config.gated))
+    model.eval().to(device)
+    model.visual.preprocess_cfg = preprocess
+    context_length = int(spec["text_cfg"].get("context_length", 77))
+    return Backbone(
+        model=model,
+        tokenizer=_tokenizer(config.name, spec, context_length),
+        image_size=_square(preprocess["size"]),
+        mean=tuple(preprocess["mean"]),
+        std=tuple(preprocess["std"]),
+        dim=int(spec["embed_dim"]),
+        context_length=context_length,
+        weights_sha256=weights_sha256(model.state_dict()),
+        config=config,
+        preprocess=preprocess,
+    )
+
+
+def save_backbone(model: nn.Module, path: str, dtype: torch.dtype = torch.float16) -> None:
+    """All weights as .safetensors in the released layout; the same weights give the same bytes."""
+    write_whole(path, weights_bytes(official_state_dict(model), {}, dtype))
+
+
+def transforms(backbone: Backbone) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    """open_clip's (train, val) transforms of PIL images for this model."""
+    config = PreprocessCfg(**backbone.preprocess)
+    return image_transform_v2(config, is_train=True), image_transform_v2(config, is_train=False)
+
+
+def _resolve(config: BackboneConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """(model config, preprocess config, local path of weights or "")"""
+    preprocess = asdict(PreprocessCfg())
+    name, weights = config.name, ""
+    if name.startswith(HUB):
+        file = json.loads(Path(_hub(name, "open_clip_config.json")).read_text())
+        spec, given = file["model_cfg"], file.get("preprocess_cfg", {})
+        weights = _hub(name, None)
+    elif name.endswith(".json"):
+        file = json.loads(Path(local_file(name)).read_text())
+        if not {"embed_dim", "vision_cfg", "text_cfg"} <= file.get("model_cfg", {}).keys():
+            raise BackboneError(
+                f"{name}: no model_cfg with embed_dim, vision_cfg, text_cfg; write one as open_clip_config.json has it"
+            )
+        spec, given = file["model_cfg"], file.get("preprocess_cfg", {})
+    else:
+        found = open_clip.get_model_config(name)
+        if found is None:
+            near = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4)
+            raise BackboneError(
+                f"backbone.name={name}: open_clip has no such model; did you mean {' or '.join(near or ['ViT-B-32'])}?"
+            )
+        spec, given = found, {}
+        tag = open_clip.get_pretrained_cfg(name, config.pretrained) if config.pretrained else {}
+        if tag:
+            given, weights = tag, _download(tag, name, config.pretrained)
+    spec = copy.deepcopy(spec)
+    preprocess |= {k: v for k, v in given.items() if k in preprocess}
+    preprocess["size"] = spec["vision_cfg"].get("image_size", 224)
+    # The tag knows with which activation its weights were trained, whatever the name says.
+    spec["quick_gelu"] = bool(config.quick_gelu or spec.get("quick_gelu") or given.get("quick_gelu"))
+    preprocess |= {k: tuple(v) for k, v in (("mean", config.mean), ("std", config.std)) if v}
+    if "multimodal_cfg" in spec:
+        raise BackboneError(f"backbone.name={name}: CoCa models are not supported; choose a CLIP such as ViT-B-32")
+    if "timm_model_name" in spec["vision_cfg"]:
+        spec["vision_cfg"]["timm_model_pretrained"] = False
+    if "hf_model_name" in spec["text_cfg"]:
+        spec["text_cfg"]["hf_model_pretrained"] = False
+    if config.pretrained and not weights:
+        weights = _weights_file(name, config.pretrained)
+    return spec, preprocess, weights
+
+
+def _weights_file(name: str, pretrained: str) -> str:
+    tags = [] if name.endswith(".json") else open_clip.list_pretrained_tags_by_model(name)
+    if pretrained.endswith((".pt", ".pth", ".bin", ".safetensors")) or "/" in pretrained:
+        return local_file(pretrained)
+    near = difflib.get_close_matches(pretrained, tags, n=3, cutoff=0.3) or tags[:3]
+    hint = f"did you mean {' or '.join(near)}?" if near else "name a .safetensors or .pt file"
+    raise BackboneError(f"backbone.pretrained={pretrained}: neither a tag of {name} nor a file of weights; {hint}")
+
+
+def _download(tag: dict[str, Any], name: str, pretrained: str) -> str:
+    try:
+        return open_clip.download_pretrained(tag)
+    except Exception as error:  # whatever the hub's client raises, the answer is the same
+        raise BackboneError(
+            f"backbone.pretrained={pretrained}: the weights of {name} could not be downloaded "
+            f"({str(error).splitlines()[0]}); go online once, or name a local file"
+        ) from error
+
+
+def _hub(name: str, filename: str | None) -> str:
+    try:
+        if filename is None:
+            return download_pretrained_from_hf(name.removeprefix(HUB))
+        return download_pretrained_from_hf(name.removeprefix(HUB), filename=filename)
+    except Exception as error:
+        raise BackboneError(
+            f"backbone.name={name}: not to be had from the hub ({str(error).splitlines()[0]}); go online once, or name local files"
+        ) from error
+
+
+def _has_own_text_tower(spec: dict[str, Any]) -> bool:
+    return bool(spec.get("custom_text")) or "hf_model_name" in spec["text_cfg"]
+
+
+def _tokenizer(name: str, spec: dict[str, Any], context_length: int) -> Callable[[list[str]], Tensor]:
+    text_cfg = spec["text_cfg"]
+    if name.endswith(".json") and not text_cfg.get("hf_tokenizer_name"):
+        return open_clip.SimpleTokenizer(context_length=context_length, **text_cfg.get("tokenizer_kwargs", {}))
+    if name.endswith(".json"):
+        name = HUB + text_cfg["hf_tokenizer_name"]
+    try:
+        return open_clip.get_tokenizer(name, context_length=context_length)
+    except Exception as error:
+        raise BackboneError(
+            f"backbone.name={name}: its tokenizer could not be loaded ({str(error).splitlines()[0]}); go online once, "
+            "or choose a model with open_clip's own"
+        ) from error
+
+
+def _square(size: int | list[int] | tuple[int, ...]) -> int:
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise BackboneError(f"the image tower takes {size} pixels; choose one with square images")
+    return int(sides.pop())

@@ -1,0 +1,109 @@
+"""Weights as files: read without executing anything, compare with a model, digest.
+
+Takes paths of .safetensors or .pt, gives {name: tensor}. `logit_scale` and the gates are scalars in files and of shape [1]
+in models: DeepSpeed cannot broadcast 0-dim parameters. Next: clip/backbone.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Iterable
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from react_ray.errors import BackboneError
+
+SCALARS = ("logit_scale", "logit_bias", "alpha_attn", "alpha_dense")
+METADATA_KEY = "react_ray"
+NUM_SHOWN = 5
+
+
+def read_weights(path: str) -> dict[str, Tensor]:
+    """{name: tensor} of a local file; {'state_dict': ...} and names with 'module.' in front are unwrapped."""
+    if path.endswith(".safetensors"):
+        try:
+            return safetensors.torch.load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise BackboneError(
+                f"{path}: not a safetensors file ({error}); check the path or write it again"
+            ) from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise BackboneError(
+            f"{path}: no checkpoint of plain tensors ({reason}); save its state dict as .safetensors and name that file"
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise BackboneError(f"{path}: holds no state dict; save {{name: tensor}} as .safetensors and name that file")
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return dict(state)
+
+
+def read_info(path: str) -> dict[str, Any]:
+    """What `weights_bytes` was told about the weights; {} for files of other origin."""
+    if not path.endswith(".safetensors"):
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+    except (SafetensorError, OSError) as error:
+        raise BackboneError(f"{path}: not a safetensors file ({error}); check the path or write it again") from error
+
+
+def weights_bytes(tensors: dict[str, Tensor], info: dict[str, Any], dtype: torch.dtype | None = None) -> bytes:
+    """A .safetensors file; the same tensors and info give the same bytes. dtype: of floating tensors, None keeps theirs."""
+    ready = {}
+    for name in sorted(tensors):
+        value = tensors[name].detach().to("cpu", dtype if tensors[name].is_floating_point() else None)
+        ready[name] = (value.reshape(()) if is_scalar(name) else value).contiguous()
+    return safetensors.torch.save(ready, metadata={METADATA_KEY: json.dumps(info, sort_keys=True)})
+
+
+def load_strict(model: nn.Module, state: dict[str, Tensor], origin: str, names: Iterable[str] | None = None) -> None:
+    """Copies `state` into `model`, any floating dtype into the model's own.
+
+    names: those that must be there, neither more nor fewer; None = all of the model.
+    Raises BackboneError with the first keys that are missing, too many or of another shape.
+    """
+    own = model.state_dict()
+    wanted = set(own) if names is None else set(names)
+    state = {k: v for k, v in state.items() if not k.endswith("position_ids") or k in own}
+    problems = [f"{name} is missing" for name in sorted(wanted - set(state))]
+    problems += [f"{name} is not in the model" for name in sorted(set(state) - wanted)]
+    for name in sorted(wanted & set(state)):
+        value = state[name]
+        if is_scalar(name) and value.numel() == 1:
+            value = state[name] = value.reshape(own[name].shape)
+        if value.shape != own[name].shape:
+            problems.append(f"{name} is {list(value.shape)}, the model has {list(own[name].shape)}")
+    if problems:
+        more = f" and {len(problems) - NUM_SHOWN} more" if len(problems) > NUM_SHOWN else ""
+        raise BackboneError(
+            f"{origin} does not fit the model: {'; '.join(problems[:NUM_SHOWN])}{more}; name the model that it was made for"
+        )
+    with torch.no_grad():
+        for name in sorted(wanted):
+            own[name].copy_(state[name])
+
+
+def is_scalar(name: str) -> bool:
+    return name.rpartition(".")[2] in SCALARS
+
+
+def weights_sha256(tensors: dict[str, Tensor]) -> str:
+    """Digest of names and raw bytes in the order of names; neither device nor 0-dim against [1] matters."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().to("cpu").contiguous().reshape(-1)
+        sha.update(f"{name} {value.dtype}\n".encode())
+        sha.update(value.view(torch.uint8).numpy())
+    return sha.hexdigest()

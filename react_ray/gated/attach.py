@@ -1,0 +1,154 @@
+"""Puts gated blocks before the last blocks of an open_clip image tower, and runs such a tower without waste.
+
+Takes a CLIP whose image tower has `transformer.resblocks`; the host blocks stay what they are: a forward pre-hook runs
+the gated block on their input, so state-dict names come out as in the released checkpoints
+(`visual.transformer.resblocks.{i}.gated_attn_block.*`) and open_clip itself needs no change. Next: gated/loss.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from react_ray.errors import BackboneError
+from react_ray.gated.block import GatedBlock
+
+NAME = "gated_attn_block"
+
+
+def attach_gated_blocks(
+    model: nn.Module,
+    last_k: int,
+    init: Literal["random", "copy"] = "random",
+    generator: torch.Generator | None = None,
+) -> None:
+    """Adds a gated block before each of the last `last_k` image blocks, gates at zero: outputs stay bit-identical.
+
+    init: "random" is PyTorch's default as in REACT; "copy" starts each block as a copy of its host.
+    generator: source of the random start, None = torch's global one. MLP ratio is 4 whatever the host has.
+    Raises BackboneError where the tower has no such blocks, too few of them, or has gated ones already.
+    """
+    blocks = image_blocks(model)
+    if not 1 <= last_k <= len(blocks):
+        raise BackboneError(
+            f"last_k_layers={last_k}, but the image tower has {len(blocks)} blocks; choose 1 to {len(blocks)}"
+        )
+    if gated_layers(model):
+        raise BackboneError("the image tower has gated blocks already; load the plain backbone first")
+    with torch.random.fork_rng(devices=[], enabled=generator is not None):
+        if generator is not None:
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
+        for host in blocks[len(blocks) - last_k :]:
+            _attach(host, init)
+
+
+def _attach(host: Any, init: str) -> None:
+    weight = host.mlp.c_fc.weight
+    block = GatedBlock(
+        d_model=weight.shape[1],
+        n_head=host.attn.num_heads,
+        act_layer=type(host.mlp.gelu),
+        norm_layer=type(host.ln_1),
+        batch_first=getattr(host.attn, "batch_first", True),
+    ).to(weight.device, weight.dtype)
+    if init == "copy":
+        own = block.state_dict()
+        theirs = host.state_dict()
+        for name in own.keys() - {"alpha_attn", "alpha_dense"}:
+            if name not in theirs or theirs[name].shape != own[name].shape:
+                raise BackboneError(f"init=copy: the host block has no {name} {list(own[name].shape)}; use init=random")
+            own[name].copy_(theirs[name])
+    block.train(host.training)
+    host.add_module(NAME, block)
+    host.register_forward_pre_hook(_run_gated_block)
+
+
+def _run_gated_block(host: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (host.get_submodule(NAME)(args[0]), *args[1:])
+
+
+def image_blocks(model: nn.Module) -> nn.ModuleList:
+    """The transformer blocks of the image tower, first to last."""
+    blocks = getattr(getattr(getattr(model, "visual", None), "transformer", None), "resblocks", None)
+    if not isinstance(blocks, nn.ModuleList) or not all(hasattr(getattr(b, "mlp", None), "c_fc") for b in blocks):
+        raise BackboneError(
+            f"the image tower is a {type(getattr(model, 'visual', model)).__name__} without transformer.resblocks; "
+            "use one of open_clip's own ViTs (ViT-B-32, ViT-B-16, ViT-L-14, ViT-H-14, ViT-bigG-14, ...)"
+        )
+    return blocks
+
+
+def gated_layers(model: nn.Module) -> list[int]:
+    """Indices of the image blocks that have a gated block before them."""
+    return [i for i, block in enumerate(image_blocks(model)) if hasattr(block, NAME)]
+
+
+def gates(model: nn.Module) -> dict[str, float]:
+    """tanh of every gate, by layer: {"06.attn": 0.01, "06.dense": ...}; the health of a training at a glance."""
+    out = {}
+    for i in gated_layers(model):
+        block = image_blocks(model)[i].get_submodule(NAME)
+        out[f"{i:02d}.attn"] = torch.tanh(block.alpha_attn.detach()).item()
+        out[f"{i:02d}.dense"] = torch.tanh(block.alpha_dense.detach()).item()
+    return out
+
+
+def image_features(model: nn.Module, image_BCHW: Tensor) -> Tensor:
+    """`model.encode_image(image_BCHW)`, [B, D] not normalised, with less work where that is exact.
+
+    What comes before the first trainable block runs without autograd; the last block answers for the class token
+    only, since nothing else of it is read (its keys and values still are of all tokens).
+    """
+    visual: Any = model.visual
+    if not _is_plain_vit(visual):
+        return model.encode_image(image_BCHW)  # type: ignore[operator]
+    blocks = visual.transformer.resblocks
+    num_frozen = _num_frozen(visual)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and num_frozen == 0):
+        x = visual._embeds(image_BCHW)
+        for block in blocks[:num_frozen]:
+            x = block(x)
+    for block in blocks[num_frozen:-1]:
+        if visual.transformer.grad_checkpointing and torch.is_grad_enabled():
+            x = checkpoint(block, x, use_reentrant=False)
+        else:
+            x = block(x)
+    if num_frozen < len(blocks):
+        x = _class_token_only(blocks[-1], x)
+    pooled_BD = visual._pool(x)[0]
+    return pooled_BD if visual.proj is None else pooled_BD @ visual.proj
+
+
+def _is_plain_vit(visual: Any) -> bool:
+    """True for open_clip's ViT with class-token pooling and ordinary blocks."""
+    return (
+        getattr(visual, "pool_type", "") == "tok"
+        and getattr(visual, "attn_pool", None) is None
+        and hasattr(visual, "_embeds")
+        and hasattr(visual, "_pool")
+        and not visual.output_tokens
+        and visual.transformer.batch_first
+        and all(hasattr(block, "attention") and not hasattr(block, "ln_1_kv") for block in visual.transformer.resblocks)
+    )
+
+
+def _num_frozen(visual: Any) -> int:
+    """How many leading blocks need no autograd: 0 if anything before them trains."""
+    stem = [visual.class_embedding, visual.positional_embedding]
+    stem += [*visual.conv1.parameters(), *visual.ln_pre.parameters()]
+    if any(p.requires_grad for p in stem):
+        return 0
+    blocks = visual.transformer.resblocks
+    return next((i for i, block in enumerate(blocks) if any(p.requires_grad for p in block.parameters())), len(blocks))
+
+
+def _class_token_only(block: Any, x_BND: Tensor) -> Tensor:
+    """The block's output for token 0, [B, 1, D]."""
+    if hasattr(block, NAME):
+        x_BND = block.get_submodule(NAME)(x_BND)
+    kv_BND = block.ln_1(x_BND)
+    cls_B1D = x_BND[:, :1] + block.ls_1(block.attention(kv_BND[:, :1], k_x=kv_BND, v_x=kv_BND))
+    return cls_B1D + block.ls_2(block.mlp(block.ln_2(cls_B1D)))

@@ -1,0 +1,109 @@
+"""A customised model as a file: only what trained (gated.safetensors), or everything in the released layout.
+
+Takes a model with `requires_grad` set, gives bytes that are the same for the same tensors. The digest of what did not
+train lies in the file, so that it can only be loaded onto the backbone that it was trained on. Next: gated/models.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from react_ray.clip.weights import is_scalar, load_strict, read_info, read_weights, weights_bytes, weights_sha256
+from react_ray.errors import BackboneError
+from react_ray.gated.attach import NAME, attach_gated_blocks, gated_layers, image_blocks
+from react_ray.gated.method import frozen_sha256
+
+GATED_KEY = re.compile(rf"visual\.transformer\.resblocks\.(\d+)\.{NAME}\.")
+
+
+def gated_state(model: nn.Module) -> dict[str, Tensor]:
+    """What trained, by name; gates and logit_scale as scalars. Copies on the CPU."""
+    return {
+        name: _at_the_edge(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
+
+
+def _at_the_edge(name: str, value: Tensor) -> Tensor:
+    copy = value.detach().to("cpu", copy=True)
+    return copy.reshape(()) if is_scalar(name) else copy
+
+
+def gated_bytes(model: nn.Module, info: dict[str, Any], state: dict[str, Tensor] | None = None) -> bytes:
+    """The file gated.safetensors. info: plain JSON that comes back from `load_gated`.
+
+    state: other values for what trained, those of an average say; None = the model's.
+    """
+    info = info | {"frozen_sha256": frozen_sha256(model)}
+    return weights_bytes(gated_state(model) if state is None else state, info)
+
+
+def save_gated(model: nn.Module, path: str, info: dict[str, Any]) -> None:
+    """`gated_bytes` as a local file, written whole or not at all."""
+    write_whole(path, gated_bytes(model, info))
+
+
+def write_whole(path: str, data: bytes) -> None:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}", delete=False) as file:
+        file.write(data)
+    os.replace(file.name, target)
+
+
+def load_gated(model: nn.Module, path: str, check_backbone: bool = True) -> dict[str, Any]:
+    """Loads a file of `gated_bytes` into the backbone that it was trained on, and returns its info.
+
+    Gated blocks are attached if the file has them. Raises BackboneError if a tensor is missing, too many or of another
+    shape, or (check_backbone) if the rest of the model is not what the file was trained on, bit for bit.
+    """
+    state, info = read_weights(path), read_info(path)
+    _attach_as_in(model, state, path)
+    layers = [f"visual.transformer.resblocks.{i}.{NAME}." for i in gated_layers(model)] if _layers(state) else []
+    expected = {name for name in model.state_dict() if any(name.startswith(layer) for layer in layers)}
+    unknown = set(state) - set(model.state_dict())
+    load_strict(model, state, path, names=(expected | set(state)) - unknown)
+    frozen = {name: value for name, value in model.state_dict().items() if name not in state}
+    if check_backbone and info.get("frozen_sha256", weights_sha256(frozen)) != weights_sha256(frozen):
+        raise BackboneError(
+            f"{path} was trained on another backbone; load the one named in it: {info.get('backbone', '?')}"
+        )
+    return info
+
+
+def official_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """Everything, in the layout of the released REACT checkpoints; save it with torch.save or `weights_bytes`."""
+    return {name: _at_the_edge(name, value) for name, value in model.state_dict().items()}
+
+
+def load_official(model: nn.Module, state: dict[str, Tensor], origin: str = "the state dict") -> None:
+    """Loads a full state dict; gated blocks are attached if it has them."""
+    _attach_as_in(model, state, origin)
+    load_strict(model, dict(state), origin)
+
+
+def _layers(state: dict[str, Tensor]) -> list[int]:
+    return sorted({int(match[1]) for name in state if (match := GATED_KEY.match(name))})
+
+
+def _attach_as_in(model: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+    layers = _layers(state)
+    if not layers:
+        return
+    num_blocks = len(image_blocks(model))
+    if layers != list(range(num_blocks - len(layers), num_blocks)):
+        raise BackboneError(
+            f"{origin} has gated blocks {layers} of {num_blocks}, not the last ones; name its own model"
+        )
+    present = gated_layers(model)
+    if not present:
+        # Every value is overwritten: a fixed start leaves torch's global random state alone.
+        attach_gated_blocks(model, len(layers), generator=torch.Generator().manual_seed(0))
+    elif present != layers:
+        raise BackboneError(f"{origin} has gated blocks {layers}, the model {present}; set last_k_layers={len(layers)}")

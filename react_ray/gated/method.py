@@ -1,0 +1,93 @@
+"""What trains: the four ways to customise a CLIP, and every constant of a training.
+
+Takes a model, leaves `requires_grad` as the method says. Next: gated/optim.py.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from react_ray.clip.weights import weights_sha256
+from react_ray.errors import ConfigError
+from react_ray.gated.attach import NAME
+from react_ray.gated.augment import AugmentConfig
+from react_ray.section import Section, field, speed
+
+Method = Literal["gated-image", "locked-text", "locked-image", "full"]
+TEMPERATURE = ("logit_scale", "logit_bias")
+
+
+class CustomizeConfig(Section):
+    method: Method = field("gated-image", "what trains: gated blocks, the image tower, the text tower, or everything")
+    last_k_layers: int = field(
+        6, "gated-image: how many of the last image blocks get a gated block; cost is linear", ge=1
+    )
+    init: Literal["random", "copy"] = field(
+        "random", "gated-image: start of the new blocks, PyTorch's default or their host"
+    )
+    epochs: float = field(32.0, "passes over the training pairs; fractions are allowed", gt=0)
+    batch_size: int = field(4096, "pairs per step over all workers; more negatives, more memory", ge=2)
+    lr: float = field(5e-4, "peak learning rate; about 5e-5 for locked-text", gt=0)
+    gate_lr_scale: float = field(1.0, "the gates learn this many times faster", gt=0)
+    weight_decay: float = field(0.1, "AdamW's, on matrices only", ge=0)
+    beta1: float = field(0.9, "AdamW's", ge=0, lt=1)
+    beta2: float = field(0.98, "AdamW's", ge=0, lt=1)
+    eps: float = field(1e-6, "AdamW's", gt=0)
+    warmup_steps: int = field(5000, "steps of linear warm-up, then cosine to zero", ge=0)
+    grad_clip: float = field(0.0, "largest norm of the gradient; 0 = off", ge=0)
+    learn_logit_scale: bool = field(True, "train the temperature too, clamped to [0, ln 100]")
+    ema_decay: float = field(0.0, "exponential moving average of what trains, saved in its stead; 0 = off", ge=0, lt=1)
+    mask_duplicate_captions: bool = field(False, "pairs with the same caption are no negatives of each other")
+    positives: Literal["pair", "class"] = field(
+        "pair", "a row's positives: its own caption, or all of its retrieved class"
+    )
+    precision: Literal["fp32", "bf16"] = field("fp32", "autocast; weights and loss stay float32")
+    augment: AugmentConfig = field(AugmentConfig(), "augmentation of training images")
+    num_workers: int = speed(1, "data-parallel processes", ge=1)
+    threads_per_worker: int = speed(1, "torch threads of each", ge=1)
+    cpus_per_worker: float = speed(1.0, "Ray CPUs that each reserves", ge=0)
+    gpus_per_worker: float = speed(0.0, "GPUs of each", ge=0)
+    zero_stage: int = speed(
+        0, "DeepSpeed ZeRO: 0 nothing, 1 optimizer, 2 + gradients, 3 + parameters are sharded", ge=0, le=3
+    )
+    checkpoint_every_steps: int = speed(500, "steps between checkpoints; a crash loses at most these", ge=1)
+    keep_last: int = speed(2, "checkpoints that are kept", ge=1)
+
+
+def trainable_names(model: nn.Module, method: Method, learn_logit_scale: bool = True) -> list[str]:
+    """Names of the parameters that `method` trains, in the order of the model."""
+    names = [name for name, _ in model.named_parameters() if _trains(name, method)]
+    if not any(name not in TEMPERATURE for name in names):
+        raise ConfigError(f"customize.method={method}: nothing to train in this model; attach the gated blocks first")
+    return [name for name in names if learn_logit_scale or name not in TEMPERATURE]
+
+
+def _trains(name: str, method: Method) -> bool:
+    if name in TEMPERATURE or method == "full":
+        return True
+    image = name.startswith("visual.")
+    if method == "gated-image":
+        return image and f".{NAME}." in name
+    return image if method == "locked-text" else not image
+
+
+def freeze(model: nn.Module, method: Method, learn_logit_scale: bool = True) -> list[str]:
+    """Sets requires_grad of every parameter, and returns the names that train."""
+    names = trainable_names(model, method, learn_logit_scale)
+    trains = set(names)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trains)
+    return names
+
+
+def text_trains(method: Method) -> bool:
+    """False where the captions' features are constants that are computed once."""
+    return method in ("locked-image", "full")
+
+
+def frozen_sha256(model: nn.Module) -> str:
+    """Digest of everything that does not train: what a delta checkpoint needs to find again."""
+    trains = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return weights_sha256({name: value for name, value in model.state_dict().items() if name not in trains})

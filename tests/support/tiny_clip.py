@@ -1,0 +1,32 @@
+"""A CLIP so small that a test can afford it, built by open_clip from a JSON as any other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from react_ray.clip.backbone import Backbone, BackboneConfig, load_backbone
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+
+
+def tiny_config(folder: Path, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None) -> str:
+    """Path of a model configuration: 32 px, patches of 8, width 32, 3 image blocks, 2 text blocks, 16-d."""
+    spec = {
+        "model_cfg": {
+            "embed_dim": 16,
+            "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 3}
+            | (vision or {}),
+            "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+            | (text or {}),
+        },
+        "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"},
+    }
+    path = Path(folder, "tiny.json")
+    path.write_text(json.dumps(spec))
+    return str(path)
+
+
+def tiny_backbone(folder: Path, vision: dict[str, Any] | None = None, seed: int = 0, **config: Any) -> Backbone:
+    return load_backbone(BackboneConfig(name=tiny_config(folder, vision), **config), seed=seed)
