@@ -1,0 +1,102 @@
+"""Exact search without an index: running top-k over blocks of vectors, and the one score that all exact paths share.
+
+Takes queries [Q, D] and the embeddings of any number of parts, in any order and any split; gives Hits.
+
+The score is the inner product in float64, rounded to float32. Embeddings are float16 and queries are rounded to
+float16: a product of two float16 is a multiple of 2**-48, and for unit vectors any partial sum is far below 2**5, so
+all 53 bits suffice and the sum is exact in whatever order BLAS, threads or blocks take it. This is why results are
+the same, ids and scores, for every number of shards and workers. Next: merge.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from react_ray.errors import RetrievalError
+from react_ray.index.merge import Hits, check_k, no_hits
+
+QUERIES_AT_ONCE = 256
+VECTORS_AT_ONCE = 32768  # 256 x 32768 scores in float64 and float32: 100 MB
+NUMBERS_AT_ONCE = 1 << 23  # of a block of vectors in float64: 64 MB
+
+
+def as_queries(queries_QD: np.ndarray, dim: int) -> np.ndarray:
+    """Queries as every search sees them: float64 [Q, D] holding float16 values.
+
+    Raises RetrievalError if D differs from the vectors' or a query is not finite.
+    """
+    queries_QD = np.asarray(queries_QD)
+    if queries_QD.ndim != 2 or queries_QD.shape[1] != dim:
+        raise RetrievalError(
+            f"queries have shape {queries_QD.shape}, but the embeddings that are searched have dimension {dim}; "
+            "embed both with the same backbone"
+        )
+    rounded = queries_QD.astype(np.float16).astype(np.float64)
+    if not np.isfinite(rounded).all():
+        bad = int(np.flatnonzero(~np.isfinite(rounded).all(axis=1))[0])
+        raise RetrievalError(f"query {bad} is not finite; look at its prompt and embed it again")
+    return rounded
+
+
+def finite_rows(pair_ids: np.ndarray, vectors_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Without the rows that failed to embed (null becomes NaN in numpy)."""
+    assert vectors_ND.ndim == 2 and len(pair_ids) == len(vectors_ND), (pair_ids.shape, vectors_ND.shape)
+    kept = np.isfinite(vectors_ND).all(axis=1)
+    return (pair_ids, vectors_ND) if kept.all() else (pair_ids[kept], vectors_ND[kept])
+
+
+class RunningTopK:
+    """The k best hits of each query over all vectors seen so far; memory stays below 256 MB besides the hits."""
+
+    def __init__(self, k: int) -> None:
+        check_k(k)
+        self.k = k
+        self._hits: Hits | None = None
+
+    def update(self, queries_QD: np.ndarray, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
+        """Search one more part. queries float32 [Q, D], the same in every call; vectors float16 or float32 [n, D]."""
+        queries_QD = as_queries(queries_QD, vectors_ND.shape[1])
+        pair_ids, vectors_ND = finite_rows(np.asarray(pair_ids, dtype=np.int64), vectors_ND)
+        if self._hits is None:
+            self._hits = no_hits(len(queries_QD), self.k)
+        assert len(queries_QD) == len(self._hits.scores), "the queries changed between two updates"
+        step = max(1, min(VECTORS_AT_ONCE, NUMBERS_AT_ONCE // vectors_ND.shape[1]))
+        for start in range(0, len(vectors_ND), step):
+            block_DN = vectors_ND[start : start + step].astype(np.float64).T
+            for first in range(0, len(queries_QD), QUERIES_AT_ONCE):
+                rows = slice(first, first + QUERIES_AT_ONCE)
+                scores_QN = (queries_QD[rows] @ block_DN).astype(np.float32)
+                _take_better(self._hits, rows, scores_QN, pair_ids[start : start + step])
+
+    def result(self) -> Hits:
+        if self._hits is None:
+            raise RetrievalError("nothing was searched; give at least one part of embeddings")
+        return self._hits
+
+
+def _take_better(hits: Hits, rows: slice, scores_QN: np.ndarray, pair_ids: np.ndarray) -> None:
+    """Merge a block of scores into hits[rows], in place.
+
+    Only scores that reach the k-th best so far (or the k-th of this block) can enter; these few are sorted. A score
+    equal to the k-th stays a candidate, because the smaller pair_id wins.
+    """
+    k = hits.scores.shape[1]
+    floor_Q = hits.scores[rows, -1]
+    num_vectors = scores_QN.shape[1]
+    if num_vectors > k and np.isneginf(floor_Q).any():
+        floor_Q = np.maximum(floor_Q, np.partition(scores_QN, num_vectors - k, axis=1)[:, num_vectors - k])
+    query, column = np.nonzero(scores_QN >= floor_Q[:, None])
+    if not len(query):
+        return
+    changed = np.unique(query)
+    old = Hits(hits.scores[rows][changed], hits.pair_ids[rows][changed])
+    old_row, old_pair, old_score, _ = old.rows()
+    row = np.concatenate([changed[old_row], query])
+    score = np.concatenate([old_score, scores_QN[query, column]])
+    pair = np.concatenate([old_pair, pair_ids[column]])
+    order = np.lexsort((pair, -score, row))
+    row, score, pair = row[order], score[order], pair[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    kept = rank < k
+    hits.scores[rows][row[kept], rank[kept]] = score[kept]
+    hits.pair_ids[rows][row[kept], rank[kept]] = pair[kept]

@@ -1,0 +1,80 @@
+"""Hits: what a search returns, and the one order in which hits are ranked.
+
+Takes the hits of several disjoint shards, gives the hits of their union. A higher score is better; equal scores are
+ranked by the smaller pair_id, so that a result does not depend on how pairs were spread over shards.
+Next: select.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from react_ray.errors import RetrievalError
+
+NO_PAIR = -1
+QUERIES_AT_ONCE = 4096  # bounds the memory of sorting: 80,000 queries x 1,600 candidates would need gigabytes
+
+
+@dataclass(frozen=True)
+class Hits:
+    """scores float32 [Q, k] and pair_ids int64 [Q, k], best first.
+
+    A row with fewer than k hits ends with pair_id -1 and score -inf. These never leave this class: use `rows()`.
+    """
+
+    scores: np.ndarray
+    pair_ids: np.ndarray
+
+    @property
+    def valid(self) -> np.ndarray:
+        """bool [Q, k]: where there is a hit."""
+        return self.pair_ids != NO_PAIR
+
+    def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """One row per hit: (query int32 position, pair_id int64, score float32, rank int32 from 0), query by query."""
+        query, rank = np.nonzero(self.valid)
+        return query.astype(np.int32), self.pair_ids[query, rank], self.scores[query, rank], rank.astype(np.int32)
+
+
+def merge(hits: list[Hits], k: int) -> Hits:
+    """Exact top-k over disjoint shards.
+
+    hits: one per shard, scores float32 [Q, k_i] best first, pair_ids int64 [Q, k_i], the same queries in all.
+    Returns Hits [Q, k]; rows are short where all shards together hold fewer than k.
+    """
+    if not hits:
+        raise RetrievalError("no shard answered, so there is nothing to merge; check that the index has shards")
+    lengths = sorted({len(one.scores) for one in hits})
+    assert len(lengths) == 1, f"shards answered different numbers of queries: {lengths}"
+    scores = np.concatenate([one.scores for one in hits], axis=1)
+    pair_ids = np.concatenate([one.pair_ids for one in hits], axis=1)
+    return best(scores, pair_ids, k)
+
+
+def best(scores: np.ndarray, pair_ids: np.ndarray, k: int) -> Hits:
+    """The k best of each row of candidates in any order: scores float32 [Q, n], pair_ids int64 [Q, n], -1 = none."""
+    check_k(k)
+    found = no_hits(len(scores), k)
+    width = min(k, scores.shape[1])
+    for start in range(0, len(scores), QUERIES_AT_ONCE):
+        block = slice(start, start + QUERIES_AT_ONCE)
+        score = np.where(pair_ids[block] == NO_PAIR, -np.inf, scores[block]).astype(np.float32)
+        order = np.lexsort((pair_ids[block], -score), axis=1)[:, :width]
+        found.scores[block, :width] = np.take_along_axis(score, order, axis=1)
+        found.pair_ids[block, :width] = np.take_along_axis(pair_ids[block], order, axis=1)
+    return found
+
+
+def no_hits(num_queries: int, k: int) -> Hits:
+    """Hits [Q, k] in which nothing was found."""
+    return Hits(
+        scores=np.full((num_queries, k), -np.inf, dtype=np.float32),
+        pair_ids=np.full((num_queries, k), NO_PAIR, dtype=np.int64),
+    )
+
+
+def check_k(k: int) -> None:
+    if k < 1:
+        raise RetrievalError(f"k is {k}, but a search returns at least one hit per query; ask for k >= 1")

@@ -1,0 +1,202 @@
+"""IndexShard: one FAISS index over some parts, with pair_ids as its ids.
+
+Takes blocks of (pair_ids, vectors), gives hits for queries and deterministic bytes. A flat shard answers exactly what
+RunningTopK answers, ids and scores: FAISS proposes candidates in float32, the score of exact.py decides, and a query
+whose k-th place float32 cannot settle is searched exactly. Coded shards (IVF, SQ8, ...) rank by FAISS's own scores,
+which depend on the vector and the shared quantiser only. Next: merge.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from react_ray.errors import ArtifactCorrupt, ConfigError, RetrievalError
+from react_ray.index.config import IndexConfig, SearchParams
+from react_ray.index.exact import RunningTopK, as_queries, finite_rows
+from react_ray.index.merge import Hits, best, check_k, no_hits
+from react_ray.index.quantizer import empty_index, from_payload, inverted_lists, threads
+
+SPARE = 32  # candidates beyond k: most ties at the k-th place are settled without a second search
+NUMBERS_AT_ONCE = 1 << 23  # of gathered candidate vectors in float64: 64 MB
+
+
+def build_shard(
+    vectors: Iterator[tuple[np.ndarray, np.ndarray]],
+    config: IndexConfig,
+    quantizer: bytes | None,
+    num_threads: int = 1,
+) -> IndexShard:
+    """vectors: (pair_ids int64 [n], float16 [n, D]) per part. Rows that are null or NaN never enter."""
+    index: faiss.Index | None = None
+    with threads(num_threads):
+        for pair_ids, vectors_ND in vectors:
+            if index is None:
+                index = _new_index(config, quantizer, vectors_ND.shape[1])
+            elif vectors_ND.shape[1] != index.d:
+                raise RetrievalError(
+                    f"a part has vectors of dimension {vectors_ND.shape[1]}, the parts before it {index.d}; "
+                    "embed all parts with the same backbone"
+                )
+            pair_ids, vectors_ND = finite_rows(np.asarray(pair_ids, dtype=np.int64), vectors_ND)
+            if len(pair_ids):
+                index.add_with_ids(np.ascontiguousarray(vectors_ND, dtype=np.float32), np.ascontiguousarray(pair_ids))
+    if index is None:
+        raise ConfigError("a shard of the index got no part; use fewer index.num_shards than there are parts")
+    return IndexShard(index)
+
+
+class IndexShard:
+    """Searching is thread-safe: nothing in here changes after construction."""
+
+    def __init__(self, index: faiss.Index) -> None:
+        self._index = index
+        self._flat, self._pair_ids = _flat_parts(index)
+        if self._flat is not None:
+            vectors_ND = _stored_vectors(self._flat)
+            self._vectors_ND = vectors_ND
+            squares = np.einsum("nd,nd->n", vectors_ND, vectors_ND)
+            self._largest_norm = float(np.sqrt(squares.max(initial=0.0)))
+
+    @property
+    def num_vectors(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def dim(self) -> int:
+        return int(self._index.d)
+
+    def search(self, queries_QD: np.ndarray, k: int, params: SearchParams | None = None) -> Hits:
+        """queries float32 [Q, D], unit norm. Returns Hits [Q, k]; equal scores: the smaller pair_id first."""
+        check_k(k)
+        queries_QD = as_queries(queries_QD, self.dim)
+        if self._flat is None:
+            return self._search_codes(queries_QD.astype(np.float32), k, params or SearchParams())
+        return self._search_flat(queries_QD, k)
+
+    def to_bytes(self) -> bytes:
+        """The same bytes for the same vectors, order, configuration and quantiser; any FAISS reads them."""
+        return faiss.serialize_index(self._index).tobytes()
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> IndexShard:
+        return cls(from_payload(payload))
+
+    def write(self, path: str | Path) -> None:
+        faiss.write_index(self._index, str(path))
+
+    @classmethod
+    def read(cls, path: str | Path, memory_map: bool = False) -> IndexShard:
+        """memory_map: leave on disk what FAISS can map (refine stores, IVF codes that are not fast-scan)."""
+        flags = faiss.IO_FLAG_MMAP_IFC if memory_map else 0
+        try:
+            return cls(faiss.read_index(str(path), flags))
+        except (RuntimeError, MemoryError) as error:
+            raise ArtifactCorrupt(f"{path} is no whole index shard; delete the index and build it again") from error
+
+    def _search_flat(self, queries_QD: np.ndarray, k: int) -> Hits:
+        hits = no_hits(len(queries_QD), k)
+        unsettled = np.arange(len(queries_QD))
+        for fetch in (k + SPARE, 4 * (k + SPARE)):
+            if 2 * fetch >= self.num_vectors or not len(unsettled):
+                break
+            found, settled = self._propose(queries_QD[unsettled], k, fetch)
+            hits.scores[unsettled[settled]] = found.scores[settled]
+            hits.pair_ids[unsettled[settled]] = found.pair_ids[settled]
+            unsettled = unsettled[~settled]
+        if len(unsettled):
+            scan = RunningTopK(k)
+            scan.update(queries_QD[unsettled], self._pair_ids, self._vectors_ND)
+            hits.scores[unsettled], hits.pair_ids[unsettled] = scan.result().scores, scan.result().pair_ids
+        return hits
+
+    def _propose(self, queries_QD: np.ndarray, k: int, fetch: int) -> tuple[Hits, np.ndarray]:
+        """The k best among FAISS's `fetch` best, and for which queries no other vector can be among them.
+
+        The float32 inner product errs by at most D * 2**-24 * |q| * |v| (Higham 2002, section 3.1) to first order;
+        twice that covers the rest.
+        """
+        approximate, rows = self._flat.search(queries_QD.astype(np.float32), fetch)
+        scores = np.empty((len(queries_QD), fetch), dtype=np.float32)
+        step = max(1, NUMBERS_AT_ONCE // (fetch * self.dim))
+        for start in range(0, len(queries_QD), step):
+            block = slice(start, start + step)
+            gathered_QKD = self._vectors_ND[rows[block]].astype(np.float64)
+            scores[block] = np.einsum("qkd,qd->qk", gathered_QKD, queries_QD[block])
+        hits = best(scores, self._pair_ids[rows], k)
+        margin_Q = self.dim * 2.0**-23 * np.linalg.norm(queries_QD, axis=1) * self._largest_norm
+        ceiling_Q = (approximate[:, -1] + margin_Q).astype(np.float32)
+        return hits, hits.scores[:, -1] > ceiling_Q
+
+    def _search_codes(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+        """FAISS breaks ties at the last place as it likes, so fetch until the last score lies below the k-th."""
+        asked = _faiss_params(self._index, params)
+        hits = no_hits(len(queries_QD), k)
+        unsettled = np.arange(len(queries_QD))
+        fetch = min(k + SPARE, max(1, self.num_vectors))
+        while len(unsettled):
+            scores, pair_ids = self._index.search(queries_QD[unsettled], fetch, params=asked)
+            found = best(scores, pair_ids, k)
+            settled = (pair_ids[:, -1] == -1) | (scores[:, -1] < found.scores[:, -1]) | (fetch >= self.num_vectors)
+            hits.scores[unsettled[settled]] = found.scores[settled]
+            hits.pair_ids[unsettled[settled]] = found.pair_ids[settled]
+            unsettled, fetch = unsettled[~settled], min(4 * fetch, self.num_vectors)
+        return hits
+
+
+def _new_index(config: IndexConfig, quantizer: bytes | None, dim: int) -> faiss.Index:
+    index = empty_index(config.kind, dim) if quantizer is None else from_payload(quantizer)
+    if index.d != dim:
+        raise RetrievalError(
+            f"the index was trained for dimension {index.d}, the embeddings have {dim}; train it on these embeddings"
+        )
+    if not index.is_trained:
+        raise ConfigError(f"index.kind={config.kind!r} needs training; pass what quantizer.train returned")
+    return index if _keeps_ids(index) else faiss.IndexIDMap2(index)
+
+
+def _keeps_ids(index: faiss.Index) -> bool:
+    """IVF lists store ids themselves; everything else needs a map from position to id."""
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return _keeps_ids(index.index)
+    return isinstance(index, faiss.IndexIVF)
+
+
+def _flat_parts(index: faiss.Index) -> tuple[faiss.IndexFlat | None, np.ndarray]:
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexIDMap):
+        inner = faiss.downcast_index(index.index)
+        if isinstance(inner, faiss.IndexFlat):
+            return inner, faiss.vector_to_array(index.id_map)
+    return None, np.empty(0, dtype=np.int64)
+
+
+def _stored_vectors(flat: faiss.IndexFlat) -> np.ndarray:
+    """float32 [n, D], a view of FAISS's own memory: the caller keeps the index alive."""
+    if not flat.ntotal:
+        return np.empty((0, flat.d), dtype=np.float32)
+    return faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
+
+
+def _faiss_params(index: faiss.Index, params: SearchParams) -> faiss.SearchParameters | None:
+    """A fresh parameter object for this request, nested as the index is; None = as built."""
+    index = faiss.downcast_index(index)
+    if params == SearchParams():
+        return None
+    if isinstance(index, faiss.IndexIDMap):
+        return _faiss_params(index.index, params)
+    if isinstance(index, faiss.IndexPreTransform):
+        return faiss.SearchParametersPreTransform(index_params=_faiss_params(index.index, params))
+    if isinstance(index, faiss.IndexRefine):
+        inner = _faiss_params(index.base_index, params)
+        return faiss.IndexRefineSearchParameters(k_factor=params.k_factor or index.k_factor, base_index_params=inner)
+    if isinstance(index, faiss.IndexIVF):
+        nprobe = params.nprobe or inverted_lists(index).nprobe
+        return faiss.SearchParametersIVF(nprobe=min(nprobe, index.nlist))
+    if isinstance(index, faiss.IndexHNSW):
+        return faiss.SearchParametersHNSW(efSearch=params.ef_search or index.hnsw.efSearch)
+    return None
