@@ -255,6 +255,14 @@ def list_files(uri: str, suffix: str) -> list[str]:
     return [join(folder.uri, path) for path in folder.list() if path.endswith(suffix)]
 
 
+def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
+    """The same place for libraries that take a pyarrow filesystem and a path in it."""
+    uri = absolute(uri)
+    if is_local(uri):
+        return pafs.LocalFileSystem(), uri
+    return pafs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL")), uri.removeprefix("s3://")
+
+
 def check_writable(uri: str) -> None:
     """Raises StorageError before a run starts, not after its first hour."""
     storage = open_storage(uri)

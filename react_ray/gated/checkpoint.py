@@ -35,13 +35,18 @@ def _at_the_edge(name: str, value: Tensor) -> Tensor:
     return copy.reshape(()) if is_scalar(name) else copy
 
 
-def gated_bytes(model: nn.Module, info: dict[str, Any], state: dict[str, Tensor] | None = None) -> bytes:
+def gated_bytes(
+    model: nn.Module,
+    info: dict[str, Any],
+    state: dict[str, Tensor] | None = None,
+    dtype: torch.dtype | None = None,
+) -> bytes:
     """The file gated.safetensors. info: plain JSON that comes back from `load_gated`.
 
-    state: other values for what trained, those of an average say; None = the model's.
+    state: other values for what trained, those of an average say; None = the model's. dtype: None = as it is.
     """
     info = info | {"frozen_sha256": frozen_sha256(model)}
-    return weights_bytes(gated_state(model) if state is None else state, info)
+    return weights_bytes(gated_state(model) if state is None else state, info, dtype)
 
 
 def save_gated(model: nn.Module, path: str, info: dict[str, Any]) -> None:

@@ -20,6 +20,9 @@ TEMPERATURE = ("logit_scale", "logit_bias")
 
 
 class CustomizeConfig(Section):
+    train_on: Literal["retrieved", "source"] = field(
+        "retrieved", "the retrieved pairs, or (pre-training) the whole of ingest.source as it is"
+    )
     method: Method = field("gated-image", "what trains: gated blocks, the image tower, the text tower, or everything")
     last_k_layers: int = field(
         6, "gated-image: how many of the last image blocks get a gated block; cost is linear", ge=1
@@ -45,6 +48,9 @@ class CustomizeConfig(Section):
     )
     precision: Literal["fp32", "bf16"] = field("fp32", "autocast; weights and loss stay float32")
     augment: AugmentConfig = field(AugmentConfig(), "augmentation of training images")
+    window_parts: int = field(64, "parts whose rows are shuffled together; more memory, better mixing", ge=1)
+    save_dtype: Literal["fp32", "fp16"] = field("fp32", "of the weights in the model's file")
+    cache_gb: float = speed(2.0, "decoded images that each worker keeps between epochs, GB; 0 = decode each time", ge=0)
     num_workers: int = speed(1, "data-parallel processes", ge=1)
     threads_per_worker: int = speed(1, "torch threads of each", ge=1)
     cpus_per_worker: float = speed(1.0, "Ray CPUs that each reserves", ge=0)

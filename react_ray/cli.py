@@ -1,0 +1,119 @@
+"""`react-ray VERB RECIPE [section.field=value ...]`: the same grammar for every verb and for every file in jobs/.
+
+Exit code 2 for what the user can put right, 1 for everything else. Next: recipe.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from react_ray import __version__
+from react_ray.errors import ReactRayError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+RecipeArgument = Annotated[str, typer.Argument(help="URI of a recipe (YAML)", metavar="RECIPE")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="section.field=value ...", metavar="[section.field=value ...]")]
+
+SECTIONS = {
+    "ingest": ["ingest"],
+    "embed": ["backbone", "embed"],
+    "index": ["index"],
+    "retrieve": ["tasks", "retrieve"],
+    "customize": ["customize"],
+    "evaluate": ["tasks", "evaluate"],
+    "report": [],
+}
+
+
+def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None) -> None:
+    """Load the recipe, connect to Ray, run one verb for all arms, say what came of it."""
+    from react_ray.recipe import load_recipe
+
+    recipe = load_recipe(recipe_uri, overrides)
+    from react_ray.stages import cluster, customize, embed, evaluate, index, ingest, report, retrieve, whole_run
+
+    arms = sorted(recipe.arm_names(), key=lambda arm: not recipe.shares_retrieval(arm))
+    verbs: dict[str, Callable[[], Any]] = {
+        "ingest": lambda: [ingest.run(recipe)],
+        "embed": lambda: [embed.run(recipe)],
+        "index": lambda: [index.run(recipe)],
+        "retrieve": lambda: [retrieve.run(recipe, arm) for arm in arms],
+        "customize": lambda: [customize.run(recipe, arm) for arm in recipe.arm_names()],
+        "evaluate": lambda: [evaluate.run(recipe, arm) for arm in [evaluate.BASE, *recipe.arm_names()]],
+        "report": lambda: report.run(recipe),
+        "run": lambda: whole_run.run(recipe),
+    }
+    whole_run.begin(recipe)
+    with cluster.connected(recipe.cluster):
+        outcome = verbs[verb]()
+    if isinstance(outcome, str):
+        typer.echo(outcome)
+        return
+    for artifact in outcome:
+        typer.echo(f"{artifact.uri}: {artifact.manifest.rows} rows in {artifact.num_parts} parts, content {artifact.content}")
+
+
+def _fields(verb: str) -> str:
+    """The fields of the verb's sections, with defaults and meanings, for --help."""
+    from pydantic_core import PydanticUndefined
+
+    from react_ray.recipe import Recipe
+
+    lines = []
+    for section in SECTIONS.get(verb, []):
+        model: Any = Recipe.model_fields[section].annotation
+        for name, info in model.model_fields.items():
+            default = "required" if info.default is PydanticUndefined else repr(info.default)
+            lines.append(f"  {section}.{name} = {default}\n      {info.description}")
+    return "\n".join(lines)
+
+
+def _add(verb: str, summary: str) -> None:
+    def command(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+        run_verb(verb, recipe, overrides)
+
+    command.__doc__ = summary
+    app.command(verb, help=summary)(command)
+
+
+for _verb, _summary in {
+    "ingest": "What people already have -> pairs/ and images/ of the database.",
+    "embed": "Vectors of images and captions by the frozen CLIP.",
+    "index": "FAISS shards over the vectors.",
+    "retrieve": "Class names x templates -> the pairs that matter for them.",
+    "customize": "Train modular blocks on the frozen CLIP with what was retrieved.",
+    "evaluate": "Zero-shot accuracy of the base and of every customised model.",
+    "report": "The table and report.html of a finished run.",
+    "run": "All of these, in this order; what is done is not done again.",
+}.items():
+    _add(_verb, _summary)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="show the version")] = False) -> None:
+    if version:
+        typer.echo(f"react_ray {__version__}")
+        raise typer.Exit()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) >= 2 and arguments[0] in SECTIONS and "--help" in arguments:
+        app([arguments[0], "--help"], standalone_mode=False)
+        typer.echo(f"Fields (write section.field=value):\n{_fields(arguments[0])}")
+        return
+    try:
+        app(arguments, standalone_mode=True)
+    except ReactRayError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what is done is kept, run the same command again to go on", err=True)
+        sys.exit(130)

@@ -1,0 +1,180 @@
+"""Training batches: rows of pairs in, the same sequence of global batches out for any number of workers.
+
+The order of an epoch is a function of (seed, epoch) alone: parts are shuffled, taken in windows of `window_parts`, and
+the rows of a window are shuffled together. A rank takes its share of every global batch, so step s can be made again
+after any interruption, by any number of ranks. Images are kept decoded (uint8) when all of them fit in `cache_gb`,
+encoded otherwise. Next: augment.py, then loss.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray.errors import ConfigError
+from react_ray.pairs.image import decode_batch
+from react_ray.vectors import from_vectors
+
+
+class Rows(Protocol):
+    """Where training rows come from."""
+
+    part_sizes: list[int]  # rows with a usable image
+
+    def read(self, part: int) -> pa.Table:
+        """image: binary; captions: list<string>; optionally text_embedding: fixed_size_list<float16>[D], class_id: int32."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One rank's share of one global batch; B rows."""
+
+    step: int
+    epoch: int
+    image_BCHW: np.ndarray  # uint8
+    captions: list[str]
+    caption_id_B: np.ndarray  # int64: equal for equal captions
+    class_id_B: np.ndarray  # int64: class that the pair was retrieved for, -1 = none
+    text_BD: np.ndarray | None  # float16: cached caption vectors
+
+
+@dataclass
+class _Window:
+    images: list[bytes]
+    captions: list[list[str]]
+    class_ids: np.ndarray
+    text_ND: np.ndarray | None
+    pixels: np.ndarray | None = None
+
+
+class Batches:
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        batch_size: int,
+        image_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        window_parts: int = 64,
+        cache_gb: float = 2.0,
+        num_threads: int = 1,
+    ) -> None:
+        if batch_size % world_size:
+            raise ConfigError(
+                f"customize.batch_size {batch_size} is not a multiple of {world_size} workers; change one of them"
+            )
+        self.rows, self.batch_size, self.image_size, self.seed = rows, batch_size, image_size, seed
+        self.local, self.rank, self.num_threads = batch_size // world_size, rank, num_threads
+        self.window_parts = max(1, window_parts)
+        self.num_rows = sum(rows.part_sizes)
+        self.steps_per_epoch = self.num_rows // batch_size
+        if not self.steps_per_epoch:
+            raise ConfigError(
+                f"customize.batch_size {batch_size} is larger than the {self.num_rows} pairs to train on; make it smaller or retrieve more"
+            )
+        self._keep_pixels = self.num_rows * 3 * image_size**2 <= cache_gb * 2**30
+        self._windows: dict[tuple[int, ...], _Window] = {}
+
+    def iterate(self, start_step: int, stop_step: int) -> Iterator[Batch]:
+        """Batches of steps start..stop-1; the next one is prepared while the last is used."""
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self.batch, start_step) if start_step < stop_step else None
+            for step in range(start_step, stop_step):
+                assert coming is not None
+                batch = coming.result()
+                coming = pool.submit(self.batch, step + 1) if step + 1 < stop_step else None
+                yield batch
+
+    def batch(self, step: int) -> Batch:
+        epoch, index = divmod(step, self.steps_per_epoch)
+        first = index * self.batch_size + self.rank * self.local
+        pieces = self._pieces(epoch, first, first + self.local)
+        return _join(step, epoch, pieces)
+
+    def _pieces(self, epoch: int, first: int, last: int) -> list[Batch]:
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows.part_sizes))
+        pieces, begin = [], 0
+        for number, start in enumerate(range(0, len(order), self.window_parts)):
+            parts = order[start : start + self.window_parts]
+            size = sum(self.rows.part_sizes[part] for part in parts)
+            low, high = max(first, begin), min(last, begin + size)
+            if low < high:
+                generator = np.random.default_rng([self.seed, epoch, number])
+                rows = generator.permutation(size)[low - begin : high - begin]
+                draws = generator.random(size)[rows]
+                pieces.append(self._take(tuple(sorted(int(p) for p in parts)), rows, draws))
+            begin += size
+        return pieces
+
+    def _take(self, parts: tuple[int, ...], rows: np.ndarray, draws: np.ndarray) -> Batch:
+        window = self._window(parts)
+        captions = [_draw(window.captions[row], draw) for row, draw in zip(rows, draws, strict=True)]
+        return Batch(
+            step=0,
+            epoch=0,
+            image_BCHW=window.pixels[rows] if window.pixels is not None else self._decode([window.images[r] for r in rows]),
+            captions=captions,
+            caption_id_B=np.array([caption_id(c) for c in captions], np.int64),
+            class_id_B=window.class_ids[rows],
+            text_BD=None if window.text_ND is None else window.text_ND[rows],
+        )
+
+    def _window(self, parts: tuple[int, ...]) -> _Window:
+        if parts not in self._windows:
+            if not self._keep_pixels:
+                while len(self._windows) > 1:  # a batch straddles two windows at most
+                    self._windows.pop(next(iter(self._windows)))
+            window = self._load(parts)
+            if self._keep_pixels:
+                window.pixels, window.images = self._decode(window.images), []
+            self._windows[parts] = window
+        return self._windows[parts]
+
+    def _load(self, parts: tuple[int, ...]) -> _Window:
+        table = pa.concat_tables([self.rows.read(part) for part in parts])
+        assert table.num_rows == sum(self.rows.part_sizes[part] for part in parts), "part_sizes do not count the rows"
+        names = table.column_names
+        return _Window(
+            images=table["image"].to_pylist(),
+            captions=table["captions"].to_pylist(),
+            class_ids=table["class_id"].to_numpy().astype(np.int64)
+            if "class_id" in names
+            else np.full(table.num_rows, -1, np.int64),
+            text_ND=from_vectors(table["text_embedding"]) if "text_embedding" in names else None,
+        )
+
+    def _decode(self, images: list[bytes]) -> np.ndarray:
+        pixels, problems = decode_batch(images, self.image_size, self.num_threads)
+        bad = [problem for problem in problems if problem is not None]
+        assert not bad, f"an image that was decodable when it was ingested is not: {bad[0]}"
+        return pixels
+
+
+def caption_id(caption: str) -> int:
+    """63 bits of the caption's hash: equal captions are equal, others collide once in 10^9 batches of 4096."""
+    return int.from_bytes(hashlib.blake2b(caption.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def _draw(captions: list[str], draw: float) -> str:
+    return captions[int(draw * len(captions))] if captions else ""
+
+
+def _join(step: int, epoch: int, pieces: list[Batch]) -> Batch:
+    texts = [piece.text_BD for piece in pieces if piece.text_BD is not None]
+    return Batch(
+        step=step,
+        epoch=epoch,
+        image_BCHW=np.concatenate([piece.image_BCHW for piece in pieces]),
+        captions=[caption for piece in pieces for caption in piece.captions],
+        caption_id_B=np.concatenate([piece.caption_id_B for piece in pieces]),
+        class_id_B=np.concatenate([piece.class_id_B for piece in pieces]),
+        text_BD=np.concatenate(texts) if texts else None,
+    )

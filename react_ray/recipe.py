@@ -1,0 +1,177 @@
+"""Recipe: one experiment, complete and typed; the sum of the sections that lie beside their nouns.
+
+Takes YAML (with at most one `base:`) and `section.field=value` overrides, gives a frozen Recipe.
+Next: stages/ingest.py, the first verb.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from react_ray.clip.backbone import BackboneConfig
+from react_ray.clip.embedder import EmbedConfig
+from react_ray.clip.prompts import TasksConfig
+from react_ray.errors import ConfigError
+from react_ray.evals.zeroshot import EvaluateConfig
+from react_ray.gated.method import CustomizeConfig
+from react_ray.index.select import RetrieveConfig
+from react_ray.index.config import IndexConfig
+from react_ray.pairs.source import IngestConfig
+from react_ray.section import Section, field, speed
+from react_ray.storage import absolute, join, read_bytes
+
+ARM_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class ClusterConfig(Section):
+    """How wide, never what: nothing here changes a result."""
+
+    address: str = speed("", "Ray cluster to join ('auto', ray://...); empty starts one on this machine")
+    num_cpus: int = speed(0, "cores that a local Ray may use; 0 = all", ge=0)
+    object_store_gb: float = speed(0.5, "shared memory of a local Ray, GB", gt=0)
+    num_actors: int = speed(1, "actors of an accelerator pool (embed, evaluate) at most", ge=1)
+    threads_per_actor: int = speed(2, "CPU threads, and so Ray CPUs, of each such actor", ge=1)
+    num_searchers: int = speed(2, "actors that share the shards of the index while searching", ge=1)
+    gpus_per_actor: float = speed(0, "GPUs of each such actor", ge=0)
+    roles: bool = speed(False, "place stages on nodes by the Ray label react-role = fetch, embed, index, train")
+    part_retries: int = speed(2, "times that a part is tried again before the stage stops", ge=0)
+    memory_gb: float = speed(0, "memory that a run may plan with, GB; 0 = what the machine has free", ge=0)
+
+
+class Recipe(Section):
+    name: str = field(..., "names the run in reports")
+    seed: int = field(0, "seed of every random choice")
+    database: str = speed(..., "URI of what is built once and shared by tasks: pairs, images, embeddings, index")
+    out: str = speed(..., "URI of this run")
+    tasks: TasksConfig = field(TasksConfig(), "what to recognise")
+    backbone: BackboneConfig = field(..., "the frozen CLIP")
+    ingest: IngestConfig = field(..., "the source of pairs")
+    embed: EmbedConfig = field(EmbedConfig(), "vectors of the database")
+    index: IndexConfig = field(IndexConfig(), "FAISS shards over the vectors")
+    retrieve: RetrieveConfig = field(RetrieveConfig(), "queries, search and selection")
+    customize: CustomizeConfig = field(CustomizeConfig(), "training on what was retrieved")
+    evaluate: EvaluateConfig = field(EvaluateConfig(), "evaluation sets and the tables over them")
+    cluster: ClusterConfig = speed(ClusterConfig(), "width and placement")
+    arms: dict[str, dict[str, Any]] = field(
+        {}, "variants of this recipe that one run trains side by side: name -> {section.field: value}"
+    )
+
+    def arm_names(self) -> list[str]:
+        """Without arms a recipe is its own only arm, and lies directly in the run."""
+        return list(self.arms) or [""]
+
+    def arm(self, name: str) -> Recipe:
+        """The recipe with one arm's overrides applied; its `out` is the arm's own folder."""
+        if not name:
+            return self
+        values = self.model_dump() | {"arms": {}, "out": join(self.out, "arms", name)}
+        for path, value in self.arms[name].items():
+            _assign(values, path, value, Recipe)
+        return _validate(values)
+
+    def shares_retrieval(self, name: str) -> bool:
+        """True when this arm trains on the run's own retrieved pairs."""
+        return not name or not any(path.startswith(("retrieve.", "tasks.")) for path in self.arms[name])
+
+    def yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe; `overrides` are 'section.field=value' with YAML values."""
+    values = _read_yaml(uri)
+    base = values.pop("base", None)
+    if base is not None:
+        parent = _read_yaml(base if "://" in base else join(str(Path(absolute(uri)).parent), base))
+        if "base" in parent:
+            raise ConfigError(f"{uri}: its base {base} has a base too; a recipe may have one, merge the two")
+        values = _merge(parent, values)
+    for text in overrides or []:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{text!r} is not section.field=value; write for example seed=1")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: {value!r} is not YAML ({error}); quote it") from error
+        _assign(values, path, parsed, Recipe)
+    recipe = _validate(values)
+    for name in recipe.arms:
+        if not ARM_NAME.fullmatch(name):
+            raise ConfigError(f"arms.{name}: an arm is named with a-z, 0-9 and _, beginning with a letter; rename it")
+        recipe.arm(name)
+    return recipe
+
+
+def _read_yaml(uri: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(read_bytes(uri))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{uri}: not YAML ({error}); correct that line") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{uri}: a recipe is a mapping of sections; see react_ray/recipes/sample.yaml")
+    return values
+
+
+def _merge(parent: dict[str, Any], child: dict[str, Any]) -> dict[str, Any]:
+    out = dict(parent)
+    for key, value in child.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict) and key != "arms"
+        out[key] = _merge(out[key], value) if both else value
+    return out
+
+
+def _assign(values: dict[str, Any], path: str, value: Any, model: type[BaseModel]) -> None:
+    """Set a dotted path, or raise with the nearest name at the level where it went wrong."""
+    keys = path.strip().split(".")
+    here, at = values, model
+    for depth, key in enumerate(keys):
+        if key not in at.model_fields:
+            raise ConfigError(_unknown(path, key, keys[:depth], at))
+        if depth == len(keys) - 1:
+            here[key] = value
+            return
+        inner = at.model_fields[key].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            if inner is not None and getattr(inner, "__origin__", None) is dict:
+                here.setdefault(key, {})[".".join(keys[depth + 1 :])] = value
+                return
+            raise ConfigError(f"{path}: {key} is a single value, it has no fields; write {'.'.join(keys[: depth + 1])}=...")
+        here, at = here.setdefault(key, {}), inner
+
+
+def _unknown(path: str, key: str, above: list[str], model: type[BaseModel]) -> str:
+    near = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.4)
+    place = ".".join(above)
+    if near:
+        return f"{path}: no such field; did you mean {'.'.join([*above, near[0]])}?"
+    return f"{path}: no such field; {place or 'a recipe'} has {', '.join(model.model_fields)}"
+
+
+def _validate(values: dict[str, Any]) -> Recipe:
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(e) for e in error.errors()[:3])) from error
+
+
+def _explain(error: Any) -> str:
+    location = [str(part) for part in error["loc"]]
+    path = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        model: type[BaseModel] = Recipe
+        for name in location[:-1]:
+            inner = model.model_fields[name].annotation
+            if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+                return f"{path}: no such field; remove it"
+            model = inner
+        return _unknown(path, location[-1], location[:-1], model)
+    if error["type"] == "missing":
+        return f"{path}: missing; add it to the recipe or write {path}=... on the command line"
+    return f"{path}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r}; correct it in the recipe or write {path}=..."

@@ -1,0 +1,88 @@
+"""Join or start Ray, and say where a stage's work runs. Next: run_parts.py."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from react_ray.errors import ResourceError
+from react_ray.recipe import ClusterConfig
+
+ROLE_LABEL = "react-role"
+
+
+@contextmanager
+def connected(config: ClusterConfig) -> Iterator[None]:
+    """Ray for the time of one command; a Ray that is already initialised is left as it is."""
+    if ray.is_initialized():
+        yield
+        return
+    settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if config.address or os.environ.get("RAY_ADDRESS"):
+        ray.init(address=config.address or None, **settings)
+    else:
+        ray.init(
+            address="local",
+            num_cpus=config.num_cpus or None,
+            object_store_memory=int(config.object_store_gb * 2**30),
+            include_dashboard=False,
+            **settings,
+        )
+    quiet()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def quiet() -> None:
+    """Our progress display speaks for all stages; Ray's own stays silent unless something is wrong."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.target_max_block_size = 1 << 40  # one part = one block, however large
+    context.target_min_block_size = 0
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def placement(config: ClusterConfig, role: str) -> dict[str, Any]:
+    return {"label_selector": {ROLE_LABEL: role}} if config.roles else {}
+
+
+def actor_pool(config: ClusterConfig, role: str) -> dict[str, Any]:
+    """Keyword arguments of map_batches for an autoscaling pool of accelerator actors."""
+    return {
+        "compute": ActorPoolStrategy(min_size=1, max_size=config.num_actors),
+        "num_cpus": config.threads_per_actor,
+        "num_gpus": config.gpus_per_actor,
+        **placement(config, role),
+    }
+
+
+def require_memory(config: ClusterConfig, needed_gb: float, what: str) -> None:
+    """Say before starting that the plan does not fit, not after an hour by the kernel's hand."""
+    free_gb = config.memory_gb or psutil.virtual_memory().available / 2**30
+    if needed_gb > free_gb:
+        raise ResourceError(
+            f"{what} needs about {needed_gb:.1f} GB of memory and {free_gb:.1f} GB are free; use smaller parts or fewer workers, or a larger machine"
+        )
+
+
+def require_disk(uri: str, needed_gb: float, what: str) -> None:
+    if uri.startswith("s3://"):
+        return
+    place = uri
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    free_gb = psutil.disk_usage(place).free / 2**30
+    if needed_gb > free_gb:
+        raise ResourceError(
+            f"{what} needs about {needed_gb:.1f} GB in {place} and {free_gb:.1f} GB are free; free some or name another `out` and `database`"
+        )

@@ -1,0 +1,129 @@
+"""collect: `hits/` -> `retrieved/` and its `images/`: select, look the pairs up by arithmetic, keep their bytes.
+
+`retrieved` has the rows of `pairs` and why each was taken; `images` beside it has the same rows in the same order, so
+training reads the two side by side. Next: index/select.py, then customize.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray import schema
+from react_ray.artifact import Artifact, Receipt, create, open_artifact
+from react_ray.errors import ArtifactMissing, RetrievalError
+from react_ray.index.select import coverage, select, select_random
+from react_ray.pair_id import part_of, row_of
+from react_ray.recipe import Recipe
+from react_ray.stages.layout import Layout
+from react_ray.stages.run_parts import Work, run_parts
+
+logger = logging.getLogger(__name__)
+PAIRS_PER_PART = 2048
+
+
+def run(recipe: Recipe, root: str, queries: Artifact, hits: Artifact | None, main: str) -> Artifact:
+    """Gives the sealed `retrieved` below `root`; without hits it is the random control, as large as `main`'s."""
+    layout = Layout(recipe)
+    pairs = layout.open_database("pairs", "ingest")
+    images = layout.open_database("images", "ingest")
+    embeddings = layout.open_database("embeddings", "embed")
+    query_table = pa.concat_tables(queries.tables(["query_id", "class_id", "task", "class_name", "prompt"]))
+    if hits is None:
+        count = recipe.retrieve.max_pairs or _rows_of(main)
+        ok_parts = [(r.part, r.rows) for r in images.receipts()]
+        chosen = select_random(ok_parts, count, recipe.seed)
+    else:
+        chosen = select(pa.concat_tables(hits.tables()), query_table, recipe.retrieve)
+        if chosen.num_rows == 0:
+            raise RetrievalError("no pair was retrieved for any class; lower retrieve.min_score or look at the class names")
+        _name_the_poor(chosen, query_table, recipe)
+    config = recipe.retrieve.digested() | {"seed": recipe.seed if hits is None else 0, "chosen": chosen.num_rows}
+    parents = {"pairs": pairs, "images": images, "embeddings": embeddings} | ({"hits": hits} if hits else {})
+    num_parts = -(-chosen.num_rows // PAIRS_PER_PART)
+    selected = create(f"{root}/selected", "selected", config, parents, num_parts)
+    retrieved = create(f"{root}/retrieved", "retrieved", config, parents, num_parts)
+    kept = create(f"{root}/images", "images", config, parents, num_parts)
+    _store(chosen, selected)
+    run_parts(
+        "collect",
+        sorted({*retrieved.pending(), *kept.pending()}),
+        num_parts,
+        _Read(selected.uri),
+        CollectPart,
+        (pairs.uri, images.uri, embeddings.uri, retrieved, kept),
+        recipe.cluster.part_retries,
+        "pairs",
+    )
+    if not retrieved.sealed:
+        retrieved = retrieved.seal(dim=embeddings.facts["dim"], backbone=embeddings.facts["backbone"])
+    if not kept.sealed:
+        kept.seal()
+    return retrieved
+
+
+def _rows_of(main: str) -> int:
+    manifest = open_artifact(f"{main}/retrieved", "retrieved", "retrieve").manifest
+    if manifest is None:
+        raise ArtifactMissing(f"{main}: no retrieved pairs to match in number; set retrieve.max_pairs")
+    return manifest.rows
+
+
+def _name_the_poor(chosen: pa.Table, queries: pa.Table, recipe: Recipe) -> None:
+    poor = [name for _, name, count in coverage(chosen, queries) if count == 0]
+    if poor:
+        logger.warning("%d classes got no pair: %s", len(poor), ", ".join(poor[:10]) + (" ..." if len(poor) > 10 else ""))
+
+
+def _store(chosen: pa.Table, selected: Artifact) -> None:
+    """The selection goes by disk, so that a task carries the number of its part and no more."""
+    for part in selected.pending():
+        selected.commit(part, chosen.slice(part * PAIRS_PER_PART, PAIRS_PER_PART), 0.0)
+    if not selected.sealed:
+        selected.seal()
+
+
+class _Read:
+    def __init__(self, selected: str) -> None:
+        self.selected = selected
+
+    def __call__(self, part: int) -> pa.Table:
+        return open_artifact(self.selected, "selected").read(part)
+
+
+class CollectPart(Work):
+    def __init__(self, pairs: str, images: str, embeddings: str, retrieved: Artifact, kept: Artifact) -> None:
+        self.pairs = open_artifact(pairs, "pairs")
+        self.images = open_artifact(images, "images")
+        self.embeddings = open_artifact(embeddings, "embeddings")
+        self.retrieved, self.kept = retrieved, kept
+
+    def __call__(self, part: int, table: pa.Table) -> Receipt:
+        began = time.monotonic()
+        pair_ids = table["pair_id"].to_numpy()
+        pairs = gather(self.pairs, pair_ids)
+        vectors = gather(self.embeddings, pair_ids, ["pair_id", "text"])
+        rows = pairs
+        for name in ("class_id", "score", "matches"):
+            rows = rows.append_column(name, table[name])
+        rows = rows.append_column("text_embedding", vectors["text"])
+        shape = schema.retrieved(self.embeddings.facts["dim"], pairs.schema)
+        self.kept.commit(part, gather(self.images, pair_ids), time.monotonic() - began)
+        return self.retrieved.commit(part, schema.conform(rows, shape), time.monotonic() - began)
+
+
+def gather(artifact: Artifact, pair_ids: np.ndarray, columns: list[str] | None = None) -> pa.Table:
+    """The rows at these addresses, in this order. Sorted ids read each part once."""
+    parts, rows = part_of(pair_ids), row_of(pair_ids)
+    tables = []
+    for part in np.unique(parts):
+        table = artifact.read(int(part), columns)
+        tables.append(table.take(pa.array(rows[parts == part])))
+    joined = pa.concat_tables(tables)
+    order = np.argsort(np.argsort(parts, kind="stable"), kind="stable")
+    joined = joined.take(pa.array(order))
+    assert np.array_equal(joined["pair_id"].to_numpy(), pair_ids), "rows are not where their ids say"
+    return joined

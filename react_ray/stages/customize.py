@@ -1,0 +1,214 @@
+"""customize: `retrieved/` and its `images/` -> `model/`, by Ray Train and DeepSpeed.
+
+The driver plans, shows progress and seals; what runs on the workers is train_worker.py. Checkpoints go to
+`checkpoints/step_*` below the arm; a run that was killed, or a worker that died, goes on from the last of them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.train
+import ray.train.torch
+
+from react_ray.artifact import Artifact, create, open_artifact
+from react_ray.clip.backbone import BackboneConfig, load_backbone
+from react_ray.errors import ConfigError, PartFailed, ReactRayError
+from react_ray.gated.batches import Rows
+from react_ray.gated.method import CustomizeConfig
+from react_ray.pairs.source import Source, open_source, to_images, to_pairs
+from react_ray.progress import Progress
+from react_ray.recipe import Recipe
+from react_ray.section import digest
+from react_ray.stages.cluster import placement, require_memory
+from react_ray.stages.layout import Layout
+from react_ray.storage import arrow_filesystem, join
+
+POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to know."""
+
+    backbone: BackboneConfig
+    config: CustomizeConfig
+    rows: Rows
+    seed: int
+    arm: str
+    model: Artifact
+    checkpoints: str
+    run: str
+    digest: str
+    recipe_yaml: str
+    progress: Any
+
+
+class RetrievedRows:
+    """What retrieval found: captions come with their vectors, so the text tower need not run."""
+
+    def __init__(self, retrieved: Artifact, images: Artifact) -> None:
+        self.retrieved, self.images = retrieved.uri, images.uri
+        self.part_sizes = [receipt.ok for receipt in images.receipts()]
+
+    def read(self, part: int) -> pa.Table:
+        images = open_artifact(self.images, "images").read(part, ["image", "status"])
+        rows = open_artifact(self.retrieved, "retrieved").read(part, ["caption", "class_id", "text_embedding"])
+        table = rows.append_column("image", images["image"]).filter(pc.equal(images["status"], "ok"))
+        return table.append_column("captions", _as_lists(table["caption"]))
+
+
+class SourceRows:
+    """A corpus as it is, for pre-training: a list of captions per image, of which one is drawn per epoch."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.part_sizes = []
+        for part in range(len(source.parts)):
+            status = to_images(source.read(part), part, source.config)["status"]
+            self.part_sizes.append(pc.sum(pc.equal(status, "ok")).as_py())
+
+    def read(self, part: int) -> pa.Table:
+        table = self.source.read(part)
+        images, pairs = to_images(table, part, self.source.config), to_pairs(table, part, self.source.config)
+        captions = pairs["captions"] if "captions" in pairs.column_names else _as_lists(pairs["caption"])
+        return pa.table({"image": images["image"], "captions": captions}).filter(pc.equal(images["status"], "ok"))
+
+
+def _as_lists(captions: pa.ChunkedArray) -> pa.ListArray:
+    values = captions.combine_chunks()
+    return pa.ListArray.from_arrays(pa.array(range(len(values) + 1), pa.int32()), values)
+
+
+def run(recipe: Recipe, arm: str = "") -> Artifact:
+    """Gives the sealed `model` of one arm."""
+    layout, wanted = Layout(recipe, arm), recipe.arm(arm)
+    config = wanted.customize
+    parents: dict[str, Artifact] = {}
+    if config.train_on == "source":
+        rows: Rows = SourceRows(open_source(wanted.ingest))
+        data: dict[str, Any] = wanted.ingest.digested()
+    else:
+        root = layout.retrieved_root()
+        retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
+        images = open_artifact(join(root, "images"), "images", "retrieve")
+        parents, rows, data = {"retrieved": retrieved, "images": images}, RetrievedRows(retrieved, images), {}
+    backbone = load_backbone(wanted.backbone, seed=recipe.seed).describe()
+    plan = {"backbone": backbone, "seed": recipe.seed, "data": data, **config.digested()}
+    model = create(layout.of_arm("model"), "model", plan, parents, 1)
+    if model.sealed:
+        return model
+    require_memory(wanted.cluster, 1 + 1.5 * config.num_workers, "customize")
+    if model.pending():
+        job = Job(
+            backbone=wanted.backbone,
+            config=config,
+            rows=rows,
+            seed=recipe.seed,
+            arm=arm,
+            model=model,
+            checkpoints=layout.of_arm("checkpoints"),
+            run=layout.run,
+            digest=digest([plan, {name: parent.content for name, parent in parents.items()}]),
+            recipe_yaml=wanted.yaml(),
+            progress=ProgressBoard.remote(),
+        )
+        _fit(job, wanted)
+    return model.seal(backbone=backbone, method=config.method)
+
+
+@ray.remote(num_cpus=0)
+class ProgressBoard:
+    """Rank 0 writes, the driver reads."""
+
+    def __init__(self) -> None:
+        self.state = (0, 0, "")
+
+    def write(self, step: int, total: int, note: str) -> None:
+        self.state = (step, total, note)
+
+    def read(self) -> tuple[int, int, str]:
+        return self.state
+
+
+def _fit(job: Job, recipe: Recipe) -> None:
+    from react_ray.stages.train_worker import train_worker
+
+    config = job.config
+    resources = {"CPU": float(config.cpus_per_worker)}
+    if config.gpus_per_worker:
+        resources["GPU"] = config.gpus_per_worker
+    filesystem, path = arrow_filesystem(job.run)
+    trainer = ray.train.torch.TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.num_workers,
+            use_gpu=config.gpus_per_worker > 0,
+            resources_per_worker=resources,
+            **placement(recipe.cluster, "train"),
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"train-{job.arm or 'model'}-{job.digest}",
+            storage_path=join(path, "ray_train"),
+            storage_filesystem=filesystem,
+            failure_config=ray.train.FailureConfig(max_failures=recipe.cluster.part_retries),
+        ),
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if config.gpus_per_worker else "gloo"),
+    )
+    stop = threading.Event()
+    watcher = threading.Thread(target=_show, args=(job, stop), daemon=True)
+    watcher.start()
+    try:
+        trainer.fit()
+    except ReactRayError:
+        raise
+    except Exception as error:
+        cause = _own_error(error)
+        raise cause or PartFailed(
+            f"customize {job.arm}: {error}; checkpoints are kept in {job.checkpoints}, run the same command again to go on"
+        ) from error
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def _own_error(error: BaseException) -> ReactRayError | None:
+    """The user's own mistake, however deep Ray has wrapped it."""
+    seen: set[int] = set()
+    queue: list[Any] = [error]
+    while queue:
+        one = queue.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, ReactRayError):
+            return one
+        queue += [one.__cause__, one.__context__, getattr(one, "cause", None)]
+        failures = getattr(one, "worker_failures", None)
+        if isinstance(failures, dict):
+            queue += list(failures.values())
+    return None
+
+
+def _show(job: Job, stop: threading.Event) -> None:
+    label = f"train {job.arm}".strip()
+    with Progress(label, 0, "pairs", unit="steps") as progress:
+        while True:
+            ended = stop.wait(POLL_S)
+            try:
+                step, total, note = ray.get(job.progress.read.remote(), timeout=10)
+            except Exception:
+                return  # the cluster is gone: fit() says why
+            progress.total = total
+            progress.advance(
+                rows=(step - progress.done) * job.config.batch_size, done=step - progress.done, note=note or "starting workers"
+            )
+            if ended:
+                return

@@ -1,0 +1,31 @@
+"""Where a recipe's artifacts lie: two roots, `database` (shared by tasks) and `out` (one run). Next: ingest.py."""
+
+from __future__ import annotations
+
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.recipe import Recipe
+from react_ray.storage import join
+
+
+class Layout:
+    def __init__(self, recipe: Recipe, arm: str = "") -> None:
+        """`recipe` is the whole run's; `arm` names one of its variants."""
+        self.recipe, self.arm = recipe, arm
+        self.run = recipe.out
+        self.arm_root = join(recipe.out, "arms", arm) if arm else recipe.out
+
+    def database(self, kind: str) -> str:
+        return join(self.recipe.database, kind)
+
+    def of_run(self, kind: str) -> str:
+        return join(self.run, kind)
+
+    def of_arm(self, kind: str) -> str:
+        return join(self.arm_root, kind)
+
+    def retrieved_root(self) -> str:
+        """Arms that do not change retrieval train on the run's own retrieved pairs."""
+        return self.run if self.recipe.shares_retrieval(self.arm) else self.arm_root
+
+    def open_database(self, kind: str, made_by: str) -> Artifact:
+        return open_artifact(self.database(kind), kind, made_by)

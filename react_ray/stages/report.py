@@ -1,0 +1,192 @@
+"""report: everything a run left on storage -> `summary.json`, `report.html` and the table for the terminal.
+
+Reads only; every figure of it is one that a stage wrote. Next: report/page.py.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.errors import ArtifactError
+from react_ray.evals.pixel_knn import reference_line
+from react_ray.progress import Metrics
+from react_ray.recipe import Recipe
+from react_ray.report.data import ClassChange, Picture, ReportData, Seed, StageRow
+from react_ray.report.page import render
+from react_ray.report.table import render_table
+from react_ray.stages.layout import Layout
+from react_ray.storage import join, open_storage
+
+BASE = "base"
+LABELS = {BASE: "base CLIP", "random": "random pairs", "locked_text": "locked-text", "gated_image": "gated-image"}
+CLASSES_SHOWN, PICTURES_SHOWN = 12, 8
+
+
+def run(recipe: Recipe) -> str:
+    """Writes summary.json and report.html below `out`; returns the table and where the report is."""
+    storage = open_storage(recipe.out)
+    summary = summarise(recipe)
+    storage.write("summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    data = gather(recipe, summary)
+    storage.write("report.html", render(data).encode())
+    return f"{render_table(data)}\n\nreport: {join(storage.uri, 'report.html')}"
+
+
+def summarise(recipe: Recipe) -> dict[str, Any]:
+    """Top-1 per task and arm on the headline dataset, their means, and what the run cost."""
+    tasks: dict[str, dict[str, float]] = {}
+    mean: dict[str, float] = {}
+    for arm in [BASE, *recipe.arm_names()]:
+        for row in _scores(recipe, arm).facts["scores"]:
+            if row["dataset"] != recipe.evaluate.headline or row["metric"] != "top1":
+                continue
+            if row["task"] == "mean":
+                mean[arm or "customized"] = row["value"]
+            else:
+                tasks.setdefault(row["task"], {})[arm or "customized"] = row["value"]
+    storage = open_storage(recipe.out)
+    costs = json.loads(storage.read("costs.json")) if storage.exists("costs.json") else {}
+    return {
+        "tasks": tasks,
+        "mean": mean,
+        "seed": recipe.seed,
+        "seconds": costs.get("seconds", {}),
+        "peak_rss_gb": costs.get("peak_rss_gb", {}).get("all"),
+    }
+
+
+def gather(recipe: Recipe, summary: dict[str, Any]) -> ReportData:
+    storage = open_storage(recipe.out)
+    arms = [BASE, *(arm or "customized" for arm in recipe.arm_names())]
+    compared = recipe.arm_names()[-1]
+    seconds = summary["seconds"]
+    return ReportData(
+        name=recipe.name,
+        seed=recipe.seed,
+        arms={arm: LABELS.get(arm, arm) for arm in arms},
+        tasks=summary["tasks"],
+        mean=summary["mean"],
+        facts=_facts(recipe, summary),
+        num_images={
+            r["task"]: r["num_images"]
+            for r in _scores(recipe, BASE).facts["scores"]
+            if r["dataset"] == recipe.evaluate.headline and r["metric"] == "top1"
+        },
+        other_seeds=[_other_seed(uri) for uri in recipe.evaluate.other_runs],
+        reference_lines=reference_line(recipe.evaluate.reference, recipe.evaluate.headline),
+        per_class=_changes(recipe, compared),
+        gallery=_gallery(recipe, compared),
+        curves={arm or "customized": Metrics(storage, f"train-{arm or 'model'}").rows() for arm in recipe.arm_names()},
+        stages=_stages(recipe, seconds),
+        recipe_yaml=recipe.yaml(),
+        notes=list(recipe.evaluate.notes),
+    )
+
+
+def _scores(recipe: Recipe, arm: str) -> Artifact:
+    layout = Layout(recipe, "" if arm == BASE else arm)
+    uri = layout.of_run("scores/base") if arm == BASE else layout.of_arm("scores")
+    return open_artifact(uri, "predictions", "evaluate")
+
+
+def _facts(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    layout = Layout(recipe)
+    pairs = layout.open_database("pairs", "ingest")
+    embeddings = layout.open_database("embeddings", "embed")
+    assert pairs.manifest is not None
+    facts = [
+        ("pool", f"{pairs.manifest.rows:,} pairs"),
+        ("backbone", f"{embeddings.facts['backbone']['name']}, weights {embeddings.facts['backbone']['weights_sha256'][:12]}"),
+        ("evaluation set", recipe.evaluate.headline),
+    ]
+    for arm in recipe.arm_names():
+        root = Layout(recipe, arm).retrieved_root()
+        manifest = open_artifact(join(root, "retrieved"), "retrieved", "retrieve").manifest
+        assert manifest is not None
+        facts.append((f"pairs for {LABELS.get(arm, arm or 'training')}", f"{manifest.rows:,}"))
+    if summary["seconds"]:
+        facts.append(("wall clock", f"{sum(summary['seconds'].values()):,.0f} s"))
+    if summary["peak_rss_gb"]:
+        facts.append(("peak memory", f"{summary['peak_rss_gb']:.1f} GB"))
+    return facts
+
+
+def _predictions(recipe: Recipe, arm: str) -> pa.Table:
+    table = pa.concat_tables(_scores(recipe, arm).tables())
+    return table.filter(pc.equal(table["dataset"], recipe.evaluate.headline))
+
+
+def _changes(recipe: Recipe, compared: str) -> list[ClassChange]:
+    """Per class: images that the base recognises, and that the compared arm does."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    for place, arm in enumerate((BASE, compared)):
+        table = _predictions(recipe, arm)
+        for task, label, rank in zip(*(table[c].to_pylist() for c in ("task", "label", "rank")), strict=True):
+            row = counts.setdefault((task, label), [0, 0, 0])
+            row[place] += rank == 0
+            row[2] += place == 0
+    return [ClassChange(task, label, *row) for (task, label), row in sorted(counts.items())]
+
+
+def _gallery(recipe: Recipe, arm: str) -> list[tuple[str, list[Picture]]]:
+    """For a few classes, evenly spread over all, their best pairs."""
+    layout = Layout(recipe, arm)
+    root = layout.retrieved_root()
+    retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
+    images = open_artifact(join(root, "images"), "images", "retrieve")
+    queries = pa.concat_tables(open_artifact(layout.of_run("queries"), "queries", "retrieve").tables(["class_id", "task", "class_name"]))
+    names = {c: f"{n} ({t})" for c, t, n in zip(*(queries[x].to_pylist() for x in ("class_id", "task", "class_name")), strict=True)}
+    table = pa.concat_tables(retrieved.tables(), promote_options="default")
+    class_id = table["class_id"].to_numpy()
+    found = [c for c in sorted(names) if (class_id == c).any()]
+    chosen = found[:: max(1, len(found) // CLASSES_SHOWN)][:CLASSES_SHOWN]
+    pictures = pa.concat_tables(images.tables(["image"]))["image"]
+    gallery = []
+    for one in chosen:
+        rows = [int(row) for row in (class_id == one).nonzero()[0]]
+        rows.sort(key=lambda row: -table["score"][row].as_py())
+        shown = []
+        for row in rows[:PICTURES_SHOWN]:
+            data, match = pictures[row].as_py(), (table["matches"][row].as_py() or [{}])[0]
+            if data is not None:
+                credit = ", ".join(
+                    str(table[c][row].as_py()) for c in ("source", "license") if c in table.column_names
+                )
+                shown.append(
+                    Picture(data, table["caption"][row].as_py(), table["score"][row].as_py(), match.get("key", ""), credit)
+                )
+        gallery.append((names[one], shown))
+    return gallery
+
+
+def _stages(recipe: Recipe, seconds: dict[str, float]) -> list[StageRow]:
+    layout = Layout(recipe)
+    rows = []
+
+    def add(stage: str, uri: str, kind: str, wall: str) -> None:
+        try:
+            manifest = open_artifact(uri, kind).manifest
+        except ArtifactError:
+            return
+        assert manifest is not None
+        spent = seconds.get(wall, manifest.seconds)
+        rows.append(StageRow(stage, manifest.parts, manifest.rows, manifest.ok, manifest.bytes, spent))
+
+    add("ingest", layout.database("images"), "images", "ingest")
+    add("embed", layout.database("embeddings"), "embeddings", "embed")
+    add("index", layout.database("index"), "index", "index")
+    add("retrieve", layout.of_run("retrieved"), "retrieved", "retrieve")
+    for arm in recipe.arm_names():
+        add(f"customize {arm}".strip(), Layout(recipe, arm).of_arm("model"), "model", f"customize {arm}".strip())
+    add("evaluate", layout.of_run("scores/base"), "predictions", "evaluate")
+    return rows
+
+
+def _other_seed(uri: str) -> Seed:
+    summary = json.loads(open_storage(uri).read("summary.json"))
+    return Seed(summary["seed"], summary["tasks"], summary["mean"])

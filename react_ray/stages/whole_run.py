@@ -1,0 +1,115 @@
+"""run: all verbs of a recipe in their order, every arm, with the time and the memory that each took.
+
+What is sealed is not done again, so the same command after any interruption goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+
+import psutil
+
+from react_ray.errors import ArtifactMismatch
+from react_ray.recipe import Recipe
+from react_ray.stages import customize, embed, evaluate, index, ingest, report, retrieve
+from react_ray.stages.layout import Layout
+from react_ray.storage import check_writable, open_storage
+
+SAMPLE_INTERVAL_S = 2.0
+
+
+def run(recipe: Recipe) -> str:
+    """Runs everything; returns the table and the path of the report, as text."""
+    begin(recipe)
+    clock = Clock(recipe)
+    with clock.memory():
+        clock.time("ingest", lambda: ingest.run(recipe))
+        clock.time("embed", lambda: embed.run(recipe))
+        if recipe.retrieve.search == "index":
+            clock.time("index", lambda: index.run(recipe))
+        arms = sorted(recipe.arm_names(), key=lambda arm: not recipe.shares_retrieval(arm))  # controls need the others' size
+        clock.time("retrieve", lambda: [retrieve.run(recipe, arm) for arm in arms])
+        for arm in recipe.arm_names():
+            clock.time(f"customize {arm}".strip(), lambda arm=arm: customize.run(recipe, arm))
+        clock.time("evaluate", lambda: [evaluate.run(recipe, arm) for arm in [evaluate.BASE, *recipe.arm_names()]])
+    return report.run(recipe)
+
+
+def begin(recipe: Recipe) -> None:
+    """The resolved recipe is the first file of a run; a run of another recipe is not overwritten."""
+    check_writable(recipe.out)
+    check_writable(recipe.database)
+    storage = open_storage(recipe.out)
+    if storage.exists("recipe.yaml"):
+        import yaml
+
+        from react_ray.artifact import differences
+
+        found = Recipe.model_validate(yaml.safe_load(storage.read("recipe.yaml")))
+        differing = differences(found.digested(), recipe.digested(), "recipe")
+        if differing:
+            raise ArtifactMismatch(
+                f"{recipe.out} is a run of another recipe: {'; '.join(differing[:5])}; use out=... for a new run, or delete that directory"
+            )
+    storage.write("recipe.yaml", recipe.yaml().encode())
+
+
+class Clock:
+    """Seconds per stage and peak memory, added up over interrupted runs, in `<run>/costs.json`."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.storage = open_storage(Layout(recipe).run)
+        self.costs: dict[str, dict[str, float]] = {"seconds": {}, "peak_rss_gb": {}}
+        if self.storage.exists("costs.json"):
+            self.costs = json.loads(self.storage.read("costs.json"))
+
+    def time(self, stage: str, action: Callable[[], object]) -> None:
+        began = time.monotonic()
+        try:
+            action()
+        finally:
+            seconds = self.costs["seconds"]
+            seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - began, 2)
+            self._write()
+
+    def memory(self) -> MemoryWatch:
+        return MemoryWatch(self)
+
+    def peak(self, gigabytes: float) -> None:
+        self.costs["peak_rss_gb"]["all"] = round(max(gigabytes, self.costs["peak_rss_gb"].get("all", 0.0)), 3)
+        self._write()
+
+    def _write(self) -> None:
+        self.storage.write("costs.json", json.dumps(self.costs, indent=1).encode())
+
+
+class MemoryWatch:
+    """The most memory of this process and all below it (a local Ray is below it); a shared page counts once."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.most = clock, 0.0
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> MemoryWatch:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()
+        self.clock.peak(self.most)
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while not self.stop.wait(SAMPLE_INTERVAL_S):
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+                    continue
+            self.most = max(self.most, total / 2**30)
