@@ -1,0 +1,114 @@
+"""What to recognise: tasks of class names and templates, and the sentences that they make.
+
+Takes a JSON file {"tasks": {name: {"classes": [...], "templates": [...]}}} or the names in the recipe itself. A class may
+be a list of synonyms: the first is its name, all of them make prompts. No torch here. Next: clip/embedder.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from react_ray.errors import ConfigError
+from react_ray.section import Section, field
+from react_ray.storage import local_file
+
+
+class TasksConfig(Section):
+    file: str = field("", "URI of a JSON with tasks; empty = the one task given here")
+    names: list[str] = field([], "tasks of the file that are meant; empty = all")
+    name: str = field("task", "name of the task given here")
+    class_names: list[str | list[str]] = field(
+        [], "classes of the task given here; a list holds synonyms, the first is the name"
+    )
+    templates: list[str] = field(["a photo of a {}."], "sentences of the task given here, {} is the class name")
+
+
+@dataclass(frozen=True)
+class TargetTask:
+    name: str
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+    synonyms: tuple[tuple[str, ...], ...]  # by class; the first is its name
+
+
+@dataclass(frozen=True)
+class Prompt:
+    class_id: int  # index within the task
+    class_name: str
+    prompt: str
+
+
+def load_tasks(config: TasksConfig) -> list[TargetTask]:
+    """Tasks in the order of `names`, or of the file. Raises ConfigError for what cannot be meant."""
+    if not config.file:
+        return [_task(config.name, config.class_names, config.templates, "tasks")]
+    if config.class_names:
+        raise ConfigError("tasks.file and tasks.class_names are both given; keep one of them")
+    found = _read(config.file)
+    if len(set(config.names)) < len(config.names):
+        raise ConfigError(f"tasks.names: {_repeated(config.names)} is listed twice; keep one")
+    for name in config.names:
+        if name not in found:
+            near = difflib.get_close_matches(name, found, n=1, cutoff=0) or ["?"]
+            raise ConfigError(f"tasks.names: {config.file} has no task {name!r}; did you mean {near[0]!r}?")
+    return [
+        _task(name, found[name].get("classes", []), found[name].get("templates", []), f"{config.file}: {name}")
+        for name in config.names or found
+    ]
+
+
+def prompts(task: TargetTask) -> list[Prompt]:
+    """Every name of every class in every template: by class, then name, then template."""
+    return [
+        Prompt(class_id, task.class_names[class_id], template.replace("{}", name))
+        for class_id, names in enumerate(task.synonyms)
+        for name in names
+        for template in task.templates
+    ]
+
+
+def _read(uri: str) -> dict[str, Any]:
+    try:
+        tasks = json.loads(Path(local_file(uri)).read_text(encoding="utf-8"))["tasks"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"tasks.file={uri}: not a JSON with 'tasks' ({error}); see sample://tasks.json for the form"
+        ) from error
+    if not isinstance(tasks, dict) or not tasks or not all(isinstance(task, dict) for task in tasks.values()):
+        raise ConfigError(f"tasks.file={uri}: 'tasks' must map names to tasks; see sample://tasks.json for the form")
+    return tasks
+
+
+def _task(name: str, classes: Any, templates: Any, where: str) -> TargetTask:
+    names = [(c,) if isinstance(c, str) else tuple(c) for c in _list(classes, f"{where}: classes")]
+    texts = _list(templates, f"{where}: templates")
+    if not names:
+        raise ConfigError(f"{where}: no class names; list at least one class")
+    if not texts:
+        raise ConfigError(f"{where}: no templates; list at least one, '{{}}' alone will do")
+    for i, synonyms in enumerate(names):
+        if not synonyms or not all(isinstance(s, str) and s.strip() for s in synonyms):
+            raise ConfigError(f"{where}: class {i} has an empty name; name it or remove it")
+    for template in texts:
+        if not isinstance(template, str) or "{}" not in template:
+            raise ConfigError(f"{where}: template {template!r} has no {{}}; put {{}} where the class name belongs")
+    own = tuple(synonyms[0] for synonyms in names)
+    if len(set(own)) < len(own):
+        raise ConfigError(f"{where}: class {_repeated(own)!r} is listed twice; tell the two apart, or remove one")
+    return TargetTask(name, own, tuple(texts), tuple(tuple(dict.fromkeys(synonyms)) for synonyms in names))
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{where} must be a list, not {type(value).__name__}; put it in brackets")
+    return value
+
+
+def _repeated(names: Iterable[str]) -> str:
+    return Counter(names).most_common(1)[0][0]

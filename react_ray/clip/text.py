@@ -1,0 +1,46 @@
+"""Caption features without the padding: a causal text tower that reads its answer at the end token needs no more tokens.
+
+Takes int64 tokens [B, T] as the tokenizer gives them, gives features [B, D] equal to `model.encode_text` up to rounding.
+Next: clip/embedder.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def text_features(model: nn.Module, text_BT: Tensor) -> Tensor:
+    """`model.encode_text(text_BT)`, not normalised, over the tokens up to the last end token of the batch."""
+    if not can_truncate(model):
+        return model.encode_text(text_BT)  # type: ignore[operator]
+    tower: Any = text_tower(model)
+    length = int(text_BT.argmax(dim=-1).max()) + 1
+    text_BT = text_BT[:, :length]
+    dtype = tower.transformer.get_cast_dtype()
+    x_BTW = tower.token_embedding(text_BT).to(dtype) + tower.positional_embedding[:length].to(dtype)
+    x_BTW = tower.transformer(x_BTW, attn_mask=tower.attn_mask[:length, :length])
+    rows_B = torch.arange(len(text_BT), device=text_BT.device)
+    x_BW = tower.ln_final(x_BTW[rows_B, text_BT.argmax(dim=-1)])
+    if isinstance(tower.text_projection, nn.Linear):
+        return tower.text_projection(x_BW)
+    return x_BW if tower.text_projection is None else x_BW @ tower.text_projection
+
+
+def text_tower(model: nn.Module) -> nn.Module:
+    """CLIP keeps its text tower at top level, CustomTextCLIP under `text`."""
+    return model if hasattr(model, "token_embedding") else model.get_submodule("text")
+
+
+def can_truncate(model: nn.Module) -> bool:
+    """True if no token sees a later one and the feature is read at the end token, the largest id of its row."""
+    tower = text_tower(model)
+    return (
+        getattr(tower, "attn_mask", None) is not None
+        and getattr(tower, "text_pool_type", getattr(tower, "pool_type", "")) == "argmax"
+        and getattr(tower, "cls_emb", None) is None
+        and not getattr(tower, "use_pad_mask", False)
+        and not getattr(tower, "output_tokens", False)
+    )
