@@ -1,0 +1,164 @@
+"""Charts as HTML and inline SVG: a dot plot of tasks, bars of gained and lost classes, and lines over training steps.
+
+Colours are CSS classes `a0` ... (style.py), so that light and dark pages share one drawing; every arm also has its own
+mark and dash, for readers who do not see the colours. Next: page.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from react_ray.report.data import MEAN, ReportData
+from react_ray.report.style import MARKS, mark
+from react_ray.report.table import points
+
+MAX_POINTS = 120  # of a line; more steps are averaged in bins
+WIDTH, HEIGHT = 360, 210
+LEFT, RIGHT, TOP, BOTTOM = 46, 350, 10, 174
+
+
+def legend(data: ReportData, arms: Sequence[str] | None = None, references: bool = False) -> str:
+    items = [
+        f"<li>{mark(i)}{escape(label)}</li>"
+        for i, (arm, label) in enumerate(data.arms.items())
+        if arms is None or arm in arms
+    ]
+    if references:
+        items += [f'<li><i class="tick"></i>{escape(label)}</li>' for label in data.reference_lines]
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def dot_plot(data: ReportData) -> str:
+    """One row per task and one for the mean; a bar joins the base and the compared arm."""
+    rows = [*data.tasks, MEAN]
+    shown = [spread.mean for row in rows for arm in data.arms if (spread := data.spread(row, arm))]
+    shown += [
+        value for row in rows for label in data.reference_lines if (value := data.reference(label, row)) is not None
+    ]
+    top = min(1.0, max(0.2, math.ceil(10 * max(shown, default=0.2)) / 10))
+    step = 0.1 if top <= 0.5 else 0.2
+    ticks = [i * step for i in range(int(top / step + 1e-9) + 1)]
+    grid = "".join(f'<i class="grid" style="left:{100 * tick / top:.2f}%"></i>' for tick in ticks)
+    axis = "".join(f'<span style="left:{100 * tick / top:.2f}%">{100 * tick:.0f}</span>' for tick in ticks)
+    body = "".join(_dot_row(data, row, top, grid) for row in rows)
+    return (
+        f'{legend(data, references=True)}<div class="dots" role="img" aria-label="Top-1 per task and arm; the table above '
+        f'has the same numbers">{body}<div class="row axis"><span></span><div class="track">{axis}</div></div>'
+        '<p class="unit">top-1, points</p></div>'
+    )
+
+
+def _dot_row(data: ReportData, task: str, top: float, grid: str) -> str:
+    inside = grid
+    base, compared = data.spread(task, data.base), data.spread(task, data.compared_arm)
+    index = list(data.arms).index(data.compared_arm)
+    if base and compared:
+        low, high = sorted((base.mean, compared.mean))
+        inside += (
+            f'<i class="join a{index}" style="left:{100 * low / top:.2f}%;width:{100 * (high - low) / top:.2f}%"></i>'
+        )
+    for label in data.reference_lines:
+        value = data.reference(label, task)
+        if value is not None:
+            title = f"{escape(label)}: {points(value)}"
+            inside += f'<i class="tick" style="left:{100 * value / top:.2f}%" title="{title}"></i>'
+    for i, (arm, label) in enumerate(data.arms.items()):
+        spread = data.spread(task, arm)
+        if spread:
+            title = f"{escape(label)}: {points(spread.mean)}"
+            place = f"left:{100 * spread.mean / top:.2f}%"
+            inside += f'<span class="dot" style="{place}" title="{title}">{mark(i)}</span>'
+    name = "mean" if task == MEAN else escape(task)
+    return (
+        f'<div class="row{" total" if task == MEAN else ""}"><span>{name}</span><div class="track">{inside}</div></div>'
+    )
+
+
+def gain_bars(gains: Sequence[tuple[str, int, int]]) -> str:
+    """(task, images gained, images lost) as bars to the right and to the left of one line."""
+    widest = max([1, *(max(gained, lost) for _, gained, lost in gains)])
+    rows = "".join(
+        f'<div class="row"><span>{escape(task)}</span><div class="both">'
+        f'<div class="half left"><em>{f"−{lost}" if lost else ""}</em><i class="bar down" style="width:{82 * lost / widest:.1f}%"></i></div>'
+        f'<div class="half"><i class="bar up" style="width:{82 * gained / widest:.1f}%"></i><em>{f"+{gained}" if gained else ""}</em></div>'
+        f"</div></div>"
+        for task, gained, lost in gains
+    )
+    return f'<div class="dots bars">{rows}</div>'
+
+
+def line_chart(title: str, unit: str, lines: dict[int, list[tuple[float, float]]]) -> str:
+    """One small chart over steps; `lines` maps an arm's index to its (step, value) points."""
+    drawn = {index: _bins([p for p in line if math.isfinite(p[1])]) for index, line in lines.items()}
+    values = [value for line in drawn.values() for _, value in line]
+    steps = [step for line in drawn.values() for step, _ in line]
+    if not values:
+        return ""
+    x_ticks, y_ticks = nice_ticks(0, max(steps), 4), nice_ticks(min(values), max(values), 4)
+    x_high = max(max(steps), 1)
+    y_low, y_high = min(y_ticks[0], min(values)), max(y_ticks[-1], max(values))
+
+    def x(step: float) -> float:
+        return LEFT + (RIGHT - LEFT) * step / x_high
+
+    def y(value: float) -> float:
+        return BOTTOM - (BOTTOM - TOP) * (value - y_low) / (y_high - y_low)
+
+    grid = "".join(
+        f'<line x1="{LEFT}" x2="{RIGHT}" y1="{y(t):.1f}" y2="{y(t):.1f}" class="grid"/>'
+        f'<text x="{LEFT - 7}" y="{y(t) + 4:.1f}" text-anchor="end">{tick_label(t)}</text>'
+        for t in y_ticks
+    )
+    grid += f'<line x1="{LEFT}" x2="{RIGHT}" y1="{BOTTOM}" y2="{BOTTOM}" class="base"/>'
+    grid += "".join(
+        f'<line x1="{x(t):.1f}" x2="{x(t):.1f}" y1="{BOTTOM}" y2="{BOTTOM + 4}" class="base"/>'
+        f'<text x="{x(t):.1f}" y="{BOTTOM + 17}" text-anchor="middle">{tick_label(t)}</text>'
+        for t in x_ticks
+        if t <= x_high
+    )
+    grid += f'<text x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">step</text>'
+    paths = "".join(
+        f'<path class="line a{index % len(MARKS)}" d="M{" ".join(f"{x(s):.1f} {y(v):.1f}" for s, v in line)}"/>'
+        f'<svg class="a{index % len(MARKS)}" x="{x(line[-1][0]) - 6:.1f}" y="{y(line[-1][1]) - 6:.1f}" width="12" height="12">'
+        f'<use href="#m{index % len(MARKS)}"/></svg>'
+        for index, line in drawn.items()
+        if line
+    )
+    return (
+        f'<figure class="chart"><figcaption>{escape(title)} <span>{escape(unit)}</span></figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} over steps">{grid}{paths}</svg></figure>'
+    )
+
+
+def nice_ticks(low: float, high: float, num: int) -> list[float]:
+    """About `num` round numbers that enclose low and high."""
+    if high - low < 1e-12 * max(1.0, abs(high)):
+        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+    raw = (high - low) / num
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [i * step for i in range(first, last + 1)]
+
+
+def tick_label(value: float) -> str:
+    """Short: 0.002 and 2e-5, 1500 and 20k, without the dust of floating point."""
+    if abs(value) < 1e-12:
+        return "0"
+    if abs(value) < 1e-3:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}".replace("-", "−")
+    if abs(value) >= 10_000:
+        return f"{value / 1000:g}k"
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _bins(line: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Means of equal runs of steps, so that a long training draws as fast as a short one."""
+    size = math.ceil(len(line) / MAX_POINTS)
+    if size <= 1:
+        return line
+    runs = [line[i : i + size] for i in range(0, len(line), size)]
+    return [(run[-1][0], sum(value for _, value in run) / len(run)) for run in runs]

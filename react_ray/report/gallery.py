@@ -1,0 +1,79 @@
+"""What was retrieved for each class, as pictures inside the page.
+
+Pictures come from the web: captions are escaped, and bytes that are not one of five image formats are left out.
+Next: page.py.
+"""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+
+from react_ray.report.data import Picture, ReportData
+
+OPEN_CLASSES = 12  # the rest is folded away
+
+
+def gallery(data: ReportData, max_bytes: int) -> str:
+    """At most `max_bytes` of HTML for pictures; where that is too little every class loses its worst ones first."""
+    everything = [(name, [Picture(*picture) for picture in pictures]) for name, pictures in data.gallery]
+    kept = _within(everything, max_bytes)
+    classes = [_class_row(name, pictures[: kept[i]], len(pictures)) for i, (name, pictures) in enumerate(everything)]
+    html = "".join(classes[:OPEN_CLASSES])
+    if len(classes) > OPEN_CLASSES:
+        rest = len(classes) - OPEN_CLASSES
+        html += f"<details><summary>{rest} more classes</summary>{''.join(classes[OPEN_CLASSES:])}</details>"
+    credits = sorted({p.credit for i, (_, pictures) in enumerate(everything) for p in pictures[: kept[i]] if p.credit})
+    if credits:
+        html += f'<p class="note">Pictures by: {escape("; ".join(credits))}.</p>'
+    dropped = sum(len(pictures) for _, pictures in everything) - sum(kept)
+    if dropped:
+        html += f'<p class="note">{dropped} pictures are left out, to keep this file small.</p>'
+    return html
+
+
+def mime_type(data: bytes) -> str | None:
+    """By the first bytes; None for anything that a browser should not be given."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        return "image/avif"
+    for start, kind in ((b"\xff\xd8\xff", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif")):
+        if data.startswith(start):
+            return f"image/{kind}"
+    return None
+
+
+def _within(classes: list[tuple[str, list[Picture]]], max_bytes: int) -> list[int]:
+    """How many pictures each class keeps: rank by rank over all classes until the bytes are spent."""
+    kept = [0] * len(classes)
+    left = max_bytes
+    for rank in range(max((len(pictures) for _, pictures in classes), default=0)):
+        for i, (_, pictures) in enumerate(classes):
+            if rank >= len(pictures):
+                continue
+            left -= len(_figure(pictures[rank]))
+            if left < 0:
+                return kept
+            kept[i] = rank + 1
+    return kept
+
+
+def _class_row(name: str, pictures: list[Picture], total: int) -> str:
+    figures = "".join(_figure(picture) for picture in pictures) or '<p class="mute">nothing</p>'
+    count = f"{len(pictures)} of {total} shown" if len(pictures) < total else f"{total} shown"
+    return f'<section class="class"><h3>{escape(name)}<small>{count}</small></h3><div class="pictures">{figures}</div></section>'
+
+
+def _figure(picture: Picture) -> str:
+    kind = mime_type(picture.data)
+    if kind is None:
+        return ""
+    caption = escape(picture.caption)
+    title = escape(f"{picture.caption} ({picture.credit})" if picture.credit else picture.caption)
+    source = f"data:{kind};base64,{base64.b64encode(picture.data).decode()}"
+    return (
+        f'<figure title="{title}"><img src="{source}" alt="{caption}" loading="lazy" width="72" height="72">'
+        f'<figcaption><span class="key">{escape(picture.key)} {picture.score:.2f}</span>'
+        f'<span class="text">{caption}</span></figcaption></figure>'
+    )

@@ -1,0 +1,123 @@
+"""How the page looks: one style sheet for light and dark, wide and narrow, and the marks that tell the arms apart.
+
+The seven colours are told apart with any colour vision, on both grounds; marks and dashes say the same without colour.
+Next: table.py.
+"""
+
+from __future__ import annotations
+
+MARKS = (
+    '<circle cx="8" cy="8" r="4.5" class="hollow"/>',
+    '<path d="M8 2.6 13.4 8 8 13.4 2.6 8Z"/>',
+    '<rect x="3.6" y="3.6" width="8.8" height="8.8" rx="1"/>',
+    '<circle cx="8" cy="8" r="5.4"/>',
+    '<path d="M8 2.4 13.8 12.8H2.2Z"/>',
+    '<path d="M8 13.6 13.8 3.2H2.2Z"/>',
+    '<path d="M6.3 2.5h3.4v3.8h3.8v3.4H9.7v3.8H6.3V9.7H2.5V6.3h3.8Z"/>',
+)
+
+
+def marks() -> str:
+    """The symbols that all charts use, once per page."""
+    symbols = "".join(f'<symbol id="m{i}" viewBox="0 0 16 16">{shape}</symbol>' for i, shape in enumerate(MARKS))
+    return f'<svg width="0" height="0" class="defs" aria-hidden="true">{symbols}</svg>'
+
+
+def mark(index: int, style: str = "") -> str:
+    position = f' style="{style}"' if style else ""
+    return f'<svg class="mark a{index % len(MARKS)}"{position} aria-hidden="true"><use href="#m{index % len(MARKS)}"/></svg>'
+
+
+CSS = """
+:root { color-scheme: light dark; --page: #fbfbfa; --card: #ffffff; --ink: #1c2024; --mute: #667079; --rule: #e3e5e8;
+  --grid: #eceef0; --up: #00795a; --down: #b3400c; --track: #f3f4f5;
+  --c0: #6d7680; --c1: #d55e00; --c2: #0072b2; --c3: #00936b; --c4: #b0579a; --c5: #b58400; --c6: #2f9fd8; }
+@media (prefers-color-scheme: dark) { :root { --page: #131619; --card: #1b1f23; --ink: #e8eaed; --mute: #98a2ac;
+  --rule: #30363c; --grid: #2a2f35; --up: #43d3a6; --down: #ff9663; --track: #22272c;
+  --c0: #a4adb7; --c1: #ff8b45; --c2: #5cb3f2; --c3: #35cf9d; --c4: #e290cb; --c5: #e8bd4a; --c6: #8fd0f5; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue",
+  sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 40px 24px 64px; }
+h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
+h2 { font-size: 20px; margin: 52px 0 8px; letter-spacing: -0.005em; }
+h3 { font-size: 15px; margin: 0 0 8px; }
+p { margin: 6px 0; max-width: 46em; }
+.lead { font-size: 17px; margin-top: 18px; }
+.mute, .note, .unit, small.same, .std { color: var(--mute); }
+.note { font-size: 14px; margin-bottom: 14px; }
+.up { color: var(--up); } .down { color: var(--down); }
+.facts { display: flex; flex-wrap: wrap; gap: 2px 22px; padding: 0; margin: 8px 0 0; font-size: 14px; }
+.facts div { display: flex; gap: 7px; } .facts dt { color: var(--mute); } .facts dd { margin: 0; font-weight: 600; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: 12px; margin: 24px 0 0; }
+.tile { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 16px 12px; }
+.tile.main { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }
+.tile .label { display: flex; gap: 7px; align-items: center; font-size: 13.5px; color: var(--mute); }
+.tile .value { font-size: 32px; line-height: 1.25; font-weight: 650; color: var(--ink); font-variant-numeric: tabular-nums; }
+.tile .value small { font-size: 15px; font-weight: 400; color: var(--mute); }
+.tile .under { font-size: 13.5px; color: var(--mute); }
+.card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 16px 18px; }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 14px; }
+.mark { width: 14px; height: 14px; flex: none; vertical-align: -2px; } th .mark { margin-right: 6px; }
+.a0 { color: var(--c0); } .a1 { color: var(--c1); } .a2 { color: var(--c2); } .a3 { color: var(--c3); }
+.a4 { color: var(--c4); } .a5 { color: var(--c5); } .a6 { color: var(--c6); }
+symbol { overflow: visible; } symbol * { fill: currentColor; stroke: none; }
+symbol .hollow { fill: var(--card); stroke: currentColor; stroke-width: 2.2; }
+.defs { position: absolute; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 20px; list-style: none; padding: 0; margin: 0 0 14px; font-size: 13.5px; }
+.legend li { display: flex; align-items: center; gap: 7px; } .legend .tick { position: static; height: 14px; margin: 0 5px; }
+.scroll { overflow-x: auto; border: 1px solid var(--rule); border-radius: 10px; background: var(--card); }
+table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
+caption { text-align: left; color: var(--mute); font-size: 13px; padding: 12px 14px 6px; }
+th, td { padding: 6px 14px; text-align: left; border-top: 1px solid var(--grid); white-space: nowrap; vertical-align: top; }
+thead th { border-top: 0; font-weight: 600; font-size: 13px; vertical-align: bottom; }
+tbody th { font-weight: 500; position: sticky; left: 0; background: var(--card); }
+td small { display: block; font-size: 12px; line-height: 1.2; } .n { text-align: right; } .ref { color: var(--mute); }
+.std { font-size: 12px; }
+.total > * { border-top: 2px solid var(--rule); font-weight: 650; } .total small, .total .std { font-weight: 400; }
+.dots .row { display: grid; grid-template-columns: 92px 1fr; align-items: center; gap: 12px; min-height: 30px; }
+.dots .row > span { font-size: 13.5px; text-align: right; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.dots .total { margin-top: 6px; border-top: 1px solid var(--rule); padding-top: 4px; }
+.track { position: relative; height: 28px; margin: 0 9px; }
+.track .grid { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--grid); }
+.track .join { position: absolute; top: 12.5px; height: 3px; border-radius: 2px; background: currentColor; opacity: 0.35; }
+.tick { position: absolute; top: 5px; height: 18px; width: 3px; margin-left: -1.5px; background: var(--mute); border-radius: 1px;
+  opacity: 0.75; }
+.dot { position: absolute; top: 6px; margin-left: -8px; width: 16px; height: 16px; line-height: 0; }
+.dot .mark { width: 16px; height: 16px; }
+.axis { min-height: 18px !important; } .axis .track { height: 16px; }
+.axis .track span { position: absolute; transform: translateX(-50%); font-size: 12px; color: var(--mute); }
+.unit { font-size: 12px; text-align: center; margin: 2px auto 0; padding-left: 104px; }
+.both { display: grid; grid-template-columns: 1fr 1fr; } .half { display: flex; align-items: center; gap: 6px; height: 22px; }
+.half.left { justify-content: flex-end; border-right: 1px solid var(--mute); }
+.bar { height: 14px; background: currentColor; display: block; } .half .bar.up { border-radius: 0 3px 3px 0; }
+.half .bar.down { border-radius: 3px 0 0 3px; } .half em { font-style: normal; font-size: 12.5px; color: var(--mute); }
+.half.left { gap: 6px; } .bars .row { min-height: 26px; }
+.changes { align-items: start; } .names p { font-size: 13.5px; margin: 0 0 8px; overflow-wrap: anywhere; }
+.chart { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 12px 12px 8px; }
+.chart figcaption { font-weight: 600; font-size: 14px; margin: 0 4px 6px; } .chart figcaption span { font-weight: 400;
+  color: var(--mute); }
+.chart > svg { display: block; width: 100%; height: auto; } .chart text { fill: var(--mute); font-size: 11.5px; }
+.chart .grid { stroke: var(--grid); } .chart .base { stroke: var(--mute); }
+.line { fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linejoin: round; }
+.line.a1 { stroke-dasharray: 6 2.5; } .line.a2 { stroke-dasharray: 2.5 2; } .line.a4 { stroke-dasharray: 9 3 2 3; }
+.class { border-top: 1px solid var(--rule); padding: 12px 0 8px; display: grid; grid-template-columns: 130px 1fr; gap: 14px; }
+.class h3 { overflow-wrap: anywhere; } .class h3 small { display: block; font-weight: 400; color: var(--mute); }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(88px, 1fr)); gap: 12px 10px; }
+.pictures figure { margin: 0; font-size: 12px; line-height: 1.3; }
+.pictures img { width: 72px; height: 72px; object-fit: contain; display: block; background: #fff; border: 1px solid var(--rule);
+  border-radius: 6px; margin-bottom: 4px; }
+.pictures .text { display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; overflow: hidden;
+  overflow-wrap: anywhere; }
+.pictures .key { color: var(--mute); display: block; font-variant-numeric: tabular-nums; }
+details { margin-top: 12px; } summary { cursor: pointer; color: var(--mute); font-size: 14px; } summary:hover { color: var(--ink); }
+pre { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 16px;
+  font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+footer { margin-top: 56px; border-top: 1px solid var(--rule); padding-top: 12px; color: var(--mute); font-size: 13px; }
+@media (max-width: 640px) { main { padding: 24px 14px 48px; } h1 { font-size: 25px; } .lead { font-size: 16px; }
+  .tiles { grid-template-columns: 1fr 1fr; gap: 8px; } .tile { padding: 10px 12px; } .tile .value { font-size: 26px; }
+  .dots .row { grid-template-columns: 68px 1fr; gap: 8px; } .unit { padding-left: 76px; } .card { padding: 14px 12px; }
+  .class { grid-template-columns: 1fr; gap: 4px; } .class h3 small { display: inline; margin-left: 8px; }
+  th, td { padding: 6px; } thead th { white-space: normal; } th .mark { display: block; margin: 0 0 2px auto; }
+  .pictures { grid-template-columns: repeat(auto-fill, minmax(78px, 1fr)); } .count, td .std { display: none; } table { font-size: 13px; } tbody th { white-space: normal; } .legend { gap: 4px 14px; } }
+"""
