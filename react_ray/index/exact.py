@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from react_ray.errors import RetrievalError
-from react_ray.index.merge import Hits, check_k, no_hits
+from react_ray.index.merge import Hits, check_k, no_hits, ranking
 
 QUERIES_AT_ONCE = 256
 VECTORS_AT_ONCE = 32768  # 256 x 32768 scores in float64 and float32: 100 MB
@@ -94,7 +94,7 @@ def _take_better(hits: Hits, rows: slice, scores_QN: np.ndarray, pair_ids: np.nd
     row = np.concatenate([changed[old_row], query])
     score = np.concatenate([old_score, scores_QN[query, column]])
     pair = np.concatenate([old_pair, pair_ids[column]])
-    order = np.lexsort((pair, -score, row))
+    order = ranking(row, score, pair)
     row, score, pair = row[order], score[order], pair[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
     kept = rank < k

@@ -67,6 +67,24 @@ def best(scores: np.ndarray, pair_ids: np.ndarray, k: int) -> Hits:
     return found
 
 
+def ranking(group: np.ndarray, scores: np.ndarray, tie: np.ndarray) -> np.ndarray:
+    """The order of rows by group, then score (best first), then `tie`: what np.lexsort gives, several times faster.
+
+    group: integers below 2**32; scores float32. Group and score are sorted as one uint64; only rows that are equal in
+    both are looked at again.
+    """
+    bits = (scores.astype(np.float32) + np.float32(0)).view(np.uint32)  # + 0: -0.0 ties with 0.0
+    ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    both = group.astype(np.uint64) << np.uint64(32) | (~ascending).astype(np.uint64)
+    order = np.argsort(both)
+    both = both[order]
+    equal = np.zeros(len(order) + 1, dtype=bool)
+    equal[1:-1] = both[1:] == both[:-1]
+    tied = np.flatnonzero(equal[1:] | equal[:-1])
+    order[tied] = order[tied][np.lexsort((tie[order[tied]], both[tied]))]
+    return order
+
+
 def no_hits(num_queries: int, k: int) -> Hits:
     """Hits [Q, k] in which nothing was found."""
     return Hits(

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from react_ray import schema
 from react_ray.errors import ConfigError, RetrievalError
 from react_ray.index.config import Key
+from react_ray.index.merge import ranking
 from react_ray.pair_id import ROW_BITS
 from react_ray.section import Section, field
 
@@ -178,8 +179,15 @@ def _claims(found: _Found, fusion: str) -> _Claims:
 
 def _best_of_each_pair(claims: _Claims) -> np.ndarray:
     """Rows of the strongest claim on each pair; on equal strength the better score, then the smaller class_id."""
-    order = np.lexsort((-claims.score, -claims.strength, claims.pair))
-    return order[np.flatnonzero(np.diff(claims.pair[order], prepend=-1))]
+    start = np.flatnonzero(np.diff(claims.pair, prepend=-1))
+    if not len(start):
+        return start
+    sizes = np.diff(start, append=len(claims.pair))
+    best = claims.strength == np.repeat(np.maximum.reduceat(claims.strength, start), sizes)
+    score = np.where(best, claims.score, -np.inf)
+    best &= score == np.repeat(np.maximum.reduceat(score, start), sizes)
+    rows = np.flatnonzero(best)
+    return rows[np.flatnonzero(np.diff(claims.pair[rows], prepend=-1))]
 
 
 def _best_of_each_class(claims: _Claims, pairs_per_class: int, max_pairs: int) -> np.ndarray:
@@ -203,7 +211,7 @@ def _matches(found: _Found, asked: _Queries, chosen: np.ndarray) -> pa.ChunkedAr
     row_of_pair[chosen] = np.arange(len(chosen))
     hit = np.flatnonzero(row_of_pair[found.pair] >= 0)
     row = row_of_pair[found.pair[hit]]
-    order = np.lexsort((found.query[hit] * 2 + found.text[hit], -found.score[hit], row))
+    order = ranking(row, found.score[hit], found.query[hit] * 2 + found.text[hit])
     hit, row = hit[order], row[order]
     ends = np.cumsum(np.bincount(row, minlength=len(chosen)))
     kind = SELECTED.field("matches").type
