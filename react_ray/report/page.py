@@ -86,8 +86,8 @@ def _tile(data: ReportData, index: int, arm: str, label: str) -> str:
 
 def _scores(data: ReportData) -> str:
     note = "Zero-shot top-1: the share of images whose class has the nearest text."
-    if data.num_images:
-        smallest = min(data.num_images, key=lambda task: data.num_images[task])
+    if set(data.tasks) & set(data.num_images):
+        smallest = min(set(data.tasks) & set(data.num_images), key=lambda task: (data.num_images[task], task))
         worth = 100 / max(1, data.num_images[smallest])
         note += f" One image is worth {worth:.1f} points of {smallest}, so read the mean before any single task."
     if data.reference_lines:
@@ -155,7 +155,8 @@ def _curves(data: ReportData) -> str:
     charts = ""
     for key, title, unit in CURVES:
         lines = {
-            index[arm]: [(row["step"], row[key]) for row in rows if key in row] for arm, rows in data.curves.items()
+            index[arm]: [(row["step"], row[key]) for row in rows if {"step", key} <= set(row)]
+            for arm, rows in data.curves.items()
         }
         charts += line_chart(title, unit, {i: line for i, line in lines.items() if line})
     if not charts:

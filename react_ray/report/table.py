@@ -71,7 +71,7 @@ def _html_row(data: ReportData, task: str, has_counts: bool) -> str:
     best = max((float(value) for value in shown.values()), default=-1.0)
     cells = ""
     if has_counts:
-        count = sum(data.num_images.values()) if task == MEAN else data.num_images.get(task)
+        count = sum(data.num_images.get(t, 0) for t in data.tasks) if task == MEAN else data.num_images.get(task)
         cells += f'<td class="n mute count">{count if count is not None else "–"}</td>'
     for arm, spread in spreads.items():
         if spread is None:

@@ -158,5 +158,12 @@ def test_missing_arms_and_infinite_losses_leave_gaps_not_errors() -> None:
     assert paths and not any("nan" in path or "inf" in path for path in paths)
 
 
+def test_the_total_counts_the_images_of_the_shown_tasks_once() -> None:
+    data = report()
+    total = sum(data.num_images.values())
+    data.num_images["mean"] = total
+    assert f'<td class="n mute count">{total}</td>' in render(data)
+
+
 def test_the_same_data_gives_the_same_bytes() -> None:
     assert render(report()) == render(dataclasses.replace(report()))
