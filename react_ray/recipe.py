@@ -20,8 +20,8 @@ from react_ray.clip.prompts import TasksConfig
 from react_ray.errors import ConfigError
 from react_ray.evals.zeroshot import EvaluateConfig
 from react_ray.gated.method import CustomizeConfig
-from react_ray.index.select import RetrieveConfig
 from react_ray.index.config import IndexConfig
+from react_ray.index.select import RetrieveConfig
 from react_ray.pairs.source import IngestConfig
 from react_ray.section import Section, field, speed
 from react_ray.storage import absolute, join, read_bytes

@@ -54,6 +54,7 @@ class RowGroup:
     index: int
     row_start: int
     num_rows: int
+    num_bytes: int
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class Source:
         step = self.config.rows_per_part
         starts = range(0, self.num_rows, step)
         return [Part(part, start, min(step, self.num_rows - start)) for part, start in enumerate(starts)]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(group.num_bytes for group in self.row_groups)
 
     def read(self, part: int) -> pa.Table:
         """All columns of one part."""
@@ -105,7 +110,7 @@ def open_source(config: IngestConfig) -> Source:
         for index in range(file.num_row_groups):
             rows = file.metadata.row_group(index).num_rows
             if rows:
-                row_groups.append(RowGroup(uri, index, num_rows, rows))
+                row_groups.append(RowGroup(uri, index, num_rows, rows, file.metadata.row_group(index).total_byte_size))
                 num_rows += rows
     if not num_rows:
         raise ConfigError(

@@ -47,7 +47,7 @@ def quiet() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = 1 << 40  # one part = one block, however large
-    context.target_min_block_size = 0
+    context.target_min_block_size = 1
     for name in ("ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

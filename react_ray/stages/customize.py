@@ -6,7 +6,6 @@ The driver plans, shows progress and seals; what runs on the workers is train_wo
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ import ray.train.torch
 
 from react_ray.artifact import Artifact, create, open_artifact
 from react_ray.clip.backbone import BackboneConfig, load_backbone
-from react_ray.errors import ConfigError, PartFailed, ReactRayError
+from react_ray.errors import PartFailed, ReactRayError
 from react_ray.gated.batches import Rows
 from react_ray.gated.method import CustomizeConfig
 from react_ray.pairs.source import Source, open_source, to_images, to_pairs

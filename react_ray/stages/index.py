@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
-from react_ray.index.quantizer import RunningSample, train
 from react_ray.index.config import IndexConfig
+from react_ray.index.quantizer import RunningSample, train
 from react_ray.index.shard import build_shard
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import placement, require_memory

@@ -16,9 +16,9 @@ import ray
 from react_ray import schema
 from react_ray.artifact import Artifact, create, open_artifact
 from react_ray.errors import ArtifactMismatch, RetrievalError, ShardUnavailable
+from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import Hits, merge
-from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.shard import IndexShard
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe

@@ -1,0 +1,33 @@
+"""Fixtures for all tests: one local Ray per session where it is asked for, recipes over small data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """A Ray of this process alone; stages find it already initialised and leave it."""
+    import ray
+
+    from react_ray.recipe import ClusterConfig
+    from react_ray.stages.cluster import connected
+
+    with connected(ClusterConfig(num_cpus=2, object_store_gb=0.3)):
+        yield
+    assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="session")
+def sample_dir() -> Path:
+    import react_ray
+
+    return Path(react_ray.__file__).parent / "sample"
