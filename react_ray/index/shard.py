@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -18,7 +19,7 @@ from react_ray.errors import ArtifactCorrupt, ConfigError, RetrievalError
 from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK, as_queries, finite_rows
 from react_ray.index.merge import Hits, best, check_k, no_hits
-from react_ray.index.quantizer import empty_index, from_payload, inverted_lists, threads
+from react_ray.index.quantizer import empty_index, from_payload, threads
 
 SPARE = 32  # candidates beyond k: most ties at the k-th place are settled without a second search
 NUMBERS_AT_ONCE = 1 << 23  # of gathered candidate vectors in float64: 64 MB
@@ -119,6 +120,7 @@ class IndexShard:
         The float32 inner product errs by at most D * 2**-24 * |q| * |v| (Higham 2002, section 3.1) to first order;
         twice that covers the rest.
         """
+        assert self._flat is not None
         approximate, rows = self._flat.search(queries_QD.astype(np.float32), fetch)
         scores = np.empty((len(queries_QD), fetch), dtype=np.float32)
         step = max(1, NUMBERS_AT_ONCE // (fetch * self.dim))
@@ -184,19 +186,19 @@ def _stored_vectors(flat: faiss.IndexFlat) -> np.ndarray:
 
 def _faiss_params(index: faiss.Index, params: SearchParams) -> faiss.SearchParameters | None:
     """A fresh parameter object for this request, nested as the index is; None = as built."""
-    index = faiss.downcast_index(index)
     if params == SearchParams():
         return None
+    native: Any = faiss  # its type stubs do not know the keyword arguments
+    index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexIDMap):
         return _faiss_params(index.index, params)
     if isinstance(index, faiss.IndexPreTransform):
-        return faiss.SearchParametersPreTransform(index_params=_faiss_params(index.index, params))
+        return native.SearchParametersPreTransform(index_params=_faiss_params(index.index, params))
     if isinstance(index, faiss.IndexRefine):
         inner = _faiss_params(index.base_index, params)
-        return faiss.IndexRefineSearchParameters(k_factor=params.k_factor or index.k_factor, base_index_params=inner)
+        return native.IndexRefineSearchParameters(k_factor=params.k_factor or index.k_factor, base_index_params=inner)
     if isinstance(index, faiss.IndexIVF):
-        nprobe = params.nprobe or inverted_lists(index).nprobe
-        return faiss.SearchParametersIVF(nprobe=min(nprobe, index.nlist))
+        return native.SearchParametersIVF(nprobe=min(params.nprobe or index.nprobe, index.nlist))
     if isinstance(index, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(efSearch=params.ef_search or index.hnsw.efSearch)
+        return native.SearchParametersHNSW(efSearch=params.ef_search or index.hnsw.efSearch)
     return None

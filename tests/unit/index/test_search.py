@@ -111,7 +111,7 @@ def test_rows_that_failed_never_enter_and_minus_one_never_leaves() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["flat", "IVF16,SQ8", "HNSW8", "OPQ4_8,IVF4,PQ4x4", "IVF4,Flat,RFlat", "RaBitQfs,Refine(SQ8)"]
+    "kind", ["flat", "IVF16,SQ8", "HNSW8", "PCA4,IVF4,SQ8", "IVF4,Flat,RFlat", "RaBitQfs,Refine(SQ8)"]
 )
 def test_a_shard_comes_back_from_its_bytes_and_the_bytes_are_deterministic(kind: str, tmp_path) -> None:
     config = IndexConfig(kind=kind)
@@ -148,6 +148,27 @@ def test_search_parameters_belong_to_the_request_and_change_nothing_in_the_shard
         nprobe_for(table, 1.01)
     same(shard.search(queries, 10), before)
     same(shard.search(queries, 10, SearchParams(nprobe=4)), before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "little", "much"),
+    [
+        ("HNSW4", SearchParams(ef_search=1), SearchParams(ef_search=400)),
+        ("PCA8,IVF32,SQ8", SearchParams(nprobe=1), SearchParams(nprobe=32)),
+        ("IVF32,Flat,RFlat", SearchParams(nprobe=1), SearchParams(nprobe=32)),
+        ("RaBitQfs,Refine(SQ8)", SearchParams(k_factor=1.0), SearchParams(k_factor=40.0)),
+    ],
+)
+def test_every_kind_of_index_obeys_the_parameters_that_it_has(
+    kind: str, little: SearchParams, much: SearchParams
+) -> None:
+    config = IndexConfig(kind=kind)
+    vectors, queries = unit_vectors(1500, 16, seed=18), unit_vectors(40, 16, seed=19).astype(np.float32)
+    shard = build_shard(iter([(np.arange(1500), vectors)]), config, train(vectors.astype(np.float32), config, seed=0))
+    scan = RunningTopK(5)
+    scan.update(queries, np.arange(1500), vectors)
+    recall = [recall_at_k(shard.search(queries, 5, params), scan.result(), 5) for params in (little, much)]
+    assert recall[0] < recall[1]
 
 
 def test_recall_counts_the_true_pairs_that_were_found() -> None:
