@@ -96,19 +96,25 @@ def gates(model: nn.Module) -> dict[str, float]:
     return out
 
 
-def image_features(model: nn.Module, image_BCHW: Tensor) -> Tensor:
+def image_features(model: nn.Module, image_BCHW: Tensor, keep_BP: Tensor | None = None) -> Tensor:
     """`model.encode_image(image_BCHW)`, [B, D] not normalised, with less work where that is exact.
+
+    keep_BP: int64, the patches that are looked at (patch dropout, arXiv 2212.00794), None = all.
 
     What comes before the first trainable block runs without autograd; the last block answers for the class token
     only, since nothing else of it is read (its keys and values still are of all tokens).
     """
     visual: Any = model.visual
     if not _is_plain_vit(visual):
+        if keep_BP is not None:
+            raise BackboneError(f"a {type(visual).__name__} has no patches to drop; set customize.patch_dropout=0")
         return model.encode_image(image_BCHW)  # type: ignore[operator]
     blocks = visual.transformer.resblocks
     num_frozen = _num_frozen(visual)
     with torch.set_grad_enabled(torch.is_grad_enabled() and num_frozen == 0):
         x = visual._embeds(image_BCHW)
+        if keep_BP is not None:
+            x = torch.cat([x[:, :1], x[torch.arange(len(x), device=x.device)[:, None], keep_BP + 1]], dim=1)
         for block in blocks[:num_frozen]:
             x = block(x)
     for block in blocks[num_frozen:-1]:
@@ -120,6 +126,15 @@ def image_features(model: nn.Module, image_BCHW: Tensor) -> Tensor:
         x = _class_token_only(blocks[-1], x)
     pooled_BD = visual._pool(x)[0]
     return pooled_BD if visual.proj is None else pooled_BD @ visual.proj
+
+
+def draw_patches(num_images: int, model: nn.Module, patch_dropout: float, generator: torch.Generator) -> Tensor | None:
+    """`keep_BP` for a batch: a share 1 - patch_dropout of the patches of each image; None if nothing is dropped."""
+    if not patch_dropout:
+        return None
+    num_patches = int(model.visual.positional_embedding.shape[0]) - 1  # type: ignore[union-attr,index]
+    num_kept = max(1, int(num_patches * (1 - patch_dropout)))
+    return torch.rand(num_images, num_patches, generator=generator).argsort(dim=1)[:, :num_kept]
 
 
 def _is_plain_vit(visual: Any) -> bool:

@@ -15,45 +15,32 @@ from torch import Tensor
 from react_ray.section import Section, field
 
 # Columns of a draw, each uniform in [0, 1).
-(
-    ROTATE,
-    SCALE,
-    SHIFT_X,
-    SHIFT_Y,
-    SHEAR,
-    FLIP,
-    CROP_AREA,
-    CROP_RATIO,
-    CROP_X,
-    CROP_Y,
-    BRIGHTNESS,
-    CONTRAST,
-    SATURATION,
-    ERASE,
-    ERASE_AREA,
-    ERASE_RATIO,
-    ERASE_X,
-    ERASE_Y,
-) = range(18)
-NUM_DRAWS = 18
+ROTATE, SCALE, STRETCH, SHIFT_X, SHIFT_Y, SHEAR, FLIP, CROP_AREA, CROP_RATIO, CROP_X, CROP_Y = range(11)
+BRIGHTNESS, CONTRAST, GAIN, OFFSET, SATURATION, GREY = 11, 12, slice(13, 16), slice(16, 19), 19, 20
+ERASE, ERASE_AREA, ERASE_RATIO, ERASE_X, ERASE_Y = range(21, 26)
+NUM_DRAWS = 26
+
+MIDDLE = 127.5
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class AugmentConfig(Section):
     """Everything is off at its default."""
 
     rotate_deg: float = field(0.0, "rotation is uniform in +- this many degrees", ge=0, le=180)
-    scale: float = field(0.0, "size is uniform in 1 +- this share", ge=0, lt=1)
+    scale: float = field(0.0, "size is multiplied by 2 to the power of +- this", ge=0, le=2)
+    stretch: float = field(0.0, "aspect ratio is multiplied by 2 to the power of +- this", ge=0, le=2)
     translate: float = field(0.0, "shift is uniform in +- this share of the side, per axis", ge=0, le=1)
-    shear_deg: float = field(0.0, "shear is uniform in +- this many degrees", ge=0, lt=90)
+    shear: float = field(0.0, "shear is uniform in +- this share of the side", ge=0, le=1)
     flip: float = field(0.0, "probability of a horizontal flip", ge=0, le=1)
     crop_area: float = field(1.0, "random resized crop: least share of the area that is kept; 1 = off", gt=0, le=1)
     crop_ratio: float = field(1.0, "random resized crop: largest aspect ratio, 4/3 say; 1 = square", ge=1)
-    brightness: float = field(0.0, "factor uniform in 1 +- this", ge=0, le=1)
-    contrast: float = field(0.0, "factor uniform in 1 +- this, around the mean grey of the image", ge=0, le=1)
-    saturation: float = field(0.0, "factor uniform in 1 +- this, around the grey of the pixel", ge=0, le=1)
-    erase: float = field(
-        0.0, "probability that one rectangle, 2 to 33 % of the area, is overwritten by grey", ge=0, le=1
-    )
+    brightness: float = field(0.0, "offset uniform in +- this share of white", ge=0, le=1)
+    contrast: float = field(0.0, "gain uniform in 1 +- this, around the middle grey", ge=0, le=1)
+    color: float = field(0.0, "gain in 1 +- this and offset in +- half of this, for each channel alone", ge=0, le=1)
+    saturation: float = field(0.0, "gain uniform in 1 +- this, around the grey of the pixel", ge=0, le=1)
+    grey: float = field(0.0, "probability of no colour at all", ge=0, le=1)
+    erase: float = field(0.0, "probability that a rectangle, 2 to 33 % of the area, is made grey", ge=0, le=1)
 
 
 def draw(num_images: int, generator: torch.Generator) -> Tensor:
@@ -75,7 +62,8 @@ def augment_rows(image_BCHW: Tensor, draw_BK: Tensor, config: AugmentConfig) -> 
         grid_BHW2 = F.affine_grid(theta_B23.to(device), list(x_BCHW.shape), align_corners=False)
         x_BCHW = F.grid_sample(x_BCHW, grid_BHW2, padding_mode="border", align_corners=False)
     draw_BK = draw_BK.to(device)
-    x_BCHW = _jitter(x_BCHW, draw_BK, config)
+    if config.brightness or config.contrast or config.color or config.saturation or config.grey:
+        x_BCHW = _recolor(x_BCHW, draw_BK, config)
     if config.erase:
         x_BCHW = _erase(x_BCHW, draw_BK, config)
     return x_BCHW
@@ -83,47 +71,44 @@ def augment_rows(image_BCHW: Tensor, draw_BK: Tensor, config: AugmentConfig) -> 
 
 def affine(draw_BK: Tensor, config: AugmentConfig) -> Tensor | None:
     """The map from output to input coordinates in [-1, 1], [B, 2, 3]; None if all of it is off."""
-    if (
-        not (config.rotate_deg or config.scale or config.translate or config.shear_deg or config.flip)
-        and config.crop_area == config.crop_ratio == 1
-    ):
+    geometry = (config.rotate_deg, config.scale, config.stretch, config.translate, config.shear, config.flip)
+    if not any(geometry) and config.crop_area == config.crop_ratio == 1:
         return None
     signed_BK = draw_BK * 2 - 1
     angle_B = signed_BK[:, ROTATE] * math.radians(config.rotate_deg)
-    shear_B = torch.tan(signed_BK[:, SHEAR] * math.radians(config.shear_deg))
-    zoom_B = 1 / (1 + signed_BK[:, SCALE] * config.scale)
+    shear_B = signed_BK[:, SHEAR] * config.shear
+    zoom_B = torch.exp2(-signed_BK[:, SCALE] * config.scale)
+    stretch_B = torch.exp2(signed_BK[:, STRETCH] * config.stretch / 2)
     mirror_B = torch.where(draw_BK[:, FLIP] < config.flip, -1.0, 1.0)
-    cos_B, sin_B = torch.cos(angle_B) * zoom_B, torch.sin(angle_B) * zoom_B
+    a_B = torch.cos(angle_B) * zoom_B * stretch_B
+    b_B = (shear_B - torch.sin(angle_B)) * zoom_B * stretch_B
+    c_B = torch.sin(angle_B) * zoom_B / stretch_B
+    d_B = torch.cos(angle_B) * zoom_B / stretch_B
+    # A crop is the same map applied to a window of the output.
     side_B = torch.sqrt(config.crop_area + draw_BK[:, CROP_AREA] * (1 - config.crop_area))
-    stretch_B = torch.exp(signed_BK[:, CROP_RATIO] * math.log(config.crop_ratio) / 2)
-    width_B, height_B = (side_B * stretch_B).clamp(max=1), (side_B / stretch_B).clamp(max=1)
-    # The crop first (output -> window), then the rotation, scale and shear about the centre of the image.
-    left_B = signed_BK[:, CROP_X] * (1 - width_B) + 2 * config.translate * signed_BK[:, SHIFT_X]
-    top_B = signed_BK[:, CROP_Y] * (1 - height_B) + 2 * config.translate * signed_BK[:, SHIFT_Y]
-    a_B, b_B = cos_B, cos_B * shear_B - sin_B
-    c_B, d_B = sin_B, sin_B * shear_B + cos_B
+    ratio_B = torch.exp(signed_BK[:, CROP_RATIO] * math.log(config.crop_ratio) / 2)
+    width_B, height_B = (side_B * ratio_B).clamp(max=1), (side_B / ratio_B).clamp(max=1)
+    left_B, top_B = signed_BK[:, CROP_X] * (1 - width_B), signed_BK[:, CROP_Y] * (1 - height_B)
+    shift_B2 = signed_BK[:, [SHIFT_X, SHIFT_Y]] * 2 * config.translate
     rows = [
-        torch.stack([a_B * width_B * mirror_B, b_B * height_B, a_B * left_B + b_B * top_B], 1),
-        torch.stack([c_B * width_B * mirror_B, d_B * height_B, c_B * left_B + d_B * top_B], 1),
+        torch.stack([a_B * width_B * mirror_B, b_B * height_B, a_B * left_B + b_B * top_B + shift_B2[:, 0]], 1),
+        torch.stack([c_B * width_B * mirror_B, d_B * height_B, c_B * left_B + d_B * top_B + shift_B2[:, 1]], 1),
     ]
     return torch.stack(rows, 1)
 
 
-def _jitter(x_BCHW: Tensor, draw_BK: Tensor, config: AugmentConfig) -> Tensor:
-    if not (config.brightness or config.contrast or config.saturation):
-        return x_BCHW
-
-    def factor(column: int, range_: float) -> Tensor:
-        return (1 + (draw_BK[:, column] * 2 - 1) * range_)[:, None, None, None]
-
-    if config.saturation:
-        x_BCHW = torch.lerp(x_BCHW.mean(1, keepdim=True), x_BCHW, factor(SATURATION, config.saturation))
-    gain_B111 = factor(BRIGHTNESS, config.brightness)
-    if config.contrast:
-        contrast_B111 = factor(CONTRAST, config.contrast)
-        offset_B111 = x_BCHW.mean((1, 2, 3), keepdim=True) * (1 - contrast_B111) * gain_B111
-        return torch.addcmul(offset_B111, x_BCHW, contrast_B111 * gain_B111).clamp_(0, 255)
-    return (x_BCHW * gain_B111).clamp_(0, 255)
+def _recolor(x_BCHW: Tensor, draw_BK: Tensor, config: AugmentConfig) -> Tensor:
+    """One 3 x 3 matrix and one offset per image, around the middle grey."""
+    signed_BK = draw_BK * 2 - 1
+    colored_B = (1 + signed_BK[:, SATURATION] * config.saturation) * (draw_BK[:, GREY] >= config.grey)
+    colored_B11 = colored_B[:, None, None]
+    grey_33 = torch.tensor(LUMA, device=x_BCHW.device).expand(3, 3)
+    gain_B3 = (1 + signed_BK[:, [CONTRAST]] * config.contrast) * (1 + signed_BK[:, GAIN] * config.color)
+    matrix_B33 = gain_B3[:, :, None] * (torch.eye(3, device=x_BCHW.device) * colored_B11 + grey_33 * (1 - colored_B11))
+    offset_B3 = (signed_BK[:, [BRIGHTNESS]] * config.brightness + signed_BK[:, OFFSET] * config.color / 2) * 255
+    # matrix @ (x - middle) + middle + offset, with the constants gathered
+    offset_B31 = (offset_B3 + MIDDLE - MIDDLE * matrix_B33.sum(2))[:, :, None]
+    return torch.baddbmm(offset_B31, matrix_B33, x_BCHW.flatten(2)).view_as(x_BCHW).clamp_(0, 255)
 
 
 def _erase(x_BCHW: Tensor, draw_BK: Tensor, config: AugmentConfig) -> Tensor:
@@ -134,7 +119,7 @@ def _erase(x_BCHW: Tensor, draw_BK: Tensor, config: AugmentConfig) -> Tensor:
     inside_BW = _between(draw_BK[:, ERASE_X], width_B, x_BCHW.shape[3])
     hit_B = draw_BK[:, ERASE] < config.erase
     inside_B1HW = (inside_BH[:, :, None] & inside_BW[:, None, :] & hit_B[:, None, None])[:, None]
-    return x_BCHW.masked_fill(inside_B1HW, 127.5)
+    return x_BCHW.masked_fill(inside_B1HW, MIDDLE)
 
 
 def _between(position_B: Tensor, length_B: Tensor, num_pixels: int) -> Tensor:

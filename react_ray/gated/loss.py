@@ -57,6 +57,7 @@ def contrastive_loss(
     caption_ids: Tensor | None = None,
     class_ids: Tensor | None = None,
     mask_duplicates: bool = False,
+    mask_classes: bool = False,
     positives: Literal["pair", "class"] = "pair",
 ) -> Tensor:
     """Mean over the global batch of (cross entropy of rows + cross entropy of columns) / 2.
@@ -65,8 +66,9 @@ def contrastive_loss(
     logit_scale: the parameter itself, a logarithm.
     gather: None = the default process group if it is larger than one.
     caption_ids: int64 [B]; with mask_duplicates another pair with the same caption is no negative.
-    class_ids: int64 [B]; with positives="class" the target of a row is uniform over all pairs of its class (>= 0), as
-    in UniCL (arXiv 2204.03610, eq. 4); -1 is a pair without class.
+    class_ids: int64 [B], -1 is a pair without class; with mask_classes another pair of the same class is no negative.
+    With positives="class" the target of a row is uniform over all pairs of its class, as in UniCL
+    (arXiv 2204.03610, eq. 4).
     """
     if gather is None and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         gather = ProcessGroupGather()
@@ -79,6 +81,9 @@ def contrastive_loss(
         scale = logit_scale.float().exp()
         same_BN = _same(class_ids, gather) if positives == "class" else None
         ignore_BN = _same(caption_ids, gather) if mask_duplicates else None
+        if mask_classes:
+            same_class_BN = _same(class_ids, gather)
+            ignore_BN = same_class_BN if ignore_BN is None else ignore_BN | same_class_BN
         rows = _cross_entropy(scale * image_BD @ texts_ND.T, own_B, same_BN, ignore_BN)
         columns = _cross_entropy(scale * text_BD @ images_ND.T, own_B, same_BN, ignore_BN)
         return (rows + columns) / 2
@@ -91,7 +96,9 @@ def _all(rows: Tensor, gather: Gather | None) -> Tensor:
 def _same(ids_B: Tensor | None, gather: Gather | None) -> Tensor:
     """True where a pair of the global batch has the same id; ids below zero equal nothing."""
     if ids_B is None:
-        raise ValueError("mask_duplicates needs caption_ids and positives='class' needs class_ids; pass them")
+        raise ValueError(
+            "mask_duplicates needs caption_ids, mask_classes and positives='class' need class_ids; pass them"
+        )
     return (ids_B[:, None] == _all(ids_B, gather)[None, :]) & (ids_B >= 0)[:, None]
 
 

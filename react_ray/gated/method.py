@@ -43,11 +43,13 @@ class CustomizeConfig(Section):
     learn_logit_scale: bool = field(True, "train the temperature too, clamped to [0, ln 100]")
     ema_decay: float = field(0.0, "exponential moving average of what trains, saved in its stead; 0 = off", ge=0, lt=1)
     mask_duplicate_captions: bool = field(False, "pairs with the same caption are no negatives of each other")
+    mask_same_class: bool = field(False, "pairs retrieved for the same class are no negatives of each other")
     positives: Literal["pair", "class"] = field(
         "pair", "a row's positives: its own caption, or all of its retrieved class"
     )
     precision: Literal["fp32", "bf16"] = field("fp32", "autocast; weights and loss stay float32")
     augment: AugmentConfig = field(AugmentConfig(), "augmentation of training images")
+    patch_dropout: float = field(0.0, "share of the image patches that a step does not look at; cheaper", ge=0, lt=1)
     window_parts: int = field(64, "parts whose rows are shuffled together; more memory, better mixing", ge=1)
     save_dtype: Literal["fp32", "fp16"] = field("fp32", "of the weights in the model's file")
     cache_gb: float = speed(2.0, "decoded images that each worker keeps between epochs, GB; 0 = decode each time", ge=0)
