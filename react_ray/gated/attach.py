@@ -90,7 +90,7 @@ def gates(model: nn.Module) -> dict[str, float]:
     """tanh of every gate, by layer: {"06.attn": 0.01, "06.dense": ...}; the health of a training at a glance."""
     out = {}
     for i in gated_layers(model):
-        block = image_blocks(model)[i].get_submodule(NAME)
+        block: Any = image_blocks(model)[i].get_submodule(NAME)
         out[f"{i:02d}.attn"] = torch.tanh(block.alpha_attn.detach()).item()
         out[f"{i:02d}.dense"] = torch.tanh(block.alpha_dense.detach()).item()
     return out
