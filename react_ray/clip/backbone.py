@@ -109,15 +109,14 @@ def load_backbone(config: BackboneConfig, device: str | torch.device = "cpu", se
         load_gated(model, local_file(config.gated))
     model.eval().to(device)
     model.visual.preprocess_cfg = preprocess
-    context_length = int(spec["text_cfg"].get("context_length", 77))
     return Backbone(
         model=model,
-        tokenizer=_tokenizer(config.name, spec, context_length),
+        tokenizer=_tokenizer(config.name, spec),
         image_size=_square(preprocess["size"]),
         mean=tuple(preprocess["mean"]),
         std=tuple(preprocess["std"]),
         dim=int(spec["embed_dim"]),
-        context_length=context_length,
+        context_length=_context_length(spec),
         weights_sha256=weights_sha256(model.state_dict()),
         config=config,
         preprocess=preprocess,
@@ -135,47 +134,53 @@ def transforms(backbone: Backbone) -> tuple[Callable[..., Tensor], Callable[...,
     return image_transform_v2(config, is_train=True), image_transform_v2(config, is_train=False)
 
 
+def load_tokenizer(name: str) -> Callable[[list[str]], Tensor]:
+    """The tokenizer of a model name: texts -> int64 [N, context_length]."""
+    spec, _ = _spec(name)
+    return _tokenizer(name, spec)
+
+
 def _resolve(config: BackboneConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
     """(model config, preprocess config, local path of weights or "")"""
-    preprocess = asdict(PreprocessCfg())
     name, weights = config.name, ""
+    spec, given = _spec(name)
     if name.startswith(HUB):
-        file = json.loads(Path(_hub(name, "open_clip_config.json")).read_text())
-        spec, given = file["model_cfg"], file.get("preprocess_cfg", {})
-        weights = _hub(name, None)
-    elif name.endswith(".json"):
-        file = json.loads(Path(local_file(name)).read_text())
-        if not {"embed_dim", "vision_cfg", "text_cfg"} <= file.get("model_cfg", {}).keys():
-            raise BackboneError(
-                f"{name}: no model_cfg with embed_dim, vision_cfg, text_cfg; write one as open_clip_config.json has it"
-            )
-        spec, given = file["model_cfg"], file.get("preprocess_cfg", {})
-    else:
-        found = open_clip.get_model_config(name)
-        if found is None:
-            near = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4)
-            raise BackboneError(
-                f"backbone.name={name}: open_clip has no such model; did you mean {' or '.join(near or ['ViT-B-32'])}?"
-            )
-        spec, given = found, {}
-        tag = open_clip.get_pretrained_cfg(name, config.pretrained) if config.pretrained else {}
-        if tag:
-            given, weights = tag, _download(tag, name, config.pretrained)
-    spec = copy.deepcopy(spec)
+        weights = hub_file(name.removeprefix(HUB))
+    elif config.pretrained:
+        tag = {} if name.endswith(".json") else open_clip.get_pretrained_cfg(name, config.pretrained)
+        given |= tag
+        weights = _download(tag, name, config.pretrained) if tag else _weights_file(name, config.pretrained)
+    preprocess = asdict(PreprocessCfg())
     preprocess |= {k: v for k, v in given.items() if k in preprocess}
+    preprocess |= {k: tuple(v) for k, v in (("mean", config.mean), ("std", config.std)) if v}
     preprocess["size"] = spec["vision_cfg"].get("image_size", 224)
     # The tag knows with which activation its weights were trained, whatever the name says.
     spec["quick_gelu"] = bool(config.quick_gelu or spec.get("quick_gelu") or given.get("quick_gelu"))
-    preprocess |= {k: tuple(v) for k, v in (("mean", config.mean), ("std", config.std)) if v}
-    if "multimodal_cfg" in spec:
-        raise BackboneError(f"backbone.name={name}: CoCa models are not supported; choose a CLIP such as ViT-B-32")
     if "timm_model_name" in spec["vision_cfg"]:
         spec["vision_cfg"]["timm_model_pretrained"] = False
     if "hf_model_name" in spec["text_cfg"]:
         spec["text_cfg"]["hf_model_pretrained"] = False
-    if config.pretrained and not weights:
-        weights = _weights_file(name, config.pretrained)
     return spec, preprocess, weights
+
+
+def _spec(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(model config, preprocess config as far as the name tells), both free to be changed."""
+    if name.startswith(HUB) or name.endswith(".json"):
+        path = hub_file(name.removeprefix(HUB), "open_clip_config.json") if name.startswith(HUB) else local_file(name)
+        file = json.loads(Path(path).read_text())
+        spec, given = file.get("model_cfg", {}), file.get("preprocess_cfg", {})
+        if not {"embed_dim", "vision_cfg", "text_cfg"} <= spec.keys():
+            raise BackboneError(
+                f"{name}: no model_cfg with embed_dim, vision_cfg, text_cfg; write one as open_clip_config.json has it"
+            )
+    else:
+        spec, given = open_clip.get_model_config(name), {}
+        if spec is None:
+            near = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4) or ["ViT-B-32"]
+            raise BackboneError(f"backbone.name={name}: open_clip has no such model; did you mean {' or '.join(near)}?")
+    if "multimodal_cfg" in spec:
+        raise BackboneError(f"backbone.name={name}: CoCa models are not supported; choose a CLIP such as ViT-B-32")
+    return copy.deepcopy(spec), dict(given)
 
 
 def _weights_file(name: str, pretrained: str) -> str:
@@ -197,14 +202,15 @@ def _download(tag: dict[str, Any], name: str, pretrained: str) -> str:
         ) from error
 
 
-def _hub(name: str, filename: str | None) -> str:
+def hub_file(repository: str, filename: str | None = None, cache_dir: str | None = None) -> str:
+    """Local path of a file on the Hugging Face hub, fetched once; None = the weights, whatever their name."""
     try:
-        if filename is None:
-            return download_pretrained_from_hf(name.removeprefix(HUB))
-        return download_pretrained_from_hf(name.removeprefix(HUB), filename=filename)
-    except Exception as error:
+        wanted = {} if filename is None else {"filename": filename}
+        return download_pretrained_from_hf(repository, cache_dir=cache_dir, **wanted)
+    except Exception as error:  # as above
         raise BackboneError(
-            f"backbone.name={name}: not to be had from the hub ({str(error).splitlines()[0]}); go online once, or name local files"
+            f"{filename or 'the weights'} of {repository} could not be downloaded ({str(error).splitlines()[0]}); "
+            "go online once, or name a local file"
         ) from error
 
 
@@ -212,8 +218,9 @@ def _has_own_text_tower(spec: dict[str, Any]) -> bool:
     return bool(spec.get("custom_text")) or "hf_model_name" in spec["text_cfg"]
 
 
-def _tokenizer(name: str, spec: dict[str, Any], context_length: int) -> Callable[[list[str]], Tensor]:
+def _tokenizer(name: str, spec: dict[str, Any]) -> Callable[[list[str]], Tensor]:
     text_cfg = spec["text_cfg"]
+    context_length = _context_length(spec)
     if name.endswith(".json") and not text_cfg.get("hf_tokenizer_name"):
         return open_clip.SimpleTokenizer(context_length=context_length, **text_cfg.get("tokenizer_kwargs", {}))
     if name.endswith(".json"):
@@ -225,6 +232,10 @@ def _tokenizer(name: str, spec: dict[str, Any], context_length: int) -> Callable
             f"backbone.name={name}: its tokenizer could not be loaded ({str(error).splitlines()[0]}); go online once, "
             "or choose a model with open_clip's own"
         ) from error
+
+
+def _context_length(spec: dict[str, Any]) -> int:
+    return int(spec["text_cfg"].get("context_length", 77))
 
 
 def _square(size: int | list[int] | tuple[int, ...]) -> int:

@@ -105,5 +105,5 @@ def weights_sha256(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name].detach().to("cpu").contiguous().reshape(-1)
         sha.update(f"{name} {value.dtype}\n".encode())
-        sha.update(memoryview(value.view(torch.uint8).numpy()))
+        sha.update(value.view(torch.uint8).numpy().data)
     return sha.hexdigest()

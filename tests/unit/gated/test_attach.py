@@ -9,7 +9,7 @@ from torch import nn
 
 from react_ray.clip.backbone import Backbone
 from react_ray.errors import BackboneError, ConfigError
-from react_ray.gated.attach import attach_gated_blocks, gated_layers, gates, image_blocks, image_features
+from react_ray.gated.attach import attach_gated_blocks, draw_patches, gated_layers, gates, image_blocks, image_features
 from react_ray.gated.block import GatedBlock
 from react_ray.gated.method import freeze, frozen_sha256
 from tests.support.tiny_clip import tiny_backbone
@@ -148,6 +148,23 @@ def test_patch_dropout_still_drops_in_training(tmp_path: Path) -> None:
     assert (image_features(model, images()) - found).abs().max() > 1e-3
     model.eval()
     assert torch.equal(image_features(model, images()), image_features(model, images()))
+
+
+def test_drawn_patches_are_dropped_as_open_clip_would(tmp_path: Path) -> None:
+    model = tiny(tmp_path).model.eval()
+    attach_gated_blocks(model, 1)
+    keep_BP = draw_patches(3, model, 0.5, torch.Generator().manual_seed(0))
+    assert keep_BP is not None and keep_BP.shape == (3, 8)
+    assert all(len(set(row)) == 8 and 0 <= min(row) and max(row) < 16 for row in keep_BP.tolist())
+    assert draw_patches(3, model, 0.0, torch.Generator()) is None
+    every_BP = torch.arange(16).expand(3, 16)
+    torch.testing.assert_close(
+        image_features(model, images(), every_BP), model.encode_image(images()), atol=1e-6, rtol=1e-5
+    )
+    visible = torch.zeros(3, 16, dtype=torch.bool).scatter_(1, keep_BP, True)
+    pixels = visible.view(3, 1, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    expected = image_features(model, images(), keep_BP)
+    assert torch.equal(image_features(model, images().where(pixels, 9.0), keep_BP), expected)
 
 
 def test_at_the_start_only_the_gates_have_a_gradient(tmp_path: Path) -> None:

@@ -72,6 +72,18 @@ def test_a_repeated_caption_is_no_negative_of_its_twin() -> None:
     assert masked < contrastive_loss(image_BD, text_BD, scale)
 
 
+def test_pairs_of_one_class_can_be_left_out_of_the_negatives() -> None:
+    given = problem()
+    image, text = given["images"] @ given["image_weight"], given["texts"] @ given["text_weight"]
+    logits = given["logit_scale"].exp() * F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
+    klass = given["class_ids"]
+    other = (klass[:, None] != klass[None]) | (klass < 0)[:, None] | torch.eye(len(klass), dtype=torch.bool)
+    kept, target = logits.masked_fill(~other, -torch.inf), torch.arange(len(klass))
+    expected = (F.cross_entropy(kept, target) + F.cross_entropy(logits.T.masked_fill(~other, -torch.inf), target)) / 2
+    found = contrastive_loss(image, text, given["logit_scale"], class_ids=klass, mask_classes=True)
+    torch.testing.assert_close(found, expected)
+
+
 def test_ids_that_a_mode_needs_must_be_given() -> None:
     rows = torch.randn(2, 3)
     with pytest.raises(ValueError, match="caption_ids"):

@@ -1,0 +1,178 @@
+"""REACT models by name, in open_clip's conventions: the released ones, and those that were customised here.
+
+Takes `react_ViT-B-32` or any name of open_clip with a tag or a file; gives (model, preprocess_train, preprocess_val).
+Released weights live at huggingface.co/react-vl/react-in1k. This is the last file of the walk.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from react_ray.clip.backbone import Backbone, BackboneConfig, hub_file, load_backbone, load_tokenizer, transforms
+from react_ray.clip.weights import read_info, read_weights
+from react_ray.errors import BackboneError
+from react_ray.gated.attach import gated_layers
+from react_ray.storage import local_file
+
+PREFIX = "react_"
+LAST_K_LAYERS = {"ViT-B-32": 6, "ViT-B-16": 6, "ViT-L-14": 6, "ViT-bigG-14": 12}
+REPOSITORY = "react-vl/react-in1k"
+WEIGHT_FILES = (".pt", ".pth", ".bin", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Released:
+    model: str
+    tag: str
+    file: str
+    quick_gelu: bool = False
+    centred: bool = False  # images normalised with mean = std = 0.5 instead of OpenAI's numbers
+
+
+# OpenCLIP's LAION-400M B/32 was trained with QuickGELU, although the official rule (tags that begin with react_clip_)
+# misses it.
+RELEASED = (
+    Released("ViT-B-32", "react_clip_ret_laion400m", "clip-vit-base-32-locked-text.pt", True),
+    Released("ViT-B-32", "react_openclip_laion400m_ret_laion400m", "openclip-vit-base-32-locked-text.pt", True),
+    Released("ViT-B-32", "react_openclip_laion2b_ret_laion400m", "openclip-laion2b-vit-base-32-locked-text.pt"),
+    Released("react_ViT-B-32", "react_clip_ret_laion400m", "clip-vit-base-32-gated-image.pt", True),
+    Released("react_ViT-B-32", "react_openclip_laion400m_ret_laion400m", "openclip-vit-base-32-gated-image.pt", True),
+    Released("react_ViT-B-32", "react_openclip_laion2b_ret_laion400m", "openclip-laion2b-vit-base-32-gated-image.pt"),
+    Released("ViT-B-16", "react_clip_ret_laion400m", "clip-vit-base-16-locked-text.pt", True),
+    Released("react_ViT-B-16", "react_clip_ret_laion400m", "clip-vit-base-16-gated-image.pt", True),
+    Released("react_ViT-L-14", "react_clip_ret_laion400m", "clip-vit-large-14-gated-image.pt", True),
+    Released("react_ViT-L-14", "react_clip_ret_laion2b", "clip-vit-large-14-gated-image-laion2b.pt", True),
+    Released(
+        "react_ViT-L-14", "react_openclip_laion2b_ret_laion400m", "openclip-vit-large-14-gated-image.pt", centred=True
+    ),
+    Released(
+        "react_ViT-L-14",
+        "react_openclip_laion2b_ret_laion2b",
+        "openclip-vit-large-14-gated-image-laion2b.pt",
+        centred=True,
+    ),
+    Released("react_ViT-bigG-14", "react_openclip_laion2b_ret_laion2b", "openclip-vit-bigG-14-gated-image-laion2b.pt"),
+)
+
+
+def create_model_and_transforms(
+    model_name: str,
+    pretrained: str = "",
+    *,
+    base: str = "",
+    device: str | torch.device = "cpu",
+    force_quick_gelu: bool = False,
+    cache_dir: str | None = None,
+) -> tuple[nn.Module, Callable[..., Tensor], Callable[..., Tensor]]:
+    """(model in eval mode, transform for training, transform for inference).
+
+    pretrained: a tag of REACT or of open_clip, a file with a whole model, or a gated.safetensors.
+    base: for a gated.safetensors, tag or file of the backbone's weights; "" = those named in the file.
+    """
+    backbone = load_model(model_name, pretrained, base, device, force_quick_gelu, cache_dir)
+    return backbone.model, *transforms(backbone)
+
+
+def get_tokenizer(model_name: str) -> Callable[[list[str]], Tensor]:
+    """texts -> int64 [N, context_length]"""
+    return load_tokenizer(_base_name(model_name))
+
+
+def list_pretrained() -> list[tuple[str, str]]:
+    """(model, tag) of everything that was released."""
+    return [(r.model, r.tag) for r in RELEASED]
+
+
+def load_model(
+    model_name: str,
+    pretrained: str = "",
+    base: str = "",
+    device: str | torch.device = "cpu",
+    quick_gelu: bool = False,
+    cache_dir: str | None = None,
+) -> Backbone:
+    """As create_model_and_transforms, with everything that is known about the model."""
+    name = _base_name(model_name)
+    values: dict[str, Any] = {"name": name, "quick_gelu": quick_gelu, "pretrained": pretrained}
+    if released := _released(model_name, pretrained):
+        if pretrained == released.tag:
+            values["pretrained"] = _download(released, cache_dir)
+        half = [0.5] * 3 if released.centred else []
+        values |= {"quick_gelu": released.quick_gelu or quick_gelu, "mean": half, "std": half}
+    elif pretrained.endswith(WEIGHT_FILES):
+        path = local_file(pretrained)
+        if not _is_whole(read_weights(path)):
+            values |= {"pretrained": base or _base_of(path), "gated": pretrained}
+    if not values["pretrained"].endswith(WEIGHT_FILES) and not values.get("gated"):
+        # Plain base weights, or none: gated blocks are new, gates at zero.
+        values["last_k_layers"] = _last_k_layers(model_name)
+    backbone = load_backbone(BackboneConfig.model_validate(values), device)
+    if model_name.startswith(PREFIX) and not gated_layers(backbone.model):
+        raise BackboneError(f"{pretrained} has no gated blocks; name the model {name}, without {PREFIX}")
+    return backbone
+
+
+def _base_name(model_name: str) -> str:
+    _last_k_layers(model_name)
+    return model_name.removeprefix(PREFIX)
+
+
+def _last_k_layers(model_name: str) -> int:
+    """0 for models without gated blocks."""
+    if not model_name.startswith(PREFIX):
+        return 0
+    name = model_name.removeprefix(PREFIX).removesuffix("-quickgelu")
+    if name not in LAST_K_LAYERS:
+        near = difflib.get_close_matches(name, LAST_K_LAYERS, n=1, cutoff=0)[0]
+        raise BackboneError(f"{model_name}: no such REACT model; did you mean {PREFIX}{near}?")
+    return LAST_K_LAYERS[name]
+
+
+def _released(model_name: str, pretrained: str) -> Released | None:
+    """By tag, or by the name of a downloaded file: its activation and normalisation are known too."""
+    model_name = model_name.removesuffix("-quickgelu")
+    for released in RELEASED:
+        if released.model == model_name and pretrained == released.tag:
+            return released
+        if os.path.basename(pretrained) == released.file:
+            return released
+    if pretrained.startswith(PREFIX) and not pretrained.endswith(WEIGHT_FILES):
+        tags = [r.tag for r in RELEASED if r.model == model_name]
+        hint = (
+            f"its tags are {', '.join(tags)}"
+            if tags
+            else f"choose from {', '.join(sorted({r.model for r in RELEASED}))}"
+        )
+        raise BackboneError(f"{model_name}: no weights with the tag {pretrained} were released; {hint}")
+    return None
+
+
+def _download(released: Released, cache_dir: str | None) -> str:
+    try:
+        return hub_file(REPOSITORY, released.file, cache_dir)
+    except BackboneError as error:
+        raise BackboneError(
+            f"{error}; the tag {released.tag} of {released.model} is {released.file} of huggingface.co/{REPOSITORY}: "
+            f"pass pretrained=<path of that file> once you have it"
+        ) from error
+
+
+def _is_whole(state: dict[str, Tensor]) -> bool:
+    """False for a file of what trained only."""
+    return any(name.endswith("token_embedding.weight") for name in state) and any(
+        n.startswith("visual.") for n in state
+    )
+
+
+def _base_of(path: str) -> str:
+    base = read_info(path).get("backbone_config", {}).get("pretrained", "")
+    if not base:
+        raise BackboneError(f"{path} holds only what trained; pass base=<tag or file of the backbone's weights>")
+    return str(base)

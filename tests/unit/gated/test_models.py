@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from react_ray.clip.backbone import BackboneConfig, load_backbone, save_backbone
+from react_ray.errors import BackboneError
+from react_ray.gated.attach import gated_layers, image_blocks
+from react_ray.gated.checkpoint import gated_bytes, write_whole
+from react_ray.gated.method import Method, freeze
+from react_ray.gated.models import RELEASED, create_model_and_transforms, get_tokenizer, list_pretrained, load_model
+from tests.support.tiny_clip import tiny_config
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """A base, what was trained on it by two methods, and the whole customised model."""
+    paths = {name: str(tmp_path / f"{name}.safetensors") for name in ("base", "gated", "text", "silent", "whole")}
+    paths["name"] = tiny_config(tmp_path, text={"vocab_size": 8})
+    save_backbone(load_backbone(BackboneConfig(name=paths["name"]), seed=4).model, paths["base"])
+    config = BackboneConfig(name=paths["name"], pretrained=paths["base"])
+    methods: list[tuple[str, Method, bool]] = [
+        ("gated", "gated-image", True),
+        ("text", "locked-image", True),
+        ("silent", "gated-image", False),
+    ]
+    for file, method, tells in methods:
+        model = load_backbone(config.model_copy(update={"last_k_layers": 2 * (method == "gated-image")})).model
+        for name in freeze(model, method):
+            model.get_parameter(name).data.add_(0.01)
+        info = {"backbone_config": config.model_dump()} if tells else {}
+        write_whole(paths[file], gated_bytes(model, info))
+        if file == "gated":
+            save_backbone(model, paths["whole"], torch.float32)
+    return paths
+
+
+def test_a_delta_finds_its_base(files: dict[str, str]) -> None:
+    told, given = (
+        load_model(files["name"], files["gated"]),
+        load_model(files["name"], files["silent"], base=files["base"]),
+    )
+    whole = load_model(files["name"], files["whole"])
+    assert told.weights_sha256 == given.weights_sha256 == whole.weights_sha256
+    assert gated_layers(told.model) == [1, 2]
+    assert gated_layers(load_model(files["name"], files["text"]).model) == []
+    with pytest.raises(BackboneError, match="pass base="):
+        load_model(files["name"], files["silent"])
+
+
+def test_model_and_transforms_take_a_picture(files: dict[str, str]) -> None:
+    model, train, val = create_model_and_transforms(files["name"], files["gated"])
+    picture = Image.new("RGB", (50, 40), (10, 200, 30))
+    batch = torch.stack([train(picture), val(picture)])
+    assert model.encode_image(batch).shape == (2, 16) and not model.training
+
+
+def test_the_tokenizer_of_a_react_model_is_that_of_its_base() -> None:
+    assert torch.equal(get_tokenizer("react_ViT-B-32")(["a heron"]), get_tokenizer("ViT-B-32")(["a heron"]))
+
+
+def test_released_files_are_known_with_their_traps() -> None:
+    assert len(RELEASED) == len(set(list_pretrained())) == len({r.file for r in RELEASED}) == 13
+    assert all(r.model.startswith("react_") == ("gated-image" in r.file) for r in RELEASED)
+    assert {r.file for r in RELEASED if r.centred} == {
+        "openclip-vit-large-14-gated-image.pt",
+        "openclip-vit-large-14-gated-image-laion2b.pt",
+    }
+    assert all(r.quick_gelu == ("laion2b_ret" not in r.tag) for r in RELEASED)
+
+
+def test_a_copy_of_a_released_file_is_known_by_its_name(files: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "clip-vit-base-32-locked-text.pt"
+    base = load_model(files["name"], files["base"])
+    torch.save(base.model.state_dict(), path)
+    found = load_model(files["name"], str(path))
+    assert type(image_blocks(found.model)[0].mlp.gelu).__name__ == "QuickGELU"
+    assert found.weights_sha256 == base.weights_sha256
+
+
+def test_names_that_cannot_be_meant_say_what_was() -> None:
+    with pytest.raises(BackboneError, match="did you mean react_ViT-B-32"):
+        load_model("react_ViT-B32")
+    with pytest.raises(BackboneError, match=r"its tags are react_clip_ret_laion400m$"):
+        load_model("react_ViT-B-16", "react_clip_ret_laion2b")
+    with pytest.raises(BackboneError, match=r"choose from .*react_ViT-bigG-14"):
+        load_model("RN50", "react_clip_ret_laion400m")
+
+
+@pytest.mark.slow
+def test_a_b32_with_gated_blocks_has_the_published_number_of_parameters(tmp_path: Path) -> None:
+    backbone = load_model("react_ViT-B-32")
+    assert sum(p.numel() for p in backbone.model.parameters()) == 193_804_557
+    save_backbone(backbone.model, str(tmp_path / "plain.safetensors"))
+    freeze(backbone.model, "gated-image")
+    assert sum(p.numel() for p in backbone.model.parameters() if p.requires_grad) == 42_527_245
+    assert gated_layers(load_model("react_ViT-B-32", str(tmp_path / "plain.safetensors")).model) == list(range(6, 12))
