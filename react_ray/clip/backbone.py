@@ -22,6 +22,7 @@ from open_clip.pretrained import download_pretrained_from_hf
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
+from react_ray.clip.attention import use_self_attention
 from react_ray.clip.weights import read_weights, weights_bytes, weights_sha256
 from react_ray.errors import BackboneError
 from react_ray.gated.attach import attach_gated_blocks, gated_layers
@@ -98,6 +99,7 @@ def load_backbone(config: BackboneConfig, device: str | torch.device = "cpu", se
         torch.manual_seed(seed)
         make = open_clip.CustomTextCLIP if _has_own_text_tower(spec) else open_clip.CLIP
         model: Any = make(**model_cfg, nonscalar_logit_scale=True)
+    use_self_attention(model)
     if weights:
         state = read_weights(weights)
         if not hasattr(model, "positional_embedding") and "positional_embedding" in state:

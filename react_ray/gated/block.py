@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from react_ray.clip.attention import SelfAttention
+
 
 class GatedBlock(nn.Module):
     """A pre-norm transformer block behind two scalar gates.
@@ -33,7 +35,7 @@ class GatedBlock(nn.Module):
         self.alpha_attn = nn.Parameter(torch.zeros(1))
         self.alpha_dense = nn.Parameter(torch.zeros(1))
         self.ln_1 = norm_layer(d_model)
-        self.attn = nn.MultiheadAttention(d_model, n_head, batch_first=batch_first)
+        self.attn = SelfAttention(d_model, n_head, batch_first=batch_first)
         self.ln_2 = norm_layer(d_model)
         width = int(d_model * mlp_ratio)
         self.mlp = nn.Sequential(
