@@ -50,6 +50,7 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None) -> None:
         "run": lambda: whole_run.run(recipe),
     }
     whole_run.begin(recipe)
+    whole_run.require(recipe, verb)
     with cluster.connected(recipe.cluster):
         outcome = verbs[verb]()
     if isinstance(outcome, str):

@@ -97,7 +97,7 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
         if not equals:
             raise ConfigError(f"{text!r} is not section.field=value; write for example seed=1")
         try:
-            parsed = yaml.safe_load(value)
+            parsed = yaml.safe_load(value) if value else ""
         except yaml.YAMLError as error:
             raise ConfigError(f"{path}: {value!r} is not YAML ({error}); quote it") from error
         _assign(values, path, parsed, Recipe)

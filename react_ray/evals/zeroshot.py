@@ -26,6 +26,10 @@ class EvaluateConfig(Section):
     datasets: dict[str, str] = field(
         {}, "name -> URI of a Parquet file with columns image, task, label; labels are class names of that task"
     )
+    headline: str = speed("test", "dataset whose top-1 goes into summary.json and the report's table")
+    other_runs: list[str] = speed([], "URIs of finished runs of this recipe with other seeds: the report shows the spread")
+    pixel_knn: str = speed("", "folder like react_ray/sample for the 1-nearest-neighbour reference line; empty = none")
+    notes: list[str] = speed([], "lines that the report ends with")
     batch_size: int = speed(256, "images per forward pass; a larger one needs more memory", ge=1)
 
 
@@ -120,6 +124,18 @@ def summarise(predictions: pa.Table) -> list[tuple[str, str, str, float, int]]:
         for metric, values in tops.items():
             rows.append((name, MEAN, metric, float(np.mean(list(values.values()))), int(here.sum())))
     return rows
+
+
+def check_labels(labels: pa.Table, class_names: dict[str, list[str]], dataset: str) -> None:
+    """labels: columns task, label. ConfigError if a label of a known task is none of its classes, or no task is known."""
+    tasks, names = labels["task"].to_pylist(), labels["label"].to_pylist()
+    if not set(tasks) & set(class_names):
+        found = ", ".join(sorted(set(map(str, tasks)))[:10])
+        raise ConfigError(f"evaluate.datasets.{dataset}: its tasks ({found}) are none of the recipe's; name another dataset")
+    for task, known in class_names.items():
+        unknown = sorted({n for t, n in zip(tasks, names, strict=True) if t == task} - set(known))
+        if unknown:
+            raise ConfigError(_unknown_labels(unknown, known, dataset, task))
 
 
 def _positions(class_names: list[str], labels: list[str], first: bool) -> np.ndarray:

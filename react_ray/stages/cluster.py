@@ -24,22 +24,37 @@ def connected(config: ClusterConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if config.address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=config.address or None, **settings)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=config.num_cpus or None,
-            object_store_memory=int(config.object_store_gb * 2**30),
-            include_dashboard=False,
-            **settings,
-        )
+    if not (config.address or os.environ.get("RAY_ADDRESS")):
+        settings |= {
+            "address": "local",
+            "num_cpus": config.num_cpus or None,
+            "object_store_memory": int(config.object_store_gb * 2**30),
+            "include_dashboard": False,
+        }
+    elif config.address:
+        settings["address"] = config.address
+    with _no_native_stderr():
+        ray.init(**settings)
     quiet()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _no_native_stderr() -> Iterator[None]:
+    """Ray's C++ side announces its own log level on file descriptor 2; what goes wrong comes as an exception."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def quiet() -> None:
@@ -60,7 +75,7 @@ def actor_pool(config: ClusterConfig, role: str) -> dict[str, Any]:
     """Keyword arguments of map_batches for an autoscaling pool of accelerator actors."""
     return {
         "compute": ActorPoolStrategy(min_size=1, max_size=config.num_actors),
-        "num_cpus": config.threads_per_actor,
+        "num_cpus": config.threads_per_actor - 0.5,  # half a core each is left for the tasks that read
         "num_gpus": config.gpus_per_actor,
         **placement(config, role),
     }

@@ -42,7 +42,7 @@ def run(recipe: Recipe) -> Artifact:
         (recipe.backbone, recipe.embed, recipe.seed, recipe.cluster.threads_per_actor, embeddings),
         recipe.cluster.part_retries,
         "pairs",
-        work_options=actor_pool(recipe.cluster, "embed"),
+        options=actor_pool(recipe.cluster, "embed"),
     )
     return embeddings.seal(backbone=backbone, dim=backbone["dim"])
 

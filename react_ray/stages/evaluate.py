@@ -9,14 +9,14 @@ import time
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
-from react_ray import schema
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
 from react_ray.clip.backbone import BackboneConfig, load_backbone
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, load_tasks
-from react_ray.evals.zeroshot import check_labels, classify, summarise
+from react_ray.evals.zeroshot import check_labels, predict, summarise
 from react_ray.pairs.image import decode_batch
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import actor_pool
@@ -42,7 +42,7 @@ def run(recipe: Recipe, arm: str = BASE) -> Artifact:
     for name, source in recipe.evaluate.datasets.items():
         file = open_parquet(source)
         labels = file.read(["task", "label"])
-        check_labels(labels, tasks, name)
+        check_labels(labels, {t.name: list(t.class_names) for t in tasks}, name)
         parts += [(name, source, start) for start in range(0, labels.num_rows, IMAGES_PER_PART)]
     described = load_backbone(backbone, seed=recipe.seed).describe()
     config = recipe.evaluate.digested() | {
@@ -56,12 +56,12 @@ def run(recipe: Recipe, arm: str = BASE) -> Artifact:
         f"evaluate {arm}".strip(),
         scores.pending(),
         len(parts),
-        _Read(parts),
+        _Read(parts, [t.name for t in tasks]),
         Classify,
         (backbone, recipe, tasks, scores),
         recipe.cluster.part_retries,
         "images",
-        work_options=actor_pool(recipe.cluster, "embed"),
+        options=actor_pool(recipe.cluster, "embed"),
     )
     table = pa.concat_tables(scores.tables())
     rows = [
@@ -72,14 +72,15 @@ def run(recipe: Recipe, arm: str = BASE) -> Artifact:
 
 
 class _Read:
-    def __init__(self, parts: list[tuple[str, str, int]]) -> None:
-        self.parts = parts
+    def __init__(self, parts: list[tuple[str, str, int]], tasks: list[str]) -> None:
+        self.parts, self.tasks = parts, pa.array(tasks)
 
     def __call__(self, part: int) -> pa.Table:
         name, source, start = self.parts[part]
         table = open_parquet(source).read(["image", "task", "label"]).slice(start, IMAGES_PER_PART)
         table = table.append_column("row", pa.array(range(start, start + table.num_rows), pa.int32()))
-        return table.append_column("dataset", pa.array([name] * table.num_rows))
+        table = table.append_column("dataset", pa.array([name] * table.num_rows))
+        return table.filter(pc.is_in(table["task"], self.tasks))
 
 
 class Classify(Work):
@@ -98,21 +99,17 @@ class Classify(Work):
         good = np.array([problem is None for problem in problems], bool)
         image_ND = np.full((table.num_rows, self.backbone.dim), np.nan, np.float32)
         image_ND[good] = self.embedder.embed_images(pixels[good])
-        names, labels = table["task"].to_pylist(), table["label"].to_pylist()
-        predicted: list[str | None] = [None] * table.num_rows
-        score: list[float | None] = [None] * table.num_rows
-        rank: list[int | None] = [None] * table.num_rows
-        for name in sorted(set(names)):
-            task = self.tasks[name]
-            if name not in self.classifiers:
-                self.classifiers[name] = self.embedder.zero_shot_classifier(task)
-            index = {c: i for i, c in enumerate(task.class_names)}
-            rows = [i for i in range(table.num_rows) if names[i] == name and good[i]]
-            truth = np.array([index[labels[i]] for i in rows], int)
-            top1, ranks, best = classify(image_ND[rows], self.classifiers[name], truth)
-            for i, one, place, value in zip(rows, top1, ranks, best, strict=True):
-                predicted[i], rank[i], score[i] = task.class_names[one], int(place), float(value)
-        out = table.drop_columns(["image"])
-        for column, values in (("predicted", predicted), ("score", score), ("rank", rank)):
-            out = out.append_column(column, pa.array(values, schema.PREDICTIONS.field(column).type))
-        return self.scores.commit(part, schema.conform(out, schema.PREDICTIONS), time.monotonic() - began)
+        tasks = np.array(table["task"].to_pylist(), dtype=object)
+        found = [self._predict(name, image_ND, table, np.flatnonzero(tasks == name)) for name in self.tasks]
+        out = pa.concat_tables(found).sort_by("row")
+        return self.scores.commit(part, out, time.monotonic() - began)
+
+    def _predict(self, name: str, image_ND: np.ndarray, table: pa.Table, rows: np.ndarray) -> pa.Table:
+        if name not in self.classifiers:
+            self.classifiers[name] = self.embedder.zero_shot_classifier(self.tasks[name])
+        here = table.take(pa.array(rows))
+        dataset = table["dataset"][0].as_py()
+        labels, numbers = here["label"].to_pylist(), here["row"].to_numpy()
+        return predict(
+            image_ND[rows], self.classifiers[name], list(self.tasks[name].class_names), labels, dataset, name, numbers
+        )

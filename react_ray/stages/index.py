@@ -53,7 +53,7 @@ def run(recipe: Recipe) -> Artifact:
         (embeddings, index, config),
         recipe.cluster.part_retries,
         "vectors",
-        work_options=placement(recipe.cluster, "index"),
+        options=placement(recipe.cluster, "index"),
     )
     return index.seal(dim=dim, keys=config.keys, num_shards=config.num_shards, backbone=embeddings.facts["backbone"])
 

@@ -34,7 +34,7 @@ def run(recipe: Recipe) -> Artifact:
         (recipe.ingest, pairs, images),
         recipe.cluster.part_retries,
         "pairs",
-        work_options=placement(recipe.cluster, "fetch"),
+        options=placement(recipe.cluster, "fetch"),
     )
     if not pairs.sealed:
         pairs.seal()

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ArtifactError
-from react_ray.evals.pixel_knn import reference_line
+from react_ray.evals import pixel_knn
+from react_ray.evals.zeroshot import summarise as summarise_predictions
 from react_ray.progress import Metrics
 from react_ray.recipe import Recipe
 from react_ray.report.data import ClassChange, Picture, ReportData, Seed, StageRow
@@ -78,7 +79,7 @@ def gather(recipe: Recipe, summary: dict[str, Any]) -> ReportData:
             if r["dataset"] == recipe.evaluate.headline and r["metric"] == "top1"
         },
         other_seeds=[_other_seed(uri) for uri in recipe.evaluate.other_runs],
-        reference_lines=reference_line(recipe.evaluate.reference, recipe.evaluate.headline),
+        reference_lines=_references(recipe),
         per_class=_changes(recipe, compared),
         gallery=_gallery(recipe, compared),
         curves={arm or "customized": Metrics(storage, f"train-{arm or 'model'}").rows() for arm in recipe.arm_names()},
@@ -86,6 +87,14 @@ def gather(recipe: Recipe, summary: dict[str, Any]) -> ReportData:
         recipe_yaml=recipe.yaml(),
         notes=list(recipe.evaluate.notes),
     )
+
+
+def _references(recipe: Recipe) -> dict[str, dict[str, float]]:
+    config = recipe.evaluate
+    if not config.pixel_knn:
+        return {}
+    rows = summarise_predictions(pixel_knn.run(config.pixel_knn, config.headline))
+    return {"1-NN on 16x16 pixels, with labels": {task: value for _, task, metric, value, _ in rows if metric == "top1"}}
 
 
 def _scores(recipe: Recipe, arm: str) -> Artifact:

@@ -71,10 +71,7 @@ def embed_queries(recipe: Recipe, uri: str) -> Artifact:
                 texts.append(prompt)
             first_class += len(task.class_names)
             progress.advance(rows=len(found))
-        if means:
-            vectors = np.concatenate(means).astype(np.float16)
-        else:
-            vectors = embedder.embed_texts(texts)
+        vectors = np.concatenate(means).astype(np.float16) if means else embedder.embed_texts(texts)
     table = pa.Table.from_pylist(rows).append_column("embedding", as_vectors(vectors))
     queries.commit(0, schema.conform(table, schema.queries(backbone.dim)), time.monotonic() - began)
     return queries.seal(backbone=backbone.describe(), dim=backbone.dim, num_classes=first_class)

@@ -12,10 +12,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray.data
+from ray.data import Datasource, ReadTask
+from ray.data.block import BlockMetadata
 
 from react_ray import errors
 from react_ray.artifact import Receipt
@@ -26,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 Read = Callable[[int], pa.Table]
 PART = "_part"
+READ_CPUS = 0.25  # reading waits for storage; actors leave half a core each for it, or nothing would ever be read
 
 
 class Work:
@@ -44,53 +48,56 @@ def run_parts(
     arguments: tuple[Any, ...],
     retries: int,
     noun: str,
-    read_options: dict[str, Any] | None = None,
-    work_options: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
 ) -> None:
-    """Run `work(*arguments)` over all pending parts; `work_options` with `compute=` makes it an actor pool."""
+    """Run `work(*arguments)` over all pending parts; `options` with `compute=` makes it an actor pool."""
     if not pending:
         return
+    options = options or {}
     with Progress(stage, total, noun) as progress:
         if len(pending) < total:
             progress.advance(done=total - len(pending), note="already done")
-        parts = ray.data.range(len(pending), override_num_blocks=len(pending))
-        blocks = parts.map_batches(
-            _Reader(stage, pending, read, retries), batch_size=None, batch_format="pyarrow", **(read_options or {})
+        blocks = ray.data.read_datasource(
+            _Parts(stage, pending, read, retries),
+            override_num_blocks=len(pending),
+            num_cpus=READ_CPUS,
         )
-        options = work_options or {}
         if "compute" in options:
-            receipts = blocks.map_batches(
-                _Worker,
-                fn_constructor_args=(stage, work, arguments, retries),
-                batch_size=None,
-                batch_format="pyarrow",
-                **options,
-            )
+            made: dict[str, Any] = {"fn": _Worker, "fn_constructor_args": (stage, work, arguments, retries)}
         else:
-            receipts = blocks.map_batches(
-                _Worker(stage, work, arguments, retries), batch_size=None, batch_format="pyarrow", **options
-            )
-        for row in receipts.iter_rows(prefetch_batches=0):
+            made = {"fn": _Worker(stage, work, arguments, retries)}
+        receipts = blocks.map_batches(**made, batch_size=None, batch_format="pyarrow", **options)
+        for row in receipts.iter_rows():
             if row["error"]:
                 raise getattr(errors, row["error_type"])(row["error"])
             receipt = Receipt(**json.loads(row["receipt"]))
             progress.advance(rows=receipt.rows, ok=receipt.ok)
 
 
-class _Reader:
-    """One small CPU task: index of a pending part -> the part's table with its number beside every row."""
+class _Parts(Datasource):
+    """One small read task per part: the part's table with its number beside every row."""
 
     def __init__(self, stage: str, pending: list[int], read: Read, retries: int) -> None:
+        super().__init__()
         self.stage, self.pending, self.read, self.retries = stage, pending, read, retries
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        part = self.pending[batch["id"][0].as_py()]
-        outcome = _attempt(self.stage, part, lambda: self.read(part), self.retries)
-        if isinstance(outcome, ReactRayError):
-            return pa.table({PART: [part], "_error": [str(outcome)], "_error_type": [type(outcome).__name__]})
-        if outcome.num_rows == 0:
-            return pa.table({PART: [part], "_empty": [True]})
-        return outcome.append_column(PART, pa.array([part] * outcome.num_rows, pa.int32()))
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
+        nothing_known = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+        return [
+            ReadTask(partial(_read, self.stage, part, self.read, self.retries), nothing_known) for part in self.pending
+        ]
+
+
+def _read(stage: str, part: int, read: Read, retries: int) -> list[pa.Table]:
+    outcome = _attempt(stage, part, lambda: read(part), retries)
+    if isinstance(outcome, ReactRayError):
+        return [pa.table({PART: [part], "_error": [str(outcome)], "_error_type": [type(outcome).__name__]})]
+    if outcome.num_rows == 0:
+        return [pa.table({PART: [part], "_empty": [True]})]
+    return [outcome.append_column(PART, pa.array([part] * outcome.num_rows, pa.int32()))]
 
 
 class _Worker:

@@ -15,7 +15,7 @@ import ray
 
 from react_ray import schema
 from react_ray.artifact import Artifact, create, open_artifact
-from react_ray.errors import ArtifactMismatch, RetrievalError, ShardUnavailable
+from react_ray.errors import ArtifactMismatch, ReactRayError, RetrievalError, ShardUnavailable
 from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import Hits, merge
@@ -129,4 +129,4 @@ def _get(answers: list[Any]) -> list[Hits]:
     except ray.exceptions.RayActorError as error:
         raise ShardUnavailable(f"a shard did not answer after its restarts: {error}; run the same command again") from error
     except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, Exception) else error
+        raise (error.cause if isinstance(error.cause, ReactRayError) else error) from None
