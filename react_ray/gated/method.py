@@ -50,6 +50,9 @@ class CustomizeConfig(Section):
     precision: Literal["fp32", "bf16"] = field("fp32", "autocast; weights and loss stay float32")
     augment: AugmentConfig = field(AugmentConfig(), "augmentation of training images")
     patch_dropout: float = field(0.0, "share of the image patches that a step does not look at; cheaper", ge=0, lt=1)
+    every_caption: bool = field(
+        False, "train_on=source: an image with n captions counts as n pairs; else one of them is drawn per epoch"
+    )
     window_parts: int = field(64, "parts whose rows are shuffled together; more memory, better mixing", ge=1)
     save_dtype: Literal["fp32", "fp16"] = field("fp32", "of the weights in the model's file")
     cache_gb: float = speed(2.0, "decoded images that each worker keeps between epochs, GB; 0 = decode each time", ge=0)

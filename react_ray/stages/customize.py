@@ -64,24 +64,29 @@ class RetrievedRows:
 
 
 class SourceRows:
-    """A corpus as it is, for pre-training: a list of captions per image, of which one is drawn per epoch."""
+    """A corpus as it is, for pre-training. An image with n captions is n rows, or one row that draws from them."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.part_sizes = []
-        for part in range(len(source.parts)):
-            status = to_images(source.read(part), part, source.config)["status"]
-            self.part_sizes.append(pc.sum(pc.equal(status, "ok")).as_py())
+    def __init__(self, source: Source, every_caption: bool) -> None:
+        self.source, self.every_caption = source, every_caption
+        self.part_sizes = [self.read(part).num_rows for part in range(len(source.parts))]
 
     def read(self, part: int) -> pa.Table:
         table = self.source.read(part)
         images, pairs = to_images(table, part, self.source.config), to_pairs(table, part, self.source.config)
         captions = pairs["captions"] if "captions" in pairs.column_names else _as_lists(pairs["caption"])
-        return pa.table({"image": images["image"], "captions": captions}).filter(pc.equal(images["status"], "ok"))
+        rows = pa.table({"image": images["image"], "captions": captions}).filter(pc.equal(images["status"], "ok"))
+        if not self.every_caption:
+            return rows
+        return pa.table(
+            {
+                "image": rows["image"].take(pc.list_parent_indices(rows["captions"])),
+                "captions": _as_lists(pc.list_flatten(rows["captions"])),
+            }
+        )
 
 
 def _as_lists(captions: pa.ChunkedArray) -> pa.ListArray:
-    values = captions.combine_chunks()
+    values = captions.combine_chunks() if isinstance(captions, pa.ChunkedArray) else captions
     return pa.ListArray.from_arrays(pa.array(range(len(values) + 1), pa.int32()), values)
 
 
@@ -91,7 +96,7 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
     config = wanted.customize
     parents: dict[str, Artifact] = {}
     if config.train_on == "source":
-        rows: Rows = SourceRows(open_source(wanted.ingest))
+        rows: Rows = SourceRows(open_source(wanted.ingest), config.every_caption)
         data: dict[str, Any] = wanted.ingest.digested()
     else:
         root = layout.retrieved_root()

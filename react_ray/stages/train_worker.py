@@ -17,8 +17,9 @@ import ray.train
 import torch
 
 from react_ray.clip.backbone import Backbone, load_backbone
+from react_ray.clip.text import text_features
 from react_ray.errors import ArtifactMismatch
-from react_ray.gated.attach import attach_gated_blocks, gates, image_features
+from react_ray.gated.attach import attach_gated_blocks, draw_patches, gates, image_features
 from react_ray.gated.augment import augment_rows, draw
 from react_ray.gated.batches import Batch, Batches
 from react_ray.gated.checkpoint import gated_bytes
@@ -96,6 +97,7 @@ def train_worker(settings: dict[str, Any]) -> None:
         raise AssertionError("a frozen weight has changed while training")
     info = {
         "backbone": backbone.describe(),
+        "backbone_config": job.backbone.model_dump(),
         "method": config.method,
         "last_k_layers": config.last_k_layers if config.method == "gated-image" else 0,
         "digest": job.digest,
@@ -126,11 +128,13 @@ class _Step(torch.nn.Module):
         config, device = self._config, next(self.clip.parameters()).device
         generator = torch.Generator().manual_seed(_mix(self._seed, batch.step))
         local = len(batch.captions)
-        draw_BK = draw(config.batch_size, generator)[self._rank * local :][:local]
+        mine = slice(self._rank * local, (self._rank + 1) * local)
+        draw_BK = draw(config.batch_size, generator)[mine]
+        keep_BP = draw_patches(config.batch_size, self.clip, config.patch_dropout, generator)
         pixels = torch.from_numpy(batch.image_BCHW).to(device)
         image_BCHW = self._backbone.normalize(augment_rows(pixels, draw_BK, config.augment))
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            image_BD = image_features(self.clip, image_BCHW)
+            image_BD = image_features(self.clip, image_BCHW, None if keep_BP is None else keep_BP[mine].to(device))
             text_BD = self._text(batch, device)
         return contrastive_loss(
             image_BD,
@@ -139,6 +143,7 @@ class _Step(torch.nn.Module):
             caption_ids=torch.from_numpy(batch.caption_id_B).to(device),
             class_ids=torch.from_numpy(batch.class_id_B).to(device),
             mask_duplicates=config.mask_duplicate_captions,
+            mask_classes=config.mask_same_class,
             positives=config.positives,
         )
 
@@ -148,7 +153,7 @@ class _Step(torch.nn.Module):
             return torch.from_numpy(batch.text_BD).to(device)
         tokens = self._backbone.tokenizer(batch.captions).to(device)
         with torch.set_grad_enabled(text_trains(self._config.method)):
-            return self.clip.encode_text(tokens)
+            return text_features(self.clip, tokens)
 
 
 def deepspeed_config(config: CustomizeConfig, world_size: int) -> dict[str, Any]:
