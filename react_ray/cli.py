@@ -45,7 +45,7 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None) -> None:
         "index": lambda: [index.run(recipe)],
         "retrieve": lambda: [retrieve.run(recipe, arm) for arm in arms],
         "customize": lambda: [customize.run(recipe, arm) for arm in recipe.arm_names()],
-        "evaluate": lambda: [evaluate.run(recipe, arm) for arm in [evaluate.BASE, *recipe.arm_names()]],
+        "evaluate": lambda: evaluate.run(recipe),
         "report": lambda: report.run(recipe),
         "run": lambda: whole_run.run(recipe),
     }

@@ -1,11 +1,13 @@
-"""evaluate: a model on labelled images -> `scores/`: one row of predictions per image, then the table over them.
+"""evaluate: the base and every arm's model on labelled images -> `scores/`, one row of predictions per image.
 
-The base is evaluated once per run, each arm's model once. Next: evals/zeroshot.py, then report.py.
+All models go through one pass over one pool of actors: starting a process costs more than a small evaluation set.
+Next: evals/zeroshot.py, then report.py.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -20,96 +22,135 @@ from react_ray.evals.zeroshot import check_labels, predict, summarise
 from react_ray.pairs.image import decode_batch
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import actor_pool
-from react_ray.stages.layout import Layout
+from react_ray.stages.layout import BASE, Layout
 from react_ray.stages.run_parts import Work, run_parts
 from react_ray.storage import join, open_parquet
 
-BASE = "base"
 IMAGES_PER_PART = 1024
 
 
-def run(recipe: Recipe, arm: str = BASE) -> Artifact:
-    """Gives the sealed `predictions` of the base, or of one arm's model."""
-    layout = Layout(recipe, "" if arm == BASE else arm)
-    backbone, parents = recipe.backbone, {}
-    uri = layout.of_run("scores/base")
-    if arm != BASE:
-        model = open_artifact(layout.of_arm("model"), "model", "customize")
-        parents, uri = {"model": model}, layout.of_arm("scores")
-        backbone = backbone.model_copy(update={"gated": join(model.uri, "gated.safetensors")})
+@dataclass(frozen=True)
+class Slice:
+    """Some rows of one evaluation set: a part of the scores of every model."""
+
+    dataset: str
+    source: str
+    start: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to evaluate and where its scores go."""
+
+    name: str
+    backbone: BackboneConfig
+    scores: Artifact
+
+
+def run(recipe: Recipe) -> list[Artifact]:
+    """Gives the sealed `predictions` of the base and of each arm, in this order."""
     tasks = load_tasks(recipe.tasks)
-    parts = []
-    for name, source in recipe.evaluate.datasets.items():
-        file = open_parquet(source)
-        labels = file.read(["task", "label"])
-        check_labels(labels, {t.name: list(t.class_names) for t in tasks}, name)
-        parts += [(name, source, start) for start in range(0, labels.num_rows, IMAGES_PER_PART)]
-    described = load_backbone(backbone, seed=recipe.seed).describe()
-    config = recipe.evaluate.digested() | {
-        "backbone": described,
-        "tasks": [[t.name, list(t.class_names), list(t.templates)] for t in tasks],
-    }
-    scores = create(uri, "predictions", config, parents, len(parts))
-    if scores.sealed:
-        return scores
+    slices = _slices(recipe, tasks)
+    candidates = [_candidate(recipe, tasks, arm, len(slices)) for arm in [BASE, *recipe.arm_names()]]
+    open_ones = [c for c in candidates if not c.scores.sealed]
+    jobs = [(c, part) for c in open_ones for part in c.scores.pending()]
     run_parts(
-        f"evaluate {arm}".strip(),
-        scores.pending(),
-        len(parts),
-        _Read(parts, [t.name for t in tasks]),
+        "evaluate",
+        list(range(len(jobs))),
+        len(jobs),
+        _Read([slices[part] for _, part in jobs], [task.name for task in tasks]),
         Classify,
-        (backbone, recipe, tasks, scores),
+        (jobs, recipe, tasks),
         recipe.cluster.part_retries,
         "images",
         options=actor_pool(recipe.cluster, "embed"),
     )
-    table = pa.concat_tables(scores.tables())
-    rows = [
-        {"dataset": d, "task": t, "metric": m, "value": v, "num_images": n, "model": arm or "customized", "seed": recipe.seed}
-        for d, t, m, v, n in summarise(table)
-    ]
-    return scores.seal(scores=rows, backbone=described)
+    return [c.scores if c.scores.sealed else _seal(c, recipe) for c in candidates]
+
+
+def _slices(recipe: Recipe, tasks: list[TargetTask]) -> list[Slice]:
+    slices = []
+    for name, source in recipe.evaluate.datasets.items():
+        labels = open_parquet(source).read(["task", "label"])
+        check_labels(labels, {task.name: list(task.class_names) for task in tasks}, name)
+        slices += [Slice(name, source, start) for start in range(0, labels.num_rows, IMAGES_PER_PART)]
+    return slices
+
+
+def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, num_parts: int) -> Candidate:
+    layout = Layout(recipe, "" if arm == BASE else arm)
+    backbone, parents = recipe.backbone, {}
+    if arm != BASE:
+        model = open_artifact(layout.of_arm("model"), "model", "customize")
+        parents = {"model": model}
+        backbone = backbone.model_copy(update={"gated": join(model.uri, "gated.safetensors")})
+    config = recipe.evaluate.digested() | {
+        "backbone": load_backbone(backbone, seed=recipe.seed).describe(),
+        "tasks": [[task.name, list(task.class_names), list(task.templates)] for task in tasks],
+    }
+    return Candidate(arm, backbone, create(layout.scores(arm), "predictions", config, parents, num_parts))
+
+
+def _seal(candidate: Candidate, recipe: Recipe) -> Artifact:
+    rows = summarise(pa.concat_tables(candidate.scores.tables()))
+    names = ("dataset", "task", "metric", "value", "num_images")
+    return candidate.scores.seal(
+        scores=[
+            dict(zip(names, row, strict=True)) | {"model": candidate.name, "seed": recipe.seed} for row in rows
+        ]
+    )
 
 
 class _Read:
-    def __init__(self, parts: list[tuple[str, str, int]], tasks: list[str]) -> None:
-        self.parts, self.tasks = parts, pa.array(tasks)
+    def __init__(self, slices: list[Slice], tasks: list[str]) -> None:
+        self.slices, self.tasks = slices, pa.array(tasks)
 
-    def __call__(self, part: int) -> pa.Table:
-        name, source, start = self.parts[part]
-        table = open_parquet(source).read(["image", "task", "label"]).slice(start, IMAGES_PER_PART)
-        table = table.append_column("row", pa.array(range(start, start + table.num_rows), pa.int32()))
-        table = table.append_column("dataset", pa.array([name] * table.num_rows))
+    def __call__(self, job: int) -> pa.Table:
+        part = self.slices[job]
+        table = open_parquet(part.source).read(["image", "task", "label"]).slice(part.start, IMAGES_PER_PART)
+        table = table.append_column("row", pa.array(range(part.start, part.start + table.num_rows), pa.int32()))
+        table = table.append_column("dataset", pa.array([part.dataset] * table.num_rows))
         return table.filter(pc.is_in(table["task"], self.tasks))
 
 
 class Classify(Work):
-    def __init__(self, backbone: BackboneConfig, recipe: Recipe, tasks: list[TargetTask], scores: Artifact) -> None:
+    """Lives in an actor; keeps the model that it used last."""
+
+    def __init__(self, jobs: list[tuple[Candidate, int]], recipe: Recipe, tasks: list[TargetTask]) -> None:
         torch.set_num_threads(recipe.cluster.threads_per_actor)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.backbone = load_backbone(backbone, device=device, seed=recipe.seed)
-        self.embedder = Embedder(self.backbone, recipe.evaluate.batch_size, device)
-        self.tasks = {task.name: task for task in tasks}
-        self.classifiers: dict[str, np.ndarray] = {}
-        self.num_threads, self.scores = recipe.cluster.threads_per_actor, scores
+        self.jobs, self.recipe, self.tasks = jobs, recipe, tasks
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.loaded = ""
 
-    def __call__(self, part: int, table: pa.Table) -> Receipt:
+    def __call__(self, job: int, table: pa.Table) -> Receipt:
         began = time.monotonic()
-        pixels, problems = decode_batch(table["image"].to_pylist(), self.backbone.image_size, self.num_threads)
+        candidate, part = self.jobs[job]
+        self._load(candidate)
+        num_threads = self.recipe.cluster.threads_per_actor
+        size, dim = self.embedder.backbone.image_size, self.embedder.backbone.dim
+        pixels, problems = decode_batch(table["image"].to_pylist(), size, num_threads)
         good = np.array([problem is None for problem in problems], bool)
-        image_ND = np.full((table.num_rows, self.backbone.dim), np.nan, np.float32)
+        image_ND = np.full((table.num_rows, dim), np.nan, np.float16)
         image_ND[good] = self.embedder.embed_images(pixels[good])
-        tasks = np.array(table["task"].to_pylist(), dtype=object)
-        found = [self._predict(name, image_ND, table, np.flatnonzero(tasks == name)) for name in self.tasks]
-        out = pa.concat_tables(found).sort_by("row")
-        return self.scores.commit(part, out, time.monotonic() - began)
+        names = np.array(table["task"].to_pylist(), dtype=object)
+        found = [self._predict(task, image_ND, table, np.flatnonzero(names == task.name)) for task in self.tasks]
+        return candidate.scores.commit(part, pa.concat_tables(found), time.monotonic() - began)
 
-    def _predict(self, name: str, image_ND: np.ndarray, table: pa.Table, rows: np.ndarray) -> pa.Table:
-        if name not in self.classifiers:
-            self.classifiers[name] = self.embedder.zero_shot_classifier(self.tasks[name])
+    def _load(self, candidate: Candidate) -> None:
+        if self.loaded != candidate.name:
+            backbone = load_backbone(candidate.backbone, device=self.device, seed=self.recipe.seed)
+            self.embedder = Embedder(backbone, self.recipe.evaluate.batch_size, self.device)
+            self.classifiers = {task.name: self.embedder.zero_shot_classifier(task) for task in self.tasks}
+            self.loaded = candidate.name
+
+    def _predict(self, task: TargetTask, image_ND: np.ndarray, table: pa.Table, rows: np.ndarray) -> pa.Table:
         here = table.take(pa.array(rows))
-        dataset = table["dataset"][0].as_py()
-        labels, numbers = here["label"].to_pylist(), here["row"].to_numpy()
         return predict(
-            image_ND[rows], self.classifiers[name], list(self.tasks[name].class_names), labels, dataset, name, numbers
+            image_ND[rows],
+            self.classifiers[task.name],
+            list(task.class_names),
+            here["label"].to_pylist(),
+            table["dataset"][0].as_py(),
+            task.name,
+            here["row"].to_numpy(),
         )

@@ -6,6 +6,8 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.recipe import Recipe
 from react_ray.storage import join
 
+BASE = "base"  # the backbone as it came: evaluated beside every arm
+
 
 class Layout:
     def __init__(self, recipe: Recipe, arm: str = "") -> None:
@@ -22,6 +24,9 @@ class Layout:
 
     def of_arm(self, kind: str) -> str:
         return join(self.arm_root, kind)
+
+    def scores(self, arm: str) -> str:
+        return self.of_run("scores/base") if arm == BASE else self.of_arm("scores")
 
     def retrieved_root(self) -> str:
         """Arms that do not change retrieval train on the run's own retrieved pairs."""

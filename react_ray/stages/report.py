@@ -20,10 +20,9 @@ from react_ray.recipe import Recipe
 from react_ray.report.data import ClassChange, Picture, ReportData, Seed, StageRow
 from react_ray.report.page import render
 from react_ray.report.table import render_table
-from react_ray.stages.layout import Layout
+from react_ray.stages.layout import BASE, Layout
 from react_ray.storage import join, open_storage
 
-BASE = "base"
 LABELS = {BASE: "base CLIP", "random": "random pairs", "locked_text": "locked-text", "gated_image": "gated-image"}
 CLASSES_SHOWN, PICTURES_SHOWN = 12, 8
 
@@ -99,8 +98,7 @@ def _references(recipe: Recipe) -> dict[str, dict[str, float]]:
 
 def _scores(recipe: Recipe, arm: str) -> Artifact:
     layout = Layout(recipe, "" if arm == BASE else arm)
-    uri = layout.of_run("scores/base") if arm == BASE else layout.of_arm("scores")
-    return open_artifact(uri, "predictions", "evaluate")
+    return open_artifact(layout.scores(arm), "predictions", "evaluate")
 
 
 def _facts(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str]]:

@@ -38,7 +38,7 @@ def run(recipe: Recipe) -> str:
         clock.time("retrieve", lambda: [retrieve.run(recipe, arm) for arm in arms])
         for arm in recipe.arm_names():
             clock.time(f"customize {arm}".strip(), lambda arm=arm: customize.run(recipe, arm))
-        clock.time("evaluate", lambda: [evaluate.run(recipe, arm) for arm in [evaluate.BASE, *recipe.arm_names()]])
+        clock.time("evaluate", lambda: evaluate.run(recipe))
     return report.run(recipe)
 
 
