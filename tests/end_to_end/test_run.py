@@ -1,0 +1,112 @@
+"""A whole run, as a user types it: what comes out, that it survives any kill, and that storage makes no difference."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import boto3
+import pytest
+import yaml
+from safetensors import safe_open
+
+from react_ray.storage import open_storage
+from tests.support.s3_server import s3_server
+from tests.support.small_run import ARMS, contents, kill_when, react_ray, small_recipe
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run, against which the others are compared."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = react_ray("run", small_recipe(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder / "stdout").write_text(done.stdout)
+    (folder / "stderr").write_text(done.stderr)
+    return folder
+
+
+def test_a_run_goes_from_class_names_to_a_table_and_a_report(finished: Path) -> None:
+    summary = json.loads((finished / "run/summary.json").read_text())
+    assert set(summary) == {"tasks", "mean", "seed", "seconds", "peak_rss_gb"}
+    assert set(summary["tasks"]) == {"weather", "food"}
+    for scores in [summary["mean"], *summary["tasks"].values()]:
+        assert set(scores) == {"base", *ARMS}
+        assert all(0 <= value <= 1 for value in scores.values())
+    assert summary["seconds"].keys() >= {"ingest", "embed", "index", "retrieve", "customize gated_image", "evaluate"}
+    assert 0 < summary["peak_rss_gb"] < 8
+    table = (finished / "stdout").read_text()
+    assert "gated-image" in table and "weather" in table and "report.html" in table
+    assert "<html" in (finished / "run/report.html").read_text()[:500]
+    resolved = yaml.safe_load((finished / "run/recipe.yaml").read_text())
+    assert resolved["customize"]["batch_size"] == 64 and resolved["customize"]["beta2"] == 0.98
+
+
+def test_progress_of_every_stage_is_visible(finished: Path) -> None:
+    lines = (finished / "stderr").read_text()
+    for stage in ("ingest", "embed", "index", "search", "collect", "train gated_image", "evaluate"):
+        assert f"\n{stage} " in f"\n{lines}", stage
+
+
+def test_only_gated_blocks_and_the_temperature_train_and_the_rest_is_unchanged(finished: Path) -> None:
+    model = finished / "run/arms/gated_image/model"
+    with safe_open(model / "gated.safetensors", framework="pt") as file:
+        names = set(file.keys())
+    assert "logit_scale" in names
+    blocks = {name.split(".")[3] for name in names - {"logit_scale"}}
+    assert blocks == {"1", "2"} and all(".gated_attn_block." in name for name in names - {"logit_scale"})
+    assert len(names) == 1 + 14 * 2
+
+    from react_ray.clip.backbone import BackboneConfig, load_backbone
+    from react_ray.gated.checkpoint import load_gated
+
+    resolved = yaml.safe_load((finished / "run/recipe.yaml").read_text())
+    backbone = load_backbone(BackboneConfig(**resolved["backbone"]), seed=0)
+    before = {name: value.clone() for name, value in backbone.model.state_dict().items()}
+    load_gated(backbone.model, str(model / "gated.safetensors"))  # refuses if a frozen weight had changed
+    after = backbone.model.state_dict()
+    assert all(after[name].equal(value) for name, value in before.items() if name != "logit_scale")
+
+
+def test_the_same_command_again_changes_nothing(finished: Path) -> None:
+    before = contents(str(finished / "database"), str(finished / "run"))
+    receipts = {path: path.stat().st_mtime_ns for path in finished.rglob("part-*.json")}
+    again = react_ray("run", str(finished / "recipe.yaml"))
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert contents(str(finished / "database"), str(finished / "run")) == before
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("part-*.json")} == receipts
+
+
+def test_a_run_killed_in_every_phase_ends_with_the_same_artifacts_and_scores(finished: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path)
+    checkpoints = tmp_path / "run/arms/gated_image/checkpoints"
+    phases = {
+        "ingest": lambda: len(list((tmp_path / "database/images").glob("part-*.json"))) >= 2,
+        "embed": lambda: len(list((tmp_path / "database/embeddings").glob("part-*.json"))) >= 2,
+        "collect": lambda: (tmp_path / "run/hits/manifest.json").exists(),
+        "customize": lambda: any(checkpoints.glob("step_*/checkpoint.json")),
+    }
+    kept: dict[Path, int] = {}
+    for reached in phases.values():
+        kill_when(recipe, reached)
+        now = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("part-*.json")}
+        assert {path: now[path] for path in kept} == kept, "a part that was committed was done again"
+        kept = now
+    last = max(int(path.parent.name.removeprefix("step_")) for path in checkpoints.glob("step_*/checkpoint.json"))
+    done = react_ray("run", recipe)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"went on from step {last}" in done.stderr
+    mine, theirs = (contents(str(f / "database"), str(f / "run")) for f in (tmp_path, finished))
+    assert mine == theirs
+    summaries = [json.loads((f / "run/summary.json").read_text()) for f in (tmp_path, finished)]
+    assert summaries[0]["tasks"] == summaries[1]["tasks"] and summaries[0]["mean"] == summaries[1]["mean"]
+
+
+def test_the_same_run_on_s3_gives_the_same_artifacts(finished: Path, tmp_path: Path) -> None:
+    with s3_server():
+        boto3.client("s3").create_bucket(Bucket="web")
+        database, out = "s3://web/database", "s3://web/runs/small"
+        done = react_ray("run", small_recipe(tmp_path), f"database={database}", f"out={out}")
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert contents(database, out) == contents(str(finished / "database"), str(finished / "run"))
+        assert open_storage(out).read("report.html")

@@ -1,0 +1,93 @@
+"""The demo in miniature: the real sample, a tiny CLIP with random weights, a few steps; and how to run, kill and compare it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from react_ray.storage import open_storage
+from tests.support.tiny_clip import tiny_config
+
+ARTIFACTS = ("pairs", "images", "embeddings", "index")
+ARMS = ("random", "locked_text", "gated_image")
+
+
+def small_recipe(folder: Path, **changes: Any) -> str:
+    """Path of a recipe: 1,200 pairs in 6 parts, two tasks, three arms of 12 steps, a checkpoint every 4."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values: dict[str, Any] = {
+        "name": "small",
+        "database": str(folder / "database"),
+        "out": str(folder / "run"),
+        "tasks": {"file": "sample://tasks.json", "names": ["weather", "food"]},
+        "backbone": {"name": tiny_config(folder)},
+        "ingest": {"source": "sample://pool.parquet", "max_rows": 1200, "rows_per_part": 200},
+        "embed": {"batch_size": 64},
+        "index": {"num_shards": 2},
+        "retrieve": {"keys": ["image", "text"], "k": 8},
+        "customize": {
+            "last_k_layers": 2,
+            "epochs": 4,
+            "batch_size": 64,
+            "lr": 1e-3,
+            "warmup_steps": 2,
+            "augment": {"translate": 0.1, "brightness": 0.2},
+            "num_workers": 2,
+            "checkpoint_every_steps": 4,
+        },
+        "evaluate": {"datasets": {"test": "sample://test.parquet"}},
+        "cluster": {"num_cpus": 2, "object_store_gb": 0.2, "threads_per_actor": 1},
+        "arms": {
+            "random": {"retrieve.selection": "random"},
+            "locked_text": {"customize.method": "locked-text"},
+            "gated_image": {},
+        },
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values | changes))
+    return str(path)
+
+
+def command(verb: str, recipe: str, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", "react_ray.cli", verb, recipe, *overrides]
+
+
+def react_ray(verb: str, recipe: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Run one verb as a user does; its output is kept."""
+    return subprocess.run(
+        command(verb, recipe, *overrides), capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+
+
+def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str) -> None:
+    """Start a whole run and SIGKILL its driver as soon as `reached()`; a run that ends before is a failure."""
+    driver = subprocess.Popen(
+        command("run", recipe, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not reached():
+        assert driver.poll() is None, f"the run ended (exit code {driver.returncode}) before it could be killed"
+        try:
+            driver.wait(timeout=0.02)
+        except subprocess.TimeoutExpired:
+            continue
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+
+
+def contents(database: str, out: str) -> dict[str, str]:
+    """Content hash of every artifact of a run, by its place."""
+    found = {}
+    for root, uri in (("database", database), ("run", out)):
+        storage = open_storage(uri)
+        for path in storage.list():
+            if path.endswith("manifest.json"):
+                found[f"{root}/{path.rpartition('/')[0]}"] = json.loads(storage.read(path))["content"]
+    return found

@@ -1,0 +1,176 @@
+"""The same calls, the same results, on disk and on S3."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from react_ray.errors import ConfigError, StorageError
+from react_ray.storage import (
+    LocalStorage,
+    Storage,
+    absolute,
+    arrow_filesystem,
+    check_writable,
+    join,
+    list_files,
+    local_file,
+    open_parquet,
+    open_storage,
+    read_bytes,
+)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def test_what_is_written_is_read_listed_and_deleted(place: Storage) -> None:
+    assert place.list() == [] and not place.exists("a")
+    for path in ("b/c/d", "a", "b/c.json", "bb"):
+        place.write(path, path.encode())
+    place.write("a", b"")
+    assert place.list() == ["a", "b/c.json", "b/c/d", "bb"]
+    assert place.list("b") == ["b/c.json", "b/c/d"]  # a folder, not every name that begins so
+    assert place.list("nothing") == []
+    assert place.read("a") == b"" and place.read("b/c/d") == b"b/c/d"
+    assert place.exists("b/c/d") and not place.exists("b/c")
+    place.delete("a")
+    place.delete("a")
+    assert place.list() == ["b/c.json", "b/c/d", "bb"]
+    place.delete_all("b")
+    assert place.list() == ["bb"]
+
+
+def test_a_place_within_a_place_is_the_same_place(place: Storage) -> None:
+    place.at("x", "y").write("z", b"1")
+    assert place.list() == ["x/y/z"]
+    assert read_bytes(join(place.uri, "x/", "/y", "z")) == b"1"
+    assert Path(local_file(join(place.uri, "x/y/z"))).read_bytes() == b"1"
+
+
+def test_one_file_or_all_files_of_a_folder(place: Storage) -> None:
+    for path in ("d/2.parquet", "d/1.parquet", "d/e/3.parquet", "d/notes.txt"):
+        place.write(path, b"")
+    names = [uri.removeprefix(place.uri) for uri in list_files(join(place.uri, "d"), ".parquet")]
+    assert names == ["/d/1.parquet", "/d/2.parquet", "/d/e/3.parquet"]
+    assert list_files(join(place.uri, "d/1.parquet"), ".parquet") == [join(place.uri, "d/1.parquet")]
+    assert list_files(join(place.uri, "nothing"), ".parquet") == []
+
+
+def test_parquet_is_read_where_it_lies(place: Storage) -> None:
+    table = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
+    place.write("t.parquet", parquet_bytes(table))
+    assert place.parquet("t.parquet").read().equals(table)
+    assert open_parquet(join(place.uri, "t.parquet")).read(columns=["b"]).equals(table.select(["b"]))
+    filesystem, path = arrow_filesystem(join(place.uri, "t.parquet"))
+    assert pq.read_table(path, filesystem=filesystem).equals(table)
+
+
+@pytest.mark.parametrize("verb", ["read", "parquet", "local_file"])
+def test_a_missing_file_is_an_error_that_names_it_and_says_what_to_do(place: Storage, verb: str) -> None:
+    with pytest.raises(StorageError, match=r"cannot read .*place/gone\.parquet.*check") as caught:
+        getattr(place, verb)("gone.parquet")
+    assert "not a Parquet file" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 40, 400])
+def test_a_truncated_parquet_file_says_so(place: Storage, kept: int) -> None:
+    place.write("t.parquet", parquet_bytes(pa.table({"a": range(1000)}))[:kept])
+    with pytest.raises(StorageError, match="not a Parquet file"):
+        place.parquet("t.parquet")
+
+
+def test_a_local_file_follows_the_object(place: Storage) -> None:
+    path = "d/" + 40 * "long" + "/f.json"
+    place.write(path, b"old")
+    first = place.local_file(path)
+    assert place.local_file(path) == first and Path(first).read_bytes() == b"old"
+    place.write(path, b"new")
+    assert Path(place.local_file(path)).read_bytes() == b"new" and first.endswith(".json")
+
+
+def test_check_writable_leaves_nothing_behind(place: Storage) -> None:
+    check_writable(place.uri)
+    assert place.list() == []
+
+
+def test_an_unwritable_place_is_an_error_before_the_run(tmp_path: Path, s3: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for uri in (str(tmp_path / "file" / "folder"), "s3://no-such-bucket/folder"):
+        with pytest.raises(StorageError, match=f"cannot write {uri}.*check"):
+            check_writable(uri)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    storage.write("taken/inside", b"old")
+    with pytest.raises(StorageError, match="cannot write"):
+        storage.write("taken", b"new")  # a folder has this name
+    assert os.listdir(tmp_path) == ["taken"] and storage.read("taken/inside") == b"old"
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path))
+    versions = [bytes([i]) * 200_000 for i in range(30)]
+    storage.write("f", versions[0])
+
+    def rewrite() -> None:
+        for data in versions[1:]:
+            storage.write("f", data)
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    seen = []
+    while writer.is_alive():
+        seen.append(storage.read("f"))
+        assert all(path == "f" for path in storage.list())
+    writer.join()
+    assert set(seen) <= set(versions)
+    assert storage.read("f") == versions[-1] and os.listdir(tmp_path) == ["f"]
+
+
+def test_the_markers_of_folders_that_consoles_make_are_not_files(s3_place: Storage) -> None:
+    s3_place.at("..").write("other", b"")
+    s3_place._client.put_object(Bucket="bucket", Key=s3_place._key("folder") + "/", Body=b"")  # type: ignore[attr-defined]
+    s3_place.write("folder/f", b"1")
+    assert s3_place.list() == s3_place.list("folder") == ["folder/f"]
+
+
+def test_more_objects_than_one_answer_holds_are_all_listed(s3_place: Storage) -> None:
+    names = [f"{i:04d}" for i in range(1001)]
+    for name in names:
+        s3_place.write(name, b"")
+    assert s3_place.list() == names
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a b", "a+b", "a%20b", "ä"])
+def test_any_name_can_be_stored(place: Storage, name: str) -> None:
+    there = open_storage(join(place.uri, name))
+    there.write("f", b"1")
+    assert there.list() == ["f"] and place.list() == [f"{name}/f"]
+
+
+def test_the_sample_is_a_place(sample_dir: Path) -> None:
+    assert read_bytes("sample://tasks.json") == (sample_dir / "tasks.json").read_bytes()
+    assert local_file("sample://tasks.json") == str(sample_dir / "tasks.json")
+    assert "pool.parquet" in open_storage("sample://").list()
+
+
+def test_local_places_have_one_name(tmp_path: Path) -> None:
+    assert absolute(f"file://{tmp_path}") == absolute(f"{tmp_path}/x/..") == str(tmp_path)
+    assert absolute("~/x") == str(Path.home() / "x") and absolute("x") == str(Path.cwd() / "x")
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/x", "http://host/x", "s3:///x"])
+def test_an_unknown_scheme_or_no_bucket_says_which_places_there_are(uri: str) -> None:
+    with pytest.raises(ConfigError, match="s3://"):
+        open_storage(uri)
