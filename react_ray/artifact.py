@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing
+from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
 from react_ray.section import digest
 from react_ray.storage import Storage, open_storage
 
@@ -152,10 +152,9 @@ class Artifact:
         name = f"{part_name(part)}.parquet"
         try:
             return self.storage.parquet(name).read(columns=columns)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ArtifactCorrupt(
-                f"{self.uri}/{name} is not what was committed ({error}); delete its .json and manifest.json, run the stage again"
-            ) from error
+        except (pa.ArrowInvalid, OSError, StorageError) as error:
+            self.read_file(part, name)  # says so if these are not the bytes that were committed, or cannot be read at all
+            raise StorageError(f"cannot read {self.uri}/{name}: {error}; run the stage again") from error
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         for part in range(self.num_parts):
@@ -203,11 +202,12 @@ def open_artifact(uri: str, kind: str, made_by: str = "") -> Artifact:
     storage = open_storage(uri)
     if not storage.exists(MANIFEST):
         raise ArtifactMissing(f"{storage.uri}: no finished {kind} here; run `react-ray {made_by or kind} RECIPE` first")
-    manifest = Manifest(**json.loads(storage.read(MANIFEST)))
-    if manifest.kind != kind or manifest.schema_version != SCHEMA_VERSION:
+    found = json.loads(storage.read(MANIFEST))
+    if (found["kind"], found["schema_version"]) != (kind, SCHEMA_VERSION):
         raise ArtifactMismatch(
-            f"{storage.uri} holds {manifest.kind} of version {manifest.schema_version}, not {kind} of version {SCHEMA_VERSION}; name another directory"
+            f"{storage.uri} holds {found['kind']} of version {found['schema_version']}, not {kind} of version {SCHEMA_VERSION}; name another directory"
         )
+    manifest = Manifest(**found)
     return Artifact(storage, kind, manifest.parts, manifest)
 
 
@@ -223,9 +223,12 @@ def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """Deterministic bytes; images are compressed already, so zstd level 1 costs little and helps captions."""
+    """Deterministic bytes; images are compressed already, so zstd level 1 costs little and helps captions.
+
+    Pages carry a checksum: a flipped bit is an error when it is read, not another vector.
+    """
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", compression_level=1, row_group_size=1 << 16)
+    pq.write_table(table, sink, compression="zstd", compression_level=1, row_group_size=1 << 16, write_page_checksum=True)
     return sink.getvalue()
 
 

@@ -5,15 +5,19 @@ Exit code 2 for what the user can put right, 1 for everything else. Next: recipe
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from react_ray import __version__
 from react_ray.errors import ReactRayError
+
+if TYPE_CHECKING:
+    from react_ray.artifact import Artifact
+    from react_ray.recipe import Recipe
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -32,32 +36,33 @@ SECTIONS = {
 
 
 def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None) -> None:
-    """Load the recipe, connect to Ray, run one verb for all arms, say what came of it."""
+    """Load the recipe, look before starting, connect to Ray, run one verb for all arms, say what came of it."""
     from react_ray.recipe import load_recipe
+    from react_ray.stages import preflight
 
     recipe = load_recipe(recipe_uri, overrides)
-    from react_ray.stages import cluster, customize, embed, evaluate, index, ingest, report, retrieve, whole_run
+    preflight.begin(recipe)
+    preflight.require(recipe, verb)
+    from react_ray.stages.cluster import connected
 
-    arms = sorted(recipe.arm_names(), key=lambda arm: not recipe.shares_retrieval(arm))
-    verbs: dict[str, Callable[[], Any]] = {
-        "ingest": lambda: [ingest.run(recipe)],
-        "embed": lambda: [embed.run(recipe)],
-        "index": lambda: [index.run(recipe)],
-        "retrieve": lambda: [retrieve.run(recipe, arm) for arm in arms],
-        "customize": lambda: [customize.run(recipe, arm) for arm in recipe.arm_names()],
-        "evaluate": lambda: evaluate.run(recipe),
-        "report": lambda: report.run(recipe),
-        "run": lambda: whole_run.run(recipe),
-    }
-    whole_run.begin(recipe)
-    whole_run.require(recipe, verb)
-    with cluster.connected(recipe.cluster):
-        outcome = verbs[verb]()
+    with connected(recipe.cluster):
+        outcome = _run(verb, recipe)
     if isinstance(outcome, str):
         typer.echo(outcome)
         return
     for artifact in outcome:
         typer.echo(f"{artifact.uri}: {artifact.manifest.rows} rows in {artifact.num_parts} parts, content {artifact.content}")
+
+
+def _run(verb: str, recipe: Recipe) -> list[Artifact] | str:
+    """Only the verb's own stage is imported: most of them need no torch in this process."""
+    stage = importlib.import_module(f"react_ray.stages.{'whole_run' if verb == 'run' else verb}")
+    if verb == "retrieve":
+        return [stage.run(recipe, arm) for arm in recipe.arms_by_dependence()]
+    if verb == "customize":
+        return [stage.run(recipe, arm) for arm in recipe.arm_names()]
+    outcome = stage.run(recipe)
+    return outcome if isinstance(outcome, (list, str)) else [outcome]
 
 
 def _fields(verb: str) -> str:
@@ -118,3 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         typer.echo("interrupted; what is done is kept, run the same command again to go on", err=True)
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

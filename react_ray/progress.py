@@ -1,7 +1,7 @@
 """One progress display for every stage, and one metrics stream.
 
 On a terminal a live bar; elsewhere a plain line at most every two seconds. Metrics are JSON lines
-`{"time", "name", "value", "step"}` appended below `<run>/metrics/`. Takes counts, gives lines; knows nothing of stages.
+`{"step": ..., name: value, ...}` below `<run>/metrics/`. Takes counts, gives lines; knows nothing of stages.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Metrics:
         self._lines = [line for line in self._lines if json.loads(line)["step"] <= step]
 
     def flush(self) -> None:
-        self._storage.write(self._path, ("\n".join(self._lines) + "\n").encode())
+        self._storage.write(self._path, "".join(f"{line}\n" for line in self._lines).encode())
 
     def rows(self) -> list[dict[str, float]]:
         return [json.loads(line) for line in self._lines]

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from react_ray.clip.backbone import BackboneConfig
-from react_ray.clip.embedder import EmbedConfig
+from react_ray.clip.config import BackboneConfig, EmbedConfig
 from react_ray.clip.prompts import TasksConfig
 from react_ray.errors import ConfigError
 from react_ray.evals.zeroshot import EvaluateConfig
-from react_ray.gated.method import CustomizeConfig
+from react_ray.gated.config import CustomizeConfig
 from react_ray.index.config import IndexConfig
 from react_ray.index.select import RetrieveConfig
 from react_ray.pairs.source import IngestConfig
@@ -27,6 +25,7 @@ from react_ray.section import Section, field, speed
 from react_ray.storage import absolute, join, read_bytes
 
 ARM_NAME = re.compile(r"[a-z][a-z0-9_]*")
+BASE = "base"  # the backbone as it came: evaluated beside every arm
 
 
 class ClusterConfig(Section):
@@ -66,6 +65,10 @@ class Recipe(Section):
         """Without arms a recipe is its own only arm, and lies directly in the run."""
         return list(self.arms) or [""]
 
+    def arms_by_dependence(self) -> list[str]:
+        """Arms with a retrieval of their own last: the random control is as large as the run's own retrieval."""
+        return sorted(self.arm_names(), key=lambda arm: not self.shares_retrieval(arm))
+
     def arm(self, name: str) -> Recipe:
         """The recipe with one arm's overrides applied; its `out` is the arm's own folder."""
         if not name:
@@ -88,7 +91,7 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
     values = _read_yaml(uri)
     base = values.pop("base", None)
     if base is not None:
-        parent = _read_yaml(base if "://" in base else join(str(Path(absolute(uri)).parent), base))
+        parent = _read_yaml(_beside(uri, str(base)))
         if "base" in parent:
             raise ConfigError(f"{uri}: its base {base} has a base too; a recipe may have one, merge the two")
         values = _merge(parent, values)
@@ -105,6 +108,8 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
     for name in recipe.arms:
         if not ARM_NAME.fullmatch(name):
             raise ConfigError(f"arms.{name}: an arm is named with a-z, 0-9 and _, beginning with a letter; rename it")
+        if name == BASE:
+            raise ConfigError(f"arms.{name}: this name is the untouched backbone's; rename it")
         recipe.arm(name)
     return recipe
 
@@ -117,6 +122,13 @@ def _read_yaml(uri: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{uri}: a recipe is a mapping of sections; see react_ray/recipes/sample.yaml")
     return values
+
+
+def _beside(uri: str, base: str) -> str:
+    """A relative `base` lies beside the recipe that names it."""
+    if "://" in base or base.startswith(("/", "~")):
+        return base
+    return join(absolute(uri).rpartition("/")[0], base)
 
 
 def _merge(parent: dict[str, Any], child: dict[str, Any]) -> dict[str, Any]:
@@ -139,11 +151,21 @@ def _assign(values: dict[str, Any], path: str, value: Any, model: type[BaseModel
             return
         inner = at.model_fields[key].annotation
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            if inner is not None and getattr(inner, "__origin__", None) is dict:
-                here.setdefault(key, {})[".".join(keys[depth + 1 :])] = value
+            if get_origin(inner) is dict:
+                here, rest = _mapping(here, key, path), keys[depth + 1 :]
+                if len(rest) > 1 and get_origin(get_args(inner)[1]) is dict:  # arms.NAME.section.field
+                    here, rest = _mapping(here, rest[0], path), rest[1:]
+                here[".".join(rest)] = value
                 return
             raise ConfigError(f"{path}: {key} is a single value, it has no fields; write {'.'.join(keys[: depth + 1])}=...")
-        here, at = here.setdefault(key, {}), inner
+        here, at = _mapping(here, key, path), inner
+
+
+def _mapping(values: dict[str, Any], key: str, path: str) -> dict[str, Any]:
+    inner = values.setdefault(key, {})
+    if not isinstance(inner, dict):
+        raise ConfigError(f"{path}: the recipe says {key}: {inner!r}, which has no fields; make it a mapping")
+    return inner
 
 
 def _unknown(path: str, key: str, above: list[str], model: type[BaseModel]) -> str:

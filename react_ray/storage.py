@@ -8,6 +8,7 @@ Next: artifact.py.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -137,14 +138,14 @@ class LocalStorage(Storage):
 
     def parquet(self, path: str) -> pq.ParquetFile:
         source = self.local_file(path)
-        return _open_parquet(source, lambda: pq.ParquetFile(source, memory_map=False))
+        return _open_parquet(source, lambda: pq.ParquetFile(source, page_checksum_verification=True))
 
 
 class S3Storage(Storage):
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
-        parts = urlsplit(self.uri)
-        self.bucket, self.prefix = parts.netloc, parts.path.strip("/")
+        self.bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        self.prefix = prefix.strip("/")
         if not self.bucket:
             raise ConfigError(f"{uri}: no bucket; write s3://bucket/prefix")
         self._client = boto3.client("s3", config=Config(retries={"max_attempts": 5, "mode": "standard"}))
@@ -188,7 +189,8 @@ class S3Storage(Storage):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=f"{key}/" if key else ""
             )
-            return sorted(o["Key"].removeprefix(root) for page in pages for o in page.get("Contents", []))
+            keys = (o["Key"] for page in pages for o in page.get("Contents", []))
+            return sorted(key.removeprefix(root) for key in keys if not key.endswith("/"))  # no markers of folders
 
         return self._try("list", prefix, action)
 
@@ -201,8 +203,9 @@ class S3Storage(Storage):
         def etag() -> str:
             return self._client.head_object(Bucket=self.bucket, Key=self._key(path))["ETag"].strip('"')
 
-        name = f"{self.bucket}-{self._key(path).replace('/', '-')}-{self._try('read', path, etag)}"
-        cached = Path(tempfile.gettempdir(), f"react_ray-cache-{os.getuid()}", name + Path(path).suffix)
+        object_version = f"{self.bucket}/{self._key(path)} {self._try('read', path, etag)}"
+        name = hashlib.sha256(object_version.encode()).hexdigest()[:32] + Path(path).suffix
+        cached = Path(tempfile.gettempdir(), f"react_ray-cache-{os.getuid()}", name)
         if not cached.exists():
             LocalStorage(str(cached.parent)).write(cached.name, self.read(path))
         return str(cached)
@@ -210,13 +213,19 @@ class S3Storage(Storage):
     def parquet(self, path: str) -> pq.ParquetFile:
         place = f"{self.bucket}/{self._key(path)}"
         filesystem = pafs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"))
-        return self._try("read", path, lambda: _open_parquet(f"s3://{place}", lambda: pq.ParquetFile(place, filesystem=filesystem)))
+
+        def open_object() -> pq.ParquetFile:
+            return pq.ParquetFile(place, filesystem=filesystem, page_checksum_verification=True)
+
+        return self._try("read", path, lambda: _open_parquet(f"s3://{place}", open_object))
 
 
 def _open_parquet(name: str, action: Callable[[], pq.ParquetFile]) -> pq.ParquetFile:
     try:
         return action()
-    except (pa.ArrowInvalid, pa.ArrowIOError) as error:
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:
         raise StorageError(f"cannot read {name}: not a Parquet file ({error}); write it again or name another file") from error
 
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import open_clip
 import torch
@@ -23,31 +23,14 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
 from react_ray.clip.attention import use_self_attention
+from react_ray.clip.config import BackboneConfig
 from react_ray.clip.weights import read_weights, weights_bytes, weights_sha256
 from react_ray.errors import BackboneError
 from react_ray.gated.attach import attach_gated_blocks, gated_layers
 from react_ray.gated.checkpoint import load_gated, load_official, official_state_dict, write_whole
-from react_ray.section import Section, field
 from react_ray.storage import local_file
 
 HUB = "hf-hub:"
-
-
-class BackboneConfig(Section):
-    name: str = field("ViT-B-32", "open_clip model name, hf-hub:org/repo, or URI of a JSON like open_clip_config.json")
-    pretrained: str = field(
-        "", "open_clip tag, or URI of .safetensors / .pt weights; empty = random weights of the seed"
-    )
-    precision: Literal["fp32", "bf16"] = field(
-        "fp32", "autocast of the forward pass; bf16 is faster and changes results"
-    )
-    quick_gelu: bool = field(False, "QuickGELU whatever the name says: for weights that were trained with it")
-    mean: list[float] = field([], "normalisation of images, three numbers; empty = what the name or tag says")
-    std: list[float] = field([], "as mean")
-    last_k_layers: int = field(
-        0, "attach this many gated blocks, gates at zero; weights that have their own need 0", ge=0
-    )
-    gated: str = field("", "URI of a gated.safetensors to load on top; empty = none")
 
 
 @dataclass

@@ -15,13 +15,6 @@ from react_ray.clip.backbone import Backbone
 from react_ray.clip.prompts import TargetTask, prompts
 from react_ray.clip.text import text_features
 from react_ray.gated.attach import image_features
-from react_ray.section import Section, field, speed
-
-
-class EmbedConfig(Section):
-    images: bool = field(True, "embed the images: keys for text-to-image retrieval")
-    captions: bool = field(True, "embed the captions: keys for text-to-text retrieval, and constants of the training")
-    batch_size: int = speed(256, "rows per forward pass; larger needs more memory", ge=1)
 
 
 class Embedder:

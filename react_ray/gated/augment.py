@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from react_ray.section import Section, field
+from react_ray.gated.config import AugmentConfig
 
 # Columns of a draw, each uniform in [0, 1).
 ROTATE, SCALE, STRETCH, SHIFT_X, SHIFT_Y, SHEAR, FLIP, CROP_AREA, CROP_RATIO, CROP_X, CROP_Y = range(11)
@@ -22,25 +22,6 @@ NUM_DRAWS = 26
 
 MIDDLE = 127.5
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-
-
-class AugmentConfig(Section):
-    """Everything is off at its default."""
-
-    rotate_deg: float = field(0.0, "rotation is uniform in +- this many degrees", ge=0, le=180)
-    scale: float = field(0.0, "size is multiplied by 2 to the power of +- this", ge=0, le=2)
-    stretch: float = field(0.0, "aspect ratio is multiplied by 2 to the power of +- this", ge=0, le=2)
-    translate: float = field(0.0, "shift is uniform in +- this share of the side, per axis", ge=0, le=1)
-    shear: float = field(0.0, "shear is uniform in +- this share of the side", ge=0, le=1)
-    flip: float = field(0.0, "probability of a horizontal flip", ge=0, le=1)
-    crop_area: float = field(1.0, "random resized crop: least share of the area that is kept; 1 = off", gt=0, le=1)
-    crop_ratio: float = field(1.0, "random resized crop: largest aspect ratio, 4/3 say; 1 = square", ge=1)
-    brightness: float = field(0.0, "offset uniform in +- this share of white", ge=0, le=1)
-    contrast: float = field(0.0, "gain uniform in 1 +- this, around the middle grey", ge=0, le=1)
-    color: float = field(0.0, "gain in 1 +- this and offset in +- half of this, for each channel alone", ge=0, le=1)
-    saturation: float = field(0.0, "gain uniform in 1 +- this, around the grey of the pixel", ge=0, le=1)
-    grey: float = field(0.0, "probability of no colour at all", ge=0, le=1)
-    erase: float = field(0.0, "probability that a rectangle, 2 to 33 % of the area, is made grey", ge=0, le=1)
 
 
 def draw(num_images: int, generator: torch.Generator) -> Tensor:

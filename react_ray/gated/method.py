@@ -1,70 +1,18 @@
-"""What trains: the four ways to customise a CLIP, and every constant of a training.
+"""What trains: the four ways to customise a CLIP.
 
 Takes a model, leaves `requires_grad` as the method says. Next: gated/optim.py.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import nn
 
 from react_ray.clip.weights import weights_sha256
 from react_ray.errors import ConfigError
 from react_ray.gated.attach import NAME
-from react_ray.gated.augment import AugmentConfig
-from react_ray.section import Section, field, speed
+from react_ray.gated.config import Method
 
-Method = Literal["gated-image", "locked-text", "locked-image", "full"]
 TEMPERATURE = ("logit_scale", "logit_bias")
-
-
-class CustomizeConfig(Section):
-    train_on: Literal["retrieved", "source"] = field(
-        "retrieved", "the retrieved pairs, or (pre-training) the whole of ingest.source as it is"
-    )
-    method: Method = field("gated-image", "what trains: gated blocks, the image tower, the text tower, or everything")
-    last_k_layers: int = field(
-        6, "gated-image: how many of the last image blocks get a gated block; cost is linear", ge=1
-    )
-    init: Literal["random", "copy"] = field(
-        "random", "gated-image: start of the new blocks, PyTorch's default or their host"
-    )
-    epochs: float = field(32.0, "passes over the training pairs; fractions are allowed", gt=0)
-    batch_size: int = field(4096, "pairs per step over all workers; more negatives, more memory", ge=2)
-    lr: float = field(5e-4, "peak learning rate; about 5e-5 for locked-text", gt=0)
-    gate_lr_scale: float = field(1.0, "the gates learn this many times faster", gt=0)
-    weight_decay: float = field(0.1, "AdamW's, on matrices only", ge=0)
-    beta1: float = field(0.9, "AdamW's", ge=0, lt=1)
-    beta2: float = field(0.98, "AdamW's", ge=0, lt=1)
-    eps: float = field(1e-6, "AdamW's", gt=0)
-    warmup_steps: int = field(5000, "steps of linear warm-up, then cosine to zero", ge=0)
-    grad_clip: float = field(0.0, "largest norm of the gradient; 0 = off", ge=0)
-    learn_logit_scale: bool = field(True, "train the temperature too, clamped to [0, ln 100]")
-    ema_decay: float = field(0.0, "exponential moving average of what trains, saved in its stead; 0 = off", ge=0, lt=1)
-    mask_duplicate_captions: bool = field(False, "pairs with the same caption are no negatives of each other")
-    mask_same_class: bool = field(False, "pairs retrieved for the same class are no negatives of each other")
-    positives: Literal["pair", "class"] = field(
-        "pair", "a row's positives: its own caption, or all of its retrieved class"
-    )
-    precision: Literal["fp32", "bf16"] = field("fp32", "autocast; weights and loss stay float32")
-    augment: AugmentConfig = field(AugmentConfig(), "augmentation of training images")
-    patch_dropout: float = field(0.0, "share of the image patches that a step does not look at; cheaper", ge=0, lt=1)
-    every_caption: bool = field(
-        False, "train_on=source: an image with n captions counts as n pairs; else one of them is drawn per epoch"
-    )
-    window_parts: int = field(64, "parts whose rows are shuffled together; more memory, better mixing", ge=1)
-    save_dtype: Literal["fp32", "fp16"] = field("fp32", "of the weights in the model's file")
-    cache_gb: float = speed(2.0, "decoded images that each worker keeps between epochs, GB; 0 = decode each time", ge=0)
-    num_workers: int = speed(1, "data-parallel processes", ge=1)
-    threads_per_worker: int = speed(1, "torch threads of each", ge=1)
-    cpus_per_worker: float = speed(1.0, "Ray CPUs that each reserves", ge=0)
-    gpus_per_worker: float = speed(0.0, "GPUs of each", ge=0)
-    zero_stage: int = speed(
-        0, "DeepSpeed ZeRO: 0 nothing, 1 optimizer, 2 + gradients, 3 + parameters are sharded", ge=0, le=3
-    )
-    checkpoint_every_steps: int = speed(500, "steps between checkpoints; a crash loses at most these", ge=1)
-    keep_last: int = speed(2, "checkpoints that are kept", ge=1)
 
 
 def trainable_names(model: nn.Module, method: Method, learn_logit_scale: bool = True) -> list[str]:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from react_ray.clip.backbone import Backbone, BackboneConfig, hub_file, load_backbone, load_tokenizer, transforms
+from react_ray.clip.backbone import Backbone, hub_file, load_backbone, load_tokenizer, transforms
+from react_ray.clip.config import BackboneConfig
 from react_ray.clip.weights import read_info, read_weights
 from react_ray.errors import BackboneError
 from react_ray.gated.attach import gated_layers

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from react_ray.gated.method import TEMPERATURE, CustomizeConfig
+from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.method import TEMPERATURE
 
 MAX_LOGIT_SCALE = math.log(100)
 GATES = ("alpha_attn", "alpha_dense")

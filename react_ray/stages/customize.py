@@ -17,10 +17,11 @@ import ray.train
 import ray.train.torch
 
 from react_ray.artifact import Artifact, create, open_artifact
-from react_ray.clip.backbone import BackboneConfig, load_backbone
+from react_ray.clip.backbone import load_backbone
+from react_ray.clip.config import BackboneConfig
 from react_ray.errors import PartFailed, ReactRayError
 from react_ray.gated.batches import Rows
-from react_ray.gated.method import CustomizeConfig
+from react_ray.gated.config import CustomizeConfig
 from react_ray.pairs.source import Source, open_source, to_images, to_pairs
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe

@@ -13,8 +13,9 @@ import torch
 
 from react_ray import schema
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
-from react_ray.clip.backbone import BackboneConfig, load_backbone
-from react_ray.clip.embedder import EmbedConfig, Embedder
+from react_ray.clip.backbone import load_backbone
+from react_ray.clip.config import BackboneConfig, EmbedConfig
+from react_ray.clip.embedder import Embedder
 from react_ray.pairs.image import decode_batch
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import actor_pool, require_memory

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import torch
 
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
-from react_ray.clip.backbone import BackboneConfig, load_backbone
+from react_ray.clip.backbone import load_backbone
+from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, load_tasks
 from react_ray.evals.zeroshot import check_labels, predict, summarise

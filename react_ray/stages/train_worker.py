@@ -23,8 +23,9 @@ from react_ray.gated.attach import attach_gated_blocks, draw_patches, gates, ima
 from react_ray.gated.augment import augment_rows, draw
 from react_ray.gated.batches import Batch, Batches
 from react_ray.gated.checkpoint import gated_bytes
+from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.loss import contrastive_loss
-from react_ray.gated.method import CustomizeConfig, freeze, frozen_sha256, text_trains
+from react_ray.gated.method import freeze, frozen_sha256, text_trains
 from react_ray.gated.optim import Ema, clamp_logit_scale, learning_rate, make_optimizer, set_learning_rate
 from react_ray.progress import Metrics
 from react_ray.stages.customize import Job
@@ -66,7 +67,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     total = max(1, round(config.epochs * batches.steps_per_epoch))
     checkpoints = Checkpoints(open_storage(job.checkpoints), job.digest, rank, world_size, config.keep_last)
     metrics = Metrics(open_storage(job.run), f"train-{job.arm or 'model'}") if rank == 0 else None
-    step = checkpoints.load(engine, ema)
+    step = start = checkpoints.load(engine, ema)
     if metrics:
         metrics.drop_after(step)
     began = time.monotonic()
@@ -83,7 +84,8 @@ def train_worker(settings: dict[str, Any]) -> None:
         if metrics:
             values = {"loss": float(loss.detach()), "lr": config.lr * factor, "logit_scale": float(model.logit_scale.detach().exp())}
             metrics.log(step, **values, **_gate_means(model))
-            job.progress.write.remote(step, total, f"loss {values['loss']:.3f}")
+            resumed = f"  went on from step {start}" if start else ""
+            job.progress.write.remote(step, total, f"loss {values['loss']:.3f}{resumed}")
         if step % config.checkpoint_every_steps == 0 and step < total:
             checkpoints.save(engine, ema, step)
             if metrics:

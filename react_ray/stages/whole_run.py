@@ -11,74 +11,28 @@ import time
 from collections.abc import Callable
 
 import psutil
-import yaml
 
-from react_ray.artifact import differences, open_artifact
-from react_ray.clip.prompts import load_tasks
-from react_ray.errors import ArtifactMismatch
-from react_ray.pairs.source import open_source
 from react_ray.recipe import Recipe
 from react_ray.stages import customize, embed, evaluate, index, ingest, report, retrieve
 from react_ray.stages.layout import Layout
-from react_ray.storage import check_writable, join, open_storage
+from react_ray.storage import open_storage
 
 SAMPLE_INTERVAL_S = 2.0
 
 
 def run(recipe: Recipe) -> str:
     """Runs everything; returns the table and the path of the report, as text."""
-    begin(recipe)
     clock = Clock(recipe)
     with clock.memory():
         clock.time("ingest", lambda: ingest.run(recipe))
         clock.time("embed", lambda: embed.run(recipe))
         if recipe.retrieve.search == "index":
             clock.time("index", lambda: index.run(recipe))
-        arms = sorted(recipe.arm_names(), key=lambda arm: not recipe.shares_retrieval(arm))  # controls need the others' size
-        clock.time("retrieve", lambda: [retrieve.run(recipe, arm) for arm in arms])
+        clock.time("retrieve", lambda: [retrieve.run(recipe, arm) for arm in recipe.arms_by_dependence()])
         for arm in recipe.arm_names():
             clock.time(f"customize {arm}".strip(), lambda arm=arm: customize.run(recipe, arm))
         clock.time("evaluate", lambda: evaluate.run(recipe))
     return report.run(recipe)
-
-
-def begin(recipe: Recipe) -> None:
-    """The resolved recipe is the first file of a run; a run of another recipe is not overwritten."""
-    check_writable(recipe.out)
-    check_writable(recipe.database)
-    storage = open_storage(recipe.out)
-    if storage.exists("recipe.yaml"):
-        found = Recipe.model_validate(yaml.safe_load(storage.read("recipe.yaml")))
-        differing = differences(found.digested(), recipe.digested(), "recipe")
-        if differing:
-            raise ArtifactMismatch(
-                f"{recipe.out} is a run of another recipe: {'; '.join(differing[:5])}; use out=... for a new run, or delete that directory"
-            )
-    storage.write("recipe.yaml", recipe.yaml().encode())
-
-
-def require(recipe: Recipe, verb: str) -> None:
-    """ArtifactMissing for the first thing that `verb` needs and that is not there, before Ray is started for it."""
-    layout = Layout(recipe)
-    needs = {
-        "embed": [("images", "ingest")],
-        "index": [("embeddings", "embed")],
-        "retrieve": [("embeddings", "embed")] + [("index", "index")] * (recipe.retrieve.search == "index"),
-    }
-    for kind, made_by in needs.get(verb, []):
-        layout.open_database(kind, made_by)
-    for arm in recipe.arm_names():
-        of_arm = Layout(recipe, arm)
-        if verb == "customize" and recipe.arm(arm).customize.train_on == "retrieved":
-            open_artifact(join(of_arm.retrieved_root(), "retrieved"), "retrieved", "retrieve")
-        if verb in ("evaluate", "report"):
-            open_artifact(of_arm.of_arm("model"), "model", "customize")
-        if verb == "report":
-            open_artifact(of_arm.of_arm("scores"), "predictions", "evaluate")
-    if verb in ("run", "ingest"):
-        open_source(recipe.ingest)
-    if verb in ("run", "retrieve", "evaluate"):
-        load_tasks(recipe.tasks)
 
 
 class Clock:

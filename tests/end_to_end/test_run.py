@@ -57,7 +57,8 @@ def test_only_gated_blocks_and_the_temperature_train_and_the_rest_is_unchanged(f
     assert blocks == {"1", "2"} and all(".gated_attn_block." in name for name in names - {"logit_scale"})
     assert len(names) == 1 + 14 * 2
 
-    from react_ray.clip.backbone import BackboneConfig, load_backbone
+    from react_ray.clip.backbone import load_backbone
+    from react_ray.clip.config import BackboneConfig
     from react_ray.gated.checkpoint import load_gated
 
     resolved = yaml.safe_load((finished / "run/recipe.yaml").read_text())

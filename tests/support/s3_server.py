@@ -10,6 +10,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+PAGE = 5  # names in one answer to a listing; 1,000 on AWS
+
 
 def free_port() -> int:
     with socket.socket() as listener:
@@ -35,6 +37,7 @@ def s3_server() -> Iterator[str]:
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=os.environ | {"MOTO_S3_DEFAULT_MAX_KEYS": str(PAGE)},
     )
     try:
         _wait(server, endpoint)

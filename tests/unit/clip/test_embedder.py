@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from react_ray.clip.backbone import Backbone, BackboneConfig, load_backbone
+from react_ray.clip.backbone import Backbone, load_backbone
+from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TasksConfig, load_tasks
 from react_ray.clip.text import can_truncate, text_features

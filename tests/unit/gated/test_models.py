@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from react_ray.clip.backbone import BackboneConfig, load_backbone, save_backbone
+from react_ray.clip.backbone import load_backbone, save_backbone
+from react_ray.clip.config import BackboneConfig
 from react_ray.errors import BackboneError
 from react_ray.gated.attach import gated_layers, image_blocks
 from react_ray.gated.checkpoint import gated_bytes, write_whole

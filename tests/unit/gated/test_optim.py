@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from react_ray.gated.method import CustomizeConfig, freeze
+from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.method import freeze
 from react_ray.gated.optim import (
     Ema,
     clamp_logit_scale,

@@ -1,0 +1,30 @@
+"""BackboneConfig and EmbedConfig, without torch: a recipe is read in a moment. Next: backbone.py."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from react_ray.section import Section, field, speed
+
+
+class BackboneConfig(Section):
+    name: str = field("ViT-B-32", "open_clip model name, hf-hub:org/repo, or URI of a JSON like open_clip_config.json")
+    pretrained: str = field(
+        "", "open_clip tag, or URI of .safetensors / .pt weights; empty = random weights of the seed"
+    )
+    precision: Literal["fp32", "bf16"] = field(
+        "fp32", "autocast of the forward pass; bf16 is faster and changes results"
+    )
+    quick_gelu: bool = field(False, "QuickGELU whatever the name says: for weights that were trained with it")
+    mean: list[float] = field([], "normalisation of images, three numbers; empty = what the name or tag says")
+    std: list[float] = field([], "as mean")
+    last_k_layers: int = field(
+        0, "attach this many gated blocks, gates at zero; weights that have their own need 0", ge=0
+    )
+    gated: str = field("", "URI of a gated.safetensors to load on top; empty = none")
+
+
+class EmbedConfig(Section):
+    images: bool = field(True, "embed the images: keys for text-to-image retrieval")
+    captions: bool = field(True, "embed the captions: keys for text-to-text retrieval, and constants of the training")
+    batch_size: int = speed(256, "rows per forward pass; larger needs more memory", ge=1)

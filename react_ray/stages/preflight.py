@@ -1,0 +1,55 @@
+"""What is looked at before Ray is started: that the run can be written, that it is this recipe's, that its inputs exist.
+
+Next: ingest.py.
+"""
+
+from __future__ import annotations
+
+import yaml
+
+from react_ray.artifact import differences, open_artifact
+from react_ray.clip.prompts import load_tasks
+from react_ray.errors import ArtifactMismatch
+from react_ray.pairs.source import open_source
+from react_ray.recipe import Recipe
+from react_ray.stages.layout import Layout
+from react_ray.storage import check_writable, join, open_storage
+
+
+def begin(recipe: Recipe) -> None:
+    """The resolved recipe is the first file of a run; a run of another recipe is not overwritten."""
+    check_writable(recipe.out)
+    check_writable(recipe.database)
+    storage = open_storage(recipe.out)
+    if storage.exists("recipe.yaml"):
+        found = Recipe.model_validate(yaml.safe_load(storage.read("recipe.yaml")))
+        differing = differences(found.digested(), recipe.digested(), "recipe")
+        if differing:
+            raise ArtifactMismatch(
+                f"{recipe.out} is a run of another recipe: {'; '.join(differing[:5])}; use out=... for a new run, or delete that directory"
+            )
+    storage.write("recipe.yaml", recipe.yaml().encode())
+
+
+def require(recipe: Recipe, verb: str) -> None:
+    """ArtifactMissing for the first thing that `verb` needs and that is not there, before Ray is started for it."""
+    layout = Layout(recipe)
+    needs = {
+        "embed": [("images", "ingest")],
+        "index": [("embeddings", "embed")],
+        "retrieve": [("embeddings", "embed")] + [("index", "index")] * (recipe.retrieve.search == "index"),
+    }
+    for kind, made_by in needs.get(verb, []):
+        layout.open_database(kind, made_by)
+    for arm in recipe.arm_names():
+        of_arm = Layout(recipe, arm)
+        if verb == "customize" and recipe.arm(arm).customize.train_on == "retrieved":
+            open_artifact(join(of_arm.retrieved_root(), "retrieved"), "retrieved", "retrieve")
+        if verb in ("evaluate", "report"):
+            open_artifact(of_arm.of_arm("model"), "model", "customize")
+        if verb == "report":
+            open_artifact(of_arm.of_arm("scores"), "predictions", "evaluate")
+    if verb in ("run", "ingest"):
+        open_source(recipe.ingest)
+    if verb in ("run", "retrieve", "evaluate"):
+        load_tasks(recipe.tasks)
