@@ -56,6 +56,10 @@ class CustomizeConfig(Section):
     positives: Literal["pair", "class"] = field(
         "pair", "a row's positives: its own caption, or all of its retrieved class"
     )
+    pair_loss: float = field(1.0, "weight of the contrastive loss between images and their own captions", ge=0)
+    class_loss: float = field(
+        0.0, "weight of the cross entropy of an image against the prompts of all classes, its retrieved class as target", ge=0
+    )
     precision: Literal["fp32", "bf16"] = field("fp32", "autocast; weights and loss stay float32")
     augment: AugmentConfig = field(AugmentConfig(), "augmentation of training images")
     patch_dropout: float = field(0.0, "share of the image patches that a step does not look at; cheaper", ge=0, lt=1)

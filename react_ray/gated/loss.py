@@ -89,6 +89,18 @@ def contrastive_loss(
         return (rows + columns) / 2
 
 
+def class_loss(image_BD: Tensor, class_CD: Tensor, logit_scale: Tensor, class_id_B: Tensor) -> Tensor:
+    """Cross entropy of images against the prompts of all classes, summed over rows with a class (>= 0), divided by B.
+
+    A retrieved pair knows which class asked for it, so the class's own prompt is a second text of the pair, and the
+    other classes are its hard negatives. class_CD: one vector per class, its prompts averaged. Averaged over ranks the
+    gradient is that of the global batch. With class_id as target it needs no other rank.
+    """
+    with torch.autocast(image_BD.device.type, enabled=False):
+        logits_BC = logit_scale.float().exp() * F.normalize(image_BD.float(), dim=-1) @ F.normalize(class_CD, dim=-1).T
+        return F.cross_entropy(logits_BC, class_id_B, ignore_index=-1, reduction="sum") / len(image_BD)
+
+
 def _all(rows: Tensor, gather: Gather | None) -> Tensor:
     return rows if gather is None else gather(rows)
 

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
@@ -20,6 +21,7 @@ from react_ray.pair_id import part_of, row_of
 from react_ray.recipe import Recipe
 from react_ray.stages.layout import Layout
 from react_ray.stages.run_parts import Work, run_parts
+from react_ray.vectors import from_vectors
 
 logger = logging.getLogger(__name__)
 PAIRS_PER_PART = 2048
@@ -42,7 +44,7 @@ def run(recipe: Recipe, root: str, queries: Artifact, hits: Artifact | None, mai
             raise RetrievalError("no pair was retrieved for any class; lower retrieve.min_score or look at the class names")
         _name_the_poor(chosen, query_table, recipe)
     config = recipe.retrieve.digested() | {"seed": recipe.seed if hits is None else 0, "chosen": chosen.num_rows}
-    parents = {"pairs": pairs, "images": images, "embeddings": embeddings} | ({"hits": hits} if hits else {})
+    parents = {"pairs": pairs, "images": images, "embeddings": embeddings, "queries": queries} | ({"hits": hits} if hits else {})
     num_parts = -(-chosen.num_rows // PAIRS_PER_PART)
     selected = create(f"{root}/selected", "selected", config, parents, num_parts)
     retrieved = create(f"{root}/retrieved", "retrieved", config, parents, num_parts)
@@ -54,7 +56,7 @@ def run(recipe: Recipe, root: str, queries: Artifact, hits: Artifact | None, mai
         num_parts,
         _Read(selected.uri),
         CollectPart,
-        (pairs.uri, images.uri, embeddings.uri, retrieved, kept),
+        (pairs.uri, images.uri, embeddings.uri, queries, hits is None, retrieved, kept),
         recipe.cluster.part_retries,
         "pairs",
     )
@@ -95,7 +97,10 @@ class _Read:
 
 
 class CollectPart(Work):
-    def __init__(self, pairs: str, images: str, embeddings: str, retrieved: Artifact, kept: Artifact) -> None:
+    def __init__(
+        self, pairs: str, images: str, embeddings: str, queries: Artifact, nearest: bool, retrieved: Artifact, kept: Artifact
+    ) -> None:
+        self.nearest, self.class_CD = nearest, class_vectors(queries)
         self.pairs = open_artifact(pairs, "pairs")
         self.images = open_artifact(images, "images")
         self.embeddings = open_artifact(embeddings, "embeddings")
@@ -107,12 +112,30 @@ class CollectPart(Work):
         pairs = gather(self.pairs, pair_ids)
         vectors = gather(self.embeddings, pair_ids, ["pair_id", "text"])
         rows = pairs
+        if self.nearest:  # a random pair was asked for by no class: it counts for the one that its caption is nearest to
+            class_id = (from_vectors(vectors["text"]).astype(np.float32) @ self.class_CD.T).argmax(axis=1)
+            table = table.set_column(table.column_names.index("class_id"), "class_id", pa.array(class_id, pa.int32()))
         for name in ("class_id", "score", "matches"):
             rows = rows.append_column(name, table[name])
         rows = rows.append_column("text_embedding", vectors["text"])
         shape = schema.retrieved(self.embeddings.facts["dim"], pairs.schema)
-        self.kept.commit(part, gather(self.images, pair_ids), time.monotonic() - began)
-        return self.retrieved.commit(part, schema.conform(rows, shape), time.monotonic() - began)
+        images = gather(self.images, pair_ids)
+        usable = pc.sum(trainable(images, rows)).as_py() or 0
+        self.kept.commit(part, images, time.monotonic() - began)
+        return self.retrieved.commit(part, schema.conform(rows, shape), time.monotonic() - began, trainable=usable)
+
+
+def trainable(images: pa.Table, retrieved: pa.Table) -> pa.ChunkedArray:
+    """True for rows that have both an image and a caption's vector."""
+    return pc.and_(pc.equal(images["status"], schema.OK), pc.is_valid(retrieved["text_embedding"]))
+
+
+def class_vectors(queries: Artifact) -> np.ndarray:
+    """float32 [C, D], unit norm: the mean of each class's queries."""
+    table = pa.concat_tables(queries.tables(["class_id", "embedding"]))
+    sums_CD = np.zeros((queries.facts["num_classes"], queries.facts["dim"]), np.float64)
+    np.add.at(sums_CD, table["class_id"].to_numpy(), from_vectors(table["embedding"]).astype(np.float64))
+    return (sums_CD / np.linalg.norm(sums_CD, axis=1, keepdims=True)).astype(np.float32)
 
 
 def gather(artifact: Artifact, pair_ids: np.ndarray, columns: list[str] | None = None) -> pa.Table:

@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
@@ -19,7 +20,7 @@ import ray.train.torch
 from react_ray.artifact import Artifact, create, open_artifact
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig
-from react_ray.errors import PartFailed, ReactRayError
+from react_ray.errors import ConfigError, PartFailed, ReactRayError
 from react_ray.gated.batches import Rows
 from react_ray.gated.config import CustomizeConfig
 from react_ray.pairs.source import Source, open_source, to_images, to_pairs
@@ -27,6 +28,7 @@ from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.section import digest
 from react_ray.stages.cluster import placement, require_memory
+from react_ray.stages.collect import class_vectors, trainable
 from react_ray.stages.layout import Layout
 from react_ray.storage import arrow_filesystem, join
 
@@ -40,6 +42,7 @@ class Job:
     backbone: BackboneConfig
     config: CustomizeConfig
     rows: Rows
+    class_CD: np.ndarray  # float32: the mean of each class's queries; empty without classes
     seed: int
     arm: str
     model: Artifact
@@ -55,12 +58,12 @@ class RetrievedRows:
 
     def __init__(self, retrieved: Artifact, images: Artifact) -> None:
         self.retrieved, self.images = retrieved.uri, images.uri
-        self.part_sizes = [receipt.ok for receipt in images.receipts()]
+        self.part_sizes = [receipt.facts["trainable"] for receipt in retrieved.receipts()]
 
     def read(self, part: int) -> pa.Table:
         images = open_artifact(self.images, "images").read(part, ["image", "status"])
         rows = open_artifact(self.retrieved, "retrieved").read(part, ["caption", "class_id", "text_embedding"])
-        table = rows.append_column("image", images["image"]).filter(pc.equal(images["status"], "ok"))
+        table = rows.append_column("image", images["image"]).filter(trainable(images, rows))
         return table.append_column("captions", _as_lists(table["caption"]))
 
 
@@ -104,6 +107,8 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
         retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
         images = open_artifact(join(root, "images"), "images", "retrieve")
         parents, rows, data = {"retrieved": retrieved, "images": images}, RetrievedRows(retrieved, images), {}
+    if config.class_loss and config.train_on == "source":
+        raise ConfigError("customize.class_loss needs retrieved pairs, which know their class; set it to 0 or train_on=retrieved")
     backbone = load_backbone(wanted.backbone, seed=recipe.seed).describe()
     plan = {"backbone": backbone, "seed": recipe.seed, "data": data, **config.digested()}
     model = create(layout.of_arm("model"), "model", plan, parents, 1)
@@ -115,6 +120,9 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
             backbone=wanted.backbone,
             config=config,
             rows=rows,
+            class_CD=class_vectors(open_artifact(layout.of_run("queries"), "queries", "retrieve"))
+            if config.class_loss
+            else np.zeros((0, 0), np.float32),
             seed=recipe.seed,
             arm=arm,
             model=model,

@@ -24,7 +24,7 @@ from react_ray.gated.augment import augment_rows, draw
 from react_ray.gated.batches import Batch, Batches
 from react_ray.gated.checkpoint import gated_bytes
 from react_ray.gated.config import CustomizeConfig
-from react_ray.gated.loss import contrastive_loss
+from react_ray.gated.loss import class_loss, contrastive_loss
 from react_ray.gated.method import freeze, frozen_sha256, text_trains
 from react_ray.gated.optim import Ema, clamp_logit_scale, learning_rate, make_optimizer, set_learning_rate
 from react_ray.progress import Metrics
@@ -51,7 +51,7 @@ def train_worker(settings: dict[str, Any]) -> None:
         model.to(device)
     freeze(model, config.method, config.learn_logit_scale)
     frozen = frozen_sha256(model)
-    engine = _initialize(_Step(backbone, config, job.seed, rank), config, world_size)
+    engine = _initialize(_Step(backbone, job, rank), config, world_size)
     ema = Ema(model, config.ema_decay) if config.ema_decay else None
     batches = Batches(
         job.rows,
@@ -121,10 +121,11 @@ def train_worker(settings: dict[str, Any]) -> None:
 class _Step(torch.nn.Module):
     """A batch in, the loss of the global batch out, so that DeepSpeed sees one forward."""
 
-    def __init__(self, backbone: Backbone, config: CustomizeConfig, seed: int, rank: int) -> None:
+    def __init__(self, backbone: Backbone, job: Job, rank: int) -> None:
         super().__init__()
         self.clip = backbone.model
-        self._backbone, self._config, self._seed, self._rank = backbone, config, seed, rank
+        self._backbone, self._config, self._seed, self._rank = backbone, job.config, job.seed, rank
+        self._class_CD = torch.from_numpy(job.class_CD)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         config, device = self._config, next(self.clip.parameters()).device
@@ -138,16 +139,24 @@ class _Step(torch.nn.Module):
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             image_BD = image_features(self.clip, image_BCHW, None if keep_BP is None else keep_BP[mine].to(device))
             text_BD = self._text(batch, device)
-        return contrastive_loss(
-            image_BD,
-            text_BD,
-            self.clip.logit_scale,
-            caption_ids=torch.from_numpy(batch.caption_id_B).to(device),
-            class_ids=torch.from_numpy(batch.class_id_B).to(device),
-            mask_duplicates=config.mask_duplicate_captions,
-            mask_classes=config.mask_same_class,
-            positives=config.positives,
-        )
+        class_id_B = torch.from_numpy(batch.class_id_B).to(device)
+        loss = image_BD.new_zeros((), dtype=torch.float32)
+        if config.pair_loss:
+            loss = loss + config.pair_loss * contrastive_loss(
+                image_BD,
+                text_BD,
+                self.clip.logit_scale,
+                caption_ids=torch.from_numpy(batch.caption_id_B).to(device),
+                class_ids=class_id_B,
+                mask_duplicates=config.mask_duplicate_captions,
+                mask_classes=config.mask_same_class,
+                positives=config.positives,
+            )
+        if config.class_loss:
+            loss = loss + config.class_loss * class_loss(
+                image_BD, self._class_CD.to(device), self.clip.logit_scale, class_id_B
+            )
+        return loss
 
     def _text(self, batch: Batch, device: torch.device) -> torch.Tensor:
         """Cached unit vectors where the text tower is frozen and they exist; otherwise the tower runs."""

@@ -1,0 +1,190 @@
+"""Artifacts: parts, receipts, a manifest that is written last."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from react_ray.artifact import MANIFEST, Artifact, Receipt, create, open_artifact
+from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
+from react_ray.storage import Storage, join, open_storage
+
+CONFIG = {"k": 10, "inner": {"rate": 0.5, "names": ["a"]}}
+
+
+def table(part: int, text: str = "caption") -> pa.Table:
+    size = 50 + part
+    status = ["ok" if row % 5 else "undecodable" for row in range(size)]
+    return pa.table({"row": range(size), "text": [f"{text} {row % 7}" for row in range(size)], "status": status})
+
+
+def begin(place: Storage, kind: str = "pairs", num_parts: int = 3, **parents: Artifact) -> Artifact:
+    return create(join(place.uri, kind), kind, CONFIG, parents, num_parts)
+
+
+def finished(place: Storage, kind: str = "pairs", text: str = "caption", seconds: float = 1.0, **parents: Artifact) -> Artifact:
+    artifact = begin(place, kind, **parents)
+    for part in artifact.pending():
+        artifact.commit(part, table(part, text), seconds)
+    return artifact.seal(dim=16)
+
+
+def damage(storage: Storage, name: str, at: float) -> None:
+    data = bytearray(storage.read(name))
+    data[int(at * len(data))] ^= 1
+    storage.write(name, bytes(data))
+
+
+def test_what_was_committed_is_read_once_it_is_sealed(place: Storage) -> None:
+    made = finished(place)
+    for artifact in (made, open_artifact(made.uri, "pairs"), begin(place)):
+        assert artifact.sealed and artifact.num_parts == 3 and artifact.facts == {"dim": 16}
+        assert [found.to_pydict() for found in artifact.tables()] == [table(part).to_pydict() for part in range(3)]
+        assert artifact.read(1, columns=["row"]).column_names == ["row"]
+        assert artifact.manifest == made.manifest
+    assert made.manifest is not None
+    assert (made.manifest.rows, made.manifest.ok, made.manifest.seconds) == (153, 122, 3.0)
+
+
+def test_a_receipt_counts_what_happened(place: Storage) -> None:
+    artifact = begin(place)
+    receipt = artifact.commit(2, table(2), seconds=1.23456, device="cpu")
+    assert (receipt.part, receipt.rows, receipt.ok, receipt.seconds) == (2, 52, 41, 1.235)
+    assert receipt.statuses == {"ok": 41, "undecodable": 11} and receipt.facts == {"device": "cpu"}
+    data = artifact.storage.read("part-00002.parquet")
+    assert receipt.bytes == len(data) == receipt.files["part-00002.parquet"]["bytes"]
+    assert artifact.read_file(2, "part-00002.parquet") == data
+    assert Receipt(**json.loads(artifact.storage.read("part-00002.json"))) == receipt
+
+
+def test_a_table_without_status_is_all_ok(place: Storage) -> None:
+    assert begin(place).commit(0, table(0).drop_columns(["status"]), 0.0).ok == 50
+
+
+def test_only_parts_without_a_receipt_are_done_again(place: Storage) -> None:
+    artifact = begin(place)
+    assert artifact.pending() == [0, 1, 2]
+    first = artifact.commit(1, table(1), 1.0)
+    artifact.storage.write("part-00002.parquet", b"killed before its receipt was written")
+    resumed = begin(place)
+    assert resumed.pending() == [0, 2] and not resumed.sealed
+    for part in resumed.pending():
+        resumed.commit(part, table(part), 2.0)
+    assert resumed.receipts()[1] == first
+    sealed = resumed.seal()
+    assert sealed.read(2).to_pydict() == table(2).to_pydict()
+    assert sealed.content == finished(place.at("uninterrupted")).content
+
+
+def test_an_artifact_with_a_pending_part_cannot_be_sealed(place: Storage) -> None:
+    artifact = begin(place)
+    artifact.commit(0, table(0), 1.0)
+    with pytest.raises(StorageError, match=r"part-00001\.json"):
+        artifact.seal()
+    assert not artifact.storage.exists(MANIFEST)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize(
+    "config, num_parts, shown",
+    [
+        (CONFIG | {"k": 20}, 3, ["config.k was 10, now 20"]),
+        (CONFIG | {"inner": {"rate": 0.1, "names": []}}, 3, ["config.inner.rate was 0.5, now 0.1", "was ['a'], now []"]),
+        (CONFIG | {"new": 1}, 3, ["config.new was None, now 1"]),
+        ({"k": 10}, 3, ["config.inner was {'rate': 0.5, 'names': ['a']}, now None"]),
+        (CONFIG, 4, ["parts was 3, now 4"]),
+    ],
+)
+def test_another_configuration_is_refused_with_both_values(
+    disk_place: Storage, sealed: bool, config: dict[str, object], num_parts: int, shown: list[str]
+) -> None:
+    made = finished(disk_place) if sealed else begin(disk_place)
+    with pytest.raises(ArtifactMismatch) as caught:
+        create(made.uri, "pairs", config, {}, num_parts)
+    assert all(text in str(caught.value) for text in [made.uri, *shown])
+
+
+def test_the_same_configuration_is_not_refused_for_its_order_or_its_tuples(disk_place: Storage) -> None:
+    made = finished(disk_place)
+    again = create(made.uri, "pairs", {"inner": {"names": ("a",), "rate": 0.5}, "k": 10}, {}, 3)
+    assert again.content == made.content
+
+
+def test_another_content_of_a_parent_is_refused(disk_place: Storage) -> None:
+    pairs, others = finished(disk_place), finished(disk_place.at("others"), text="another caption")
+    begin(disk_place, "images", pairs=pairs)
+    begin(disk_place, "images", pairs=finished(disk_place.at("copy"), seconds=99.0))
+    with pytest.raises(ArtifactMismatch, match=rf"parents\.pairs was '{pairs.content}', now '{others.content}'"):
+        begin(disk_place, "images", pairs=others)
+    with pytest.raises(ArtifactMismatch, match=r"parents\.pairs was .*, now None"):
+        begin(disk_place, "images")
+
+
+def test_the_content_does_not_depend_on_time_place_or_order_of_parts(disk_place: Storage, s3_place: Storage) -> None:
+    on_disk, on_s3 = finished(disk_place), begin(s3_place)
+    for part in (2, 0, 1):
+        whole = table(part)
+        on_s3.commit(part, pa.concat_tables([whole[:20], whole[20:]]), seconds=77.0, host="another")
+    on_s3 = on_s3.seal(fact="another")
+    assert on_s3.content == on_disk.content
+    for part in range(3):
+        name = f"part-{part:05d}.parquet"
+        assert on_s3.storage.read(name) == on_disk.storage.read(name)
+    assert finished(disk_place.at("x"), text="another").content != on_disk.content
+
+
+def test_a_missing_artifact_names_the_verb_that_makes_it(place: Storage) -> None:
+    begin(place)
+    with pytest.raises(ArtifactMissing, match="no finished pairs here; run `react-ray ingest RECIPE` first"):
+        open_artifact(join(place.uri, "pairs"), "pairs", made_by="ingest")
+    with pytest.raises(ArtifactMissing, match="run `react-ray index RECIPE` first"):
+        open_artifact(join(place.uri, "nothing"), "index")
+
+
+def test_another_kind_or_version_is_refused(disk_place: Storage) -> None:
+    made = finished(disk_place)
+    with pytest.raises(ArtifactMismatch, match="holds pairs of version 1, not images of version 1"):
+        open_artifact(made.uri, "images")
+    newer = json.loads(made.storage.read(MANIFEST)) | {"schema_version": 2, "of_tomorrow": 1}
+    made.storage.write(MANIFEST, json.dumps(newer).encode())
+    with pytest.raises(ArtifactMismatch, match="holds pairs of version 2"):
+        open_artifact(made.uri, "pairs")
+
+
+@pytest.mark.parametrize("at", [0.0, 0.1, 0.3, 0.99])
+def test_a_flipped_bit_is_an_error_not_another_value(disk_place: Storage, at: float) -> None:
+    made = finished(disk_place)
+    damage(made.storage, "part-00001.parquet", at)
+    with pytest.raises(ArtifactCorrupt, match=r"part-00001\.parquet has a wrong checksum; delete .*run the stage again"):
+        made.read_file(1, "part-00001.parquet")
+    with pytest.raises(ArtifactCorrupt):
+        made.read(1)
+    assert made.read(0).num_rows == 50
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_truncated_part_is_corrupt(place: Storage, kept: float) -> None:
+    made = finished(place)
+    data = made.storage.read("part-00001.parquet")
+    made.storage.write("part-00001.parquet", data[: int(kept * len(data))])
+    with pytest.raises(ArtifactCorrupt, match=r"part-00001\.parquet"):
+        made.read(1)
+
+
+def test_a_part_that_cannot_be_reached_is_not_called_corrupt(tmp_path: Path) -> None:
+    made = finished(open_storage(str(tmp_path)))
+    made.storage.delete("part-00001.parquet")
+    with pytest.raises(StorageError, match="no such file|No such file"):
+        made.read(1)
+
+
+def test_parts_may_be_files_of_any_kind(place: Storage) -> None:
+    artifact = create(place.uri, "index", {}, {}, 1)
+    files = {"shard-0/hot.faiss": b"hot", "shard-0/cold.npy": b"cold"}
+    receipt = artifact.commit_files(0, files, seconds=1.0, rows=7)
+    sealed = artifact.seal()
+    assert (receipt.rows, receipt.ok, receipt.bytes) == (7, 7, 7)
+    assert {name: sealed.read_file(0, name) for name in files} == files
