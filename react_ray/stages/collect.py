@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
-from react_ray.errors import ArtifactMissing, RetrievalError
+from react_ray.errors import RetrievalError
 from react_ray.index.select import coverage, select, select_random
 from react_ray.pair_id import part_of, row_of
 from react_ray.recipe import Recipe
 from react_ray.stages.layout import Layout
 from react_ray.stages.run_parts import Work, run_parts
+from react_ray.storage import join
 from react_ray.vectors import from_vectors
 
 logger = logging.getLogger(__name__)
@@ -36,8 +37,7 @@ def run(recipe: Recipe, root: str, queries: Artifact, hits: Artifact | None, mai
     query_table = pa.concat_tables(queries.tables(["query_id", "class_id", "task", "class_name", "prompt"]))
     if hits is None:
         count = recipe.retrieve.max_pairs or _rows_of(main)
-        ok_parts = [(r.part, r.rows) for r in images.receipts()]
-        chosen = select_random(ok_parts, count, recipe.seed)
+        chosen = select_random([(r.part, r.rows) for r in images.receipts()], count, recipe.seed)
     else:
         chosen = select(pa.concat_tables(hits.tables()), query_table, recipe.retrieve)
         if chosen.num_rows == 0:
@@ -46,9 +46,9 @@ def run(recipe: Recipe, root: str, queries: Artifact, hits: Artifact | None, mai
     config = recipe.retrieve.digested() | {"seed": recipe.seed if hits is None else 0, "chosen": chosen.num_rows}
     parents = {"pairs": pairs, "images": images, "embeddings": embeddings, "queries": queries} | ({"hits": hits} if hits else {})
     num_parts = -(-chosen.num_rows // PAIRS_PER_PART)
-    selected = create(f"{root}/selected", "selected", config, parents, num_parts)
-    retrieved = create(f"{root}/retrieved", "retrieved", config, parents, num_parts)
-    kept = create(f"{root}/images", "images", config, parents, num_parts)
+    selected = create(join(root, "selected"), "selected", config, parents, num_parts)
+    retrieved = create(join(root, "retrieved"), "retrieved", config, parents, num_parts)
+    kept = create(join(root, "images"), "images", config, parents, num_parts)
     _store(chosen, selected)
     run_parts(
         "collect",
@@ -68,9 +68,9 @@ def run(recipe: Recipe, root: str, queries: Artifact, hits: Artifact | None, mai
 
 
 def _rows_of(main: str) -> int:
-    manifest = open_artifact(f"{main}/retrieved", "retrieved", "retrieve").manifest
-    if manifest is None:
-        raise ArtifactMissing(f"{main}: no retrieved pairs to match in number; set retrieve.max_pairs")
+    """As many pairs as the run's own retrieval found."""
+    manifest = open_artifact(join(main, "retrieved"), "retrieved", "retrieve").manifest
+    assert manifest is not None
     return manifest.rows
 
 

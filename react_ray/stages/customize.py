@@ -30,7 +30,7 @@ from react_ray.section import digest
 from react_ray.stages.cluster import placement, require_memory
 from react_ray.stages.collect import class_vectors, trainable
 from react_ray.stages.layout import Layout
-from react_ray.storage import arrow_filesystem, join
+from react_ray.storage import arrow_filesystem, join, open_storage
 
 POLL_S = 1.0
 
@@ -133,6 +133,7 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
             progress=ProgressBoard.remote(),
         )
         _fit(job, wanted)
+        open_storage(layout.run).delete_all("ray_train")  # Ray Train's own state: of no use once the model is there
     return model.seal(backbone=backbone, method=config.method)
 
 

@@ -63,7 +63,7 @@ def summarise(recipe: Recipe) -> dict[str, Any]:
 def gather(recipe: Recipe, summary: dict[str, Any]) -> ReportData:
     storage = open_storage(recipe.out)
     arms = [BASE, *(arm or "customized" for arm in recipe.arm_names())]
-    compared = recipe.arm_names()[-1]
+    compared = _compared(recipe)
     seconds = summary["seconds"]
     return ReportData(
         name=recipe.name,
@@ -79,6 +79,7 @@ def gather(recipe: Recipe, summary: dict[str, Any]) -> ReportData:
         },
         other_seeds=[_other_seed(uri) for uri in recipe.evaluate.other_runs],
         reference_lines=_references(recipe),
+        compared=compared or "customized",
         per_class=_changes(recipe, compared),
         gallery=_gallery(recipe, compared),
         curves={arm or "customized": Metrics(storage, f"train-{arm or 'model'}").rows() for arm in recipe.arm_names()},
@@ -86,6 +87,12 @@ def gather(recipe: Recipe, summary: dict[str, Any]) -> ReportData:
         recipe_yaml=recipe.yaml(),
         notes=list(recipe.evaluate.notes),
     )
+
+
+def _compared(recipe: Recipe) -> str:
+    """The arm of the headline: the last one that trains on what was retrieved, not on a control."""
+    retrieving = [arm for arm in recipe.arm_names() if recipe.arm(arm).retrieve.selection == "hits"]
+    return (retrieving or recipe.arm_names())[-1]
 
 
 def _references(recipe: Recipe) -> dict[str, dict[str, float]]:
@@ -156,7 +163,7 @@ def _gallery(recipe: Recipe, arm: str) -> list[tuple[str, list[Picture]]]:
     gallery = []
     for one in chosen:
         rows = [int(row) for row in (class_id == one).nonzero()[0]]
-        rows.sort(key=lambda row: -table["score"][row].as_py())
+        rows.sort(key=lambda row: -(table["score"][row].as_py() or 0))
         shown = []
         for row in rows[:PICTURES_SHOWN]:
             data, match = pictures[row].as_py(), (table["matches"][row].as_py() or [{}])[0]
@@ -165,7 +172,7 @@ def _gallery(recipe: Recipe, arm: str) -> list[tuple[str, list[Picture]]]:
                     str(table[c][row].as_py()) for c in ("source", "license") if c in table.column_names
                 )
                 shown.append(
-                    Picture(data, table["caption"][row].as_py(), table["score"][row].as_py(), match.get("key", ""), credit)
+                    Picture(data, table["caption"][row].as_py(), table["score"][row].as_py() or 0.0, match.get("key", ""), credit)
                 )
         gallery.append((names[one], shown))
     return gallery

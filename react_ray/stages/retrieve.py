@@ -19,6 +19,7 @@ from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.stages import collect, search
 from react_ray.stages.layout import Layout
+from react_ray.storage import join
 from react_ray.vectors import as_vectors
 
 
@@ -29,7 +30,7 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
     wanted = recipe.arm(arm)
     layout.open_database("embeddings", "embed")
     queries = embed_queries(wanted, layout.of_run("queries"))
-    hits = None if wanted.retrieve.selection == "random" else search.run(wanted, f"{root}/hits", queries)
+    hits = None if wanted.retrieve.selection == "random" else search.run(wanted, join(root, "hits"), queries)
     return collect.run(wanted, root, queries, hits, main=recipe.out)
 
 

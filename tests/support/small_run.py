@@ -52,7 +52,7 @@ def small_recipe(folder: Path, **changes: Any) -> str:
         },
     }
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(values | changes))
+    path.write_text(yaml.safe_dump(values | changes, sort_keys=False))
     return str(path)
 
 
