@@ -16,6 +16,7 @@ from react_ray.errors import ResourceError
 from react_ray.recipe import ClusterConfig
 
 ROLE_LABEL = "react-role"
+DRIVER_GB = 1.0
 
 
 @contextmanager
@@ -81,9 +82,17 @@ def actor_pool(config: ClusterConfig, role: str) -> dict[str, Any]:
     }
 
 
-def require_memory(config: ClusterConfig, needed_gb: float, what: str) -> None:
-    """Say before starting that the plan does not fit, not after an hour by the kernel's hand."""
-    free_gb = config.memory_gb or psutil.virtual_memory().available / 2**30
+def require_memory(config: ClusterConfig, each_gb: float, processes: int, what: str) -> None:
+    """Say before starting that the plan does not fit, not after an hour by the kernel's hand.
+
+    each_gb: of one process. On this machine all of them must fit together; on a cluster one must fit on some node.
+    """
+    largest_gb = max(node["Resources"].get("memory", 0) for node in ray.nodes()) / 2**30
+    if len(ray.nodes()) == 1:
+        free_gb, needed_gb = psutil.virtual_memory().available / 2**30, DRIVER_GB + each_gb * processes
+    else:
+        free_gb, needed_gb = largest_gb, each_gb
+    free_gb = config.memory_gb or free_gb
     if needed_gb > free_gb:
         raise ResourceError(
             f"{what} needs about {needed_gb:.1f} GB of memory and {free_gb:.1f} GB are free; use smaller parts or fewer workers, or a larger machine"

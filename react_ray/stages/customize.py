@@ -114,7 +114,7 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
     model = create(layout.of_arm("model"), "model", plan, parents, 1)
     if model.sealed:
         return model
-    require_memory(wanted.cluster, 1 + 1.5 * config.num_workers, "customize")
+    require_memory(wanted.cluster, 1.5, config.num_workers, "customize")
     if model.pending():
         job = Job(
             backbone=wanted.backbone,

@@ -33,7 +33,7 @@ def run(recipe: Recipe) -> Artifact:
     if embeddings.sealed:
         return embeddings
     largest = max(receipt.bytes / max(receipt.rows, 1) for receipt in images.receipts()) * recipe.ingest.rows_per_part
-    require_memory(recipe.cluster, 1 + recipe.cluster.num_actors * (1 + 2 * largest / 2**30), "embed")
+    require_memory(recipe.cluster, 1 + 2 * largest / 2**30, recipe.cluster.num_actors, "embed")
     run_parts(
         "embed",
         embeddings.pending(),

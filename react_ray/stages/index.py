@@ -41,7 +41,7 @@ def run(recipe: Recipe) -> Artifact:
     assert embeddings.manifest is not None
     dim = embeddings.facts["dim"]
     shard_gb = embeddings.manifest.rows / config.num_shards * dim * 4 / 2**30
-    require_memory(recipe.cluster, 1 + 2 * shard_gb, "index")
+    require_memory(recipe.cluster, 0.5 + 2 * shard_gb, 1, "index")
     for key in config.keys:
         _train_once(embeddings, index, key, config, recipe.seed)
     run_parts(
