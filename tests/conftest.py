@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.small_run import react_ray, small_recipe
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
@@ -24,6 +26,17 @@ def local_ray() -> Iterator[None]:
     with connected(ClusterConfig(num_cpus=2, object_store_gb=0.3)):
         yield
     assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run, against which the others are compared."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = react_ray("run", small_recipe(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder / "stdout").write_text(done.stdout)
+    (folder / "stderr").write_text(done.stderr)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,24 +6,12 @@ import json
 from pathlib import Path
 
 import boto3
-import pytest
 import yaml
 from safetensors import safe_open
 
 from react_ray.storage import open_storage
 from tests.support.s3_server import s3_server
 from tests.support.small_run import ARMS, contents, kill_when, react_ray, small_recipe
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An undisturbed run, against which the others are compared."""
-    folder = tmp_path_factory.mktemp("finished")
-    done = react_ray("run", small_recipe(folder))
-    assert done.returncode == 0, done.stderr[-3000:]
-    (folder / "stdout").write_text(done.stdout)
-    (folder / "stderr").write_text(done.stderr)
-    return folder
 
 
 def test_a_run_goes_from_class_names_to_a_table_and_a_report(finished: Path) -> None:

@@ -1,0 +1,110 @@
+"""A cluster of a head and three nodes: work goes where its role is, a lost node changes nothing, nor do more of them."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray._private.state
+from ray import cluster_utils
+
+from react_ray.artifact import Artifact, Receipt, create, open_artifact
+from react_ray.recipe import ClusterConfig, load_recipe
+from react_ray.stages import embed, index, ingest, retrieve
+from react_ray.stages.cluster import ROLE_LABEL, actor_pool, placement
+from react_ray.stages.run_parts import Work, run_parts
+from react_ray.vectors import from_vectors
+from tests.support.small_run import contents, small_recipe
+from tests.support.three_nodes import cluster_of
+
+
+class SayWhere(Work):
+    """Commits the role of the node that it runs on."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+
+    def __call__(self, part: int, table: pa.Table) -> Receipt:
+        role = ray.get_runtime_context().get_node_labels()[ROLE_LABEL]
+        return self.artifact.commit_files(part, {}, 0.0, rows=1, role=role)
+
+
+def one_row(part: int) -> pa.Table:
+    return pa.table({"row": [part]})
+
+
+def test_work_goes_to_the_nodes_of_its_role(tmp_path: Path) -> None:
+    config = ClusterConfig(roles=True, num_actors=1, threads_per_actor=1)
+    with cluster_of("fetch", "embed", "index"):
+        for role, options in {
+            "fetch": placement(config, "fetch"),
+            "embed": actor_pool(config, "embed"),
+            "index": placement(config, "index"),
+        }.items():
+            made = create(str(tmp_path / role), "where", {}, {}, 4)
+            run_parts("where", made.pending(), 4, one_row, SayWhere, (made,), 0, "rows", options=options)
+            assert {str(receipt.facts["role"]) for receipt in made.receipts()} <= {role, f"['{role}']"}
+            assert made.seal().manifest.rows == 4  # type: ignore[union-attr]
+
+
+def test_a_node_killed_while_embedding_changes_no_artifact(finished: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(small_recipe(tmp_path), ["cluster.num_actors=2"])
+    done = tmp_path / "database/embeddings"
+    with cluster_of("any", "any", "any") as cluster:
+        ingest.run(recipe)
+        ended = threading.Event()
+        killer = threading.Thread(target=_kill_the_embedding_node, args=(cluster, done, ended))
+        killer.start()
+        try:
+            embed.run(recipe)
+        finally:
+            ended.set()
+            killer.join()
+        assert len([node for node in ray.nodes() if node["Alive"]]) == 3, "no node was killed"
+        index.run(recipe)
+        retrieved = retrieve.run(recipe, "gated_image")
+    there = contents(str(finished / "database"), str(finished / "run"))
+    here = contents(str(tmp_path / "database"), str(tmp_path / "run"))
+    assert here == {place: there[place] for place in here} and "run/retrieved" in here
+    assert retrieved.sealed
+
+
+def _kill_the_embedding_node(cluster: cluster_utils.Cluster, done: Path, ended: threading.Event) -> None:
+    """As kill -9 of a machine, once an actor has committed its first part and is at work on another."""
+    while not ended.wait(0.01):
+        if any(done.glob("part-*.json")):
+            cluster.remove_node(cluster.worker_nodes[_busy(cluster)], allow_graceful=False)
+            return
+
+
+def _busy(cluster: cluster_utils.Cluster) -> int:
+    """Position of a node that holds an embedding actor."""
+    places = {node.node_id: i for i, node in enumerate(cluster.worker_nodes)}
+    for actor in ray._private.state.actors().values():
+        if actor["State"] == "ALIVE" and "MapWorker" in actor["ActorClassName"] and actor["Address"]["NodeID"] in places:
+            return places[actor["Address"]["NodeID"]]
+    raise AssertionError("a part is committed, but no actor is alive")
+
+
+def test_hits_over_shards_on_several_nodes_equal_one_flat_scan(finished: Path) -> None:
+    """The finished run searched two shards; here one numpy scan of its vectors says what is right."""
+    root = finished / "database/embeddings"
+    embeddings = open_artifact(str(root), "embeddings")
+    table = pa.concat_tables(embeddings.tables())
+    queries = pa.concat_tables(open_artifact(str(finished / "run/queries"), "queries").tables())
+    hits = pa.concat_tables(open_artifact(str(finished / "run/hits"), "hits").tables())
+    pair_ids = table["pair_id"].to_numpy()
+    asked = from_vectors(queries["embedding"]).astype(np.float64)
+    for key in ("image", "text"):
+        vectors = from_vectors(table[key]).astype(np.float64)
+        finite = np.isfinite(vectors).all(axis=1)
+        scores = (asked @ vectors[finite].T).astype(np.float32)
+        order = np.lexsort((np.broadcast_to(pair_ids[finite], scores.shape), -scores), axis=1)[:, :8]
+        mine = hits.filter(pa.compute.equal(hits["key"], key)).sort_by([("query_id", "ascending"), ("rank", "ascending")])
+        assert np.array_equal(mine["pair_id"].to_numpy().reshape(-1, 8), pair_ids[finite][order])
+        assert np.array_equal(
+            mine["score"].to_numpy().reshape(-1, 8), np.take_along_axis(scores, order, axis=1)
+        )
