@@ -10,6 +10,7 @@ import pyarrow as pa
 import ray
 import ray._private.state
 from ray import cluster_utils
+from ray._private.node import Node
 
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
 from react_ray.recipe import ClusterConfig, load_recipe
@@ -76,16 +77,16 @@ def _kill_the_embedding_node(cluster: cluster_utils.Cluster, done: Path, ended: 
     """As kill -9 of a machine, once an actor has committed its first part and is at work on another."""
     while not ended.wait(0.01):
         if any(done.glob("part-*.json")):
-            cluster.remove_node(cluster.worker_nodes[_busy(cluster)], allow_graceful=False)
+            cluster.remove_node(_busy(cluster), allow_graceful=False)
             return
 
 
-def _busy(cluster: cluster_utils.Cluster) -> int:
-    """Position of a node that holds an embedding actor."""
-    places = {node.node_id: i for i, node in enumerate(cluster.worker_nodes)}
+def _busy(cluster: cluster_utils.Cluster) -> Node:
+    """A node that holds an embedding actor."""
+    nodes = {node.node_id: node for node in cluster.worker_nodes}
     for actor in ray._private.state.actors().values():
-        if actor["State"] == "ALIVE" and "MapWorker" in actor["ActorClassName"] and actor["Address"]["NodeID"] in places:
-            return places[actor["Address"]["NodeID"]]
+        if actor["State"] == "ALIVE" and "MapWorker" in actor["ActorClassName"] and actor["Address"]["NodeID"] in nodes:
+            return nodes[actor["Address"]["NodeID"]]
     raise AssertionError("a part is committed, but no actor is alive")
 
 
