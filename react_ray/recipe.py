@@ -82,8 +82,10 @@ class Recipe(Section):
         """True when this arm trains on the run's own retrieved pairs."""
         return not name or not any(path.startswith(("retrieve.", "tasks.")) for path in self.arms[name])
 
-    def yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    def yaml(self, everything: bool = True) -> str:
+        """everything=False: only what changes results, the same wherever and however widely it is run."""
+        values = self.model_dump(mode="json") if everything else self.digested()
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
@@ -104,6 +106,10 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
         except yaml.YAMLError as error:
             raise ConfigError(f"{path}: {value!r} is not YAML ({error}); quote it") from error
         _assign(values, path, parsed, Recipe)
+    # Workers have working directories of their own: what a relative path means is settled here, once.
+    for root in ("database", "out"):
+        if isinstance(values.get(root), str):
+            values[root] = absolute(values[root])
     recipe = _validate(values)
     for name in recipe.arms:
         if not ARM_NAME.fullmatch(name):

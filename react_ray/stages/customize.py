@@ -129,7 +129,7 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
             checkpoints=layout.of_arm("checkpoints"),
             run=layout.run,
             digest=digest([plan, {name: parent.content for name, parent in parents.items()}]),
-            recipe_yaml=wanted.yaml(),
+            recipe_yaml=wanted.yaml(everything=False),
             progress=ProgressBoard.remote(),
         )
         _fit(job, wanted)

@@ -113,7 +113,7 @@ def test_vectors_of_another_model_are_not_mixed(local_ray: None, tmp_path: Path)
     recipe = small_recipe(tmp_path, ingest={"source": source, "rows_per_part": 3})
     ingest.run(load_recipe(recipe))
     embed.run(load_recipe(recipe))
-    with pytest.raises(ArtifactMismatch, match="weights_sha256 was"):
+    with pytest.raises(ArtifactMismatch, match=r"weights_sha256 was"):
         embed.run(load_recipe(recipe, ["seed=1"]))  # random weights of another seed
 
 
@@ -132,7 +132,7 @@ def test_too_little_memory_is_said_before_the_work(local_ray: None, tmp_path: Pa
     source = write_pool(tmp_path / "pool.parquet", [drawing(i) for i in range(4)], ["cloud"] * 4)
     recipe = load_recipe(small_recipe(tmp_path, ingest={"source": source}), ["cluster.memory_gb=0.5"])
     ingest.run(recipe)
-    with pytest.raises(ResourceError, match="0.5 GB are free"):
+    with pytest.raises(ResourceError, match=r"0\.5 GB are free"):
         embed.run(recipe)
     assert not list(Path(recipe.database, "embeddings").glob("part-*"))
 

@@ -14,7 +14,6 @@ from typing import Any
 import yaml
 
 from react_ray.storage import open_storage
-from tests.support.tiny_clip import tiny_config
 
 ARTIFACTS = ("pairs", "images", "embeddings", "index")
 ARMS = ("random", "locked_text", "gated_image")
@@ -28,7 +27,7 @@ def small_recipe(folder: Path, **changes: Any) -> str:
         "database": str(folder / "database"),
         "out": str(folder / "run"),
         "tasks": {"file": "sample://tasks.json", "names": ["weather", "food"]},
-        "backbone": {"name": tiny_config(folder)},
+        "backbone": {"name": str(Path(__file__).with_name("tiny_clip.json"))},
         "ingest": {"source": "sample://pool.parquet", "max_rows": 1200, "rows_per_part": 200},
         "embed": {"batch_size": 64},
         "index": {"num_shards": 2},
