@@ -150,6 +150,10 @@ class S3Storage(Storage):
             raise ConfigError(f"{uri}: no bucket; write s3://bucket/prefix")
         self._client = boto3.client("s3", config=Config(retries={"max_attempts": 5, "mode": "standard"}))
 
+    def __reduce__(self) -> tuple[Callable[[str], Storage], tuple[str]]:
+        """Each process makes its own client; credentials come from its own environment, never with a task."""
+        return open_storage, (self.uri,)
+
     def _key(self, path: str) -> str:
         return "/".join(p for p in (self.prefix, path.strip("/")) if p)
 
