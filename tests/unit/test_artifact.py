@@ -32,10 +32,8 @@ def finished(place: Storage, kind: str = "pairs", text: str = "caption", seconds
     return artifact.seal(dim=16)
 
 
-def damage(storage: Storage, name: str, at: float) -> None:
-    data = bytearray(storage.read(name))
-    data[int(at * len(data))] ^= 1
-    storage.write(name, bytes(data))
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 def test_what_was_committed_is_read_once_it_is_sealed(place: Storage) -> None:
@@ -46,7 +44,7 @@ def test_what_was_committed_is_read_once_it_is_sealed(place: Storage) -> None:
         assert artifact.read(1, columns=["row"]).column_names == ["row"]
         assert artifact.manifest == made.manifest
     assert made.manifest is not None
-    assert (made.manifest.rows, made.manifest.ok, made.manifest.seconds) == (153, 122, 3.0)
+    assert (made.manifest.rows, made.manifest.ok, made.manifest.seconds) == (153, 121, 3.0)
 
 
 def test_a_receipt_counts_what_happened(place: Storage) -> None:
@@ -94,7 +92,7 @@ def test_an_artifact_with_a_pending_part_cannot_be_sealed(place: Storage) -> Non
         (CONFIG | {"k": 20}, 3, ["config.k was 10, now 20"]),
         (CONFIG | {"inner": {"rate": 0.1, "names": []}}, 3, ["config.inner.rate was 0.5, now 0.1", "was ['a'], now []"]),
         (CONFIG | {"new": 1}, 3, ["config.new was None, now 1"]),
-        ({"k": 10}, 3, ["config.inner was {'rate': 0.5, 'names': ['a']}, now None"]),
+        ({"k": 10}, 3, ["config.inner was {'names': ['a'], 'rate': 0.5}, now None"]),
         (CONFIG, 4, ["parts was 3, now 4"]),
     ],
 )
@@ -154,14 +152,20 @@ def test_another_kind_or_version_is_refused(disk_place: Storage) -> None:
         open_artifact(made.uri, "pairs")
 
 
-@pytest.mark.parametrize("at", [0.0, 0.1, 0.3, 0.99])
-def test_a_flipped_bit_is_an_error_not_another_value(disk_place: Storage, at: float) -> None:
-    made = finished(disk_place)
-    damage(made.storage, "part-00001.parquet", at)
-    with pytest.raises(ArtifactCorrupt, match=r"part-00001\.parquet has a wrong checksum; delete .*run the stage again"):
-        made.read_file(1, "part-00001.parquet")
-    with pytest.raises(ArtifactCorrupt):
-        made.read(1)
+def test_a_flipped_bit_is_an_error_not_another_value(disk_place: Storage) -> None:
+    made, name = finished(disk_place), "part-00001.parquet"
+    whole = made.storage.read(name)
+    end_of_pages = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    num_corrupt = 0
+    for at in range(4, end_of_pages, 5):
+        made.storage.write(name, flipped(whole, at))
+        with pytest.raises(ArtifactCorrupt, match=rf"{name} has a wrong checksum; delete .*run the stage again"):
+            made.read_file(1, name)
+        try:
+            assert made.read(1).to_pydict() == table(1).to_pydict(), at  # an unused byte of a page's header
+        except ArtifactCorrupt:
+            num_corrupt += 1
+    assert num_corrupt > 0.5 * len(range(4, end_of_pages, 5))
     assert made.read(0).num_rows == 50
 
 
@@ -177,7 +181,7 @@ def test_a_truncated_part_is_corrupt(place: Storage, kept: float) -> None:
 def test_a_part_that_cannot_be_reached_is_not_called_corrupt(tmp_path: Path) -> None:
     made = finished(open_storage(str(tmp_path)))
     made.storage.delete("part-00001.parquet")
-    with pytest.raises(StorageError, match="no such file|No such file"):
+    with pytest.raises(StorageError, match=r"No such file"):
         made.read(1)
 
 
