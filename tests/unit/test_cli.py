@@ -1,0 +1,86 @@
+"""One grammar for every verb; mistakes end in one line that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from react_ray import __version__
+from react_ray.cli import SECTIONS, main
+from react_ray.recipe import Recipe
+
+VERBS = [*SECTIONS, "run"]
+SAMPLE = "name: x\ndatabase: {0}/database\nout: {0}/run\nbackbone: {{name: ViT-B-32}}\ningest: {{source: sample://}}\n"
+
+
+def ended(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command."""
+    code = 0
+    try:
+        main(list(arguments))
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, *capsys.readouterr()
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(capsys, "--version") == (0, f"react_ray {__version__}\n", "")
+
+
+def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = ended(capsys, "--help")
+    assert code == 0 and all(f"\n  {verb} " in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", list(SECTIONS))
+def test_help_of_a_verb_lists_the_fields_of_its_sections_with_default_and_meaning(
+    capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    code, out, _ = ended(capsys, verb, "--help")
+    assert code == 0 and "RECIPE" in out
+    for section in SECTIONS[verb]:
+        model = Recipe.model_fields[section].annotation
+        assert model is not None
+        for name, info in model.model_fields.items():
+            assert f"  {section}.{name} = " in out and info.description and info.description in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_missing_recipe_is_one_line_that_ends_with_what_to_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: str
+) -> None:
+    code, out, err = ended(capsys, verb, f"{tmp_path}/gone.yaml")
+    assert (code, out) == (2, "")
+    assert err == f"error: cannot read {tmp_path}/gone.yaml: No such file or directory; check the path and its permissions\n"
+
+
+@pytest.mark.parametrize(
+    "override, shown",
+    [
+        ("customize.lrr=1", "customize.lrr: no such field; did you mean customize.lr?"),
+        ("seed", "write for example seed=1"),
+        ("customize.lr=fast", "correct it in the recipe or write customize.lr=..."),
+    ],
+)
+def test_a_wrong_override_is_one_line_and_nothing_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, override: str, shown: str
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(SAMPLE.format(tmp_path))
+    code, out, err = ended(capsys, "ingest", f"{tmp_path}/recipe.yaml", override)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and err.endswith(f"{shown}\n") and err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+@pytest.mark.parametrize("arguments", [("embedd", "recipe.yaml"), ("embed",), ("embed", "--recipe", "r.yaml")])
+def test_a_command_that_cannot_be_meant_ends_with_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    code, out, err = ended(capsys, *arguments)
+    assert code == 2 and out == "" and "Usage:" in err and "Traceback" not in err
+
+
+def test_every_verb_has_a_job_of_the_same_name() -> None:
+    jobs = {path.stem for path in (Path(__file__).parents[2] / "jobs").glob("*.py")}
+    assert jobs == {*SECTIONS, "react"}
