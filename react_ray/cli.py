@@ -51,6 +51,7 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None) -> None:
         typer.echo(outcome)
         return
     for artifact in outcome:
+        assert artifact.manifest is not None, "a verb gives finished artifacts"
         typer.echo(f"{artifact.uri}: {artifact.manifest.rows} rows in {artifact.num_parts} parts, content {artifact.content}")
 
 

@@ -11,8 +11,9 @@ import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
-NOT_DIGESTED = {"digest": False}
+NOT_DIGESTED: JsonDict = {"digest": False}
 
 
 def field(default: Any, doc: str, **constraints: Any) -> Any:
