@@ -102,7 +102,8 @@ def _read(stage: str, part: int, read: Read, retries: int) -> list[pa.Table]:
 
 class _Worker:
     def __init__(self, stage: str, work: type[Work], arguments: tuple[Any, ...], retries: int) -> None:
-        self.stage, self.retries, self.make, self.work = stage, retries, lambda: work(*arguments), None
+        self.stage, self.retries, self.kind, self.arguments = stage, retries, work, arguments
+        self.work: Work | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         part = batch[PART][0].as_py()
@@ -113,7 +114,7 @@ class _Worker:
             table = pa.table({})
 
         def attempt() -> Receipt:
-            self.work = self.work or self.make()
+            self.work = self.work or self.kind(*self.arguments)
             return self.work(part, table)
 
         outcome = _attempt(self.stage, part, attempt, self.retries)

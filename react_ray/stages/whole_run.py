@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import psutil
 
@@ -30,7 +31,7 @@ def run(recipe: Recipe) -> str:
             clock.time("index", lambda: index.run(recipe))
         clock.time("retrieve", lambda: [retrieve.run(recipe, arm) for arm in recipe.arms_by_dependence()])
         for arm in recipe.arm_names():
-            clock.time(f"customize {arm}".strip(), lambda arm=arm: customize.run(recipe, arm))
+            clock.time(f"customize {arm}".strip(), partial(customize.run, recipe, arm))
         clock.time("evaluate", lambda: evaluate.run(recipe))
     return report.run(recipe)
 
