@@ -1,4 +1,7 @@
-"""Where a training is: rank 0 writes, the driver reads. An actor in a file of its own, whose process so starts without torch."""
+"""Where a training is: rank 0 writes, the driver reads.
+
+An actor in a file of its own, so that its process starts without torch. Next: train_worker.py, which writes.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from react_ray.stages import customize, embed, evaluate, index, ingest, report, 
 from react_ray.stages.layout import Layout
 from react_ray.storage import open_storage
 
-SAMPLE_INTERVAL_S = 10.0  # the kernel walks every page of every process: at 2 s it cost a training 14 % of its speed
+SAMPLE_INTERVAL_S = 10.0  # the kernel walks every page of every process: each second would slow a training
 
 
 def run(recipe: Recipe) -> str:

@@ -69,14 +69,14 @@ def react_ray(verb: str, recipe: str, *overrides: str) -> subprocess.CompletedPr
     )
 
 
-def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str, verb: str = "run") -> None:
-    """Start a whole run, or one verb, and SIGKILL its driver as soon as `reached()`; a run that ends before is a failure.
+def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str) -> None:
+    """Start a whole run and SIGKILL its driver as soon as `reached()`; a run that ends before is a failure.
 
     Returns when the driver's workers are gone too: they notice after some seconds, and commit what they were at. Ray's
     agents (dashboard, runtime environments) take a minute more to notice, and touch nothing.
     """
     driver = subprocess.Popen(
-        command(verb, recipe, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command("run", recipe, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     while not reached():
         assert driver.poll() is None, f"the run ended (exit code {driver.returncode}) before it could be killed"
@@ -93,7 +93,7 @@ def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str, verb: s
 
 def _is_agent(process: psutil.Process) -> bool:
     try:
-        return AGENT.search(" ".join(process.cmdline()).strip()) is not None
+        return AGENT.search(" ".join(process.cmdline())) is not None
     except psutil.NoSuchProcess:
         return True
 

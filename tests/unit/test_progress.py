@@ -40,6 +40,14 @@ def test_without_a_terminal_the_first_and_the_last_line_are_plain_and_go_to_stde
     assert "[bold]not markup[/bold]" in lines[-1]
 
 
+def test_a_stage_that_does_not_know_its_size_yet_says_what_it_waits_for() -> None:
+    progress = Progress("train", 0, "pairs", "steps", note="starting workers")
+    assert re.fullmatch(r"train +starting workers  \d+ s", progress.line())
+    progress.total = 8
+    progress.advance(rows=64, note="loss 2.1")
+    assert re.fullmatch(r"train +1/8 steps .* loss 2\.1", progress.line())
+
+
 def test_what_failed_is_counted_over_all_parts() -> None:
     progress = Progress("embed", 2)
     progress.advance(rows=10, ok=5)
