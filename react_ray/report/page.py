@@ -19,7 +19,7 @@ MAX_FILE_BYTES = 3_900_000
 MAX_NAMES = 24  # of a task's gained or lost classes
 
 CURVES = (
-    ("loss", "Loss", "symmetric cross-entropy, nats"),
+    ("loss", "Loss", "of the training batches, nats"),
     ("lr", "Learning rate", "after warm-up and decay"),
     ("logit_scale", "Logit scale", "inverse temperature"),
     ("gate_attn_abs_mean", "Attention gates", "mean |tanh α| over blocks"),
