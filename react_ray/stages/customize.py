@@ -71,6 +71,10 @@ class SourceRows:
     """A corpus as it is, for pre-training. An image with n captions is n rows, or one row that draws from them."""
 
     def __init__(self, source: Source, every_caption: bool) -> None:
+        if not source.has_images:
+            raise ConfigError(
+                f"customize.train_on=source needs images: {source.config.source} is a list of URLs; name a source with images in ingest.source"
+            )
         self.source, self.every_caption = source, every_caption
         self.part_sizes = [self.read(part).num_rows for part in range(len(source.parts))]
 

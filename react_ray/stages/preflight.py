@@ -50,6 +50,6 @@ def require(recipe: Recipe, verb: str) -> None:
         if verb == "report":
             open_artifact(of_arm.of_arm("scores"), "predictions", "evaluate")
     if verb in ("run", "ingest"):
-        open_source(recipe.ingest)
+        open_source(recipe.ingest.model_copy(update={"max_rows": 1}))  # the first rows only: a long file is gone through once
     if verb in ("run", "retrieve", "evaluate"):
         load_tasks(recipe.tasks)
