@@ -7,12 +7,8 @@ plan once, read anywhere. Next: image.py, which looks at the bytes.
 
 from __future__ import annotations
 
-import tarfile
-import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
@@ -21,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from react_ray import schema
-from react_ray.errors import ConfigError, StorageError
+from react_ray.errors import ConfigError
 from react_ray.pair_id import pair_ids
 from react_ray.pairs.columns import find_columns, is_list
 from react_ray.pairs.formats.chunk import Chunk, Format
 from react_ray.pairs.formats.detect import detect
+from react_ray.pairs.formats.reading import reading
 from react_ray.pairs.image import inspect
 from react_ray.pairs.ingest_config import IngestConfig
 
@@ -80,7 +77,7 @@ class Source:
         return pa.concat_tables(tables).slice(plan.row_start - needed[0].row_start, plan.num_rows)
 
     def _read(self, uri: str, chunks: list[Chunk]) -> pa.Table:
-        with _reading(uri):
+        with reading(uri):
             table = self.format.read(uri, chunks, self.schema)
             num_rows = sum(chunk.num_rows for chunk in chunks)
             if table.num_rows != num_rows:
@@ -96,13 +93,12 @@ def open_source(config: IngestConfig) -> Source:
 
     Files behind `max_rows` are not looked at.
     """
-    with _reading(config.source):
-        format, uris = detect(config.source, config.format)
+    format, uris = detect(config.source, config.format)
     columns: pa.Schema | None = None
     chunks: list[Chunk] = []
     num_rows = 0
     for uri in uris:
-        with _reading(uri):
+        with reading(uri):
             found, in_file = format.plan(uri, num_rows, config.rows_per_part)
             first = next(in_file, None)
             if first is None and not found.names:
@@ -167,15 +163,6 @@ def to_images(table: pa.Table, part: int, config: IngestConfig, num_threads: int
     columns = columns.append_column("original_width", columns["width"])
     columns = columns.append_column("original_height", columns["height"])
     return schema.conform(columns, schema.IMAGES)
-
-
-@contextmanager
-def _reading(uri: str) -> Iterator[None]:
-    """What libraries say of damaged files, as our error."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
-        raise StorageError(f"cannot read {uri}: {error}; the file is damaged or has changed: write it again") from error
 
 
 def _check_columns(

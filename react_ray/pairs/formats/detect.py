@@ -13,6 +13,7 @@ from react_ray.pairs.formats.image_folder import ImageFiles, folder_table, is_im
 from react_ray.pairs.formats.json_rows import JsonRows, is_array
 from react_ray.pairs.formats.lines import Lines
 from react_ray.pairs.formats.parquet import Parquet
+from react_ray.pairs.formats.reading import reading
 from react_ray.pairs.formats.tar import Tar
 from react_ray.storage import list_files
 from react_ray.uri import absolute, split_glob
@@ -49,7 +50,8 @@ def detect(source: str, name: str) -> tuple[Format, list[str]]:
     files = held.get(chosen) or [uri for some in held.values() for uri in some]
     if not files:
         raise StorageError(f"cannot read {source}: it holds hidden files only; check ingest.source")
-    return _format(chosen, files[0]), files
+    with reading(files[0]):
+        return _format(chosen, files[0]), files
 
 
 def _name_of(uri: str) -> str:
@@ -102,7 +104,8 @@ def _images(root: str, pattern: str, held: dict[str, list[str]]) -> tuple[Format
     if len(wanted) > 1 or (wanted is tables and len(uris) > 1):
         names = ", ".join(sorted(uri for some in wanted.values() for uri in some)[:5])
         raise ConfigError(f"ingest.source: {root} has images and several tables ({names}); keep one, or name it metadata.csv")
-    return folder_table(_format(name, uris[0]), uris[0]), uris
+    with reading(uris[0]):
+        return folder_table(_format(name, uris[0]), uris[0]), uris
 
 
 def _file_name(uri: str) -> str:
