@@ -34,9 +34,11 @@ from react_ray.pairs.store_config import StoreConfig
 
 Size = tuple[int, int]  # width, height
 
-# Decode at 1/scale where the image will be reduced at least so much. The coarser scales keep less than they could show,
-# so they are left for what gets smaller still: each stays within 2 grey levels of the mean over every pixel.
-DCT_SCALES = ((8, 12.0), (4, 5.0), (2, 2.0))
+# A JPEG is decoded at 1/scale where it will be reduced at least so much, and area (the mean over what a pixel covers) is
+# worth its five times longer from AREA_FROM on; below, two neighbours say nearly the same. So chosen, nine sharp
+# photographs differ from img2dataset's by 1.2 grey levels over reductions of 1.1 to 19, and by 2.1 at the worst, 2.1.
+DCT_SCALES = ((8, 16.0), (4, 6.0), (2, 2.0))
+AREA_FROM = 1.75
 JPEG_SPACES = {"RGB": "BGR", "L": "GRAY"}  # mode of the header: what simplejpeg is asked for, in OpenCV's order
 FORMATS = {"jpg": ("JPEG", "MPO"), "png": ("PNG",), "webp": ("WEBP",)}  # Pillow's names; MPO is a JPEG with more behind
 QUALITY = {"jpg": cv2.IMWRITE_JPEG_QUALITY, "png": cv2.IMWRITE_PNG_COMPRESSION, "webp": cv2.IMWRITE_WEBP_QUALITY}
@@ -71,7 +73,7 @@ def prepare(data: bytes | None, config: StoreConfig) -> Stored:
         stored = replace(stored, original_width=size[0], original_height=size[1])
         return _refused(stored, size, config) or _store(stored, data, header, config)
     except TooLarge as error:
-        width, height = error.size or (None, None)
+        width, height = error.size or (stored.original_width, stored.original_height)
         return replace(stored, original_width=width, original_height=height, status=schema.TOO_LARGE, error=str(error))
     except NotAnImage as error:
         page = data.lstrip()[:1] in (b"<", b"{")
@@ -110,10 +112,10 @@ def _store(stored: Stored, data: bytes, header: Image.Image, config: StoreConfig
     scaled, final = fit(size, config)
     as_it_is = size == scaled == final and header.format in FORMATS[config.encode_format]
     if config.disable_all_reencoding or (config.skip_reencode and as_it_is and not header.has_transparency_data):
-        picture = _decode(data, header, _reduced(size, 2 * HASH_SIDE))  # also the proof that it is an image
+        picture, _ = _decode(data, header, _reduced(size, 2 * HASH_SIDE))  # also the proof that it is an image
         return replace(stored, image=data, width=size[0], height=size[1], phash=_phash(picture))
     _check_result(scaled, final, config)
-    picture = _resize(_decode(data, header, scaled), scaled, enlarged=max(scaled) > max(size))
+    picture = _resize(*_decode(data, header, scaled), size, scaled)
     encoded = _encode(_crop_or_pad(picture, final), config)
     return replace(stored, image=encoded, width=final[0], height=final[1], phash=_phash(picture))
 
@@ -121,7 +123,7 @@ def _store(stored: Stored, data: bytes, header: Image.Image, config: StoreConfig
 def _check_result(scaled: Size, final: Size, config: StoreConfig) -> None:
     """A strip of 1 x 10,000 pixels is small, but not once its shorter side is 256."""
     if scaled[0] * scaled[1] > config.max_pixels or max(final) > LONGEST_SIDE[config.encode_format]:
-        raise TooLarge(f"it would be stored as {scaled[0]} x {scaled[1]} pixels", None)
+        raise TooLarge(f"it would be stored as {scaled[0]} x {scaled[1]} pixels")
 
 
 def _reduced(size: Size, shorter: int) -> Size:
@@ -129,37 +131,40 @@ def _reduced(size: Size, shorter: int) -> Size:
     return ceil(size[0] * scale), ceil(size[1] * scale)
 
 
-def _decode(data: bytes, header: Image.Image, wanted: Size) -> np.ndarray:
-    """uint8 [H, W, 3] in BGR or [H, W] grey, upright, at a scale that is not below `wanted`."""
-    stored_size, turn = header.size, orientation(header)
+def _decode(data: bytes, header: Image.Image, wanted: Size) -> tuple[np.ndarray, int]:
+    """uint8 [H, W, 3] in BGR or [H, W] grey, upright, at 1/scale of its size but not below `wanted`; and the scale."""
+    stored, turn = header.size, orientation(header)
     if turn >= 5:
         wanted = wanted[::-1]
-    reduction = min(stored_size[0] / wanted[0], stored_size[1] / wanted[1])
+    reduction = min(stored[0] / wanted[0], stored[1] / wanted[1])
     scale = next((scale for scale, least in DCT_SCALES if reduction >= least), 1)
-    width, height = ceil(stored_size[0] / scale), ceil(stored_size[1] / scale)
     if header.format in FORMATS["jpg"] and header.mode in JPEG_SPACES and turn == 1:
+        width, height = ceil(stored[0] / scale), ceil(stored[1] / scale)
         try:
             picture = simplejpeg.decode_jpeg(
                 data, JPEG_SPACES[header.mode], min_width=width, min_height=height, min_factor=scale
             )
-            return picture[:, :, 0] if header.mode == "L" else picture
+            return (picture[:, :, 0] if header.mode == "L" else picture), scale
         except ValueError:  # it is strict; Pillow tells damage from what is harmless
             pass
-    upright = decode_upright(header, (stored_size[0] // scale, stored_size[1] // scale))
+    upright = decode_upright(header, (stored[0] // scale, stored[1] // scale))
+    scale = 1 if max(upright.size) == max(stored) else scale
     if upright.mode == "L" and not upright.has_transparency_data:
-        return np.asarray(upright)
-    return cv2.cvtColor(np.asarray(to_rgb(upright)), cv2.COLOR_RGB2BGR)
+        return np.asarray(upright), scale
+    return cv2.cvtColor(np.asarray(to_rgb(upright)), cv2.COLOR_RGB2BGR), scale
 
 
-def _resize(picture: np.ndarray, scaled: Size, enlarged: bool) -> np.ndarray:
-    """Area for what shrinks to less than half. Above that, two neighbours say the same (0.9 grey levels of difference at
-    most) in a sixth of the time."""
+def _resize(picture: np.ndarray, scale: int, size: Size, scaled: Size) -> np.ndarray:
+    """The decoder rounds up what a scale does not divide: 427 rows at 1/2 are 213.5, and it gives 214. Resized as if they
+    were the whole picture they would shift it, so OpenCV gets the true factors and its last row or column is cut."""
     height, width = picture.shape[:2]
     if (width, height) == scaled:
         return picture
-    halved = max(width / scaled[0], height / scaled[1]) >= 2
-    method = cv2.INTER_LANCZOS4 if enlarged else cv2.INTER_AREA if halved else cv2.INTER_LINEAR
-    return cv2.resize(picture, scaled, interpolation=method)
+    factors = scaled[0] * scale / size[0], scaled[1] * scale / size[1]
+    enlarged, much = max(factors) > 1, min(factors) <= 1 / AREA_FROM
+    method = cv2.INTER_LANCZOS4 if enlarged else cv2.INTER_AREA if much else cv2.INTER_LINEAR
+    resized = cv2.resize(picture, None, fx=factors[0], fy=factors[1], interpolation=method)
+    return resized[: scaled[1], : scaled[0]]
 
 
 def _phash(picture: np.ndarray) -> int:
