@@ -9,7 +9,7 @@ import pyarrow as pa
 
 # Values of `status`.
 OK = "ok"
-UNDECODABLE = "undecodable"  # bytes that are not an image, or a truncated one
+UNDECODABLE = "undecodable"  # damaged or truncated; from a source of images also bytes that are none
 TOO_LARGE = "too_large"  # refused by its number of pixels before decoding
 EMPTY = "empty"  # no bytes at all
 NOT_AN_IMAGE = "not_an_image"  # a download of something else: a web page, a video
