@@ -165,8 +165,7 @@ def test_a_sideways_photo_is_stored_upright_and_its_sizes_are_upright() -> None:
         assert (stored.width, stored.height) == (width, height)
         assert (stored.original_width, stored.original_height) == (width * 5, height * 5)
         got = pixels(stored.image)
-        first = got[2, 2]  # blue is at the top after turns 5 and 6, at the left after 1 and 4
-        assert (first[2] > first[0]) == (turn in (1, 4, 5, 6))
+        assert (got[2, 2, 2] > got[2, 2, 0]) == (turn in (1, 4, 5, 6))  # blue is at the top, or at the left
         kept = prepare(data, StoreConfig(disable_all_reencoding=True))
         assert kept.image == data and (kept.width, kept.height) == (width * 5, height * 5)
 
@@ -239,7 +238,6 @@ def test_something_else_than_an_image_says_so() -> None:
         stored = prepare(data, StoreConfig())
         assert stored.status == schema.NOT_AN_IMAGE and stored.error and stored.image is None
         assert stored.sha256 == hashlib.sha256(data).hexdigest()
-        assert prepare(data, StoreConfig()) == stored
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF"])
