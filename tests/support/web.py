@@ -28,7 +28,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.support.s3_server import free_port
-from tests.support.web_pages import Pages, prepare
+from tests.support.web_images import prepare
+from tests.support.web_pages import Pages
 
 NUM_HOSTS = 8
 HOSTS = [f"127.0.0.{n}" for n in range(1, NUM_HOSTS + 1)]
