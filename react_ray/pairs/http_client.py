@@ -226,6 +226,8 @@ def _system_failure(error: OSError) -> Answer:
         raise ResourceError("no file is left for another connection; raise `ulimit -n` or lower fetch.max_in_flight")
     if error.errno == errno.ECONNREFUSED:
         return Answer(status.REFUSED, "connection refused")
+    if error.errno == errno.ETIMEDOUT:  # the system gave up before we did
+        return Answer(status.TIMEOUT_CONNECT, "no connection in time")
     if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL):
         return Answer(status.UNREACHABLE, "no route to the host")
     return Answer(status.DISCONNECTED, "the connection broke")

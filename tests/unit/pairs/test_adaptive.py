@@ -66,3 +66,11 @@ def test_a_line_that_is_slower_for_good_is_accepted_in_the_end() -> None:
     record(limit, 1000, seconds=0.1)
     record(limit, 100_000, seconds=1.0)
     assert limit.limit == 64
+
+
+def test_one_window_of_a_very_fast_host_does_not_make_all_others_slow() -> None:
+    limit = AdaptiveLimit(64)
+    record(limit, 2000, seconds=0.3)
+    record(limit, 64, seconds=0.005)
+    record(limit, 2000, seconds=0.3)
+    assert limit.limit == 64

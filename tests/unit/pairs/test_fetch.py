@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,12 +12,11 @@ import pytest
 from aiohttp.abc import ResolveResult
 
 from react_ray import __version__, schema
-from react_ray.errors import ReactRayError, ResourceError
 from react_ray.pairs import status
 from react_ray.pairs.addresses import Resolver
 from react_ray.pairs.fetch import FetchConfig, Fetched, Fetcher
 from react_ray.pairs.image import inspect
-from tests.support.web import HOSTS, Web
+from tests.support.web import Web
 from tests.support.web_images import image
 
 PATIENT: dict[str, Any] = {"allow_private_addresses": True, "retries": 0, "max_bytes": 1_000_000}
@@ -229,63 +227,6 @@ def test_servers_are_told_who_asks(web: Web) -> None:
     assert headers["user-agent"] == f"react_ray/{__version__}"
     assert headers["accept-encoding"] == "identity"
     assert echo(web.http + "/echo/", user_agent="me (me@example.org)")["headers"]["user-agent"] == "me (me@example.org)"
-
-
-def test_a_host_is_asked_no_more_at_once_than_it_should_be_by_all_callers_together(web: Web) -> None:
-    with Fetcher(FetchConfig(**PATIENT, per_host_concurrency=3)) as fetcher:
-        callers = [
-            threading.Thread(target=fetcher.fetch, args=([f"{web.host(3)}/slow?{caller}.{n}" for n in range(20)],))
-            for caller in range(3)
-        ]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
-    assert web.most_at_once(HOSTS[3]) <= 3
-    assert web.num_requests("/slow") == 60
-
-
-def test_connections_are_used_again_also_by_the_next_call(web: Web) -> None:
-    urls: list[str | None] = [f"{web.http}/image/1.jpg?{n}" for n in range(50)]
-    with Fetcher(FetchConfig(**PATIENT, per_host_concurrency=2)) as fetcher:
-        fetcher.fetch(urls)
-        before = web.num_connections()
-        fetcher.fetch(urls)
-        assert web.num_connections() == before + 1  # that of the question itself
-
-
-def test_idle_connections_do_not_pile_up(web: Web) -> None:
-    with Fetcher(FetchConfig(**PATIENT, max_in_flight=1)) as fetcher:
-        heads = [json.loads(fetcher.fetch([f"{web.http}/echo/{n}"])[0].data or b"")["headers"] for n in range(3)]
-    assert [head.get("connection") for head in heads] == [None, None, "close"]
-
-
-def test_a_fetcher_that_is_closed_lets_nobody_wait(web: Web) -> None:
-    fetcher = Fetcher(FetchConfig(**PATIENT))
-    arrived = threading.Event()
-    errors: list[Exception] = []
-
-    def wait_for_ever() -> None:
-        try:
-            fetcher.fetch([web.http + "/image/1.jpg", web.http + "/stall"], on_done=lambda row, fetched: arrived.set())
-        except ReactRayError as error:
-            errors.append(error)
-
-    caller = threading.Thread(target=wait_for_ever)
-    caller.start()
-    arrived.wait()
-    fetcher.close()
-    caller.join()
-    assert "make a new one" in str(errors[0])
-    with pytest.raises(ReactRayError, match="make a new one"):
-        fetcher.fetch([web.http + "/image/1.jpg"])
-    fetcher.close()  # a second time does nothing
-    assert not any(thread.name == "fetch" and not thread.daemon for thread in threading.enumerate())
-
-
-def test_more_connections_than_the_system_has_files_are_refused_at_once() -> None:
-    with pytest.raises(ResourceError, match=r"fetch\.max_in_flight"):
-        Fetcher(FetchConfig(max_in_flight=10**9))
 
 
 def test_no_text_whatever_makes_it_raise() -> None:

@@ -39,7 +39,14 @@ def test_a_host_is_finished_before_the_next_so_that_its_connections_are_used() -
         assert taken is not None
         order.append(taken[0])
         schedule.done(taken[0], 0.0)
-    assert order in (["a"] * 3 + ["b"] * 3, ["b"] * 3 + ["a"] * 3)
+    assert order == ["a"] * 3 + ["b"] * 3
+
+
+def test_who_comes_later_does_not_push_ahead() -> None:
+    schedule = filled(Schedule(1), ("a", 0), ("b", 1))
+    assert schedule.take(0.0) == ("a", 0)
+    schedule.add("c", 2, 0.0)
+    assert take_all(schedule, 0.0) == [("b", 1), ("c", 2)]
 
 
 def test_a_rate_spaces_the_requests_of_a_host() -> None:
