@@ -102,6 +102,8 @@ class FetchLoop:
         while len(self._workers) < self._limit.limit and (taken := self._schedule.take(self._loop.time())) is not None:
             self._workers.add(self._loop.create_task(self._work(*taken)))
         wakes_at = self._schedule.wakes_at()
+        if len(self._workers) >= self._limit.limit:
+            return  # each worker looks again when it is done: an alarm that is overdue would ring without end
         if wakes_at is None or (self._alarm is not None and self._alarm.when() <= wakes_at):
             return
         if self._alarm is not None:

@@ -43,7 +43,7 @@ class Schedule(Generic[T]):
             return
         entry = self._hosts.setdefault(host, _Host())
         entry.jobs.append(job)
-        self._list(host, entry, now)
+        self._list(host, entry, now, first=False)
 
     def take(self, now: float) -> tuple[str, T] | None:
         """A host and its job, which is in flight until `done`; None if none may start now."""
@@ -81,14 +81,17 @@ class Schedule(Generic[T]):
         """When something may start that may not now, if nothing is `done` before; None if there is no such thing."""
         return self._later[0][0] if self._later else None
 
-    def _list(self, host: str, entry: _Host[T], now: float) -> None:
+    def _list(self, host: str, entry: _Host[T], now: float, first: bool = True) -> None:
+        """`first`: a host that was begun goes on before another begins, but newcomers do not push ahead of others."""
         if entry.listed or not entry.jobs or entry.num_in_flight >= self._concurrency:
             return
         entry.listed = True
         if entry.not_before > now:
             heappush(self._later, (entry.not_before, next(self._order), host, None))
-        else:
+        elif first:
             self._ready.appendleft(host)
+        else:
+            self._ready.append(host)
 
     def _wake(self, now: float) -> None:
         while self._later and self._later[0][0] <= now:

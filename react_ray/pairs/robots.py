@@ -7,7 +7,6 @@ https://www.rfc-editor.org/rfc/rfc9309
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from time import monotonic
@@ -24,7 +23,28 @@ MAX_ORIGINS = 100_000
 MAX_REDIRECTS = 5
 
 
-Rule = tuple[int, bool, re.Pattern[str]]  # length of the pattern, allow, pattern
+@dataclass(frozen=True)
+class Rule:
+    """One line: `*` stands for any text, `$` at the end for the end of the path."""
+
+    pattern: str
+    allow: bool
+
+    def matches(self, path: str) -> bool:
+        """Each piece where it first fits: no pattern, however many stars it has, takes more than one pass."""
+        first, *others = self.pattern.removesuffix("$").split("*")
+        if not path.startswith(first):
+            return False
+        at = len(first)
+        last = others.pop() if others and self.pattern.endswith("$") else None
+        for piece in others:
+            found = path.find(piece, at)
+            if found < 0:
+                return False
+            at = found + len(piece)
+        if not self.pattern.endswith("$"):
+            return True
+        return at == len(path) if last is None else path.endswith(last) and len(path) - len(last) >= at
 
 
 @dataclass(frozen=True)
@@ -33,7 +53,7 @@ class Rules:
 
     def allow(self, path: str) -> bool:
         """`path` with its query. Everything without a rule is allowed."""
-        matching = [(length, allow) for length, allow, pattern in self.rules if pattern.match(path)]
+        matching = [(len(rule.pattern), rule.allow) for rule in self.rules if rule.matches(path)]
         return max(matching, default=(0, True))[1]
 
 
@@ -56,7 +76,7 @@ def parse_robots(text: str, token: str) -> Rules:
             in_rules = True
             if value:  # an empty Disallow forbids nothing
                 for agent in agents:
-                    groups[agent].append((len(value), key == "allow", _pattern(value)))
+                    groups[agent].append(Rule(value, key == "allow"))
     return Rules(groups.get(token.lower(), groups.get("*", [])))
 
 
@@ -113,10 +133,3 @@ class Robots:
         none_there = answer.status == status.EMPTY or (300 <= code < 500 and code != 429)
         host_unknown = answer.status in (status.DNS_NOT_FOUND, status.BLOCKED_ADDRESS)  # the URL itself will say so
         return "" if none_there or host_unknown else None
-
-
-def _pattern(value: str) -> re.Pattern[str]:
-    """`*` is any text, `$` at the end is the end; everything else is itself, from the path's beginning."""
-    end = value.endswith("$")
-    parts = (value[:-1] if end else value).split("*")
-    return re.compile(".*".join(map(re.escape, parts)) + ("$" if end else ""), re.DOTALL)

@@ -28,11 +28,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.support.s3_server import free_port
-from tests.support.web_pages import Pages, prepare
+from tests.support.web_images import prepare
+from tests.support.web_pages import Pages
 
 NUM_HOSTS = 8
 HOSTS = [f"127.0.0.{n}" for n in range(1, NUM_HOSTS + 1)]
 WRONG_NAME = HOSTS[-1]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def web_server() -> Iterator[Web]:
     with tempfile.TemporaryDirectory() as folder:
         ca_file = _make_certificates(Path(folder))
         server = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.web", folder], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "tests.support.web", folder], stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
         try:
             assert server.stdout is not None

@@ -7,21 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import io
 import json
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import numpy as np
-from PIL import Image
+from tests.support.web_images import gzip_bomb, huge_png, image
 
-HUGE_SIDE = 30_000
-BOMB_BYTES = 50_000_000
 DELAY_S = 0.01
 
 Reply = Callable[["Request"], Awaitable[None]]
@@ -38,12 +31,17 @@ class Request:
         self.writer = writer
         self.num_before = num_before  # requests of this path before this one
 
-    async def send(self, body: bytes, code: int = 200, length: int | None = None, **headers: str) -> None:
-        """`length` is the Content-Length if it shall be a lie; `x_y` in a name stands for X-Y."""
-        given = {"content_type": "image/jpeg", "content_length": str(len(body) if length is None else length)} | headers
-        lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in given.items())
+    async def send(
+        self, body: bytes, code: int = 200, headers: dict[str, str] | None = None, length: int | None = None
+    ) -> None:
+        """`length` is the Content-Length if it shall be a lie."""
+        given = {"Content-Length": str(len(body) if length is None else length)} | (headers or {})
+        lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
         self.writer.write(f"HTTP/1.1 {code} {HTTPStatus(code).phrase}\r\n{lines}\r\n".encode() + body)
         await self.writer.drain()
+
+    def retry_after(self) -> dict[str, str]:
+        return {"Retry-After": self.query["retry_after"]} if "retry_after" in self.query else {}
 
     def hang_up(self) -> None:
         self.writer.close()
@@ -84,7 +82,7 @@ class Pages:
                 await self._control(request)
             elif path == "/robots.txt":
                 code, text = self.robots.get(host, (404, ""))
-                await request.send(text.encode(), code, content_type="text/plain")
+                await request.send(text.encode(), code, headers={"Content-Type": "text/plain"})
             else:
                 await PAGES.get(path.split("/")[1], _missing)(request)
         finally:
@@ -98,67 +96,30 @@ class Pages:
             "most_at_once": self.most_at_once,
             "connections": self.num_connections,
         }
-        await request.send(json.dumps(facts).encode(), content_type="application/json")
-
-
-@lru_cache(maxsize=1000)
-def image(seed: int, kind: str = "jpg", side: int = 300) -> bytes:
-    """A smooth picture with some noise: 300 pixels make a JPEG of about 18 kB."""
-    rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
-    picture = np.asarray(small.resize((side, side), Image.Resampling.BICUBIC)).astype(np.int16)
-    picture = np.clip(picture + rng.integers(-9, 9, picture.shape), 0, 255).astype(np.uint8)
-    sink = io.BytesIO()
-    Image.fromarray(picture).save(sink, {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}[kind], quality=80)
-    return sink.getvalue()
-
-
-@lru_cache(maxsize=1)
-def huge_png() -> bytes:
-    """30,000 x 30,000 pixels of black and white in about 100 kB."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    packer = zlib.compressobj(6)
-    row = bytes(1 + HUGE_SIDE // 8)
-    rows = b"".join(packer.compress(row) for _ in range(HUGE_SIDE)) + packer.flush()
-    header = struct.pack(">IIBBBBB", HUGE_SIDE, HUGE_SIDE, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-@lru_cache(maxsize=1)
-def gzip_bomb() -> bytes:
-    return gzip.compress(bytes(BOMB_BYTES), 6)
-
-
-def prepare() -> None:
-    """What takes a second to make: no other request shall wait for it."""
-    huge_png()
-    gzip_bomb()
+        await request.send(json.dumps(facts).encode(), headers={"Content-Type": "application/json"})
 
 
 async def _missing(request: Request) -> None:
-    await request.send(b"no such page", 404, content_type="text/html")
+    await request.send(b"no such page", 404, headers={"Content-Type": "text/html"})
 
 
 async def _image(request: Request) -> None:
     """/image/SEED.jpg, .png or .webp; ?side=N"""
     seed, _, kind = request.rest.partition(".")
-    await request.send(image(int(seed), kind, int(request.query.get("side", 300))), content_type=f"image/{kind}")
+    await request.send(
+        image(int(seed), kind, int(request.query.get("side", 300))), headers={"Content-Type": f"image/{kind}"}
+    )
 
 
 async def _status(request: Request) -> None:
     """/status/CODE; ?retry_after=S"""
-    after = {"retry_after": request.query["retry_after"]} if "retry_after" in request.query else {}
-    await request.send(b"sorry", int(request.rest), content_type="text/html", **after)
+    await request.send(b"" if request.rest == "204" else b"sorry", int(request.rest), request.retry_after())
 
 
 async def _flaky(request: Request) -> None:
     """/flaky/NAME?code=503&times=1: the code so often, then an image."""
     if request.num_before < int(request.query.get("times", 1)):
-        after = {"retry_after": request.query["retry_after"]} if "retry_after" in request.query else {}
-        await request.send(b"", int(request.query.get("code", 503)), **after)
+        await request.send(b"", int(request.query.get("code", 503)), request.retry_after())
     else:
         await request.send(image(1))
 
@@ -221,7 +182,7 @@ async def _cut(request: Request) -> None:
 
 
 async def _html(request: Request) -> None:
-    await request.send(b"<html>This image has moved.</html>", content_type="text/html")
+    await request.send(b"<html>This image has moved.</html>", headers={"Content-Type": "text/html"})
 
 
 async def _zero(request: Request) -> None:
@@ -229,41 +190,41 @@ async def _zero(request: Request) -> None:
 
 
 async def _huge(request: Request) -> None:
-    await request.send(huge_png(), content_type="image/png")
+    await request.send(huge_png(), headers={"Content-Type": "image/png"})
 
 
 async def _gzip(request: Request) -> None:
     """/gzip/good, broken, cut, bomb; compressed although nobody asked for it."""
     good = gzip.compress(image(1))
     bodies = {"good": good, "broken": image(1), "cut": good[:5000], "bomb": gzip_bomb()}
-    await request.send(bodies[request.rest], content_encoding="gzip")
+    await request.send(bodies[request.rest], headers={"Content-Encoding": "gzip"})
 
 
 async def _encoded(request: Request) -> None:
     """/encoded/NAME: a Content-Encoding of that name."""
-    await request.send(image(1), content_encoding=request.rest)
+    await request.send(image(1), headers={"Content-Encoding": request.rest})
 
 
 async def _loop(request: Request) -> None:
     """Two pages that lead to each other."""
-    await request.send(b"", 302, location="/loop/b" if request.rest == "a" else "/loop/a")
+    await request.send(b"", 302, {"Location": "/loop/b" if request.rest == "a" else "/loop/a"})
 
 
 async def _hops(request: Request) -> None:
     """/hops/N: N redirects, then an image."""
     left = int(request.rest)
-    await request.send(b"", 301, location=f"/hops/{left - 1}" if left > 1 else "/image/1.jpg")
+    await request.send(b"", 301, {"Location": f"/hops/{left - 1}" if left > 1 else "/image/1.jpg"})
 
 
 async def _to(request: Request) -> None:
     """/to?url=U: a redirect."""
-    await request.send(b"", 302, location=request.query["url"])
+    await request.send(b"", 302, {"Location": request.query["url"]})
 
 
 async def _tagged(request: Request) -> None:
     """/tagged?value=V: an image with X-Robots-Tag; ?name= for another header."""
     name = request.query.get("name", "X-Robots-Tag")
-    await request.send(image(1), **{name: request.query["value"]})
+    await request.send(image(1), headers={name: request.query["value"]})
 
 
 async def _disconnect(request: Request) -> None:
@@ -278,7 +239,7 @@ async def _garbage(request: Request) -> None:
 async def _echo(request: Request) -> None:
     """What was asked: the target and the headers."""
     body = json.dumps({"target": request.target, "headers": request.headers})
-    await request.send(body.encode(), content_type="application/json")
+    await request.send(body.encode(), headers={"Content-Type": "application/json"})
 
 
 PAGES: dict[str, Reply] = {
