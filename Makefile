@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test test-slow check bench clean
+.PHONY: setup demo demo-seeds base test test-slow check clean
 
 setup: $(STAMP)
 
@@ -15,6 +15,17 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray run react_ray/recipes/sample.yaml
+
+# The same with seeds 1 and 2 beside it, and a report over all three.
+demo-seeds: demo
+	for seed in 1 2; do \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray run react_ray/recipes/sample.yaml seed=$$seed out=runs/sample_seed$$seed || exit; \
+	done
+	$(BIN)/react-ray report react_ray/recipes/sample.yaml "evaluate.other_runs=[runs/sample_seed1, runs/sample_seed2]"
+
+# The committed react_ray/sample/base_clip.safetensors, trained again from scratch.
+base: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray customize react_ray/recipes/sample_base.yaml
 
 test: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow"

@@ -156,15 +156,13 @@ class ProgressBoard:
 
 
 def _fit(job: Job, recipe: Recipe) -> None:
-    from react_ray.stages.train_worker import train_worker
-
     config = job.config
     resources = {"CPU": float(config.cpus_per_worker)}
     if config.gpus_per_worker:
         resources["GPU"] = config.gpus_per_worker
     filesystem, path = arrow_filesystem(job.run)
     trainer = ray.train.torch.TorchTrainer(
-        train_worker,
+        _work,
         train_loop_config={"job": job},
         scaling_config=ray.train.ScalingConfig(
             num_workers=config.num_workers,
@@ -195,6 +193,13 @@ def _fit(job: Job, recipe: Recipe) -> None:
     finally:
         stop.set()
         watcher.join()
+
+
+def _work(settings: dict[str, Any]) -> None:
+    """Imports what only a worker needs there: the controller, which gets this function too, starts seconds sooner."""
+    from react_ray.stages.train_worker import train_worker
+
+    train_worker(settings)
 
 
 def _own_error(error: BaseException) -> ReactRayError | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from react_ray.storage import open_storage
@@ -67,7 +68,10 @@ def react_ray(verb: str, recipe: str, *overrides: str) -> subprocess.CompletedPr
 
 
 def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str) -> None:
-    """Start a whole run and SIGKILL its driver as soon as `reached()`; a run that ends before is a failure."""
+    """Start a whole run and SIGKILL its driver as soon as `reached()`; a run that ends before is a failure.
+
+    Returns when the driver's Ray is gone too: its workers notice after some seconds, and commit what they were at.
+    """
     driver = subprocess.Popen(
         command("run", recipe, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -77,8 +81,11 @@ def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str) -> None
             driver.wait(timeout=0.02)
         except subprocess.TimeoutExpired:
             continue
+    below = psutil.Process(driver.pid).children(recursive=True)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
+    _, alive = psutil.wait_procs(below, timeout=120)
+    assert not alive, f"still running after their driver: {alive}"
 
 
 def contents(database: str, out: str) -> dict[str, str]:
