@@ -58,6 +58,13 @@ class Fetcher:
         `on_done(row, fetched)` is called as each arrives, in the fetcher's thread: it holds up all requests until it
         returns, so let it hand its work to other threads. What it raises ends the call and is raised here.
         """
+        return self._fetch(urls, on_done, keep=True)
+
+    def fetch_each(self, urls: Sequence[str | None], on_done: OnDone) -> None:
+        """As `fetch`, but nothing is kept of what was handed to `on_done`: memory holds what is in flight."""
+        self._fetch(urls, on_done, keep=False)
+
+    def _fetch(self, urls: Sequence[str | None], on_done: OnDone | None, keep: bool) -> list[Fetched]:
         if self._loop.is_closed():
             raise ReactRayError("this Fetcher is closed; make a new one")
         jobs: dict[str, tuple[WebUrl, list[int]]] = {}
@@ -69,7 +76,7 @@ class Fetcher:
                 refused.append((row, Fetched(error.status, str(error), None, 0.0, 0, None)))
             else:
                 jobs.setdefault(str(url.url), (url, []))[1].append(row)
-        return self._wait(self._work.fetch(len(urls), list(jobs.values()), refused, on_done))
+        return self._wait(self._work.fetch(len(urls), list(jobs.values()), refused, on_done, keep))
 
     def close(self) -> None:
         """Ends what is in flight; a `fetch` that waits raises."""
@@ -107,6 +114,6 @@ def _reserve_files(num_files: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and hard < num_files:
         raise ResourceError(
-            f"{num_files} open files are needed and {hard} are allowed; raise `ulimit -Hn` or lower fetch.max_in_flight"
+            f"{num_files} open files are needed and {hard} are allowed; raise `ulimit -Hn` or lower download.max_in_flight"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (num_files, hard))

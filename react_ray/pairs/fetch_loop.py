@@ -27,7 +27,8 @@ from react_ray.pairs.web_url import UrlRefused, WebUrl
 class _Call:
     """One call of `fetch`; `over` is done when all rows are, or when nobody waits for them any more."""
 
-    results: list[Fetched | None]
+    results: list[Fetched | None]  # each stays None if they are not to be kept
+    keep: bool
     num_left: int
     on_done: OnDone | None
     over: asyncio.Future[None]
@@ -68,9 +69,10 @@ class FetchLoop:
         jobs: Sequence[tuple[WebUrl, list[int]]],
         refused: Sequence[tuple[int, Fetched]],
         on_done: OnDone | None,
+        keep: bool = True,
     ) -> list[Fetched]:
         """`jobs` are URLs with their rows, `refused` the rows that need no request; together, all rows."""
-        call = _Call([None] * num_rows, num_rows, on_done, self._loop.create_future(), asyncio.current_task())
+        call = _Call([None] * num_rows, keep, num_rows, on_done, self._loop.create_future(), asyncio.current_task())
         self._calls.add(call)
         try:
             for row, fetched in refused:
@@ -203,7 +205,8 @@ class FetchLoop:
         for row in rows:
             if call.over.done():
                 return
-            call.results[row] = fetched
+            if call.keep:
+                call.results[row] = fetched
             call.num_left -= 1
             if call.on_done is not None:
                 call.on_done(row, fetched)

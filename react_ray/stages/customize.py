@@ -58,7 +58,16 @@ class RetrievedRows:
 
     def __init__(self, retrieved: Artifact, images: Artifact) -> None:
         self.retrieved, self.images = retrieved.uri, images.uri
-        self.part_sizes = [receipt.facts["trainable"] for receipt in retrieved.receipts()]
+        self.part_sizes = [
+            receipt.facts["trainable"] if "trainable" in receipt.facts else self._count(receipt.part)
+            for receipt in retrieved.receipts()
+        ]
+
+    def _count(self, part: int) -> int:
+        """Of images that were downloaded once they were retrieved: only then is it known."""
+        images = open_artifact(self.images, "images").read(part, ["status"])
+        rows = open_artifact(self.retrieved, "retrieved").read(part, ["text_embedding"])
+        return pc.sum(trainable(images, rows)).as_py() or 0
 
     def read(self, part: int) -> pa.Table:
         images = open_artifact(self.images, "images").read(part, ["image", "status"])
@@ -109,7 +118,7 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
     else:
         root = layout.retrieved_root()
         retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
-        images = open_artifact(join(root, "images"), "images", "retrieve")
+        images = open_artifact(join(root, "images"), "images", "retrieve" if recipe.download.of == "pairs" else "download")
         parents, rows, data = {"retrieved": retrieved, "images": images}, RetrievedRows(retrieved, images), {}
     if config.class_loss and config.train_on == "source":
         raise ConfigError("customize.class_loss needs retrieved pairs, which know their class; set it to 0 or train_on=retrieved")

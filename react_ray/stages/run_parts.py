@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 Read = Callable[[int], pa.Table]
 PART = "_part"
+_MAKING = Lock()
 READ_CPUS = 0.25  # reading waits for storage; actors leave half a core each for it, or nothing would ever be read
 
 
@@ -49,8 +51,12 @@ def run_parts(
     retries: int,
     noun: str,
     options: dict[str, Any] | None = None,
+    watch: Callable[[Receipt], None] | None = None,
 ) -> None:
-    """Run `work(*arguments)` over all pending parts; `options` with `compute=` makes it an actor pool."""
+    """Run `work(*arguments)` over all pending parts; `options` with `compute=` makes it an actor pool.
+
+    `watch` sees each receipt as it comes; what it raises stops the stage.
+    """
     if not pending:
         return
     options = options or {}
@@ -72,6 +78,8 @@ def run_parts(
                 raise getattr(errors, row["error_type"])(row["error"])
             receipt = Receipt(**json.loads(row["receipt"]))
             progress.advance(rows=receipt.rows, ok=receipt.ok)
+            if watch is not None:
+                watch(receipt)
 
 
 class _Parts(Datasource):
@@ -102,7 +110,8 @@ def _read(stage: str, part: int, read: Read, retries: int) -> list[pa.Table]:
 
 class _Worker:
     def __init__(self, stage: str, work: type[Work], arguments: tuple[Any, ...], retries: int) -> None:
-        self.stage, self.retries, self.make, self.work = stage, retries, lambda: work(*arguments), None
+        self.stage, self.retries = stage, retries
+        self.make = _Once(work, arguments)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         part = batch[PART][0].as_py()
@@ -113,13 +122,26 @@ class _Worker:
             table = pa.table({})
 
         def attempt() -> Receipt:
-            self.work = self.work or self.make()
-            return self.work(part, table)
+            return self.make()(part, table)
 
         outcome = _attempt(self.stage, part, attempt, self.retries)
         if isinstance(outcome, ReactRayError):
             return _row(part, error=str(outcome), error_type=type(outcome).__name__)
         return _row(part, receipt=json.dumps(asdict(outcome)))
+
+
+class _Once:
+    """The work of this process: made by the first thread that asks, a part's failure if that fails."""
+
+    def __init__(self, work: type[Work], arguments: tuple[Any, ...]) -> None:
+        self.kind, self.arguments = work, arguments
+        self.work: Work | None = None
+
+    def __call__(self) -> Work:
+        if self.work is None:
+            with _MAKING:
+                self.work = self.work or self.kind(*self.arguments)
+        return self.work
 
 
 def _attempt(stage: str, part: int, action: Callable[[], Any], retries: int) -> Any:
