@@ -1,6 +1,6 @@
 """Rows of `pairs` in; rows of `images` out, one each and in the same order: fetched, then decoded, shrunk and encoded.
 
-The fetcher's thread hands over what has arrived to a few threads that prepare it, and waits for them while QUEUE_BYTES lie
+The fetcher's thread hands over what has arrived to a few threads that prepare it, and waits for them while `queue_mb` lie
 between: originals are never kept, so that memory holds what is in flight and the small images. Equal URLs are asked and
 prepared once. Next: store.py, which prepares; stages/download.py, which runs this for many parts.
 """
@@ -22,7 +22,6 @@ from react_ray.pairs.store import Stored, prepare
 __all__ = ["COLUMNS", "DownloadConfig", "download", "retry"]
 
 COLUMNS = ["pair_id", "url", "caption"]  # of `pairs`, or of `retrieved`
-QUEUE_BYTES = 64 << 20
 
 
 def download(pairs: pa.Table, fetcher: Fetcher, config: DownloadConfig) -> pa.Table:
@@ -51,7 +50,7 @@ def retry(pairs: pa.Table, images: pa.Table, fetcher: Fetcher, config: DownloadC
 
 def _fetch_and_prepare(urls: list[str | None], fetcher: Fetcher, config: DownloadConfig) -> list[Stored]:
     stored: dict[int, Stored] = {}
-    queue = _Queue(QUEUE_BYTES)
+    queue = _Queue(int(config.queue_mb * 2**20))
     preparing: list[Future[None]] = []
 
     def prepare_row(row: int, data: bytes) -> None:

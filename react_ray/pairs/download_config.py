@@ -21,6 +21,7 @@ class DownloadConfig(FetchConfig, StoreConfig):
     min_success_after: int = speed(1000, "rows before that share is judged", ge=1)
     num_workers: int = speed(1, "processes that download, at most; each has the limits above for itself", ge=1)
     num_threads: int = speed(2, "threads of each process that decode and encode", ge=1)
+    queue_mb: float = speed(64, "what is fetched and not yet decoded, of one part; above it, fetching waits", gt=0)
     parts_per_worker: int = speed(
         2, "parts at a time of each process: the next one fills the slow end of the last; more memory", ge=1
     )

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import psutil
@@ -36,7 +37,7 @@ def run(recipe: Recipe) -> str:
         if recipe.download.of == "retrieved":
             clock.time("download", lambda: download.run(recipe))
         for arm in recipe.arm_names():
-            clock.time(f"customize {arm}".strip(), lambda arm=arm: customize.run(recipe, arm))
+            clock.time(f"customize {arm}".strip(), partial(customize.run, recipe, arm))
         clock.time("evaluate", lambda: evaluate.run(recipe))
     return report.run(recipe)
 

@@ -67,13 +67,13 @@ def react_ray(verb: str, recipe: str, *overrides: str) -> subprocess.CompletedPr
     )
 
 
-def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str) -> None:
-    """Start a whole run and SIGKILL its driver as soon as `reached()`; a run that ends before is a failure.
+def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str, verb: str = "run") -> None:
+    """Start a whole run, or one verb, and SIGKILL its driver as soon as `reached()`; a run that ends before is a failure.
 
     Returns when the driver's Ray is gone too: its workers notice after some seconds, and commit what they were at.
     """
     driver = subprocess.Popen(
-        command("run", recipe, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(verb, recipe, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     while not reached():
         assert driver.poll() is None, f"the run ended (exit code {driver.returncode}) before it could be killed"
