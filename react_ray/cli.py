@@ -117,6 +117,25 @@ for _verb, _summary in {
     _add(_verb, _summary)
 
 
+@app.command("stats", help="Statuses, hosts, sizes and rates of an artifact of images, finished or not.")
+def _stats(uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")]) -> None:
+    from react_ray.pairs.stats import stats
+
+    typer.echo(stats(uri))
+
+
+@app.command("export", help="An artifact of images in img2dataset's layout: webdataset, parquet or files.")
+def _export(
+    layout: Annotated[str, typer.Argument(help="webdataset, parquet or files", metavar="LAYOUT")],
+    uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")],
+    out: Annotated[str, typer.Argument(help="URI of a folder that is empty or new", metavar="OUT")],
+    rows_per_shard: Annotated[int, typer.Option("--rows-per-shard", help="rows of each shard")] = 10_000,
+) -> None:
+    from react_ray.pairs.export import export
+
+    typer.echo(export(layout, uri, out, rows_per_shard))
+
+
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="show the version")] = False) -> None:
     if version:

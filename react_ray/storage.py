@@ -11,7 +11,8 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -41,6 +42,12 @@ class Storage:
 
     def write(self, path: str, data: bytes) -> None:
         raise NotImplementedError
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        """A file to write what is too large for memory; it is there, whole, once the block has ended without an error."""
+        raise NotImplementedError
+        yield
 
     def exists(self, path: str) -> bool:
         raise NotImplementedError
@@ -112,20 +119,25 @@ class LocalStorage(Storage):
 
     def write(self, path: str, data: bytes) -> None:
         def action() -> None:
-            target = self._path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".writing-", delete=False) as file:
-                try:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    os.chmod(file.name, 0o644)
-                    os.replace(file.name, target)
-                except BaseException:
-                    os.unlink(file.name)
-                    raise
+            with self.writing(path) as file:
+                file.write(data)
 
         self._try("write", path, action)
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        target = self._path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".writing-", delete=False) as file:
+            try:
+                yield cast(BinaryIO, file)
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, 0o644)
+                os.replace(file.name, target)
+            except BaseException:
+                os.unlink(file.name)
+                raise
 
     def exists(self, path: str) -> bool:
         return self._path(path).is_file()
@@ -188,6 +200,13 @@ class S3Storage(Storage):
 
     def write(self, path: str, data: bytes) -> None:
         self._try("write", path, lambda: self._client.put_object(Bucket=self.bucket, Key=self._key(path), Body=data))
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        with tempfile.TemporaryFile() as file:
+            yield cast(BinaryIO, file)
+            file.seek(0)
+            self._try("write", path, lambda: self._client.upload_fileobj(file, self.bucket, self._key(path)))
 
     def exists(self, path: str) -> bool:
         def action() -> bool:

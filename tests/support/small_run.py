@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import yaml
 from react_ray.storage import open_storage
 
 ARTIFACTS = ("pairs", "images", "embeddings", "index")
+AGENT = re.compile(r"^ray::\w+Agent|/agent\.py |/agent/main\.py ")
 ARMS = ("random", "locked_text", "gated_image")
 
 
@@ -70,7 +72,8 @@ def react_ray(verb: str, recipe: str, *overrides: str) -> subprocess.CompletedPr
 def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str, verb: str = "run") -> None:
     """Start a whole run, or one verb, and SIGKILL its driver as soon as `reached()`; a run that ends before is a failure.
 
-    Returns when the driver's Ray is gone too: its workers notice after some seconds, and commit what they were at.
+    Returns when the driver's workers are gone too: they notice after some seconds, and commit what they were at. Ray's
+    agents (dashboard, runtime environments) take a minute more to notice, and touch nothing.
     """
     driver = subprocess.Popen(
         command(verb, recipe, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -81,11 +84,18 @@ def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str, verb: s
             driver.wait(timeout=0.02)
         except subprocess.TimeoutExpired:
             continue
-    below = psutil.Process(driver.pid).children(recursive=True)
+    below = [p for p in psutil.Process(driver.pid).children(recursive=True) if not _is_agent(p)]
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     _, alive = psutil.wait_procs(below, timeout=120)
     assert not alive, f"still running after their driver: {alive}"
+
+
+def _is_agent(process: psutil.Process) -> bool:
+    try:
+        return AGENT.search(" ".join(process.cmdline()).strip()) is not None
+    except psutil.NoSuchProcess:
+        return True
 
 
 def contents(database: str, out: str) -> dict[str, str]:
