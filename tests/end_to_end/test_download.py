@@ -89,12 +89,15 @@ def healing(web: Web, name: str) -> list[str]:
 
 
 def test_a_retry_rewrites_only_the_parts_that_have_something_to_retry(web: Web, tmp_path: Path, local_ray: None) -> None:
-    recipe = load_recipe(list_recipe(tmp_path, healing(web, "e2e"), 4))
+    path = list_recipe(tmp_path, healing(web, "e2e"), 4)
+    recipe = load_recipe(path)
     first = downloaded(recipe)
     assert [status for _, status, _ in rows_of(first) if status != "ok"] == ["http_503", "http_404", "http_503"]
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "database/images").glob("part-00000.*")}
     assert downloaded(recipe).content == first.content, "without --retry-failed nothing is asked again"
-    second = downloaded(recipe, retry_failed=True)
+    done = react_ray("download", path, "--retry-failed")
+    assert done.returncode == 0, done.stderr[-3000:]
+    second = open_artifact(str(tmp_path / "database/images"), "images")
     assert [status for _, status, _ in rows_of(second) if status != "ok"] == ["http_404", "http_503"]
     assert second.manifest.ok == first.manifest.ok + 1  # type: ignore[union-attr]
     assert {path: path.stat().st_mtime_ns for path in files} == files
@@ -154,3 +157,33 @@ def test_images_that_ingest_made_are_not_downloaded(tmp_path: Path, local_ray: N
 def test_an_address_inside_the_network_is_a_status_unless_it_is_allowed(web: Web, tmp_path: Path, local_ray: None) -> None:
     recipe = load_recipe(list_recipe(tmp_path, [web.http + "/image/1.jpg"] * 3, 2, allow_private_addresses=False))
     assert {status for _, status, _ in rows_of(downloaded(recipe))} == {"blocked_address"}
+
+
+def test_images_of_a_list_are_embedded_and_those_of_a_retry_are_not_mistaken_for_them(
+    web: Web, tmp_path: Path, local_ray: None
+) -> None:
+    from react_ray.stages import embed
+
+    recipe = load_recipe(list_recipe(tmp_path, healing(web, "embedded"), 4))
+    downloaded(recipe)
+    embeddings = embed.run(recipe)
+    table = pa.concat_tables(embeddings.tables(["image", "status"]))
+    assert table["status"].to_pylist() == [status for _, status, _ in rows_of(open_artifact(str(tmp_path / "database/images"), "images"))]
+    assert embed.run(recipe).content == embeddings.content
+    downloaded(recipe, retry_failed=True)
+    with pytest.raises(ArtifactMismatch, match=r"parents\.images was .*delete that directory"):
+        embed.run(recipe)
+
+
+def test_a_run_can_download_only_what_its_captions_retrieve(web: Web, tmp_path: Path) -> None:
+    urls = [f"{web.host(row % 7)}/{'status/404' if row % 10 == 0 else f'image/{row}.jpg'}?side=40&row={row}" for row in range(240)]
+    path = list_recipe(tmp_path, urls, 60, of="retrieved")
+    changes = ["arms={}", "embed.images=false", "retrieve.keys=[text]", "retrieve.k=2", "customize.epochs=2", "customize.batch_size=8", "customize.num_workers=1"]
+    done = react_ray("run", path, *changes)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not (tmp_path / "database/images").exists(), "the web was asked for the whole database"
+    retrieved, images = (open_artifact(str(tmp_path / "run" / kind), kind) for kind in ("retrieved", "images"))
+    pair_ids = pa.concat_tables(retrieved.tables(["pair_id"]))["pair_id"].to_pylist()
+    assert 0 < len(pair_ids) < 240 and [pair_id for pair_id, *_ in rows_of(images)] == pair_ids
+    assert {status for _, status, _ in rows_of(images)} <= {"ok", "http_404"} and images.manifest.ok > 0  # type: ignore[union-attr]
+    assert (tmp_path / "run/model/manifest.json").exists() and "report.html" in done.stdout
