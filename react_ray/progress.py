@@ -25,10 +25,10 @@ PLAIN_INTERVAL_S = 2.0
 class Progress:
     """`with Progress("embed", total_parts, "pairs") as progress: progress.advance(rows=..., ok=...)`."""
 
-    def __init__(self, stage: str, total: int, noun: str = "rows", unit: str = "parts") -> None:
+    def __init__(self, stage: str, total: int, noun: str = "rows", unit: str = "parts", note: str = "") -> None:
         self.stage, self.total, self.noun, self.unit = stage, total, noun, unit
         self.done = self.rows = self.ok = 0
-        self.note = ""
+        self.note = note
         self._started = time.monotonic()
         self._last_line = 0.0
         self._console = Console(file=sys.stderr)
@@ -54,6 +54,8 @@ class Progress:
 
     def line(self) -> str:
         seconds = max(time.monotonic() - self._started, 1e-6)
+        if not self.total:  # not known yet
+            return f"{self.stage:<10} {self.note}  {seconds:,.0f} s"
         text = f"{self.stage:<10} {self.done:>5}/{self.total} {self.unit}  {self.rows:>9,} {self.noun}  {self.rows / seconds:>8,.0f} {self.noun}/s"
         if self.rows and self.ok != self.rows:
             text += f"  {100 * self.ok / self.rows:.1f} % ok"

@@ -33,6 +33,7 @@ from react_ray.stages.layout import Layout
 from react_ray.storage import arrow_filesystem, join, open_storage
 
 POLL_S = 1.0
+STARTING = "starting workers"
 
 
 @dataclass(frozen=True)
@@ -143,14 +144,13 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
             run=layout.run,
             digest=digest([plan, {name: parent.content for name, parent in parents.items()}]),
             recipe_yaml=wanted.yaml(everything=False),
-            progress=ProgressBoard.remote(),
+            progress=ray.remote(ProgressBoard).options(num_cpus=0).remote(),
         )
         _fit(job, wanted)
         open_storage(layout.run).delete_all("ray_train")  # Ray Train's own state: of no use once the model is there
     return model.seal(backbone=backbone, method=config.method)
 
 
-@ray.remote(num_cpus=0)
 class ProgressBoard:
     """Rank 0 writes, the driver reads."""
 
@@ -231,7 +231,7 @@ def _own_error(error: BaseException) -> ReactRayError | None:
 
 def _show(job: Job, stop: threading.Event) -> None:
     label = f"train {job.arm}".strip()
-    with Progress(label, 0, "pairs", unit="steps") as progress:
+    with Progress(label, 0, "pairs", unit="steps", note=STARTING) as progress:
         while True:
             ended = stop.wait(POLL_S)
             try:
@@ -240,7 +240,7 @@ def _show(job: Job, stop: threading.Event) -> None:
                 return  # the cluster is gone: fit() says why
             progress.total = total
             progress.advance(
-                rows=(step - progress.done) * job.config.batch_size, done=step - progress.done, note=note or "starting workers"
+                rows=(step - progress.done) * job.config.batch_size, done=step - progress.done, note=note or STARTING
             )
             if ended:
                 return

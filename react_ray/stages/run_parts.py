@@ -110,8 +110,8 @@ def _read(stage: str, part: int, read: Read, retries: int) -> list[pa.Table]:
 
 class _Worker:
     def __init__(self, stage: str, work: type[Work], arguments: tuple[Any, ...], retries: int) -> None:
-        self.stage, self.retries = stage, retries
-        self.make = _Once(work, arguments)
+        self.stage, self.retries, self.kind, self.arguments = stage, retries, work, arguments
+        self.work: Work | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         part = batch[PART][0].as_py()
@@ -122,26 +122,14 @@ class _Worker:
             table = pa.table({})
 
         def attempt() -> Receipt:
-            return self.make()(part, table)
+            with _MAKING:  # threads of one actor share its work
+                self.work = self.work or self.kind(*self.arguments)
+            return self.work(part, table)
 
         outcome = _attempt(self.stage, part, attempt, self.retries)
         if isinstance(outcome, ReactRayError):
             return _row(part, error=str(outcome), error_type=type(outcome).__name__)
         return _row(part, receipt=json.dumps(asdict(outcome)))
-
-
-class _Once:
-    """The work of this process: made by the first thread that asks, a part's failure if that fails."""
-
-    def __init__(self, work: type[Work], arguments: tuple[Any, ...]) -> None:
-        self.kind, self.arguments = work, arguments
-        self.work: Work | None = None
-
-    def __call__(self) -> Work:
-        if self.work is None:
-            with _MAKING:
-                self.work = self.work or self.kind(*self.arguments)
-        return self.work
 
 
 def _attempt(stage: str, part: int, action: Callable[[], Any], retries: int) -> Any:

@@ -7,6 +7,7 @@ once through actors that keep a running top-k, and needs no index. Next: index/m
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,6 @@ from react_ray.vectors import from_vectors
 QUERIES_AT_ONCE = 1024
 
 
-@ray.remote(max_restarts=3, max_task_retries=3)
 class ShardServer:
     """Serves every shard that it is given from one process with threads."""
 
@@ -45,7 +45,6 @@ class ShardServer:
         return merge([shard.search(queries_QD, k, self.params) for shard in self.shards], k)
 
 
-@ray.remote(max_restarts=3, max_task_retries=3)
 class EmbeddingScanner:
     """Keeps the best k of each query over the parts that it is given: exact, one pass, no index."""
 
@@ -94,9 +93,9 @@ def _fan_out(recipe: Recipe, index: Artifact, key: str, queries_QD: np.ndarray, 
         raise RetrievalError(f"the index has no {key} keys, only {index.facts['keys']}; add it to index.keys and build again")
     num_shards = recipe.index.num_shards
     num_servers = min(num_shards, recipe.cluster.num_searchers)
-    options = {"num_cpus": 1, **placement(recipe.cluster, "index")}
+    start = _actor(ShardServer, recipe)
     servers = [
-        ShardServer.options(**options).remote(index, recipe.index, key, list(range(server, num_shards, num_servers)))
+        start(index, recipe.index, key, list(range(server, num_shards, num_servers)))
         for server in range(num_servers)
     ]
     blocks = [queries_QD[i : i + QUERIES_AT_ONCE] for i in range(0, len(queries_QD), QUERIES_AT_ONCE)]
@@ -109,8 +108,8 @@ def _fan_out(recipe: Recipe, index: Artifact, key: str, queries_QD: np.ndarray, 
 def _exact(recipe: Recipe, embeddings: Artifact, key: str, queries_QD: np.ndarray, k: int) -> Hits:
     embeddings = open_artifact(embeddings.uri, "embeddings")
     num_scanners = min(embeddings.num_parts, recipe.cluster.num_searchers)
-    options = {"num_cpus": 1, **placement(recipe.cluster, "index")}
-    scanners = [EmbeddingScanner.options(**options).remote() for _ in range(num_scanners)]
+    start = _actor(EmbeddingScanner, recipe)
+    scanners = [start() for _ in range(num_scanners)]
     queries = ray.put(queries_QD)
     found = _get(
         [
@@ -121,6 +120,12 @@ def _exact(recipe: Recipe, embeddings: Artifact, key: str, queries_QD: np.ndarra
     for scanner in scanners:
         ray.kill(scanner)
     return merge(found, k)
+
+
+def _actor(kind: type, recipe: Recipe) -> Callable[..., Any]:
+    """Starts actors of this kind on the nodes of the index; one that dies comes back and answers what it was asked."""
+    where = placement(recipe.cluster, "index")
+    return ray.remote(kind).options(num_cpus=1, max_restarts=3, max_task_retries=3, **where).remote
 
 
 def _get(answers: list[Any]) -> list[Hits]:

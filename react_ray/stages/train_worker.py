@@ -82,7 +82,7 @@ def train_worker(settings: dict[str, Any]) -> None:
             ema.update(model)
         step = batch.step + 1
         if metrics:
-            values = {"loss": float(loss.detach()), "lr": config.lr * factor, "logit_scale": float(model.logit_scale.detach().exp())}
+            values = {"loss": float(loss.detach()), "lr": config.lr * factor, "logit_scale": float(model.get_parameter("logit_scale").detach().exp())}
             metrics.log(step, **values, **_gate_means(model))
             resumed = f"  went on from step {start}" if start else ""
             job.progress.write.remote(step, total, f"loss {values['loss']:.3f}{resumed}")
@@ -140,12 +140,13 @@ class _Step(torch.nn.Module):
             image_BD = image_features(self.clip, image_BCHW, None if keep_BP is None else keep_BP[mine].to(device))
             text_BD = self._text(batch, device)
         class_id_B = torch.from_numpy(batch.class_id_B).to(device)
+        logit_scale = self.clip.get_parameter("logit_scale")
         loss = image_BD.new_zeros((), dtype=torch.float32)
         if config.pair_loss:
             loss = loss + config.pair_loss * contrastive_loss(
                 image_BD,
                 text_BD,
-                self.clip.logit_scale,
+                logit_scale,
                 caption_ids=torch.from_numpy(batch.caption_id_B).to(device),
                 class_ids=class_id_B,
                 mask_duplicates=config.mask_duplicate_captions,
@@ -154,7 +155,7 @@ class _Step(torch.nn.Module):
             )
         if config.class_loss:
             loss = loss + config.class_loss * class_loss(
-                image_BD, self._class_CD.to(device), self.clip.logit_scale, class_id_B
+                image_BD, self._class_CD.to(device), logit_scale, class_id_B
             )
         return loss
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from tests.support.web import Web, web_server
 
 PEER = "img2dataset==1.47.0"
-SIDES = {"small": 350, "web": 900}  # about 18 kB and 90 kB
+SIDES = {"small": 350, "web": 900}  # about 17 kB and 88 kB
 NUM_DISTINCT = 100  # images that the server keeps; each URL of them differs
 NUM_HOSTS = 6  # those for which the certificate is valid
 HERE = Path(__file__).parent

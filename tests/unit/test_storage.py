@@ -215,3 +215,15 @@ def test_local_places_have_one_name(tmp_path: Path) -> None:
 def test_an_unknown_scheme_or_no_bucket_says_which_places_there_are(uri: str) -> None:
     with pytest.raises(ConfigError, match="s3://"):
         open_storage(uri)
+
+
+def test_a_file_that_is_written_in_pieces_is_there_whole_or_not_at_all(place: Storage) -> None:
+    with place.writing("deep/large") as file:
+        file.write(b"one, ")
+        assert not place.exists("deep/large")
+        file.write(b"two")
+    assert place.read("deep/large") == b"one, two"
+    with pytest.raises(ZeroDivisionError), place.writing("deep/large") as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert place.list() == ["deep/large"] and place.read("deep/large") == b"one, two"

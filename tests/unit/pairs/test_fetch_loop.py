@@ -69,5 +69,5 @@ def test_a_fetcher_that_is_closed_lets_nobody_wait(web: Web) -> None:
 
 
 def test_more_connections_than_the_system_has_files_are_refused_at_once() -> None:
-    with pytest.raises(ResourceError, match=r"fetch\.max_in_flight"):
+    with pytest.raises(ResourceError, match=r"download\.max_in_flight"):
         Fetcher(FetchConfig(max_in_flight=10**9))
