@@ -91,7 +91,7 @@ def thread_pool(config: ClusterConfig, role: str, num_workers: int, calls_at_onc
             max_concurrent_calls_per_actor=calls_at_once,
             enable_true_multi_threading=True,
         ),
-        "num_cpus": 1,
+        "num_cpus": 0.5,  # a machine of one core still has room for the tasks that read
         **placement(config, role),
     }
 
