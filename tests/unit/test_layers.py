@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "boto3": {"storage"},
     "botocore": {"storage"},
     "pyarrow.fs": {"storage"},
+    "aiohttp": {"pairs"},
     "open_clip": {"clip.backbone"},
     "deepspeed": {"stages.train_worker"},
     "faiss": {"index"},
