@@ -30,6 +30,7 @@ from react_ray.section import digest
 from react_ray.stages.cluster import placement, require_memory
 from react_ray.stages.collect import class_vectors, trainable
 from react_ray.stages.layout import Layout
+from react_ray.stages.progress_board import ProgressBoard
 from react_ray.storage import arrow_filesystem, join, open_storage
 
 POLL_S = 1.0
@@ -151,19 +152,6 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
     return model.seal(backbone=backbone, method=config.method)
 
 
-class ProgressBoard:
-    """Rank 0 writes, the driver reads."""
-
-    def __init__(self) -> None:
-        self.state = (0, 0, "")
-
-    def write(self, step: int, total: int, note: str) -> None:
-        self.state = (step, total, note)
-
-    def read(self) -> tuple[int, int, str]:
-        return self.state
-
-
 def _fit(job: Job, recipe: Recipe) -> None:
     config = job.config
     resources = {"CPU": float(config.cpus_per_worker)}
@@ -235,8 +223,12 @@ def _show(job: Job, stop: threading.Event) -> None:
         while True:
             ended = stop.wait(POLL_S)
             try:
-                step, total, note = ray.get(job.progress.read.remote(), timeout=10)
-            except Exception:
+                step, total, note = ray.get(job.progress.read.remote(), timeout=60 if ended else 10)
+            except ray.exceptions.GetTimeoutError:
+                if ended:
+                    return
+                continue  # a busy machine: ask again
+            except ray.exceptions.RayError:
                 return  # the cluster is gone: fit() says why
             progress.total = total
             progress.advance(
