@@ -89,8 +89,12 @@ class Artifact:
     # Filling
 
     def pending(self) -> list[int]:
-        done = {p for p in self.storage.list() if p.endswith(".json")}
-        return [part for part in range(self.num_parts) if f"{part_name(part)}.json" not in done]
+        done = set(self.done())
+        return [part for part in range(self.num_parts) if part not in done]
+
+    def done(self) -> list[int]:
+        found = set(self.storage.list())
+        return [part for part in range(self.num_parts) if f"{part_name(part)}.json" in found]
 
     def commit(self, part: int, table: pa.Table, seconds: float, **facts: Any) -> Receipt:
         """Store one part as Parquet, then its receipt. `status`, if the table has it, is counted."""
@@ -121,15 +125,34 @@ class Artifact:
         self.storage.write(f"{part_name(part)}.json", _json(asdict(receipt)))
         return receipt
 
+    def recommit(self, part: int, table: pa.Table, seconds: float, **facts: Any) -> Receipt:
+        """Put another table in the place of a part, of an artifact that is not sealed. A kill leaves the old table or the
+        new one: where it leaves no receipt, the part is pending again and `written` gives whichever it is."""
+        assert not self.sealed, "unseal it first"
+        self.storage.delete(f"{part_name(part)}.json")
+        return self.commit(part, table, seconds, **facts)
+
+    def written(self, part: int) -> pa.Table | None:
+        """The table of a part, with its receipt or without: writes are whole, so what a killed run left can be used."""
+        name = f"{part_name(part)}.parquet"
+        if not self.storage.exists(name):
+            return None
+        try:
+            return self.storage.parquet(name).read()
+        except (pa.ArrowInvalid, OSError, StorageError):
+            return None
+
     def receipts(self) -> list[Receipt]:
-        return [
-            Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json"))) for part in range(self.num_parts)
-        ]
+        """Of all parts, or of an artifact that is not sealed, of those that are done."""
+        return self._receipts(list(range(self.num_parts)) if self.sealed else self.done())
+
+    def _receipts(self, parts: list[int]) -> list[Receipt]:
+        return [Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json"))) for part in parts]
 
     def seal(self, **facts: Any) -> Artifact:
         """Write the manifest: from now on the artifact exists."""
         building = json.loads(self.storage.read(BUILDING))
-        receipts = self.receipts()
+        receipts = self._receipts(list(range(self.num_parts)))
         content = digest([[r.part, r.rows, sorted((n, f["sha256"]) for n, f in r.files.items())] for r in receipts])
         manifest = Manifest(
             kind=self.kind,
@@ -145,6 +168,11 @@ class Artifact:
         )
         self.storage.write(MANIFEST, _json(asdict(manifest)))
         return Artifact(self.storage, self.kind, self.num_parts, manifest)
+
+    def unseal(self) -> Artifact:
+        """Take the manifest away, so that parts can be done again: until `seal`, the artifact does not exist."""
+        self.storage.delete(MANIFEST)
+        return Artifact(self.storage, self.kind, self.num_parts, None)
 
     # Reading
 
@@ -209,6 +237,22 @@ def open_artifact(uri: str, kind: str, made_by: str = "") -> Artifact:
         )
     manifest = Manifest(**found)
     return Artifact(storage, kind, manifest.parts, manifest)
+
+
+def plan_of(uri: str) -> dict[str, Any]:
+    """What the artifact here is, or will be, made of: kind, config, parents, parts. Empty if there is none."""
+    storage = open_storage(uri)
+    return json.loads(storage.read(BUILDING)) if storage.exists(BUILDING) else {}
+
+
+def open_unfinished(uri: str) -> Artifact:
+    """Whatever artifact is there, sealed or being made: its kind, and the parts that are done."""
+    storage, plan = open_storage(uri), plan_of(uri)
+    if not plan:
+        raise ArtifactMissing(f"{storage.uri}: no artifact here; name the directory of one, such as <database>/images")
+    if storage.exists(MANIFEST):
+        return open_artifact(uri, plan["kind"])
+    return Artifact(storage, plan["kind"], plan["parts"], None)
 
 
 def differences(found: Any, wanted: Any, path: str = "") -> list[str]:

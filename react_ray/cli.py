@@ -23,9 +23,13 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 RecipeArgument = Annotated[str, typer.Argument(help="URI of a recipe (YAML)", metavar="RECIPE")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="section.field=value ...", metavar="[section.field=value ...]")]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="ask again those that failed in a way that may pass, and no other")
+]
 
 SECTIONS = {
     "ingest": ["ingest"],
+    "download": ["download"],
     "embed": ["backbone", "embed"],
     "index": ["index"],
     "retrieve": ["tasks", "retrieve"],
@@ -35,7 +39,7 @@ SECTIONS = {
 }
 
 
-def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None) -> None:
+def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, retry_failed: bool = False) -> None:
     """Load the recipe, look before starting, connect to Ray, run one verb for all arms, say what came of it."""
     from react_ray.recipe import load_recipe
     from react_ray.stages import preflight
@@ -46,7 +50,7 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None) -> None:
     from react_ray.stages.cluster import connected
 
     with connected(recipe.cluster):
-        outcome = _run(verb, recipe)
+        outcome = _run(verb, recipe, retry_failed)
     if isinstance(outcome, str):
         typer.echo(outcome)
         return
@@ -55,9 +59,11 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None) -> None:
         typer.echo(f"{artifact.uri}: {artifact.manifest.rows} rows in {artifact.num_parts} parts, content {artifact.content}")
 
 
-def _run(verb: str, recipe: Recipe) -> list[Artifact] | str:
+def _run(verb: str, recipe: Recipe, retry_failed: bool) -> list[Artifact] | str:
     """Only the verb's own stage is imported: most of them need no torch in this process."""
     stage = importlib.import_module(f"react_ray.stages.{'whole_run' if verb == 'run' else verb}")
+    if verb == "download":
+        return stage.run(recipe, retry_failed)
     if verb == "retrieve":
         return [stage.run(recipe, arm) for arm in recipe.arms_by_dependence()]
     if verb == "customize":
@@ -82,6 +88,14 @@ def _fields(verb: str) -> str:
 
 
 def _add(verb: str, summary: str) -> None:
+    if verb == "download":
+
+        def download(recipe: RecipeArgument, overrides: Overrides = None, retry_failed: RetryFailed = False) -> None:
+            run_verb(verb, recipe, overrides, retry_failed)
+
+        app.command(verb, help=summary)(download)
+        return
+
     def command(recipe: RecipeArgument, overrides: Overrides = None) -> None:
         run_verb(verb, recipe, overrides)
 
@@ -91,6 +105,7 @@ def _add(verb: str, summary: str) -> None:
 
 for _verb, _summary in {
     "ingest": "What people already have -> pairs/ and images/ of the database.",
+    "download": "The images of a list of URLs -> images/.",
     "embed": "Vectors of images and captions by the frozen CLIP.",
     "index": "FAISS shards over the vectors.",
     "retrieve": "Class names x templates -> the pairs that matter for them.",
@@ -100,6 +115,25 @@ for _verb, _summary in {
     "run": "All of these, in this order; what is done is not done again.",
 }.items():
     _add(_verb, _summary)
+
+
+@app.command("stats", help="Statuses, hosts, sizes and rates of an artifact of images, finished or not.")
+def _stats(uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")]) -> None:
+    from react_ray.pairs.stats import stats
+
+    typer.echo(stats(uri))
+
+
+@app.command("export", help="An artifact of images in img2dataset's layout: webdataset, parquet or files.")
+def _export(
+    layout: Annotated[str, typer.Argument(help="webdataset, parquet or files", metavar="LAYOUT")],
+    uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")],
+    out: Annotated[str, typer.Argument(help="URI of a folder that is empty or new", metavar="OUT")],
+    rows_per_shard: Annotated[int, typer.Option("--rows-per-shard", help="rows of each shard")] = 10_000,
+) -> None:
+    from react_ray.pairs.export import export
+
+    typer.echo(export(layout, uri, out, rows_per_shard))
 
 
 @app.callback(invoke_without_command=True)

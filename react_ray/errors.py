@@ -10,6 +10,7 @@ ReactRayError
   BackboneError          a model that cannot be used as the frozen backbone
   RetrievalError
     ShardUnavailable     a shard of the index did not answer
+  SuccessTooLow          too few of the URLs that were asked gave an image
   PartFailed             one part failed after all its retries
   ResourceError          the machine is too small for the plan
 
@@ -57,6 +58,10 @@ class RetrievalError(ReactRayError):
 
 class ShardUnavailable(RetrievalError):
     exit_code = 1
+
+
+class SuccessTooLow(ReactRayError):
+    """The message counts the statuses."""
 
 
 class PartFailed(ReactRayError):

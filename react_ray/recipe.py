@@ -20,6 +20,7 @@ from react_ray.evals.zeroshot import EvaluateConfig
 from react_ray.gated.config import CustomizeConfig
 from react_ray.index.config import IndexConfig
 from react_ray.index.select import RetrieveConfig
+from react_ray.pairs.download_config import DownloadConfig
 from react_ray.pairs.source import IngestConfig
 from react_ray.section import Section, field, speed
 from react_ray.storage import absolute, join, read_bytes
@@ -51,6 +52,7 @@ class Recipe(Section):
     tasks: TasksConfig = field(TasksConfig(), "what to recognise")
     backbone: BackboneConfig = field(..., "the frozen CLIP")
     ingest: IngestConfig = field(..., "the source of pairs")
+    download: DownloadConfig = field(DownloadConfig(), "the images of a list of URLs")
     embed: EmbedConfig = field(EmbedConfig(), "vectors of the database")
     index: IndexConfig = field(IndexConfig(), "FAISS shards over the vectors")
     retrieve: RetrieveConfig = field(RetrieveConfig(), "queries, search and selection")

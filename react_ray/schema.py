@@ -9,9 +9,13 @@ import pyarrow as pa
 
 # Values of `status`.
 OK = "ok"
-UNDECODABLE = "undecodable"  # bytes that are not an image, or a truncated one
+UNDECODABLE = "undecodable"  # damaged or truncated; from a source of images also bytes that are none
 TOO_LARGE = "too_large"  # refused by its number of pixels before decoding
 EMPTY = "empty"  # no bytes at all
+NOT_AN_IMAGE = "not_an_image"  # a download of something else: a web page, a video
+TOO_SMALL = "too_small"  # the shorter side is below store.min_image_size
+TOO_LARGE_AREA = "too_large_area"  # more pixels than store.max_image_area
+ASPECT = "aspect"  # longer than store.max_aspect_ratio times its width
 NOT_FINITE = "not_finite"  # the model gave a NaN or a null vector
 
 PAIRS = pa.schema([("pair_id", pa.int64()), ("url", pa.string()), ("caption", pa.string())])

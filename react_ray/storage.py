@@ -1,7 +1,6 @@
 """Storage: local paths and s3:// behind one small interface. The only importer of boto3 and of pyarrow.fs.
 
-Takes URIs (`/path`, `file:///path`, `s3://bucket/prefix`, `sample://file` for the data inside this package), gives
-bytes, Parquet files and listings. Every write is whole-object and atomic: a reader sees the old object, the new one,
+Takes URIs (see uri.py), gives bytes, streams, Parquet files and listings. Every write is whole-object and atomic: a reader sees the old object, the new one,
 or none. S3 settings come from the environment variables of AWS (AWS_ENDPOINT_URL for a compatible server).
 Next: artifact.py.
 """
@@ -9,12 +8,13 @@ Next: artifact.py.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
+from typing import BinaryIO, TypeVar, cast
 
 import boto3
 import botocore.exceptions
@@ -24,32 +24,11 @@ import pyarrow.parquet as pq
 from botocore.config import Config
 
 from react_ray.errors import ConfigError, StorageError
+from react_ray.uri import absolute, is_local, join, matches, split_glob
 
 T = TypeVar("T")
-SAMPLE_DIR = Path(__file__).parent / "sample"
+READ_AHEAD = 8 << 20  # bytes of one request for a stream from S3: at 100 ms a request, 80 MB/s
 S3_ERRORS = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError)
-
-
-def join(uri: str, *parts: str) -> str:
-    return "/".join([uri.rstrip("/"), *[p.strip("/") for p in parts]])
-
-
-def absolute(uri: str) -> str:
-    """The same place, named so that every process on every node understands it."""
-    scheme = urlsplit(uri).scheme if "://" in uri else ""
-    if scheme == "sample":
-        return str(SAMPLE_DIR / uri.removeprefix("sample://"))
-    if scheme == "file":
-        return urlsplit(uri).path
-    if scheme == "s3":
-        return uri.rstrip("/")
-    if scheme:
-        raise ConfigError(f"{uri}: unknown scheme {scheme}://; use a local path, s3:// or sample://")
-    return os.path.abspath(os.path.expanduser(uri))
-
-
-def is_local(uri: str) -> bool:
-    return not uri.startswith("s3://")
 
 
 class Storage:
@@ -64,11 +43,21 @@ class Storage:
     def write(self, path: str, data: bytes) -> None:
         raise NotImplementedError
 
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        """A file to write what is too large for memory; it is there, whole, once the block has ended without an error."""
+        raise NotImplementedError
+        yield
+
     def exists(self, path: str) -> bool:
         raise NotImplementedError
 
     def list(self, prefix: str = "") -> list[str]:
         """Paths of all files below `prefix` (a folder), sorted, relative to this storage."""
+        raise NotImplementedError
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """As `list`, with the bytes of each file."""
         raise NotImplementedError
 
     def delete(self, path: str) -> None:
@@ -83,6 +72,31 @@ class Storage:
         raise NotImplementedError
 
     def parquet(self, path: str) -> pq.ParquetFile:
+        raise NotImplementedError
+
+    def stream(self, path: str) -> BinaryIO:
+        """A file to read from its beginning on, or to seek in."""
+        raise NotImplementedError
+
+    def arrow_file(self, path: str) -> pa.NativeFile:
+        """A file of which only what is asked for is read: a memory map, or ranges of an object."""
+        raise NotImplementedError
+
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        """Exactly `length` bytes; StorageError where the file ends before."""
+
+        def action() -> bytes:
+            with self.arrow_file(path) as file:
+                return bytes(file.read_at(length, start))
+
+        data = self._try("read", path, action)
+        if len(data) < length:
+            raise StorageError(
+                f"cannot read {self.uri}/{path}: it ends before byte {start + length}; it has changed or is cut off, write it again"
+            )
+        return data
+
+    def _try(self, verb: str, path: str, action: Callable[[], T]) -> T:
         raise NotImplementedError
 
     def at(self, *parts: str) -> Storage:
@@ -105,20 +119,25 @@ class LocalStorage(Storage):
 
     def write(self, path: str, data: bytes) -> None:
         def action() -> None:
-            target = self._path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".writing-", delete=False) as file:
-                try:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    os.chmod(file.name, 0o644)
-                    os.replace(file.name, target)
-                except BaseException:
-                    os.unlink(file.name)
-                    raise
+            with self.writing(path) as file:
+                file.write(data)
 
         self._try("write", path, action)
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        target = self._path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".writing-", delete=False) as file:
+            try:
+                yield cast(BinaryIO, file)
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, 0o644)
+                os.replace(file.name, target)
+            except BaseException:
+                os.unlink(file.name)
+                raise
 
     def exists(self, path: str) -> bool:
         return self._path(path).is_file()
@@ -127,6 +146,9 @@ class LocalStorage(Storage):
         root = self._path(prefix)
         found = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".writing-"))
         return sorted(str(p.relative_to(self.uri)) for p in found)
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        return self._try("list", prefix, lambda: {path: self._path(path).stat().st_size for path in self.list(prefix)})
 
     def delete(self, path: str) -> None:
         self._try("delete", path, lambda: self._path(path).unlink(missing_ok=True))
@@ -139,6 +161,12 @@ class LocalStorage(Storage):
     def parquet(self, path: str) -> pq.ParquetFile:
         source = self.local_file(path)
         return _open_parquet(source, lambda: pq.ParquetFile(source, page_checksum_verification=True))
+
+    def stream(self, path: str) -> BinaryIO:
+        return self._try("read", path, lambda: self._path(path).open("rb"))
+
+    def arrow_file(self, path: str) -> pa.NativeFile:
+        return self._try("read", path, lambda: pa.memory_map(str(self._path(path))))
 
 
 class S3Storage(Storage):
@@ -173,6 +201,13 @@ class S3Storage(Storage):
     def write(self, path: str, data: bytes) -> None:
         self._try("write", path, lambda: self._client.put_object(Bucket=self.bucket, Key=self._key(path), Body=data))
 
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        with tempfile.TemporaryFile() as file:
+            yield cast(BinaryIO, file)
+            file.seek(0)
+            self._try("write", path, lambda: self._client.upload_fileobj(file, self.bucket, self._key(path)))
+
     def exists(self, path: str) -> bool:
         def action() -> bool:
             try:
@@ -186,15 +221,18 @@ class S3Storage(Storage):
         return self._try("read", path, action)
 
     def list(self, prefix: str = "") -> list[str]:
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
         key = self._key(prefix)
         root = f"{self.prefix}/" if self.prefix else ""
 
-        def action() -> list[str]:
+        def action() -> dict[str, int]:
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=f"{key}/" if key else ""
             )
-            keys = (o["Key"] for page in pages for o in page.get("Contents", []))
-            return sorted(key.removeprefix(root) for key in keys if not key.endswith("/"))  # no markers of folders
+            found = {o["Key"]: o["Size"] for page in pages for o in page.get("Contents", [])}
+            return {key.removeprefix(root): found[key] for key in sorted(found) if not key.endswith("/")}  # no markers of folders
 
         return self._try("list", prefix, action)
 
@@ -216,12 +254,21 @@ class S3Storage(Storage):
 
     def parquet(self, path: str) -> pq.ParquetFile:
         place = f"{self.bucket}/{self._key(path)}"
-        filesystem = pafs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"))
 
         def open_object() -> pq.ParquetFile:
-            return pq.ParquetFile(place, filesystem=filesystem, page_checksum_verification=True)
+            return pq.ParquetFile(place, filesystem=_s3_filesystem(), page_checksum_verification=True)
 
         return self._try("read", path, lambda: _open_parquet(f"s3://{place}", open_object))
+
+    def stream(self, path: str) -> BinaryIO:
+        return cast(BinaryIO, io.BufferedReader(self.arrow_file(path), READ_AHEAD))
+
+    def arrow_file(self, path: str) -> pa.NativeFile:
+        return self._try("read", path, lambda: _s3_filesystem().open_input_file(f"{self.bucket}/{self._key(path)}"))
+
+
+def _s3_filesystem() -> pafs.S3FileSystem:
+    return pafs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"))
 
 
 def _open_parquet(name: str, action: Callable[[], pq.ParquetFile]) -> pq.ParquetFile:
@@ -259,13 +306,33 @@ def open_parquet(uri: str) -> pq.ParquetFile:
     return storage.parquet(name)
 
 
-def list_files(uri: str, suffix: str) -> list[str]:
-    """URIs of one file, or of all files with this suffix below a folder, sorted."""
+def open_stream(uri: str) -> BinaryIO:
+    storage, name = _split(uri)
+    return storage.stream(name)
+
+
+def open_arrow_file(uri: str) -> pa.NativeFile:
+    storage, name = _split(uri)
+    return storage.arrow_file(name)
+
+
+def read_range(uri: str, start: int, length: int) -> bytes:
+    storage, name = _split(uri)
+    return storage.read_range(name, start, length)
+
+
+def list_files(uri: str, suffix: str = "") -> list[str]:
+    """URIs of one file, or of all files with this suffix below a folder or of a glob (`*`, `?`, `[a-z]`, `**`), sorted."""
     storage, name = _split(uri)
     if storage.exists(name):
         return [absolute(uri)]
     folder = open_storage(uri)
-    return [join(folder.uri, path) for path in folder.list() if path.endswith(suffix)]
+    found = folder.list()
+    root, pattern = split_glob(uri)
+    if not found and pattern:
+        folder = open_storage(root)
+        found = [path for path in folder.list() if matches(path, pattern)]
+    return [join(folder.uri, path) for path in found if path.endswith(suffix)]
 
 
 def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -273,7 +340,7 @@ def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     uri = absolute(uri)
     if is_local(uri):
         return pafs.LocalFileSystem(), uri
-    return pafs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL")), uri.removeprefix("s3://")
+    return _s3_filesystem(), uri.removeprefix("s3://")
 
 
 def check_writable(uri: str) -> None:

@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from react_ray import schema
 
 MAX_PIXELS = 50_000_000  # 150 MB once decoded; a phone's photo has 12 to 50 million
 MAX_ASPECT = 8  # beyond this the ends are cut before resizing: a strip of 1 x 10,000 would grow to 500 million pixels
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "ICO")  # no EPS: Pillow hands it to Ghostscript
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0")
 HASH_SIDE = 32
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by the EXIF orientation that they make upright
 
 CropMode = Literal["center_crop", "squash"]
 
@@ -37,6 +48,10 @@ class ImageFacts:
     phash: int | None  # 64 bits, unsigned; None if the image could not be decoded
     status: str
     error: str | None
+
+
+class NotAnImage(ValueError):
+    """A web page, a video, anything that does not begin like an image."""
 
 
 class TooLarge(ValueError):
@@ -119,33 +134,66 @@ def _cosines() -> np.ndarray:
     return np.rint(4096 * np.cos(np.pi * k * (2 * n + 1) / (2 * HASH_SIDE))).astype(np.int64)
 
 
-def _open(data: bytes, max_pixels: int, shrink_to: int) -> tuple[Image.Image, tuple[int, int]]:
-    """The decoded first frame, upright and RGB, and its size before any shrinking. ValueError for whatever fails."""
+def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The image with no pixel decoded yet. NotAnImage, TooLarge or ValueError says why there is none."""
+    with _bad_bytes(data):
+        image = Image.open(io.BytesIO(data), formats=_formats())
+        if image.width * image.height > max_pixels:
+            message = f"{image.width} x {image.height} pixels, more than {max_pixels} are allowed"
+            raise TooLarge(message, upright_size(image))
+        return image
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 is upright, and so is an image whose EXIF cannot be read."""
+    if "exif" not in image.info:
+        return 1
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
-        size = image.size
-        if size[0] * size[1] > max_pixels:
-            raise TooLarge(f"{size[0]} x {size[1]} pixels, more than {max_pixels} are allowed", size)
-        image.draft(None, (shrink_to, shrink_to))  # JPEG only: decodes at 1/2, 1/4 or 1/8, never below shrink_to
+        value = image.getexif().get(0x0112, 1)
+    except Exception:  # as hostile as any other part of the file, and no reason to lose its pixels
+        return 1
+    return value if value in TURNS else 1
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if orientation(image) >= 5 else (width, height)
+
+
+def decode_upright(image: Image.Image, shrink_to: tuple[int, int]) -> Image.Image:
+    """The first frame, as EXIF wants it seen, in its own mode. A JPEG is decoded at 1/2, 1/4 or 1/8 where that is not
+    smaller than `shrink_to`, given as stored, before turning. ValueError for whatever fails."""
+    with _bad_bytes():
+        turn = TURNS.get(orientation(image))
+        image.draft(None, shrink_to)
         image.load()
-        orientation = image.getexif().get(0x0112, 1) if "exif" in image.info else 1
-        if orientation != 1:
-            image = ImageOps.exif_transpose(image)
-            size = size[::-1] if orientation >= 5 else size
-        return _to_rgb(image), size
+        return image if turn is None else image.transpose(turn)
+
+
+@contextmanager
+def _bad_bytes(data: bytes = b"") -> Iterator[None]:
+    """Whatever a decoder raises, as a ValueError with a message that a second run repeats."""
+    try:
+        yield
     except (TooLarge, MemoryError):
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, met before the size can be read
         raise TooLarge(str(error)) from error
+    except UnidentifiedImageError as error:  # its text has the address of the buffer
+        if data.startswith(SIGNATURES) or data[8:12] in (b"WEBP", b"avif"):
+            raise ValueError("the header is damaged") from error
+        raise NotAnImage("not an image of a known format") from error
     except Exception as error:  # decoders of hostile bytes raise anything: OSError, SyntaxError, struct.error, KeyError
-        raise ValueError(_one_line(error)) from error
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def _one_line(error: Exception) -> str:
-    """Pillow's text without the address of the buffer, so that a second run stores the same error."""
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image of a known format"
-    return f"{type(error).__name__}: {error}"
+def _open(data: bytes, max_pixels: int, shrink_to: int) -> tuple[Image.Image, tuple[int, int]]:
+    """The decoded first frame, upright and RGB, and its size before any shrinking. ValueError for whatever fails."""
+    image = read_header(data, max_pixels)
+    size = upright_size(image)
+    upright = decode_upright(image, (shrink_to, shrink_to))
+    with _bad_bytes():
+        return to_rgb(upright), size
 
 
 @lru_cache(maxsize=1)
@@ -154,7 +202,7 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):  # 16 bits per pixel; Pillow's own conversion would clip instead of scale

@@ -1,44 +1,34 @@
-"""A folder of Parquet files with image bytes and captions in; parts of `pairs` and `images` out.
+"""What people already have in, as one long table cut into parts; the rows of `pairs` and `images` out.
 
-The files are read as one long table in the order of their names, cut into parts of `rows_per_part` rows. Only footers
-are read to plan the parts, and only the row groups that a part touches to read it. A Source is small and picklable: plan
-once, read anywhere. Next: image.py, which looks at the bytes.
+A source is a file, a folder or a glob of one format (formats/), read in the order of names and cut into parts of
+`rows_per_part` rows. It either has images, or URLs of images: then only `pairs` can be made of it. A Source is picklable:
+plan once, read anywhere. Next: image.py, which looks at the bytes.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from react_ray import schema
-from react_ray.errors import ConfigError, StorageError
-from react_ray.pair_id import MAX_ROWS_PER_PART, pair_ids
-from react_ray.pairs.image import MAX_PIXELS, inspect
-from react_ray.section import Section, field
-from react_ray.storage import list_files, open_parquet
+from react_ray.errors import ConfigError
+from react_ray.pair_id import pair_ids
+from react_ray.pairs.columns import find_columns, is_list
+from react_ray.pairs.formats.chunk import Chunk, Format
+from react_ray.pairs.formats.detect import detect
+from react_ray.pairs.formats.reading import reading
+from react_ray.pairs.image import inspect
+from react_ray.pairs.ingest_config import IngestConfig
+
+__all__ = ["IngestConfig", "Part", "Source", "open_source", "to_images", "to_pairs"]
 
 RESERVED = frozenset(schema.retrieved(1).names)  # an extra column of one of these names gets the prefix `source_`
-
-
-class IngestConfig(Section):
-    source: str = field(..., "URI of a Parquet file with image bytes, or of a folder of such files")
-    image_column: str = field("image", "column of encoded images: binary, or a struct with a binary field `bytes`")
-    caption_column: str = field("caption", "column of captions: string, or list of strings (the first is the caption)")
-    url_column: str = field("", "column of the pages or images the pairs come from; empty = none")
-    rows_per_part: int = field(
-        2048,
-        "rows of a part; larger = fewer files, more memory and more lost with a failure",
-        ge=1,
-        le=MAX_ROWS_PER_PART,
-    )
-    max_rows: int = field(0, "read only the first rows, for reduced runs; 0 = all", ge=0)
-    max_pixels: int = field(
-        MAX_PIXELS, "images of more pixels are refused before decoding (memory: 3 bytes each)", ge=1
-    )
 
 
 @dataclass(frozen=True)
@@ -49,20 +39,21 @@ class Part:
 
 
 @dataclass(frozen=True)
-class RowGroup:
-    uri: str
-    index: int
-    row_start: int
-    num_rows: int
-    num_bytes: int
-
-
-@dataclass(frozen=True)
 class Source:
     config: IngestConfig
-    columns: list[str]
+    format: Format
+    schema: pa.Schema
     num_rows: int
-    row_groups: list[RowGroup]
+    chunks: list[Chunk]
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.schema.names)
+
+    @property
+    def has_images(self) -> bool:
+        """False for a list of URLs, of which only `pairs` can be made."""
+        return bool(find_columns(self.schema, self.config).image)
 
     @property
     def parts(self) -> list[Part]:
@@ -72,76 +63,87 @@ class Source:
 
     @property
     def num_bytes(self) -> int:
-        return sum(group.num_bytes for group in self.row_groups)
+        return sum(chunk.num_bytes for chunk in self.chunks)
 
     def read(self, part: int) -> pa.Table:
         """All columns of one part."""
         if not 0 <= part < len(self.parts):
             raise IndexError(f"part {part} of {len(self.parts)}")
         plan = self.parts[part]
-        stop = plan.row_start + plan.num_rows
-        needed = [g for g in self.row_groups if g.row_start < stop and g.row_start + g.num_rows > plan.row_start]
-        by_uri: dict[str, list[int]] = {}
-        for group in needed:
-            by_uri.setdefault(group.uri, []).append(group.index)
-        tables = [_read_row_groups(uri, indices, self.columns) for uri, indices in by_uri.items()]
+        first = bisect_right(self.chunks, plan.row_start, key=lambda chunk: chunk.row_start) - 1
+        behind = bisect_right(self.chunks, plan.row_start + plan.num_rows - 1, key=lambda chunk: chunk.row_start)
+        needed = self.chunks[first:behind]
+        tables = [self._read(uri, list(chunks)) for uri, chunks in groupby(needed, key=lambda chunk: chunk.uri)]
         return pa.concat_tables(tables).slice(plan.row_start - needed[0].row_start, plan.num_rows)
+
+    def _read(self, uri: str, chunks: list[Chunk]) -> pa.Table:
+        with reading(uri):
+            table = self.format.read(uri, chunks, self.schema)
+            num_rows = sum(chunk.num_rows for chunk in chunks)
+            if table.num_rows != num_rows:
+                raise ValueError(f"{table.num_rows} rows where {num_rows} were")
+            for field in self.schema:
+                if field.name not in table.column_names:
+                    table = table.append_column(field, pa.nulls(num_rows, field.type))
+            return table.select(self.schema.names).cast(self.schema)
 
 
 def open_source(config: IngestConfig) -> Source:
-    """Plan the parts. StorageError if nothing is there, ConfigError if it is not what the config says."""
-    uris = list_files(config.source, ".parquet")
-    if not uris:
-        raise StorageError(
-            f"cannot read {config.source}: no such file, nor a folder with *.parquet; check ingest.source"
-        )
-    columns: list[str] = []
-    row_groups: list[RowGroup] = []
+    """Plan the parts. StorageError if nothing is there, ConfigError if it is not what the config says.
+
+    Files behind `max_rows` are not looked at.
+    """
+    format, uris = detect(config.source, config.format)
+    columns: pa.Schema | None = None
+    chunks: list[Chunk] = []
     num_rows = 0
     for uri in uris:
-        file = open_parquet(uri)
-        if not columns:
-            columns = list(file.schema_arrow.names)
-            _check_columns(file.schema_arrow, config)
-        elif missing := sorted(set(columns) - set(file.schema_arrow.names)):
-            raise ConfigError(
-                f"ingest.source: {uri} lacks the columns {missing} of {uris[0]}; name a folder of one schema"
-            )
-        for index in range(file.num_row_groups):
-            rows = file.metadata.row_group(index).num_rows
-            if rows:
-                row_groups.append(RowGroup(uri, index, num_rows, rows, file.metadata.row_group(index).total_byte_size))
-                num_rows += rows
-    if not num_rows:
+        with reading(uri):
+            found, in_file = format.plan(uri, num_rows, config.rows_per_part)
+            first = next(in_file, None)
+            if first is None and not found.names:
+                continue  # an empty file
+            if columns is None:
+                find_columns(found, config)
+                columns = found
+            _check_columns(columns, found, uri, uris[0], format, config)
+            while first is not None:
+                chunks.append(first)
+                num_rows += first.num_rows
+                first = None if 0 < config.max_rows <= num_rows else next(in_file, None)
+        if 0 < config.max_rows <= num_rows:
+            break
+    if columns is None or not num_rows:
         raise ConfigError(
             f"ingest.source: the pool is empty: {config.source} has no rows; name a source with pairs in it"
         )
-    return Source(config, columns, min(num_rows, config.max_rows or num_rows), row_groups)
+    return Source(config, format, columns, min(num_rows, config.max_rows or num_rows), chunks)
 
 
 def to_pairs(table: pa.Table, part: int, config: IngestConfig) -> pa.Table:
     """schema.PAIRS, then every other column of the source but the image, as it is.
 
-    A list of captions is kept as the extra column `captions`. A missing caption is the empty string.
+    A list of captions is kept as the extra column `captions`. A missing caption is the empty string, an empty URL is null.
     """
-    captions = table[config.caption_column]
-    urls = table[config.url_column].cast(pa.string()) if config.url_column else pa.nulls(len(table), pa.string())
+    found = find_columns(table.schema, config)
     columns = {
         "pair_id": pa.array(pair_ids(part, len(table))),
-        "url": urls,
-        "caption": _first_captions(captions),
+        "url": _urls(table, found.url),
+        "caption": _captions(table, found.caption),
     }
-    if _is_list(captions.type):
-        columns["captions"] = captions
+    if found.caption and is_list(table[found.caption].type):
+        columns["captions"] = table[found.caption]
     for name in table.column_names:
-        if name not in (config.image_column, config.caption_column, config.url_column):
+        if name not in (found.image, found.caption, found.url):
             columns[f"source_{name}" if name in RESERVED or name in columns else name] = table[name]
     return pa.table(columns)
 
 
 def to_images(table: pa.Table, part: int, config: IngestConfig, num_threads: int = 1) -> pa.Table:
     """schema.IMAGES, one row per row of the source; bytes are kept as they are, or null where they are no image."""
-    images: list[bytes | None] = _image_bytes(table[config.image_column]).to_pylist()
+    found = find_columns(table.schema, config)
+    assert found.image, "a source of URLs has no images"
+    images: list[bytes | None] = _image_bytes(table[found.image]).to_pylist()
     look = partial(inspect, max_pixels=config.max_pixels)
     if num_threads <= 1:  # small images are three times slower through a pool of one thread
         facts = [look(data) for data in images]
@@ -155,7 +157,7 @@ def to_images(table: pa.Table, part: int, config: IngestConfig, num_threads: int
         ),
     )
     columns = columns.append_column("pair_id", pa.array(pair_ids(part, len(table))))
-    columns = columns.append_column("caption", _first_captions(table[config.caption_column]))
+    columns = columns.append_column("caption", _captions(table, found.caption))
     kept = [data if fact.status == schema.OK else None for data, fact in zip(images, facts, strict=True)]
     columns = columns.append_column("image", pa.array(kept, pa.binary()))
     columns = columns.append_column("original_width", columns["width"])
@@ -163,33 +165,27 @@ def to_images(table: pa.Table, part: int, config: IngestConfig, num_threads: int
     return schema.conform(columns, schema.IMAGES)
 
 
-def _check_columns(found: pa.Schema, config: IngestConfig) -> None:
-    for name in ("image_column", "caption_column", "url_column"):
-        column = getattr(config, name)
-        if column not in found.names and not (name == "url_column" and not column):
-            raise ConfigError(
-                f"ingest.{name}: no column {column!r} in {config.source}; it has {', '.join(found.names)}"
-            )
-    image, caption = found.field(config.image_column).type, found.field(config.caption_column).type
-    if not (_is_binary(image) or (pa.types.is_struct(image) and image.get_field_index("bytes") >= 0)):
-        raise ConfigError(
-            f"ingest.image_column: {config.image_column!r} is {image}, not image bytes; name a binary column"
-        )
-    if not _is_text(caption.value_type if _is_list(caption) else caption):
-        raise ConfigError(
-            f"ingest.caption_column: {config.caption_column!r} is {caption}, not text; name a string column"
-        )
+def _check_columns(
+    columns: pa.Schema, found: pa.Schema, uri: str, first: str, format: Format, config: IngestConfig
+) -> None:
+    used = find_columns(columns, config)
+    needed = columns.names if format.every_column else [used.image, used.url]
+    if missing := sorted({name for name in needed if name} - set(found.names)):
+        raise ConfigError(f"ingest.source: {uri} lacks the columns {missing} of {first}; name a folder of one schema")
 
 
-def _read_row_groups(uri: str, indices: list[int], columns: list[str]) -> pa.Table:
-    try:
-        return open_parquet(uri).read_row_groups(indices, columns=columns).select(columns)
-    except (pa.ArrowException, OSError) as error:
-        raise StorageError(f"cannot read {uri}: {error}; the file is damaged or has changed: write it again") from error
+def _urls(table: pa.Table, column: str) -> pa.ChunkedArray | pa.Array:
+    if not column:
+        return pa.nulls(len(table), pa.string())
+    urls = pc.utf8_trim_whitespace(table[column].cast(pa.string()))
+    return pc.if_else(pc.equal(urls, ""), pa.scalar(None, pa.string()), urls)
 
 
-def _first_captions(captions: pa.ChunkedArray) -> pa.ChunkedArray:
-    if _is_list(captions.type):
+def _captions(table: pa.Table, column: str) -> pa.ChunkedArray | pa.Array:
+    if not column:
+        return pa.array([""] * len(table), pa.string())
+    captions = table[column]
+    if is_list(captions.type):
         empty = pc.equal(pc.fill_null(pc.list_value_length(captions), 0), 0)
         captions = pc.list_element(pc.if_else(empty, pa.scalar([""], captions.type), captions), 0)
     return pc.fill_null(captions.cast(pa.string()), "")
@@ -197,15 +193,3 @@ def _first_captions(captions: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _image_bytes(images: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

@@ -82,6 +82,20 @@ def actor_pool(config: ClusterConfig, role: str) -> dict[str, Any]:
     }
 
 
+def thread_pool(config: ClusterConfig, role: str, num_workers: int, calls_at_once: int) -> dict[str, Any]:
+    """Keyword arguments of map_batches for processes that mostly wait: each works on several parts, in as many threads."""
+    return {
+        "compute": ActorPoolStrategy(
+            min_size=1,
+            max_size=num_workers,
+            max_concurrent_calls_per_actor=calls_at_once,
+            enable_true_multi_threading=True,
+        ),
+        "num_cpus": 0.5,  # a machine of one core still has room for the tasks that read
+        **placement(config, role),
+    }
+
+
 def require_memory(config: ClusterConfig, each_gb: float, processes: int, what: str) -> None:
     """Say before starting that the plan does not fit, not after an hour by the kernel's hand.
 

@@ -1,7 +1,7 @@
 """collect: `hits/` -> `retrieved/` and its `images/`: select, look the pairs up by arithmetic, keep their bytes.
 
 `retrieved` has the rows of `pairs` and why each was taken; `images` beside it has the same rows in the same order, so
-training reads the two side by side. Next: index/select.py, then customize.py.
+training reads the two side by side. With `download.of=retrieved` there are no bytes yet: download makes `images`. Next: index/select.py, then customize.py.
 """
 
 from __future__ import annotations
@@ -32,37 +32,38 @@ def run(recipe: Recipe, root: str, queries: Artifact, hits: Artifact | None, mai
     """Gives the sealed `retrieved` below `root`; without hits it is the random control, as large as `main`'s."""
     layout = Layout(recipe)
     pairs = layout.open_database("pairs", "ingest")
-    images = layout.open_database("images", "ingest")
+    images = layout.open_images() if recipe.download.of == "pairs" else None
     embeddings = layout.open_database("embeddings", "embed")
     query_table = pa.concat_tables(queries.tables(["query_id", "class_id", "task", "class_name", "prompt"]))
     if hits is None:
         count = recipe.retrieve.max_pairs or _rows_of(main)
-        chosen = select_random([(r.part, r.rows) for r in images.receipts()], count, recipe.seed)
+        chosen = select_random([(r.part, r.rows) for r in pairs.receipts()], count, recipe.seed)
     else:
         chosen = select(pa.concat_tables(hits.tables()), query_table, recipe.retrieve)
         if chosen.num_rows == 0:
             raise RetrievalError("no pair was retrieved for any class; lower retrieve.min_score or look at the class names")
         _name_the_poor(chosen, query_table, recipe)
     config = recipe.retrieve.digested() | {"seed": recipe.seed if hits is None else 0, "chosen": chosen.num_rows}
-    parents = {"pairs": pairs, "images": images, "embeddings": embeddings, "queries": queries} | ({"hits": hits} if hits else {})
+    given = {"pairs": pairs, "images": images, "embeddings": embeddings, "queries": queries, "hits": hits}
+    parents = {name: artifact for name, artifact in given.items() if artifact is not None}
     num_parts = -(-chosen.num_rows // PAIRS_PER_PART)
     selected = create(join(root, "selected"), "selected", config, parents, num_parts)
     retrieved = create(join(root, "retrieved"), "retrieved", config, parents, num_parts)
-    kept = create(join(root, "images"), "images", config, parents, num_parts)
+    kept = create(join(root, "images"), "images", config, parents, num_parts) if images else None
     _store(chosen, selected)
     run_parts(
         "collect",
-        sorted({*retrieved.pending(), *kept.pending()}),
+        sorted({*retrieved.pending(), *(kept.pending() if kept else [])}),
         num_parts,
         _Read(selected.uri),
         CollectPart,
-        (pairs.uri, images.uri, embeddings.uri, queries, hits is None, retrieved, kept),
+        (pairs, images, embeddings, queries, hits is None, retrieved, kept),
         recipe.cluster.part_retries,
         "pairs",
     )
     if not retrieved.sealed:
         retrieved = retrieved.seal(dim=embeddings.facts["dim"], backbone=embeddings.facts["backbone"])
-    if not kept.sealed:
+    if kept and not kept.sealed:
         kept.seal()
     return retrieved
 
@@ -98,12 +99,17 @@ class _Read:
 
 class CollectPart(Work):
     def __init__(
-        self, pairs: str, images: str, embeddings: str, queries: Artifact, nearest: bool, retrieved: Artifact, kept: Artifact
+        self,
+        pairs: Artifact,
+        images: Artifact | None,
+        embeddings: Artifact,
+        queries: Artifact,
+        nearest: bool,
+        retrieved: Artifact,
+        kept: Artifact | None,
     ) -> None:
         self.nearest, self.class_CD = nearest, class_vectors(queries)
-        self.pairs = open_artifact(pairs, "pairs")
-        self.images = open_artifact(images, "images")
-        self.embeddings = open_artifact(embeddings, "embeddings")
+        self.pairs, self.images, self.embeddings = pairs, images, embeddings
         self.retrieved, self.kept = retrieved, kept
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
@@ -119,10 +125,12 @@ class CollectPart(Work):
             rows = rows.append_column(name, table[name])
         rows = rows.append_column("text_embedding", vectors["text"])
         shape = schema.retrieved(self.embeddings.facts["dim"], pairs.schema)
-        images = gather(self.images, pair_ids)
-        usable = pc.sum(trainable(images, rows)).as_py() or 0
-        self.kept.commit(part, images, time.monotonic() - began)
-        return self.retrieved.commit(part, schema.conform(rows, shape), time.monotonic() - began, trainable=usable)
+        facts = {}
+        if self.images is not None and self.kept is not None:
+            images = gather(self.images, pair_ids)
+            facts["trainable"] = pc.sum(trainable(images, rows)).as_py() or 0
+            self.kept.commit(part, images, time.monotonic() - began)
+        return self.retrieved.commit(part, schema.conform(rows, shape), time.monotonic() - began, **facts)
 
 
 def trainable(images: pa.Table, retrieved: pa.Table) -> pa.ChunkedArray:

@@ -60,7 +60,16 @@ class RetrievedRows:
 
     def __init__(self, retrieved: Artifact, images: Artifact) -> None:
         self.retrieved, self.images = retrieved.uri, images.uri
-        self.part_sizes = [receipt.facts["trainable"] for receipt in retrieved.receipts()]
+        self.part_sizes = [
+            receipt.facts["trainable"] if "trainable" in receipt.facts else self._count(receipt.part)
+            for receipt in retrieved.receipts()
+        ]
+
+    def _count(self, part: int) -> int:
+        """Of images that were downloaded once they were retrieved: only then is it known."""
+        images = open_artifact(self.images, "images").read(part, ["status"])
+        rows = open_artifact(self.retrieved, "retrieved").read(part, ["text_embedding"])
+        return pc.sum(trainable(images, rows)).as_py() or 0
 
     def read(self, part: int) -> pa.Table:
         images = open_artifact(self.images, "images").read(part, ["image", "status"])
@@ -73,6 +82,10 @@ class SourceRows:
     """A corpus as it is, for pre-training. An image with n captions is n rows, or one row that draws from them."""
 
     def __init__(self, source: Source, every_caption: bool) -> None:
+        if not source.has_images:
+            raise ConfigError(
+                f"customize.train_on=source needs images: {source.config.source} is a list of URLs; name a source with images in ingest.source"
+            )
         self.source, self.every_caption = source, every_caption
         self.part_sizes = [self.read(part).num_rows for part in range(len(source.parts))]
 
@@ -107,7 +120,7 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
     else:
         root = layout.retrieved_root()
         retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
-        images = open_artifact(join(root, "images"), "images", "retrieve")
+        images = open_artifact(join(root, "images"), "images", "retrieve" if recipe.download.of == "pairs" else "download")
         parents, rows, data = {"retrieved": retrieved, "images": images}, RetrievedRows(retrieved, images), {}
     if config.class_loss and config.train_on == "source":
         raise ConfigError("customize.class_loss needs retrieved pairs, which know their class; set it to 0 or train_on=retrieved")

@@ -1,6 +1,6 @@
 """embed: `images/` -> `embeddings/`, unit float16 vectors of images and captions by the frozen CLIP.
 
-A row without an image keeps its place with a null vector. Next: clip/embedder.py, then index.py.
+Where images are downloaded only once they are retrieved, it is `pairs/` -> vectors of captions alone. A row without an image keeps its place with a null vector. Next: clip/embedder.py, then index.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from react_ray import schema
-from react_ray.artifact import Artifact, Receipt, create, open_artifact
+from react_ray.artifact import Artifact, Receipt, create
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig, EmbedConfig
 from react_ray.clip.embedder import Embedder
@@ -26,19 +26,19 @@ from react_ray.vectors import as_vectors
 
 def run(recipe: Recipe) -> Artifact:
     layout = Layout(recipe)
-    images = layout.open_database("images", "ingest")
+    rows = layout.open_embedded()
     backbone = load_backbone(recipe.backbone, seed=recipe.seed).describe()
     config = {"backbone": backbone, **recipe.embed.digested()}
-    embeddings = create(layout.database("embeddings"), "embeddings", config, {"images": images}, images.num_parts)
+    embeddings = create(layout.database("embeddings"), "embeddings", config, {rows.kind: rows}, rows.num_parts)
     if embeddings.sealed:
         return embeddings
-    largest = max(receipt.bytes / max(receipt.rows, 1) for receipt in images.receipts()) * recipe.ingest.rows_per_part
+    largest = max(receipt.bytes / max(receipt.rows, 1) for receipt in rows.receipts()) * recipe.ingest.rows_per_part
     require_memory(recipe.cluster, 1 + 2 * largest / 2**30, recipe.cluster.num_actors, "embed")
     run_parts(
         "embed",
         embeddings.pending(),
-        images.num_parts,
-        _Read(images.uri),
+        rows.num_parts,
+        _Read(rows),
         EmbedPart,
         (recipe.backbone, recipe.embed, recipe.seed, recipe.cluster.threads_per_actor, embeddings),
         recipe.cluster.part_retries,
@@ -49,11 +49,15 @@ def run(recipe: Recipe) -> Artifact:
 
 
 class _Read:
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
+    def __init__(self, rows: Artifact) -> None:
+        self.rows = rows
 
     def __call__(self, part: int) -> pa.Table:
-        return open_artifact(self.uri, "images").read(part, ["pair_id", "caption", "image", "status"])
+        if self.rows.kind == "images":
+            return self.rows.read(part, ["pair_id", "caption", "image", "status"])
+        table = self.rows.read(part, ["pair_id", "caption"])
+        table = table.append_column("image", pa.nulls(len(table), pa.binary()))
+        return table.append_column("status", pa.array([schema.OK] * len(table)))
 
 
 class EmbedPart(Work):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from react_ray.artifact import Artifact, open_artifact
+from react_ray.artifact import MANIFEST, Artifact, open_artifact
+from react_ray.errors import ConfigError
 from react_ray.recipe import Recipe
-from react_ray.storage import join
+from react_ray.storage import join, open_storage
 
 BASE = "base"  # the backbone as it came: evaluated beside every arm
 
@@ -31,6 +32,21 @@ class Layout:
     def retrieved_root(self) -> str:
         """Arms that do not change retrieval train on the run's own retrieved pairs."""
         return self.run if self.recipe.shares_retrieval(self.arm) else self.arm_root
+
+    def open_images(self) -> Artifact:
+        """Of the database: made by ingest of a source that has images, or by download of a list of URLs."""
+        listed = open_storage(self.database("pairs")).exists(MANIFEST)
+        return self.open_database("images", "download" if listed else "ingest")
+
+    def open_embedded(self) -> Artifact:
+        """What embed reads: `images`, or `pairs` where only what is retrieved will be downloaded."""
+        if self.recipe.download.of == "pairs":
+            return self.open_images()
+        if self.recipe.embed.images:
+            raise ConfigError(
+                "embed.images needs the images of the whole database, and download.of=retrieved leaves them where they are; set embed.images=false or download.of=pairs"
+            )
+        return self.open_database("pairs", "ingest")
 
     def open_database(self, kind: str, made_by: str) -> Artifact:
         return open_artifact(self.database(kind), kind, made_by)

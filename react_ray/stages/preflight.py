@@ -35,21 +35,24 @@ def require(recipe: Recipe, verb: str) -> None:
     """ArtifactMissing for the first thing that `verb` needs and that is not there, before Ray is started for it."""
     layout = Layout(recipe)
     needs = {
-        "embed": [("images", "ingest")],
+        "download": [("pairs", "ingest")] * (recipe.download.of == "pairs"),
         "index": [("embeddings", "embed")],
         "retrieve": [("embeddings", "embed")] + [("index", "index")] * (recipe.retrieve.search == "index"),
     }
     for kind, made_by in needs.get(verb, []):
         layout.open_database(kind, made_by)
+    if verb == "embed":
+        layout.open_embedded()
     for arm in recipe.arm_names():
         of_arm = Layout(recipe, arm)
-        if verb == "customize" and recipe.arm(arm).customize.train_on == "retrieved":
+        needs_retrieved = verb == "customize" and recipe.arm(arm).customize.train_on == "retrieved"
+        if needs_retrieved or (verb == "download" and recipe.download.of == "retrieved"):
             open_artifact(join(of_arm.retrieved_root(), "retrieved"), "retrieved", "retrieve")
         if verb in ("evaluate", "report"):
             open_artifact(of_arm.of_arm("model"), "model", "customize")
         if verb == "report":
             open_artifact(of_arm.of_arm("scores"), "predictions", "evaluate")
     if verb in ("run", "ingest"):
-        open_source(recipe.ingest)
+        open_source(recipe.ingest.model_copy(update={"max_rows": 1}))  # the first rows only: a long file is gone through once
     if verb in ("run", "retrieve", "evaluate"):
         load_tasks(recipe.tasks)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 Read = Callable[[int], pa.Table]
 PART = "_part"
+_MAKING = Lock()
 READ_CPUS = 0.25  # reading waits for storage; actors leave half a core each for it, or nothing would ever be read
 
 
@@ -49,8 +51,12 @@ def run_parts(
     retries: int,
     noun: str,
     options: dict[str, Any] | None = None,
+    watch: Callable[[Receipt], None] | None = None,
 ) -> None:
-    """Run `work(*arguments)` over all pending parts; `options` with `compute=` makes it an actor pool."""
+    """Run `work(*arguments)` over all pending parts; `options` with `compute=` makes it an actor pool.
+
+    `watch` sees each receipt as it comes; what it raises stops the stage.
+    """
     if not pending:
         return
     options = options or {}
@@ -72,6 +78,8 @@ def run_parts(
                 raise getattr(errors, row["error_type"])(row["error"])
             receipt = Receipt(**json.loads(row["receipt"]))
             progress.advance(rows=receipt.rows, ok=receipt.ok)
+            if watch is not None:
+                watch(receipt)
 
 
 class _Parts(Datasource):
@@ -114,7 +122,8 @@ class _Worker:
             table = pa.table({})
 
         def attempt() -> Receipt:
-            self.work = self.work or self.kind(*self.arguments)
+            with _MAKING:  # threads of one actor share its work
+                self.work = self.work or self.kind(*self.arguments)
             return self.work(part, table)
 
         outcome = _attempt(self.stage, part, attempt, self.retries)

@@ -10,14 +10,16 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import psutil
 
 from react_ray.recipe import Recipe
-from react_ray.stages import customize, embed, evaluate, index, ingest, report, retrieve
+from react_ray.stages import customize, download, embed, evaluate, index, ingest, report, retrieve
 from react_ray.stages.layout import Layout
 from react_ray.storage import open_storage
 
+T = TypeVar("T")
 SAMPLE_INTERVAL_S = 10.0  # the kernel walks every page of every process: each second would slow a training
 
 
@@ -25,11 +27,15 @@ def run(recipe: Recipe) -> str:
     """Runs everything; returns the table and the path of the report, as text."""
     clock = Clock(recipe)
     with clock.memory():
-        clock.time("ingest", lambda: ingest.run(recipe))
+        made = clock.time("ingest", lambda: ingest.run(recipe))
+        if made.kind == "pairs" and recipe.download.of == "pairs":
+            clock.time("download", lambda: download.run(recipe))
         clock.time("embed", lambda: embed.run(recipe))
         if recipe.retrieve.search == "index":
             clock.time("index", lambda: index.run(recipe))
         clock.time("retrieve", lambda: [retrieve.run(recipe, arm) for arm in recipe.arms_by_dependence()])
+        if recipe.download.of == "retrieved":
+            clock.time("download", lambda: download.run(recipe))
         for arm in recipe.arm_names():
             clock.time(f"customize {arm}".strip(), partial(customize.run, recipe, arm))
         clock.time("evaluate", lambda: evaluate.run(recipe))
@@ -45,10 +51,10 @@ class Clock:
         if self.storage.exists("costs.json"):
             self.costs = json.loads(self.storage.read("costs.json"))
 
-    def time(self, stage: str, action: Callable[[], object]) -> None:
+    def time(self, stage: str, action: Callable[[], T]) -> T:
         began = time.monotonic()
         try:
-            action()
+            return action()
         finally:
             seconds = self.costs["seconds"]
             seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - began, 2)

@@ -15,7 +15,7 @@ from ray._private.node import Node
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
 from react_ray.recipe import ClusterConfig, load_recipe
 from react_ray.stages import embed, index, ingest, retrieve
-from react_ray.stages.cluster import ROLE_LABEL, actor_pool, placement
+from react_ray.stages.cluster import ROLE_LABEL, actor_pool, placement, thread_pool
 from react_ray.stages.run_parts import Work, run_parts
 from react_ray.vectors import from_vectors
 from tests.support.small_run import contents, small_recipe
@@ -40,12 +40,15 @@ def one_row(part: int) -> pa.Table:
 def test_work_goes_to_the_nodes_of_its_role(tmp_path: Path) -> None:
     config = ClusterConfig(roles=True, num_actors=1, threads_per_actor=1)
     with cluster_of("fetch", "embed", "index"):
-        for role, options in {
-            "fetch": placement(config, "fetch"),
-            "embed": actor_pool(config, "embed"),
-            "index": placement(config, "index"),
-        }.items():
-            made = create(str(tmp_path / role), "where", {}, {}, 4)
+        for number, (role, options) in enumerate(
+            [
+                ("fetch", placement(config, "fetch")),
+                ("fetch", thread_pool(config, "fetch", 1, 2)),
+                ("embed", actor_pool(config, "embed")),
+                ("index", placement(config, "index")),
+            ]
+        ):
+            made = create(str(tmp_path / str(number)), "where", {}, {}, 4)
             run_parts("where", made.pending(), 4, one_row, SayWhere, (made,), 0, "rows", options=options)
             assert {str(receipt.facts["role"]) for receipt in made.receipts()} <= {role, f"['{role}']"}
             assert made.seal().manifest.rows == 4  # type: ignore[union-attr]

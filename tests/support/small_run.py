@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ ARMS = ("random", "locked_text", "gated_image")
 
 
 def small_recipe(folder: Path, **changes: Any) -> str:
-    """Path of a recipe: 1,200 pairs in 6 parts, two tasks, three arms of 12 steps, a checkpoint every 4."""
+    """Path of a recipe: 1,200 pairs in 6 parts, two tasks, arms of 12, 12 and 48 steps, a checkpoint every 4."""
     folder.mkdir(parents=True, exist_ok=True)
     values: dict[str, Any] = {
         "name": "small",
@@ -50,7 +51,7 @@ def small_recipe(folder: Path, **changes: Any) -> str:
         "arms": {
             "random": {"retrieve.selection": "random"},
             "locked_text": {"customize.method": "locked-text"},
-            "gated_image": {},
+            "gated_image": {"customize.epochs": 16},
         },
     }
     path = folder / "recipe.yaml"
@@ -69,14 +70,15 @@ def react_ray(verb: str, recipe: str, *overrides: str) -> subprocess.CompletedPr
     )
 
 
-def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str) -> None:
-    """Start a whole run and SIGKILL its driver as soon as `reached()`; a run that ends before is a failure.
+def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str, verb: str = "run", everything: bool = False) -> None:
+    """Start a whole run, or one verb, and SIGKILL its driver as soon as `reached()`; a run that ends before is a failure.
 
-    Returns when the driver's workers are gone too: they notice after some seconds, and commit what they were at. Ray's
-    agents (dashboard, runtime environments) take a minute more to notice, and touch nothing.
+    `everything`: all its workers too, at once, as when a machine loses power. Otherwise returns when they are gone: they
+    notice after some seconds, and commit what they were at. Ray's agents (dashboard, runtime environments) take a minute
+    more to notice, and touch nothing.
     """
     driver = subprocess.Popen(
-        command("run", recipe, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(verb, recipe, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     while not reached():
         assert driver.poll() is None, f"the run ended (exit code {driver.returncode}) before it could be killed"
@@ -86,6 +88,9 @@ def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str) -> None
             continue
     below = [p for p in psutil.Process(driver.pid).children(recursive=True) if not _is_agent(p)]
     driver.send_signal(signal.SIGKILL)
+    for process in below if everything else ():
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     driver.wait()
     _, alive = psutil.wait_procs(below, timeout=120)
     assert not alive, f"still running after their driver: {alive}"
@@ -93,7 +98,7 @@ def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str) -> None
 
 def _is_agent(process: psutil.Process) -> bool:
     try:
-        return AGENT.search(" ".join(process.cmdline())) is not None
+        return AGENT.search(" ".join(process.cmdline()).strip()) is not None
     except psutil.NoSuchProcess:
         return True
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from react_ray.artifact import MANIFEST, Artifact, Receipt, create, open_artifact
+from react_ray.artifact import MANIFEST, Artifact, Receipt, create, open_artifact, open_unfinished, plan_of
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
 from react_ray.storage import Storage, join, open_storage
 
@@ -192,3 +192,54 @@ def test_parts_may_be_files_of_any_kind(place: Storage) -> None:
     sealed = artifact.seal()
     assert (receipt.rows, receipt.ok, receipt.bytes) == (7, 7, 7)
     assert {name: sealed.read_file(0, name) for name in files} == files
+
+
+def test_an_unsealed_artifact_does_not_exist_until_it_is_sealed_again_with_the_same_content(place: Storage) -> None:
+    made = finished(place)
+    again = made.unseal()
+    with pytest.raises(ArtifactMissing):
+        open_artifact(made.uri, "pairs")
+    assert not again.sealed and again.pending() == []
+    assert again.seal().content == made.content
+
+
+def test_a_part_that_is_put_in_the_place_of_another_changes_the_content(place: Storage) -> None:
+    made = finished(place)
+    again = made.unseal()
+    receipt = again.recommit(1, table(1, "other"), 2.0)
+    assert receipt.rows == 51 and again.pending() == []
+    sealed = again.seal()
+    assert sealed.content != made.content and sealed.read(1)["text"][0].as_py() == "other 0"
+    assert sealed.content == finished_with(place.at("elsewhere"), "other", 1).content
+
+
+def finished_with(place: Storage, text: str, changed: int) -> Artifact:
+    artifact = begin(place)
+    for part in artifact.pending():
+        artifact.commit(part, table(part, text if part == changed else "caption"), 1.0)
+    return artifact.seal()
+
+
+def test_a_table_without_its_receipt_can_be_used_and_one_that_is_cut_off_cannot(place: Storage) -> None:
+    artifact = begin(place)
+    assert artifact.written(0) is None
+    artifact.commit(0, table(0), 1.0)
+    artifact.storage.delete("part-00000.json")
+    assert artifact.pending() == [0, 1, 2]
+    found = artifact.written(0)
+    assert found is not None and found.equals(table(0))
+    data = artifact.storage.read("part-00000.parquet")
+    artifact.storage.write("part-00000.parquet", data[: len(data) // 2])
+    assert artifact.written(0) is None
+
+
+def test_an_unfinished_artifact_says_what_is_done(place: Storage) -> None:
+    artifact = begin(place)
+    artifact.commit(1, table(1), 1.0)
+    found = open_unfinished(artifact.uri)
+    assert (found.kind, found.num_parts, found.done(), found.sealed) == ("pairs", 3, [1], False)
+    assert [receipt.part for receipt in found.receipts()] == [1]
+    assert plan_of(artifact.uri)["config"] == CONFIG and plan_of(place.at("nothing").uri) == {}
+    with pytest.raises(ArtifactMissing, match="name the directory of one"):
+        open_unfinished(place.at("nothing").uri)
+    assert open_unfinished(finished(place.at("whole")).uri).sealed

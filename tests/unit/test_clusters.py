@@ -28,11 +28,11 @@ TEXTS = {path: path.read_text() for path in sorted(CLUSTERS.rglob("*")) if path.
 
 
 def roles_of_stages() -> set[str]:
-    """Every role that some stage asks for: the second argument of placement() and actor_pool()."""
+    """Every role that some stage asks for: the second argument of placement(), actor_pool() and thread_pool()."""
     roles = set()
     for path in (ROOT / "react_ray/stages").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("placement", "actor_pool"):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("placement", "actor_pool", "thread_pool"):
                 role = node.args[1]
                 if isinstance(role, ast.Constant):
                     roles.add(role.value)

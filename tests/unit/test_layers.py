@@ -13,13 +13,14 @@ import pytest
 import react_ray
 
 PACKAGE = Path(react_ray.__file__).parent
-FOUNDATION = {"errors", "section", "schema", "vectors", "pair_id", "storage", "artifact", "progress"}
+FOUNDATION = {"errors", "section", "schema", "vectors", "pair_id", "uri", "storage", "artifact", "progress"}
 CORE = {"pairs", "clip", "index", "gated", "evals", "report", "sample"}
 LAYERS = [FOUNDATION, CORE, {"recipe"}, {"stages", "serving"}, {"cli"}]
 MAY_IMPORT = {
     "boto3": {"storage"},
     "botocore": {"storage"},
     "pyarrow.fs": {"storage"},
+    "aiohttp": {"pairs"},
     "open_clip": {"clip.backbone"},
     "deepspeed": {"stages.train_worker"},
     "faiss": {"index"},

@@ -21,9 +21,12 @@ from react_ray.storage import (
     join,
     list_files,
     local_file,
+    open_arrow_file,
     open_parquet,
     open_storage,
+    open_stream,
     read_bytes,
+    read_range,
 )
 from tests.support.s3_server import PAGE
 
@@ -67,6 +70,44 @@ def test_one_file_or_all_files_of_a_folder(place: Storage) -> None:
     assert list_files(join(place.uri, "nothing"), ".parquet") == []
 
 
+def test_a_glob_is_the_files_that_it_matches(place: Storage) -> None:
+    for path in ("d/1.csv", "d/2.csv", "d/e/3.csv", "d/[x].csv", "d/e/f/4.csv", "d/a.csv.gz"):
+        place.write(path, b"")
+
+    def found(pattern: str) -> list[str]:
+        return [uri.removeprefix(f"{place.uri}/d/") for uri in list_files(join(place.uri, "d", pattern))]
+
+    assert found("[0-9].csv") == found("?.csv") == ["1.csv", "2.csv"]
+    assert found("*/*.csv") == ["e/3.csv"]
+    assert found("**/[0-9].csv") == ["1.csv", "2.csv", "e/3.csv", "e/f/4.csv"]
+    assert found("[x].csv") == ["[x].csv"], "a file of that very name comes first"
+    assert found("*.tar") == []
+
+
+def test_sizes_are_those_of_the_files(place: Storage) -> None:
+    for path in ("d/1", "d/e/22", "f"):
+        place.write(path, path.encode())
+    assert place.sizes() == {"d/1": 3, "d/e/22": 6, "f": 1} and place.sizes("d") == {"d/1": 3, "d/e/22": 6}
+
+
+def test_a_range_is_those_bytes_and_no_fewer(place: Storage) -> None:
+    data = bytes(range(256)) * 100
+    place.write("f", data)
+    assert place.read_range("f", 300, 1000) == data[300:1300] and place.read_range("f", 7, 0) == b""
+    assert read_range(join(place.uri, "f"), 25_599, 1) == data[-1:]
+    with pytest.raises(StorageError, match=r"cannot read .*place/f: it ends before byte 25601.*write it again"):
+        place.read_range("f", 25_599, 2)
+
+
+def test_a_stream_is_read_on_and_sought_in(place: Storage) -> None:
+    place.write("f", b"one\ntwo\nthree")
+    with open_stream(join(place.uri, "f")) as file:
+        assert list(file) == [b"one\n", b"two\n", b"three"]
+        file.seek(4)
+        assert file.read(3) == b"two"
+    assert open_arrow_file(join(place.uri, "f")).read_at(3, 4) == b"two"
+
+
 def test_parquet_is_read_where_it_lies(place: Storage) -> None:
     table = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
     place.write("t.parquet", parquet_bytes(table))
@@ -76,7 +117,7 @@ def test_parquet_is_read_where_it_lies(place: Storage) -> None:
     assert pq.read_table(path, filesystem=filesystem).equals(table)
 
 
-@pytest.mark.parametrize("verb", ["read", "parquet", "local_file"])
+@pytest.mark.parametrize("verb", ["read", "parquet", "local_file", "stream", "arrow_file"])
 def test_a_missing_file_is_an_error_that_names_it_and_says_what_to_do(place: Storage, verb: str) -> None:
     with pytest.raises(StorageError, match=r"cannot read .*place/gone\.parquet.*check") as caught:
         getattr(place, verb)("gone.parquet")
@@ -174,3 +215,15 @@ def test_local_places_have_one_name(tmp_path: Path) -> None:
 def test_an_unknown_scheme_or_no_bucket_says_which_places_there_are(uri: str) -> None:
     with pytest.raises(ConfigError, match="s3://"):
         open_storage(uri)
+
+
+def test_a_file_that_is_written_in_pieces_is_there_whole_or_not_at_all(place: Storage) -> None:
+    with place.writing("deep/large") as file:
+        file.write(b"one, ")
+        assert not place.exists("deep/large")
+        file.write(b"two")
+    assert place.read("deep/large") == b"one, two"
+    with pytest.raises(ZeroDivisionError), place.writing("deep/large") as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert place.list() == ["deep/large"] and place.read("deep/large") == b"one, two"

@@ -1,0 +1,97 @@
+"""Host names in; addresses that a URL of the web may lead to out, or BlockedAddress.
+
+A pool's URLs are written by strangers: one of them may name the metadata service of the cloud, or a printer. The check is
+made on the very addresses that are connected to, so a name that changes between check and use gains nothing.
+Next: http_client.py.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from time import monotonic
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType
+from aiohttp.resolver import ThreadedResolver
+
+Lookup = Callable[[str, int, socket.AddressFamily], Awaitable[list[ResolveResult]]]
+
+FAILURE_TTL_S = 60.0  # a dead domain may have hundreds of URLs in one pool
+MAX_FAILURES = 100_000
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class BlockedAddress(OSError):
+    """The host leads into a network that URLs of the web have no business in."""
+
+
+@lru_cache(maxsize=65536)
+def is_public(address: str) -> bool:
+    """False for loopback, private, link-local, shared, multicast and reserved addresses, however they are wrapped."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
+        if inner is None and found in NAT64:
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+        if found.is_site_local:
+            return False
+    return found.is_global and not (found.is_multicast or found.is_reserved or found.is_unspecified)
+
+
+def is_address(host: str) -> bool:
+    """Whether a host, as web_url.py gives it, is an address and not a name."""
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+class Resolver(AbstractResolver):
+    """Looks names up in threads; remembers failures; refuses a name if any of its addresses is not public."""
+
+    def __init__(self, allow_private: bool, lookup: Lookup | None = None) -> None:
+        self._allow_private = allow_private
+        self._lookup = lookup or ThreadedResolver().resolve
+        self._failures: dict[str, tuple[float, OSError]] = {}
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        until, known = self._failures.get(host, (0.0, None))
+        if known is not None and monotonic() < until:
+            raise type(known)(*known.args)
+        try:
+            found = await self._lookup(host, port, family)
+        except UnicodeError as error:  # a label that IDNA refuses
+            raise socket.gaierror(socket.EAI_NONAME, "not a name") from error
+        except OSError as error:
+            self._remember(host, error)
+            raise
+        if not self._allow_private and not all(is_public(result["host"]) for result in found):
+            blocked = BlockedAddress("resolves to an address that is not public")
+            self._remember(host, blocked)
+            raise blocked
+        return found
+
+    async def close(self) -> None:
+        self._failures.clear()
+
+    def _remember(self, host: str, error: OSError) -> None:
+        if isinstance(error, socket.gaierror) and error.errno != socket.EAI_NONAME:
+            return  # the name server had no answer: the next request may get one
+        while len(self._failures) >= MAX_FAILURES:
+            self._failures.pop(next(iter(self._failures)))
+        self._failures[host] = (monotonic() + FAILURE_TTL_S, error)
+
+
+def public_socket(info: AddrInfoType) -> socket.socket:
+    """The last gate: every connection is made through here, whatever was resolved, cached or written as a number."""
+    family, kind, protocol, _, address = info
+    if not is_public(str(address[0])):
+        raise BlockedAddress("an address that is not public")
+    return socket.socket(family, kind, protocol)

@@ -1,0 +1,79 @@
+"""Which columns of a table are the image, the caption and the URL: as the recipe names them, or by their usual names.
+
+Takes a schema and the section `ingest`, gives three names. Next: formats/detect.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from react_ray.errors import ConfigError
+from react_ray.pairs.ingest_config import IngestConfig
+
+IMAGE_NAMES = ("image", "jpg", "png", "webp")
+CAPTION_NAMES = ("caption", "TEXT", "text")
+URL_NAMES = ("url", "URL")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """"" = there is none. Without an image there is a URL."""
+
+    image: str
+    caption: str
+    url: str
+
+
+def find_columns(found: pa.Schema, config: IngestConfig) -> Columns:
+    """ConfigError names the columns there are. A table of URLs, or of images, and nothing else has no captions."""
+    image = _find(found, config, "image_column", IMAGE_NAMES, _is_image, "not image bytes; name a binary column")
+    url = _find(found, config, "url_column", URL_NAMES, _is_text, "not text; name a string column")
+    caption = _find(found, config, "caption_column", CAPTION_NAMES, _is_captions, "not text; name a string column")
+    names = ", ".join(found.names) or "none"
+    if not (image or url):
+        raise ConfigError(
+            f"ingest.source: {config.source} has no column of image bytes ({', '.join(IMAGE_NAMES)}) nor of URLs ({', '.join(URL_NAMES)}); its columns are {names}: name one with ingest.image_column or ingest.url_column"
+        )
+    if not caption and set(found.names) - {image, url}:
+        raise ConfigError(
+            f"ingest.source: {config.source} has no column of captions ({', '.join(CAPTION_NAMES)}); its columns are {names}: name one with ingest.caption_column"
+        )
+    return Columns(image, caption, url)
+
+
+def _find(
+    found: pa.Schema, config: IngestConfig, field: str, usual: tuple[str, ...], fits: Callable[[pa.DataType], bool], otherwise: str
+) -> str:
+    named: str = getattr(config, field)
+    if not named:
+        return next((name for name in usual if name in found.names and fits(found.field(name).type)), "")
+    if named not in found.names:
+        raise ConfigError(
+            f"ingest.{field}: no column {named!r} in {config.source}; name one of its columns: {', '.join(found.names)}"
+        )
+    if not fits(found.field(named).type):
+        raise ConfigError(f"ingest.{field}: {named!r} is {found.field(named).type}, {otherwise}")
+    return named
+
+
+def is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
+def _is_captions(kind: pa.DataType) -> bool:
+    return _is_text(kind.value_type if is_list(kind) else kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

@@ -1,0 +1,90 @@
+"""Rows of `pairs` in; rows of `images` out, one each and in the same order: fetched, then decoded, shrunk and encoded.
+
+The fetcher's thread hands over what has arrived to a few threads that prepare it, and waits for them while `queue_mb` lie
+between: originals are never kept, so that memory holds what is in flight and the small images. Equal URLs are asked and
+prepared once. Next: store.py, which prepares; stages/download.py, which runs this for many parts.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields
+from threading import Condition
+
+import pyarrow as pa
+
+from react_ray import schema
+from react_ray.pairs.download_config import DownloadConfig
+from react_ray.pairs.fetch import Fetched, Fetcher
+from react_ray.pairs.status import is_retriable
+from react_ray.pairs.store import Stored, prepare
+
+__all__ = ["COLUMNS", "DownloadConfig", "download", "retry"]
+
+COLUMNS = ["pair_id", "url", "caption"]  # of `pairs`, or of `retrieved`
+
+
+def download(pairs: pa.Table, fetcher: Fetcher, config: DownloadConfig) -> pa.Table:
+    """schema.IMAGES. A row without an image says in `status` what its server, or its bytes, did."""
+    urls = pairs["url"].to_pylist()
+    distinct = {url: row for row, url in enumerate(dict.fromkeys(urls))}
+    stored = _fetch_and_prepare(list(distinct), fetcher, config)
+    rows = [stored[distinct[url]] for url in urls]
+    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Stored)}
+    table = pa.table(
+        {name: pa.array(values, schema.IMAGES.field(name).type) for name, values in columns.items()}
+        | {name: pairs[name] for name in ("pair_id", "caption")}
+    )
+    return schema.conform(table, schema.IMAGES).combine_chunks()
+
+
+def retry(pairs: pa.Table, images: pa.Table, fetcher: Fetcher, config: DownloadConfig) -> pa.Table:
+    """`images` of these pairs, the rows whose failure may pass asked again, and no other."""
+    failed = [row for row, status in enumerate(images["status"].to_pylist()) if is_retriable(status)]
+    again = download(pairs.take(pa.array(failed, pa.int64())), fetcher, config)
+    rows = list(range(len(images)))
+    for new, row in enumerate(failed):
+        rows[row] = len(images) + new
+    return pa.concat_tables([images, again]).take(pa.array(rows, pa.int64())).combine_chunks()
+
+
+def _fetch_and_prepare(urls: list[str | None], fetcher: Fetcher, config: DownloadConfig) -> list[Stored]:
+    stored: dict[int, Stored] = {}
+    queue = _Queue(int(config.queue_mb * 2**20))
+    preparing: list[Future[None]] = []
+
+    def prepare_row(row: int, data: bytes) -> None:
+        try:
+            stored[row] = prepare(data, config)
+        finally:
+            queue.leave(len(data))
+
+    def arrived(row: int, fetched: Fetched) -> None:
+        if fetched.data is None:
+            stored[row] = Stored(status=fetched.status, error=fetched.error)
+        else:
+            queue.enter(len(fetched.data))
+            preparing.append(pool.submit(prepare_row, row, fetched.data))
+
+    with ThreadPoolExecutor(config.num_threads, thread_name_prefix="prepare") as pool:
+        fetcher.fetch_each(urls, arrived)
+        for each in preparing:
+            each.result()
+    return [stored[row] for row in range(len(urls))]
+
+
+class _Queue:
+    """Counts the bytes that were fetched and not prepared yet; one image may enter an empty queue, however large."""
+
+    def __init__(self, num_bytes: int) -> None:
+        self.most, self.within, self.changed = num_bytes, 0, Condition()
+
+    def enter(self, num_bytes: int) -> None:
+        with self.changed:
+            self.changed.wait_for(lambda: not self.within or self.within + num_bytes <= self.most)
+            self.within += num_bytes
+
+    def leave(self, num_bytes: int) -> None:
+        with self.changed:
+            self.within -= num_bytes
+            self.changed.notify_all()

@@ -1,0 +1,27 @@
+"""The section `download` of a recipe: how URLs are fetched, what of each image is kept, and when to stop. Next: download.py."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from react_ray.pairs.fetch_config import FetchConfig
+from react_ray.pairs.store_config import StoreConfig
+from react_ray.section import speed
+
+
+class DownloadConfig(FetchConfig, StoreConfig):
+    of: Literal["pairs", "retrieved"] = speed(
+        "pairs",
+        "pairs: the images of the whole database; retrieved: only those of the pairs that were retrieved, for which "
+        "captions must be what is searched (embed.images=false)",
+    )
+    min_success: float = speed(
+        0.05, "stop when a smaller share of the rows asked since the start gave an image; 0 = never", ge=0, le=1
+    )
+    min_success_after: int = speed(1000, "rows before that share is judged", ge=1)
+    num_workers: int = speed(1, "processes that download, at most; each has the limits above for itself", ge=1)
+    num_threads: int = speed(2, "threads of each process that decode and encode", ge=1)
+    queue_mb: float = speed(64, "what is fetched and not yet decoded, of one part; above it, fetching waits", gt=0)
+    parts_per_worker: int = speed(
+        2, "parts at a time of each process: the next one fills the slow end of the last; more memory", ge=1
+    )

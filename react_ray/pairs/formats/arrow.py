@@ -1,0 +1,84 @@
+"""Arrow IPC in (Feather 2 and other files, and streams such as Hugging Face's `*.arrow`), record batches out.
+
+A file is planned from its batches' metadata and one narrow column; a stream has no index, it is walked through once.
+Batches that are compressed or remote are read when a part touches them. Next: spans.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from react_ray.errors import StorageError
+from react_ray.pairs.formats.chunk import Chunk
+from react_ray.storage import open_arrow_file
+
+FILE_MAGIC, FEATHER_1_MAGIC = b"ARROW1", b"FEA1"
+
+
+@dataclass(frozen=True)
+class Arrow:
+    every_column: bool = True
+
+    def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
+        if _is_file(uri):
+            schema = pa.ipc.open_file(open_arrow_file(uri)).schema
+            return schema, _batches_of_file(uri, schema, row_start)
+        with pa.ipc.open_stream(open_arrow_file(uri)) as reader:
+            return reader.schema, _batches_of_stream(uri, row_start)
+
+    def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
+        file = open_arrow_file(uri)
+        if _is_file(uri):
+            reader = pa.ipc.open_file(file)
+            batches = [reader.get_batch(chunk.start) for chunk in chunks]
+        else:
+            with pa.ipc.open_stream(file) as stream:
+                schema = stream.schema
+            batches = []
+            for chunk in chunks:
+                file.seek(chunk.start)
+                batches.append(pa.ipc.read_record_batch(pa.ipc.read_message(file), schema))
+        return pa.Table.from_batches(batches)
+
+
+def _is_file(uri: str) -> bool:
+    with open_arrow_file(uri) as file:
+        begin = file.read_at(min(8, file.size()), 0)
+    if begin.startswith(FEATHER_1_MAGIC):
+        raise StorageError(f"cannot read {uri}: Feather of version 1; write it again as Parquet or Feather 2")
+    return bool(begin.startswith(FILE_MAGIC))
+
+
+def _batches_of_file(uri: str, schema: pa.Schema, row_start: int) -> Iterator[Chunk]:
+    narrow = min(range(len(schema)), key=lambda i: _width(schema.field(i).type), default=None)
+    options = pa.ipc.IpcReadOptions(included_fields=[] if narrow is None else [narrow])
+    file = open_arrow_file(uri)
+    reader = pa.ipc.open_file(file, options=options)
+    for index in range(reader.num_record_batches):
+        rows = reader.get_batch(index).num_rows
+        if rows:
+            yield Chunk(uri, row_start, rows, file.size() // reader.num_record_batches, index)
+            row_start += rows
+
+
+def _batches_of_stream(uri: str, row_start: int) -> Iterator[Chunk]:
+    file = open_arrow_file(uri)
+    reader = pa.ipc.open_stream(file)
+    if any(pa.types.is_dictionary(field.type) for field in reader.schema):
+        raise StorageError(f"cannot read {uri}: a stream with dictionaries; write it again as Parquet or as an Arrow file")
+    start = file.tell()
+    for batch in reader:
+        if batch.num_rows:
+            yield Chunk(uri, row_start, batch.num_rows, file.tell() - start, start)
+            row_start += batch.num_rows
+        start = file.tell()
+
+
+def _width(kind: pa.DataType) -> int:
+    try:
+        return int(kind.bit_width)
+    except ValueError:  # of no fixed width: text comes before bytes, which may be images
+        return 1000 if pa.types.is_string(kind) else 2000

@@ -1,0 +1,112 @@
+"""Which files a source is, and of which format: from the name of a file, or from what a folder or a glob holds.
+
+Takes `ingest.source` and `ingest.format`, gives a Format and the files in their order. Next: ../source.py.
+"""
+
+from __future__ import annotations
+
+from react_ray.errors import ConfigError, StorageError
+from react_ray.pairs.formats.arrow import Arrow
+from react_ray.pairs.formats.chunk import Format
+from react_ray.pairs.formats.delimited import Delimited
+from react_ray.pairs.formats.image_folder import ImageFiles, folder_table, is_image, is_visible
+from react_ray.pairs.formats.json_rows import JsonRows, is_array
+from react_ray.pairs.formats.lines import Lines
+from react_ray.pairs.formats.parquet import Parquet
+from react_ray.pairs.formats.reading import reading
+from react_ray.pairs.formats.tar import Tar
+from react_ray.storage import list_files
+from react_ray.uri import absolute, split_glob
+
+SUFFIXES: dict[str, tuple[str, ...]] = {
+    "parquet": (".parquet", ".pq"),
+    "arrow": (".arrow", ".feather", ".ipc"),
+    "tar": (".tar", ".tar.gz", ".tgz"),
+    "csv": (".csv", ".csv.gz"),
+    "tsv": (".tsv", ".tsv.gz"),
+    "jsonl": (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz"),
+    "json": (".json", ".json.gz"),
+    "txt": (".txt", ".txt.gz"),
+}
+IMAGES = "images"
+NAMES = (*SUFFIXES, IMAGES)
+BESIDE_IMAGES = frozenset(("csv", "tsv", "jsonl", "json", "txt"))
+
+
+def detect(source: str, name: str) -> tuple[Format, list[str]]:
+    """StorageError if nothing is there, ConfigError if it could be read in two ways or in none."""
+    uris = list_files(source)
+    if not uris:
+        raise StorageError(f"cannot read {source}: no such file, folder or glob with files; check ingest.source")
+    is_file = uris == [absolute(source)]
+    root, pattern = absolute(source).rpartition("/")[::2] if is_file else split_glob(source)
+    held: dict[str, list[str]] = {}
+    for uri in uris:
+        if is_file or is_visible(uri.removeprefix(root).lstrip("/")):
+            held.setdefault(_name_of(uri), []).append(uri)
+    chosen = name or _choose(source, set(held) - {""}, next(iter(held.values()), uris)[0])
+    if chosen == IMAGES:
+        return _images(root, pattern, held)
+    files = held.get(chosen) or [uri for some in held.values() for uri in some]
+    if not files:
+        raise StorageError(f"cannot read {source}: it holds hidden files only; check ingest.source")
+    with reading(files[0]):
+        return _format(chosen, files[0]), files
+
+
+def _name_of(uri: str) -> str:
+    lower = uri.lower()
+    found = (name for name, suffixes in SUFFIXES.items() if lower.endswith(suffixes))
+    return next(found, IMAGES if is_image(uri) else "")
+
+
+def _choose(source: str, held: set[str], example: str) -> str:
+    if not held:
+        raise ConfigError(
+            f"ingest.source: the format of {example} is not known by its name; name it with ingest.format, one of {', '.join(NAMES)}"
+        )
+    tables = held - {"txt"}
+    if "tar" in held and IMAGES not in held:
+        return "tar"  # img2dataset writes .parquet and .json beside its tars
+    if IMAGES in held and held <= {IMAGES, *BESIDE_IMAGES}:
+        return IMAGES
+    for binary, other in (("parquet", "arrow"), ("arrow", "parquet")):
+        if binary in held and not held & {other, IMAGES}:
+            return binary
+    if len(tables) <= 1:
+        return next(iter(tables), "txt")
+    raise ConfigError(f"ingest.source: {source} holds {', '.join(sorted(held))}; say which is meant with ingest.format")
+
+
+def _format(name: str, first: str) -> Format:
+    if name == "json":
+        return JsonRows(is_array(first))
+    formats: dict[str, Format] = {
+        "parquet": Parquet(),
+        "arrow": Arrow(),
+        "tar": Tar(),
+        "csv": Delimited(","),
+        "tsv": Delimited("\t"),
+        "jsonl": JsonRows(is_array=False),
+        "txt": Lines(),
+    }
+    return formats[name]
+
+
+def _images(root: str, pattern: str, held: dict[str, list[str]]) -> tuple[Format, list[str]]:
+    """By their table if there is one, or by themselves."""
+    tables = {name: held[name] for name in ("csv", "tsv", "jsonl") if name in held and not pattern}
+    metadata = {name: [uri for uri in uris if _file_name(uri).startswith("metadata.")] for name, uris in tables.items()}
+    wanted = {name: uris for name, uris in metadata.items() if uris} or tables
+    if not wanted:
+        return ImageFiles(pattern), [root]
+    name, uris = next(iter(wanted.items()))
+    if len(wanted) > 1 or (wanted is tables and len(uris) > 1):
+        names = ", ".join(sorted(uri for some in wanted.values() for uri in some)[:5])
+        raise ConfigError(f"ingest.source: {root} has images and several tables ({names}); keep one, or name it metadata.csv")
+    with reading(uris[0]):
+        return folder_table(_format(name, uris[0]), uris[0]), uris
+
+
+def _file_name(uri: str) -> str:
+    return uri.rpartition("/")[2]

@@ -1,0 +1,108 @@
+"""What came of a download, from its receipts and a few of its columns: statuses, hosts, sizes, rates.
+
+Takes the URI of an artifact of images, finished or being made; gives text. No image is read. Next: export.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from react_ray.artifact import Artifact, Receipt, open_unfinished
+from react_ray.pairs.beside import check_images, with_urls
+from react_ray.pairs.status import is_retriable
+from react_ray.schema import OK
+
+NUM_HOSTS = 50
+NO_HOST = "(no host)"
+
+
+@dataclass
+class Stats:
+    parts: int
+    receipts: list[Receipt]
+    statuses: Counter[str] = field(default_factory=Counter)
+    hosts: Counter[str] = field(default_factory=Counter)  # rows; empty if no URL is known
+    hosts_ok: Counter[str] = field(default_factory=Counter)
+    shorter_sides: Counter[int] = field(default_factory=Counter)  # of the originals
+
+    @property
+    def rows(self) -> int:
+        return self.statuses.total()
+
+    @property
+    def ok(self) -> int:
+        return self.statuses[OK]
+
+
+def stats(uri: str) -> str:
+    """The tables as text. ArtifactMissing or ArtifactMismatch if there are no images."""
+    images = open_unfinished(uri)
+    check_images(images)
+    return _text(images.uri, collect_stats(images))
+
+
+def collect_stats(images: Artifact) -> Stats:
+    found = Stats(images.num_parts, images.receipts())
+    for receipt in found.receipts:
+        found.statuses.update(receipt.statuses)
+    for table in with_urls(images, ["status", "original_width", "original_height"]):
+        sizes = zip(table["original_width"].to_pylist(), table["original_height"].to_pylist(), strict=True)
+        found.shorter_sides.update(min(width, height) for width, height in sizes if width and height)
+        if table["url"].null_count == len(table):
+            continue
+        for url, status in zip(table["url"].to_pylist(), table["status"].to_pylist(), strict=True):
+            host = host_of(url)
+            found.hosts[host] += 1
+            found.hosts_ok[host] += status == OK
+    return found
+
+
+def host_of(url: str | None) -> str:
+    try:
+        return urlsplit(url or "").hostname or NO_HOST
+    except ValueError:
+        return NO_HOST
+
+
+def _text(uri: str, found: Stats) -> str:
+    seconds = sum(receipt.seconds for receipt in found.receipts)
+    num_bytes = sum(receipt.bytes for receipt in found.receipts)
+    may_pass = sum(count for status, count in found.statuses.items() if is_retriable(status))
+    lines = [
+        f"{uri}: {len(found.receipts)} of {found.parts} parts, {found.rows:,} rows, {found.ok:,} images ({_share(found.ok, found.rows)})",
+        f"{num_bytes / 2**20:,.1f} MB stored, {num_bytes / max(found.ok, 1) / 2**10:,.1f} kB per image",
+        f"{seconds:,.0f} s of work on parts, {found.rows / max(seconds, 1e-6):,.0f} rows and {found.ok / max(seconds, 1e-6):,.0f} images per second of it",
+    ]
+    if found.shorter_sides:
+        low, middle, high = (_quantile(found.shorter_sides, share) for share in (0.1, 0.5, 0.9))
+        lines.append(f"shorter side of the originals: {low} (10 %), {middle} (half), {high} pixels (90 %)")
+    if may_pass:
+        lines.append(f"{may_pass:,} rows may give an image when they are asked again: react-ray download --retry-failed RECIPE")
+    lines += ["", f"{'status':<24}{'rows':>12}  share"]
+    lines += [f"{status:<24}{n:>12,}  {_share(n, found.rows)}" for status, n in _ordered(found.statuses)]
+    if found.hosts:
+        shown = _ordered(found.hosts)[:NUM_HOSTS]
+        lines += ["", f"{'host':<40}{'rows':>12}{'images':>12}  share   ({len(shown)} of {len(found.hosts):,} hosts)"]
+        lines += [f"{host:<40}{n:>12,}{found.hosts_ok[host]:>12,}  {_share(found.hosts_ok[host], n)}" for host, n in shown]
+    else:
+        lines += ["", "hosts: not known, no pairs/ or retrieved/ with these rows lies beside it"]
+    return "\n".join(lines)
+
+
+def _ordered(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "none"
+
+
+def _quantile(counts: Counter[int], share: float) -> int:
+    left = share * counts.total()
+    for value in sorted(counts):
+        left -= counts[value]
+        if left <= 0:
+            return value
+    return max(counts)

@@ -1,0 +1,154 @@
+"""A web that misbehaves, on loopback, in a process of its own: http and https, with a certificate authority of its own.
+
+`with web_server() as web: web.http + "/image/1.jpg"`. What each path does is in web_pages.py. One server listens on
+127.0.0.1 to 127.0.0.NUM_HOSTS with the same two ports, so that tests have several hosts; the certificate is valid
+for all of them but WRONG_NAME.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlencode
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.support.s3_server import free_port
+from tests.support.web_images import prepare
+from tests.support.web_pages import Pages
+
+NUM_HOSTS = 8
+HOSTS = [f"127.0.0.{n}" for n in range(1, NUM_HOSTS + 1)]
+WRONG_NAME = HOSTS[-1]
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Web:
+    http: str  # http://127.0.0.1:PORT
+    https: str
+    ca_file: str
+    closed_port: int  # nobody listens here
+
+    @property
+    def wrong_name(self) -> str:
+        """An https host whose certificate is not for its name."""
+        return self.https.replace(HOSTS[0], WRONG_NAME)
+
+    def host(self, n: int) -> str:
+        """The n-th host, over http."""
+        return self.http.replace(HOSTS[0], HOSTS[n])
+
+    def num_requests(self, path: str) -> int:
+        """Of a path without its query, to all hosts since the start."""
+        return int(self._ask("/_facts")["requests"].get(path, 0))
+
+    def most_at_once(self, host: str) -> int:
+        """The most requests of one host that were answered at the same time."""
+        return int(self._ask("/_facts")["most_at_once"].get(host, 0))
+
+    def num_connections(self) -> int:
+        return int(self._ask("/_facts")["connections"]) - 1  # without the one that asks
+
+    def set_robots(self, host: str, text: str, code: int = 200) -> None:
+        """robots.txt of one host; 404 until it is set."""
+        self._ask("/_robots?" + urlencode({"host": host, "text": text, "code": code}))
+
+    def _ask(self, path: str) -> dict:
+        with urllib.request.urlopen(self.http + path, timeout=30) as answer:
+            return json.loads(answer.read())
+
+
+@contextmanager
+def web_server() -> Iterator[Web]:
+    with tempfile.TemporaryDirectory() as folder:
+        ca_file = _make_certificates(Path(folder))
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.web", folder], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()
+            if not line:
+                raise RuntimeError(f"the web server ended with exit code {server.wait()}")
+            ports = json.loads(line)
+            yield Web(
+                f"http://{HOSTS[0]}:{ports['http']}", f"https://{HOSTS[0]}:{ports['https']}", ca_file, free_port()
+            )
+        finally:
+            server.terminate()
+            server.wait()
+            if server.stdout is not None:
+                server.stdout.close()
+
+
+def _make_certificates(folder: Path) -> str:
+    """ca.pem, and server.pem with the key of the server."""
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "react_ray tests")])
+    now = datetime.now(timezone.utc)
+
+    def certificate(name: x509.Name, of: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(ca_name)
+            .public_key(of.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=30))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(of.public_key()), False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), False)
+        )
+
+    usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
+    ca = (
+        certificate(ca_name, ca_key)
+        .add_extension(x509.BasicConstraints(True, None), True)
+        .add_extension(usage, True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    names = [x509.DNSName("localhost"), *(x509.IPAddress(ip_address(host)) for host in HOSTS if host != WRONG_NAME)]
+    own = (
+        certificate(x509.Name([]), key)
+        .add_extension(x509.SubjectAlternativeName(names), True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "ca.pem").write_bytes(ca.public_bytes(pem))
+    (folder / "server.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()) + own.public_bytes(pem)
+    )
+    return str(folder / "ca.pem")
+
+
+async def _serve(folder: str) -> None:
+    prepare()
+    pages = Pages()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(f"{folder}/server.pem")
+    ports = {"http": free_port(), "https": free_port()}
+    for scheme, port in ports.items():
+        await asyncio.start_server(
+            pages.answer, HOSTS, port, ssl=context if scheme == "https" else None, backlog=1024, limit=1 << 20
+        )
+    print(json.dumps(ports), flush=True)
+    await asyncio.Event().wait()  # until terminated
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1]))
