@@ -66,8 +66,6 @@ def _run(verb: str, recipe: Recipe, retry_failed: bool) -> list[Artifact] | str:
         return stage.run(recipe, retry_failed)
     if verb == "retrieve":
         return [stage.run(recipe, arm) for arm in recipe.arms_by_dependence()]
-    if verb == "customize":
-        return [stage.run(recipe, arm) for arm in recipe.arm_names()]
     outcome = stage.run(recipe)
     return outcome if isinstance(outcome, (list, str)) else [outcome]
 

@@ -1,7 +1,8 @@
 """customize: `retrieved/` and its `images/` -> `model/`, by Ray Train and DeepSpeed.
 
-The driver plans, shows progress and seals; what runs on the workers is train_worker.py. Checkpoints go to
-`checkpoints/step_*` below the arm; a run that was killed, or a worker that died, goes on from the last of them.
+The driver plans, shows progress and seals; what runs on the workers is train_worker.py. Arms that ask for the same
+workers train one after another in the same processes, whose start costs half a minute. Checkpoints go to `checkpoints/step_*` below
+the arm; a run that was killed, or a worker that died, goes on from the last of them.
 """
 
 from __future__ import annotations
@@ -109,8 +110,35 @@ def _as_lists(captions: pa.ChunkedArray) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(range(len(values) + 1), pa.int32()), values)
 
 
-def run(recipe: Recipe, arm: str = "") -> Artifact:
-    """Gives the sealed `model` of one arm."""
+@dataclass
+class _Arm:
+    config: CustomizeConfig
+    backbone: dict[str, Any]
+    model: Artifact
+    job: Job | None  # None: it is trained already
+
+
+def run(recipe: Recipe) -> list[Artifact]:
+    """Gives the sealed `model` of every arm."""
+    board: Any = None
+    arms: list[_Arm] = []
+    waiting: dict[tuple[float, ...], list[Job]] = {}
+    for name in recipe.arm_names():
+        if board is None:
+            board = ray.remote(ProgressBoard).options(num_cpus=0).remote()
+        arm = _plan(recipe, name, board)
+        arms.append(arm)
+        if arm.job:
+            waiting.setdefault(_workers(arm.config), []).append(arm.job)
+    for jobs in waiting.values():
+        require_memory(recipe.cluster, 1.5, jobs[0].config.num_workers, "customize")
+        _fit(jobs, recipe)
+    if waiting:
+        open_storage(Layout(recipe).run).delete_all("ray_train")  # Ray Train's own state: of no use once the models are there
+    return [arm.model if arm.model.sealed else arm.model.seal(backbone=arm.backbone, method=arm.config.method) for arm in arms]
+
+
+def _plan(recipe: Recipe, arm: str, board: Any) -> _Arm:
     layout, wanted = Layout(recipe, arm), recipe.arm(arm)
     config = wanted.customize
     parents: dict[str, Artifact] = {}
@@ -127,10 +155,8 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
     backbone = load_backbone(wanted.backbone, seed=recipe.seed).describe()
     plan = {"backbone": backbone, "seed": recipe.seed, "data": data, **config.digested()}
     model = create(layout.of_arm("model"), "model", plan, parents, 1)
-    if model.sealed:
-        return model
-    require_memory(wanted.cluster, 1.5, config.num_workers, "customize")
-    if model.pending():
+    job = None
+    if not model.sealed and model.pending():
         job = Job(
             backbone=wanted.backbone,
             config=config,
@@ -145,22 +171,25 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
             run=layout.run,
             digest=digest([plan, {name: parent.content for name, parent in parents.items()}]),
             recipe_yaml=wanted.yaml(everything=False),
-            progress=ray.remote(ProgressBoard).options(num_cpus=0).remote(),
+            progress=board,
         )
-        _fit(job, wanted)
-        open_storage(layout.run).delete_all("ray_train")  # Ray Train's own state: of no use once the model is there
-    return model.seal(backbone=backbone, method=config.method)
+    return _Arm(config, backbone, model, job)
 
 
-def _fit(job: Job, recipe: Recipe) -> None:
-    config = job.config
+def _workers(config: CustomizeConfig) -> tuple[float, ...]:
+    return config.num_workers, config.cpus_per_worker, config.gpus_per_worker
+
+
+def _fit(jobs: list[Job], recipe: Recipe) -> None:
+    """Trains `jobs`, which ask for the same workers, in their order."""
+    config = jobs[0].config
     resources = {"CPU": float(config.cpus_per_worker)}
     if config.gpus_per_worker:
         resources["GPU"] = config.gpus_per_worker
-    filesystem, path = arrow_filesystem(job.run)
+    filesystem, path = arrow_filesystem(jobs[0].run)
     trainer = ray.train.torch.TorchTrainer(
         _work,
-        train_loop_config={"job": job},
+        train_loop_config={"jobs": jobs},
         scaling_config=ray.train.ScalingConfig(
             num_workers=config.num_workers,
             use_gpu=config.gpus_per_worker > 0,
@@ -168,7 +197,7 @@ def _fit(job: Job, recipe: Recipe) -> None:
             **placement(recipe.cluster, "train"),
         ),
         run_config=ray.train.RunConfig(
-            name=f"train-{job.arm or 'model'}-{job.digest}",
+            name=f"train-{digest([job.digest for job in jobs])}",
             storage_path=join(path, "ray_train"),
             storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(max_failures=recipe.cluster.part_retries),
@@ -176,7 +205,7 @@ def _fit(job: Job, recipe: Recipe) -> None:
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if config.gpus_per_worker else "gloo"),
     )
     stop = threading.Event()
-    watcher = threading.Thread(target=_show, args=(job, stop), daemon=True)
+    watcher = threading.Thread(target=_show, args=(jobs, stop), daemon=True)
     watcher.start()
     try:
         trainer.fit()
@@ -184,8 +213,9 @@ def _fit(job: Job, recipe: Recipe) -> None:
         raise
     except Exception as error:
         cause = _own_error(error)
+        names = ", ".join(job.arm for job in jobs if job.model.pending())
         raise cause or PartFailed(
-            f"customize {job.arm}: {error}; checkpoints are kept in {job.checkpoints}, run the same command again to go on"
+            f"customize {names}: {error}; checkpoints are kept below {jobs[0].run}, run the same command again to go on"
         ) from error
     finally:
         stop.set()
@@ -217,22 +247,27 @@ def _own_error(error: BaseException) -> ReactRayError | None:
     return None
 
 
-def _show(job: Job, stop: threading.Event) -> None:
-    label = f"train {job.arm}".strip()
-    with Progress(label, 0, "pairs", unit="steps", note=STARTING) as progress:
-        while True:
-            ended = stop.wait(POLL_S)
-            try:
-                step, total, note = ray.get(job.progress.read.remote(), timeout=60 if ended else 10)
-            except ray.exceptions.GetTimeoutError:
+def _show(jobs: list[Job], stop: threading.Event) -> None:
+    """One line for each training, until the next one has begun."""
+    for position, job in enumerate(jobs):
+        later = {other.arm for other in jobs[position + 1 :]}
+        with Progress(f"train {job.arm}".strip(), 0, "pairs", unit="steps", note=STARTING) as progress:
+            while True:
+                ended = stop.wait(POLL_S)
+                try:
+                    states = ray.get(job.progress.read.remote(), timeout=60 if ended else 10)
+                except ray.exceptions.GetTimeoutError:
+                    if ended:
+                        return
+                    continue  # a busy machine: ask again
+                except ray.exceptions.RayError:
+                    return  # the cluster is gone: fit() says why
+                step, total, note = states.get(job.arm, (0, 0, STARTING))
+                progress.total = total
+                progress.advance(
+                    rows=(step - progress.done) * job.config.batch_size, done=step - progress.done, note=note or STARTING
+                )
+                if later & states.keys():
+                    break
                 if ended:
                     return
-                continue  # a busy machine: ask again
-            except ray.exceptions.RayError:
-                return  # the cluster is gone: fit() says why
-            progress.total = total
-            progress.advance(
-                rows=(step - progress.done) * job.config.batch_size, done=step - progress.done, note=note or STARTING
-            )
-            if ended:
-                return

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 class ProgressBoard:
     def __init__(self) -> None:
-        self.state = (0, 0, "")
+        self.states: dict[str, tuple[int, int, str]] = {}  # by arm, in the order in which they began
 
-    def write(self, step: int, total: int, note: str) -> None:
-        self.state = (step, total, note)
+    def write(self, arm: str, step: int, total: int, note: str) -> None:
+        self.states[arm] = (step, total, note)
 
-    def read(self) -> tuple[int, int, str]:
-        return self.state
+    def read(self) -> dict[str, tuple[int, int, str]]:
+        return self.states

@@ -35,13 +35,21 @@ MARKER = "checkpoint.json"
 
 
 def train_worker(settings: dict[str, Any]) -> None:
-    job: Job = settings["job"]
+    """Trains the models of `settings["jobs"]` one after another; those that were finished before a failure are left alone."""
+    jobs: list[Job] = settings["jobs"]
+    for job in jobs:
+        if job.model.pending():
+            _train(job)
+    ray.train.report({"models": len(jobs)})
+
+
+def _train(job: Job) -> None:
     config = job.config
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(config.threads_per_worker)
     device = str(ray.train.torch.get_device())
-    job.progress.write.remote(0, 0, "loading the backbone")
+    job.progress.write.remote(job.arm, 0, 0, "loading the backbone")
     backbone = load_backbone(job.backbone, device=device, seed=job.seed)
     model = backbone.model
     if config.method == "gated-image":
@@ -85,7 +93,7 @@ def train_worker(settings: dict[str, Any]) -> None:
             values = {"loss": float(loss.detach()), "lr": config.lr * factor, "logit_scale": float(model.get_parameter("logit_scale").detach().exp())}
             metrics.log(step, **values, **_gate_means(model))
             resumed = f"  went on from step {start}" if start else ""
-            job.progress.write.remote(step, total, f"loss {values['loss']:.3f}{resumed}")
+            job.progress.write.remote(job.arm, step, total, f"loss {values['loss']:.3f}{resumed}")
         if step % config.checkpoint_every_steps == 0 and step < total:
             checkpoints.save(engine, ema, step)
             if metrics:
@@ -114,8 +122,7 @@ def train_worker(settings: dict[str, Any]) -> None:
             "recipe.yaml": job.recipe_yaml.encode(),
         }
         job.model.commit_files(0, files, time.monotonic() - began, batches.num_rows)
-    torch.distributed.barrier()
-    ray.train.report({"step": total})
+    torch.distributed.barrier()  # the next training begins, or this one is found finished, on all workers alike
 
 
 class _Step(torch.nn.Module):

@@ -9,7 +9,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
 import psutil
@@ -36,8 +35,7 @@ def run(recipe: Recipe) -> str:
         clock.time("retrieve", lambda: [retrieve.run(recipe, arm) for arm in recipe.arms_by_dependence()])
         if recipe.download.of == "retrieved":
             clock.time("download", lambda: download.run(recipe))
-        for arm in recipe.arm_names():
-            clock.time(f"customize {arm}".strip(), partial(customize.run, recipe, arm))
+        clock.time("customize", lambda: customize.run(recipe))
         clock.time("evaluate", lambda: evaluate.run(recipe))
     return report.run(recipe)
 

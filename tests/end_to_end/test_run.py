@@ -21,7 +21,7 @@ def test_a_run_goes_from_class_names_to_a_table_and_a_report(finished: Path) -> 
     for scores in [summary["mean"], *summary["tasks"].values()]:
         assert set(scores) == {"base", *ARMS}
         assert all(0 <= value <= 1 for value in scores.values())
-    assert summary["seconds"].keys() >= {"ingest", "embed", "index", "retrieve", "customize gated_image", "evaluate"}
+    assert summary["seconds"].keys() >= {"ingest", "embed", "index", "retrieve", "customize", "evaluate"}
     assert 0 < summary["peak_rss_gb"] < 8
     table = (finished / "stdout").read_text()
     assert "gated-image" in table and "weather" in table and "report.html" in table
