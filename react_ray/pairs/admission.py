@@ -10,12 +10,13 @@ from react_ray.pairs import status
 from react_ray.pairs.addresses import is_address, is_public
 from react_ray.pairs.block_list import open_block_list
 from react_ray.pairs.fetch_config import FetchConfig
+from react_ray.pairs.local_url import LOCAL_SCHEMES
 from react_ray.pairs.web_url import UrlRefused, WebUrl, follow, parse_url
 
 
 class Admission:
     def __init__(self, config: FetchConfig) -> None:
-        self._schemes = tuple(config.allow_schemes)
+        self._schemes = tuple(scheme for scheme in config.allow_schemes if scheme not in LOCAL_SCHEMES)
         self._allow_private = config.allow_private_addresses
         self._blocked = open_block_list(config)
 

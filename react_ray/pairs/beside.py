@@ -31,14 +31,28 @@ def find_urls(images: Artifact) -> Artifact | None:
     return None
 
 
-def with_urls(images: Artifact, columns: list[str]) -> Iterator[pa.Table]:
-    """These columns of each part that is done, and `url`: null where it is not known. One part in memory at a time."""
+OWN = {"pair_id", "url", "caption", "class_id", "score", "matches", "text_embedding"}
+
+
+def extra_columns(images: Artifact) -> list[pa.Field]:
+    """What the list of URLs had besides URL and caption."""
     pairs = find_urls(images)
+    if pairs is None or not (done := pairs.done()):
+        return []
+    return [field for field in pairs.read(done[0]).schema if field.name not in OWN]
+
+
+def with_urls(images: Artifact, columns: list[str], extra: list[str] | None = None) -> Iterator[pa.Table]:
+    """These columns of each part that is done, and of its pairs `url` and `extra`: null where they are not known.
+
+    One part in memory at a time.
+    """
+    pairs = find_urls(images)
+    wanted = ["url", *(extra or [])]
     for part in images.done():
         table = images.read(part, ["pair_id", *columns])
-        urls = pa.nulls(len(table), pa.string())
-        if pairs is not None:
-            there = pairs.read(part, ["pair_id", "url"])
-            if there["pair_id"] == table["pair_id"]:
-                urls = there["url"]
-        yield table.append_column("url", urls)
+        there = pairs.read(part, ["pair_id", *wanted]) if pairs is not None else None
+        for name in wanted:
+            known = there is not None and there["pair_id"] == table["pair_id"]
+            table = table.append_column(name, there[name] if there is not None and known else pa.nulls(len(table), pa.string()))
+        yield table

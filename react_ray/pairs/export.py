@@ -5,7 +5,8 @@
     parquet      the image in the table, column `jpg`
     all three    00000.parquet with one row per row, failed ones too, and 00000_stats.json
 
-Shards have `rows_per_shard` rows, whatever the parts of the artifact; a part is in memory at a time. Every file is written
+Columns that the list of URLs had besides go with the metadata, as img2dataset's --save_additional_columns does with those
+that it is told. Shards have `rows_per_shard` rows, whatever the parts of the artifact; a part is in memory at a time. Every file is written
 whole, and the stats of a shard last. Next: export_layouts.py, which writes one shard.
 """
 
@@ -18,8 +19,8 @@ import pyarrow as pa
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ConfigError
-from react_ray.pairs.beside import check_images, with_urls
-from react_ray.pairs.export_layouts import LAYOUTS, Layout, Row, Shard
+from react_ray.pairs.beside import check_images, extra_columns, with_urls
+from react_ray.pairs.export_layouts import LAYOUTS, META, Layout, Row, Shard
 from react_ray.progress import Progress
 from react_ray.schema import OK
 from react_ray.storage import Storage, check_writable, open_storage
@@ -47,11 +48,12 @@ def _write(images: Artifact, storage: Storage, layout: str, rows_per_shard: int)
     num_rows = images.manifest.rows
     num_shards = -(-num_rows // rows_per_shard)
     suffix = str(images.manifest.config.get("encode_format", "jpg"))
-    rows = _rows(images)
+    extra = [field for field in extra_columns(images) if field.name not in {*META.names, *COLUMNS, suffix}]
+    rows = _rows(images, [field.name for field in extra])
     num_images = 0
     with Progress("export", num_shards, "rows", unit="shards") as progress:
         for number in range(num_shards):
-            with Shard(storage, number, rows_per_shard, suffix) as shard, LAYOUTS[layout](shard) as writer:
+            with Shard(storage, number, rows_per_shard, suffix, extra) as shard, LAYOUTS[layout](shard) as writer:
                 for _ in range(min(rows_per_shard, num_rows - number * rows_per_shard)):
                     writer.write(next(rows))
             shard.write_stats()
@@ -60,8 +62,9 @@ def _write(images: Artifact, storage: Storage, layout: str, rows_per_shard: int)
     return f"{storage.uri}: {num_images} images of {num_rows} rows in {num_shards} shards of {layout}"
 
 
-def _rows(images: Artifact) -> Iterator[Row]:
-    for table in with_urls(images, COLUMNS):
+def _rows(images: Artifact, extra: list[str]) -> Iterator[Row]:
+    for table in with_urls(images, COLUMNS, extra):
         for batch in table.to_batches(max_chunksize=256):  # a part's images as Python objects would be there twice
             for row in pa.Table.from_batches([batch]).to_pylist():
-                yield Row(**{name: row[name] for name in ("url", *COLUMNS)}, ok=row["status"] == OK)
+                known = {name: row[name] for name in ("url", *COLUMNS)}
+                yield Row(**known, ok=row["status"] == OK, extra={name: row[name] for name in extra})

@@ -58,13 +58,15 @@ class Row:
     status: str
     error: str | None
     ok: bool
+    extra: dict[str, Any]
 
 
 class Shard:
     """What all layouts have: keys, the table of metadata, the stats."""
 
-    def __init__(self, storage: Storage, number: int, rows_per_shard: int, suffix: str) -> None:
+    def __init__(self, storage: Storage, number: int, rows_per_shard: int, suffix: str, extra: list[pa.Field]) -> None:
         self.storage, self.number, self.suffix = storage, number, suffix
+        self.columns = pa.schema([*META, *extra])
         self.name = f"{number:0{SHARD_DIGITS}d}"
         self.key_digits = math.ceil(math.log10(rows_per_shard))
         self.count = self.successes = 0
@@ -94,7 +96,7 @@ class Shard:
             self.failed[status] += 1
             self.statuses[row.status] += 1
         known = {"url": row.url, "caption": row.caption, "key": key, "status": status, "error_message": message}
-        return known | sizes | {"sha256": row.sha256}
+        return known | sizes | {"sha256": row.sha256} | row.extra
 
     def write_stats(self) -> None:
         ended = time.time()
@@ -132,7 +134,7 @@ class _Table:
 class Parquet:
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
-        self.table = _Table(shard, META.append(pa.field(shard.suffix, pa.binary())))
+        self.table = _Table(shard, shard.columns.append(pa.field(shard.suffix, pa.binary())))
 
     def __enter__(self) -> Self:
         return self
@@ -149,7 +151,7 @@ class Files:
     """Beside the table, three files for each image: in a folder here, in a tar below."""
 
     def __init__(self, shard: Shard) -> None:
-        self.shard, self.table = shard, _Table(shard, META)
+        self.shard, self.table = shard, _Table(shard, shard.columns)
 
     def __enter__(self) -> Self:
         return self
@@ -164,7 +166,7 @@ class Files:
             assert row.image is not None, "an image that is ok has bytes"
             self.add(f"{meta['key']}.{suffix_of(row.image, self.shard.suffix)}", row.image)
             self.add(f"{meta['key']}.txt", row.caption.encode())
-            self.add(f"{meta['key']}.json", json.dumps(meta, indent=4).encode())
+            self.add(f"{meta['key']}.json", json.dumps(meta, indent=4, default=str).encode())
         self.table.add(meta)
 
     def add(self, name: str, data: bytes) -> None:

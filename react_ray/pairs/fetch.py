@@ -9,6 +9,7 @@ import asyncio
 import resource
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from itertools import chain
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from react_ray.pairs.admission import Admission
 from react_ray.pairs.fetch_config import FetchConfig
 from react_ray.pairs.fetch_loop import FetchLoop
 from react_ray.pairs.fetched import Fetched, OnDone
+from react_ray.pairs.local_url import LOCAL_SCHEMES, local_scheme, read_local
 from react_ray.pairs.web_url import UrlRefused, WebUrl
 
 __all__ = ["FetchConfig", "Fetched", "Fetcher", "OnDone"]
@@ -36,6 +38,8 @@ class Fetcher:
 
     def __init__(self, config: FetchConfig, resolver: Callable[[], Resolver] | None = None) -> None:
         self._admission = Admission(config)
+        self._local = [scheme for scheme in config.allow_schemes if scheme in LOCAL_SCHEMES]
+        self._max_bytes = config.max_bytes
         _reserve_files(3 * config.max_in_flight + OTHER_FILES)
         self._loop = asyncio.new_event_loop()
         self._dns_threads = ThreadPoolExecutor(config.num_dns_threads, thread_name_prefix="dns")
@@ -69,14 +73,19 @@ class Fetcher:
             raise ReactRayError("this Fetcher is closed; make a new one")
         jobs: dict[str, tuple[WebUrl, list[int]]] = {}
         refused: list[tuple[int, Fetched]] = []
+        local: list[tuple[int, str]] = []
         for row, text in enumerate(urls):
+            if text and local_scheme(text) in self._local:
+                local.append((row, text))
+                continue
             try:
                 url = self._admission.admit(text)
             except UrlRefused as error:
                 refused.append((row, Fetched(error.status, str(error), None, 0.0, 0, None)))
             else:
                 jobs.setdefault(str(url.url), (url, []))[1].append(row)
-        return self._wait(self._work.fetch(len(urls), list(jobs.values()), refused, on_done, keep))
+        here = ((row, read_local(text, self._max_bytes)) for row, text in local)
+        return self._wait(self._work.fetch(len(urls), list(jobs.values()), chain(refused, here), on_done, keep))
 
     def close(self) -> None:
         """Ends what is in flight; a `fetch` that waits raises."""

@@ -32,7 +32,11 @@ class FetchConfig(Section):
     robots_txt: bool = field(False, "obey robots.txt; one more request per host")
     blocked: list[str] = field([], "domains (with all below them) and URL prefixes that are never asked")
     blocked_file: str = field("", "URI of a text file of such domains and prefixes, one a line; empty = none")
-    allow_schemes: list[Literal["http", "https"]] = field(["http", "https"], "other URLs are refused", min_length=1)
+    allow_schemes: list[Literal["http", "https", "data", "file"]] = field(
+        ["http", "https"],
+        "other URLs are refused; data: and file: (of this machine) only for a pool whose URLs you wrote yourself",
+        min_length=1,
+    )
     allow_private_addresses: bool = field(
         False, "let URLs reach loopback and private networks; only for a pool whose URLs you wrote yourself"
     )

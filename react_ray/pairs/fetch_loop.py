@@ -7,7 +7,7 @@ politeness.py's to say, how many at a time adaptive.py's. Next: fetch.py, which 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,11 +67,11 @@ class FetchLoop:
         self,
         num_rows: int,
         jobs: Sequence[tuple[WebUrl, list[int]]],
-        refused: Sequence[tuple[int, Fetched]],
+        refused: Iterable[tuple[int, Fetched]],
         on_done: OnDone | None,
         keep: bool = True,
     ) -> list[Fetched]:
-        """`jobs` are URLs with their rows, `refused` the rows that need no request; together, all rows."""
+        """`jobs` are URLs with their rows, `refused` the results of rows that need no request; together, all rows."""
         call = _Call([None] * num_rows, keep, num_rows, on_done, self._loop.create_future(), asyncio.current_task())
         self._calls.add(call)
         try:

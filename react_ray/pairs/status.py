@@ -15,6 +15,7 @@ NO_URL = "no_url"  # null or blank
 BAD_URL = "bad_url"
 SCHEME_REFUSED = "scheme_refused"
 BLOCKED_DOMAIN = "blocked_domain"  # by the user's list of domains and URLs
+FILE_UNREADABLE = "file_unreadable"  # of a file: URL, where those are allowed
 BLOCKED_ADDRESS = "blocked_address"  # the host is, or resolves to, an address inside a network
 
 # The owner says no.

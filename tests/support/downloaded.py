@@ -1,4 +1,4 @@
-"""A small database as download leaves it, made without Ray: `pairs/` and `images/` in parts of 8 rows."""
+"""A small database as download leaves it, made without Ray: `pairs/`, with a column of its own, and `images/` in parts of 8 rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ def downloaded(folder: Path, urls: list[str | None], seal: bool = True) -> Artif
     for part in range(num_parts):
         of_part = urls[part * ROWS_PER_PART : (part + 1) * ROWS_PER_PART]
         captions = [f"picture {part}.{row}, “quoted”" for row in range(len(of_part))]
-        table = pa.table({"pair_id": pair_ids(part, len(of_part)), "url": of_part, "caption": captions})
+        table = pa.table(
+            {
+                "pair_id": pair_ids(part, len(of_part)),
+                "url": of_part,
+                "caption": captions,
+                "similarity": [row / 100 for row in range(len(of_part))],
+            }
+        )
         pairs.commit(part, table, 0.0)
     pairs = pairs.seal()
     images = create(str(folder / "images"), "images", config.digested(), {"pairs": pairs}, num_parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import tarfile
@@ -20,7 +21,7 @@ from react_ray.pairs.source import IngestConfig, open_source, to_images, to_pair
 from tests.support.downloaded import downloaded
 from tests.support.web import Web
 
-COLUMNS = ["url", "caption", "key", "status", "error_message", "width", "height", "original_width", "original_height", "sha256"]
+COLUMNS = ["url", "caption", "key", "status", "error_message", "width", "height", "original_width", "original_height", "sha256", "similarity"]
 NUM_ROWS = 28
 
 
@@ -58,7 +59,7 @@ def test_tars_hold_each_image_with_its_caption_and_its_metadata(images: Artifact
         meta = json.loads(found[key]["json"])
         assert list(meta) == COLUMNS and meta["key"] == key and meta["status"] == "success"
         assert meta["url"].endswith(f"/image/{row}.jpg?side={40 + row}") and meta["sha256"] == rows[row]["sha256"]
-        assert (meta["width"], meta["original_width"]) == (32, 40 + row)
+        assert (meta["width"], meta["original_width"], meta["similarity"]) == (32, 40 + row, row % 8 / 100)
 
 
 def test_the_table_beside_a_tar_has_every_row_with_img2datasets_columns_and_words(images: Artifact, tmp_path: Path) -> None:
@@ -116,6 +117,22 @@ def test_webdatasets_reader_decodes_every_sample(images: Artifact, tmp_path: Pat
     assert [(picture.size, caption, meta["sha256"]) for picture, caption, meta in samples] == [
         ((row["width"], row["height"]), row["caption"], row["sha256"]) for row in rows
     ]
+
+
+def test_open_clips_own_reader_gives_every_image_and_caption(images: Artifact, tmp_path: Path) -> None:
+    import numpy as np
+    from open_clip_train.data import get_wds_dataset
+
+    export("webdataset", images.uri, str(tmp_path), 20)
+    args = argparse.Namespace(
+        val_data=str(tmp_path / "{00000..00001}.tar"), val_num_samples=25, batch_size=8, workers=0, world_size=1
+    )
+    data = get_wds_dataset(args, np.asarray, is_train=False, tokenizer=lambda text: [text])
+    read = [pair for images_B, captions_B in data.dataloader for pair in zip(images_B, captions_B, strict=True)]
+    rows = [row for row in stored(images) if row["status"] == "ok"]
+    assert [caption for _, caption in read] == [row["caption"] for row in rows]
+    for (pixels, _), row in zip(read, rows, strict=True):
+        assert np.array_equal(pixels, np.asarray(Image.open(io.BytesIO(row["image"])).convert("RGB")))
 
 
 def test_an_export_can_be_ingested_again(images: Artifact, tmp_path: Path) -> None:
