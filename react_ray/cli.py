@@ -57,6 +57,8 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, retry_fail
     for artifact in outcome:
         assert artifact.manifest is not None, "a verb gives finished artifacts"
         typer.echo(f"{artifact.uri}: {artifact.manifest.rows} rows in {artifact.num_parts} parts, content {artifact.content}")
+        for line in artifact.facts.get("summary", []):
+            typer.echo(f"  {line}")
 
 
 def _run(verb: str, recipe: Recipe, retry_failed: bool) -> list[Artifact] | str:

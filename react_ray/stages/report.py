@@ -20,6 +20,7 @@ from react_ray.recipe import Recipe
 from react_ray.report.data import ClassChange, Picture, ReportData, Seed, StageRow
 from react_ray.report.page import render
 from react_ray.report.table import render_table
+from react_ray.stages.ask import queries_uri
 from react_ray.stages.layout import BASE, Layout
 from react_ray.storage import join, open_storage
 
@@ -153,7 +154,7 @@ def _gallery(recipe: Recipe, arm: str) -> list[tuple[str, list[Picture]]]:
     root = layout.retrieved_root()
     retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
     images = open_artifact(join(root, "images"), "images", "retrieve")
-    queries = pa.concat_tables(open_artifact(layout.of_run("queries"), "queries", "retrieve").tables(["class_id", "task", "class_name"]))
+    queries = pa.concat_tables(open_artifact(queries_uri(recipe, arm), "queries", "retrieve").tables(["class_id", "task", "class_name"]))
     names = {c: f"{n} ({t})" for c, t, n in zip(*(queries[x].to_pylist() for x in ("class_id", "task", "class_name")), strict=True)}
     table = pa.concat_tables(retrieved.tables(), promote_options="default")
     class_id = table["class_id"].to_numpy()

@@ -10,7 +10,8 @@ import pytest
 
 from react_ray import schema
 from react_ray.errors import ConfigError, RetrievalError
-from react_ray.index.select import SELECTED, RetrieveConfig, coverage, select, select_random
+from react_ray.index.random_pairs import select_random
+from react_ray.index.select import SELECTED, RetrieveConfig, coverage, select
 from react_ray.pair_id import part_of, row_of
 
 
