@@ -27,7 +27,7 @@ def set_report(chosen: pa.Table, queries: pa.Table, funnel: dict[str, int], poor
     ends = np.searchsorted(class_id[order], np.arange(int(class_id.max(initial=-1)) + 2))
     task_of = dict(zip(queries["class_id"].to_pylist(), queries["task"].to_pylist(), strict=True))
     classes = []
-    for number, name, count in coverage(chosen, queries):
+    for number, name, count in coverage(chosen, queries) if (class_id >= 0).any() else []:  # none asked for random pairs
         rows = order[ends[number] : ends[number + 1]] if number + 1 < len(ends) else order[:0]
         best = chosen.take(pa.array(rows[:EXAMPLES]))
         row: dict[str, Any] = {"class_id": number, "task": task_of[number], "class_name": name, "pairs": count}
