@@ -49,7 +49,7 @@ def set_report(chosen: pa.Table, queries: pa.Table, funnel: dict[str, int], poor
         "matches_per_pair": _short(len(matches) / max(chosen.num_rows, 1)),
         "keys": dict(sorted(Counter(matches["key"].to_pylist()).items())) if len(matches) < 10_000_000 else {},
         "overlap": _overlap(matches, {row["class_id"]: row["class_name"] for row in classes}),
-        "score_histogram": {"bins": BINS.tolist(), "pairs": np.histogram(score, BINS)[0].tolist()},
+        "score_histogram": {"bins": BINS.tolist(), "pairs": np.histogram(score.astype(np.float64).round(4), BINS)[0].tolist()},
     }
 
 
