@@ -76,17 +76,25 @@ def _run(verb: str, recipe: Recipe, retry_failed: bool) -> list[Artifact] | str:
 
 def _fields(verb: str) -> str:
     """The fields of the verb's sections, with defaults and meanings, for --help."""
-    from pydantic_core import PydanticUndefined
-
     from react_ray.recipe import Recipe
 
+    return "\n".join(line for section in SECTIONS.get(verb, []) for line in _lines(section, Recipe.model_fields[section].annotation))
+
+
+def _lines(path: str, model: Any) -> list[str]:
+    """One entry per field; a section within a section has its fields listed in its place."""
+    from pydantic_core import PydanticUndefined
+
+    from react_ray.section import Section
+
     lines = []
-    for section in SECTIONS.get(verb, []):
-        model: Any = Recipe.model_fields[section].annotation
-        for name, info in model.model_fields.items():
-            default = "required" if info.default is PydanticUndefined else repr(info.default)
-            lines.append(f"  {section}.{name} = {default}\n      {info.description}")
-    return "\n".join(lines)
+    for name, info in model.model_fields.items():
+        if isinstance(info.default, Section):
+            lines += _lines(f"{path}.{name}", info.annotation)
+            continue
+        default = "required" if info.default is PydanticUndefined else repr(info.default)
+        lines.append(f"  {path}.{name} = {default}\n      {info.description}")
+    return lines
 
 
 def _add(verb: str, summary: str) -> None:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.errors import RetrievalError
-from react_ray.index.merge import ranking
+from react_ray.index.ordering import distinct_pairs, order_by, order_within
 from react_ray.index.retrieve_config import RetrieveConfig as RetrieveConfig
 from react_ray.index.screen import Screen
 
@@ -61,9 +61,8 @@ def select(hits: pa.Table, queries: pa.Table, config: RetrieveConfig, screen: Sc
 def candidates(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> tuple[np.ndarray, np.ndarray]:
     """The pairs that `select` could choose: pair_ids int64 [N] ascending, their best scores float32 [N]."""
     found = _Found.read(hits, _Queries(queries), config)
-    score = np.full(len(found.distinct), -np.inf, dtype=np.float32)
-    np.maximum.at(score, found.pair, found.score)
-    return found.distinct, score
+    start = np.flatnonzero(np.diff(found.pair, prepend=-1))
+    return found.distinct, np.maximum.reduceat(found.score, start) if len(start) else found.score
 
 
 def coverage(selected: pa.Table, queries: pa.Table) -> list[tuple[int, str, int]]:
@@ -105,6 +104,8 @@ class _Queries:
         self.query_id = query_id[order]
         self.class_id = first_of_name(queries)[order]
         self.prompts = queries["prompt"].combine_chunks().take(pa.array(order))
+        self.by_class = np.empty(len(order), dtype=np.int64)  # place of a query by class, then by its id
+        self.by_class[np.argsort(self.class_id, kind="stable")] = np.arange(len(order))
 
     def positions(self, query_id: np.ndarray) -> np.ndarray:
         lookup = np.full(int(self.query_id.max(initial=-1)) + 1, -1, dtype=np.int64)
@@ -116,7 +117,7 @@ class _Queries:
 
 @dataclass(frozen=True)
 class _Found:
-    """Hits as columns, in an order of their own: pair (position in distinct), query (position), key is text, ..."""
+    """Hits as columns, by pair (position in distinct), class, query (position) and key (text is later)."""
 
     distinct: np.ndarray
     pair: np.ndarray
@@ -132,10 +133,13 @@ class _Found:
         key = pc.equal(hits["key"], "text").to_numpy()
         searched = np.isin(np.array(["image", "text"]), config.keys)
         kept = (score >= np.float32(config.min_score)) & searched[key.astype(np.int64)]
-        distinct, pair = np.unique(hits["pair_id"].to_numpy()[kept], return_inverse=True)
+        distinct, pair = distinct_pairs(hits["pair_id"].to_numpy()[kept])
         query = asked.positions(hits["query_id"].to_numpy()[kept])
-        rank = hits["rank"].to_numpy()[kept]
-        return cls(distinct, pair, query, asked.class_id[query], key[kept], score[kept], rank)
+        order = order_by(pair, asked.by_class[query], key[kept])
+        rows = np.flatnonzero(kept)[order]
+        query = query[order]
+        rank = hits["rank"].to_numpy()[rows]
+        return cls(distinct, pair[order], query, asked.class_id[query], key[rows], score[rows], rank)
 
 
 @dataclass(frozen=True)
@@ -152,19 +156,15 @@ class _Claims:
 
 
 def _claims(found: _Found, fusion: str) -> _Claims:
-    num_classes = int(found.class_id.max(initial=0)) + 1
-    cell = found.pair * num_classes + found.class_id
-    order = np.argsort(cell)
-    cell = cell[order]
-    start = np.flatnonzero(np.diff(cell, prepend=-1))
+    start = np.flatnonzero(np.diff(found.pair, prepend=-1) | np.diff(found.class_id, prepend=-1))
     if not len(start):
         return _Claims(*(np.empty(0, dtype) for dtype in (np.int64, np.int64, np.float64, np.float32)))
-    score = np.maximum.reduceat(found.score[order], start)
+    score = np.maximum.reduceat(found.score, start)
     strength = score.astype(np.float64)
     if fusion == "rank":  # whole numbers, so that the sum does not depend on its order
-        share = (2**40 // (RANK_OFFSET + found.rank.astype(np.int64)))[order]
+        share = 2**40 // (RANK_OFFSET + found.rank.astype(np.int64))
         strength = np.add.reduceat(share, start) / 2**40
-    return _Claims(cell[start] // num_classes, cell[start] % num_classes, strength, score)
+    return _Claims(found.pair[start], found.class_id[start], strength, score)
 
 
 def _best_of_each_pair(claims: _Claims) -> np.ndarray:
@@ -206,12 +206,12 @@ def _best_of_each_class(claims: _Claims, pairs_per_class: int, max_pairs: int) -
 
 
 def _matches(found: _Found, asked: _Queries, chosen: np.ndarray) -> pa.ChunkedArray:
-    """list<schema.MATCH> of each chosen pair, best score first, then by query and key."""
+    """list<schema.MATCH> of each chosen pair, best score first, then by class, query and key."""
     row_of_pair = np.full(len(found.distinct), -1, dtype=np.int64)
     row_of_pair[chosen] = np.arange(len(chosen))
     hit = np.flatnonzero(row_of_pair[found.pair] >= 0)
     row = row_of_pair[found.pair[hit]]
-    order = ranking(row, found.score[hit], found.query[hit] * 2 + found.text[hit])
+    order = order_within(row, found.score[hit])
     hit, row = hit[order], row[order]
     ends = np.cumsum(np.bincount(row, minlength=len(chosen)))
     kind = SELECTED.field("matches").type

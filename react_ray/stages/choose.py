@@ -53,6 +53,8 @@ class Chooser:
         self.recipe, self.root, self.asked, self.wanted = recipe, root, queries, recipe.retrieve
         layout = Layout(recipe)
         self.pairs, self.embeddings = layout.open_database("pairs", "ingest"), layout.open_database("embeddings", "embed")
+        assert self.pairs.manifest is not None
+        self.num_pairs = self.pairs.manifest.rows
         _check(recipe, self.embeddings, queries)
         self.allowed = allow.run(recipe, join(root, "allowed")) if self.wanted.filters else None
         self.queries = pa.concat_tables(queries.tables(["query_id", "class_id", "task", "class_name", "prompt", "modality"]))
@@ -68,7 +70,7 @@ class Chooser:
     def choose(self) -> tuple[pa.Table, dict[str, int]]:
         """The chosen pairs (select.SELECTED), and what became of how many."""
         screening = Screening(self.recipe, self.root)
-        funnel = {"pairs in the database": sum(receipt.rows for receipt in self.pairs.receipts())}
+        funnel = {"pairs in the database": self.num_pairs}
         if self.allowed is not None:
             funnel["pass the filters"] = int(self.allowed.facts["kept"])
         if self.wanted.selection == "random":
@@ -108,8 +110,7 @@ class Chooser:
 
     def _search(self, screening: Screening) -> tuple[pa.Table, pa.Table, dict[str, int]]:
         """Rounds of search: all queries with k, then those of classes that are short, with more."""
-        most = max(sum(receipt.rows for receipt in self.pairs.receipts()), 1)
-        k, limit = min(self.wanted.k, most), min(self.wanted.max_k, most)
+        k, limit = min(self.wanted.k, self.num_pairs), min(self.wanted.max_k, self.num_pairs)
         again = np.ones(self.queries.num_rows, dtype=bool)
         hits: pa.Table | None = None
         number = 1

@@ -86,8 +86,19 @@ def gather(recipe: Recipe, summary: dict[str, Any]) -> ReportData:
         curves={arm or "customized": Metrics(storage, f"train-{arm or 'model'}").rows() for arm in recipe.arm_names()},
         stages=_stages(recipe, seconds),
         recipe_yaml=recipe.yaml(),
-        notes=list(recipe.evaluate.notes),
+        notes=[*recipe.evaluate.notes, *_retrieved(recipe)],
     )
+
+
+def _retrieved(recipe: Recipe) -> list[str]:
+    """What each retrieval of the run gave, in the lines that `retrieve` printed; all of it is in selection.json."""
+    roots = {Layout(recipe, arm).retrieved_root(): arm for arm in reversed(recipe.arm_names())}
+    out = []
+    for root, arm in reversed(roots.items()):
+        facts = open_artifact(join(root, "retrieved"), "retrieved", "retrieve").facts
+        label = "random pairs" if recipe.arm(arm).retrieve.selection == "random" else "retrieved"
+        out += [f"{label}: {line}" for line in facts.get("summary", [])]
+    return out
 
 
 def _compared(recipe: Recipe) -> str:

@@ -81,7 +81,7 @@ EVERYTHING: dict[str, Any] = {
     "prompts": "averaged",
     "filters": ["NSFW == UNLIKELY", "aesthetic < 8", "width >= 64", "host not in host0.org"],
     "dedup": {"sha256": True, "phash": 3},
-    "decontaminate": {"datasets": ["all"], "phash": 2, "cosine": 0.99999},
+    "decontaminate": {"datasets": ["all"], "phash": 2, "cosine": 0.999},
 }
 PASSES = [row for row in range(192) if row % 10 and row % 3]  # by NSFW, aesthetic and host
 
