@@ -82,18 +82,17 @@ def _fields(verb: str) -> str:
 
 
 def _lines(path: str, model: Any) -> list[str]:
-    """One entry per field; a section within a section has its fields listed in its place."""
+    """One entry per field; below a section within a section, its fields."""
     from pydantic_core import PydanticUndefined
 
     from react_ray.section import Section
 
     lines = []
     for name, info in model.model_fields.items():
-        if isinstance(info.default, Section):
-            lines += _lines(f"{path}.{name}", info.annotation)
-            continue
         default = "required" if info.default is PydanticUndefined else repr(info.default)
         lines.append(f"  {path}.{name} = {default}\n      {info.description}")
+        if isinstance(info.default, Section):
+            lines += _lines(f"{path}.{name}", info.annotation)
     return lines
 
 
