@@ -57,6 +57,8 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, retry_fail
     for artifact in outcome:
         assert artifact.manifest is not None, "a verb gives finished artifacts"
         typer.echo(f"{artifact.uri}: {artifact.manifest.rows} rows in {artifact.num_parts} parts, content {artifact.content}")
+        for line in artifact.facts.get("summary", []):
+            typer.echo(f"  {line}")
 
 
 def _run(verb: str, recipe: Recipe, retry_failed: bool) -> list[Artifact] | str:
@@ -72,17 +74,24 @@ def _run(verb: str, recipe: Recipe, retry_failed: bool) -> list[Artifact] | str:
 
 def _fields(verb: str) -> str:
     """The fields of the verb's sections, with defaults and meanings, for --help."""
-    from pydantic_core import PydanticUndefined
-
     from react_ray.recipe import Recipe
 
+    return "\n".join(line for section in SECTIONS.get(verb, []) for line in _lines(section, Recipe.model_fields[section].annotation))
+
+
+def _lines(path: str, model: Any) -> list[str]:
+    """One entry per field; below a section within a section, its fields."""
+    from pydantic_core import PydanticUndefined
+
+    from react_ray.section import Section
+
     lines = []
-    for section in SECTIONS.get(verb, []):
-        model: Any = Recipe.model_fields[section].annotation
-        for name, info in model.model_fields.items():
-            default = "required" if info.default is PydanticUndefined else repr(info.default)
-            lines.append(f"  {section}.{name} = {default}\n      {info.description}")
-    return "\n".join(lines)
+    for name, info in model.model_fields.items():
+        default = "required" if info.default is PydanticUndefined else repr(info.default)
+        lines.append(f"  {path}.{name} = {default}\n      {info.description}")
+        if isinstance(info.default, Section):
+            lines += _lines(f"{path}.{name}", info.annotation)
+    return lines
 
 
 def _add(verb: str, summary: str) -> None:

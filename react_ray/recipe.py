@@ -19,7 +19,7 @@ from react_ray.errors import ConfigError
 from react_ray.evals.zeroshot import EvaluateConfig
 from react_ray.gated.config import CustomizeConfig
 from react_ray.index.config import IndexConfig
-from react_ray.index.select import RetrieveConfig
+from react_ray.index.retrieve_config import RetrieveConfig
 from react_ray.pairs.download_config import DownloadConfig
 from react_ray.pairs.source import IngestConfig
 from react_ray.section import Section, field, speed

@@ -56,6 +56,7 @@ def queries(dim: int) -> pa.Schema:
             ("task", pa.string()),
             ("class_name", pa.string()),
             ("prompt", pa.string()),
+            ("modality", pa.string()),  # what was embedded: "text" or "image"
             ("embedding", vector(dim)),
         ]
     )

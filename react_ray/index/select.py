@@ -9,53 +9,43 @@ Next: stages/collect.py looks the pairs up.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from react_ray import schema
-from react_ray.errors import ConfigError, RetrievalError
-from react_ray.index.config import Key
-from react_ray.index.merge import ranking
-from react_ray.pair_id import ROW_BITS
-from react_ray.section import Section, field
+from react_ray.errors import RetrievalError
+from react_ray.index.ordering import distinct_pairs, order_by, order_within
+from react_ray.index.retrieve_config import RetrieveConfig as RetrieveConfig
+from react_ray.index.screen import Screen
 
 SELECTED = pa.schema([schema.retrieved(1).field(name) for name in ("pair_id", "class_id", "score", "matches")])
 RANK_OFFSET = 60  # of reciprocal rank fusion, sum of 1 / (60 + rank) (Cormack et al. 2009)
 MATCHES_AT_ONCE = 1 << 22  # keeps the prompts of one chunk of matches below 2 GB
 
 
-class RetrieveConfig(Section):
-    keys: list[Key] = field(["image", "text"], "sides of a pair that queries are compared with", min_length=1)
-    search: Literal["index", "exact"] = field("index", "FAISS shards, or exact over the embeddings without an index")
-    prompts: Literal["separate", "averaged"] = field(
-        "separate", "one query per class and template (as REACT), or one per class: the mean of its templates"
-    )
-    k: int = field(100, "hits per query and key; more candidates, more time and memory", ge=1)
-    selection: Literal["hits", "random"] = field("hits", "random: as many pairs from the whole pool, as a control")
-    fusion: Literal["score", "rank"] = field(
-        "score", "a pair's claim on a class: its best score, or reciprocal ranks summed over prompts and keys"
-    )
-    pairs_per_class: int = field(0, "unique pairs that a class takes at most, best first; 0 = all that were hit", ge=0)
-    exclusive: bool = field(True, "a pair counts for its best class only; else for every class that hit it")
-    min_score: float = field(-1.0, "hits with a lower cosine are dropped")
-    max_pairs: int = field(0, "pairs in all; classes give up their worst first; 0 = no limit", ge=0)
-
-
-def select(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> pa.Table:
-    """hits: schema.HITS; queries: query_id, class_id (over all tasks), prompt and whatever else.
+def select(hits: pa.Table, queries: pa.Table, config: RetrieveConfig, screen: Screen | None = None) -> pa.Table:
+    """hits: schema.HITS; queries: query_id, class_id (over all tasks), prompt, task and class_name and whatever else.
 
     Returns pair_id, class_id and score of its best class, matches (all of them, best first): one row per pair,
-    ordered by pair_id. Pairs are chosen by `fusion`; `score` is always a cosine.
+    ordered by pair_id. Pairs are chosen by `fusion`; `score` is always a cosine. Classes of one task that share a name
+    count as the first of them. screen: the candidates that may be chosen; None = all.
     """
     asked = _Queries(queries)
     found = _Found.read(hits, asked, config)
     claims = _claims(found, config.fusion)
+    if screen is not None:
+        claims = claims.take(np.flatnonzero(screen.kept[screen.at(found.distinct)][claims.pair]))
     if config.exclusive:
         claims = claims.take(_best_of_each_pair(claims))
-    claims = claims.take(_best_of_each_class(claims, config.pairs_per_class, config.max_pairs))
+    if screen is not None and config.max_per_domain:
+        claims = claims.take(_best_of_each_host(claims, screen.host[screen.at(found.distinct)], config.max_per_domain))
+    most = config.pairs_per_class
+    if config.balance and len(claims.class_id):
+        smallest = int(np.unique(claims.class_id, return_counts=True)[1].min())
+        most = min(most or len(claims.pair), max(1, int(config.balance * smallest)))
+    claims = claims.take(_best_of_each_class(claims, most, config.max_pairs))
     best = claims.take(_best_of_each_pair(claims))
     return pa.table(
         {
@@ -68,38 +58,37 @@ def select(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> pa.Tabl
     )
 
 
-def select_random(parts: list[tuple[int, int]], count: int, seed: int) -> pa.Table:
-    """`count` pairs drawn by seed from a pool of (part, num_rows): class_id -1, score null, no matches."""
-    parts = sorted(parts)
-    sizes = np.array([num_rows for _, num_rows in parts], dtype=np.int64)
-    total = int(sizes.sum())
-    if count > total:
-        raise ConfigError(
-            f"retrieve.max_pairs: {count} random pairs were asked for, the pool has {total}; ask for fewer"
-        )
-    drawn = np.sort(np.random.default_rng(seed).choice(total, size=count, replace=False))
-    ends = np.cumsum(sizes)
-    at = np.searchsorted(ends, drawn, side="right")
-    part = np.array([number for number, _ in parts], dtype=np.int64)[at]
-    return pa.table(
-        {
-            "pair_id": part << ROW_BITS | (drawn - (ends - sizes)[at]),
-            "class_id": np.full(count, -1, dtype=np.int32),
-            "score": pa.nulls(count, pa.float32()),
-            "matches": pa.array([[]] * count, type=SELECTED.field("matches").type),
-        },
-        schema=SELECTED,
-    )
+def candidates(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs that `select` could choose: pair_ids int64 [N] ascending, their best scores float32 [N]."""
+    found = _Found.read(hits, _Queries(queries), config)
+    start = np.flatnonzero(np.diff(found.pair, prepend=-1))
+    return found.distinct, np.maximum.reduceat(found.score, start) if len(start) else found.score
 
 
 def coverage(selected: pa.Table, queries: pa.Table) -> list[tuple[int, str, int]]:
-    """(class_id, class_name, pairs that count for it as their best class) of every class, empty ones too."""
+    """(class_id, class_name, pairs that count for it as their best class) of every class, empty ones too.
+
+    Classes of one task that share a name share their pairs.
+    """
     class_id, first = np.unique(queries["class_id"].to_numpy(), return_index=True)
     names = queries["class_name"].take(pa.array(first)).to_pylist()
     counts = np.bincount(
         np.searchsorted(class_id, _known(selected["class_id"].to_numpy(), class_id)), minlength=len(names)
     )
-    return list(zip(class_id.tolist(), names, counts.tolist(), strict=True))
+    shared = counts[np.searchsorted(class_id, first_of_name(queries)[first])]
+    return list(zip(class_id.tolist(), names, shared.tolist(), strict=True))
+
+
+def first_of_name(queries: pa.Table) -> np.ndarray:
+    """int64 [Q]: for each query the smallest class_id of its task that has its class's name."""
+    class_id = queries["class_id"].to_numpy().astype(np.int64)
+    if "task" not in queries.column_names:
+        return class_id
+    names = [queries[name].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64) for name in ("task", "class_name")]
+    _, group = np.unique(names[0] * (int(names[1].max(initial=0)) + 1) + names[1], return_inverse=True)
+    first = np.full(int(group.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, group, class_id)
+    return first[group]
 
 
 def _known(values: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -113,8 +102,10 @@ class _Queries:
         query_id = queries["query_id"].to_numpy()
         order = np.argsort(query_id, kind="stable")
         self.query_id = query_id[order]
-        self.class_id = queries["class_id"].to_numpy()[order].astype(np.int64)
+        self.class_id = first_of_name(queries)[order]
         self.prompts = queries["prompt"].combine_chunks().take(pa.array(order))
+        self.by_class = np.empty(len(order), dtype=np.int64)  # place of a query by class, then by its id
+        self.by_class[np.argsort(self.class_id, kind="stable")] = np.arange(len(order))
 
     def positions(self, query_id: np.ndarray) -> np.ndarray:
         lookup = np.full(int(self.query_id.max(initial=-1)) + 1, -1, dtype=np.int64)
@@ -126,7 +117,7 @@ class _Queries:
 
 @dataclass(frozen=True)
 class _Found:
-    """Hits as columns, in an order of their own: pair (position in distinct), query (position), key is text, ..."""
+    """Hits as columns, by pair (position in distinct), class, query (position) and key (text is later)."""
 
     distinct: np.ndarray
     pair: np.ndarray
@@ -142,10 +133,13 @@ class _Found:
         key = pc.equal(hits["key"], "text").to_numpy()
         searched = np.isin(np.array(["image", "text"]), config.keys)
         kept = (score >= np.float32(config.min_score)) & searched[key.astype(np.int64)]
-        distinct, pair = np.unique(hits["pair_id"].to_numpy()[kept], return_inverse=True)
+        distinct, pair = distinct_pairs(hits["pair_id"].to_numpy()[kept])
         query = asked.positions(hits["query_id"].to_numpy()[kept])
-        rank = hits["rank"].to_numpy()[kept]
-        return cls(distinct, pair, query, asked.class_id[query], key[kept], score[kept], rank)
+        order = order_by(pair, asked.by_class[query], key[kept])
+        rows = np.flatnonzero(kept)[order]
+        query = query[order]
+        rank = hits["rank"].to_numpy()[rows]
+        return cls(distinct, pair[order], query, asked.class_id[query], key[rows], score[rows], rank)
 
 
 @dataclass(frozen=True)
@@ -162,19 +156,15 @@ class _Claims:
 
 
 def _claims(found: _Found, fusion: str) -> _Claims:
-    num_classes = int(found.class_id.max(initial=0)) + 1
-    cell = found.pair * num_classes + found.class_id
-    order = np.argsort(cell)
-    cell = cell[order]
-    start = np.flatnonzero(np.diff(cell, prepend=-1))
+    start = np.flatnonzero(np.diff(found.pair, prepend=-1) | np.diff(found.class_id, prepend=-1))
     if not len(start):
         return _Claims(*(np.empty(0, dtype) for dtype in (np.int64, np.int64, np.float64, np.float32)))
-    score = np.maximum.reduceat(found.score[order], start)
+    score = np.maximum.reduceat(found.score, start)
     strength = score.astype(np.float64)
     if fusion == "rank":  # whole numbers, so that the sum does not depend on its order
-        share = (2**40 // (RANK_OFFSET + found.rank.astype(np.int64)))[order]
+        share = 2**40 // (RANK_OFFSET + found.rank.astype(np.int64))
         strength = np.add.reduceat(share, start) / 2**40
-    return _Claims(cell[start] // num_classes, cell[start] % num_classes, strength, score)
+    return _Claims(found.pair[start], found.class_id[start], strength, score)
 
 
 def _best_of_each_pair(claims: _Claims) -> np.ndarray:
@@ -188,6 +178,16 @@ def _best_of_each_pair(claims: _Claims) -> np.ndarray:
     best &= score == np.repeat(np.maximum.reduceat(score, start), sizes)
     rows = np.flatnonzero(best)
     return rows[np.flatnonzero(np.diff(claims.pair[rows], prepend=-1))]
+
+
+def _best_of_each_host(claims: _Claims, host: np.ndarray, most: int) -> np.ndarray:
+    """Rows of the strongest claims of each class on pairs of one host, `most` of each; -1 is no host and has no limit."""
+    hosts = host[claims.pair]
+    order = np.lexsort((-claims.score, -claims.strength, hosts, claims.class_id))
+    change = np.diff(claims.class_id[order], prepend=-1) | np.diff(hosts[order], prepend=-2)
+    start = np.flatnonzero(change)
+    place = np.arange(len(order)) - np.repeat(start, np.diff(start, append=len(order)))
+    return np.sort(order[(place < most) | (hosts[order] == -1)])
 
 
 def _best_of_each_class(claims: _Claims, pairs_per_class: int, max_pairs: int) -> np.ndarray:
@@ -206,12 +206,12 @@ def _best_of_each_class(claims: _Claims, pairs_per_class: int, max_pairs: int) -
 
 
 def _matches(found: _Found, asked: _Queries, chosen: np.ndarray) -> pa.ChunkedArray:
-    """list<schema.MATCH> of each chosen pair, best score first, then by query and key."""
+    """list<schema.MATCH> of each chosen pair, best score first, then by class, query and key."""
     row_of_pair = np.full(len(found.distinct), -1, dtype=np.int64)
     row_of_pair[chosen] = np.arange(len(chosen))
     hit = np.flatnonzero(row_of_pair[found.pair] >= 0)
     row = row_of_pair[found.pair[hit]]
-    order = ranking(row, found.score[hit], found.query[hit] * 2 + found.text[hit])
+    order = order_within(row, found.score[hit])
     hit, row = hit[order], row[order]
     ends = np.cumsum(np.bincount(row, minlength=len(chosen)))
     kind = SELECTED.field("matches").type

@@ -1,12 +1,11 @@
-"""collect: `hits/` -> `retrieved/` and its `images/`: select, look the pairs up by arithmetic, keep their bytes.
+"""collect: `selected/` -> `retrieved/` and its `images/`: look the pairs up by arithmetic, keep their bytes.
 
 `retrieved` has the rows of `pairs` and why each was taken; `images` beside it has the same rows in the same order, so
-training reads the two side by side. With `download.of=retrieved` there are no bytes yet: download makes `images`. Next: index/select.py, then customize.py.
+training reads the two side by side. With `download.of=retrieved` there are no bytes yet: download makes `images`. Next: customize.py.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 
 import numpy as np
@@ -15,8 +14,6 @@ import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
-from react_ray.errors import RetrievalError
-from react_ray.index.select import coverage, select, select_random
 from react_ray.pair_id import part_of, row_of
 from react_ray.recipe import Recipe
 from react_ray.stages.layout import Layout
@@ -24,69 +21,35 @@ from react_ray.stages.run_parts import Work, run_parts
 from react_ray.storage import join
 from react_ray.vectors import from_vectors
 
-logger = logging.getLogger(__name__)
-PAIRS_PER_PART = 2048
 
-
-def run(recipe: Recipe, root: str, queries: Artifact, hits: Artifact | None, main: str) -> Artifact:
-    """Gives the sealed `retrieved` below `root`; without hits it is the random control, as large as `main`'s."""
+def run(recipe: Recipe, root: str, queries: Artifact, selected: Artifact) -> Artifact:
+    """Gives the sealed `retrieved` below `root`."""
     layout = Layout(recipe)
     pairs = layout.open_database("pairs", "ingest")
     images = layout.open_images() if recipe.download.of == "pairs" else None
     embeddings = layout.open_database("embeddings", "embed")
-    query_table = pa.concat_tables(queries.tables(["query_id", "class_id", "task", "class_name", "prompt"]))
-    if hits is None:
-        count = recipe.retrieve.max_pairs or _rows_of(main)
-        chosen = select_random([(r.part, r.rows) for r in pairs.receipts()], count, recipe.seed)
-    else:
-        chosen = select(pa.concat_tables(hits.tables()), query_table, recipe.retrieve)
-        if chosen.num_rows == 0:
-            raise RetrievalError("no pair was retrieved for any class; lower retrieve.min_score or look at the class names")
-        _name_the_poor(chosen, query_table, recipe)
-    config = recipe.retrieve.digested() | {"seed": recipe.seed if hits is None else 0, "chosen": chosen.num_rows}
-    given = {"pairs": pairs, "images": images, "embeddings": embeddings, "queries": queries, "hits": hits}
+    given = {"pairs": pairs, "images": images, "embeddings": embeddings, "queries": queries, "selected": selected}
     parents = {name: artifact for name, artifact in given.items() if artifact is not None}
-    num_parts = -(-chosen.num_rows // PAIRS_PER_PART)
-    selected = create(join(root, "selected"), "selected", config, parents, num_parts)
+    assert selected.manifest is not None
+    config, num_parts = selected.manifest.config, selected.num_parts
     retrieved = create(join(root, "retrieved"), "retrieved", config, parents, num_parts)
     kept = create(join(root, "images"), "images", config, parents, num_parts) if images else None
-    _store(chosen, selected)
     run_parts(
         "collect",
         sorted({*retrieved.pending(), *(kept.pending() if kept else [])}),
         num_parts,
         _Read(selected.uri),
         CollectPart,
-        (pairs, images, embeddings, queries, hits is None, retrieved, kept),
+        (pairs, images, embeddings, queries, recipe.retrieve.selection == "random", retrieved, kept),
         recipe.cluster.part_retries,
         "pairs",
     )
     if not retrieved.sealed:
-        retrieved = retrieved.seal(dim=embeddings.facts["dim"], backbone=embeddings.facts["backbone"])
+        summary = selected.facts["summary"]
+        retrieved = retrieved.seal(dim=embeddings.facts["dim"], backbone=embeddings.facts["backbone"], summary=summary)
     if kept and not kept.sealed:
         kept.seal()
     return retrieved
-
-
-def _rows_of(main: str) -> int:
-    """As many pairs as the run's own retrieval found."""
-    manifest = open_artifact(join(main, "retrieved"), "retrieved", "retrieve").manifest
-    assert manifest is not None
-    return manifest.rows
-
-
-def _name_the_poor(chosen: pa.Table, queries: pa.Table, recipe: Recipe) -> None:
-    poor = [name for _, name, count in coverage(chosen, queries) if count == 0]
-    if poor:
-        logger.warning("%d classes got no pair: %s", len(poor), ", ".join(poor[:10]) + (" ..." if len(poor) > 10 else ""))
-
-
-def _store(chosen: pa.Table, selected: Artifact) -> None:
-    """The selection goes by disk, so that a task carries the number of its part and no more."""
-    for part in selected.pending():
-        selected.commit(part, chosen.slice(part * PAIRS_PER_PART, PAIRS_PER_PART), 0.0)
-    if not selected.sealed:
-        selected.seal()
 
 
 class _Read:

@@ -28,6 +28,7 @@ from react_ray.pairs.source import Source, open_source, to_images, to_pairs
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.section import digest
+from react_ray.stages.ask import queries_uri
 from react_ray.stages.cluster import placement, require_memory
 from react_ray.stages.collect import class_vectors, trainable
 from react_ray.stages.layout import Layout
@@ -161,7 +162,7 @@ def _plan(recipe: Recipe, arm: str, board: Any) -> _Arm:
             backbone=wanted.backbone,
             config=config,
             rows=rows,
-            class_CD=class_vectors(open_artifact(layout.of_run("queries"), "queries", "retrieve"))
+            class_CD=class_vectors(open_artifact(queries_uri(recipe, arm), "queries", "retrieve"))
             if config.class_loss
             else np.zeros((0, 0), np.float32),
             seed=recipe.seed,

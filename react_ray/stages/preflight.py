@@ -10,6 +10,7 @@ import yaml
 from react_ray.artifact import differences, open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ArtifactMismatch
+from react_ray.index.filters import parse
 from react_ray.pairs.source import open_source
 from react_ray.recipe import Recipe
 from react_ray.stages.layout import Layout
@@ -56,3 +57,6 @@ def require(recipe: Recipe, verb: str) -> None:
         open_source(recipe.ingest.model_copy(update={"max_rows": 1}))  # the first rows only: a long file is gone through once
     if verb in ("run", "retrieve", "evaluate"):
         load_tasks(recipe.tasks)
+    if verb in ("run", "retrieve"):
+        for arm in recipe.arm_names():
+            parse(recipe.arm(arm).retrieve.filters)

@@ -20,6 +20,7 @@ from react_ray.recipe import Recipe
 from react_ray.report.data import ClassChange, Picture, ReportData, Seed, StageRow
 from react_ray.report.page import render
 from react_ray.report.table import render_table
+from react_ray.stages.ask import queries_uri
 from react_ray.stages.layout import BASE, Layout
 from react_ray.storage import join, open_storage
 
@@ -85,8 +86,19 @@ def gather(recipe: Recipe, summary: dict[str, Any]) -> ReportData:
         curves={arm or "customized": Metrics(storage, f"train-{arm or 'model'}").rows() for arm in recipe.arm_names()},
         stages=_stages(recipe, seconds),
         recipe_yaml=recipe.yaml(),
-        notes=list(recipe.evaluate.notes),
+        notes=[*recipe.evaluate.notes, *_retrieved(recipe)],
     )
+
+
+def _retrieved(recipe: Recipe) -> list[str]:
+    """What each retrieval of the run gave, in the lines that `retrieve` printed; all of it is in selection.json."""
+    roots = {Layout(recipe, arm).retrieved_root(): arm for arm in reversed(recipe.arm_names())}
+    out = []
+    for root, arm in reversed(roots.items()):
+        facts = open_artifact(join(root, "retrieved"), "retrieved", "retrieve").facts
+        label = "random pairs" if recipe.arm(arm).retrieve.selection == "random" else "retrieved"
+        out += [f"{label}: {line}" for line in facts.get("summary", [])]
+    return out
 
 
 def _compared(recipe: Recipe) -> str:
@@ -153,7 +165,7 @@ def _gallery(recipe: Recipe, arm: str) -> list[tuple[str, list[Picture]]]:
     root = layout.retrieved_root()
     retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
     images = open_artifact(join(root, "images"), "images", "retrieve")
-    queries = pa.concat_tables(open_artifact(layout.of_run("queries"), "queries", "retrieve").tables(["class_id", "task", "class_name"]))
+    queries = pa.concat_tables(open_artifact(queries_uri(recipe, arm), "queries", "retrieve").tables(["class_id", "task", "class_name"]))
     names = {c: f"{n} ({t})" for c, t, n in zip(*(queries[x].to_pylist() for x in ("class_id", "task", "class_name")), strict=True)}
     table = pa.concat_tables(retrieved.tables(), promote_options="default")
     class_id = table["class_id"].to_numpy()

@@ -58,6 +58,28 @@ def test_the_sample_tasks_load() -> None:
     assert len(found) == 8 and found["flags"] == 251
 
 
+def test_a_text_file_has_a_class_a_line_with_its_synonyms(tmp_path: Path) -> None:
+    file = tmp_path / "birds.txt"
+    file.write_text("\ufeffgrey heron | Ardea cinerea\n\nlittle egret\n", encoding="utf-8")
+    (task,) = load_tasks(TasksConfig(file=str(file), name="birds", templates=["a {}"]))
+    assert task == TargetTask("birds", ("grey heron", "little egret"), ("a {}",), (("grey heron", "Ardea cinerea"), ("little egret",)))
+    file.write_text("heron |\n")
+    with pytest.raises(ConfigError, match="class 0 has an empty name"):
+        load_tasks(TasksConfig(file=str(file)))
+    file.write_bytes(b"h\xe9ron")
+    with pytest.raises(ConfigError, match="save it as UTF-8"):
+        load_tasks(TasksConfig(file=str(file)))
+    file.write_text("")
+    with pytest.raises(ConfigError, match="no class names"):
+        load_tasks(TasksConfig(file=str(file)))
+
+
+def test_two_classes_may_share_a_name_where_that_is_asked_for() -> None:
+    (task,) = load_tasks(TasksConfig(class_names=["sunglasses", "owl", "sunglasses"], duplicates="share"))
+    assert task.class_names == ("sunglasses", "owl", "sunglasses")
+    assert [p.class_id for p in prompts(task)] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

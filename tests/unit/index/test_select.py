@@ -10,7 +10,10 @@ import pytest
 
 from react_ray import schema
 from react_ray.errors import ConfigError, RetrievalError
-from react_ray.index.select import SELECTED, RetrieveConfig, coverage, select, select_random
+from react_ray.index.allowed import Allowed
+from react_ray.index.random_pairs import select_random
+from react_ray.index.screen import Screen
+from react_ray.index.select import SELECTED, RetrieveConfig, candidates, coverage, select
 from react_ray.pair_id import part_of, row_of
 
 
@@ -149,6 +152,58 @@ def test_no_hits_give_an_empty_table_and_a_full_list_of_poor_classes() -> None:
 def test_hits_of_other_queries_are_refused() -> None:
     with pytest.raises(RetrievalError, match="retrieve again"):
         select(make_hits([(9, 1, 0.5, 0, "text")]), make_queries(2, 1), RetrieveConfig())
+
+
+def test_what_a_screen_drops_is_not_chosen_and_the_class_takes_the_next() -> None:
+    hits = make_hits([(0, p, 0.9 - p / 100, p, "text") for p in range(6)] + [(1, 0, 0.95, 0, "text")])
+    queries = make_queries(2, 1)
+    pair_ids, score = candidates(hits, queries, RetrieveConfig())
+    assert pair_ids.tolist() == [0, 1, 2, 3, 4, 5] and score[:2].tolist() == [np.float32(0.95), np.float32(0.89)]
+    screen = Screen(pair_ids, np.array([False, True, False, True, True, True]), np.zeros(6, np.int64))
+    chosen = select(hits, queries, RetrieveConfig(pairs_per_class=3), screen)
+    assert chosen["pair_id"].to_pylist() == [1, 3, 4]
+    assert coverage(chosen, queries) == [(0, "class 0", 3), (1, "class 1", 0)]
+    floor = RetrieveConfig(min_score=0.88)
+    assert candidates(hits, queries, floor)[0].tolist() == [0, 1, 2]
+
+
+def test_a_host_gives_each_class_so_many_pairs_and_no_host_is_no_host() -> None:
+    hits = make_hits([(0, p, 0.9 - p / 100, p, "text") for p in range(8)] + [(1, p, 0.5, p, "text") for p in (8, 9)])
+    queries = make_queries(2, 1)
+    host = np.array([1, 1, 1, 2, -1, -1, -1, 2, 1, 1])
+    screen = Screen(np.arange(10), np.ones(10, bool), host)
+    chosen = select(hits, queries, RetrieveConfig(max_per_domain=1), screen)
+    assert chosen["pair_id"].to_pylist() == [0, 3, 4, 5, 6, 8]
+    assert select(hits, queries, RetrieveConfig(max_per_domain=1, pairs_per_class=2), screen)["pair_id"].to_pylist() == [0, 3, 8]
+
+
+def test_balance_holds_the_largest_class_to_a_multiple_of_the_smallest() -> None:
+    hits = make_hits([(0, p, 0.9 - p / 100, p, "text") for p in range(8)] + [(1, p, 0.5, p, "text") for p in (8, 9)])
+    queries = make_queries(3, 1)
+    assert select(hits, queries, RetrieveConfig(balance=1))["pair_id"].to_pylist() == [0, 1, 8, 9]
+    assert select(hits, queries, RetrieveConfig(balance=1.5))["pair_id"].to_pylist() == [0, 1, 2, 8, 9]
+    assert select(hits, queries, RetrieveConfig(balance=2, pairs_per_class=3))["pair_id"].to_pylist() == [0, 1, 2, 8, 9]
+
+
+def test_classes_of_one_task_that_share_a_name_share_their_pairs() -> None:
+    queries = make_queries(3, 1).append_column("task", pa.array(["a", "a", "b"]))
+    queries = queries.set_column(queries.column_names.index("class_name"), "class_name", pa.array(["owl", "owl", "owl"]))
+    hits = make_hits([(1, 5, 0.9, 0, "text"), (0, 6, 0.8, 0, "text"), (2, 7, 0.7, 0, "text")])
+    chosen = select(hits, queries, RetrieveConfig())
+    assert chosen["class_id"].to_pylist() == [0, 0, 2]
+    assert coverage(chosen, queries) == [(0, "owl", 2), (1, "owl", 2), (2, "owl", 1)]
+
+
+def test_random_pairs_are_drawn_from_what_is_allowed() -> None:
+    pool, bits = [(0, 400), (3, 200)], Allowed()
+    for part, num_rows in pool:
+        bits.add(part, np.arange(num_rows) % 3 == 0)
+    chosen = select_random(pool, 150, seed=0, allowed=bits)["pair_id"].to_numpy()
+    assert len(np.unique(chosen)) == 150 and (row_of(chosen) % 3 == 0).all()
+    assert np.array_equal(chosen, select_random(pool, 150, seed=0, allowed=bits)["pair_id"].to_numpy())
+    assert not np.array_equal(chosen, select_random(pool, 150, seed=1, allowed=bits)["pair_id"].to_numpy())
+    with pytest.raises(ConfigError, match=r"201 pass retrieve\.filters"):
+        select_random(pool, 202, seed=0, allowed=bits)
 
 
 def test_random_pairs_come_from_the_whole_pool_once_each_and_by_seed() -> None:

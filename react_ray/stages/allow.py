@@ -1,0 +1,118 @@
+"""allow: `retrieve.filters` over the columns of pairs and images -> `allowed/`, one bit per pair, before anything is searched.
+
+Next: index/filters.py, index/allowed.py, then search.py.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray import schema
+from react_ray.artifact import Artifact, Receipt, create, part_name
+from react_ray.errors import RetrievalError
+from react_ray.index.allowed import Allowed
+from react_ray.index.filters import Condition, check_columns, parse
+from react_ray.index.screen import hosts
+from react_ray.recipe import Recipe
+from react_ray.stages.layout import Layout
+from react_ray.stages.run_parts import Work, run_parts
+from react_ray.vectors import from_vectors
+
+HOST, SIMILARITY = "host", "similarity"  # computed where the source has no such column
+NOT_FILTERED = {"pair_id", "image"}
+
+
+def run(recipe: Recipe, uri: str) -> Artifact:
+    """Gives the sealed `allowed`: the parts of pairs, with a column `allowed`. RetrievalError if nothing passes."""
+    layout = Layout(recipe)
+    pairs = layout.open_database("pairs", "ingest")
+    images = layout.open_images() if recipe.download.of == "pairs" else None
+    embeddings = layout.open_database("embeddings", "embed")
+    conditions = parse(recipe.retrieve.filters)
+    of_pairs = set(_columns(pairs)) - NOT_FILTERED
+    of_images = (set(schema.IMAGES.names) - NOT_FILTERED - of_pairs) if images is not None else set()
+    check_columns(conditions, sorted(of_pairs | of_images | {HOST, SIMILARITY}))
+    given = {"pairs": pairs, "images": images, "embeddings": embeddings}
+    parents = {name: artifact for name, artifact in given.items() if artifact is not None}
+    allowed = create(uri, "allowed", {"filters": recipe.retrieve.filters}, parents, pairs.num_parts)
+    if not allowed.sealed:
+        run_parts(
+            "filter",
+            allowed.pending(),
+            pairs.num_parts,
+            _Read(),
+            FilterPart,
+            (conditions, pairs, images, embeddings, of_pairs, of_images, allowed),
+            recipe.cluster.part_retries,
+            "pairs",
+        )
+        receipts = allowed.receipts()
+        passed = {c.text: sum(r.facts["passed"][i] for r in receipts) for i, c in enumerate(conditions)}
+        total, kept = sum(r.rows for r in receipts), sum(r.facts["kept"] for r in receipts)
+        if not kept:
+            each = ", ".join(f"{text!r} {count}" for text, count in passed.items())
+            raise RetrievalError(f"none of {total} pairs passes retrieve.filters (alone: {each}); relax one")
+        allowed = allowed.seal(passed=passed, kept=kept, total=total)
+    return allowed
+
+
+def load(allowed: Artifact) -> Allowed:
+    """All its bits in memory: N / 8 bytes."""
+    bits = Allowed()
+    for part in range(allowed.num_parts):
+        bits.add(part, allowed.read(part, ["allowed"])["allowed"].to_numpy())
+    return bits
+
+
+def _columns(artifact: Artifact) -> list[str]:
+    return artifact.storage.parquet(f"{part_name(0)}.parquet").schema_arrow.names if artifact.num_parts else []
+
+
+class _Read:
+    """Parts read their own columns."""
+
+    def __call__(self, part: int) -> pa.Table:
+        return pa.table({})
+
+
+class FilterPart(Work):
+    def __init__(
+        self,
+        conditions: list[Condition],
+        pairs: Artifact,
+        images: Artifact | None,
+        embeddings: Artifact,
+        of_pairs: set[str],
+        of_images: set[str],
+        allowed: Artifact,
+    ) -> None:
+        self.conditions, self.pairs, self.images, self.embeddings = conditions, pairs, images, embeddings
+        self.of_pairs, self.of_images, self.allowed = of_pairs, of_images, allowed
+
+    def __call__(self, part: int, table: pa.Table) -> Receipt:
+        began = time.monotonic()
+        pair_id = self.pairs.read(part, ["pair_id"])["pair_id"]
+        kept = np.ones(len(pair_id), dtype=bool)
+        passed = []
+        for condition in self.conditions:
+            mask = condition.mask(self._column(part, condition.column))
+            passed.append(int(mask.sum()))
+            kept &= mask
+        out = pa.table({"pair_id": pair_id, "allowed": pa.array(kept)})
+        return self.allowed.commit(part, out, time.monotonic() - began, passed=passed, kept=int(kept.sum()))
+
+    def _column(self, part: int, name: str) -> pa.ChunkedArray:
+        if name in self.of_pairs:
+            return self.pairs.read(part, [name])[name]
+        if name in self.of_images and self.images is not None:
+            return self.images.read(part, [name])[name]
+        if name == HOST:
+            return hosts(self.pairs.read(part, ["url"])["url"])
+        vectors = self.embeddings.read(part, ["image", "text"])
+        cosine = np.einsum(
+            "nd,nd->n", *(from_vectors(vectors[side]).astype(np.float32) for side in ("image", "text"))
+        )
+        return pa.chunked_array([pa.array(cosine, from_pandas=True)])

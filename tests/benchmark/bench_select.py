@@ -1,0 +1,118 @@
+"""What follows a search: choosing pairs from hits, and finding those that are one picture.
+
+    select_s        1,000 queries x k = 10,000 hits over --n pairs -> one row per pair with all its matches
+    phash_s         --n perceptual hashes, a tenth of them copies with few bits turned, radius 3
+    cosine_s        --vectors vectors of --dim, a tenth of them copies with noise, cosine 0.96
+    names_per_s     captions per second that are looked through for 10,000 names
+    peak_rss_gb     of all of it
+
+Takes nothing; everything comes from a seed. Last line: one JSON object.
+
+    python tests/benchmark/bench_select.py [--n 1000000] [--k 10000] [--vectors 100000] [--dim 512]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray import schema
+from react_ray.index.duplicates import NONE, near_hashes, near_vectors
+from react_ray.index.name_match import NameMatch
+from react_ray.index.retrieve_config import RetrieveConfig
+from react_ray.index.select import select
+from react_ray.pair_id import ROW_BITS
+
+NUM_QUERIES, NUM_NAMES, NUM_CAPTIONS = 1000, 10_000, 20_000
+PART_ROWS = 100_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=1_000_000, help="pairs that hits are drawn from; hashes")
+    parser.add_argument("--k", type=int, default=10_000)
+    parser.add_argument("--vectors", type=int, default=100_000)
+    parser.add_argument("--dim", type=int, default=512)
+    asked = parser.parse_args()
+    out: dict[str, float] = {"n": asked.n, "k": asked.k, "vectors": asked.vectors}
+
+    hits, queries = made_hits(asked.n, asked.k), made_queries()
+    began = time.monotonic()
+    chosen = select(hits, queries, RetrieveConfig())
+    out |= {"select_s": round(time.monotonic() - began, 2), "selected": chosen.num_rows}
+    del hits, chosen
+
+    hashes, copies = made_hashes(asked.n)
+    began = time.monotonic()
+    found = near_hashes(hashes, 3)
+    out |= {"phash_s": round(time.monotonic() - began, 2), "phash_found": round(float((found[copies] != NONE).mean()), 4)}
+
+    vectors, copies = made_vectors(asked.vectors, asked.dim)
+    began = time.monotonic()
+    found = near_vectors(vectors, 0.96)
+    out |= {"cosine_s": round(time.monotonic() - began, 2), "cosine_found": round(float((found[copies] != NONE).mean()), 4)}
+
+    generator = np.random.default_rng(4)
+    words = [f"w{number}" for number in range(30_000)]
+    names = [(i, 0, " ".join(generator.choice(words, 2))) for i in range(NUM_NAMES)]
+    captions = [" ".join(generator.choice(words, 12)) for _ in range(NUM_CAPTIONS)]
+    finder = NameMatch(names)
+    began = time.monotonic()
+    matched = sum(bool(finder.find(caption)) for caption in captions)
+    out |= {"names_per_s": round(NUM_CAPTIONS / (time.monotonic() - began)), "captions_matched": matched}
+    out["peak_rss_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    print(json.dumps(out))
+
+
+def made_hits(num_pairs: int, k: int) -> pa.Table:
+    generator = np.random.default_rng(0)
+    row = np.concatenate([generator.choice(num_pairs, k, replace=False) for _ in range(NUM_QUERIES)]).astype(np.int64)
+    score = -np.sort(-generator.random((NUM_QUERIES, k)), axis=1)
+    columns = {
+        "query_id": np.repeat(np.arange(NUM_QUERIES), k),
+        "pair_id": row // PART_ROWS << ROW_BITS | row % PART_ROWS,
+        "score": score.ravel(),
+        "rank": np.tile(np.arange(k), NUM_QUERIES),
+        "key": pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(row), np.int8)), pa.array(["image"])),
+    }
+    return pa.table(columns).cast(schema.HITS)
+
+
+def made_queries() -> pa.Table:
+    numbers = range(NUM_QUERIES)
+    return pa.table(
+        {
+            "query_id": pa.array(numbers, pa.int32()),
+            "class_id": pa.array(numbers, pa.int32()),
+            "task": ["task"] * NUM_QUERIES,
+            "class_name": [f"class {i}" for i in numbers],
+            "prompt": [f"a photo of a class {i}." for i in numbers],
+        }
+    )
+
+
+def made_hashes(count: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(1)
+    hashes = generator.integers(0, 2**64, count, dtype=np.uint64)
+    copies = np.arange(1, count, 10)
+    turned = np.bitwise_or.reduce(np.uint64(1) << generator.integers(0, 64, (len(copies), 3)).astype(np.uint64), axis=1)
+    hashes[copies] = hashes[copies - 1] ^ turned
+    return hashes, copies
+
+
+def made_vectors(count: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(2)
+    centres = generator.normal(size=(1000, dim)).astype(np.float32)
+    vectors = centres[generator.integers(0, 1000, count)] + 0.7 * generator.normal(size=(count, dim)).astype(np.float32)
+    copies = np.arange(1, count, 10)
+    vectors[copies] = vectors[copies - 1] + 0.2 * generator.normal(size=(len(copies), dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16), copies
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Retrieval as a whole on a small pool with everything in it that a web pool has: copies, hosts, test images, bad values."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from react_ray.artifact import create, open_artifact
+from react_ray.errors import ConfigError, RetrievalError
+from react_ray.recipe import Recipe, load_recipe
+from react_ray.stages import embed, index, ingest, retrieve
+from react_ray.stages.collect import class_vectors
+from react_ray.vectors import from_vectors
+from tests.support.small_run import small_recipe
+
+NAMES = ["owl", "heron", "barn swallow"]
+NUM_PAIRS = 240
+
+
+def drawing(number: int, format: str = "PNG") -> bytes:
+    generator = np.random.default_rng(number)
+    pixels = np.kron(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8), np.ones((12, 12, 1), np.uint8))
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format, quality=90)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def pool(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of 240 pairs in 6 parts: row 5 again, as a file, in rows 6 and 7 and as a JPEG in row 8."""
+    folder = tmp_path_factory.mktemp("pool")
+    images = [drawing(5 if row in (6, 7) else row) for row in range(NUM_PAIRS)]
+    images[8] = drawing(5, "JPEG")
+    table = pa.table(
+        {
+            "image": images,
+            "caption": [f"{('An Owl', 'two herons', 'the barn-swallow', 'no bird')[row % 4]} number {row}" for row in range(NUM_PAIRS)],
+            "url": [f"http://host{row % 3}.org/{row}" for row in range(NUM_PAIRS)],
+            "NSFW": ["UNLIKELY" if row % 10 else "NSFW" for row in range(NUM_PAIRS)],
+            "aesthetic": pa.array([row / 24 for row in range(NUM_PAIRS)], pa.float32()),
+        }
+    )
+    pq.write_table(table, folder / "pool.parquet")
+    test = pa.table({"image": [drawing(11), drawing(12, "JPEG"), b"no image"], "task": ["birds"] * 3, "label": NAMES})
+    pq.write_table(test, folder / "test.parquet")
+    (folder / "seed.png").write_bytes(drawing(34))
+    recipe = recipe_of(folder, "first")
+    ingest.run(recipe)
+    embed.run(recipe)
+    index.run(recipe)
+    return folder
+
+
+def recipe_of(folder: Path, run: str, tasks: dict[str, Any] | None = None, **retrieve: Any) -> Recipe:
+    values = {
+        "out": str(folder / run),
+        "tasks": {"name": "birds", "class_names": NAMES, "templates": ["a photo of a {}.", "a drawing of a {}."]} | (tasks or {}),
+        "ingest": {"source": str(folder / "pool.parquet"), "rows_per_part": 40},
+        "retrieve": {"k": 20, "search": "exact"} | retrieve,
+        "evaluate": {"datasets": {"test": str(folder / "test.parquet")}},
+        "arms": {},
+    }
+    path = small_recipe(folder, **values)
+    return load_recipe(path)
+
+
+def rows(retrieved: Any) -> np.ndarray:
+    """Numbers of the pool's rows, in order."""
+    pair_id = pa.concat_tables(retrieved.tables(["pair_id"]))["pair_id"].to_numpy()
+    return (pair_id >> 20) * 40 + (pair_id & 0xFFFFF)
+
+
+EVERYTHING: dict[str, Any] = {
+    "k": 20,
+    "prompts": "averaged",
+    "filters": ["NSFW == UNLIKELY", "aesthetic < 8", "width >= 64", "host not in host0.org"],
+    "dedup": {"sha256": True, "phash": 3},
+    "decontaminate": {"datasets": ["all"], "phash": 2, "cosine": 0.999},
+}
+PASSES = [row for row in range(192) if row % 10 and row % 3]  # by NSFW, aesthetic and host
+
+
+def hits_of(recipe: Recipe, name: str = "hits") -> pa.Table:
+    return pa.concat_tables(open_artifact(f"{recipe.out}/{name}", "hits").tables())
+
+
+@pytest.fixture(scope="module")
+def everything(pool: Path) -> Recipe:
+    """A retrieval with every setting at once: sentences and a seed image, filters, duplicates, evaluation images."""
+    seed = str(pool / "seed.png")
+    sentences = ["no bird number 31", "no bird number 11", "no bird number 7", "An Owl number 8"]  # their captions are hit
+    tasks = {"queries": sentences, "seed_images": {"heron": [seed], "new": [seed]}}
+    recipe = recipe_of(pool, "everything", tasks, search="index", **EVERYTHING)
+    retrieve.run(recipe)
+    return recipe
+
+
+def test_filters_are_met_and_every_query_still_has_its_k_hits(pool: Path, everything: Recipe) -> None:
+    found = rows(open_artifact(f"{everything.out}/retrieved", "retrieved"))
+    assert len(found) > 20 and set(found) <= set(PASSES)
+    counts = hits_of(everything).group_by(["query_id", "key"]).aggregate([("pair_id", "count")])
+    assert counts.num_rows == 14 and set(counts["pair_id_count"].to_pylist()) == {20}
+    allowed = pa.concat_tables(open_artifact(f"{everything.out}/allowed", "allowed").tables())
+    assert np.flatnonzero(allowed["allowed"]).tolist() == PASSES
+    exact = everything.model_copy(
+        update={"out": str(pool / "exact"), "retrieve": everything.retrieve.model_copy(update={"search": "exact"})}
+    )
+    assert retrieve.run(exact).content == open_artifact(f"{everything.out}/retrieved", "retrieved").content
+
+
+def test_one_picture_is_retrieved_once_and_none_of_an_evaluation_set(everything: Recipe) -> None:
+    found = set(rows(open_artifact(f"{everything.out}/retrieved", "retrieved")))
+    assert not found & {11}, "its caption was asked for, and its image is in the test set"
+    assert len(found & {5, 7, 8}) == 1, "one picture in two files and a JPEG; two of their captions were asked for"
+    report = json.loads(Path(everything.out, "selection.json").read_text())
+    funnel = report["funnel"]
+    assert funnel["pairs in the database"] == NUM_PAIRS and funnel["pass the filters"] == len(PASSES)
+    assert funnel["hits"] == 7 * 2 * 20 + 2 * 20
+    assert funnel["evaluation phash"] >= 1 and funnel["duplicate phash"] + funnel["duplicate sha256"] >= 1
+    dropped = sum(count for reason, count in funnel.items() if reason.startswith(("duplicate", "evaluation")))
+    assert funnel["chosen"] == report["pairs"] == len(found) == funnel["distinct pairs above the floor"] - dropped
+    assert not list(Path(everything.out, "candidates").rglob("*.parquet"))
+
+
+def test_seed_images_and_sentences_are_queries_too(everything: Recipe) -> None:
+    found = pa.concat_tables(open_artifact(f"{everything.out}/retrieved", "retrieved").tables()).to_pylist()
+    (seeded,) = [row for row in found if row["caption"].endswith(" 34")]
+    assert seeded["score"] == pytest.approx(1, abs=1e-3) and seeded["class_id"] == 1
+    assert seeded["matches"][0]["prompt"].endswith("seed.png") and seeded["matches"][0]["key"] == "image"
+    assert {match["class_id"] for match in seeded["matches"]} >= {1, 7}
+    (asked,) = [row for row in found if row["caption"] == "no bird number 31"]
+    assert asked["class_id"] == 3 and asked["matches"][0]["prompt"] == "no bird number 31"
+    images = hits_of(everything, "hits_images")
+    assert set(images["query_id"].to_pylist()) == {7, 8} and set(images["key"].to_pylist()) == {"image"}
+
+
+def test_the_random_control_keeps_to_the_same_filters_and_drops_the_same_copies(pool: Path) -> None:
+    settings = EVERYTHING | {"decontaminate": {"datasets": ["test"], "phash": 2}}
+    drawn = retrieve.run(recipe_of(pool, "random", selection="random", max_pairs=40, **settings))
+    found = rows(drawn)
+    assert len(set(found)) == 40 and set(found) <= set(PASSES) - {11} and len(set(found) & {5, 7, 8}) <= 1
+
+
+def test_captions_with_a_name_of_the_class_are_the_string_control(pool: Path) -> None:
+    tasks = {"class_names": ["owl", ["heron", "herons"], "barn swallow", "bird"]}
+    recipe = recipe_of(pool, "string", tasks, selection="string", k=5, filters=["aesthetic < 5"])
+    retrieved = retrieve.run(recipe)
+    found = pa.concat_tables(retrieved.tables())
+    text_ND = np.concatenate([from_vectors(t["text"]) for t in open_artifact(f"{recipe.database}/embeddings", "embeddings").tables()])
+    class_CD = class_vectors(open_artifact(f"{recipe.out}/queries", "queries")).astype(np.float64)
+    expected = {}
+    for label in range(4):
+        named = np.arange(label, 120, 4)
+        score = (text_ND[named].astype(np.float64) @ class_CD[label]).astype(np.float32)
+        best = named[np.lexsort((named, -score))[:5]]
+        expected |= dict.fromkeys(best.tolist(), label)
+    assert dict(zip(rows(retrieved).tolist(), found["class_id"].to_pylist(), strict=True)) == expected
+    prompts = {match["prompt"] for row in found["matches"].to_pylist() for match in row}
+    assert prompts == {"a photo of a owl.", "a photo of a herons.", "a photo of a barn swallow.", "a photo of a bird."}
+
+
+def test_classes_that_stay_short_are_asked_for_again(pool: Path) -> None:
+    settings: dict[str, Any] = {"k": 8, "max_k": 100_000, "pairs_per_class": 60, "prompts": "averaged", "keys": ["text"]}
+    recipe = recipe_of(pool, "full", **settings)
+    retrieved = retrieve.run(recipe)
+    report = json.loads(Path(recipe.out, "selection.json").read_text())
+    assert [row["pairs"] for row in report["classes"]] == [60, 60, 60] and report["poor"] == []
+    assert [hits_of(recipe, name).num_rows for name in ("hits", "hits_2")] == [3 * 8, 3 * 32]
+    again = retrieve.run(recipe_of(pool, "full", **settings))
+    assert again.content == retrieved.content and again.facts["summary"] == retrieved.facts["summary"]
+
+
+REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "nothing above the floor": ({}, {"min_score": 1.5, "prompts": "averaged", "keys": ["text"]}, "lower retrieve.min_score"),
+    "nothing allowed": ({}, {"filters": ["aesthetic > 9.5", "width > 999"]}, "none of 240 pairs .*'aesthetic > 9.5' 11, 'width > 999' 0.*relax"),
+    "no such column": ({}, {"filters": ["aestetic > 1"]}, "did you mean aesthetic"),
+    "an empty database": ({}, {}, "is empty, so nothing can be retrieved"),
+    "a radius without sets": ({}, {"decontaminate": {"cosine": 0.9}}, "datasets=\\[all\\]"),
+    "sets without a radius": ({}, {"decontaminate": {"datasets": ["all"]}}, "no radius"),
+    "an unknown set": ({}, {"decontaminate": {"datasets": ["tset"], "phash": 1}}, "none of evaluate.datasets \\(test\\)"),
+    "images against captions": ({"seed_images": {"owl": ["POOL/seed.png"]}}, {"keys": ["text"]}, "add image to retrieve.keys"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_meant_is_refused_and_leaves_nothing_finished(pool: Path, case: str) -> None:
+    tasks, settings, message = REFUSED[case]
+    tasks = json.loads(json.dumps(tasks).replace("POOL", str(pool)))
+    recipe = recipe_of(pool, case.replace(" ", "-"), tasks, **settings)
+    if case == "an empty database":
+        recipe = recipe.model_copy(update={"database": str(pool / "nothing")})
+        config = open_artifact(str(pool / "database" / "embeddings"), "embeddings")
+        for kind in ("pairs", "embeddings"):
+            create(str(pool / "nothing" / kind), kind, {}, {}, 0).seal(**config.facts)
+    with pytest.raises((ConfigError, RetrievalError), match=message):
+        retrieve.run(recipe)
+    assert not list(Path(recipe.out).rglob("retrieved/*"))

@@ -1,0 +1,64 @@
+"""Tasks that libraries ship: ImageNet's from open_clip, which is always here; others from files of the libraries' layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from react_ray.clip.builtin_tasks import ORIGINS, builtin_task
+from react_ray.clip.prompts import TasksConfig, load_tasks, prompts
+from react_ray.errors import ConfigError
+
+
+def test_imagenet_has_its_names_and_templates_and_shares_what_is_named_twice() -> None:
+    (task,) = load_tasks(TasksConfig(builtin=["imagenet"]))
+    assert (len(task.class_names), len(task.templates), len(prompts(task))) == (1000, 80, 80_000)
+    assert task.class_names[0] == "tench" and prompts(task)[0].prompt == "a bad photo of a tench."
+    twice = [i for i, name in enumerate(task.class_names) if task.class_names.count(name) > 1]
+    assert twice == [657, 744, 836, 837]
+    assert len(builtin_task("imagenet-7")[1]) == 7
+
+
+def test_slashes_are_kept_or_become_synonyms() -> None:
+    (task,) = load_tasks(TasksConfig(builtin=["imagenet"]))
+    (split,) = load_tasks(TasksConfig(builtin=["imagenet"], split_slashes=True))
+    number = task.class_names.index("cardboard box / carton")
+    assert task.synonyms[number] == ("cardboard box / carton",)
+    assert split.class_names == task.class_names and split.synonyms[number] == ("cardboard box", "carton")
+
+
+@pytest.fixture
+def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two optional libraries' data files, laid out as they lay them out."""
+    data = tmp_path / "clip_benchmark" / "datasets"
+    data.mkdir(parents=True)
+    (tmp_path / "clip_benchmark" / "__init__.py").write_text("raise ImportError('the library itself is not needed')")
+    (data / "en_classnames.json").write_text(json.dumps({"eurosat": ["forest", "river"]}))
+    (data / "en_zeroshot_classification_templates.json").write_text(
+        json.dumps({"eurosat": ["a centered satellite photo of {c}."], "food101": ["a photo of {c}, a type of food."], "cifar10": ["{c}"]})
+    )
+    (tmp_path / "mmpretrain" / "datasets").mkdir(parents=True)
+    (tmp_path / "mmpretrain" / "__init__.py").write_text("raise ImportError('the library itself is not needed')")
+    (tmp_path / "mmpretrain" / "datasets" / "categories.py").write_text("FOOD101_CATEGORIES = ('apple_pie', 'baklava')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def test_tasks_of_other_libraries_are_read_without_importing_them(libraries: None) -> None:
+    assert builtin_task("eurosat") == (["forest", "river"], ["a centered satellite photo of {}."])
+    assert builtin_task("food-101") == (["apple pie", "baklava"], ["a photo of {}, a type of food."])
+    tasks = load_tasks(TasksConfig(builtin=["food-101", "eurosat"], class_names=["owl"]))
+    assert [task.name for task in tasks] == ["food-101", "eurosat", "task"]
+    with pytest.raises(ConfigError, match="has no CIFAR10_CATEGORIES"):
+        builtin_task("cifar-10")
+
+
+def test_a_task_that_is_not_there_is_said() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'food-101'"):
+        builtin_task("food101")
+    with pytest.raises(ConfigError, match="use one of imagenet"):
+        builtin_task("zzzz")
+    with pytest.raises(ConfigError, match="listed twice"):
+        load_tasks(TasksConfig(builtin=["imagenet", "imagenet"]))
+    assert len(ORIGINS) == 17

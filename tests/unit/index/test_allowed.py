@@ -1,0 +1,69 @@
+"""Searching among the pairs that are allowed: k hits come back, the same that searching them alone gives."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from react_ray.index.allowed import Allowed, search_allowed
+from react_ray.index.config import IndexConfig
+from react_ray.index.exact import RunningTopK
+from react_ray.index.quantizer import RunningSample, train
+from react_ray.index.shard import IndexShard, build_shard
+from react_ray.pair_id import ROW_BITS
+
+DIM, PART_ROWS, PARTS = 16, 700, 3
+
+
+def vectors(count: int, seed: int) -> np.ndarray:
+    found = np.random.default_rng(seed).normal(size=(count, DIM))
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float16)
+
+
+POOL = [(np.arange(PART_ROWS, dtype=np.int64) | part << ROW_BITS, vectors(PART_ROWS, part)) for part in range(PARTS)]
+QUERIES = vectors(9, 99).astype(np.float32)
+
+
+def random_bits(share: float) -> tuple[Allowed, list[np.ndarray]]:
+    bits = Allowed()
+    masks = [np.random.default_rng(7 + part).random(PART_ROWS) < share for part in range(PARTS)]
+    for part, mask in enumerate(masks):
+        bits.add(part, mask)
+    return bits, masks
+
+
+def test_contains_is_the_mask_and_minus_one_is_in_nothing() -> None:
+    bits, masks = random_bits(0.3)
+    ids = np.concatenate([ids for ids, _ in POOL])
+    assert np.array_equal(bits.contains(ids), np.concatenate(masks))
+    assert bits.count == sum(mask.sum() for mask in masks) and bits.num_rows == PARTS * PART_ROWS
+    assert np.array_equal(bits.rows(1), masks[1])
+    unknown = np.array([[-1, 9 << ROW_BITS], [PART_ROWS, PART_ROWS | 2 << ROW_BITS]])
+    assert not bits.contains(unknown).any()
+
+
+@pytest.mark.parametrize("share", [0.5, 0.02, 0.0])
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_a_filtered_search_equals_a_search_of_what_is_allowed(share: float, k: int) -> None:
+    bits, masks = random_bits(share)
+    shard = build_shard(iter(POOL), IndexConfig(), None)
+    hits = search_allowed(shard.search, QUERIES, k, bits, shard.num_vectors)
+    exact = RunningTopK(k)
+    for (ids, vectors_ND), mask in zip(POOL, masks, strict=True):
+        exact.update(QUERIES, ids[mask], vectors_ND[mask])
+    assert np.array_equal(hits.pair_ids, exact.result().pair_ids)
+    assert np.array_equal(hits.scores, exact.result().scores)
+
+
+def test_an_index_that_runs_out_of_lists_gives_what_it_has() -> None:
+    config = IndexConfig(kind="IVF16,Flat", nprobe=2)
+    sample = RunningSample(2000, 0)
+    for ids, vectors_ND in POOL:
+        sample.update(ids, vectors_ND)
+    shard = IndexShard.from_bytes(build_shard(iter(POOL), config, train(sample.result(), config, 0)).to_bytes())
+    bits, _ = random_bits(0.05)
+    hits = search_allowed(partial(shard.search), QUERIES, 200, bits, shard.num_vectors)
+    assert bits.contains(hits.pair_ids[hits.valid]).all()
+    assert hits.valid.any() and not hits.valid.all()
