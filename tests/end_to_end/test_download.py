@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pyarrow as pa
 import pytest
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ArtifactMismatch, ArtifactMissing, SuccessTooLow
+from react_ray.pairs.export import export
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import download, ingest
+from react_ray.storage import open_storage
+from tests.support.s3_server import s3_server
 from tests.support.small_run import kill_when, react_ray, small_recipe
 from tests.support.url_list import list_recipe, misbehaving
 from tests.support.web import Web, web_server
@@ -132,6 +136,25 @@ def test_a_part_that_was_cut_off_is_downloaded_again(web: Web, tmp_path: Path, l
         (images / name).unlink()
     (images / "part-00001.parquet").write_bytes(b"PAR1 and no more")
     assert downloaded(recipe).content == whole.content
+
+
+def test_on_s3_a_list_becomes_the_same_images_and_the_same_tars(web: Web, tmp_path: Path, local_ray: None) -> None:
+    urls = misbehaving(web, 40)
+    here = downloaded(load_recipe(list_recipe(tmp_path, urls, 20)))
+    export("webdataset", here.uri, str(tmp_path / "tars"), 20)
+    with s3_server():
+        boto3.client("s3").create_bucket(Bucket="web")
+        open_storage("s3://web").write("lists/one.csv", (tmp_path / "list.csv").read_bytes())
+        path = list_recipe(tmp_path, urls, 20)
+        places = ["ingest.source=s3://web/lists/*.csv", "database=s3://web/database", "out=s3://web/run"]
+        for verb in ("ingest", "download"):
+            done = react_ray(verb, path, *places)
+            assert done.returncode == 0, done.stderr[-3000:]
+        there = open_artifact("s3://web/database/images", "images")
+        assert there.content == here.content
+        export("webdataset", there.uri, "s3://web/tars", 20)
+        for name in ("00000.tar", "00001.tar", "00000.parquet", "00001.parquet"):
+            assert open_storage("s3://web/tars").read(name) == (tmp_path / "tars" / name).read_bytes()
 
 
 def test_a_list_that_is_dead_stops_with_its_statuses_and_keeps_what_is_done(

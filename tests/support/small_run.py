@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -70,16 +71,17 @@ def react_ray(verb: str, recipe: str, *overrides: str) -> subprocess.CompletedPr
     )
 
 
-def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str, verb: str = "run", everything: bool = False) -> None:
-    """Start a whole run, or one verb, and SIGKILL its driver as soon as `reached()`; a run that ends before is a failure.
+def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str, verb: str = "run", everything: bool = False) -> str:
+    """Start a whole run, or one verb, and SIGKILL its driver as soon as `reached()`; gives what it wrote to stderr.
+
+    A run that ends before is a failure.
 
     `everything`: all its workers too, at once, as when a machine loses power. Otherwise returns when they are gone: they
     notice after some seconds, and commit what they were at. Ray's agents (dashboard, runtime environments) take a minute
     more to notice, and touch nothing.
     """
-    driver = subprocess.Popen(
-        command(verb, recipe, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    said = tempfile.TemporaryFile("w+")
+    driver = subprocess.Popen(command(verb, recipe, *overrides), stdout=subprocess.DEVNULL, stderr=said)
     while not reached():
         assert driver.poll() is None, f"the run ended (exit code {driver.returncode}) before it could be killed"
         try:
@@ -94,6 +96,9 @@ def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str, verb: s
     driver.wait()
     _, alive = psutil.wait_procs(below, timeout=120)
     assert not alive, f"still running after their driver: {alive}"
+    with said:
+        said.seek(0)
+        return said.read()
 
 
 def _is_agent(process: psutil.Process) -> bool:
