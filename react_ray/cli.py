@@ -26,6 +26,9 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="section.field=value
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="ask again those that failed in a way that may pass, and no other")
 ]
+SkipCorrupt = Annotated[
+    bool, typer.Option("--skip-corrupt", help="a part whose file cannot be read gives rows of status `corrupt`; the manifest names it")
+]
 
 SECTIONS = {
     "ingest": ["ingest"],
@@ -39,8 +42,11 @@ SECTIONS = {
 }
 
 
-def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, retry_failed: bool = False) -> None:
-    """Load the recipe, look before starting, connect to Ray, run one verb for all arms, say what came of it."""
+def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bool = False) -> None:
+    """Load the recipe, look before starting, connect to Ray, run one verb for all arms, say what came of it.
+
+    option: the verb's own, --retry-failed of download, --skip-corrupt of embed.
+    """
     from react_ray.recipe import load_recipe
     from react_ray.stages import preflight
 
@@ -50,7 +56,7 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, retry_fail
     from react_ray.stages.cluster import connected
 
     with connected(recipe.cluster):
-        outcome = _run(verb, recipe, retry_failed)
+        outcome = _run(verb, recipe, option)
     if isinstance(outcome, str):
         typer.echo(outcome)
         return
@@ -59,11 +65,13 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, retry_fail
         typer.echo(f"{artifact.uri}: {artifact.manifest.rows} rows in {artifact.num_parts} parts, content {artifact.content}")
 
 
-def _run(verb: str, recipe: Recipe, retry_failed: bool) -> list[Artifact] | str:
+def _run(verb: str, recipe: Recipe, option: bool) -> list[Artifact] | str:
     """Only the verb's own stage is imported: most of them need no torch in this process."""
     stage = importlib.import_module(f"react_ray.stages.{'whole_run' if verb == 'run' else verb}")
     if verb == "download":
-        return stage.run(recipe, retry_failed)
+        return stage.run(recipe, option)
+    if verb == "embed":
+        return [stage.run(recipe, option)]
     if verb == "retrieve":
         return [stage.run(recipe, arm) for arm in recipe.arms_by_dependence()]
     if verb == "customize":
@@ -94,6 +102,13 @@ def _add(verb: str, summary: str) -> None:
             run_verb(verb, recipe, overrides, retry_failed)
 
         app.command(verb, help=summary)(download)
+        return
+    if verb == "embed":
+
+        def embed(recipe: RecipeArgument, overrides: Overrides = None, skip_corrupt: SkipCorrupt = False) -> None:
+            run_verb(verb, recipe, overrides, skip_corrupt)
+
+        app.command(verb, help=summary)(embed)
         return
 
     def command(recipe: RecipeArgument, overrides: Overrides = None) -> None:
