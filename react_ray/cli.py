@@ -139,15 +139,22 @@ def _stats(uri: Annotated[str, typer.Argument(help="URI of the artifact, such as
     typer.echo(stats(uri))
 
 
-@app.command("export", help="An artifact of images in img2dataset's layout: webdataset, parquet or files.")
+@app.command("export", help="Images in img2dataset's layout (webdataset, parquet, files), or embeddings in clip-retrieval's.")
 def _export(
-    layout: Annotated[str, typer.Argument(help="webdataset, parquet or files", metavar="LAYOUT")],
-    uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")],
+    layout: Annotated[str, typer.Argument(help="webdataset, parquet, files or clip-retrieval", metavar="LAYOUT")],
+    uri: Annotated[str, typer.Argument(help="URI of the artifact: <database>/images, or embeddings", metavar="URI")],
     out: Annotated[str, typer.Argument(help="URI of a folder that is empty or new", metavar="OUT")],
-    rows_per_shard: Annotated[int, typer.Option("--rows-per-shard", help="rows of each shard")] = 10_000,
+    rows_per_shard: Annotated[
+        int | None, typer.Option("--rows-per-shard", help="rows of each shard: 10,000 images, or 1,000,000 vectors", show_default=False)
+    ] = None,
 ) -> None:
     from react_ray.pairs.export import export
+    from react_ray.pairs.export_vectors import LAYOUT, export_vectors
 
+    if layout == LAYOUT:
+        typer.echo(export_vectors(uri, out, 1_000_000 if rows_per_shard is None else rows_per_shard))
+        return
+    rows_per_shard = 10_000 if rows_per_shard is None else rows_per_shard
     typer.echo(export(layout, uri, out, rows_per_shard))
 
 

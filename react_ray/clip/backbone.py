@@ -136,6 +136,11 @@ def transforms(backbone: Backbone) -> tuple[Callable[..., Tensor], Callable[...,
     return image_transform_v2(config, is_train=True), image_transform_v2(config, is_train=False)
 
 
+def embedding_dim(name: str) -> int:
+    """Dimensions of a model's vectors, known without its weights."""
+    return int(_spec(name)[0]["embed_dim"])
+
+
 def load_tokenizer(name: str) -> Callable[[list[str]], Tensor]:
     """The tokenizer of a model name: texts -> int64 [N, context_length]."""
     spec, _ = _spec(name)

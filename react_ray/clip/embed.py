@@ -17,9 +17,9 @@ from react_ray.clip.config import EmbedConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.heads import LinearHead
 from react_ray.clip.pixels import decoded_batches
-from react_ray.vectors import as_vectors
+from react_ray.vectors import embeddings_table
 
-__all__ = ["COLUMNS", "EmbedConfig", "embed", "embeddings_table"]
+__all__ = ["COLUMNS", "EmbedConfig", "embed"]
 
 COLUMNS = ["pair_id", "caption", "image", "status"]
 
@@ -39,28 +39,8 @@ def embed(
         status[~has_caption & (status == schema.OK)] = schema.NO_CAPTION
     nothing_ND = np.full((len(table), embedder.backbone.dim), np.nan, np.float16)
     image_ND, text_ND = (nothing_ND if found is None else found for found in (image_ND, text_ND))
-    return embeddings_table(table["pair_id"], image_ND, text_ND, status, heads)
-
-
-def embeddings_table(
-    pair_id: pa.ChunkedArray | pa.Array,
-    image_ND: np.ndarray,
-    text_ND: np.ndarray,
-    status: np.ndarray,
-    heads: Sequence[LinearHead] = (),
-) -> pa.Table:
-    """schema.embeddings of float16 vectors, unit norm; NaN where there is none. The similarity is that of what is stored."""
-    similarity_N = np.einsum("nd,nd->n", image_ND.astype(np.float32), text_ND.astype(np.float32))
-    columns = {
-        "pair_id": pair_id,
-        "image": as_vectors(image_ND),
-        "text": as_vectors(text_ND),
-        "status": pa.array(status, pa.string()),
-        "similarity": pa.array(similarity_N, pa.float32(), from_pandas=True),
-    }
-    columns |= {head.name: head.scores({"image": image_ND, "text": text_ND}) for head in heads}
-    shape = schema.embeddings(image_ND.shape[1], [head.name for head in heads])
-    return schema.conform(pa.table(columns), shape)
+    scores = {head.name: head.scores({"image": image_ND, "text": text_ND}) for head in heads}
+    return embeddings_table(table["pair_id"], image_ND, text_ND, status, scores)
 
 
 def _captions(captions: list[str | None], embedder: Embedder) -> np.ndarray:
