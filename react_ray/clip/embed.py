@@ -19,15 +19,13 @@ from react_ray.clip.heads import LinearHead
 from react_ray.clip.pixels import decoded_batches
 from react_ray.vectors import embeddings_table
 
-__all__ = ["COLUMNS", "EmbedConfig", "embed"]
-
-COLUMNS = ["pair_id", "caption", "image", "status"]
+__all__ = ["EmbedConfig", "embed"]
 
 
 def embed(
     table: pa.Table, embedder: Embedder, config: EmbedConfig, heads: Sequence[LinearHead], pool: ThreadPoolExecutor
 ) -> pa.Table:
-    """Takes COLUMNS, gives schema.embeddings. pool: the threads that decode."""
+    """Takes pair_id, caption, image (encoded) and status; gives schema.embeddings. pool: the threads that decode."""
     status = np.array(table["status"].to_pylist(), dtype=object)
     captions = table["caption"].to_pylist()
     has_caption = np.array([bool(caption) for caption in captions], bool)

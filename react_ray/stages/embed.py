@@ -2,7 +2,8 @@
 
 Captions alone are read from `pairs/`. With `download.fused` the images of a list of URLs come from the web in the same
 pipeline: URL -> fetch and shrink (processes of the role fetch) -> vectors (actors of the role embed); `download.keep_images`
-says whether `images/` is made on the way. Published vectors are there already, by ingest. Next: clip/embed.py, then index.py.
+says whether `images/` is made on the way. Published vectors are there already, by ingest. Next: embed_rows.py, clip/embed.py,
+then index.py.
 """
 
 from __future__ import annotations
@@ -15,21 +16,18 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from react_ray import schema
 from react_ray.artifact import Artifact, Receipt, create, part_name
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig, EmbedConfig
-from react_ray.clip.embed import COLUMNS, embed
+from react_ray.clip.embed import embed
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.heads import load_heads
-from react_ray.errors import ReactRayError
-from react_ray.pair_id import pair_ids
-from react_ray.pairs.download import COLUMNS as URL_COLUMNS
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import actor_pool, require_memory, thread_pool
-from react_ray.stages.download import Download, Floor
+from react_ray.stages.download import Floor
+from react_ray.stages.embed_rows import FetchImages, Quarantine, ReadRows
 from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import Change, Step, Work, run_parts
+from react_ray.stages.run_parts import Step, Work, run_parts
 from react_ray.storage import read_bytes
 
 FETCH_CPUS = 0.25  # of a process that fetches beside an actor that embeds: the two and a reading task fit on two cores
@@ -54,7 +52,7 @@ def run(recipe: Recipe, skip_corrupt: bool = False) -> Artifact:
             "embed",
             embeddings.pending(),
             rows.num_parts,
-            _Read(rows, URL_COLUMNS if recipe.fused else COLUMNS),
+            ReadRows(rows, recipe.fused),
             EmbedPart,
             (backbone_config, recipe.embed, recipe.seed, recipe.cluster.threads_per_actor, embeddings),
             recipe.cluster.part_retries,
@@ -62,7 +60,7 @@ def run(recipe: Recipe, skip_corrupt: bool = False) -> Artifact:
             options=actor_pool(recipe.cluster, "embed", recipe.embed.parts_per_actor),
             watch=Floor(recipe.download, embeddings.uri) if recipe.fused else None,
             steps=_steps(recipe, images),
-            instead=_Quarantine(rows) if skip_corrupt else None,
+            instead=Quarantine(rows) if skip_corrupt else None,
         )
     if images is not None and not images.sealed:
         images.seal()
@@ -104,7 +102,7 @@ def _steps(recipe: Recipe, images: Artifact | None) -> tuple[Step, ...]:
         return ()
     config = recipe.download
     options = thread_pool(recipe.cluster, "fetch", config.num_workers, config.parts_per_worker)
-    return (Step(_Fetch, (config, images), options | {"num_cpus": FETCH_CPUS}),)
+    return (Step(FetchImages, (config, images), options | {"num_cpus": FETCH_CPUS}),)
 
 
 def _seal(embeddings: Artifact, backbone: dict[str, Any]) -> Artifact:
@@ -112,48 +110,6 @@ def _seal(embeddings: Artifact, backbone: dict[str, Any]) -> Artifact:
     quarantined = {part_name(part): reason for part, reason in reasons.items() if reason}
     facts = {"backbone": backbone, "dim": backbone["dim"], "dtype": "float16"}
     return embeddings.seal(**facts, **({"quarantined": quarantined} if quarantined else {}))
-
-
-class _Read:
-    def __init__(self, rows: Artifact, columns: list[str]) -> None:
-        self.rows, self.columns = rows, columns
-
-    def __call__(self, part: int) -> pa.Table:
-        if self.rows.kind == "images" or self.columns == URL_COLUMNS:
-            return self.rows.read(part, self.columns)
-        table = self.rows.read(part, ["pair_id", "caption"])
-        table = table.append_column("image", pa.nulls(len(table), pa.binary()))
-        return table.append_column("status", pa.array([schema.OK] * len(table)))
-
-
-class _Quarantine:
-    """Rows for a part that cannot be read: as many as its receipt says, at their addresses, so that nothing shifts."""
-
-    def __init__(self, rows: Artifact) -> None:
-        self.rows = rows
-
-    def __call__(self, part: int, error: ReactRayError) -> pa.Table:
-        num_rows = self.rows.receipt(part).rows
-        columns = {"pair_id": pa.array(pair_ids(part, num_rows)), "status": pa.array([schema.CORRUPT] * num_rows)}
-        columns |= {"caption": pa.nulls(num_rows, pa.string()), "image": pa.nulls(num_rows, pa.binary())}
-        columns["url"] = pa.nulls(num_rows, pa.string())
-        return pa.table(columns | {"error": pa.array([str(error)] * num_rows)})
-
-
-class _Fetch(Change):
-    """Lives in an actor, called by several threads: `pairs` in, `images` out, and stored if there is an artifact for them."""
-
-    def __init__(self, config: Any, images: Artifact | None) -> None:
-        self.download, self.images = Download(config, images), images
-
-    def __call__(self, part: int, table: pa.Table) -> pa.Table:
-        if "error" in table.column_names:
-            return table
-        began = time.monotonic()
-        images = self.download(part, table)
-        if self.images is not None:
-            self.images.recommit(part, images, time.monotonic() - began)
-        return images.select(COLUMNS)
 
 
 class EmbedPart(Work):
