@@ -84,8 +84,10 @@ def _config(recipe: Recipe, backbone: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_memory(recipe: Recipe, rows: Artifact) -> None:
-    largest = max(receipt.bytes / max(receipt.rows, 1) for receipt in rows.receipts()) * recipe.ingest.rows_per_part
-    parts_gb = (1 + recipe.embed.parts_per_actor) * largest / 2**30
+    row_bytes = max(receipt.bytes / max(receipt.rows, 1) for receipt in rows.receipts())
+    if recipe.fused:
+        row_bytes += recipe.download.image_size**2 / 2  # a JPEG of quality 95 has less
+    parts_gb = (1 + recipe.embed.parts_per_actor) * row_bytes * recipe.ingest.rows_per_part / 2**30
     require_memory(recipe.cluster, 1 + parts_gb, recipe.cluster.num_actors, "embed")
 
 
