@@ -59,7 +59,7 @@ class Embedder:
     def image_vectors(self, images_NCHW: np.ndarray) -> np.ndarray:
         """As `embed_images`, in float32: before it is rounded for storage."""
         out_ND = np.empty((len(images_NCHW), self.backbone.dim), np.float32)
-        for rows in self._batches(len(images_NCHW)):
+        for rows in self.batches(len(images_NCHW)):
             pixels_BCHW = torch.from_numpy(np.ascontiguousarray(images_NCHW[rows]))
             self._run(out_ND, rows, partial(self._images, pixels_BCHW))
         return out_ND
@@ -76,7 +76,7 @@ class Embedder:
         order_N = torch.argsort(length_N, stable=True)
         tokens_NT, length_N = tokens_NT[order_N], length_N[order_N]
         sorted_ND = np.empty_like(out_ND)
-        for rows in self._batches(len(distinct), length_N):
+        for rows in self.batches(len(distinct), length_N):
             length = int(length_N[rows][-1])
             self._run(sorted_ND, rows, partial(self._texts, tokens_NT[rows, :length]))
         out_ND[order_N.numpy()] = sorted_ND
@@ -91,6 +91,18 @@ class Embedder:
         np.add.at(sums_CD, [p.class_id for p in found], text_ND)
         return sums_CD / np.linalg.norm(sums_CD, axis=1, keepdims=True)
 
+    def batches(self, num_rows: int, length_N: Tensor | None = None) -> Iterator[slice]:
+        """Rows of one forward pass; of texts as many as have the tokens of `batch_size` whole ones."""
+        start = 0
+        while start < num_rows:
+            stop = min(start + self.batch_size, num_rows)
+            if length_N is not None:
+                tokens = self.batch_size * self.backbone.context_length
+                while stop < num_rows and int(length_N[stop]) * (stop + 1 - start) <= tokens:
+                    stop += 1
+            yield slice(start, stop)
+            start = stop
+
     def _images(self, pixels_BCHW: Tensor, rows: slice) -> Tensor:
         piece_BCHW = pixels_BCHW[rows]
         if self.device.type == "cuda":
@@ -102,18 +114,6 @@ class Embedder:
     def _texts(self, tokens_BT: Tensor, rows: slice) -> Tensor:
         piece_BT = tokens_BT[rows].to(self.device, non_blocking=True)
         return text_features(self.backbone.model, piece_BT, piece_BT.shape[1])
-
-    def _batches(self, num_rows: int, length_N: Tensor | None = None) -> Iterator[slice]:
-        """Rows of one forward pass; of texts as many as have the tokens of `batch_size` whole ones."""
-        start = 0
-        while start < num_rows:
-            stop = min(start + self.batch_size, num_rows)
-            if length_N is not None:
-                tokens = self.batch_size * self.backbone.context_length
-                while stop < num_rows and int(length_N[stop]) * (stop + 1 - start) <= tokens:
-                    stop += 1
-            yield slice(start, stop)
-            start = stop
 
     def _run(self, out_ND: np.ndarray, rows: slice, forward: Callable[[slice], Tensor]) -> None:
         """out_ND[rows] = unit vectors of `forward`, in halves of halves if that is what fits into memory."""

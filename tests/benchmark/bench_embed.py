@@ -140,7 +140,7 @@ def bare_rates(recipe: Recipe, rows: pa.Table, arguments: argparse.Namespace) ->
     tokens_NT = backbone.tokenizer(captions)
     tokens_NT = tokens_NT[tokens_NT.argmax(dim=1).argsort(stable=True)]
     length_N = tokens_NT.argmax(dim=1) + 1
-    slices = list(Embedder(backbone, arguments.batch_size, device)._batches(len(tokens_NT), length_N))
+    slices = list(Embedder(backbone, arguments.batch_size, device).batches(len(tokens_NT), length_N))
     images = [backbone.normalize(torch.from_numpy(pixels)) for pixels in decoded]
     texts = [tokens_NT[piece, : int(length_N[piece][-1])].to(device) for piece in slices]
     whole = [tokens_NT[i : i + arguments.batch_size].to(device) for i in range(0, len(tokens_NT), arguments.batch_size)]
@@ -192,7 +192,7 @@ def memory(folder: Path, num_parts: int) -> dict[str, dict[str, int]]:
             while len(list(place.glob("part-*.json"))) < share * num_parts:
                 time.sleep(0.01)
             me = psutil.Process()
-            below = [p for p in me.children(recursive=True) if "MapWorker" in " ".join(p.cmdline()) or "EmbedPart" in p.name()]
+            below = [p for p in me.children(recursive=True) if "MapWorker" in " ".join(p.cmdline())]
             actor = max((p.memory_info().rss for p in below), default=0)
             found[f"{share:.0%}"] = {"driver": me.memory_info().rss >> 20, "actor": actor >> 20}
 
