@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from react_ray.clip.text import can_truncate, text_features
 from react_ray.gated.attach import image_features
 
 logger = logging.getLogger(__name__)
+MOST_WORDS = 200_000  # some 40 MB
 
 
 class Embedder:
@@ -46,7 +48,8 @@ class Embedder:
         if compile:
             self._image_features = torch.compile(self._image_features)
         self._text_whole = not can_truncate(model)
-        self._device_is_mine = Lock()
+        self._device_is_mine, self._tokenizer_is_mine = Lock(), Lock()
+        self._first_words = dict(getattr(backbone.tokenizer, "cache", {}))
 
     def embed_images(self, images_NCHW: np.ndarray) -> np.ndarray:
         """uint8 [N, 3, S, S] -> float16 [N, D], unit norm."""
@@ -70,7 +73,7 @@ class Embedder:
         out_ND = np.empty((len(distinct), self.backbone.dim), np.float32)
         if not distinct:
             return out_ND
-        tokens_NT = self.backbone.tokenizer(distinct)
+        tokens_NT = self._tokenize(distinct)
         # Similar lengths lie together, so that a batch cut at its longest text has little padding in it.
         length_N = torch.full((len(distinct),), tokens_NT.shape[1]) if self._text_whole else tokens_NT.argmax(dim=1) + 1
         order_N = torch.argsort(length_N, stable=True)
@@ -102,6 +105,14 @@ class Embedder:
                     stop += 1
             yield slice(start, stop)
             start = stop
+
+    def _tokenize(self, texts: list[str]) -> Tensor:
+        """int64 [N, T] on the CPU. open_clip's tokenizer keeps every word that it has met: of a billion captions, too many."""
+        tokenizer: Any = self.backbone.tokenizer
+        with self._tokenizer_is_mine:
+            if len(getattr(tokenizer, "cache", ())) > MOST_WORDS:
+                tokenizer.cache = dict(self._first_words)
+            return tokenizer(texts)
 
     def _images(self, pixels_BCHW: Tensor, rows: slice) -> Tensor:
         piece_BCHW = pixels_BCHW[rows]

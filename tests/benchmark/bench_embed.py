@@ -53,7 +53,7 @@ def main() -> None:
     on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     models = ["ViT-B-32", "ViT-L-14", "ViT-bigG-14"] if on_gpu else ["ViT-B-32"]
-    parser.add_argument("--models", nargs="*", default=models)
+    parser.add_argument("--models", nargs="*", default=models, help="none: only the memory")
     parser.add_argument("--rows", type=int, default=32768 if on_gpu else 512)
     parser.add_argument("--rows-per-part", type=int, default=2048 if on_gpu else 64)
     parser.add_argument("--batch-size", type=int, default=256 if on_gpu else 32)
@@ -181,7 +181,8 @@ def seconds(action: Callable[[], Any], at_least_s: float = 3.0) -> float:
 
 
 def memory(folder: Path, num_parts: int) -> dict[str, dict[str, int]]:
-    """RSS of this process and of the actor, MB, once 10, 50 and 100 % of the parts have receipts."""
+    """RSS of this process and of the actor, MB, once 10, 50 and 100 % of the parts have receipts; and what of it is private:
+    the rest is Ray's object store, whose pages count for every process that has read them."""
     recipe = recipe_of(folder, str(TINY), 64, 64, 1, 0)
     write_images(recipe, num_parts * 64, 64, side=64)
     found: dict[str, dict[str, int]] = {}
@@ -193,8 +194,12 @@ def memory(folder: Path, num_parts: int) -> dict[str, dict[str, int]]:
                 time.sleep(0.01)
             me = psutil.Process()
             below = [p for p in me.children(recursive=True) if "MapWorker" in " ".join(p.cmdline())]
-            actor = max((p.memory_info().rss for p in below), default=0)
-            found[f"{share:.0%}"] = {"driver": me.memory_info().rss >> 20, "actor": actor >> 20}
+            (actor,) = below
+            found[f"{share:.0%}"] = {
+                f"{who}{what}": value >> 20
+                for who, process in (("driver", me), ("actor", actor))
+                for what, value in (("", process.memory_info().rss), ("_private", process.memory_full_info().uss))
+            }
 
     with connected(recipe.cluster):
         watcher = threading.Thread(target=watch)

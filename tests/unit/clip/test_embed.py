@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -172,6 +173,21 @@ def test_a_batch_of_short_captions_has_the_tokens_of_a_batch_of_long_ones(backbo
         hook.remove()
     assert sum(rows for rows, _ in shapes) == 60 and max(rows for rows, _ in shapes) > 4
     assert all(rows <= 4 or rows * length <= 4 * 16 for rows, length in shapes)
+
+
+def test_the_tokenizer_forgets_words_before_they_are_too_many(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("react_ray.clip.embedder.MOST_WORDS", 50)
+    embedder = Embedder(backbone, 64, "cpu")
+    expected = embedder.embed_texts(["heron"])
+    words = ["".join(letters) for letters in itertools.product("abcdefg", repeat=3)]
+    sizes = []
+    for first in range(0, len(words), 30):
+        embedder.embed_texts(words[first : first + 30])
+        sizes.append(len(backbone.tokenizer.cache))  # type: ignore[attr-defined]
+    assert 50 < max(sizes) <= 50 + 30 and len(sizes) > 10
+    assert np.array_equal(embedder.embed_texts(["heron"]), expected)
 
 
 def test_threads_share_one_embedder(backbone: Backbone) -> None:
