@@ -146,8 +146,11 @@ class Artifact:
         """Of all parts, or of an artifact that is not sealed, of those that are done."""
         return self._receipts(list(range(self.num_parts)) if self.sealed else self.done())
 
+    def receipt(self, part: int) -> Receipt:
+        return Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json")))
+
     def _receipts(self, parts: list[int]) -> list[Receipt]:
-        return [Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json"))) for part in parts]
+        return [self.receipt(part) for part in parts]
 
     def seal(self, **facts: Any) -> Artifact:
         """Write the manifest: from now on the artifact exists."""
@@ -190,9 +193,8 @@ class Artifact:
 
     def read_file(self, part: int, name: str) -> bytes:
         """Bytes of one committed file, checked against its receipt."""
-        receipt = Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json")))
         data = self.storage.read(name)
-        if hashlib.sha256(data).hexdigest() != receipt.files[name]["sha256"]:
+        if hashlib.sha256(data).hexdigest() != self.receipt(part).files[name]["sha256"]:
             raise ArtifactCorrupt(
                 f"{self.uri}/{name} has a wrong checksum; delete {part_name(part)}.json and manifest.json, run the stage again"
             )

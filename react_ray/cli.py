@@ -26,6 +26,9 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="section.field=value
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="ask again those that failed in a way that may pass, and no other")
 ]
+SkipCorrupt = Annotated[
+    bool, typer.Option("--skip-corrupt", help="a part whose file cannot be read gives rows of status `corrupt`; the manifest names it")
+]
 
 SECTIONS = {
     "ingest": ["ingest"],
@@ -39,8 +42,11 @@ SECTIONS = {
 }
 
 
-def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, retry_failed: bool = False) -> None:
-    """Load the recipe, look before starting, connect to Ray, run one verb for all arms, say what came of it."""
+def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bool = False) -> None:
+    """Load the recipe, look before starting, connect to Ray, run one verb for all arms, say what came of it.
+
+    option: the verb's own, --retry-failed of download, --skip-corrupt of embed.
+    """
     from react_ray.recipe import load_recipe
     from react_ray.stages import preflight
 
@@ -50,7 +56,7 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, retry_fail
     from react_ray.stages.cluster import connected
 
     with connected(recipe.cluster):
-        outcome = _run(verb, recipe, retry_failed)
+        outcome = _run(verb, recipe, option)
     if isinstance(outcome, str):
         typer.echo(outcome)
         return
@@ -61,11 +67,13 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, retry_fail
             typer.echo(f"  {line}")
 
 
-def _run(verb: str, recipe: Recipe, retry_failed: bool) -> list[Artifact] | str:
+def _run(verb: str, recipe: Recipe, option: bool) -> list[Artifact] | str:
     """Only the verb's own stage is imported: most of them need no torch in this process."""
     stage = importlib.import_module(f"react_ray.stages.{'whole_run' if verb == 'run' else verb}")
     if verb == "download":
-        return stage.run(recipe, retry_failed)
+        return stage.run(recipe, option)
+    if verb == "embed":
+        return [stage.run(recipe, option)]
     if verb == "retrieve":
         return [stage.run(recipe, arm) for arm in recipe.arms_by_dependence()]
     outcome = stage.run(recipe)
@@ -102,6 +110,13 @@ def _add(verb: str, summary: str) -> None:
 
         app.command(verb, help=summary)(download)
         return
+    if verb == "embed":
+
+        def embed(recipe: RecipeArgument, overrides: Overrides = None, skip_corrupt: SkipCorrupt = False) -> None:
+            run_verb(verb, recipe, overrides, skip_corrupt)
+
+        app.command(verb, help=summary)(embed)
+        return
 
     def command(recipe: RecipeArgument, overrides: Overrides = None) -> None:
         run_verb(verb, recipe, overrides)
@@ -131,15 +146,22 @@ def _stats(uri: Annotated[str, typer.Argument(help="URI of the artifact, such as
     typer.echo(stats(uri))
 
 
-@app.command("export", help="An artifact of images in img2dataset's layout: webdataset, parquet or files.")
+@app.command("export", help="Images in img2dataset's layout (webdataset, parquet, files), or embeddings in clip-retrieval's.")
 def _export(
-    layout: Annotated[str, typer.Argument(help="webdataset, parquet or files", metavar="LAYOUT")],
-    uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")],
+    layout: Annotated[str, typer.Argument(help="webdataset, parquet, files or clip-retrieval", metavar="LAYOUT")],
+    uri: Annotated[str, typer.Argument(help="URI of the artifact: <database>/images, or embeddings", metavar="URI")],
     out: Annotated[str, typer.Argument(help="URI of a folder that is empty or new", metavar="OUT")],
-    rows_per_shard: Annotated[int, typer.Option("--rows-per-shard", help="rows of each shard")] = 10_000,
+    rows_per_shard: Annotated[
+        int | None, typer.Option("--rows-per-shard", help="rows of each shard: 10,000 images, or 1,000,000 vectors", show_default=False)
+    ] = None,
 ) -> None:
     from react_ray.pairs.export import export
+    from react_ray.pairs.export_vectors import LAYOUT, export_vectors
 
+    if layout == LAYOUT:
+        typer.echo(export_vectors(uri, out, 1_000_000 if rows_per_shard is None else rows_per_shard))
+        return
+    rows_per_shard = 10_000 if rows_per_shard is None else rows_per_shard
     typer.echo(export(layout, uri, out, rows_per_shard))
 
 

@@ -36,6 +36,7 @@ class ClusterConfig(Section):
     num_cpus: int = speed(0, "cores that a local Ray may use; 0 = all", ge=0)
     object_store_gb: float = speed(0.5, "shared memory of a local Ray, GB", gt=0)
     num_actors: int = speed(1, "actors of an accelerator pool (embed, evaluate) at most", ge=1)
+    min_actors: int = speed(1, "actors of such a pool at least; more come when parts wait, and go when none do", ge=1)
     threads_per_actor: int = speed(2, "CPU threads, and so Ray CPUs, of each such actor", ge=1)
     num_searchers: int = speed(2, "actors that share the shards of the index while searching", ge=1)
     gpus_per_actor: float = speed(0, "GPUs of each such actor", ge=0)
@@ -62,6 +63,11 @@ class Recipe(Section):
     arms: dict[str, dict[str, Any]] = field(
         {}, "variants of this recipe that one run trains side by side: name -> {section.field: value}"
     )
+
+    @property
+    def fused(self) -> bool:
+        """True where embed fetches the images itself, in one pipeline."""
+        return self.embed.images and (self.download.fused or not self.download.keep_images)
 
     def arm_names(self) -> list[str]:
         """Without arms a recipe is its own only arm, and lies directly in the run."""

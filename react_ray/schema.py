@@ -17,6 +17,8 @@ TOO_SMALL = "too_small"  # the shorter side is below store.min_image_size
 TOO_LARGE_AREA = "too_large_area"  # more pixels than store.max_image_area
 ASPECT = "aspect"  # longer than store.max_aspect_ratio times its width
 NOT_FINITE = "not_finite"  # the model gave a NaN or a null vector
+NO_CAPTION = "no_caption"  # where only captions are embedded
+CORRUPT = "corrupt"  # of a part whose file could not be read, and that was put aside (--skip-corrupt)
 
 PAIRS = pa.schema([("pair_id", pa.int64()), ("url", pa.string()), ("caption", pa.string())])
 
@@ -42,9 +44,17 @@ def vector(dim: int) -> pa.DataType:
     return pa.list_(pa.float16(), dim)
 
 
-def embeddings(dim: int) -> pa.Schema:
+def embeddings(dim: int, heads: list[str] | None = None) -> pa.Schema:
+    """similarity: of image and text, null unless there are both. heads: names of linear heads, a score each."""
     return pa.schema(
-        [("pair_id", pa.int64()), ("image", vector(dim)), ("text", vector(dim)), ("status", pa.string())]
+        [
+            ("pair_id", pa.int64()),
+            ("image", vector(dim)),
+            ("text", vector(dim)),
+            ("status", pa.string()),
+            ("similarity", pa.float32()),
+            *((name, pa.float32()) for name in heads or []),
+        ]
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from react_ray import schema
+
 
 def as_vectors(vector_ND: np.ndarray) -> pa.FixedSizeListArray:
     """float16 [N, D] -> a column; rows that are not finite become null."""
@@ -22,3 +24,30 @@ def from_vectors(column: pa.ChunkedArray) -> np.ndarray:
     values = array.values.slice(array.offset * dim, len(array) * dim).to_numpy(zero_copy_only=False).reshape(-1, dim)
     nulls = array.is_null().to_numpy(zero_copy_only=False)
     return np.where(nulls[:, None], np.float16(np.nan), values).astype(np.float16)
+
+
+def unit_rows(vector_ND: np.ndarray) -> np.ndarray:
+    """Floats of any length and norm -> float16 rows of length 1; NaN in all of a row that is not finite or null."""
+    vector_ND = vector_ND.astype(np.float32)
+    norm_N1 = np.linalg.norm(vector_ND, axis=1, keepdims=True)
+    norm_N1[~((norm_N1 > 1e-12) & np.isfinite(norm_N1))] = np.nan
+    return (vector_ND / norm_N1).astype(np.float16)
+
+
+def embeddings_table(
+    pair_id: pa.ChunkedArray | pa.Array,
+    image_ND: np.ndarray,
+    text_ND: np.ndarray,
+    status_N: np.ndarray,
+    heads: dict[str, pa.Array],
+) -> pa.Table:
+    """schema.embeddings of float16 vectors, unit norm; NaN where there is none. The similarity is that of what is stored."""
+    similarity_N = np.einsum("nd,nd->n", image_ND.astype(np.float32), text_ND.astype(np.float32))
+    columns = {
+        "pair_id": pair_id,
+        "image": as_vectors(image_ND),
+        "text": as_vectors(text_ND),
+        "status": pa.array(status_N, pa.string()),
+        "similarity": pa.array(similarity_N, pa.float32(), from_pandas=True),
+    }
+    return schema.conform(pa.table(columns | heads), schema.embeddings(image_ND.shape[1], list(heads)))

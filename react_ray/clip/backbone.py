@@ -24,10 +24,12 @@ from torch import Tensor, nn
 
 from react_ray.clip.attention import use_self_attention
 from react_ray.clip.config import BackboneConfig
+from react_ray.clip.identity import tag_of
 from react_ray.clip.weights import read_weights, weights_bytes, weights_sha256
 from react_ray.errors import BackboneError
 from react_ray.gated.attach import attach_gated_blocks, gated_layers
 from react_ray.gated.checkpoint import load_gated, load_official, official_state_dict, write_whole
+from react_ray.pairs.image import CropMode, Interpolation
 from react_ray.storage import local_file
 
 HUB = "hf-hub:"
@@ -43,12 +45,22 @@ class Backbone:
     dim: int
     context_length: int
     weights_sha256: str  # of names and raw bytes of all tensors
+    text_sha256: str  # the same of those that texts pass
     config: BackboneConfig
     preprocess: dict[str, Any]
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    @property
+    def crop(self) -> CropMode:
+        """How an image becomes a square, as the weights were trained (SigLIP's squash, CLIP's crop)."""
+        return "squash" if self.preprocess["resize_mode"] == "squash" else "center_crop"
+
+    @property
+    def interpolation(self) -> Interpolation:
+        return "bilinear" if self.preprocess["interpolation"] == "bilinear" else "bicubic"
 
     def normalize(self, image_BCHW: Tensor) -> Tensor:
         """uint8 or float images in [0, 255], already image_size x image_size -> float32 on the model's device."""
@@ -65,10 +77,14 @@ class Backbone:
         """What manifests say about the model that made them."""
         return {
             "name": self.config.name,
+            "tag": tag_of(self.config),
             "weights_sha256": self.weights_sha256,
+            "text_sha256": self.text_sha256,
             "image_size": self.image_size,
             "mean": list(self.mean),
             "std": list(self.std),
+            "crop": self.crop,
+            "interpolation": self.interpolation,
             "dim": self.dim,
             "precision": self.config.precision,
         }
@@ -103,6 +119,7 @@ def load_backbone(config: BackboneConfig, device: str | torch.device = "cpu", se
         dim=int(spec["embed_dim"]),
         context_length=_context_length(spec),
         weights_sha256=weights_sha256(model.state_dict()),
+        text_sha256=weights_sha256(_of_text(model.state_dict())),
         config=config,
         preprocess=preprocess,
     )
@@ -117,6 +134,11 @@ def transforms(backbone: Backbone) -> tuple[Callable[..., Tensor], Callable[...,
     """open_clip's (train, val) transforms of PIL images for this model."""
     config = PreprocessCfg(**backbone.preprocess)
     return image_transform_v2(config, is_train=True), image_transform_v2(config, is_train=False)
+
+
+def embedding_dim(name: str) -> int:
+    """Dimensions of a model's vectors, known without its weights."""
+    return int(_spec(name)[0]["embed_dim"])
 
 
 def load_tokenizer(name: str) -> Callable[[list[str]], Tensor]:
@@ -139,6 +161,8 @@ def _resolve(config: BackboneConfig) -> tuple[dict[str, Any], dict[str, Any], st
     preprocess |= {k: v for k, v in given.items() if k in preprocess}
     preprocess |= {k: tuple(v) for k, v in (("mean", config.mean), ("std", config.std)) if v}
     preprocess["size"] = spec["vision_cfg"].get("image_size", 224)
+    if preprocess["resize_mode"] == "longest":
+        raise BackboneError(f"backbone.name={name}: it pads its images (resize_mode=longest); choose a model that crops or squashes")
     # The tag knows with which activation its weights were trained, whatever the name says.
     spec["quick_gelu"] = bool(config.quick_gelu or spec.get("quick_gelu") or given.get("quick_gelu"))
     if "timm_model_name" in spec["vision_cfg"]:
@@ -221,6 +245,11 @@ def _tokenizer(name: str, spec: dict[str, Any]) -> Callable[[list[str]], Tensor]
 
 def _context_length(spec: dict[str, Any]) -> int:
     return int(spec["text_cfg"].get("context_length", 77))
+
+
+def _of_text(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A unit vector of a text depends on neither the image tower nor the temperature."""
+    return {name: value for name, value in state.items() if not name.startswith(("visual.", "logit_"))}
 
 
 def _square(size: int | list[int] | tuple[int, ...]) -> int:

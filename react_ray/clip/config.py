@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+from typing_extensions import Self
+
 from react_ray.section import Section, field, speed
 
 
@@ -27,4 +30,21 @@ class BackboneConfig(Section):
 class EmbedConfig(Section):
     images: bool = field(True, "embed the images: keys for text-to-image retrieval")
     captions: bool = field(True, "embed the captions: keys for text-to-text retrieval, and constants of the training")
-    batch_size: int = speed(256, "rows per forward pass; larger needs more memory", ge=1)
+    precision: Literal["auto", "fp32", "bf16"] = field(
+        "auto", "auto: bf16 where actors have a GPU (cluster.gpus_per_actor), else backbone.precision"
+    )
+    heads: dict[str, str] = speed(
+        {}, "column -> URI of a .safetensors with a linear head on the vectors (see clip/heads.py); its bytes are digested"
+    )
+    batch_size: int = speed(256, "rows per forward pass, halved when memory runs out; larger needs more memory", ge=1)
+    parts_per_actor: int = speed(
+        2, "parts at a time of each actor: one is decoded while the other is on the device; more memory", ge=1
+    )
+    compile: bool = speed(False, "torch.compile the image tower: a minute at the start, faster on a GPU")
+    channels_last: bool = speed(False, "channels-last memory of image towers: faster for convolutions on a GPU")
+
+    @model_validator(mode="after")
+    def _something_is_embedded(self) -> Self:
+        if not (self.images or self.captions):
+            raise ValueError("images and captions are both false: nothing would be embedded; set one to true")
+        return self

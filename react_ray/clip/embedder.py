@@ -1,10 +1,17 @@
-"""Embedder: arrays of images and lists of texts in, unit float16 vectors out.
+"""Embedder: arrays of images and lists of texts in, unit vectors out.
 
 Takes uint8 images [N, 3, H, W] of the model's size and strings, gives [N, D]; a row that the model answers with anything
-not finite is all NaN, for the caller to mark. Next: index/, which searches the vectors.
+not finite, or with a null vector, is all NaN, for the caller to mark. Several threads may call one Embedder: while one of
+them waits for its answer, another gives the device its next batch. Next: embed.py, which does this for a table of pairs.
 """
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,58 +20,147 @@ from torch import Tensor
 
 from react_ray.clip.backbone import Backbone
 from react_ray.clip.prompts import TargetTask, prompts
-from react_ray.clip.text import text_features
+from react_ray.clip.text import can_truncate, text_features
 from react_ray.gated.attach import image_features
+
+logger = logging.getLogger(__name__)
+MOST_WORDS = 200_000  # some 40 MB
 
 
 class Embedder:
-    def __init__(self, backbone: Backbone, batch_size: int, device: str | torch.device) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        batch_size: int,
+        device: str | torch.device,
+        compile: bool = False,
+        channels_last: bool = False,
+    ) -> None:
+        """batch_size: rows at a time; it is halved whenever memory runs out, and stays so."""
         self.backbone = backbone
         self.batch_size = batch_size
         self.device = torch.device(device)
-        backbone.model.to(self.device).eval()
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        model = backbone.model.to(self.device).eval()
+        if channels_last:
+            model.get_submodule("visual").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._image_features: Callable[[Tensor], Tensor] = partial(image_features, model)
+        if compile:
+            self._image_features = torch.compile(self._image_features)
+        self._text_whole = not can_truncate(model)
+        self._device_is_mine, self._tokenizer_is_mine = Lock(), Lock()
+        self._first_words = dict(getattr(backbone.tokenizer, "cache", {}))
 
-    @torch.inference_mode()
     def embed_images(self, images_NCHW: np.ndarray) -> np.ndarray:
         """uint8 [N, 3, S, S] -> float16 [N, D], unit norm."""
-        out_ND = np.empty((len(images_NCHW), self.backbone.dim), np.float16)
-        for start in range(0, len(images_NCHW), self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            x_BCHW = self.backbone.normalize(torch.from_numpy(np.ascontiguousarray(images_NCHW[rows])))
-            with self.backbone.autocast():
-                out_ND[rows] = _unit(image_features(self.backbone.model, x_BCHW)).half().cpu().numpy()
-        return out_ND
+        return self.image_vectors(images_NCHW).astype(np.float16)
 
     def embed_texts(self, texts: list[str]) -> np.ndarray:
         """[N] -> float16 [N, D], unit norm; each distinct text passes the model once."""
-        return self._texts(texts).astype(np.float16)
+        return self.text_vectors(texts).astype(np.float16)
 
-    def zero_shot_classifier(self, task: TargetTask) -> np.ndarray:
-        """float32 [C, D], unit norm: per class the mean of its normalised prompts, normalised (CLIP, section 3.1.4)."""
-        found = prompts(task)
-        text_ND = self._texts([p.prompt for p in found])
-        sums_CD = np.zeros((len(task.class_names), self.backbone.dim), np.float32)
-        np.add.at(sums_CD, [p.class_id for p in found], text_ND)
-        return sums_CD / np.linalg.norm(sums_CD, axis=1, keepdims=True)
+    def image_vectors(self, images_NCHW: np.ndarray) -> np.ndarray:
+        """As `embed_images`, in float32: before it is rounded for storage."""
+        out_ND = np.empty((len(images_NCHW), self.backbone.dim), np.float32)
+        for rows in self.batches(len(images_NCHW)):
+            pixels_BCHW = torch.from_numpy(np.ascontiguousarray(images_NCHW[rows]))
+            self._run(out_ND, rows, partial(self._images, pixels_BCHW))
+        return out_ND
 
-    @torch.inference_mode()
-    def _texts(self, texts: list[str]) -> np.ndarray:
-        """float32 [N, D]. Batches are of similar length, so that little is spent on padding."""
+    def text_vectors(self, texts: list[str]) -> np.ndarray:
+        """As `embed_texts`, in float32."""
         distinct = list(dict.fromkeys(texts))
         out_ND = np.empty((len(distinct), self.backbone.dim), np.float32)
         if not distinct:
             return out_ND
-        tokens_NT = self.backbone.tokenizer(distinct)
-        order = torch.argsort((tokens_NT != 0).sum(1), stable=True)
-        for rows in order.split(self.batch_size):
-            with self.backbone.autocast():
-                features_BD = text_features(self.backbone.model, tokens_NT[rows].to(self.device))
-            out_ND[rows.numpy()] = _unit(features_BD).cpu().numpy()
+        tokens_NT = self._tokenize(distinct)
+        # Similar lengths lie together, so that a batch cut at its longest text has little padding in it.
+        length_N = torch.full((len(distinct),), tokens_NT.shape[1]) if self._text_whole else tokens_NT.argmax(dim=1) + 1
+        order_N = torch.argsort(length_N, stable=True)
+        tokens_NT, length_N = tokens_NT[order_N], length_N[order_N]
+        sorted_ND = np.empty_like(out_ND)
+        for rows in self.batches(len(distinct), length_N):
+            length = int(length_N[rows][-1])
+            self._run(sorted_ND, rows, partial(self._texts, tokens_NT[rows, :length]))
+        out_ND[order_N.numpy()] = sorted_ND
         row_of = {text: row for row, text in enumerate(distinct)}
         return out_ND[[row_of[text] for text in texts]]
 
+    def zero_shot_classifier(self, task: TargetTask) -> np.ndarray:
+        """float32 [C, D], unit norm: per class the mean of its normalised prompts, normalised (CLIP, section 3.1.4)."""
+        found = prompts(task)
+        text_ND = self.text_vectors([p.prompt for p in found])
+        sums_CD = np.zeros((len(task.class_names), self.backbone.dim), np.float32)
+        np.add.at(sums_CD, [p.class_id for p in found], text_ND)
+        return sums_CD / np.linalg.norm(sums_CD, axis=1, keepdims=True)
+
+    def batches(self, num_rows: int, length_N: Tensor | None = None) -> Iterator[slice]:
+        """Rows of one forward pass; of texts as many as have the tokens of `batch_size` whole ones."""
+        start = 0
+        while start < num_rows:
+            stop = min(start + self.batch_size, num_rows)
+            if length_N is not None:
+                tokens = self.batch_size * self.backbone.context_length
+                while stop < num_rows and int(length_N[stop]) * (stop + 1 - start) <= tokens:
+                    stop += 1
+            yield slice(start, stop)
+            start = stop
+
+    def _tokenize(self, texts: list[str]) -> Tensor:
+        """int64 [N, T] on the CPU. open_clip's tokenizer keeps every word that it has met: of a billion captions, too many."""
+        tokenizer: Any = self.backbone.tokenizer
+        with self._tokenizer_is_mine:
+            if len(getattr(tokenizer, "cache", ())) > MOST_WORDS:
+                tokenizer.cache = dict(self._first_words)
+            return tokenizer(texts)
+
+    def _images(self, pixels_BCHW: Tensor, rows: slice) -> Tensor:
+        piece_BCHW = pixels_BCHW[rows]
+        if self.device.type == "cuda":
+            piece_BCHW = piece_BCHW.pin_memory()
+        piece_BCHW = piece_BCHW.to(self.device, non_blocking=True)
+        x_BCHW = self.backbone.normalize(piece_BCHW).contiguous(memory_format=self.layout)
+        return self._image_features(x_BCHW)
+
+    def _texts(self, tokens_BT: Tensor, rows: slice) -> Tensor:
+        piece_BT = tokens_BT[rows].to(self.device, non_blocking=True)
+        return text_features(self.backbone.model, piece_BT, piece_BT.shape[1])
+
+    def _run(self, out_ND: np.ndarray, rows: slice, forward: Callable[[slice], Tensor]) -> None:
+        """out_ND[rows] = unit vectors of `forward`, in halves of halves if that is what fits into memory."""
+        num_rows = rows.stop - rows.start
+        at_once, start = num_rows, 0
+        while start < num_rows:
+            piece = slice(start, min(start + at_once, num_rows))
+            try:
+                answer_BD = self._forward(forward, piece)
+            except RuntimeError as error:  # CUDA's is a class of its own, the CPU's is not
+                if not _is_out_of_memory(error) or at_once == 1:
+                    raise
+                at_once = (at_once + 1) // 2
+                self.batch_size = (self.batch_size + 1) // 2
+                logger.warning("out of memory: going on with %d rows at a time", self.batch_size)
+            else:
+                out_ND[rows.start + piece.start : rows.start + piece.stop] = answer_BD.cpu().numpy()
+                start = piece.stop
+                continue
+            if self.device.type == "cuda":  # behind the handler: its traceback holds what is to be freed
+                torch.cuda.empty_cache()
+
+    def _forward(self, forward: Callable[[slice], Tensor], piece: slice) -> Tensor:
+        with self._device_is_mine, torch.inference_mode(), self.backbone.autocast():
+            return _unit(forward(piece))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text
+
 
 def _unit(features_BD: Tensor) -> Tensor:
-    """float32 rows of length 1; NaN in all of a row that is not finite."""
-    unit_BD = F.normalize(features_BD.float(), dim=-1)
-    return unit_BD.masked_fill(~torch.isfinite(unit_BD).all(dim=1, keepdim=True), torch.nan)
+    """float32 rows of length 1; NaN in all of a row that is not finite or null."""
+    features_BD = features_BD.float()
+    norm_B1 = features_BD.norm(dim=-1, keepdim=True)
+    unit_BD = F.normalize(features_BD, dim=-1)
+    is_unit_B1 = torch.isfinite(norm_B1) & (norm_B1 > 1e-12) & torch.isfinite(unit_BD).all(dim=1, keepdim=True)
+    return unit_BD.masked_fill(~is_unit_B1, torch.nan)

@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 
-def text_features(model: nn.Module, text_BT: Tensor) -> Tensor:
-    """`model.encode_text(text_BT)`, not normalised, over the tokens up to the last end token of the batch."""
+def text_features(model: nn.Module, text_BT: Tensor, length: int | None = None) -> Tensor:
+    """`model.encode_text(text_BT)`, not normalised, over the tokens up to the last end token of the batch.
+
+    length: tokens up to there, for who knows it: to ask an accelerator would wait for it.
+    """
     if not can_truncate(model):
         return model.encode_text(text_BT)  # type: ignore[operator]
     tower: Any = text_tower(model)
-    length = int(text_BT.argmax(dim=-1).max()) + 1
+    length = int(text_BT.argmax(dim=-1).max()) + 1 if length is None else length
     text_BT = text_BT[:, :length]
     dtype = tower.transformer.get_cast_dtype()
     x_BTW = tower.token_embedding(text_BT).to(dtype) + tower.positional_embedding[:length].to(dtype)

@@ -16,15 +16,22 @@ from react_ray.pairs.ingest_config import IngestConfig
 IMAGE_NAMES = ("image", "jpg", "png", "webp")
 CAPTION_NAMES = ("caption", "TEXT", "text")
 URL_NAMES = ("url", "URL")
+IMAGE_VECTOR_NAMES, TEXT_VECTOR_NAMES = ("image_vector",), ("text_vector",)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """"" = there is none. Without an image there is a URL."""
+    """"" = there is none. Without an image there is a URL, or a vector."""
 
     image: str
     caption: str
     url: str
+    image_vector: str = ""
+    text_vector: str = ""
+
+    @property
+    def vectors(self) -> list[str]:
+        return [name for name in (self.image_vector, self.text_vector) if name]
 
 
 def find_columns(found: pa.Schema, config: IngestConfig) -> Columns:
@@ -32,7 +39,12 @@ def find_columns(found: pa.Schema, config: IngestConfig) -> Columns:
     image = _find(found, config, "image_column", IMAGE_NAMES, _is_image, "not image bytes; name a binary column")
     url = _find(found, config, "url_column", URL_NAMES, _is_text, "not text; name a string column")
     caption = _find(found, config, "caption_column", CAPTION_NAMES, _is_captions, "not text; name a string column")
+    no_vectors = "not vectors; name a column of lists of floats"
+    image_vector = _find(found, config, "image_vector_column", IMAGE_VECTOR_NAMES, _is_vector, no_vectors)
+    text_vector = _find(found, config, "text_vector_column", TEXT_VECTOR_NAMES, _is_vector, no_vectors)
     names = ", ".join(found.names) or "none"
+    if image_vector or text_vector:
+        return Columns(image, caption, url, image_vector, text_vector)
     if not (image or url):
         raise ConfigError(
             f"ingest.source: {config.source} has no column of image bytes ({', '.join(IMAGE_NAMES)}) nor of URLs ({', '.join(URL_NAMES)}); its columns are {names}: name one with ingest.image_column or ingest.url_column"
@@ -61,6 +73,10 @@ def _find(
 
 def is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
+def _is_vector(kind: pa.DataType) -> bool:
+    return (is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_floating(kind.value_type)
 
 
 def _is_captions(kind: pa.DataType) -> bool:

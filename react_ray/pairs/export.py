@@ -31,7 +31,7 @@ COLUMNS = ["caption", "image", "width", "height", "original_width", "original_he
 def export(layout: str, uri: str, out: str, rows_per_shard: int = 10_000) -> str:
     """Writes all shards and says how many. ConfigError for an unknown layout or an `out` that is not empty."""
     if layout not in LAYOUTS:
-        raise ConfigError(f"export: no layout {layout!r}; name one of {', '.join(get_args(Layout))}")
+        raise ConfigError(f"export: no layout {layout!r}; name one of {', '.join(get_args(Layout))}, or clip-retrieval for embeddings")
     if rows_per_shard < 1:
         raise ConfigError(f"export: {rows_per_shard} rows per shard; give at least 1")
     images = open_artifact(uri, "images", "download")

@@ -36,6 +36,8 @@ TURNS = {
 }  # by the EXIF orientation that they make upright
 
 CropMode = Literal["center_crop", "squash"]
+Interpolation = Literal["bicubic", "bilinear"]
+RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,23 @@ def inspect(data: bytes | None, max_pixels: int = MAX_PIXELS) -> ImageFacts:
 
 
 def decode_rgb(
-    data: bytes | None, size: int, mode: CropMode = "center_crop", max_pixels: int = MAX_PIXELS
+    data: bytes | None,
+    size: int,
+    mode: CropMode = "center_crop",
+    max_pixels: int = MAX_PIXELS,
+    interpolation: Interpolation = "bicubic",
 ) -> np.ndarray:
     """uint8 [3, size, size]. ValueError says why bytes are no image.
 
-    `center_crop` is the evaluation transform of CLIP: bicubic to the shorter side, then the middle; `squash` ignores the
+    `center_crop` is the evaluation transform of CLIP: resized to the shorter side, then the middle; `squash` ignores the
     aspect ratio. Equal to torchvision's bit for bit, except where a big JPEG is decoded at a reduced scale.
     """
     if not data:
         raise ValueError("no bytes")
     image, _ = _open(data, max_pixels, shrink_to=2 * size)
     if image.size != (size, size):
-        image = _squash(image, size) if mode == "squash" else _center_crop(image, size)
+        resampling = RESAMPLING[interpolation]
+        image = image.resize((size, size), resampling) if mode == "squash" else _center_crop(image, size, resampling)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
@@ -215,12 +222,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _center_crop(image: Image.Image, size: int) -> Image.Image:
+def _center_crop(image: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:
     image = _cut_ends(image)
     width, height = image.size
     shorter = min(width, height)
     width, height = int(size * width / shorter), int(size * height / shorter)
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    image = image.resize((width, height), resampling)
     left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))
 
@@ -233,7 +240,3 @@ def _cut_ends(image: Image.Image) -> Image.Image:
         return image
     left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
     return image.crop((left, top, left + min(width, longest), top + min(height, longest)))
-
-
-def _squash(image: Image.Image, size: int) -> Image.Image:
-    return image.resize((size, size), Image.Resampling.BICUBIC)

@@ -56,6 +56,11 @@ class Source:
         return bool(find_columns(self.schema, self.config).image)
 
     @property
+    def has_vectors(self) -> bool:
+        """True for published vectors, of which `embeddings` are made."""
+        return bool(find_columns(self.schema, self.config).vectors)
+
+    @property
     def parts(self) -> list[Part]:
         step = self.config.rows_per_part
         starts = range(0, self.num_rows, step)
@@ -93,7 +98,7 @@ def open_source(config: IngestConfig) -> Source:
 
     Files behind `max_rows` are not looked at.
     """
-    format, uris = detect(config.source, config.format)
+    format, uris = detect(config.source, config.format, config.vector_prefix)
     columns: pa.Schema | None = None
     chunks: list[Chunk] = []
     num_rows = 0
@@ -121,7 +126,7 @@ def open_source(config: IngestConfig) -> Source:
 
 
 def to_pairs(table: pa.Table, part: int, config: IngestConfig) -> pa.Table:
-    """schema.PAIRS, then every other column of the source but the image, as it is.
+    """schema.PAIRS, then every other column of the source but the image and the vectors, as it is.
 
     A list of captions is kept as the extra column `captions`. A missing caption is the empty string, an empty URL is null.
     """
@@ -134,7 +139,7 @@ def to_pairs(table: pa.Table, part: int, config: IngestConfig) -> pa.Table:
     if found.caption and is_list(table[found.caption].type):
         columns["captions"] = table[found.caption]
     for name in table.column_names:
-        if name not in (found.image, found.caption, found.url):
+        if name not in (found.image, found.caption, found.url, *found.vectors):
             columns[f"source_{name}" if name in RESERVED or name in columns else name] = table[name]
     return pa.table(columns)
 
@@ -169,7 +174,7 @@ def _check_columns(
     columns: pa.Schema, found: pa.Schema, uri: str, first: str, format: Format, config: IngestConfig
 ) -> None:
     used = find_columns(columns, config)
-    needed = columns.names if format.every_column else [used.image, used.url]
+    needed = columns.names if format.every_column else [used.image, used.url, *used.vectors]
     if missing := sorted({name for name in needed if name} - set(found.names)):
         raise ConfigError(f"ingest.source: {uri} lacks the columns {missing} of {first}; name a folder of one schema")
 

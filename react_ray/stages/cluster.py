@@ -72,10 +72,15 @@ def placement(config: ClusterConfig, role: str) -> dict[str, Any]:
     return {"label_selector": {ROLE_LABEL: role}} if config.roles else {}
 
 
-def actor_pool(config: ClusterConfig, role: str) -> dict[str, Any]:
-    """Keyword arguments of map_batches for an autoscaling pool of accelerator actors."""
+def actor_pool(config: ClusterConfig, role: str, calls_at_once: int = 1) -> dict[str, Any]:
+    """Keyword arguments of map_batches for an autoscaling pool of accelerator actors, each with so many parts at a time."""
     return {
-        "compute": ActorPoolStrategy(min_size=1, max_size=config.num_actors),
+        "compute": ActorPoolStrategy(
+            min_size=min(config.min_actors, config.num_actors),
+            max_size=config.num_actors,
+            max_concurrent_calls_per_actor=calls_at_once,
+            enable_true_multi_threading=True,
+        ),
         "num_cpus": config.threads_per_actor - 0.5,  # half a core each is left for the tasks that read
         "num_gpus": config.gpus_per_actor,
         **placement(config, role),

@@ -61,7 +61,7 @@ def _download(recipe: Recipe, pairs: Artifact, uri: str, retry_failed: bool) -> 
         recipe.cluster.part_retries,
         "pairs",
         options=thread_pool(recipe.cluster, "fetch", config.num_workers, config.parts_per_worker),
-        watch=None if retry_failed else _Floor(config, uri),
+        watch=None if retry_failed else Floor(config, uri),
     )
     return images.seal()
 
@@ -74,24 +74,35 @@ class _Read:
         return self.pairs.read(part, COLUMNS)
 
 
+class Download:
+    """`pairs` in, `images` out; threads share the Fetcher and so all its limits. What a kill left written is not asked again."""
+
+    def __init__(self, config: DownloadConfig, images: Artifact | None) -> None:
+        self.config, self.images = config, images
+        self.fetcher = Fetcher(config)
+
+    def __call__(self, part: int, table: pa.Table, retry_failed: bool = False) -> pa.Table:
+        images = self.images.written(part) if self.images is not None else None
+        if images is None or images["pair_id"] != table["pair_id"]:
+            images = download(table, self.fetcher, self.config)
+        elif retry_failed:
+            images = retry(table, images, self.fetcher, self.config)
+        return images.combine_chunks()
+
+
 class DownloadPart(Work):
-    """Lives in an actor, called by several threads, which share the Fetcher and so all its limits."""
+    """Lives in an actor, called by several threads."""
 
     def __init__(self, config: DownloadConfig, images: Artifact, retry_failed: bool) -> None:
-        self.config, self.images, self.retry_failed = config, images, retry_failed
-        self.fetcher = Fetcher(config)
+        self.download, self.images, self.retry_failed = Download(config, images), images, retry_failed
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()
-        images = self.images.written(part)
-        if images is None or images["pair_id"] != table["pair_id"]:
-            images = download(table, self.fetcher, self.config)
-        elif self.retry_failed:
-            images = retry(table, images, self.fetcher, self.config)
-        return self.images.recommit(part, images.combine_chunks(), time.monotonic() - began)
+        images = self.download(part, table, self.retry_failed)
+        return self.images.recommit(part, images, time.monotonic() - began)
 
 
-class _Floor:
+class Floor:
     """Stops a download that gives next to nothing, while most of the list has not been asked yet."""
 
     def __init__(self, config: DownloadConfig, uri: str) -> None:

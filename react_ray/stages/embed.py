@@ -1,103 +1,135 @@
 """embed: `images/` -> `embeddings/`, unit float16 vectors of images and captions by the frozen CLIP.
 
-Where images are downloaded only once they are retrieved, it is `pairs/` -> vectors of captions alone. A row without an image keeps its place with a null vector. Next: clip/embedder.py, then index.py.
+Captions alone are read from `pairs/`. With `download.fused` the images of a list of URLs come from the web in the same
+pipeline: URL -> fetch and shrink (processes of the role fetch) -> vectors (actors of the role embed); `download.keep_images`
+says whether `images/` is made on the way. Published vectors are there already, by ingest. Next: embed_rows.py, clip/embed.py,
+then index.py.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 
-from react_ray import schema
-from react_ray.artifact import Artifact, Receipt, create
+from react_ray.artifact import Artifact, Receipt, create, part_name
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig, EmbedConfig
+from react_ray.clip.embed import embed
 from react_ray.clip.embedder import Embedder
-from react_ray.pairs.image import decode_batch
+from react_ray.clip.heads import load_heads
 from react_ray.recipe import Recipe
-from react_ray.stages.cluster import actor_pool, require_memory
+from react_ray.stages.cluster import actor_pool, require_memory, thread_pool
+from react_ray.stages.download import Floor
+from react_ray.stages.embed_rows import FetchImages, Quarantine, ReadRows
 from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import Work, run_parts
-from react_ray.vectors import as_vectors
+from react_ray.stages.run_parts import Step, Work, run_parts
+from react_ray.storage import read_bytes
+
+FETCH_CPUS = 0.25  # of a process that fetches beside an actor that embeds: the two and a reading task fit on two cores
 
 
-def run(recipe: Recipe) -> Artifact:
+def run(recipe: Recipe, skip_corrupt: bool = False) -> Artifact:
+    """skip_corrupt: a part that cannot be read gives rows of status `corrupt`, and the manifest names it."""
     layout = Layout(recipe)
+    if layout.has_published_vectors():
+        return layout.open_database("embeddings", "ingest")
     rows = layout.open_embedded()
-    backbone = load_backbone(recipe.backbone, seed=recipe.seed).describe()
-    config = {"backbone": backbone, **recipe.embed.digested()}
-    embeddings = create(layout.database("embeddings"), "embeddings", config, {rows.kind: rows}, rows.num_parts)
-    if embeddings.sealed:
-        return embeddings
-    largest = max(receipt.bytes / max(receipt.rows, 1) for receipt in rows.receipts()) * recipe.ingest.rows_per_part
-    require_memory(recipe.cluster, 1 + 2 * largest / 2**30, recipe.cluster.num_actors, "embed")
-    run_parts(
-        "embed",
-        embeddings.pending(),
-        rows.num_parts,
-        _Read(rows),
-        EmbedPart,
-        (recipe.backbone, recipe.embed, recipe.seed, recipe.cluster.threads_per_actor, embeddings),
-        recipe.cluster.part_retries,
-        "pairs",
-        options=actor_pool(recipe.cluster, "embed"),
+    backbone_config = embedding_backbone(recipe)
+    backbone = load_backbone(backbone_config, seed=recipe.seed).describe()
+    load_heads(recipe.embed.heads, backbone["dim"])
+    embeddings = create(
+        layout.database("embeddings"), "embeddings", _config(recipe, backbone), {rows.kind: rows}, rows.num_parts
     )
-    return embeddings.seal(backbone=backbone, dim=backbone["dim"])
+    images = _images_on_the_way(recipe, rows)
+    if not embeddings.sealed:
+        _require_memory(recipe, rows)
+        run_parts(
+            "embed",
+            embeddings.pending(),
+            rows.num_parts,
+            ReadRows(rows, recipe.fused),
+            EmbedPart,
+            (backbone_config, recipe.embed, recipe.seed, recipe.cluster.threads_per_actor, embeddings),
+            recipe.cluster.part_retries,
+            "pairs",
+            options=actor_pool(recipe.cluster, "embed", recipe.embed.parts_per_actor),
+            watch=Floor(recipe.download, embeddings.uri) if recipe.fused else None,
+            steps=_steps(recipe, images),
+            instead=Quarantine(rows) if skip_corrupt else None,
+        )
+    if images is not None and not images.sealed:
+        images.seal()
+    return embeddings if embeddings.sealed else _seal(embeddings, backbone)
 
 
-class _Read:
-    def __init__(self, rows: Artifact) -> None:
-        self.rows = rows
+def embedding_backbone(recipe: Recipe) -> BackboneConfig:
+    """The recipe's backbone with the precision of this stage."""
+    precision = recipe.embed.precision
+    if precision == "auto":
+        precision = "bf16" if recipe.cluster.gpus_per_actor else recipe.backbone.precision
+    return recipe.backbone.model_copy(update={"precision": precision})
 
-    def __call__(self, part: int) -> pa.Table:
-        if self.rows.kind == "images":
-            return self.rows.read(part, ["pair_id", "caption", "image", "status"])
-        table = self.rows.read(part, ["pair_id", "caption"])
-        table = table.append_column("image", pa.nulls(len(table), pa.binary()))
-        return table.append_column("status", pa.array([schema.OK] * len(table)))
+
+def _config(recipe: Recipe, backbone: dict[str, Any]) -> dict[str, Any]:
+    """What makes two vectors of one pair differ. Images that are kept nowhere are part of it."""
+    config: dict[str, Any] = {"images": recipe.embed.images, "captions": recipe.embed.captions, "backbone": backbone}
+    heads = recipe.embed.heads
+    config["heads"] = {name: hashlib.sha256(read_bytes(uri)).hexdigest() for name, uri in heads.items()}
+    return config | ({"download": recipe.download.digested()} if recipe.fused else {})
+
+
+def _require_memory(recipe: Recipe, rows: Artifact) -> None:
+    row_bytes = max(receipt.bytes / max(receipt.rows, 1) for receipt in rows.receipts())
+    if recipe.fused:
+        row_bytes += recipe.download.image_size**2 / 2  # a JPEG of quality 95 has less
+    parts_gb = (1 + recipe.embed.parts_per_actor) * row_bytes * recipe.ingest.rows_per_part / 2**30
+    require_memory(recipe.cluster, 1 + parts_gb, recipe.cluster.num_actors, "embed")
+
+
+def _images_on_the_way(recipe: Recipe, pairs: Artifact) -> Artifact | None:
+    """The same artifact as the download stage makes."""
+    if not (recipe.fused and recipe.download.keep_images):
+        return None
+    uri = Layout(recipe).database("images")
+    return create(uri, "images", recipe.download.digested(), {"pairs": pairs}, pairs.num_parts)
+
+
+def _steps(recipe: Recipe, images: Artifact | None) -> tuple[Step, ...]:
+    if not recipe.fused:
+        return ()
+    config = recipe.download
+    options = thread_pool(recipe.cluster, "fetch", config.num_workers, config.parts_per_worker)
+    return (Step(FetchImages, (config, images), options | {"num_cpus": FETCH_CPUS}),)
+
+
+def _seal(embeddings: Artifact, backbone: dict[str, Any]) -> Artifact:
+    reasons = {receipt.part: receipt.facts.get("quarantined") for receipt in embeddings.receipts()}
+    quarantined = {part_name(part): reason for part, reason in reasons.items() if reason}
+    facts = {"backbone": backbone, "dim": backbone["dim"], "dtype": "float16"}
+    return embeddings.seal(**facts, **({"quarantined": quarantined} if quarantined else {}))
 
 
 class EmbedPart(Work):
-    """Lives in an actor: the model is loaded once, parts flow through."""
+    """Lives in an actor, called by several threads: the model is loaded once, parts flow through."""
 
     def __init__(
         self, backbone: BackboneConfig, config: EmbedConfig, seed: int, num_threads: int, embeddings: Artifact
     ) -> None:
         torch.set_num_threads(num_threads)
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.backbone = load_backbone(backbone, device=self.device, seed=seed)
-        self.embedder = Embedder(self.backbone, config.batch_size, self.device)
-        self.config, self.num_threads, self.embeddings = config, num_threads, embeddings
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        loaded = load_backbone(backbone, device=device, seed=seed)
+        self.embedder = Embedder(loaded, config.batch_size, device, config.compile, config.channels_last)
+        self.heads = load_heads(config.heads, loaded.dim)
+        self.pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
+        self.config, self.embeddings = config, embeddings
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()
-        status = np.array(table["status"].to_pylist(), dtype=object)
-        image_ND = np.full((table.num_rows, self.backbone.dim), np.nan, np.float16)
-        text_ND = image_ND.copy()
-        if self.config.images:
-            rows = np.flatnonzero(status == schema.OK)
-            encoded = table["image"].take(pa.array(rows)).to_pylist()
-            pixels, problems = decode_batch(encoded, self.backbone.image_size, self.num_threads)
-            good = np.array([problem is None for problem in problems], bool)
-            image_ND[rows[good]] = self.embedder.embed_images(pixels[good])
-            status[rows[~good]] = schema.UNDECODABLE
-            status[rows[good & ~np.isfinite(image_ND[rows]).all(axis=1)]] = schema.NOT_FINITE
-        if self.config.captions:
-            captions = table["caption"].to_pylist()
-            rows = np.array([i for i, caption in enumerate(captions) if caption], int)
-            if len(rows):
-                text_ND[rows] = self.embedder.embed_texts([captions[i] for i in rows])
-        out = pa.table(
-            {
-                "pair_id": table["pair_id"],
-                "image": as_vectors(image_ND),
-                "text": as_vectors(text_ND),
-                "status": pa.array(status, pa.string()),
-            }
-        )
-        return self.embeddings.commit(
-            part, schema.conform(out, schema.embeddings(self.backbone.dim)), time.monotonic() - began
-        )
+        facts = {"quarantined": table["error"][0].as_py()} if "error" in table.column_names else {}
+        made = embed(table, self.embedder, self.config, self.heads, self.pool)
+        return self.embeddings.commit(part, made, time.monotonic() - began, **facts)

@@ -1,33 +1,49 @@
 """ingest: what people already have -> `pairs/` and, if it has them, `images/` of the database.
 
-Of a list of URLs only `pairs/` is made. Next: pairs/source.py, then embed.py.
+Of a list of URLs only `pairs/` is made; of published vectors `embeddings/` too. Next: pairs/source.py, then embed.py.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
+from typing import Any
 
 import pyarrow as pa
 
 from react_ray.artifact import Artifact, Receipt, create
+from react_ray.clip.heads import load_heads
+from react_ray.clip.identity import published
+from react_ray.pair_id import pair_ids
+from react_ray.pairs.published import to_vectors
 from react_ray.pairs.source import IngestConfig, open_source, to_images, to_pairs
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import placement, require_disk
 from react_ray.stages.layout import Layout
 from react_ray.stages.run_parts import Work, run_parts
+from react_ray.storage import read_bytes
+from react_ray.vectors import embeddings_table
 
 
 def run(recipe: Recipe) -> Artifact:
-    """Gives the sealed `images`, or `pairs` of a list of URLs; where there are both, they have the same parts and rows."""
+    """Gives the sealed `images`, or `pairs` of a list of URLs; where there are both, they have the same parts and rows.
+
+    Of published vectors `embeddings` is made as well.
+    """
     layout = Layout(recipe)
     source = open_source(recipe.ingest)
     config = recipe.ingest.digested()
     num_parts = len(source.parts)
-    pairs = create(layout.database("pairs"), "pairs", config, {}, num_parts)
-    made = [pairs]
+    made = {"pairs": create(layout.database("pairs"), "pairs", config, {}, num_parts)}
     if source.has_images:
-        made.append(create(layout.database("images"), "images", config, {}, num_parts))
-    pending = sorted({part for artifact in made for part in artifact.pending()})
+        made["images"] = create(layout.database("images"), "images", config, {}, num_parts)
+    model: dict[str, Any] = {}
+    if source.has_vectors:
+        from react_ray.clip.backbone import embedding_dim  # torch, which no other source needs here
+
+        model = published(recipe.backbone, embedding_dim(recipe.backbone.name))
+        made["embeddings"] = _create_embeddings(recipe, model, num_parts)
+    pending = sorted({part for artifact in made.values() for part in artifact.pending()})
     if pending:
         require_disk(recipe.database, 1.2 * source.num_bytes / 2**30, "ingest")
     run_parts(
@@ -36,22 +52,40 @@ def run(recipe: Recipe) -> Artifact:
         num_parts,
         source.read,
         CommitPairs,
-        (recipe.ingest, *made),
+        (recipe.ingest, made, recipe.embed.heads, model.get("dim", 0)),
         recipe.cluster.part_retries,
         "pairs",
         options=placement(recipe.cluster, "fetch"),
     )
-    return [artifact if artifact.sealed else artifact.seal() for artifact in made][-1]
+    for kind, artifact in made.items():
+        if not artifact.sealed:
+            facts = {"backbone": model, "dim": model["dim"], "dtype": "float16"} if kind == "embeddings" else {}
+            made[kind] = artifact.seal(**facts)
+    return made["images"] if "images" in made else made["pairs"]
+
+
+def _create_embeddings(recipe: Recipe, model: dict[str, Any], num_parts: int) -> Artifact:
+    heads = {name: hashlib.sha256(read_bytes(uri)).hexdigest() for name, uri in recipe.embed.heads.items()}
+    config = {"published": recipe.ingest.digested(), "backbone": model, "heads": heads}
+    return create(Layout(recipe).database("embeddings"), "embeddings", config, {}, num_parts)
 
 
 class CommitPairs(Work):
-    def __init__(self, config: IngestConfig, pairs: Artifact, images: Artifact | None = None) -> None:
-        self.config, self.pairs, self.images = config, pairs, images
+    def __init__(self, config: IngestConfig, made: dict[str, Artifact], heads: dict[str, str], dim: int) -> None:
+        self.config, self.made, self.dim = config, made, dim
+        self.heads = load_heads(heads, dim) if dim else []
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()
-        images = to_images(table, part, self.config) if self.images is not None else None
-        receipt = self.pairs.commit(part, to_pairs(table, part, self.config), time.monotonic() - began)
-        if self.images is not None and images is not None:
-            receipt = self.images.commit(part, images, time.monotonic() - began)
-        return receipt
+        tables = {"pairs": to_pairs(table, part, self.config)}
+        if "images" in self.made:
+            tables["images"] = to_images(table, part, self.config)
+        if "embeddings" in self.made:
+            tables["embeddings"] = self._embeddings(part, table)
+        receipts = [self.made[kind].commit(part, tables[kind], time.monotonic() - began) for kind in tables]
+        return receipts[-1]
+
+    def _embeddings(self, part: int, table: pa.Table) -> pa.Table:
+        image_ND, text_ND, status_N = to_vectors(table, part, self.config, self.dim)
+        scores = {head.name: head.scores({"image": image_ND, "text": text_ND}) for head in self.heads}
+        return embeddings_table(pa.array(pair_ids(part, len(table))), image_ND, text_ND, status_N, scores)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from react_ray.artifact import MANIFEST, Artifact, open_artifact
-from react_ray.errors import ConfigError
+from react_ray.artifact import MANIFEST, Artifact, open_artifact, plan_of
+from react_ray.errors import ArtifactMismatch, ConfigError
 from react_ray.recipe import Recipe
 from react_ray.storage import join, open_storage
 
@@ -39,14 +39,30 @@ class Layout:
         return self.open_database("images", "download" if listed else "ingest")
 
     def open_embedded(self) -> Artifact:
-        """What embed reads: `images`, or `pairs` where only what is retrieved will be downloaded."""
+        """What embed reads: `images`; or `pairs`, of which captions suffice or the URLs are fetched on the way."""
+        if not self.recipe.embed.images:
+            return self.open_database("pairs", "ingest")
+        if self.recipe.fused:
+            return self._open_urls()
         if self.recipe.download.of == "pairs":
             return self.open_images()
-        if self.recipe.embed.images:
-            raise ConfigError(
-                "embed.images needs the images of the whole database, and download.of=retrieved leaves them where they are; set embed.images=false or download.of=pairs"
+        raise ConfigError(
+            "embed.images needs the images of the whole database, and download.of=retrieved leaves them where they are; "
+            "set embed.images=false, download.of=pairs, or download.keep_images=false to fetch them for their vectors alone"
+        )
+
+    def _open_urls(self) -> Artifact:
+        uri = self.database("images")
+        if "pairs" not in plan_of(uri).get("parents", {"pairs": ""}):
+            raise ArtifactMismatch(
+                f"{uri} was made by ingest, of a source that has images: there is nothing to fetch; set download.fused=false and download.keep_images=true"
             )
         return self.open_database("pairs", "ingest")
+
+    def has_published_vectors(self) -> bool:
+        """True where ingest found vectors in the source: nobody embeds them again."""
+        plan = plan_of(self.database("embeddings"))
+        return bool(plan) and not plan["parents"]
 
     def open_database(self, kind: str, made_by: str) -> Artifact:
         return open_artifact(self.database(kind), kind, made_by)

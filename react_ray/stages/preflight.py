@@ -42,7 +42,7 @@ def require(recipe: Recipe, verb: str) -> None:
     }
     for kind, made_by in needs.get(verb, []):
         layout.open_database(kind, made_by)
-    if verb == "embed":
+    if verb == "embed" and not layout.has_published_vectors():
         layout.open_embedded()
     for arm in recipe.arm_names():
         of_arm = Layout(recipe, arm)

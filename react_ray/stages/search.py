@@ -17,6 +17,7 @@ import ray
 
 from react_ray import schema
 from react_ray.artifact import Artifact, create, open_artifact
+from react_ray.clip.identity import same_text_tower
 from react_ray.errors import ArtifactMismatch, ReactRayError, RetrievalError, ShardUnavailable
 from react_ray.index.allowed import search_allowed
 from react_ray.index.config import IndexConfig, SearchParams
@@ -78,7 +79,7 @@ def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None = 
     wanted = recipe.retrieve
     config = {"keys": wanted.keys, "k": wanted.k, "search": wanted.search}
     embeddings = layout.open_database("embeddings", "embed")
-    if embeddings.facts["backbone"]["weights_sha256"] != queries.facts["backbone"]["weights_sha256"]:
+    if not same_text_tower(embeddings.facts["backbone"], queries.facts["backbone"]):
         raise ArtifactMismatch(
             f"{embeddings.uri} was embedded by {embeddings.facts['backbone']}, the queries by {queries.facts['backbone']}; "
             "name the backbone that embedded the database, or embed it again into another `database`"

@@ -27,7 +27,7 @@ def run(recipe: Recipe) -> str:
     clock = Clock(recipe)
     with clock.memory():
         made = clock.time("ingest", lambda: ingest.run(recipe))
-        if made.kind == "pairs" and recipe.download.of == "pairs":
+        if made.kind == "pairs" and recipe.download.of == "pairs" and not recipe.fused:
             clock.time("download", lambda: download.run(recipe))
         clock.time("embed", lambda: embed.run(recipe))
         if recipe.retrieve.search == "index":

@@ -15,6 +15,7 @@ from react_ray.pairs.formats.lines import Lines
 from react_ray.pairs.formats.parquet import Parquet
 from react_ray.pairs.formats.reading import reading
 from react_ray.pairs.formats.tar import Tar
+from react_ray.pairs.formats.vector_files import clip_retrieval, datacomp
 from react_ray.storage import list_files
 from react_ray.uri import absolute, split_glob
 
@@ -27,13 +28,15 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "jsonl": (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz"),
     "json": (".json", ".json.gz"),
     "txt": (".txt", ".txt.gz"),
+    "npy": (".npy",),
+    "npz": (".npz",),
 }
 IMAGES = "images"
 NAMES = (*SUFFIXES, IMAGES)
 BESIDE_IMAGES = frozenset(("csv", "tsv", "jsonl", "json", "txt"))
 
 
-def detect(source: str, name: str) -> tuple[Format, list[str]]:
+def detect(source: str, name: str, vector_prefix: str = "") -> tuple[Format, list[str]]:
     """StorageError if nothing is there, ConfigError if it could be read in two ways or in none."""
     uris = list_files(source)
     if not uris:
@@ -47,6 +50,10 @@ def detect(source: str, name: str) -> tuple[Format, list[str]]:
     chosen = name or _choose(source, set(held) - {""}, next(iter(held.values()), uris)[0])
     if chosen == IMAGES:
         return _images(root, pattern, held)
+    if chosen == "npy":
+        return clip_retrieval([*held.get("npy", []), *held.get("parquet", [])])
+    if chosen == "npz":
+        return datacomp(held.get("npz", []), held.get("parquet", []), vector_prefix)
     files = held.get(chosen) or [uri for some in held.values() for uri in some]
     if not files:
         raise StorageError(f"cannot read {source}: it holds hidden files only; check ingest.source")
@@ -68,6 +75,9 @@ def _choose(source: str, held: set[str], example: str) -> str:
     tables = held - {"txt"}
     if "tar" in held and IMAGES not in held:
         return "tar"  # img2dataset writes .parquet and .json beside its tars
+    for vectors in ("npy", "npz"):  # Parquet beside them is their metadata
+        if vectors in held and held <= {vectors, "parquet", "json"}:
+            return vectors
     if IMAGES in held and held <= {IMAGES, *BESIDE_IMAGES}:
         return IMAGES
     for binary, other in (("parquet", "arrow"), ("arrow", "parquet")):

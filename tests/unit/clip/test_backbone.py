@@ -95,6 +95,17 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
         load_backbone(load(tmp_path, pretrained=str(tmp_path / "bad.safetensors")))
 
 
+def test_a_model_without_an_image_tower_is_refused(tmp_path: Path) -> None:
+    path = Path(tiny_config(tmp_path))
+    path.write_text(path.read_text().replace("vision_cfg", "audio_cfg"))
+    with pytest.raises(BackboneError, match="no model_cfg with embed_dim, vision_cfg, text_cfg"):
+        load_backbone(BackboneConfig(name=str(path)))
+    tiny_config(tmp_path)
+    path.write_text(path.read_text().replace('"shortest"', '"longest"'))
+    with pytest.raises(BackboneError, match="pads its images"):
+        load_backbone(BackboneConfig(name=str(path)))
+
+
 def test_what_cannot_be_meant_says_what_was(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match="did you mean ViT-B-32"):
         load_backbone(BackboneConfig(name="ViT-B32"))

@@ -1,0 +1,76 @@
+"""Rows of `images` (or of `pairs`) in; rows of `embeddings` out, one each and in the same order.
+
+A row without an image keeps its place with a null vector, and so does one that the model cannot answer: its status says so.
+Identical captions of a part pass the model once. Next: heads.py, whose scores lie beside the vectors; then index/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray import schema
+from react_ray.clip.config import EmbedConfig
+from react_ray.clip.embedder import Embedder
+from react_ray.clip.heads import LinearHead
+from react_ray.clip.pixels import decoded_batches
+from react_ray.vectors import embeddings_table
+
+__all__ = ["EmbedConfig", "embed"]
+
+
+def embed(
+    table: pa.Table, embedder: Embedder, config: EmbedConfig, heads: Sequence[LinearHead], pool: ThreadPoolExecutor
+) -> pa.Table:
+    """Takes pair_id, caption, image (encoded) and status; gives schema.embeddings. pool: the threads that decode."""
+    status = np.array(table["status"].to_pylist(), dtype=object)
+    captions = table["caption"].to_pylist()
+    has_caption = np.array([bool(caption) for caption in captions], bool)
+    text_ND = _captions(captions, embedder) if config.captions else None
+    image_ND = _images(table["image"], status, embedder, pool) if config.images else None
+    if text_ND is not None:
+        status[has_caption & ~_finite(text_ND) & (status == schema.OK)] = schema.NOT_FINITE
+    if image_ND is None:
+        status[~has_caption & (status == schema.OK)] = schema.NO_CAPTION
+    nothing_ND = np.full((len(table), embedder.backbone.dim), np.nan, np.float16)
+    image_ND, text_ND = (nothing_ND if found is None else found for found in (image_ND, text_ND))
+    scores = {head.name: head.scores({"image": image_ND, "text": text_ND}) for head in heads}
+    return embeddings_table(table["pair_id"], image_ND, text_ND, status, scores)
+
+
+def _captions(captions: list[str | None], embedder: Embedder) -> np.ndarray:
+    """float16 [N, D]; NaN for an empty caption."""
+    text_ND = np.full((len(captions), embedder.backbone.dim), np.nan, np.float16)
+    rows = [row for row, caption in enumerate(captions) if caption]
+    if rows:
+        text_ND[rows] = embedder.embed_texts([caption for caption in captions if caption])
+    return text_ND
+
+
+def _images(images: pa.ChunkedArray, status: np.ndarray, embedder: Embedder, pool: ThreadPoolExecutor) -> np.ndarray:
+    """float16 [N, D]; NaN where there is no image. Writes into `status` what came of those that were ok."""
+    backbone = embedder.backbone
+    image_ND = np.full((len(images), backbone.dim), np.nan, np.float16)
+    rows = np.flatnonzero(status == schema.OK)
+    encoded = images.take(pa.array(rows)).to_pylist()
+    batches = decoded_batches(
+        encoded, embedder.batch_size, backbone.image_size, backbone.crop, backbone.interpolation, pool
+    )
+    begin = 0
+    for pixels_BCHW, problems in batches:
+        of_batch = rows[begin : begin + len(problems)]
+        begin += len(problems)
+        good = np.array([problem is None for problem in problems], bool)
+        if good.any():
+            image_ND[of_batch] = embedder.embed_images(pixels_BCHW)
+        image_ND[of_batch[~good]] = np.nan
+        status[of_batch[~good]] = schema.UNDECODABLE
+        status[of_batch[good & ~_finite(image_ND[of_batch])]] = schema.NOT_FINITE
+    return image_ND
+
+
+def _finite(vector_ND: np.ndarray) -> np.ndarray:
+    return np.isfinite(vector_ND).all(axis=1)

@@ -1,0 +1,52 @@
+"""Encoded images in, batches of uint8 pixels out, decoded in threads ahead of who takes them. Next: embedder.py."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from react_ray.pairs.image import CropMode, Interpolation, decode_rgb
+
+ROWS_PER_TASK = 8  # a task costs some 20 microseconds, an image hundreds
+AHEAD = 2  # batches that are decoded, or being decoded, while one is with the model
+
+
+def decoded_batches(
+    images: Sequence[bytes | None],
+    batch_size: int,
+    size: int,
+    crop: CropMode,
+    interpolation: Interpolation,
+    pool: ThreadPoolExecutor,
+) -> Iterator[tuple[np.ndarray, list[str | None]]]:
+    """(uint8 [B, 3, size, size], why each row is no image or None) in order. A row that failed is black."""
+    waiting: deque[tuple[np.ndarray, list[Future[list[str | None]]]]] = deque()
+
+    def decode(pixels_BCHW: np.ndarray, encoded: Sequence[bytes | None]) -> list[str | None]:
+        problems: list[str | None] = []
+        for row, data in enumerate(encoded):
+            try:
+                pixels_BCHW[row] = decode_rgb(data, size, crop, interpolation=interpolation)
+                problems.append(None)
+            except ValueError as error:
+                problems.append(str(error))
+        return problems
+
+    def begin(encoded: Sequence[bytes | None]) -> None:
+        pixels_BCHW = np.zeros((len(encoded), 3, size, size), np.uint8)
+        pieces = [slice(i, i + ROWS_PER_TASK) for i in range(0, len(encoded), ROWS_PER_TASK)]
+        waiting.append((pixels_BCHW, [pool.submit(decode, pixels_BCHW[piece], encoded[piece]) for piece in pieces]))
+
+    def finish() -> tuple[np.ndarray, list[str | None]]:
+        pixels_BCHW, tasks = waiting.popleft()
+        return pixels_BCHW, [problem for task in tasks for problem in task.result()]
+
+    for start in range(0, len(images), batch_size):
+        begin(images[start : start + batch_size])
+        if len(waiting) > AHEAD:
+            yield finish()
+    while waiting:
+        yield finish()

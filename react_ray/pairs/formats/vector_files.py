@@ -1,0 +1,148 @@
+"""Published vectors with their metadata: clip-retrieval's and LAION's .npy, DataComp's .npz, each beside a Parquet file.
+
+    img_emb/img_emb_0.npy   text_emb/text_emb_0.npy   metadata/metadata_0.parquet   in any folders; what is not there is null
+    00ab.npz (b32_img, b32_txt, l14_img, l14_txt)     00ab.parquet
+
+Row i of all files of a shard is one pair: a shard whose files have different numbers of rows is refused with both numbers.
+Gives the metadata's columns, and `image_vector`, `text_vector`. Next: parquet.py, ../published.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray.errors import ConfigError
+from react_ray.pairs.formats.arrays import ArrayFile, open_npy, open_npz
+from react_ray.pairs.formats.chunk import Chunk
+from react_ray.storage import open_parquet
+
+IMAGE_VECTOR, TEXT_VECTOR = "image_vector", "text_vector"
+NPY_NAME = re.compile(r"(?:.*/)?(img_emb|text_emb|metadata)_?(\d+)\.(?:npy|parquet)")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """URIs; "" = there is no such file. prefix: of the arrays in an .npz."""
+
+    image: str = ""
+    text: str = ""
+    metadata: str = ""
+    prefix: str | None = None
+
+    def arrays(self) -> dict[str, ArrayFile]:
+        if self.prefix is None:
+            uris = {IMAGE_VECTOR: self.image, TEXT_VECTOR: self.text}
+            return {name: open_npy(uri) for name, uri in uris.items() if uri}
+        return _of_npz(self.image, self.prefix)
+
+
+@dataclass(frozen=True)
+class VectorFiles:
+    shards: dict[str, Shard]  # by the URI that names each, in order
+    every_column: bool = True
+
+    def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
+        shard = self.shards[uri]
+        arrays = shard.arrays()
+        fields = [pa.field(name, pa.list_(pa.from_numpy_dtype(array.dtype), array.dim)) for name, array in arrays.items()]
+        counts = {f"{array.uri} {array.member}".strip(): array.num_rows for array in arrays.values()}
+        if shard.metadata:
+            metadata = open_parquet(shard.metadata)
+            counts[shard.metadata] = metadata.metadata.num_rows
+            fields = [field for field in metadata.schema_arrow if field.name not in arrays] + fields
+        _check_counts(counts)
+        num_rows = next(iter(counts.values()))
+        row_bytes = sum(array.dim * np.dtype(array.dtype).itemsize for array in arrays.values())
+        return pa.schema(fields), _cut(uri, num_rows, row_start, rows_per_part, row_bytes)
+
+    def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
+        shard, first, num_rows = self.shards[uri], chunks[0].start, sum(chunk.num_rows for chunk in chunks)
+        arrays = shard.arrays()
+        table = pa.table({name: _column(array.read(first, num_rows)) for name, array in arrays.items()})
+        if shard.metadata:
+            names = [name for name in columns.names if name not in arrays]
+            for field, column in zip(names, _rows(shard.metadata, first, num_rows, names).columns, strict=True):
+                table = table.append_column(field, column)
+        return table
+
+
+def clip_retrieval(uris: list[str]) -> tuple[VectorFiles, list[str]]:
+    """The format, and the URI by which each shard is named, in the order of numbers."""
+    found: dict[str, dict[int, str]] = {"img_emb": {}, "text_emb": {}, "metadata": {}}
+    for uri in uris:
+        if match := NPY_NAME.fullmatch(uri):
+            kind, number = match[1], int(match[2])
+            if number in found[kind]:
+                raise ConfigError(f"ingest.source: {found[kind][number]} and {uri} have one number; name the folder of one set")
+            found[kind][number] = uri
+    if not (found["img_emb"] or found["text_emb"]):
+        raise ConfigError(f"ingest.source: {uris[0]} is not named img_emb_0.npy or text_emb_0.npy as clip-retrieval does; rename it")
+    present = {kind: files for kind, files in found.items() if files}
+    numbers = set().union(*present.values())
+    for kind, files in present.items():
+        if lacking := sorted(numbers - set(files)):
+            others = " and ".join(sorted(set(present) - {kind}))
+            raise ConfigError(f"ingest.source: {kind} lacks number {lacking[0]} that {others} have; fetch it, or take them away")
+    shards = [Shard(*(found[kind].get(number, "") for kind in found)) for number in sorted(numbers)]
+    named = {shard.image or shard.text: shard for shard in shards}
+    return VectorFiles(named), list(named)
+
+
+def datacomp(uris: list[str], tables: list[str], prefix: str) -> tuple[VectorFiles, list[str]]:
+    """prefix: b32 or l14; "" = the only one there is."""
+    metadata = {uri.rpartition(".")[0]: uri for uri in tables}
+    missing = [uri for uri in uris if tables and uri.rpartition(".")[0] not in metadata]
+    if missing:
+        raise ConfigError(f"ingest.source: {missing[0]} has no .parquet of its name beside it; fetch it, or take the .npz away")
+    named = {uri: Shard(uri, "", metadata.get(uri.rpartition(".")[0], ""), prefix) for uri in uris}
+    return VectorFiles(named), list(named)
+
+
+def _of_npz(uri: str, prefix: str) -> dict[str, ArrayFile]:
+    arrays = open_npz(uri)
+    prefixes = sorted({name.rpartition("_")[0] for name in arrays if name.endswith(("_img", "_txt"))})
+    chosen = prefix or (prefixes[0] if len(prefixes) == 1 else "")
+    if chosen not in prefixes:
+        raise ConfigError(
+            f"ingest.vector_prefix={prefix!r}: {uri} has {', '.join(prefixes) or 'no array named *_img or *_txt'}; name one of them"
+        )
+    names = {IMAGE_VECTOR: f"{chosen}_img", TEXT_VECTOR: f"{chosen}_txt"}
+    return {name: arrays[key] for name, key in names.items() if key in arrays}
+
+
+def _check_counts(counts: dict[str, int]) -> None:
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} has {num_rows} rows" for name, num_rows in counts.items())
+        raise ConfigError(f"ingest.source: {listed}; row i of each must be one pair: fetch these files again, or take the shard away")
+
+
+def _cut(uri: str, num_rows: int, row_start: int, rows_per_part: int, row_bytes: int) -> Iterator[Chunk]:
+    start = 0
+    while start < num_rows:
+        rows = min(num_rows - start, rows_per_part - (row_start + start) % rows_per_part)
+        yield Chunk(uri, row_start + start, rows, rows * row_bytes, start)
+        start += rows
+
+
+def _column(vector_ND: np.ndarray) -> pa.FixedSizeListArray:
+    native = vector_ND.astype(vector_ND.dtype.newbyteorder("="), copy=False)
+    return pa.FixedSizeListArray.from_arrays(pa.array(native.reshape(-1)), vector_ND.shape[1])
+
+
+def _rows(uri: str, first: int, num_rows: int, columns: list[str]) -> pa.Table:
+    """Of the row groups that hold them only."""
+    file = open_parquet(uri)
+    groups: list[int] = []
+    begin = at = 0
+    for group in range(file.metadata.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if at < first + num_rows and at + rows > first:
+            begin = at if not groups else begin
+            groups.append(group)
+        at += rows
+    return file.read_row_groups(groups, columns=columns).slice(first - begin, num_rows).select(columns)

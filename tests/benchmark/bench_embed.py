@@ -1,0 +1,214 @@
+"""Pairs per second of the embed stage, beside the bare forward passes of the same model on tensors that lie in memory.
+
+The images are JPEGs of 256 pixels, as hard to decode as photographs, with a caption each; weights are random. One run gives
+all figures, with the same batch size and the same threads: on a CPU in fp32, on a GPU in bf16 (ViT-B-32, ViT-L-14 and
+ViT-bigG-14). Then a tiny model embeds many small parts, to see that memory does not grow with their number. The last line
+is one JSON object.
+
+    python tests/benchmark/bench_embed.py [--models ViT-B-32] [--rows 512] [--batch-size 32] [--threads 2] [--memory-parts 200]
+
+stage           rows / (time from the begin of the first part in the actor to the last receipt): reads, decodes, tokenises,
+                embeds, writes; without the starts of Ray and of the model
+forward_only    our forward passes: class token only in the last image block, captions cut at the longest of their batch
+open_clip       open_clip's encode_image and encode_text, for comparison
+decode, tokenize   each alone, in its threads: the smaller of the two starves the device where `ratio` is low
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import torch
+import yaml
+
+from react_ray.artifact import Artifact, create, open_artifact
+from react_ray.clip.backbone import load_backbone
+from react_ray.clip.embedder import Embedder
+from react_ray.clip.pixels import decoded_batches
+from react_ray.clip.text import text_features
+from react_ray.gated.attach import image_features
+from react_ray.pair_id import pair_ids
+from react_ray.recipe import Recipe, load_recipe
+from react_ray.stages import embed
+from react_ray.stages.cluster import connected
+from tests.benchmark.bench_store import jpeg
+
+WORDS = ["a", "photo", "of", "the", "small", "large", "red", "heron", "egret", "water", "reeds", "at", "dawn", "in", "front", "house", "with", "two", "people", "near", "river"]
+TINY = Path(__file__).parents[1] / "support/tiny_clip.json"
+
+
+def main() -> None:
+    on_gpu = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    models = ["ViT-B-32", "ViT-L-14", "ViT-bigG-14"] if on_gpu else ["ViT-B-32"]
+    parser.add_argument("--models", nargs="*", default=models, help="none: only the memory")
+    parser.add_argument("--rows", type=int, default=32768 if on_gpu else 512)
+    parser.add_argument("--rows-per-part", type=int, default=2048 if on_gpu else 64)
+    parser.add_argument("--batch-size", type=int, default=256 if on_gpu else 32)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() if on_gpu else 2)
+    parser.add_argument("--memory-parts", type=int, default=200, help="0 = leave the memory out")
+    arguments = parser.parse_args()
+    result: dict[str, Any] = {"device": torch.cuda.get_device_name() if on_gpu else f"CPU, {arguments.threads} threads"}
+    with tempfile.TemporaryDirectory() as folder:
+        for model in arguments.models:
+            result[model] = bench(Path(folder, model), model, arguments, on_gpu)
+            print(model, json.dumps(result[model]), flush=True)
+        if arguments.memory_parts:
+            result["rss_mb"] = memory(Path(folder, "memory"), arguments.memory_parts)
+    print(json.dumps(result))
+
+
+def bench(folder: Path, model: str, arguments: argparse.Namespace, on_gpu: bool) -> dict[str, Any]:
+    recipe = recipe_of(folder, model, arguments.rows_per_part, arguments.batch_size, arguments.threads, int(on_gpu))
+    images = write_images(recipe, arguments.rows, arguments.rows_per_part)
+    with connected(recipe.cluster):
+        stage = steady_rate(embed.run(recipe))
+    torch.set_num_threads(arguments.threads)
+    rates = {"stage": stage} | bare_rates(recipe, images.read(0, ["caption", "image"]), arguments)
+    ratio = stage / rates["forward_only"]
+    starves = min(("decode", "tokenize"), key=lambda part: rates[part])
+    aim = 0.90 if on_gpu else 0.95
+    verdict = {"ratio": round(ratio, 3), "aim": aim, "starved_by": "" if ratio >= aim else starves}
+    return {f"{name}_pairs_per_s" if name != "stage" else "stage": round(rate, 2) for name, rate in rates.items()} | verdict
+
+
+def recipe_of(folder: Path, model: str, rows_per_part: int, batch_size: int, threads: int, gpus: int) -> Recipe:
+    folder.mkdir(parents=True)
+    values = {
+        "name": "bench",
+        "database": str(folder / "database"),
+        "out": str(folder / "run"),
+        "backbone": {"name": model},
+        "ingest": {"source": "nowhere", "rows_per_part": rows_per_part},
+        "embed": {"batch_size": batch_size},
+        "cluster": {"num_cpus": threads + 1, "threads_per_actor": threads, "gpus_per_actor": gpus, "memory_gb": 64},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
+    return load_recipe(str(folder / "recipe.yaml"))
+
+
+def write_images(recipe: Recipe, num_rows: int, rows_per_part: int, side: int = 256) -> Artifact:
+    """`images/` as ingest would leave it: 64 different images, a caption of its own for each row."""
+    random = np.random.default_rng(0)
+    encoded = [jpeg(side, side, 95, 1.6, seed) for seed in range(min(64, num_rows))]
+    images = create(f"{recipe.database}/images", "images", {}, {}, -(-num_rows // rows_per_part))
+    for part in range(images.num_parts):
+        rows = range(part * rows_per_part, min(num_rows, (part + 1) * rows_per_part))
+        captions = [f"{' '.join(random.choice(WORDS, int(random.integers(4, 20))))} {row}" for row in rows]
+        columns = {"pair_id": pa.array(pair_ids(part, len(rows))), "caption": captions}
+        columns["image"] = pa.array([encoded[row % len(encoded)] for row in rows], pa.binary())
+        columns["status"] = ["ok"] * len(rows)
+        images.commit(part, pa.table(columns), 0.0)
+    return images.seal()
+
+
+def steady_rate(embeddings: Artifact) -> float:
+    """Pairs/s from the begin of the first part in the actor to the last receipt."""
+    written = {r.part: Path(embeddings.uri, f"part-{r.part:05d}.json").stat().st_mtime for r in embeddings.receipts()}
+    begin = min(written[receipt.part] - receipt.seconds for receipt in embeddings.receipts())
+    assert embeddings.manifest is not None and embeddings.manifest.ok == embeddings.manifest.rows
+    return embeddings.manifest.rows / (max(written.values()) - begin)
+
+
+def bare_rates(recipe: Recipe, rows: pa.Table, arguments: argparse.Namespace) -> dict[str, float]:
+    """Pairs/s of each part alone, over the first part of the artifact."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    backbone = load_backbone(embed.embedding_backbone(recipe), device=device, seed=recipe.seed)
+    model: Any = backbone.model
+    encoded, captions = rows["image"].to_pylist(), rows["caption"].to_pylist()
+    with ThreadPoolExecutor(arguments.threads) as pool:
+
+        def decode() -> list[np.ndarray]:
+            how = (arguments.batch_size, backbone.image_size, backbone.crop, backbone.interpolation, pool)
+            return [pixels for pixels, _ in decoded_batches(encoded, *how)]
+
+        decoded = decode()
+        decode_s = seconds(decode)
+    tokenize_s = seconds(lambda: backbone.tokenizer(captions))
+    tokens_NT = backbone.tokenizer(captions)
+    tokens_NT = tokens_NT[tokens_NT.argmax(dim=1).argsort(stable=True)]
+    length_N = tokens_NT.argmax(dim=1) + 1
+    slices = list(Embedder(backbone, arguments.batch_size, device).batches(len(tokens_NT), length_N))
+    images = [backbone.normalize(torch.from_numpy(pixels)) for pixels in decoded]
+    texts = [tokens_NT[piece, : int(length_N[piece][-1])].to(device) for piece in slices]
+    whole = [tokens_NT[i : i + arguments.batch_size].to(device) for i in range(0, len(tokens_NT), arguments.batch_size)]
+
+    def forward() -> None:
+        with torch.inference_mode(), backbone.autocast():
+            for image_BCHW in images:
+                image_features(model, image_BCHW)
+            for text_BT in texts:
+                text_features(model, text_BT, text_BT.shape[1])
+        synchronize()
+
+    def open_clip() -> None:
+        with torch.inference_mode(), backbone.autocast():
+            for image_BCHW in images:
+                model.encode_image(image_BCHW)
+            for text_BT in whole:
+                model.encode_text(text_BT)
+        synchronize()
+
+    forward()
+    took = {"forward_only": seconds(forward), "open_clip": seconds(open_clip), "decode": decode_s, "tokenize": tokenize_s}
+    return {name: len(captions) / value for name, value in took.items()}
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def seconds(action: Callable[[], Any], at_least_s: float = 3.0) -> float:
+    """Mean of as many calls as fill the time."""
+    began, calls = time.perf_counter(), 0
+    while not calls or time.perf_counter() - began < at_least_s:
+        action()
+        calls += 1
+    return (time.perf_counter() - began) / calls
+
+
+def memory(folder: Path, num_parts: int) -> dict[str, dict[str, int]]:
+    """RSS of this process and of the actor, MB, once 10, 50 and 100 % of the parts have receipts; and what of it is private:
+    the rest is Ray's object store, whose pages count for every process that has read them."""
+    recipe = recipe_of(folder, str(TINY), 64, 64, 1, 0)
+    write_images(recipe, num_parts * 64, 64, side=64)
+    found: dict[str, dict[str, int]] = {}
+    place = Path(recipe.database, "embeddings")
+
+    def watch() -> None:
+        for share in (0.1, 0.5, 1.0):
+            while len(list(place.glob("part-*.json"))) < share * num_parts:
+                time.sleep(0.01)
+            me = psutil.Process()
+            below = [p for p in me.children(recursive=True) if "MapWorker" in " ".join(p.cmdline())]
+            (actor,) = below
+            found[f"{share:.0%}"] = {
+                f"{who}{what}": value >> 20
+                for who, process in (("driver", me), ("actor", actor))
+                for what, value in (("", process.memory_info().rss), ("_private", process.memory_full_info().uss))
+            }
+
+    with connected(recipe.cluster):
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        embed.run(recipe)
+        watcher.join()
+    assert open_artifact(str(place), "embeddings").num_parts == num_parts
+    return found
+
+
+if __name__ == "__main__":
+    main()
