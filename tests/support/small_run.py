@@ -80,23 +80,22 @@ def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str, verb: s
     notice after some seconds, and commit what they were at. Ray's agents (dashboard, runtime environments) take a minute
     more to notice, and touch nothing.
     """
-    said = tempfile.TemporaryFile("w+")
-    driver = subprocess.Popen(command(verb, recipe, *overrides), stdout=subprocess.DEVNULL, stderr=said)
-    while not reached():
-        assert driver.poll() is None, f"the run ended (exit code {driver.returncode}) before it could be killed"
-        try:
-            driver.wait(timeout=0.02)
-        except subprocess.TimeoutExpired:
-            continue
-    below = [p for p in psutil.Process(driver.pid).children(recursive=True) if not _is_agent(p)]
-    driver.send_signal(signal.SIGKILL)
-    for process in below if everything else ():
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    driver.wait()
-    _, alive = psutil.wait_procs(below, timeout=120)
-    assert not alive, f"still running after their driver: {alive}"
-    with said:
+    with tempfile.TemporaryFile("w+") as said:
+        driver = subprocess.Popen(command(verb, recipe, *overrides), stdout=subprocess.DEVNULL, stderr=said)
+        while not reached():
+            assert driver.poll() is None, f"the run ended (exit code {driver.returncode}) before it could be killed"
+            try:
+                driver.wait(timeout=0.02)
+            except subprocess.TimeoutExpired:
+                continue
+        below = [p for p in psutil.Process(driver.pid).children(recursive=True) if not _is_agent(p)]
+        driver.send_signal(signal.SIGKILL)
+        for process in below if everything else ():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        driver.wait()
+        _, alive = psutil.wait_procs(below, timeout=120)
+        assert not alive, f"still running after their driver: {alive}"
         said.seek(0)
         return said.read()
 
