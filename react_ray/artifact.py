@@ -109,21 +109,32 @@ class Artifact:
     def commit_files(
         self,
         part: int,
-        files: dict[str, bytes],
+        files: dict[str, bytes | Iterator[bytes]],
         seconds: float,
         rows: int,
         ok: int | None = None,
         statuses: dict[str, int] | None = None,
         **facts: Any,
     ) -> Receipt:
-        for name, data in files.items():
-            self.storage.write(name, data)
-        described = {n: {"sha256": hashlib.sha256(d).hexdigest(), "bytes": len(d)} for n, d in sorted(files.items())}
-        size = sum(len(d) for d in files.values())
+        """A file that is too large for memory comes in pieces."""
+        described = {name: self._write(name, data) for name, data in sorted(files.items())}
+        size = sum(described[name]["bytes"] for name in described)
         ok = rows if ok is None else ok
         receipt = Receipt(part, rows, ok, size, round(seconds, 3), statuses or {}, described, facts)
         self.storage.write(f"{part_name(part)}.json", _json(asdict(receipt)))
         return receipt
+
+    def _write(self, name: str, data: bytes | Iterator[bytes]) -> dict[str, Any]:
+        checksum, size = hashlib.sha256(), 0
+        if isinstance(data, bytes):
+            self.storage.write(name, data)
+            return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        with self.storage.writing(name) as file:
+            for piece in data:
+                file.write(piece)
+                checksum.update(piece)
+                size += memoryview(piece).nbytes
+        return {"sha256": checksum.hexdigest(), "bytes": size}
 
     def recommit(self, part: int, table: pa.Table, seconds: float, **facts: Any) -> Receipt:
         """Put another table in the place of a part, of an artifact that is not sealed. A kill leaves the old table or the
@@ -197,6 +208,29 @@ class Artifact:
                 f"{self.uri}/{name} has a wrong checksum; delete {part_name(part)}.json and manifest.json, run the stage again"
             )
         return data
+
+
+    def local_file(self, part: int, name: str) -> str:
+        """A local path of one committed file, checked against its receipt: what is too large for memory is mapped."""
+        receipt = Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json")))
+        path = self.storage.local_file(name)
+        checksum = hashlib.sha256()
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 22):
+                checksum.update(piece)
+        if checksum.hexdigest() != receipt.files[name]["sha256"]:
+            raise ArtifactCorrupt(
+                f"{self.uri}/{name} has a wrong checksum; delete {part_name(part)}.json and manifest.json, run the stage again"
+            )
+        return path
+
+    def grow(self, num_parts: int) -> Artifact:
+        """Room for more parts after the last: until `seal`, the artifact does not exist. What is committed stays as it is."""
+        assert num_parts >= self.num_parts, "an artifact never gets smaller"
+        building = json.loads(self.storage.read(BUILDING))
+        self.storage.delete(MANIFEST)
+        self.storage.write(BUILDING, _json(building | {"parts": num_parts}))
+        return Artifact(self.storage, self.kind, num_parts, None)
 
 
 def create(

@@ -17,7 +17,7 @@ import numpy as np
 
 from react_ray.errors import ArtifactCorrupt, ConfigError, RetrievalError
 from react_ray.index.config import IndexConfig, SearchParams
-from react_ray.index.exact import RunningTopK, as_queries, finite_rows
+from react_ray.index.exact import RunningTopK, as_queries, finite_rows, float32_error, largest_norm
 from react_ray.index.merge import Hits, best, check_k, no_hits
 from react_ray.index.quantizer import empty_index, from_payload, threads
 
@@ -59,8 +59,7 @@ class IndexShard:
         if self._flat is not None:
             vectors_ND = _stored_vectors(self._flat)
             self._vectors_ND = vectors_ND
-            squares = np.einsum("nd,nd->n", vectors_ND, vectors_ND)
-            self._largest_norm = float(np.sqrt(squares.max(initial=0.0)))
+            self._largest_norm = largest_norm(vectors_ND)
 
     @property
     def num_vectors(self) -> int:
@@ -115,11 +114,7 @@ class IndexShard:
         return hits
 
     def _propose(self, queries_QD: np.ndarray, k: int, fetch: int) -> tuple[Hits, np.ndarray]:
-        """The k best among FAISS's `fetch` best, and for which queries no other vector can be among them.
-
-        The float32 inner product errs by at most D * 2**-24 * |q| * |v| (Higham 2002, section 3.1) to first order;
-        twice that covers the rest.
-        """
+        """The k best among FAISS's `fetch` best, and for which queries no other vector can be among them."""
         assert self._flat is not None
         approximate, rows = self._flat.search(queries_QD.astype(np.float32), fetch)
         scores = np.empty((len(queries_QD), fetch), dtype=np.float32)
@@ -129,7 +124,7 @@ class IndexShard:
             gathered_QKD = self._vectors_ND[rows[block]].astype(np.float64)
             scores[block] = np.einsum("qkd,qd->qk", gathered_QKD, queries_QD[block])
         hits = best(scores, self._pair_ids[rows], k)
-        margin_Q = self.dim * 2.0**-23 * np.linalg.norm(queries_QD, axis=1) * self._largest_norm
+        margin_Q = float32_error(np.linalg.norm(queries_QD, axis=1), self._largest_norm, self.dim)
         ceiling_Q = (approximate[:, -1] + margin_Q).astype(np.float32)
         return hits, hits.scores[:, -1] > ceiling_Q
 
