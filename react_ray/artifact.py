@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from react_ray.section import digest
 from react_ray.storage import Storage, open_storage
 
 SCHEMA_VERSION = 1
+Piece = bytes | memoryview
 BUILDING, MANIFEST = "_building.json", "manifest.json"
 
 
@@ -109,7 +110,7 @@ class Artifact:
     def commit_files(
         self,
         part: int,
-        files: dict[str, bytes | Iterator[bytes]],
+        files: Mapping[str, bytes | Iterator[Piece]],
         seconds: float,
         rows: int,
         ok: int | None = None,
@@ -124,7 +125,7 @@ class Artifact:
         self.storage.write(f"{part_name(part)}.json", _json(asdict(receipt)))
         return receipt
 
-    def _write(self, name: str, data: bytes | Iterator[bytes]) -> dict[str, Any]:
+    def _write(self, name: str, data: bytes | Iterator[Piece]) -> dict[str, Any]:
         checksum, size = hashlib.sha256(), 0
         if isinstance(data, bytes):
             self.storage.write(name, data)

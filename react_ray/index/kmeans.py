@@ -25,7 +25,8 @@ def train_centroids(sample_ND: np.ndarray, num_lists: int, seed: int, num_thread
     """Lloyd's algorithm from random vectors of the sample; a list that lost all its vectors takes half of the largest."""
     assert 1 <= num_lists <= len(sample_ND), (num_lists, len(sample_ND))
     generator = np.random.default_rng(seed)
-    centroid_LD = sample_ND[np.sort(generator.choice(len(sample_ND), num_lists, replace=False))].astype(np.float32)
+    first = np.sort(generator.choice(len(sample_ND), num_lists, replace=False))
+    centroid_LD: np.ndarray = np.asarray(sample_ND, dtype=np.float32)[first]
     for _ in range(ITERATIONS):
         lists_N = Assigner(_unit(centroid_LD)).assign(sample_ND, num_threads)
         order = np.argsort(lists_N, kind="stable")
@@ -116,13 +117,14 @@ def gpu_centroids(sample_ND: np.ndarray, num_lists: int, seed: int) -> np.ndarra
         sample_ND.shape[1], num_lists, niter=ITERATIONS, seed=seed, spherical=True, gpu=True, min_points_per_centroid=1
     )
     clustering.train(sample_ND)
-    return _unit(clustering.centroids)
+    return _unit(np.asarray(clustering.centroids))
 
 
 def _unit(vector_ND: np.ndarray) -> np.ndarray:
     """Unit norm, rounded to float16, so that products with float16 vectors are exact in float64."""
     norm = np.linalg.norm(vector_ND, axis=1, keepdims=True)
-    return (vector_ND / np.maximum(norm, 1e-12)).astype(np.float16).astype(np.float32)
+    unit_ND: np.ndarray = vector_ND / np.maximum(norm, 1e-12)
+    return unit_ND.astype(np.float16).astype(np.float32)
 
 
 def _parallel(action: Callable[[int], np.ndarray], items: range, num_threads: int) -> list[np.ndarray]:

@@ -19,12 +19,13 @@ from typing import Any
 import faiss
 import numpy as np
 
+from react_ray.artifact import Piece
 from react_ray.errors import ArtifactCorrupt, RetrievalError
-from react_ray.index.config import SearchParams
+from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries, finite_rows
 from react_ray.index.kmeans import Assigner
 from react_ray.index.merge import Hits, best, check_k, no_hits, ranking
-from react_ray.index.quantizer import DEFAULT_NPROBE, from_payload, grid_of
+from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, from_payload, grid_of
 
 FILES = ("hot.faiss", "cold.faiss", "ids.npy")
 CODE_BITS_OF_QUERY = 8  # of RaBitQ: FAISS's own default for fast-scan
@@ -38,11 +39,11 @@ class ListShardBuilder:
     """Takes vectors part by part, keeps their codes (D + D/8 + 20 bytes each), gives the files of a shard."""
 
     def __init__(self, quantizer: bytes, num_threads: int = 1) -> None:
-        self._trained = faiss.downcast_index(keep := from_payload(quantizer))
-        self._keep, self._num_threads = keep, num_threads
-        self._hot = faiss.downcast_index(self._trained.base_index)
-        self._cold = faiss.downcast_index(self._trained.refine_index)
-        self._assigner = Assigner(faiss.downcast_index(self._hot.quantizer).reconstruct_n())
+        self._owner, self._num_threads = from_payload(quantizer), num_threads
+        self._trained: Any = as_built(self._owner)
+        self._hot: Any = as_built(self._trained.base_index)
+        self._cold: Any = as_built(self._trained.refine_index)
+        self._assigner = Assigner(as_built(self._hot.quantizer).reconstruct_n())
         self._ids: list[np.ndarray] = []
         self._lists: list[np.ndarray] = []
         self._hot_codes: list[np.ndarray] = []
@@ -70,7 +71,7 @@ class ListShardBuilder:
         self._hot_codes.append(codes)
         self._cold_codes.append(self._cold.sa_encode(vectors_ND))
 
-    def finish(self) -> tuple[np.ndarray, dict[str, Iterator[bytes]]]:
+    def finish(self) -> tuple[np.ndarray, dict[str, bytes | Iterator[Piece]]]:
         """(pair_ids in the order of rows, bytes of each file of FILES in pieces)."""
         ids = np.concatenate([np.empty(0, np.int64), *self._ids])
         lists = np.concatenate([np.empty(0, np.int32), *self._lists])
@@ -82,7 +83,7 @@ class ListShardBuilder:
             "ids.npy": _npy(ids),
         }
 
-    def _hot_pieces(self, order: np.ndarray, lists: np.ndarray) -> Iterator[bytes]:
+    def _hot_pieces(self, order: np.ndarray, lists: np.ndarray) -> Iterator[Piece]:
         codes = np.concatenate([np.empty((0, self._hot.code_size), np.uint8), *self._hot_codes])[order]
         self._hot_codes.clear()
         rows = np.arange(len(order), dtype=np.int64)
@@ -98,7 +99,7 @@ class ListShardBuilder:
         self._hot.reset()
         yield faiss.serialize_index(packed).data
 
-    def _cold_pieces(self, order: np.ndarray) -> Iterator[bytes]:
+    def _cold_pieces(self, order: np.ndarray) -> Iterator[Piece]:
         """FAISS's own file of an IndexScalarQuantizer, without a second copy of the codes in memory."""
         empty = faiss.serialize_index(self._cold).tobytes()
         assert len(empty) > 24 and empty[8:16] == bytes(8) and empty[-8:] == bytes(8), "FAISS writes another format"
@@ -121,8 +122,8 @@ class ListShard:
     def __init__(self, hot: str, cold: str, ids: str, deleted: np.ndarray | None = None) -> None:
         """Paths of the three files; `deleted` are pair_ids, sorted, that no search returns."""
         self._hot_owner, self._cold_owner = _read(hot, 0), _read(cold, faiss.IO_FLAG_MMAP_IFC)
-        self._hot = faiss.downcast_index(self._hot_owner)
-        self._cold = faiss.downcast_index(self._cold_owner)
+        self._hot: Any = as_built(self._hot_owner)
+        self._cold: Any = as_built(self._cold_owner)
         self.pair_ids = np.load(ids, mmap_mode="r")
         sizes = {self._hot.ntotal, self._cold.ntotal, len(self.pair_ids)}
         if len(sizes) > 1:
@@ -147,6 +148,11 @@ class ListShard:
     @property
     def dim(self) -> int:
         return int(self._hot.d)
+
+    @property
+    def family(self) -> str:
+        """Which of SearchParams it obeys."""
+        return IVF_RABITQ
 
     @property
     def num_lists(self) -> int:
@@ -178,7 +184,7 @@ class ListShard:
         candidates = min(max(k, round(k * k_factor)), self.num_vectors)
         fetch = min(k + SPARE, candidates)
         bits = None if allowed is None else np.packbits(allowed, bitorder="little")
-        selector = {} if bits is None else {"sel": faiss.IDSelectorBitmap(bits)}
+        selector = {} if bits is None else {"sel": native.IDSelectorBitmap(bits)}
         asked = native.IndexRefineSearchParameters(
             k_factor=(candidates + 0.5) / fetch,
             base_index_params=native.SearchParametersIVF(nprobe=nprobe, **selector),
@@ -254,7 +260,7 @@ def _read(path: str, flags: int) -> faiss.Index:
         raise ArtifactCorrupt(f"{path} is no whole index shard; delete the index and build it again") from error
 
 
-def _npy(array: np.ndarray) -> Iterator[bytes]:
+def _npy(array: np.ndarray) -> Iterator[Piece]:
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
     yield head.getvalue()

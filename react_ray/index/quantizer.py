@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import faiss
 import numpy as np
@@ -78,7 +79,8 @@ def rabitq_index(centroid_LD: np.ndarray, sample_ND: np.ndarray) -> faiss.IndexR
     first = np.round(lowest / GRID) * GRID
     faiss.copy_array_to_vector(np.concatenate([first - step / 2, 255 * step]).astype(np.float32), cold.sq.trained)
     index = faiss.IndexRefine(hot, cold)
-    for part in (coarse, hot, cold):
+    parts: list[Any] = [coarse, hot, cold]
+    for part in parts:
         part.this.disown()
     hot.own_fields = index.own_fields = index.own_refine_index = True
     return index
@@ -135,6 +137,16 @@ def from_payload(payload: bytes | np.ndarray) -> faiss.Index:
         raise ArtifactCorrupt(
             f"{len(payload)} bytes are not a FAISS index ({_reason(error)}); delete the index and build it again"
         ) from error
+
+
+def as_built(index: faiss.Index) -> Any:
+    """The index as the class that it is; the caller keeps `index` alive. Any, because FAISS's stubs know its base class only."""
+    return faiss.downcast_index(index)
+
+
+def faiss_threads(num_threads: int) -> None:
+    """FAISS of this process runs on this many threads from now on."""
+    faiss.omp_set_num_threads(num_threads)
 
 
 @contextmanager

@@ -54,11 +54,11 @@ def without(hits: Hits, pair_ids: np.ndarray, k: int) -> Hits:
 
 
 def calibrate(
-    search: Callable[[SearchParams, int], Hits], truth: Hits, own: np.ndarray, family: str, num_lists: int
+    search: Callable[[int, SearchParams], Hits], truth: Hits, own: np.ndarray, family: str, num_lists: int
 ) -> list[dict[str, Any]]:
     """What each setting finds of the truth: rows of k, nprobe, k_factor, ef_search, recall.
 
-    search(params, k) answers the held-out queries; own: int64 [Q], the pair that each query is one side of, left out of
+    search(k, params) answers the held-out queries; own: int64 [Q], the pair that each query is one side of, left out of
     both. family: "ivf-rabitq", "ivf" or "hnsw". A ladder ends where its next step gained less than half a thousandth.
     """
     table: list[dict[str, Any]] = []
@@ -70,7 +70,7 @@ def calibrate(
         for k_factor in K_FACTORS[k] if family == "ivf-rabitq" else (0.0,):
             before, last = reached, -1.0
             for params in _ladder(family, num_lists, k_factor):
-                recall = recall_at_k(without(search(params, k + 1), own, k), wanted, k)
+                recall = recall_at_k(without(search(k + 1, params), own, k), wanted, k)
                 table.append({"k": k} | asdict(params) | {"recall": round(recall, 5)})
                 if recall - last < ENOUGH:
                     break

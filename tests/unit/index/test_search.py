@@ -10,8 +10,8 @@ from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import NO_PAIR, Hits, merge
 from react_ray.index.quantizer import train
-from react_ray.index.sample import RunningSample
 from react_ray.index.recall import calibrate, nprobe_for, recall_at_k
+from react_ray.index.sample import RunningSample
 from react_ray.index.shard import IndexShard, build_shard
 from react_ray.pair_id import pair_ids as ids_of_part
 
