@@ -159,7 +159,10 @@ class Artifact:
         return self._receipts(list(range(self.num_parts)) if self.sealed else self.done())
 
     def _receipts(self, parts: list[int]) -> list[Receipt]:
-        return [Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json"))) for part in parts]
+        return [self.receipt(part) for part in parts]
+
+    def receipt(self, part: int) -> Receipt:
+        return Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json")))
 
     def seal(self, **facts: Any) -> Artifact:
         """Write the manifest: from now on the artifact exists."""
@@ -202,7 +205,7 @@ class Artifact:
 
     def read_file(self, part: int, name: str) -> bytes:
         """Bytes of one committed file, checked against its receipt."""
-        receipt = Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json")))
+        receipt = self.receipt(part)
         data = self.storage.read(name)
         if hashlib.sha256(data).hexdigest() != receipt.files[name]["sha256"]:
             raise ArtifactCorrupt(
@@ -213,7 +216,7 @@ class Artifact:
 
     def local_file(self, part: int, name: str) -> str:
         """A local path of one committed file, checked against its receipt: what is too large for memory is mapped."""
-        receipt = Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json")))
+        receipt = self.receipt(part)
         path = self.storage.local_file(name)
         checksum = hashlib.sha256()
         with open(path, "rb") as file:

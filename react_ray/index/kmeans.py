@@ -37,7 +37,7 @@ def train_centroids(sample_ND: np.ndarray, num_lists: int, seed: int, num_thread
             centroid_LD[one] = sample_ND[order[first:last]].sum(axis=0)
         largest = filled[np.argsort(start - ends, kind="stable")]
         for empty, full in zip(np.setdiff1d(np.arange(num_lists), filled), largest, strict=False):
-            nudge = generator.standard_normal(centroid_LD.shape[1]).astype(np.float32)
+            nudge = generator.standard_normal(centroid_LD.shape[1], dtype=np.float32)
             centroid_LD[empty] = centroid_LD[full] * (1 + nudge / 1024)
             centroid_LD[full] = centroid_LD[full] * (1 - nudge / 1024)
     return _unit(centroid_LD)

@@ -1,6 +1,6 @@
 """ListShard: a shard of kind ivf-rabitq. Hot 1-bit codes in memory, cold 8-bit codes and ids mapped, all in list order.
 
-    hot.faiss    FAISS IVF of RaBitQ fast-scan blocks; its ids are row numbers
+    hot.faiss    FAISS IVF of RaBitQ fast-scan blocks; its ids are row numbers, its quantiser is the one all shards share
     cold.faiss   FAISS SQ8 codes, row by row
     ids.npy      pair_id of each row
 
@@ -20,7 +20,7 @@ import faiss
 import numpy as np
 
 from react_ray.artifact import Piece
-from react_ray.errors import ArtifactCorrupt, RetrievalError
+from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, RetrievalError
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries, finite_rows
 from react_ray.index.kmeans import Assigner
@@ -97,6 +97,8 @@ class ListShardBuilder:
         packed = faiss.IndexIVFRaBitQFastScan(self._hot, 32)
         packed.qb = CODE_BITS_OF_QUERY
         self._hot.reset()
+        native, nothing = packed, faiss.IndexFlatIP(self._trained.d)
+        native.quantizer, native.own_fields = nothing, False
         yield faiss.serialize_index(packed).data
 
     def _cold_pieces(self, order: np.ndarray) -> Iterator[Piece]:
@@ -116,13 +118,29 @@ class ListShardBuilder:
         self._cold_codes.clear()
 
 
+def coarse_quantizer(quantizer: bytes) -> faiss.Index:
+    """The centroids of the lists out of what train() gave."""
+    trained = as_built(owner := from_payload(quantizer))
+    coarse = faiss.clone_index(as_built(trained.base_index).quantizer)
+    del owner
+    return coarse
+
+
 class ListShard:
     """Searching is thread-safe: nothing in here changes after construction."""
 
-    def __init__(self, hot: str, cold: str, ids: str, deleted: np.ndarray | None = None) -> None:
-        """Paths of the three files; `deleted` are pair_ids, sorted, that no search returns."""
+    def __init__(
+        self, hot: str, cold: str, ids: str, coarse: faiss.Index, deleted: np.ndarray | None = None
+    ) -> None:
+        """Paths of the three files; coarse: of coarse_quantizer(), shared; deleted: pair_ids, sorted, that no search returns."""
         self._hot_owner, self._cold_owner = _read(hot, 0), _read(cold, faiss.IO_FLAG_MMAP_IFC)
         self._hot: Any = as_built(self._hot_owner)
+        if (coarse.d, coarse.ntotal) != (self._hot.d, self._hot.nlist):
+            raise ArtifactMismatch(
+                f"{hot} has {self._hot.nlist} lists of dimension {self._hot.d}, its quantiser {coarse.ntotal} of {coarse.d}; "
+                "delete the index and build it again"
+            )
+        self._coarse, self._hot.quantizer, self._hot.own_fields = coarse, coarse, False
         self._cold: Any = as_built(self._cold_owner)
         self.pair_ids = np.load(ids, mmap_mode="r")
         sizes = {self._hot.ntotal, self._cold.ntotal, len(self.pair_ids)}

@@ -6,17 +6,19 @@ artifact are numbered key * num_shards + shard. Next: list_shard.py, shard.py.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import faiss
 import numpy as np
 import pyarrow as pa
 
 from react_ray.artifact import MANIFEST, Artifact, open_artifact
-from react_ray.errors import RetrievalError
+from react_ray.errors import ArtifactCorrupt, RetrievalError
 from react_ray.index.config import IVF_RABITQ, SearchParams
-from react_ray.index.list_shard import FILES, ListShard
+from react_ray.index.list_shard import FILES, ListShard, coarse_quantizer
 from react_ray.index.merge import Hits, merge
 from react_ray.index.recall import choose
 from react_ray.index.shard import IndexShard
@@ -38,18 +40,43 @@ class ShardPlace:
     def part(self) -> int:
         return int(self.index.facts["keys"].index(self.key)) * int(self.index.facts["num_shards"]) + self.shard
 
-    def open(self, deleted: np.ndarray | None = None) -> IndexShard | ListShard:
-        """Checks the bytes against the receipt first: ArtifactCorrupt names the file. `deleted`: pair_ids, sorted."""
-        name = shard_name(self.key, self.shard)
-        if self.index.facts["kind"] == IVF_RABITQ:
-            hot, cold, ids = (self.index.local_file(self.part, f"{name}.{suffix}") for suffix in FILES)
-            return ListShard(hot, cold, ids, deleted)
-        return IndexShard.read(self.index.local_file(self.part, f"{name}.faiss"), deleted=deleted)
+    def read_quantizer(self) -> bytes:
+        """ArtifactCorrupt if these are not the bytes that the shard was built with."""
+        name = quantizer_name(self.key)
+        data = self.index.storage.read(name)
+        if hashlib.sha256(data).hexdigest() != self.index.receipt(self.part).facts["quantizer"]:
+            raise ArtifactCorrupt(
+                f"{self.index.uri}/{name} is not the quantiser of {shard_name(self.key, self.shard)}; delete the index and build it again"
+            )
+        return data
 
     def metadata(self) -> pa.Table:
         """The columns of `pairs`, memory-mapped; of an ivf-rabitq shard in the order of its rows, else by pair_id."""
         path = self.index.local_file(self.part, f"{shard_name(self.key, self.shard)}.arrow")
         return pa.ipc.open_file(pa.memory_map(path)).read_all()
+
+
+def open_shards(places: list[ShardPlace], deleted: np.ndarray | None = None) -> list[IndexShard | ListShard]:
+    """Checks all bytes against their receipts first: ArtifactCorrupt names the file. `deleted`: pair_ids, sorted.
+
+    What shards share is in memory once.
+    """
+    shared: dict[bytes, faiss.Index] = {}
+    found: list[IndexShard | ListShard] = []
+    for place in places:
+        name = shard_name(place.key, place.shard)
+        if place.index.facts["kind"] == IVF_RABITQ:
+            quantizer = place.read_quantizer()
+            coarse = shared.setdefault(quantizer, shared.get(quantizer) or coarse_quantizer(quantizer))
+            hot, cold, ids = (place.index.local_file(place.part, f"{name}.{suffix}") for suffix in FILES)
+            found.append(ListShard(hot, cold, ids, coarse, deleted))
+        else:
+            found.append(IndexShard.read(place.index.local_file(place.part, f"{name}.faiss"), deleted=deleted))
+    return found
+
+
+def quantizer_name(key: str) -> str:
+    return f"quantizer-{key}.faiss"
 
 
 def shard_name(key: str, shard: int) -> str:

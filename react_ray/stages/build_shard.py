@@ -6,9 +6,11 @@ hits of the held-out queries among its vectors: measuring recall costs no second
 
 from __future__ import annotations
 
+import hashlib
 import io
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +23,7 @@ from react_ray.index.list_shard import ListShardBuilder
 from react_ray.index.merge import Hits, merge
 from react_ray.index.recall import KS
 from react_ray.index.shard import build_shard
-from react_ray.index.shards import metadata_bytes, shard_name
+from react_ray.index.shards import metadata_bytes, quantizer_name, shard_name
 from react_ray.pair_id import part_of
 from react_ray.stages.run_parts import Work
 from react_ray.storage import Storage, open_storage
@@ -90,11 +92,8 @@ class BuildShard(Work):
             files[f"{name}.arrow"] = metadata_bytes({source: pairs.read(source) for source in wanted}, ids)
         for kind in queries:
             files[f"{name}.truth-{kind}.npy"] = _truth_bytes(truth[kind].result())
-        return self.index.commit_files(part, files, time.monotonic() - began, len(ids))
-
-
-def quantizer_name(key: str) -> str:
-    return f"quantizer-{key}.faiss"
+        facts: dict[str, Any] = {} if quantizer is None else {"quantizer": hashlib.sha256(quantizer).hexdigest()}
+        return self.index.commit_files(part, files, time.monotonic() - began, len(ids), **facts)
 
 
 def queries_name(key: str) -> str:

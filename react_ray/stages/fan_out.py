@@ -21,7 +21,7 @@ from react_ray.index.deleted import deleted_pairs
 from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import Hits, merge
 from react_ray.index.quantizer import faiss_threads
-from react_ray.index.shards import ShardPlace, search_shards, shard_places
+from react_ray.index.shards import ShardPlace, open_shards, search_shards, shard_places
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import placement
 from react_ray.vectors import from_vectors
@@ -36,7 +36,7 @@ class ShardServer:
 
     def __init__(self, places: list[ShardPlace], deleted: np.ndarray, num_threads: int) -> None:
         faiss_threads(num_threads)
-        self.shards = [place.open(deleted) for place in places]
+        self.shards = open_shards(places, deleted)
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
         return search_shards(self.shards, queries_QD, k, params)

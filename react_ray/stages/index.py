@@ -26,9 +26,9 @@ from react_ray.index.plan import plan_index
 from react_ray.index.quantizer import threads, train
 from react_ray.index.recall import KS, calibrate
 from react_ray.index.sample import RunningSample
-from react_ray.index.shards import DELTAS, ShardPlace, deltas, search_shards
+from react_ray.index.shards import DELTAS, ShardPlace, deltas, open_shards, quantizer_name, search_shards
 from react_ray.recipe import Recipe
-from react_ray.stages.build_shard import BuildShard, Nothing, quantizer_name, queries_name, read_queries, read_truth
+from react_ray.stages.build_shard import BuildShard, Nothing, queries_name, read_queries, read_truth
 from react_ray.stages.cluster import placement, require_disk, require_memory
 from react_ray.stages.layout import Layout
 from react_ray.stages.run_parts import run_parts
@@ -233,7 +233,7 @@ def _calibrated(recipe: Recipe, index: Artifact, config: IndexConfig, facts: dic
 def _measure(uri: str, key: str, facts: dict[str, Any], num_threads: int) -> tuple[str, list[dict[str, Any]]]:
     """(family, rows of the calibration) of all shards of a key, opened in one process."""
     index = _Unsealed(uri, facts)
-    shards = [ShardPlace(index, key, shard).open() for shard in range(facts["num_shards"])]
+    shards = open_shards([ShardPlace(index, key, shard) for shard in range(facts["num_shards"])])
     queries = read_queries(open_storage(uri), key)
     rows: list[dict[str, Any]] = []
     with threads(num_threads):
