@@ -10,8 +10,9 @@ import io
 
 import numpy as np
 
+from react_ray.errors import ConfigError
 from react_ray.section import digest
-from react_ray.storage import join, open_storage
+from react_ray.storage import join, open_storage, read_bytes
 
 FOLDER = "deleted"
 
@@ -24,6 +25,17 @@ def delete_pairs(database: str, pair_ids: np.ndarray) -> int:
         np.save(sink, ids)
         open_storage(join(database, FOLDER)).write(f"{digest(ids.tolist())}.npy", sink.getvalue())
     return len(deleted_pairs(database))
+
+
+def read_ids(uri: str) -> np.ndarray:
+    """int64 of a text file, one pair_id a line; ConfigError names the first line that is none."""
+    ids = []
+    for number, line in enumerate(read_bytes(uri).decode("utf-8", "replace").split("\n"), 1):
+        if line.strip():
+            if not line.strip().isdecimal() or int(line) >= 2**63:
+                raise ConfigError(f"{uri}: line {number} is {line.strip()[:40]!r}, no pair_id; write one whole number a line")
+            ids.append(int(line))
+    return np.array(ids, dtype=np.int64)
 
 
 def deleted_pairs(database: str) -> np.ndarray:

@@ -19,7 +19,8 @@ from react_ray.index.merge import NO_PAIR, Hits, check_k
 
 KS = (10, 100, 1000)
 K_FACTORS = {10: (2.0, 4.0, 10.0, 20.0, 40.0), 100: (2.0, 4.0, 8.0, 16.0), 1000: (0.0,)}  # 0: cold codes are scanned
-ENOUGH = 0.0005  # of recall, below which one more step is not worth measuring
+MOST_LISTS = 128  # or an eighth: who visits more has too few lists or too coarse a code
+ENOUGH = 0.001  # of recall, below which one more step is not worth measuring
 
 
 def recall_at_k(found: Hits, truth: Hits, k: int) -> float:
@@ -59,7 +60,7 @@ def calibrate(
     """What each setting finds of the truth: rows of k, nprobe, k_factor, ef_search, recall.
 
     search(k, params) answers the held-out queries; own: int64 [Q], the pair that each query is one side of, left out of
-    both. family: "ivf-rabitq", "ivf" or "hnsw". A ladder ends where its next step gained less than half a thousandth.
+    both. family: "ivf-rabitq", "ivf" or "hnsw". A ladder ends where its next step gained less than ENOUGH.
     """
     table: list[dict[str, Any]] = []
     for k in KS:
@@ -84,7 +85,9 @@ def calibrate(
 def _ladder(family: str, num_lists: int, k_factor: float) -> list[SearchParams]:
     if family == "hnsw":
         return [SearchParams(ef_search=2**power) for power in range(4, 12)]
-    steps = [2**power for power in range(num_lists.bit_length()) if 2**power < num_lists] + [num_lists]
+    most = min(num_lists, max(MOST_LISTS, num_lists // 8))
+    least = max(1, num_lists // 2048)
+    steps = [2**power for power in range(num_lists.bit_length()) if least <= 2**power < most] + [most]
     return [SearchParams(nprobe=step, k_factor=k_factor) for step in steps]
 
 

@@ -1,5 +1,5 @@
 """Vectors with the shape of CLIP's, from a seed: clusters in clusters of very different sizes, a spectrum that falls, a common
-mean. Two kinds of held-out queries: image-like, of the same distribution; text-like, beside it and noisier (the modality gap).
+mean (two random ones have a cosine of 0.4, those of a cluster 0.8). Two kinds of held-out queries: image-like, of the same distribution; text-like, beside it and noisier (the modality gap).
 
 `write` makes a database of them, part by part, so that any number fits in memory.
 """
@@ -25,11 +25,11 @@ class Mixture:
     def __init__(self, dim: int, seed: int = 0) -> None:
         random = np.random.default_rng(seed)
         self.spectrum = (np.arange(1, dim + 1) ** -0.35).astype(np.float32)
-        coarse = random.standard_normal((COARSE, dim), dtype=np.float32)
+        coarse = 0.8 * random.standard_normal((COARSE, dim), dtype=np.float32)
         self.centre = coarse[random.integers(0, COARSE, FINE)] + 0.8 * random.standard_normal((FINE, dim), dtype=np.float32)
         self.share = random.pareto(1.2, FINE) + 0.1
         self.share /= self.share.sum()
-        self.mean = 1.5 * random.standard_normal(dim, dtype=np.float32)
+        self.mean = 1.2 * random.standard_normal(dim, dtype=np.float32)
         self.gap = 1.2 * random.standard_normal(dim, dtype=np.float32)
         self.dim = dim
 
@@ -37,7 +37,7 @@ class Mixture:
         """float16 [num, D], unit norm."""
         random = np.random.default_rng([seed, int(text)])
         vectors = self.centre[random.choice(FINE, num, p=self.share)]
-        vectors += (1.0 if text else 0.7) * random.standard_normal((num, self.dim), dtype=np.float32)
+        vectors += (1.2 if text else 0.9) * random.standard_normal((num, self.dim), dtype=np.float32)
         vectors += self.mean + (self.gap if text else 0)
         vectors *= self.spectrum
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

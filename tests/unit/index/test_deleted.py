@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from react_ray.errors import ConfigError
 from react_ray.index.config import IndexConfig, SearchParams
-from react_ray.index.deleted import delete_pairs, deleted_pairs
+from react_ray.index.deleted import delete_pairs, deleted_pairs, read_ids
 from react_ray.index.quantizer import train
 from react_ray.index.shard import IndexShard, build_shard
 from react_ray.storage import Storage
@@ -20,6 +23,16 @@ def test_deletions_add_up_and_the_same_again_changes_nothing(place: Storage) -> 
     assert delete_pairs(place.uri, np.array([1 << 40])) == 3
     assert delete_pairs(place.uri, np.empty(0, np.int64)) == 3
     assert deleted_pairs(place.uri).tolist() == [3, 7, 1 << 40]
+
+
+def test_ids_come_from_a_text_file_and_a_line_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ids.txt"
+    path.write_text("5\n\n 1048577 \r\n")
+    assert read_ids(str(path)).tolist() == [5, 1048577]
+    for wrong in ("-1", "x", "1.5", str(2**63)):
+        path.write_text(f"5\n{wrong}\n")
+        with pytest.raises(ConfigError, match="line 2"):
+            read_ids(str(path))
 
 
 @pytest.mark.parametrize("kind", ["flat", "IVF8,SQ8", "HNSW8", "ivf-sq8", "RaBitQfs,Refine(SQ8)"])
