@@ -16,8 +16,8 @@ from react_ray.errors import RetrievalError
 from react_ray.index.merge import Hits, check_k, no_hits, ranking
 
 QUERIES_AT_ONCE = 256
-VECTORS_AT_ONCE = 32768  # 256 x 32768 scores in float64 and float32: 100 MB
-NUMBERS_AT_ONCE = 1 << 23  # of a block of vectors in float64: 64 MB
+VECTORS_AT_ONCE = 8192  # 256 x 8192 scores in float64 and float32: 25 MB
+NUMBERS_AT_ONCE = 1 << 22  # of a block of vectors in float64: 32 MB
 RESCORE_FROM = 64  # a pair alone costs some 100 times what it costs in a matrix product
 
 
@@ -63,30 +63,37 @@ class RunningTopK:
         exact_QD = as_queries(queries_QD, vectors_ND.shape[1])
         rough_QD = exact_QD.astype(np.float32)
         norm_Q = np.linalg.norm(exact_QD, axis=1)
-        pair_ids, vectors_ND = finite_rows(np.asarray(pair_ids, dtype=np.int64), vectors_ND)
+        pair_ids = np.asarray(pair_ids, dtype=np.int64)
+        assert len(pair_ids) == len(vectors_ND), (pair_ids.shape, vectors_ND.shape)
         if self._hits is None:
             self._hits = no_hits(len(exact_QD), self.k)
         assert len(exact_QD) == len(self._hits.scores), "the queries changed between two updates"
         step = max(1, min(VECTORS_AT_ONCE, NUMBERS_AT_ONCE // vectors_ND.shape[1]))
         for start in range(0, len(vectors_ND), step):
-            block_ND = vectors_ND[start : start + step].astype(np.float32)
-            ids = pair_ids[start : start + step]
-            margin_Q = float32_error(norm_Q, largest_norm(block_ND), block_ND.shape[1])
+            block_ND, ids = vectors_ND[start : start + step].astype(np.float32), pair_ids[start : start + step]
+            square_N = np.einsum("nd,nd->n", block_ND, block_ND)
+            finite = np.isfinite(square_N)  # rows that failed to embed are not
+            if not finite.all():
+                block_ND, ids, square_N = block_ND[finite], ids[finite], square_N[finite]
+            margin_Q = float32_error(norm_Q, float(np.sqrt(square_N.max(initial=0.0))), block_ND.shape[1])
             for first in range(0, len(exact_QD), QUERIES_AT_ONCE):
                 rows = slice(first, first + QUERIES_AT_ONCE)
-                floor_Q = self._hits.scores[rows, -1]
-                if np.isneginf(floor_Q).any():
-                    scores_QN = (exact_QD[rows] @ block_ND.astype(np.float64).T).astype(np.float32)
-                    _take_block(self._hits, rows, scores_QN, ids)
-                    continue
-                rough_QN = rough_QD[rows] @ block_ND.T
-                near = rough_QN >= (floor_Q - margin_Q[rows])[:, None]
-                if np.count_nonzero(near) > near.size // RESCORE_FROM:
-                    scores_QN = (exact_QD[rows] @ block_ND.astype(np.float64).T).astype(np.float32)
-                    _take_block(self._hits, rows, scores_QN, ids)
-                    continue
-                query, column = np.nonzero(near)
-                _take(self._hits, rows, query, ids[column], _score(exact_QD[rows], block_ND, query, column))
+                self._update(rows, exact_QD[rows], rough_QD[rows], margin_Q[rows], ids, block_ND)
+
+    def _update(
+        self, rows: slice, exact_QD: np.ndarray, rough_QD: np.ndarray, margin_Q: np.ndarray, ids: np.ndarray, block_ND: np.ndarray
+    ) -> None:
+        assert self._hits is not None
+        floor_Q = self._hits.scores[rows, -1]
+        if not np.isneginf(floor_Q).any():
+            near_QN = rough_QD @ block_ND.T >= (floor_Q - margin_Q)[:, None]
+            at = np.flatnonzero(near_QN.ravel())
+            if len(at) <= near_QN.size // RESCORE_FROM:
+                query, column = np.divmod(at, near_QN.shape[1])
+                _take(self._hits, rows, query, ids[column], _score(exact_QD, block_ND, query, column))
+                return
+        scores_QN = (exact_QD @ block_ND.astype(np.float64).T).astype(np.float32)
+        _take_block(self._hits, rows, scores_QN, ids)
 
     def result(self) -> Hits:
         if self._hits is None:

@@ -36,9 +36,15 @@ class ShardServer:
 
     def __init__(self, places: list[ShardPlace], deleted: np.ndarray, num_threads: int) -> None:
         faiss_threads(num_threads)
-        self.shards = open_shards(places, deleted)
+        self.problem: ReactRayError | None = None
+        try:
+            self.shards = open_shards(places, deleted)
+        except ReactRayError as error:  # of an actor that cannot be made, Ray would tell the traceback and not the cause
+            self.problem = error
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+        if self.problem:
+            raise self.problem
         return search_shards(self.shards, queries_QD, k, params)
 
 
@@ -123,7 +129,6 @@ def _get(answers: list[Any]) -> list[Hits]:
     try:
         return ray.get(answers)
     except ray.exceptions.RayActorError as error:
-        cause = getattr(error, "cause", None)
-        raise ShardUnavailable(f"a shard did not answer after its restarts: {cause or error}; run the same command again") from error
+        raise ShardUnavailable(f"a shard did not answer after its restarts: {error}; run the same command again") from error
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, ReactRayError) else error) from None

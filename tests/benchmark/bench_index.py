@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # tests is no installed package
 
 from react_ray.artifact import Artifact
 from react_ray.index.config import SearchParams

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from typing import Any
 
 import faiss
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # tests is no installed package
 
 from react_ray.artifact import Artifact
 from react_ray.index.config import SearchParams
