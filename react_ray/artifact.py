@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
-from react_ray.section import digest
+from react_ray.section import differences, digest
 from react_ray.storage import Storage, open_storage
 
 SCHEMA_VERSION = 1
@@ -205,28 +205,26 @@ class Artifact:
 
     def read_file(self, part: int, name: str) -> bytes:
         """Bytes of one committed file, checked against its receipt."""
-        receipt = self.receipt(part)
         data = self.storage.read(name)
-        if hashlib.sha256(data).hexdigest() != receipt.files[name]["sha256"]:
-            raise ArtifactCorrupt(
-                f"{self.uri}/{name} has a wrong checksum; delete {part_name(part)}.json and manifest.json, run the stage again"
-            )
+        self._require(part, name, hashlib.sha256(data).hexdigest())
         return data
 
 
     def local_file(self, part: int, name: str) -> str:
         """A local path of one committed file, checked against its receipt: what is too large for memory is mapped."""
-        receipt = self.receipt(part)
         path = self.storage.local_file(name)
         checksum = hashlib.sha256()
         with open(path, "rb") as file:
             while piece := file.read(1 << 22):
                 checksum.update(piece)
-        if checksum.hexdigest() != receipt.files[name]["sha256"]:
+        self._require(part, name, checksum.hexdigest())
+        return path
+
+    def _require(self, part: int, name: str, checksum: str) -> None:
+        if self.receipt(part).files[name]["sha256"] != checksum:
             raise ArtifactCorrupt(
                 f"{self.uri}/{name} has a wrong checksum; delete {part_name(part)}.json and manifest.json, run the stage again"
             )
-        return path
 
     def grow(self, num_parts: int) -> Artifact:
         """Room for more parts after the last: until `seal`, the artifact does not exist. What is committed stays as it is."""
@@ -291,17 +289,6 @@ def open_unfinished(uri: str) -> Artifact:
     if storage.exists(MANIFEST):
         return open_artifact(uri, plan["kind"])
     return Artifact(storage, plan["kind"], plan["parts"], None)
-
-
-def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
-    """'path: found != wanted' for every leaf that differs; keys only in `found` (such as times) are ignored at the top."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        keys = sorted(wanted) if not path else sorted(set(found) | set(wanted))
-        out: list[str] = []
-        for key in keys:
-            out += differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key)
-        return out
-    return [] if found == wanted else [f"{path} was {found!r}, now {wanted!r}"]
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
