@@ -71,7 +71,8 @@ def calibrate(
         for k_factor in K_FACTORS[k] if family == "ivf-rabitq" else (0.0,):
             before, last = reached, -1.0
             for params in _ladder(family, num_lists, k_factor):
-                recall = recall_at_k(without(search(k + 1, params), own, k), wanted, k)
+                asked = replace(params, k_factor=params.k_factor * k / (k + 1))  # k * k_factor candidates, as at k
+                recall = recall_at_k(without(search(k + 1, asked), own, k), wanted, k)
                 table.append({"k": k} | asdict(params) | {"recall": round(recall, 5)})
                 if recall - last < ENOUGH:
                     break
