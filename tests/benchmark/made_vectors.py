@@ -47,10 +47,11 @@ class Mixture:
 def write(uri: str, num: int, dim: int) -> tuple[Mixture, Artifact]:
     """`embeddings/` of num pairs; captions' vectors are there for the first 1,000 rows of each part only. What is there stays."""
     mixture = Mixture(dim)
-    num_parts = -(-num // ROWS_PER_PART)
+    rows_per_part = max(1, min(ROWS_PER_PART, num // 8))  # 8 parts at least: shards are made of parts
+    num_parts = -(-num // rows_per_part)
     embeddings = create(str(Path(uri, "embeddings")), "embeddings", {"made": num, "dim": dim}, {}, num_parts)
     for part in embeddings.pending() if not embeddings.sealed else []:
-        rows = min(ROWS_PER_PART, num - part * ROWS_PER_PART)
+        rows = min(rows_per_part, num - part * rows_per_part)
         text = np.full((rows, dim), np.nan, np.float16)
         text[:1000] = mixture.draw(min(rows, 1000), part, text=True)
         columns = {
