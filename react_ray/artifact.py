@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
-from react_ray.section import digest
+from react_ray.section import differences, digest
 from react_ray.storage import Storage, open_storage
 
 SCHEMA_VERSION = 1
+Piece = bytes | memoryview
 BUILDING, MANIFEST = "_building.json", "manifest.json"
 
 
@@ -109,21 +110,32 @@ class Artifact:
     def commit_files(
         self,
         part: int,
-        files: dict[str, bytes],
+        files: Mapping[str, bytes | Iterator[Piece]],
         seconds: float,
         rows: int,
         ok: int | None = None,
         statuses: dict[str, int] | None = None,
         **facts: Any,
     ) -> Receipt:
-        for name, data in files.items():
-            self.storage.write(name, data)
-        described = {n: {"sha256": hashlib.sha256(d).hexdigest(), "bytes": len(d)} for n, d in sorted(files.items())}
-        size = sum(len(d) for d in files.values())
+        """A file that is too large for memory comes in pieces."""
+        described = {name: self._write(name, data) for name, data in sorted(files.items())}
+        size = sum(described[name]["bytes"] for name in described)
         ok = rows if ok is None else ok
         receipt = Receipt(part, rows, ok, size, round(seconds, 3), statuses or {}, described, facts)
         self.storage.write(f"{part_name(part)}.json", _json(asdict(receipt)))
         return receipt
+
+    def _write(self, name: str, data: bytes | Iterator[Piece]) -> dict[str, Any]:
+        checksum, size = hashlib.sha256(), 0
+        if isinstance(data, bytes):
+            self.storage.write(name, data)
+            return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        with self.storage.writing(name) as file:
+            for piece in data:
+                file.write(piece)
+                checksum.update(piece)
+                size += memoryview(piece).nbytes
+        return {"sha256": checksum.hexdigest(), "bytes": size}
 
     def recommit(self, part: int, table: pa.Table, seconds: float, **facts: Any) -> Receipt:
         """Put another table in the place of a part, of an artifact that is not sealed. A kill leaves the old table or the
@@ -194,11 +206,32 @@ class Artifact:
     def read_file(self, part: int, name: str) -> bytes:
         """Bytes of one committed file, checked against its receipt."""
         data = self.storage.read(name)
-        if hashlib.sha256(data).hexdigest() != self.receipt(part).files[name]["sha256"]:
+        self._require(part, name, hashlib.sha256(data).hexdigest())
+        return data
+
+    def local_file(self, part: int, name: str) -> str:
+        """A local path of one committed file, checked against its receipt: what is too large for memory is mapped."""
+        path = self.storage.local_file(name)
+        checksum = hashlib.sha256()
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 22):
+                checksum.update(piece)
+        self._require(part, name, checksum.hexdigest())
+        return path
+
+    def _require(self, part: int, name: str, checksum: str) -> None:
+        if self.receipt(part).files[name]["sha256"] != checksum:
             raise ArtifactCorrupt(
                 f"{self.uri}/{name} has a wrong checksum; delete {part_name(part)}.json and manifest.json, run the stage again"
             )
-        return data
+
+    def grow(self, num_parts: int) -> Artifact:
+        """Room for more parts after the last: until `seal`, the artifact does not exist. What is committed stays as it is."""
+        assert num_parts >= self.num_parts, "an artifact never gets smaller"
+        building = json.loads(self.storage.read(BUILDING))
+        self.storage.delete(MANIFEST)
+        self.storage.write(BUILDING, _json(building | {"parts": num_parts}))
+        return Artifact(self.storage, self.kind, num_parts, None)
 
 
 def create(
@@ -255,17 +288,6 @@ def open_unfinished(uri: str) -> Artifact:
     if storage.exists(MANIFEST):
         return open_artifact(uri, plan["kind"])
     return Artifact(storage, plan["kind"], plan["parts"], None)
-
-
-def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
-    """'path: found != wanted' for every leaf that differs; keys only in `found` (such as times) are ignored at the top."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        keys = sorted(wanted) if not path else sorted(set(found) | set(wanted))
-        out: list[str] = []
-        for key in keys:
-            out += differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key)
-        return out
-    return [] if found == wanted else [f"{path} was {found!r}, now {wanted!r}"]
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

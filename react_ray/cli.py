@@ -139,6 +139,34 @@ for _verb, _summary in {
     _add(_verb, _summary)
 
 
+@app.command("delete", help="Take pairs out of every search from now on: ids from a text file, one a line. Nothing is rebuilt.")
+def _delete(
+    recipe_uri: RecipeArgument,
+    ids: Annotated[str, typer.Argument(help="URI of a text file of pair_ids, one a line", metavar="IDS")],
+) -> None:
+    from react_ray.index.deleted import delete_pairs, read_ids
+    from react_ray.recipe import load_recipe
+
+    database = load_recipe(recipe_uri).database
+    typer.echo(f"{database}: {delete_pairs(database, read_ids(ids)):,} pairs are deleted")
+
+
+@app.command("compact", help="The index and what was added to it as one again, without deleted pairs; the lists stay.")
+def _compact(recipe_uri: RecipeArgument, overrides: Overrides = None) -> None:
+    from react_ray.recipe import load_recipe
+    from react_ray.stages import preflight
+    from react_ray.stages.cluster import connected
+
+    recipe = load_recipe(recipe_uri, overrides)
+    preflight.require(recipe, "index")
+    from react_ray.stages import index
+
+    with connected(recipe.cluster):
+        made = index.compact(recipe)
+    assert made.manifest is not None
+    typer.echo(f"{made.uri}: {made.manifest.rows} rows in {made.num_parts} parts, content {made.content}")
+
+
 @app.command("stats", help="Statuses, hosts, sizes and rates of an artifact of images, finished or not.")
 def _stats(uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")]) -> None:
     from react_ray.pairs.stats import stats

@@ -49,3 +49,14 @@ class Section(BaseModel):
 def digest(config: Any) -> str:
     """sha256 of a JSON value, independent of the order of keys; 16 hex digits name a configuration."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+    """'path: found != wanted' for every leaf that differs; keys only in `found` (such as times) are ignored at the top."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = sorted(wanted) if not path else sorted(set(found) | set(wanted))
+        out: list[str] = []
+        for key in keys:
+            out += differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key)
+        return out
+    return [] if found == wanted else [f"{path} was {found!r}, now {wanted!r}"]

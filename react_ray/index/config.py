@@ -1,31 +1,46 @@
-"""IndexConfig and SearchParams: how an index is built, and what one request may ask of it. Next: quantizer.py."""
+"""IndexConfig and SearchParams: how an index is built, and what one request may ask of it. Next: plan.py."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from react_ray.section import Section, field
+from react_ray.section import Section, field, speed
 
-FLAT = "flat"
+AUTO, FLAT, IVF_SQ8, IVF_RABITQ = "auto", "flat", "ivf-sq8", "ivf-rabitq"
 Key = Literal["image", "text"]
 
 
 class IndexConfig(Section):
     kind: str = field(
-        FLAT, '"flat" = exact, 4 bytes x D per vector; or a FAISS factory string ("IVF1024,SQ8": faster, less memory)'
+        AUTO,
+        '"flat" = exact, 4 bytes x D of memory per vector; "ivf-sq8" = D bytes; "ivf-rabitq" = D/8 + 8 bytes, and D bytes on '
+        'disk that re-rank; any FAISS factory string ("HNSW32"); "auto" = the first of these that memory_gb and recall allow',
     )
-    num_shards: int = field(1, "shards that are built and searched in parallel; each is one file", ge=1)
+    num_lists: int = field(0, "IVF lists; more make a search faster and the training slower; 0 = from the number of vectors", ge=0)
+    num_shards: int = field(0, "shards that are built and searched in parallel; 0 = as many as build_memory_gb needs", ge=0)
     keys: list[Key] = field(["image", "text"], "sides of a pair that get an index each", min_length=1)
-    nprobe: int = field(16, "IVF lists that a query visits; time grows with it and so does recall", ge=1)
+    recall: float = field(0.95, "share of the true hits that a search finds; more costs time (0.90, 0.95, 0.99)", gt=0, le=1)
+    memory_gb: float = field(8, "memory that the searched index may take, all shards of a key together, GB", gt=0)
+    build_memory_gb: float = field(2, "memory that the building of one shard may take, GB", gt=0)
+    nprobe: int = field(0, "IVF lists that a query visits; 0 = what the calibration found for `recall`", ge=0)
+    k_factor: float = field(0, "candidates per hit that are re-ranked; 0 = what the calibration found for `recall`", ge=0)
     train_sample: int = field(
         262_144, "random vectors that train IVF lists and codes; 4 bytes x D of memory each", ge=1
     )
+    calibration_queries: int = field(
+        500, "held-out queries of each kind, captions and images, that measure recall in every build; 0 = none", ge=0
+    )
+    metadata: bool = field(True, "url, caption and the other columns of pairs beside each shard, in its order")
+    train_threads: int = speed(0, "threads that train; 0 = all cores of the machine", ge=0)
 
 
 @dataclass(frozen=True)
 class SearchParams:
-    """Of one request; 0 = what the index was built with. A shared index is never changed to serve a request."""
+    """Of one request; 0 = what the index was built with. A shared index is never changed to serve a request.
+
+    Of an ivf-rabitq shard, k_factor 0 means that the cold codes of the visited lists are all compared.
+    """
 
     nprobe: int = 0  # IVF lists to visit
     k_factor: float = 0.0  # candidates per hit that a refining index re-ranks

@@ -16,8 +16,9 @@ from react_ray.errors import RetrievalError
 from react_ray.index.merge import Hits, check_k, no_hits, ranking
 
 QUERIES_AT_ONCE = 256
-VECTORS_AT_ONCE = 32768  # 256 x 32768 scores in float64 and float32: 100 MB
-NUMBERS_AT_ONCE = 1 << 23  # of a block of vectors in float64: 64 MB
+VECTORS_AT_ONCE = 8192  # 256 x 8192 scores in float64 and float32: 25 MB
+NUMBERS_AT_ONCE = 1 << 22  # of a block of vectors in float64: 32 MB
+RESCORE_FROM = 64  # a pair alone costs some 100 times what it costs in a matrix product
 
 
 def as_queries(queries_QD: np.ndarray, dim: int) -> np.ndarray:
@@ -46,7 +47,11 @@ def finite_rows(pair_ids: np.ndarray, vectors_ND: np.ndarray) -> tuple[np.ndarra
 
 
 class RunningTopK:
-    """The k best hits of each query over all vectors seen so far; memory stays below 256 MB besides the hits."""
+    """The k best hits of each query over all vectors seen so far; memory stays below 256 MB besides the hits.
+
+    A block is scored in float32. Only pairs that may reach the k-th place within the error of float32 are scored again in
+    float64; where these are many (the first block, a large k) the whole block is.
+    """
 
     def __init__(self, k: int) -> None:
         check_k(k)
@@ -55,18 +60,40 @@ class RunningTopK:
 
     def update(self, queries_QD: np.ndarray, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
         """Search one more part. queries float32 [Q, D], the same in every call; vectors float16 or float32 [n, D]."""
-        queries_QD = as_queries(queries_QD, vectors_ND.shape[1])
-        pair_ids, vectors_ND = finite_rows(np.asarray(pair_ids, dtype=np.int64), vectors_ND)
+        exact_QD = as_queries(queries_QD, vectors_ND.shape[1])
+        rough_QD = exact_QD.astype(np.float32)
+        norm_Q = np.linalg.norm(exact_QD, axis=1)
+        pair_ids = np.asarray(pair_ids, dtype=np.int64)
+        assert len(pair_ids) == len(vectors_ND), (pair_ids.shape, vectors_ND.shape)
         if self._hits is None:
-            self._hits = no_hits(len(queries_QD), self.k)
-        assert len(queries_QD) == len(self._hits.scores), "the queries changed between two updates"
+            self._hits = no_hits(len(exact_QD), self.k)
+        assert len(exact_QD) == len(self._hits.scores), "the queries changed between two updates"
         step = max(1, min(VECTORS_AT_ONCE, NUMBERS_AT_ONCE // vectors_ND.shape[1]))
         for start in range(0, len(vectors_ND), step):
-            block_DN = vectors_ND[start : start + step].astype(np.float64).T
-            for first in range(0, len(queries_QD), QUERIES_AT_ONCE):
+            block_ND, ids = vectors_ND[start : start + step].astype(np.float32), pair_ids[start : start + step]
+            square_N = np.einsum("nd,nd->n", block_ND, block_ND)
+            finite = np.isfinite(square_N)  # rows that failed to embed are not
+            if not finite.all():
+                block_ND, ids, square_N = block_ND[finite], ids[finite], square_N[finite]
+            margin_Q = float32_error(norm_Q, float(np.sqrt(square_N.max(initial=0.0))), block_ND.shape[1])
+            for first in range(0, len(exact_QD), QUERIES_AT_ONCE):
                 rows = slice(first, first + QUERIES_AT_ONCE)
-                scores_QN = (queries_QD[rows] @ block_DN).astype(np.float32)
-                _take_better(self._hits, rows, scores_QN, pair_ids[start : start + step])
+                self._update(rows, exact_QD[rows], rough_QD[rows], margin_Q[rows], ids, block_ND)
+
+    def _update(
+        self, rows: slice, exact_QD: np.ndarray, rough_QD: np.ndarray, margin_Q: np.ndarray, ids: np.ndarray, block_ND: np.ndarray
+    ) -> None:
+        assert self._hits is not None
+        floor_Q = self._hits.scores[rows, -1]
+        if not np.isneginf(floor_Q).any():
+            near_QN = rough_QD @ block_ND.T >= (floor_Q - margin_Q)[:, None]
+            at = np.flatnonzero(near_QN.ravel())
+            if len(at) <= near_QN.size // RESCORE_FROM:
+                query, column = np.divmod(at, near_QN.shape[1])
+                _take(self._hits, rows, query, ids[column], _score(exact_QD, block_ND, query, column))
+                return
+        scores_QN = (exact_QD @ block_ND.astype(np.float64).T).astype(np.float32)
+        _take_block(self._hits, rows, scores_QN, ids)
 
     def result(self) -> Hits:
         if self._hits is None:
@@ -74,11 +101,32 @@ class RunningTopK:
         return self._hits
 
 
-def _take_better(hits: Hits, rows: slice, scores_QN: np.ndarray, pair_ids: np.ndarray) -> None:
-    """Merge a block of scores into hits[rows], in place.
+def largest_norm(vectors_ND: np.ndarray) -> float:
+    return float(np.sqrt(np.einsum("nd,nd->n", vectors_ND, vectors_ND).max(initial=0.0)))
 
-    Only scores that reach the k-th best so far (or the k-th of this block) can enter; these few are sorted. A score
-    equal to the k-th stays a candidate, because the smaller pair_id wins.
+
+def float32_error(norm_Q: np.ndarray, largest: float, dim: int) -> np.ndarray:
+    """How far a float32 inner product may be from the exact one: D * 2**-24 * |q| * |v| to first order (Higham 2002,
+    section 3.1); twice that covers the rest."""
+    return (dim * 2.0**-23 * largest * norm_Q).astype(np.float32)
+
+
+def _score(queries_QD: np.ndarray, vectors_ND: np.ndarray, query: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """float32 [n] of n pairs of a query and a vector."""
+    scores = np.empty(len(query), dtype=np.float32)
+    step = max(1, NUMBERS_AT_ONCE // (8 * vectors_ND.shape[1]))
+    for start in range(0, len(query), step):
+        some = slice(start, start + step)
+        pairs = vectors_ND[column[some]].astype(np.float64)
+        scores[some] = np.einsum("nd,nd->n", pairs, queries_QD[query[some]])
+    return scores
+
+
+def _take_block(hits: Hits, rows: slice, scores_QN: np.ndarray, pair_ids: np.ndarray) -> None:
+    """Merge a block of exact scores into hits[rows], in place.
+
+    Only scores that reach the k-th best so far (or the k-th of this block) can enter. A score equal to the k-th stays a
+    candidate, because the smaller pair_id wins.
     """
     k = hits.scores.shape[1]
     floor_Q = hits.scores[rows, -1]
@@ -86,14 +134,20 @@ def _take_better(hits: Hits, rows: slice, scores_QN: np.ndarray, pair_ids: np.nd
     if num_vectors > k and np.isneginf(floor_Q).any():
         floor_Q = np.maximum(floor_Q, np.partition(scores_QN, num_vectors - k, axis=1)[:, num_vectors - k])
     query, column = np.nonzero(scores_QN >= floor_Q[:, None])
+    _take(hits, rows, query, pair_ids[column], scores_QN[query, column])
+
+
+def _take(hits: Hits, rows: slice, query: np.ndarray, pair_ids: np.ndarray, scores: np.ndarray) -> None:
+    """Merge candidates into hits[rows], in place; query: position within rows, ascending."""
+    k = hits.scores.shape[1]
     if not len(query):
         return
     changed = np.unique(query)
     old = Hits(hits.scores[rows][changed], hits.pair_ids[rows][changed])
     old_row, old_pair, old_score, _ = old.rows()
     row = np.concatenate([changed[old_row], query])
-    score = np.concatenate([old_score, scores_QN[query, column]])
-    pair = np.concatenate([old_pair, pair_ids[column]])
+    score = np.concatenate([old_score, scores])
+    pair = np.concatenate([old_pair, pair_ids])
     order = ranking(row, score, pair)
     row, score, pair = row[order], score[order], pair[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)

@@ -1,6 +1,6 @@
-"""The trained part of an index, shared by all its shards, and the random sample that it is trained on.
+"""The trained part of an index, shared by all its shards.
 
-Takes float16 vectors of any number of parts; gives the bytes of an empty trained FAISS index (None for "flat", which
+Takes the sample that sample.py drew; gives the bytes of an empty trained FAISS index (None for "flat", which
 has nothing to train). Because every shard starts from these bytes, a vector gets the same code and the same list in
 whatever shard it lands. Next: shard.py.
 """
@@ -9,36 +9,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import faiss
 import numpy as np
 
-from react_ray.errors import ArtifactCorrupt, ConfigError, RetrievalError
-from react_ray.index.config import FLAT, IndexConfig
-from react_ray.index.exact import finite_rows
+from react_ray.errors import ArtifactCorrupt, ConfigError
+from react_ray.index.config import FLAT, IVF_RABITQ, IVF_SQ8, IndexConfig
+from react_ray.index.kmeans import gpu_centroids, train_centroids
+
+DEFAULT_NPROBE = 16
+GRID = 2.0**-18  # 1 / 300 of the usual step of 8 bits over a unit vector's dimension
 
 
 def train(sample_ND: np.ndarray, config: IndexConfig, seed: int, num_threads: int = 1) -> bytes | None:
-    """sample float32 [N, D] of unit vectors (rows beyond config.train_sample are not used).
+    """sample float32 [N, D] of unit vectors holding float16 values (rows beyond config.train_sample are not used).
 
-    IVF lists come from spherical k-means. Raises ConfigError if the kind is unknown or the sample has fewer vectors
-    than the kind has lists.
+    config.kind and num_lists are settled: not "auto", not 0. IVF lists come from spherical k-means (kmeans.py, or FAISS
+    where there are GPUs). Raises ConfigError if the kind is unknown or the sample has fewer vectors than the kind has lists.
     """
     if config.kind == FLAT:
         return None
     sample_ND = np.ascontiguousarray(sample_ND[: config.train_sample], dtype=np.float32)
-    index = empty_index(config.kind, sample_ND.shape[1])
+    if config.kind == IVF_RABITQ:
+        centroid_LD = _centroids(sample_ND, config, config.num_lists, seed, num_threads)
+        return faiss.serialize_index(rabitq_index(centroid_LD, sample_ND)).tobytes()
+    index = empty_index(factory_string(config), sample_ND.shape[1])
     ivf = inverted_lists(index)
     if ivf is not None:
-        if len(sample_ND) < ivf.nlist:
-            raise ConfigError(
-                f"index.kind={config.kind!r} has {ivf.nlist} lists, but there are only {len(sample_ND)} vectors to "
-                f"train them on; use at most {max(1, len(sample_ND) // 39)} lists (39 vectors each), or kind=flat"
-            )
+        coarse = faiss.downcast_index(ivf.quantizer)
+        if isinstance(faiss.downcast_index(index), faiss.IndexIVF) and isinstance(coarse, faiss.IndexFlat):
+            coarse.add(_centroids(sample_ND, config, ivf.nlist, seed, num_threads))
+        else:
+            _require_vectors(sample_ND, config, ivf.nlist)
         ivf.cp.spherical = True
         ivf.cp.seed = seed
         ivf.cp.min_points_per_centroid = 1  # fewer than 39 is the user's choice, no reason to print
-        ivf.nprobe = min(config.nprobe, ivf.nlist)
+        ivf.nprobe = min(config.nprobe or DEFAULT_NPROBE, ivf.nlist)
     with threads(num_threads):
         try:
             index.train(sample_ND)
@@ -48,6 +55,57 @@ def train(sample_ND: np.ndarray, config: IndexConfig, seed: int, num_threads: in
                 "raise index.train_sample or use a simpler kind"
             ) from error
     return faiss.serialize_index(index).tobytes()
+
+
+def factory_string(config: IndexConfig) -> str:
+    return f"IVF{config.num_lists},SQ8" if config.kind == IVF_SQ8 else config.kind
+
+
+def rabitq_index(centroid_LD: np.ndarray, sample_ND: np.ndarray) -> faiss.IndexRefine:
+    """Empty and trained: lists of 1-bit RaBitQ codes (Gao and Long 2024), which SQ8 codes re-rank.
+
+    The range of each dimension is a multiple of GRID and so is its step: a decoded vector is then exact in float32, and its
+    product with a float16 query is exact in float64, in whatever order it is summed (2**-24 * GRID * 255 codes * D < 2**53).
+    """
+    num_lists, dim = centroid_LD.shape
+    coarse = faiss.IndexFlatIP(dim)
+    coarse.add(centroid_LD)
+    hot = faiss.IndexIVFRaBitQ(coarse, dim, num_lists, faiss.METRIC_INNER_PRODUCT)
+    hot.train(sample_ND)
+    cold = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+    cold.train(sample_ND)
+    lowest, span = np.split(faiss.vector_to_array(cold.sq.trained).astype(np.float64), 2)
+    step = np.maximum(np.ceil(span / 255 / GRID), 1) * GRID
+    first = np.round(lowest / GRID) * GRID
+    faiss.copy_array_to_vector(np.concatenate([first - step / 2, 255 * step]).astype(np.float32), cold.sq.trained)
+    index = faiss.IndexRefine(hot, cold)
+    parts: list[Any] = [coarse, hot, cold]
+    for part in parts:
+        part.this.disown()
+    hot.own_fields = index.own_fields = index.own_refine_index = True
+    return index
+
+
+def grid_of(cold: faiss.IndexScalarQuantizer) -> tuple[np.ndarray, np.ndarray]:
+    """(value of code 0, step) of each dimension, float64 [D]: the decoded value is first + code * step."""
+    low, span = np.split(faiss.vector_to_array(cold.sq.trained).astype(np.float64), 2)
+    step = np.round(span / 255 / GRID) * GRID
+    return np.round((low + step / 2) / GRID) * GRID, step
+
+
+def _centroids(sample_ND: np.ndarray, config: IndexConfig, num_lists: int, seed: int, num_threads: int) -> np.ndarray:
+    _require_vectors(sample_ND, config, num_lists)
+    if faiss.get_num_gpus():
+        return gpu_centroids(sample_ND, num_lists, seed)
+    return train_centroids(sample_ND, num_lists, seed, num_threads)
+
+
+def _require_vectors(sample_ND: np.ndarray, config: IndexConfig, num_lists: int) -> None:
+    if len(sample_ND) < num_lists:
+        raise ConfigError(
+            f"index.kind={config.kind!r} has {num_lists} lists, but there are only {len(sample_ND)} vectors to "
+            f"train them on; use at most {max(1, len(sample_ND) // 39)} lists (39 vectors each), or kind=flat"
+        )
 
 
 def empty_index(kind: str, dim: int) -> faiss.Index:
@@ -81,50 +139,14 @@ def from_payload(payload: bytes | np.ndarray) -> faiss.Index:
         ) from error
 
 
-class RunningSample:
-    """A uniform random sample of `size` vectors that does not depend on the order or the split of the parts.
-
-    Every pair draws a number from its id and the seed; the smallest numbers stay.
-    """
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size = size
-        self.seed = seed
-        self._draws: list[np.ndarray] = []
-        self._pair_ids: list[np.ndarray] = []
-        self._vectors: list[np.ndarray] = []
-
-    def update(self, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
-        pair_ids, vectors_ND = finite_rows(np.asarray(pair_ids, dtype=np.int64), vectors_ND)
-        draws = _draw(pair_ids, self.seed)
-        kept = np.lexsort((pair_ids, draws))[: self.size]
-        self._draws.append(draws[kept])
-        self._pair_ids.append(pair_ids[kept])
-        self._vectors.append(vectors_ND[kept])
-        if sum(map(len, self._draws)) > 2 * self.size:
-            self._shrink()
-
-    def result(self) -> np.ndarray:
-        """float32 [min(size, seen), D], ordered by pair_id."""
-        if not self._vectors:
-            raise RetrievalError("no embeddings to sample from; run the embed stage on at least one part")
-        self._shrink()
-        order = np.argsort(self._pair_ids[0], kind="stable")
-        return self._vectors[0][order].astype(np.float32)
-
-    def _shrink(self) -> None:
-        draws, pair_ids = np.concatenate(self._draws), np.concatenate(self._pair_ids)
-        kept = np.lexsort((pair_ids, draws))[: self.size]
-        self._draws, self._pair_ids = [draws[kept]], [pair_ids[kept]]
-        self._vectors = [np.concatenate(self._vectors)[kept]]
+def as_built(index: faiss.Index) -> Any:
+    """The index as the class that it is; the caller keeps `index` alive. Any, because FAISS's stubs know its base class only."""
+    return faiss.downcast_index(index)
 
 
-def _draw(pair_ids: np.ndarray, seed: int) -> np.ndarray:
-    """uint64 of each pair_id, by the finaliser of splitmix64 (Steele et al. 2014)."""
-    z = pair_ids.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
-    return z ^ (z >> np.uint64(31))
+def faiss_threads(num_threads: int) -> None:
+    """FAISS of this process runs on this many threads from now on."""
+    faiss.omp_set_num_threads(num_threads)
 
 
 @contextmanager

@@ -17,9 +17,9 @@ import numpy as np
 
 from react_ray.errors import ArtifactCorrupt, ConfigError, RetrievalError
 from react_ray.index.config import IndexConfig, SearchParams
-from react_ray.index.exact import RunningTopK, as_queries, finite_rows
+from react_ray.index.exact import RunningTopK, as_queries, finite_rows, float32_error, largest_norm
 from react_ray.index.merge import Hits, best, check_k, no_hits
-from react_ray.index.quantizer import empty_index, from_payload, threads
+from react_ray.index.quantizer import empty_index, factory_string, from_payload, inverted_lists, threads
 
 SPARE = 32  # candidates beyond k: most ties at the k-th place are settled without a second search
 NUMBERS_AT_ONCE = 1 << 23  # of gathered candidate vectors in float64: 64 MB
@@ -53,18 +53,38 @@ def build_shard(
 class IndexShard:
     """Searching is thread-safe: nothing in here changes after construction."""
 
-    def __init__(self, index: faiss.Index) -> None:
+    def __init__(self, index: faiss.Index, deleted: np.ndarray | None = None) -> None:
+        """`deleted` are pair_ids, sorted, that no search returns."""
         self._index = index
+        self._deleted = np.empty(0, np.int64) if deleted is None else deleted
         self._flat, self._pair_ids = _flat_parts(index)
+        if self._flat is not None and np.isin(self._deleted, self._pair_ids).any():
+            native: Any = index
+            native.remove_ids(np.ascontiguousarray(self._deleted))  # of this process's copy
+            self._flat, self._pair_ids = _flat_parts(index)
         if self._flat is not None:
             vectors_ND = _stored_vectors(self._flat)
             self._vectors_ND = vectors_ND
-            squares = np.einsum("nd,nd->n", vectors_ND, vectors_ND)
-            self._largest_norm = float(np.sqrt(squares.max(initial=0.0)))
+            self._largest_norm = largest_norm(vectors_ND)
 
     @property
     def num_vectors(self) -> int:
         return int(self._index.ntotal)
+
+    @property
+    def num_lists(self) -> int:
+        """Of an IVF; 0 if it has none."""
+        ivf = inverted_lists(self._index)
+        return 0 if ivf is None else int(ivf.nlist)
+
+    @property
+    def family(self) -> str:
+        """Which of SearchParams it obeys."""
+        if self.num_lists:
+            return "ivf"
+        inner = faiss.downcast_index(self._index)
+        inner = faiss.downcast_index(inner.index) if isinstance(inner, faiss.IndexIDMap) else inner
+        return "hnsw" if isinstance(inner, faiss.IndexHNSW) else "none"
 
     @property
     def dim(self) -> int:
@@ -78,23 +98,35 @@ class IndexShard:
             return self._search_codes(queries_QD.astype(np.float32), k, params or SearchParams())
         return self._search_flat(queries_QD, k)
 
+    def all_ids(self) -> np.ndarray:
+        """int64 [num_vectors], ascending."""
+        index = faiss.downcast_index(self._index)
+        if isinstance(index, faiss.IndexIDMap):
+            return np.sort(faiss.vector_to_array(index.id_map))
+        ivf = inverted_lists(index)
+        assert ivf is not None, "an index keeps its ids in a map or in its lists"
+        lists: Any = ivf.invlists
+        filled = [one for one in range(ivf.nlist) if lists.list_size(one)]
+        ids = [faiss.rev_swig_ptr(lists.get_ids(one), lists.list_size(one)).copy() for one in filled]
+        return np.sort(np.concatenate([np.empty(0, np.int64), *ids]))
+
     def to_bytes(self) -> bytes:
         """The same bytes for the same vectors, order, configuration and quantiser; any FAISS reads them."""
         return faiss.serialize_index(self._index).tobytes()
 
     @classmethod
-    def from_bytes(cls, payload: bytes) -> IndexShard:
-        return cls(from_payload(payload))
+    def from_bytes(cls, payload: bytes, deleted: np.ndarray | None = None) -> IndexShard:
+        return cls(from_payload(payload), deleted)
 
     def write(self, path: str | Path) -> None:
         faiss.write_index(self._index, str(path))
 
     @classmethod
-    def read(cls, path: str | Path, memory_map: bool = False) -> IndexShard:
+    def read(cls, path: str | Path, memory_map: bool = False, deleted: np.ndarray | None = None) -> IndexShard:
         """memory_map: leave on disk what FAISS can map (refine stores, IVF codes that are not fast-scan)."""
         flags = faiss.IO_FLAG_MMAP_IFC if memory_map else 0
         try:
-            return cls(faiss.read_index(str(path), flags))
+            return cls(faiss.read_index(str(path), flags), deleted)
         except (RuntimeError, MemoryError) as error:
             raise ArtifactCorrupt(f"{path} is no whole index shard; delete the index and build it again") from error
 
@@ -115,11 +147,7 @@ class IndexShard:
         return hits
 
     def _propose(self, queries_QD: np.ndarray, k: int, fetch: int) -> tuple[Hits, np.ndarray]:
-        """The k best among FAISS's `fetch` best, and for which queries no other vector can be among them.
-
-        The float32 inner product errs by at most D * 2**-24 * |q| * |v| (Higham 2002, section 3.1) to first order;
-        twice that covers the rest.
-        """
+        """The k best among FAISS's `fetch` best, and for which queries no other vector can be among them."""
         assert self._flat is not None
         approximate, rows = self._flat.search(queries_QD.astype(np.float32), fetch)
         scores = np.empty((len(queries_QD), fetch), dtype=np.float32)
@@ -129,7 +157,7 @@ class IndexShard:
             gathered_QKD = self._vectors_ND[rows[block]].astype(np.float64)
             scores[block] = np.einsum("qkd,qd->qk", gathered_QKD, queries_QD[block])
         hits = best(scores, self._pair_ids[rows], k)
-        margin_Q = self.dim * 2.0**-23 * np.linalg.norm(queries_QD, axis=1) * self._largest_norm
+        margin_Q = float32_error(np.linalg.norm(queries_QD, axis=1), self._largest_norm, self.dim)
         ceiling_Q = (approximate[:, -1] + margin_Q).astype(np.float32)
         return hits, hits.scores[:, -1] > ceiling_Q
 
@@ -141,8 +169,9 @@ class IndexShard:
         fetch = min(k + SPARE, max(1, self.num_vectors))
         while len(unsettled):
             scores, pair_ids = self._index.search(queries_QD[unsettled], fetch, params=asked)
-            found = best(scores, pair_ids, k)
-            settled = (pair_ids[:, -1] == -1) | (scores[:, -1] < found.scores[:, -1]) | (fetch >= self.num_vectors)
+            ended = pair_ids[:, -1] == -1
+            found = best(scores, np.where(np.isin(pair_ids, self._deleted), -1, pair_ids), k)
+            settled = ended | (scores[:, -1] < found.scores[:, -1]) | (fetch >= self.num_vectors)
             hits.scores[unsettled[settled]] = found.scores[settled]
             hits.pair_ids[unsettled[settled]] = found.pair_ids[settled]
             unsettled, fetch = unsettled[~settled], min(4 * fetch, self.num_vectors)
@@ -150,7 +179,7 @@ class IndexShard:
 
 
 def _new_index(config: IndexConfig, quantizer: bytes | None, dim: int) -> faiss.Index:
-    index = empty_index(config.kind, dim) if quantizer is None else from_payload(quantizer)
+    index = empty_index(factory_string(config), dim) if quantizer is None else from_payload(quantizer)
     if index.d != dim:
         raise RetrievalError(
             f"the index was trained for dimension {index.d}, the embeddings have {dim}; train it on these embeddings"

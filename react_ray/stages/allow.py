@@ -1,4 +1,4 @@
-"""allow: `retrieve.filters` over the columns of pairs and images -> `allowed/`, one bit per pair, before anything is searched.
+"""allow: `retrieve.filters` over the columns of pairs and images, and deletions -> `allowed/`, one bit per pair, before anything is searched.
 
 Next: index/filters.py, index/allowed.py, then search.py.
 """
@@ -6,6 +6,7 @@ Next: index/filters.py, index/allowed.py, then search.py.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +15,11 @@ from react_ray import schema
 from react_ray.artifact import Artifact, Receipt, create, part_name
 from react_ray.errors import RetrievalError
 from react_ray.index.allowed import Allowed
+from react_ray.index.deleted import deleted_pairs
 from react_ray.index.filters import Condition, check_columns, parse
 from react_ray.index.screen import hosts
 from react_ray.recipe import Recipe
+from react_ray.section import digest
 from react_ray.stages.layout import Layout
 from react_ray.stages.run_parts import Work, run_parts
 from react_ray.vectors import from_vectors
@@ -37,7 +40,11 @@ def run(recipe: Recipe, uri: str) -> Artifact:
     check_columns(conditions, sorted(of_pairs | of_images | {HOST, SIMILARITY}))
     given = {"pairs": pairs, "images": images, "embeddings": embeddings}
     parents = {name: artifact for name, artifact in given.items() if artifact is not None}
-    allowed = create(uri, "allowed", {"filters": recipe.retrieve.filters}, parents, pairs.num_parts)
+    deleted = deleted_pairs(recipe.database)
+    config: dict[str, Any] = {"filters": recipe.retrieve.filters}
+    if len(deleted):
+        config["deleted"] = digest(deleted.tolist())
+    allowed = create(uri, "allowed", config, parents, pairs.num_parts)
     if not allowed.sealed:
         run_parts(
             "filter",
@@ -45,7 +52,7 @@ def run(recipe: Recipe, uri: str) -> Artifact:
             pairs.num_parts,
             _Read(),
             FilterPart,
-            (conditions, pairs, images, embeddings, of_pairs, of_images, allowed),
+            (conditions, pairs, images, embeddings, of_pairs, of_images, deleted, allowed),
             recipe.cluster.part_retries,
             "pairs",
         )
@@ -54,7 +61,9 @@ def run(recipe: Recipe, uri: str) -> Artifact:
         total, kept = sum(r.rows for r in receipts), sum(r.facts["kept"] for r in receipts)
         if not kept:
             each = ", ".join(f"{text!r} {count}" for text, count in passed.items())
-            raise RetrievalError(f"none of {total} pairs passes retrieve.filters (alone: {each}); relax one")
+            raise RetrievalError(
+                f"none of {total} pairs passes retrieve.filters (alone: {each or 'all are deleted'}); relax one, or ingest more pairs"
+            )
         allowed = allowed.seal(passed=passed, kept=kept, total=total)
     return allowed
 
@@ -87,15 +96,16 @@ class FilterPart(Work):
         embeddings: Artifact,
         of_pairs: set[str],
         of_images: set[str],
+        deleted: np.ndarray,
         allowed: Artifact,
     ) -> None:
         self.conditions, self.pairs, self.images, self.embeddings = conditions, pairs, images, embeddings
-        self.of_pairs, self.of_images, self.allowed = of_pairs, of_images, allowed
+        self.of_pairs, self.of_images, self.deleted, self.allowed = of_pairs, of_images, deleted, allowed
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()
         pair_id = self.pairs.read(part, ["pair_id"])["pair_id"]
-        kept = np.ones(len(pair_id), dtype=bool)
+        kept = ~np.isin(pair_id.to_numpy(), self.deleted)
         passed = []
         for condition in self.conditions:
             mask = condition.mask(self._column(part, condition.column))

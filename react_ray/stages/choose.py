@@ -17,10 +17,12 @@ from react_ray import schema
 from react_ray.artifact import MANIFEST, Artifact, create, open_artifact
 from react_ray.errors import ConfigError, RetrievalError
 from react_ray.index.config import Key
+from react_ray.index.deleted import deleted_pairs
 from react_ray.index.random_pairs import as_random, draw, select_random
 from react_ray.index.screen import Screen
 from react_ray.index.select import candidates, coverage, select
 from react_ray.index.set_report import lines, set_report
+from react_ray.index.shards import deltas
 from react_ray.recipe import Recipe
 from react_ray.stages import allow, match_names, search
 from react_ray.stages.candidates import Screening
@@ -56,7 +58,8 @@ class Chooser:
         assert self.pairs.manifest is not None
         self.num_pairs = self.pairs.manifest.rows
         _check(recipe, self.embeddings, queries)
-        self.allowed = allow.run(recipe, join(root, "allowed")) if self.wanted.filters else None
+        narrowed = self.wanted.filters or len(deleted_pairs(recipe.database))
+        self.allowed = allow.run(recipe, join(root, "allowed")) if narrowed else None
         self.queries = pa.concat_tables(queries.tables(["query_id", "class_id", "task", "class_name", "prompt", "modality"]))
         random = self.wanted.selection == "random"
         self.count = (self.wanted.max_pairs or _rows_of(main)) if random else 0
@@ -65,7 +68,8 @@ class Chooser:
         if self.allowed is not None:
             self.parents["allowed"] = self.allowed
         if self.wanted.selection == "hits" and self.wanted.search == "index":
-            self.parents["index"] = layout.open_database("index", "index")
+            index = layout.open_database("index", "index")
+            self.parents |= {"index": index} | {f"delta{number}": delta for number, delta in enumerate(deltas(index))}
 
     def choose(self) -> tuple[pa.Table, dict[str, int]]:
         """The chosen pairs (select.SELECTED), and what became of how many."""
@@ -144,6 +148,7 @@ class Chooser:
     def _hits(self, again: np.ndarray, k: int, number: int) -> pa.Table:
         """One round: sentences against all keys, images against image keys."""
         modality = self.queries["modality"].to_pylist()
+        allowed = self.allowed if self.wanted.filters else None  # searches leave out what is deleted themselves
         tables = [schema.HITS.empty_table()]
         for kind in ("text", "image"):
             rows = again & np.array([m == kind for m in modality], dtype=bool)
@@ -153,7 +158,7 @@ class Chooser:
                 asked = self.asked if rows.all() else self._some(rows, f"asked{suffix}")
                 wanted = self.wanted.model_copy(update={"k": k, "keys": keys})
                 recipe = self.recipe.model_copy(update={"retrieve": wanted})
-                hits = search.run(recipe, join(self.root, f"hits{suffix}"), asked, self.allowed)
+                hits = search.run(recipe, join(self.root, f"hits{suffix}"), asked, allowed)
                 tables += hits.tables()
         return pa.concat_tables(tables)
 

@@ -1,108 +1,267 @@
-"""index: `embeddings/` -> `index/`, shards of FAISS over image keys and text keys. Next: index/shard.py, then retrieve.py.
+"""index: `embeddings/` -> `index/`, shards of FAISS over image keys and text keys.
 
-Part number = key * num_shards + shard. A shard takes parts round-robin, so that losing one costs recall evenly. Vectors
-never pass through the driver: each task reads the embeddings of its shard and writes one file.
+Sample and train once; build shards in parallel, a part of embeddings at a time; measure recall. Tasks get paths and part
+numbers, vectors never pass through Ray. Each step is kept: a killed build goes on with the shards that are missing. Parts
+that were embedded since become a delta beside the base, without a rebuild; `compact` makes base and deltas one again.
+A shard takes parts round-robin, so that losing one costs recall evenly. Next: stages/build_shard.py, then retrieve.py.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+import json
+import os
+import sys
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 
-from react_ray.artifact import Artifact, Receipt, create, open_artifact
-from react_ray.index.config import IndexConfig
-from react_ray.index.quantizer import RunningSample, train
-from react_ray.index.shard import build_shard
+from react_ray.artifact import BUILDING, MANIFEST, Artifact, create, open_artifact, parquet_bytes, plan_of
+from react_ray.errors import ArtifactMismatch, ReactRayError, RetrievalError
+from react_ray.index.config import AUTO, FLAT, IndexConfig
+from react_ray.index.deleted import deleted_pairs
+from react_ray.index.plan import plan_index
+from react_ray.index.quantizer import threads, train
+from react_ray.index.recall import KS, calibrate
+from react_ray.index.sample import RunningSample
+from react_ray.index.shards import DELTAS, ShardPlace, deltas, open_shards, quantizer_name, search_shards
 from react_ray.recipe import Recipe
-from react_ray.stages.cluster import placement, require_memory
+from react_ray.stages.build_shard import BuildShard, Nothing, queries_name, read_queries, read_truth
+from react_ray.stages.cluster import placement, require_disk, require_memory
 from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import Work, run_parts
-from react_ray.storage import open_storage
-from react_ray.vectors import from_vectors
+from react_ray.stages.run_parts import run_parts
+from react_ray.storage import join, open_storage
+from react_ray.vectors import as_vectors, from_vectors
+
+PARTS_SAMPLED = 256  # at most: random ones, so that training reads a bounded share of any database
 
 
 def run(recipe: Recipe) -> Artifact:
+    """Gives the sealed base; what was embedded since it was built is in a delta then."""
     layout = Layout(recipe)
     embeddings = layout.open_database("embeddings", "embed")
-    config = recipe.index
-    num_parts = len(config.keys) * config.num_shards
-    index = create(
-        layout.database("index"),
-        "index",
-        config.digested() | {"seed": recipe.seed if config.kind != "flat" else 0},
-        {"embeddings": embeddings},
-        num_parts,
-    )
+    uri = layout.database("index")
+    if open_storage(uri).exists(MANIFEST):
+        base = open_artifact(uri, "index")
+        _require_same(base, recipe, embeddings)
+        added = _added(base, embeddings)
+        if added:
+            _build(recipe, embeddings, join(uri, DELTAS, f"{len(deltas(base)) + 1:05d}"), added, base)
+        return base
+    return _build(recipe, embeddings, uri, list(range(embeddings.num_parts)), None)
+
+
+def compact(recipe: Recipe) -> Artifact:
+    """Base and deltas as one index again, with the same quantiser and without deleted pairs. Until it is done there is
+    no index; after a kill, the same command goes on."""
+    layout = Layout(recipe)
+    embeddings = layout.open_database("embeddings", "embed")
+    uri = layout.database("index")
+    storage = open_storage(uri)
+    if storage.exists(MANIFEST):
+        base = open_artifact(uri, "index")
+        _require_same(base, recipe, embeddings)
+        storage.write("compacting.json", json.dumps(base.facts["settled"]).encode())
+        storage.delete(MANIFEST)
+    if storage.exists("compacting.json"):
+        for path in storage.list():
+            if path.startswith(("part-", f"{DELTAS}/")) or path == BUILDING:
+                storage.delete(path)
+        storage.delete("compacting.json")
+    return run(recipe)
+
+
+def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], base: Artifact | None) -> Artifact:
+    """An index over these parts of the embeddings; with a base, by its quantiser and under its calibration."""
+    receipts = embeddings.receipts()
+    num_vectors = sum(receipts[part].rows for part in parts)
+    dim = int(embeddings.facts["dim"])
+    plan = plan_index(num_vectors, dim, recipe.index, len(parts))
+    settled = {"kind": plan.kind, "num_lists": plan.num_lists, "train_sample": plan.train_sample}
+    if base is not None:
+        settled = base.facts["settled"]
+    config = recipe.index.model_copy(update=settled | {"num_shards": min(plan.num_shards, len(parts))})
+    pairs = _pairs(recipe, embeddings, config)
+    parents = {"embeddings": embeddings} | ({"pairs": pairs} if pairs else {}) | ({"base": base} if base else {})
+    index = create(uri, "index", _digested(recipe, config), parents, len(config.keys) * config.num_shards)
     if index.sealed:
         return index
-    assert embeddings.manifest is not None
-    dim = embeddings.facts["dim"]
-    shard_gb = embeddings.manifest.rows / config.num_shards * dim * 4 / 2**30
-    require_memory(recipe.cluster, 0.5 + 2 * shard_gb, 1, "index")
-    for key in config.keys:
-        _train_once(embeddings, index, key, config, recipe.seed)
+    for line in plan.lines():
+        print(line, file=sys.stderr)
+    require_memory(recipe.cluster, 0.5 + plan.build_bytes / 2**30, 1, "index")
+    require_disk(uri, len(config.keys) * (plan.hot_bytes + plan.cold_bytes) / 2**30, "index")
+    if base is not None:
+        for key in config.keys:
+            for name in (quantizer_name(key), queries_name(key)):
+                if base.storage.exists(name) and not index.storage.exists(name):
+                    index.storage.write(name, base.storage.read(name))
+    else:
+        where = placement(recipe.cluster, "index")
+        prepare = ray.remote(_prepare).options(num_cpus=1, **where)
+        _get([prepare.remote(embeddings, index.uri, key, config, recipe.seed) for key in config.keys])
     run_parts(
         "index",
         index.pending(),
-        num_parts,
-        _Read(),
+        index.num_parts,
+        Nothing(),
         BuildShard,
-        (embeddings, index, config),
+        (embeddings, pairs, index, config, parts, deleted_pairs(recipe.database)),
         recipe.cluster.part_retries,
         "vectors",
         options=placement(recipe.cluster, "index"),
     )
-    return index.seal(dim=dim, keys=config.keys, num_shards=config.num_shards, backbone=embeddings.facts["backbone"])
-
-
-def shard_file(key: str, shard: int) -> str:
-    return f"{key}-{shard:05d}.faiss"
-
-
-def _train_once(embeddings: Artifact, index: Artifact, key: str, config: IndexConfig, seed: int) -> None:
-    """One coarse quantiser per key, from a random sample over all parts, shared by all shards."""
-    storage = open_storage(index.uri)
-    name = f"quantizer-{key}.faiss"
-    if config.kind == "flat" or storage.exists(name):
-        return
-    sample = RunningSample(config.train_sample, seed)
-    for part in range(embeddings.num_parts):
-        table = embeddings.read(part, ["pair_id", key])
-        sample.update(table["pair_id"].to_numpy(), from_vectors(table[key]))
-    quantizer = train(sample.result(), config, seed)
-    if quantizer is not None:
-        storage.write(name, quantizer)
-
-
-class _Read:
-    """Shards read their own embeddings: nothing goes through the object store but the number of the shard."""
-
-    def __call__(self, part: int) -> pa.Table:
-        return pa.table({})
-
-
-class BuildShard(Work):
-    def __init__(self, embeddings: Artifact, index: Artifact, config: IndexConfig) -> None:
-        self.embeddings, self.index, self.config = embeddings, index, config
-
-    def __call__(self, part: int, table: pa.Table) -> Receipt:
-        began = time.monotonic()
-        key = self.config.keys[part // self.config.num_shards]
-        shard = part % self.config.num_shards
-        storage = open_storage(self.index.uri)
-        name = f"quantizer-{key}.faiss"
-        quantizer = storage.read(name) if storage.exists(name) else None
-        embeddings = open_artifact(self.embeddings.uri, "embeddings")
-
-        def vectors() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            for source in range(shard, embeddings.num_parts, self.config.num_shards):
-                columns = embeddings.read(source, ["pair_id", key])
-                yield columns["pair_id"].to_numpy(), from_vectors(columns[key])
-
-        built = build_shard(vectors(), self.config, quantizer)
-        return self.index.commit_files(
-            part, {shard_file(key, shard): built.to_bytes()}, time.monotonic() - began, built.num_vectors
+    facts = {
+        "dim": dim,
+        "keys": config.keys,
+        "num_shards": config.num_shards,
+        "backbone": embeddings.facts["backbone"],
+        "kind": config.kind,
+        "num_lists": config.num_lists,
+        "settled": settled,
+        "covers": {str(part): _checksum(receipts[part].files) for part in parts},
+        "rows": {
+            key: sum(r.rows for r in index.receipts() if r.part // config.num_shards == number)
+            for number, key in enumerate(config.keys)
+        },
+        "family": "none",
+        "calibration": {},
+    }
+    if not sum(facts["rows"].values()):
+        raise RetrievalError(
+            f"{embeddings.uri} has no vectors of {config.keys}: every row failed; look at its statuses, then embed again or set index.keys"
         )
+    if base is not None:
+        facts |= {"family": base.facts["family"], "calibration": base.facts["calibration"]}
+    elif config.kind != FLAT:
+        facts |= _calibrated(recipe, index, config, facts)
+    return index.seal(**facts)
+
+
+def _require_same(base: Artifact, recipe: Recipe, embeddings: Artifact) -> None:
+    """The base is kept where the recipe asks for what it is, and what it covers has not changed."""
+    plan = plan_of(base.uri)["config"]
+    config = recipe.index
+    settled: dict[str, Any] = {"train_sample": plan["train_sample"]}
+    settled |= {"kind": plan["kind"]} if config.kind == AUTO else {}
+    settled |= {"num_lists": plan["num_lists"]} if not config.num_lists else {}
+    settled["num_shards"] = min(config.num_shards, len(base.facts["covers"])) or plan["num_shards"]
+    for name, value in _digested(recipe, config.model_copy(update=settled)).items():
+        if plan.get(name) != value:
+            raise ArtifactMismatch(
+                f"{base.uri} was built with index.{name}={plan.get(name)!r}, now {value!r}; use another `database`, or delete that directory"
+            )
+    receipts = embeddings.receipts()
+    for one in (base, *deltas(base)):
+        for part, checksum in one.facts["covers"].items():
+            if int(part) >= len(receipts) or _checksum(receipts[int(part)].files) != checksum:
+                raise ArtifactMismatch(
+                    f"{base.uri} covers another content of part {part} of {embeddings.uri}; delete the index and build it again"
+                )
+
+
+def _added(base: Artifact, embeddings: Artifact) -> list[int]:
+    covered = {int(part) for one in (base, *deltas(base)) for part in one.facts["covers"]}
+    return [part for part in range(embeddings.num_parts) if part not in covered]
+
+
+def _digested(recipe: Recipe, config: IndexConfig) -> dict[str, Any]:
+    """What the bytes of an index depend on: not how it is searched, nor the budgets from which it was planned."""
+    names = ("kind", "num_lists", "num_shards", "keys", "train_sample", "calibration_queries", "metadata")
+    return {name: getattr(config, name) for name in names} | {"seed": recipe.seed if config.kind != FLAT else 0}
+
+
+def _checksum(files: dict[str, dict[str, Any]]) -> str:
+    return " ".join(files[name]["sha256"][:16] for name in sorted(files))
+
+
+def _pairs(recipe: Recipe, embeddings: Artifact, config: IndexConfig) -> Artifact | None:
+    """The pairs of the same parts, if there are any: vectors may have come without."""
+    uri = Layout(recipe).database("pairs")
+    if not config.metadata or not open_storage(uri).exists(MANIFEST):
+        return None
+    pairs = open_artifact(uri, "pairs")
+    return pairs if pairs.num_parts == embeddings.num_parts else None
+
+
+def _prepare(embeddings: Artifact, index_uri: str, key: str, config: IndexConfig, seed: int) -> None:
+    """One quantiser per key for all its shards, and the queries that will measure its recall. In a task of its own."""
+    storage = open_storage(index_uri)
+    if config.kind == FLAT or storage.exists(queries_name(key)):
+        return
+    parts = np.arange(embeddings.num_parts)
+    if len(parts) > PARTS_SAMPLED:
+        parts = np.sort(np.random.default_rng(seed).choice(parts, PARTS_SAMPLED, replace=False))
+    sample = RunningSample(config.train_sample, seed)
+    held_out = {kind: RunningSample(max(1, config.calibration_queries), seed + 1) for kind in ("image", "text")}
+    columns = list(dict.fromkeys(["pair_id", key, *(held_out if config.calibration_queries else [])]))
+    for part in parts.tolist():
+        table = embeddings.read(part, columns)
+        pair_ids = table["pair_id"].to_numpy()
+        sample.update(pair_ids, from_vectors(table[key]))
+        for kind in columns[1:]:
+            if kind in held_out and config.calibration_queries:
+                held_out[kind].update(pair_ids, from_vectors(table[kind]))
+    vectors_ND = sample.result()
+    if not len(vectors_ND):
+        raise RetrievalError(f"{embeddings.uri} has no {key} vectors; take {key} out of index.keys, or embed that side")
+    quantizer = train(vectors_ND, config, seed, config.train_threads or os.cpu_count() or 1)
+    if quantizer is not None:
+        storage.write(quantizer_name(key), quantizer)
+    tables = []
+    for kind, drawn in held_out.items():
+        ids, queries_QD = drawn.rows() if config.calibration_queries else (np.empty(0, np.int64), vectors_ND[:0])
+        vectors = as_vectors(queries_QD.astype(np.float16).reshape(len(ids), -1) if len(ids) else np.empty((0, vectors_ND.shape[1]), np.float16))
+        tables.append(pa.table({"pair_id": ids, "queries": pa.array([kind] * len(ids), pa.string()), "embedding": vectors}))
+    storage.write(queries_name(key), parquet_bytes(pa.concat_tables(tables)))
+
+
+def _calibrated(recipe: Recipe, index: Artifact, config: IndexConfig, facts: dict[str, Any]) -> dict[str, Any]:
+    """The table of recalls, in the manifest and as a file; says what the recall asked for will cost."""
+    measure = ray.remote(_measure).options(num_cpus=1, **placement(recipe.cluster, "index"))
+    threads_each = config.train_threads or os.cpu_count() or 1
+    unsealed = {name: facts[name] for name in ("kind", "keys", "num_shards")}
+    found = [_get([measure.remote(index.uri, key, unsealed, threads_each)])[0] for key in config.keys]
+    table = {key: rows for key, (_, rows) in zip(config.keys, found, strict=True)}
+    flat = [{"key": key, **row} for key, rows in table.items() for row in rows]
+    if flat:
+        index.storage.write("calibration.parquet", parquet_bytes(pa.Table.from_pylist(flat)))
+    return {"family": found[0][0], "calibration": table}
+
+
+def _measure(uri: str, key: str, facts: dict[str, Any], num_threads: int) -> tuple[str, list[dict[str, Any]]]:
+    """(family, rows of the calibration) of all shards of a key, opened in one process."""
+    index = _Unsealed(uri, facts)
+    shards = open_shards([ShardPlace(index, key, shard) for shard in range(facts["num_shards"])])
+    queries = read_queries(open_storage(uri), key)
+    rows: list[dict[str, Any]] = []
+    with threads(num_threads):
+        for kind, (own, queries_QD) in queries.items():
+            truth = read_truth(index, key, kind, max(KS) + 1)
+            if not truth.valid.any():
+                continue
+            table = calibrate(
+                partial(search_shards, shards, queries_QD), truth, own, shards[0].family, shards[0].num_lists
+            )
+            rows += [{"queries": kind} | row for row in table]
+    return shards[0].family, rows
+
+
+class _Unsealed(Artifact):
+    """An index whose shards are all there and whose manifest is not: its recall is part of the manifest."""
+
+    def __init__(self, uri: str, facts: dict[str, Any]) -> None:
+        super().__init__(open_storage(uri), "index", len(facts["keys"]) * facts["num_shards"], None)
+        self._facts = facts
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self._facts
+
+
+def _get(answers: list[Any]) -> list[Any]:
+    try:
+        return ray.get(answers)
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, ReactRayError) else error) from None

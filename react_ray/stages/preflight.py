@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import yaml
 
-from react_ray.artifact import differences, open_artifact
+from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ArtifactMismatch
 from react_ray.index.filters import parse
 from react_ray.pairs.source import open_source
 from react_ray.recipe import Recipe
+from react_ray.section import differences
 from react_ray.stages.layout import Layout
 from react_ray.storage import check_writable, join, open_storage
 

@@ -1,76 +1,34 @@
 """search: `queries/` against the database -> `hits/`. Ray actors each hold some shards; answers are merged exactly.
 
 `search=index` fans blocks of queries out to actors that serve the FAISS shards; `search=exact` streams the embeddings
-once through actors that keep a running top-k, and needs no index. Next: index/merge.py, then collect.py.
+once through actors that keep a running top-k, and needs no index. Next: fan_out.py, then collect.py.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 
 from react_ray import schema
-from react_ray.artifact import Artifact, create, open_artifact
+from react_ray.artifact import Artifact, create
 from react_ray.clip.identity import same_text_tower
-from react_ray.errors import ArtifactMismatch, ReactRayError, RetrievalError, ShardUnavailable
-from react_ray.index.allowed import search_allowed
-from react_ray.index.config import IndexConfig, SearchParams
-from react_ray.index.exact import RunningTopK
-from react_ray.index.merge import Hits, merge
-from react_ray.index.shard import IndexShard
+from react_ray.errors import ArtifactMismatch
+from react_ray.index.config import SearchParams
+from react_ray.index.deleted import deleted_pairs
+from react_ray.index.merge import Hits
+from react_ray.index.shards import deltas, params_for
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
-from react_ray.stages import allow
-from react_ray.stages.cluster import placement
-from react_ray.stages.index import shard_file
+from react_ray.section import digest
+from react_ray.stages.fan_out import ShardFanOut, search_exactly
 from react_ray.stages.layout import Layout
 from react_ray.vectors import from_vectors
 
-QUERIES_AT_ONCE = 1024
-
-
-class ShardServer:
-    """Serves every shard that it is given from one process with threads."""
-
-    def __init__(
-        self, index: Artifact, config: IndexConfig, key: str, shards: list[int], allowed: Artifact | None = None
-    ) -> None:
-        self.allowed = None if allowed is None else allow.load(allowed)
-        first = config.keys.index(key) * config.num_shards  # type: ignore[arg-type]
-        self.params = SearchParams(nprobe=config.nprobe)
-        self.shards = [
-            IndexShard.from_bytes(index.read_file(first + shard, shard_file(key, shard))) for shard in shards
-        ]
-
-    def search(self, queries_QD: np.ndarray, k: int) -> Hits:
-        return merge([self._search(shard, queries_QD, k) for shard in self.shards], k)
-
-    def _search(self, shard: IndexShard, queries_QD: np.ndarray, k: int) -> Hits:
-        if self.allowed is None:
-            return shard.search(queries_QD, k, self.params)
-        ask = partial(shard.search, params=self.params)
-        return search_allowed(ask, queries_QD, k, self.allowed, shard.num_vectors)
-
-
-class EmbeddingScanner:
-    """Keeps the best k of each query over the parts that it is given: exact, one pass, no index."""
-
-    def scan(
-        self, embeddings: Artifact, key: str, parts: list[int], queries_QD: np.ndarray, k: int, allowed: Artifact | None = None
-    ) -> Hits:
-        best = RunningTopK(k)
-        for part in parts:
-            table = embeddings.read(part, ["pair_id", key])
-            if allowed is not None:
-                table = table.filter(allowed.read(part, ["allowed"])["allowed"])
-            best.update(queries_QD, table["pair_id"].to_numpy(), from_vectors(table[key]))
-        return best.result()
+logger = logging.getLogger(__name__)
 
 
 def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None = None) -> Artifact:
@@ -86,6 +44,13 @@ def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None = 
         )
     source = embeddings if wanted.search == "exact" else layout.open_database("index", "index")
     parents = {"queries": queries, wanted.search: source} | ({} if allowed is None else {"allowed": allowed})
+    if wanted.search == "index":
+        parents |= {f"delta{number}": delta for number, delta in enumerate(deltas(source))}
+        searched = {key: search_params(recipe, source, key, wanted.k) for key in wanted.keys if key in source.facts["keys"]}
+        config |= {"params": {key: [p.nprobe, p.k_factor, p.ef_search] for key, p in searched.items()}}
+    deleted = deleted_pairs(recipe.database)
+    if len(deleted):
+        config |= {"deleted": digest(deleted.tolist())}
     hits = create(uri, "hits", config, parents, len(wanted.keys))
     if hits.sealed:
         return hits
@@ -96,7 +61,7 @@ def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None = 
         for part in hits.pending():
             key = wanted.keys[part]
             began = time.monotonic()
-            answer = _exact if wanted.search == "exact" else _fan_out
+            answer = search_exactly if wanted.search == "exact" else _fan_out
             found = answer(recipe, source, key, queries_QD, wanted.k, allowed)
             row, pair_id, score, rank = found.rows()
             columns: dict[str, Any] = {"query_id": query_ids[row], "pair_id": pair_id, "score": score, "rank": rank}
@@ -109,51 +74,19 @@ def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None = 
 def _fan_out(
     recipe: Recipe, index: Artifact, key: str, queries_QD: np.ndarray, k: int, allowed: Artifact | None
 ) -> Hits:
-    if key not in index.facts["keys"]:
-        raise RetrievalError(f"the index has no {key} keys, only {index.facts['keys']}; add it to index.keys and build again")
-    num_shards = recipe.index.num_shards
-    num_servers = min(num_shards, recipe.cluster.num_searchers)
-    start = _actor(ShardServer, recipe)
-    servers = [
-        start(index, recipe.index, key, list(range(server, num_shards, num_servers)), allowed)
-        for server in range(num_servers)
-    ]
-    blocks = [queries_QD[i : i + QUERIES_AT_ONCE] for i in range(0, len(queries_QD), QUERIES_AT_ONCE)]
-    answers = [merge(_get([server.search.remote(block, k) for server in servers]), k) for block in blocks]
-    for server in servers:
-        ray.kill(server)
-    return Hits(np.concatenate([a.scores for a in answers]), np.concatenate([a.pair_ids for a in answers]))
+    params = search_params(recipe, index, key, k)
+    with ShardFanOut(recipe, index, key, allowed) as shards:
+        return shards.search(queries_QD, k, params)
 
 
-def _exact(
-    recipe: Recipe, embeddings: Artifact, key: str, queries_QD: np.ndarray, k: int, allowed: Artifact | None
-) -> Hits:
-    embeddings = open_artifact(embeddings.uri, "embeddings")
-    num_scanners = min(embeddings.num_parts, recipe.cluster.num_searchers)
-    start = _actor(EmbeddingScanner, recipe)
-    scanners = [start() for _ in range(num_scanners)]
-    queries = ray.put(queries_QD)
-    found = _get(
-        [
-            scanner.scan.remote(embeddings, key, list(range(i, embeddings.num_parts, num_scanners)), queries, k, allowed)
-            for i, scanner in enumerate(scanners)
-        ]
-    )
-    for scanner in scanners:
-        ray.kill(scanner)
-    return merge(found, k)
-
-
-def _actor(kind: type, recipe: Recipe) -> Callable[..., Any]:
-    """Starts actors of this kind on the nodes of the index; one that dies comes back and answers what it was asked."""
-    where = placement(recipe.cluster, "index")
-    return ray.remote(kind).options(num_cpus=1, max_restarts=3, max_task_retries=3, **where).remote
-
-
-def _get(answers: list[Any]) -> list[Hits]:
-    try:
-        return ray.get(answers)
-    except ray.exceptions.RayActorError as error:
-        raise ShardUnavailable(f"a shard did not answer after its restarts: {error}; run the same command again") from error
-    except ray.exceptions.RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, ReactRayError) else error) from None
+def search_params(recipe: Recipe, index: Artifact, key: str, k: int) -> SearchParams:
+    """What the recipe names, or what the calibration found for index.recall; a warning where that was not reached."""
+    if recipe.index.nprobe or index.facts["family"] == "none":
+        return SearchParams(nprobe=recipe.index.nprobe, k_factor=recipe.index.k_factor)
+    params, reached = params_for(index, key, recipe.index.recall, k)
+    if reached < recipe.index.recall:
+        logger.warning(
+            "index.recall=%g is not reached for %s keys at k=%d: the best that was measured is %.3f; use retrieve.search=exact, or kind=flat",
+            recipe.index.recall, key, k, reached,
+        )  # fmt: skip
+    return params

@@ -9,12 +9,13 @@ from react_ray.errors import ArtifactCorrupt, ConfigError, RetrievalError
 from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import NO_PAIR, Hits, merge
-from react_ray.index.quantizer import RunningSample, train
-from react_ray.index.recall import calibrate, nprobe_for, recall_at_k
+from react_ray.index.quantizer import train
+from react_ray.index.recall import calibrate, choose, recall_at_k, without
+from react_ray.index.sample import RunningSample
 from react_ray.index.shard import IndexShard, build_shard
 from react_ray.pair_id import pair_ids as ids_of_part
 
-FLAT = IndexConfig()
+FLAT = IndexConfig(kind="flat")
 IVF = IndexConfig(kind="IVF16,SQ8", nprobe=4)
 
 
@@ -138,16 +139,49 @@ def test_search_parameters_belong_to_the_request_and_change_nothing_in_the_shard
     vectors, queries = unit_vectors(2000, 16, seed=13), unit_vectors(50, 16, seed=14).astype(np.float32)
     shard = build_shard(iter([(np.arange(2000), vectors)]), IVF, train(vectors.astype(np.float32), IVF, seed=0))
     before = shard.search(queries, 10)
-    scan = RunningTopK(10)
-    scan.update(queries, np.arange(2000), vectors)
-    table = calibrate(lambda params: shard.search(queries, 10, params), scan.result(), 10, num_lists=16)
-    recalls = [recall for _, recall in table]
-    assert recalls == sorted(recalls) and recalls[0] < recalls[-1] > 0.9
-    assert nprobe_for(table, recalls[1]) == 2
-    with pytest.raises(RetrievalError, match="ask for less"):
-        nprobe_for(table, 1.01)
+    shard.search(queries, 10, SearchParams(nprobe=16))
     same(shard.search(queries, 10), before)
     same(shard.search(queries, 10, SearchParams(nprobe=4)), before)
+
+
+def test_a_recall_that_is_asked_for_is_reached_on_other_queries_by_the_cheapest_setting_that_was_measured() -> None:
+    vectors = unit_vectors(4000, 12, seed=13)
+    shard = build_shard(iter([(np.arange(4000), vectors)]), IVF, train(vectors.astype(np.float32), IVF, seed=0))
+    own = np.arange(0, 4000, 10)
+    scan = RunningTopK(101)
+    scan.update(vectors[own].astype(np.float32), np.arange(4000), vectors)
+
+    def search(k: int, params: SearchParams) -> Hits:
+        return shard.search(vectors[own].astype(np.float32), k, params)
+
+    table = calibrate(search, scan.result(), own, "ivf", 16)
+    of10 = [row["recall"] for row in table if row["k"] == 10]
+    assert of10 == sorted(of10) and of10[0] < 0.8 and of10[-1] > 0.9
+    assert {row["k"] for row in table} == {10, 100}  # the truth is too short for 1,000
+    others = unit_vectors(400, 12, seed=14).astype(np.float32)
+    truth = RunningTopK(10)
+    truth.update(others, np.arange(4000), vectors)
+    for target in (0.8, 0.9):
+        params, measured = choose([table], target, 10, 12, 250.0)
+        assert measured >= target
+        assert recall_at_k(shard.search(others, 10, params), truth.result(), 10) > target - 0.03
+        cheaper = [row["recall"] for row in table if row["k"] == 10 and row["nprobe"] < params.nprobe]
+        assert all(recall < target for recall in cheaper)
+    best, measured = choose([table], 1.0, 10, 12, 250.0)
+    assert measured == max(of10) < 1.0 and best.nprobe == 16
+    assert choose([table], 0.9, 3, 12, 250.0) == choose([table], 0.9, 10, 12, 250.0)
+    of100, _ = choose([table], 0.9, 100, 12, 250.0)
+    assert choose([table], 0.9, 150, 12, 250.0)[0].nprobe == -(-of100.nprobe * 150 // 100)
+    with pytest.raises(RetrievalError, match="not calibrated"):
+        choose([], 0.9, 10, 12, 250.0)
+
+
+def test_a_query_that_is_held_out_does_not_find_itself() -> None:
+    hits = Hits(np.array([[0.9, 0.8, 0.7], [0.6, 0.5, 0.4]], np.float32), np.array([[4, 2, 9], [1, 3, -1]]))
+    left = without(hits, np.array([2, 8]), 2)
+    assert left.pair_ids.tolist() == [[4, 9], [1, 3]]
+    np.testing.assert_array_equal(left.scores, np.array([[0.9, 0.7], [0.6, 0.5]], np.float32))
+    assert without(hits, np.array([4, 1]), 3).pair_ids.tolist() == [[2, 9, -1], [3, -1, -1]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""plan_index: which kind of index, how many lists and shards, and what that costs; pure arithmetic, before anything starts.
+
+Takes the number of vectors, D and an IndexConfig; gives an IndexPlan. Bytes are those of FAISS's formats, seconds are
+of one core at 50 GFLOP/s in float32. Next: quantizer.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import ceil, sqrt
+from typing import Any
+
+from react_ray.errors import ConfigError
+from react_ray.index.config import AUTO, FLAT, IVF_RABITQ, IVF_SQ8, IndexConfig
+
+FLOP_PER_S = 50e9
+SMALL = 200_000  # vectors that exact search goes through in milliseconds: no reason to be approximate
+FLAT_RECALL = 0.985  # above what 8-bit codes reach on text queries, only float vectors do
+VECTORS_PER_LIST = 40  # of the training sample: FAISS asks for 39
+BLOCK = 32  # codes that fast-scan reads at once: each list is padded to a multiple
+
+
+@dataclass(frozen=True)
+class IndexPlan:
+    """For one key; bytes and seconds are of all its shards."""
+
+    kind: str
+    num_vectors: int
+    dim: int
+    num_lists: int
+    num_shards: int
+    train_sample: int
+    hot_bytes: int  # in memory while it is searched
+    cold_bytes: int  # memory-mapped
+    build_bytes: int  # in memory while one shard is built
+    core_seconds: float
+
+    def lines(self) -> list[str]:
+        """What is printed before the start."""
+        gb = 1 / 2**30
+        lists = f", {self.num_lists:,} lists" if self.num_lists else ""
+        return [
+            f"index: {self.kind}{lists} over {self.num_vectors:,} vectors of dimension {self.dim}, {self.num_shards} shards",
+            f"index: {self.hot_bytes * gb:.2f} GB of memory to search, {(self.hot_bytes + self.cold_bytes) * gb:.2f} GB of disk, "
+            f"{self.build_bytes * gb:.2f} GB of memory to build a shard, about {self.core_seconds:,.0f} core-seconds",
+        ]
+
+    def digested(self) -> dict[str, Any]:
+        """What the bytes of the index depend on."""
+        found = asdict(self)
+        return {name: found[name] for name in ("kind", "num_lists", "num_shards", "train_sample")}
+
+
+def plan_index(num_vectors: int, dim: int, config: IndexConfig, num_parts: int) -> IndexPlan:
+    """num_vectors of one key, in num_parts parts: a shard has at least one. The same answer on every machine."""
+    if num_vectors < 1:
+        raise ConfigError("there are no vectors to index; embed pairs first, or take the key out of index.keys")
+    kind = _kind(num_vectors, dim, config)
+    num_lists = (config.num_lists or lists_for(num_vectors)) if kind in (IVF_SQ8, IVF_RABITQ) else 0
+    each_build = {IVF_RABITQ: 2.2 * dim + 600, IVF_SQ8: 2.5 * dim + 32}.get(kind, 9 * dim + 32)
+    room = max(0.25, config.build_memory_gb - 8 * 2**17 * dim / 2**30) * 2**30  # beside a part
+    num_shards = config.num_shards or min(num_parts, max(1, ceil(num_vectors * each_build / room)))
+    hot, cold = _bytes(kind, num_vectors, dim, num_lists, num_shards)
+    if hot > config.memory_gb * 2**30:
+        raise ConfigError(
+            f"index.kind={kind!r} takes {hot / 2**30:.2f} GB of memory to search {num_vectors:,} vectors and "
+            f"index.memory_gb is {config.memory_gb:g}; raise it, or use kind=auto"
+        )
+    assigned = 2 * dim * (9 * sqrt(num_lists) if num_lists >= 1024 else num_lists) / FLOP_PER_S
+    sample = min(config.train_sample, num_vectors, VECTORS_PER_LIST * num_lists if num_lists else config.train_sample)
+    truth = 2 * config.calibration_queries * 2 * dim / FLOP_PER_S * (kind != FLAT)
+    each_s = assigned + truth + 40e-9 * dim
+    return IndexPlan(
+        kind,
+        num_vectors,
+        dim,
+        num_lists,
+        num_shards,
+        max(1, sample),
+        hot,
+        cold,
+        int(each_build * ceil(num_vectors / num_shards)),
+        round(num_vectors * each_s + 12 * sample * assigned, 1),
+    )
+
+
+def lists_for(num_vectors: int) -> int:
+    """A power of two near 4 * sqrt(N), at most 2**18."""
+    power = 4
+    while power < 18 and 2 ** (power + 0.5) < 4 * sqrt(num_vectors):
+        power += 1
+    return min(2**power, max(1, num_vectors // 4))
+
+
+def _kind(num_vectors: int, dim: int, config: IndexConfig) -> str:
+    if config.kind != AUTO:
+        return config.kind
+    room = config.memory_gb * 2**30
+    if num_vectors <= SMALL or (config.recall > FLAT_RECALL and _bytes(FLAT, num_vectors, dim, 0, 1)[0] <= room):
+        return FLAT
+    for kind in (IVF_RABITQ, IVF_SQ8):
+        if _bytes(kind, num_vectors, dim, lists_for(num_vectors), 1)[0] <= room:
+            return kind
+    raise ConfigError(
+        f"no kind of index keeps {num_vectors:,} vectors of dimension {dim} in index.memory_gb={config.memory_gb:g}; "
+        f"ivf-rabitq needs {_bytes(IVF_RABITQ, num_vectors, dim, lists_for(num_vectors), 1)[0] / 2**30:.2f} GB: raise it"
+    )
+
+
+def _bytes(kind: str, num_vectors: int, dim: int, num_lists: int, num_shards: int) -> tuple[int, int]:
+    """(hot, cold) of all shards. A factory string that we do not know is taken for 4-byte floats."""
+    if kind == IVF_RABITQ:
+        padding = min(BLOCK / 2 * num_lists * num_shards, (BLOCK - 1) * num_vectors)
+        hot = (num_vectors + padding) * (dim / 8 + 8) + 8 * num_vectors + 4 * dim * num_lists * num_shards
+        return int(hot), num_vectors * (dim + 8)
+    if kind == IVF_SQ8:
+        return num_vectors * (dim + 8) + 4 * dim * num_lists * num_shards, 0
+    return num_vectors * (4 * dim + 8), 0

@@ -1,0 +1,61 @@
+"""RunningSample: random vectors over all parts, for training and for calibration.
+
+Takes float16 vectors of any number of parts, in any order and split; gives float32 [size, D]. Next: quantizer.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from react_ray.errors import RetrievalError
+from react_ray.index.exact import finite_rows
+
+
+class RunningSample:
+    """A uniform random sample of `size` vectors that does not depend on the order or the split of the parts.
+
+    Every pair draws a number from its id and the seed; the smallest numbers stay.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.seed = seed
+        self._draws: list[np.ndarray] = []
+        self._pair_ids: list[np.ndarray] = []
+        self._vectors: list[np.ndarray] = []
+
+    def update(self, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
+        pair_ids, vectors_ND = finite_rows(np.asarray(pair_ids, dtype=np.int64), vectors_ND)
+        draws = _draw(pair_ids, self.seed)
+        kept = np.lexsort((pair_ids, draws))[: self.size]
+        self._draws.append(draws[kept])
+        self._pair_ids.append(pair_ids[kept])
+        self._vectors.append(vectors_ND[kept])
+        if sum(map(len, self._draws)) > 2 * self.size:
+            self._shrink()
+
+    def result(self) -> np.ndarray:
+        """float32 [min(size, seen), D], ordered by pair_id."""
+        return self.rows()[1]
+
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """(pair_ids int64 [n], vectors float32 [n, D]), ordered by pair_id."""
+        if not self._vectors:
+            raise RetrievalError("no embeddings to sample from; run the embed stage on at least one part")
+        self._shrink()
+        order = np.argsort(self._pair_ids[0], kind="stable")
+        return self._pair_ids[0][order], self._vectors[0][order].astype(np.float32)
+
+    def _shrink(self) -> None:
+        draws, pair_ids = np.concatenate(self._draws), np.concatenate(self._pair_ids)
+        kept = np.lexsort((pair_ids, draws))[: self.size]
+        self._draws, self._pair_ids = [draws[kept]], [pair_ids[kept]]
+        self._vectors = [np.concatenate(self._vectors)[kept]]
+
+
+def _draw(pair_ids: np.ndarray, seed: int) -> np.ndarray:
+    """uint64 of each pair_id, by the finaliser of splitmix64 (Steele et al. 2014)."""
+    z = pair_ids.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+    return z ^ (z >> np.uint64(31))

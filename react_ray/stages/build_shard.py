@@ -1,0 +1,129 @@
+"""BuildShard: one shard of the index from its parts of the embeddings, in one task; and the truth for its calibration.
+
+Takes the number of a shard; reads the embeddings a part at a time; commits the shard's files, its metadata, and the exact
+hits of the held-out queries among its vectors: measuring recall costs no second pass. Next: index/list_shard.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from react_ray.artifact import Artifact, Piece, Receipt, open_artifact
+from react_ray.index.config import FLAT, IVF_RABITQ, IndexConfig
+from react_ray.index.exact import RunningTopK
+from react_ray.index.list_shard import ListShardBuilder
+from react_ray.index.merge import Hits, merge
+from react_ray.index.recall import KS
+from react_ray.index.shard import build_shard
+from react_ray.index.shards import metadata_bytes, quantizer_name, shard_name
+from react_ray.pair_id import part_of
+from react_ray.stages.run_parts import Work
+from react_ray.storage import Storage, open_storage
+from react_ray.vectors import from_vectors
+
+TRUTH = np.dtype([("score", "<f4"), ("pair_id", "<i8")])
+
+
+class Nothing:
+    """Shards read their own embeddings: nothing goes through the object store but the number of the shard."""
+
+    def __call__(self, part: int) -> pa.Table:
+        return pa.table({})
+
+
+class BuildShard(Work):
+    def __init__(
+        self,
+        embeddings: Artifact,
+        pairs: Artifact | None,
+        index: Artifact,
+        config: IndexConfig,
+        parts: list[int],
+        deleted: np.ndarray,
+    ) -> None:
+        self.embeddings, self.pairs, self.index, self.config = embeddings, pairs, index, config
+        self.parts, self.deleted = parts, deleted
+
+    def __call__(self, part: int, table: pa.Table) -> Receipt:
+        began = time.monotonic()
+        key = self.config.keys[part // self.config.num_shards]
+        shard = part % self.config.num_shards
+        storage = open_storage(self.index.uri)
+        quantizer = storage.read(quantizer_name(key)) if storage.exists(quantizer_name(key)) else None
+        queries = read_queries(storage, key) if self.config.kind != FLAT else {}
+        truth = {kind: RunningTopK(max(KS) + 1) for kind in queries}
+        embeddings = open_artifact(self.embeddings.uri, "embeddings")
+        sources = self.parts[shard :: self.config.num_shards]
+
+        def vectors() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for source in sources:
+                columns = embeddings.read(source, ["pair_id", key])
+                pair_ids, vectors_ND = columns["pair_id"].to_numpy(), from_vectors(columns[key])
+                kept = ~np.isin(pair_ids, self.deleted)
+                pair_ids, vectors_ND = (pair_ids, vectors_ND) if kept.all() else (pair_ids[kept], vectors_ND[kept])
+                for kind, (_, queries_QD) in queries.items():
+                    truth[kind].update(queries_QD, pair_ids, vectors_ND)
+                yield pair_ids, vectors_ND
+
+        name = shard_name(key, shard)
+        files: dict[str, bytes | Iterator[Piece]] = {}
+        if self.config.kind == IVF_RABITQ:
+            assert quantizer is not None, "the stage trains before it builds"
+            builder = ListShardBuilder(quantizer)
+            for pair_ids, vectors_ND in vectors():
+                builder.add(pair_ids, vectors_ND)
+            ids, pieces = builder.finish()
+            files |= {f"{name}.{suffix}": data for suffix, data in pieces.items()}
+        else:
+            built = build_shard(vectors(), self.config, quantizer)
+            ids = built.all_ids()
+            files[f"{name}.faiss"] = built.to_bytes()
+        if self.pairs is not None:
+            pairs = open_artifact(self.pairs.uri, "pairs")
+            wanted = sorted({*np.unique(part_of(ids)).tolist()}) or sources[:1]
+            files[f"{name}.arrow"] = metadata_bytes({source: pairs.read(source) for source in wanted}, ids)
+        for kind in queries:
+            files[f"{name}.truth-{kind}.npy"] = _truth_bytes(truth[kind].result())
+        facts: dict[str, Any] = {} if quantizer is None else {"quantizer": hashlib.sha256(quantizer).hexdigest()}
+        return self.index.commit_files(part, files, time.monotonic() - began, len(ids), **facts)
+
+
+def queries_name(key: str) -> str:
+    return f"queries-{key}.parquet"
+
+
+def read_queries(storage: Storage, key: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """kind -> (pair_ids int64 [Q], vectors float32 [Q, D]) of the held-out queries; no kind of which there are none."""
+    table = pq.read_table(io.BytesIO(storage.read(queries_name(key))))
+    found = {}
+    for kind in ("image", "text"):
+        rows = table.filter(pa.compute.equal(table["queries"], kind))
+        if len(rows):
+            found[kind] = (rows["pair_id"].to_numpy(), from_vectors(rows["embedding"]).astype(np.float32))
+    return found
+
+
+def read_truth(index: Artifact, key: str, kind: str, k: int) -> Hits:
+    """The exact hits of the held-out queries over all shards of a key."""
+    found = []
+    for shard in range(index.facts["num_shards"]):
+        part = index.facts["keys"].index(key) * index.facts["num_shards"] + shard
+        rows = np.load(io.BytesIO(index.read_file(part, f"{shard_name(key, shard)}.truth-{kind}.npy")), allow_pickle=False)
+        found.append(Hits(np.ascontiguousarray(rows["score"]), np.ascontiguousarray(rows["pair_id"])))
+    return merge(found, k)
+
+
+def _truth_bytes(hits: Hits) -> bytes:
+    rows = np.empty(hits.scores.shape, TRUTH)
+    rows["score"], rows["pair_id"] = hits.scores, hits.pair_ids
+    sink = io.BytesIO()
+    np.save(sink, rows)
+    return sink.getvalue()

@@ -1,0 +1,158 @@
+"""Fan-out: queries to Ray actors that hold shards, or that stream the embeddings; answers merged exactly.
+
+ShardFanOut keeps its actors for many batches: one process for several shards, with threads, because each process would hold
+what shards share. Batches are on their way while earlier ones are answered. Next: index/merge.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import ray
+
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.errors import ReactRayError, ShardUnavailable
+from react_ray.index.allowed import search_allowed
+from react_ray.index.config import SearchParams
+from react_ray.index.deleted import deleted_pairs
+from react_ray.index.exact import RunningTopK
+from react_ray.index.merge import Hits, merge
+from react_ray.index.quantizer import faiss_threads
+from react_ray.index.shards import ShardPlace, open_shards, search_shards, shard_places
+from react_ray.recipe import Recipe
+from react_ray.stages import allow
+from react_ray.stages.cluster import placement
+from react_ray.vectors import from_vectors
+
+QUERIES_AT_ONCE = 1024
+ANSWER_BYTES = 256 << 20  # of one batch: 12 bytes a hit
+BATCHES_AHEAD = 2  # that each server has waiting
+
+
+class ShardServer:
+    """Serves every shard that it is given from one process with threads."""
+
+    def __init__(
+        self, places: list[ShardPlace], deleted: np.ndarray, num_threads: int, allowed: Artifact | None = None
+    ) -> None:
+        faiss_threads(num_threads)
+        self.allowed = None if allowed is None else allow.load(allowed)
+        self.problem: ReactRayError | None = None
+        try:
+            self.shards = open_shards(places, deleted)
+        except ReactRayError as error:  # of an actor that cannot be made, Ray would tell the traceback and not the cause
+            self.problem = error
+
+    def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+        if self.problem:
+            raise self.problem
+        if self.allowed is None:
+            return search_shards(self.shards, queries_QD, k, params)
+        found = [
+            search_allowed(partial(shard.search, params=params), queries_QD, k, self.allowed, shard.num_vectors)
+            for shard in self.shards
+        ]
+        return merge(found, k)
+
+
+class EmbeddingScanner:
+    """Keeps the best k of each query over the parts that it is given: exact, one pass, no index."""
+
+    def scan(
+        self,
+        embeddings: Artifact,
+        key: str,
+        parts: list[int],
+        queries_QD: np.ndarray,
+        k: int,
+        deleted: np.ndarray,
+        allowed: Artifact | None,
+    ) -> Hits:
+        best = RunningTopK(k)
+        for part in parts:
+            table = embeddings.read(part, ["pair_id", key])
+            if allowed is not None:
+                table = table.filter(allowed.read(part, ["allowed"])["allowed"])
+            pair_ids, vectors_ND = table["pair_id"].to_numpy(), from_vectors(table[key])
+            if len(deleted):
+                vectors_ND[np.isin(pair_ids, deleted)] = np.nan
+            best.update(queries_QD, pair_ids, vectors_ND)
+        return best.result()
+
+
+class ShardFanOut:
+    """`with ShardFanOut(recipe, index, "image") as shards: shards.search(queries, k, params)`."""
+
+    def __init__(self, recipe: Recipe, index: Artifact, key: str, allowed: Artifact | None = None) -> None:
+        """allowed: of allow.py, the pairs that may be found; None = all."""
+        places = shard_places(index, key)
+        num_servers = min(len(places), recipe.cluster.num_searchers)
+        deleted = ray.put(deleted_pairs(recipe.database))
+        num_threads = max(1, (os.cpu_count() or 1) // num_servers) if len(ray.nodes()) == 1 else recipe.cluster.threads_per_actor
+        start = _actor(ShardServer, recipe)
+        self._servers = [start(places[i::num_servers], deleted, num_threads, allowed) for i in range(num_servers)]
+
+    def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+        """queries float [Q, D]; returns Hits [Q, k]."""
+        step = max(1, min(QUERIES_AT_ONCE, ANSWER_BYTES // (12 * k)))
+        blocks = [queries_QD[i : i + step].astype(np.float16) for i in range(0, len(queries_QD), step)]
+        waiting: list[list[Any]] = []
+        answers: list[Hits] = []
+        for block in blocks:
+            sent = ray.put(block)
+            waiting.append([server.search.remote(sent, k, params) for server in self._servers])
+            if len(waiting) > BATCHES_AHEAD:
+                answers.append(merge(_get(waiting.pop(0)), k))
+        answers += [merge(_get(one), k) for one in waiting]
+        if len(answers) == 1:
+            return answers[0]
+        return Hits(np.concatenate([a.scores for a in answers]), np.concatenate([a.pair_ids for a in answers]))
+
+    def __enter__(self) -> ShardFanOut:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for server in self._servers:
+            ray.kill(server)
+
+
+def search_exactly(
+    recipe: Recipe, embeddings: Artifact, key: str, queries_QD: np.ndarray, k: int, allowed: Artifact | None = None
+) -> Hits:
+    """One streaming pass over all vectors of a key, deleted pairs left out."""
+    embeddings = open_artifact(embeddings.uri, "embeddings")
+    num_scanners = min(embeddings.num_parts, recipe.cluster.num_searchers)
+    start = _actor(EmbeddingScanner, recipe)
+    scanners = [start() for _ in range(num_scanners)]
+    queries, deleted = ray.put(queries_QD), ray.put(deleted_pairs(recipe.database))
+    found = _get(
+        [
+            scanner.scan.remote(
+                embeddings, key, list(range(i, embeddings.num_parts, num_scanners)), queries, k, deleted, allowed
+            )
+            for i, scanner in enumerate(scanners)
+        ]
+    )
+    for scanner in scanners:
+        ray.kill(scanner)
+    return merge(found, k)
+
+
+def _actor(kind: type, recipe: Recipe) -> Callable[..., Any]:
+    """Starts actors of this kind on the nodes of the index; one that dies comes back and answers what it was asked."""
+    where = placement(recipe.cluster, "index")
+    return ray.remote(kind).options(num_cpus=1, max_restarts=3, max_task_retries=3, **where).remote
+
+
+def _get(answers: list[Any]) -> list[Hits]:
+    try:
+        return ray.get(answers)
+    except ray.exceptions.RayActorError as error:
+        raise ShardUnavailable(f"a shard did not answer after its restarts: {error}; run the same command again") from error
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, ReactRayError) else error) from None

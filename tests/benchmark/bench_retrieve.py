@@ -1,0 +1,138 @@
+"""Bulk retrieval over made vectors: what the stages cost above the bare libraries.
+
+    bulk_s         1,000 text-like queries x k = 10,000 through the fan-out, and the distinct pairs of all hits
+    exact_ratio    seconds of exact search by the stage (Ray, reading the embeddings) / those of faiss.knn over the same
+                   vectors in memory, k = 100
+    shards_ratio   queries per second of 4 shards through Ray / those of one FAISS index of the same kind in this process,
+                   all vectors, batches of 1,000, k = 10, each with the parameters of its own calibration
+
+Takes nothing; vectors and queries come from a seed. Last line: one JSON object.
+
+    python tests/benchmark/bench_retrieve.py [--n 1000000] [--dim 512]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # tests is no installed package
+
+from react_ray.artifact import Artifact
+from react_ray.index.config import SearchParams
+from react_ray.index.exact import RunningTopK
+from react_ray.index.recall import recall_at_k
+from react_ray.index.shards import params_for
+from react_ray.recipe import Recipe
+from react_ray.stages import index
+from react_ray.stages.cluster import connected
+from react_ray.stages.fan_out import ShardFanOut, search_exactly
+from react_ray.vectors import from_vectors
+from tests.benchmark.bench_index import recipe_over
+from tests.benchmark.made_vectors import write
+
+BULK_QUERIES, BULK_K = 1000, 10_000
+BATCH, BATCHES = 1000, 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=1_000_000, help="vectors")
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--queries", type=int, default=2000, help="of the exact search")
+    parser.add_argument("--repeats", type=int, default=3, help="the fastest counts")
+    parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps vectors and indices for the next run")
+    asked = parser.parse_args()
+    root = Path(asked.folder, f"made-vectors-{asked.n}-{asked.dim}")
+    mixture, embeddings = write(str(root), asked.n, asked.dim)
+    bulk_QD = mixture.draw(BULK_QUERIES, 10**6 + 1, text=True).astype(np.float32)
+    exact_QD = mixture.draw(asked.queries, 10**6 + 2, text=True).astype(np.float32)
+    batch_QD = mixture.draw(BATCH, 10**6 + 3, text=True).astype(np.float32)
+    out: dict[str, Any] = {}
+    whole, whole_recipe = built(root, asked.cpus, 1)
+    with connected(whole_recipe.cluster):
+        params, _ = params_for(whole, "image", 0.95, BULK_K)
+        with ShardFanOut(whole_recipe, whole, "image") as shards:
+            shards.search(bulk_QD[:10], 10, SearchParams(1, 1.0))  # the servers are up
+            distinct: list[int] = []
+
+            def bulk() -> None:
+                distinct.append(len(np.unique(shards.search(bulk_QD, BULK_K, params).rows()[1])))
+
+            out["bulk_s"] = round(fastest(bulk, asked.repeats), 2)
+            some = shards.search(bulk_QD[:50], BULK_K, params)
+        scan = search_exactly(whole_recipe, embeddings, "image", bulk_QD[:50], BULK_K)
+        out |= {"bulk_distinct": distinct[-1], "bulk_nprobe": params.nprobe, "bulk_recall": round(recall_at_k(some, scan, BULK_K), 4)}
+        exact_s = fastest(lambda: search_exactly(whole_recipe, embeddings, "image", exact_QD, 100), asked.repeats)
+        four, four_recipe = built(root, asked.cpus, 4)
+        params, _ = params_for(four, "image", 0.95, 10)
+        with ShardFanOut(four_recipe, four, "image") as shards:
+            many_QD = np.concatenate([batch_QD] * BATCHES)
+            shards.search(batch_QD, 10, params)
+            ray_s = fastest(lambda: shards.search(many_QD, 10, params), asked.repeats) / BATCHES
+            hits = shards.search(batch_QD, 10, params)
+        truth = search_exactly(four_recipe, embeddings, "image", batch_QD, 10)
+        out |= {"shards_recall": round(recall_at_k(hits, truth, 10), 4), "shards_params": [params.nprobe, params.k_factor]}
+    faiss.omp_set_num_threads(asked.cpus)
+    params, _ = params_for(whole, "image", 0.95, 10)
+    one = one_faiss_index(whole)
+    asked_of_faiss = faiss.IndexRefineSearchParameters(
+        k_factor=params.k_factor, base_index_params=faiss.SearchParametersIVF(nprobe=params.nprobe)
+    )
+    faiss_s = fastest(lambda: [one.search(batch_QD, 10, params=asked_of_faiss) for _ in range(BATCHES)], asked.repeats) / BATCHES
+    out |= {"one_params": [params.nprobe, params.k_factor], "shards_ratio": round(faiss_s / ray_s, 3)}
+    out |= {"shards_queries_per_s": round(BATCH / ray_s), "one_queries_per_s": round(BATCH / faiss_s)}
+    vectors_ND = np.concatenate([from_vectors(t["image"]).astype(np.float32) for t in embeddings.tables(["image"])])
+    knn_s = fastest(lambda: faiss.knn(exact_QD, vectors_ND, 100, metric=faiss.METRIC_INNER_PRODUCT), asked.repeats)
+    began = time.perf_counter()
+    core = RunningTopK(100)
+    core.update(exact_QD, np.arange(len(vectors_ND)), vectors_ND)
+    out |= {"exact_ratio": round(exact_s / knn_s, 3), "exact_s": round(exact_s, 2), "knn_s": round(knn_s, 2)}
+    out |= {"exact_one_thread_s": round(time.perf_counter() - began, 2), "n": asked.n}
+    print(json.dumps(out))
+
+
+def built(root: Path, cpus: int, num_shards: int) -> tuple[Artifact, Recipe]:
+    """An index with so many shards, in a database of its own over the same embeddings."""
+    folder = root / f"{num_shards}-shards"
+    folder.mkdir(exist_ok=True)
+    if not (folder / "embeddings").exists():
+        (folder / "embeddings").symlink_to(root / "embeddings")
+    recipe = recipe_over(folder, "ivf-rabitq", 0.95, cpus, num_shards=num_shards, build_memory_gb=64)
+    with connected(recipe.cluster):
+        return index.run(recipe), recipe
+
+
+def one_faiss_index(artifact: Artifact) -> faiss.IndexRefine:
+    """The only shard's codes as FAISS alone would hold them, in memory."""
+    hot = faiss.downcast_index(hot_owner := faiss.read_index(f"{artifact.uri}/image-00000.hot.faiss"))
+    trained = faiss.downcast_index(trained_owner := faiss.read_index(f"{artifact.uri}/quantizer-image.faiss"))
+    hot.quantizer = faiss.downcast_index(trained.base_index).quantizer
+    hot.own_fields = False
+    cold = faiss.read_index(f"{artifact.uri}/image-00000.cold.faiss")
+    index_of_all = faiss.IndexRefine(hot, cold)
+    index_of_all.kept = (hot_owner, trained_owner, hot, trained, cold)  # type: ignore[attr-defined]
+    return index_of_all
+
+
+def fastest(action: Callable[[], Any], repeats: int) -> float:
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+if __name__ == "__main__":
+    main()

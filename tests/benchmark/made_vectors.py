@@ -1,0 +1,64 @@
+"""Vectors with the shape of CLIP's, from a seed: clusters in clusters of very different sizes, a spectrum that falls, a common
+mean (two random ones have a cosine of 0.4, those of a cluster 0.8). Two kinds of held-out queries: image-like, of the same distribution; text-like, beside it and noisier (the modality gap).
+
+`write` makes a database of them, part by part, so that any number fits in memory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray import schema
+from react_ray.artifact import Artifact, create
+from react_ray.pair_id import pair_ids
+from react_ray.vectors import as_vectors
+
+ROWS_PER_PART = 62_500
+COARSE, FINE = 300, 20_000
+BACKBONE = {"name": "made", "weights_sha256": "0" * 64}
+
+
+class Mixture:
+    def __init__(self, dim: int, seed: int = 0) -> None:
+        random = np.random.default_rng(seed)
+        self.spectrum = (np.arange(1, dim + 1) ** -0.35).astype(np.float32)
+        coarse = 0.8 * random.standard_normal((COARSE, dim), dtype=np.float32)
+        self.centre = coarse[random.integers(0, COARSE, FINE)] + 0.8 * random.standard_normal((FINE, dim), dtype=np.float32)
+        self.share = random.pareto(1.2, FINE) + 0.1
+        self.share /= self.share.sum()
+        self.mean = 1.2 * random.standard_normal(dim, dtype=np.float32)
+        self.gap = 1.2 * random.standard_normal(dim, dtype=np.float32)
+        self.dim = dim
+
+    def draw(self, num: int, seed: int, text: bool = False) -> np.ndarray:
+        """float16 [num, D], unit norm."""
+        random = np.random.default_rng([seed, int(text)])
+        vectors = self.centre[random.choice(FINE, num, p=self.share)]
+        vectors += (1.2 if text else 0.9) * random.standard_normal((num, self.dim), dtype=np.float32)
+        vectors += self.mean + (self.gap if text else 0)
+        vectors *= self.spectrum
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors.astype(np.float16)
+
+
+def write(uri: str, num: int, dim: int) -> tuple[Mixture, Artifact]:
+    """`embeddings/` of num pairs; captions' vectors are there for the first 1,000 rows of each part only. What is there stays."""
+    mixture = Mixture(dim)
+    rows_per_part = max(1, min(ROWS_PER_PART, num // 8))  # 8 parts at least: shards are made of parts
+    num_parts = -(-num // rows_per_part)
+    embeddings = create(str(Path(uri, "embeddings")), "embeddings", {"made": num, "dim": dim}, {}, num_parts)
+    for part in embeddings.pending() if not embeddings.sealed else []:
+        rows = min(rows_per_part, num - part * rows_per_part)
+        text = np.full((rows, dim), np.nan, np.float16)
+        text[:1000] = mixture.draw(min(rows, 1000), part, text=True)
+        columns = {
+            "pair_id": pair_ids(part, rows),
+            "image": as_vectors(mixture.draw(rows, part)),
+            "text": as_vectors(text),
+            "status": pa.array([schema.OK] * rows),
+        }
+        embeddings.commit(part, schema.conform(pa.table(columns), schema.embeddings(dim)), 0.0)
+    return mixture, embeddings if embeddings.sealed else embeddings.seal(backbone=BACKBONE, dim=dim)

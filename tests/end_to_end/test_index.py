@@ -1,0 +1,150 @@
+"""The index stage on a real Ray: resumed, over shards, on S3; parts that come later, pairs that go, bytes that are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ConfigError, RetrievalError
+from react_ray.index.config import SearchParams
+from react_ray.index.deleted import delete_pairs, deleted_pairs
+from react_ray.index.merge import Hits
+from react_ray.index.recall import recall_at_k
+from react_ray.index.shards import deltas, open_shards, params_for, search_shards, shard_places
+from react_ray.recipe import Recipe
+from react_ray.stages import index
+from react_ray.stages.fan_out import ShardFanOut, search_exactly
+from react_ray.storage import open_storage
+from tests.support.s3_server import s3_server
+from tests.support.small_run import react_ray
+from tests.support.vector_database import clustered, recipe_over, write_database
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+CODED = {"kind": "ivf-rabitq", "num_lists": 16, "calibration_queries": 40, "keys": ["image"]}
+ALL_LISTS = SearchParams(nprobe=16, k_factor=0.0)
+QUERIES = clustered(20, 16, seed=99, noise=0.9, shift=0.2).astype(np.float32)
+
+
+def embeddings_of(recipe: Recipe) -> Artifact:
+    return open_artifact(f"{recipe.database}/embeddings", "embeddings")
+
+
+def ask(recipe: Recipe, base: Artifact, k: int = 10, params: SearchParams = ALL_LISTS) -> Hits:
+    with ShardFanOut(recipe, base, "image") as shards:
+        return shards.search(QUERIES, k, params)
+
+
+def same(a: Hits, b: Hits) -> None:
+    np.testing.assert_array_equal(a.pair_ids, b.pair_ids)
+    np.testing.assert_array_equal(a.scores, b.scores)
+
+
+def test_a_flat_index_over_any_shards_is_exact_search_and_knows_additions_and_deletions_at_once(tmp_path: Path) -> None:
+    database = str(tmp_path / "database")
+    write_database(database, 4, 150)
+    answers = []
+    for num_shards in (1, 3):
+        recipe = recipe_over(database, tmp_path, kind="flat", num_shards=num_shards, keys=["image"])
+        open_storage(f"{database}/index").delete_all()
+        base = index.run(recipe)
+        answers.append(ask(recipe, base, 700))
+    exact = search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 700)
+    assert exact.valid.sum(axis=1).tolist() == [4 * 149] * len(QUERIES)  # one row of each part failed; -1 is no hit
+    same(answers[0], exact)
+    same(answers[1], exact)
+    write_database(database, 6, 150, first=4)
+    assert index.run(recipe).content == base.content and len(deltas(base)) == 1
+    assert index.run(recipe).content == base.content and len(deltas(base)) == 1
+    grown = search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 10)
+    assert (grown.pair_ids >> 20 >= 4).any()
+    same(ask(recipe, base), grown)
+    gone = np.unique(grown.pair_ids[:, :4])
+    delete_pairs(database, gone)
+    left = ask(recipe, base)
+    assert left.valid.all() and not np.isin(left.pair_ids, gone).any()
+    same(left, search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 10))
+    compacted = index.compact(recipe)
+    assert not deltas(compacted) and compacted.facts["rows"]["image"] == 6 * 149 - len(gone)
+    same(ask(recipe, compacted), left)
+
+
+def test_a_coded_index_is_the_same_whether_killed_or_not_and_on_s3(tmp_path: Path) -> None:
+    recipe = recipe_over(str(tmp_path / "database"), tmp_path, num_shards=2, **CODED)
+    write_database(recipe.database, 4, 300)
+    built = index.run(recipe)
+    storage = open_storage(built.uri)
+    for name in ("manifest.json", "part-00001.json", "image-00001.hot.faiss", "calibration.parquet"):
+        storage.delete(name)  # as a kill before the second shard was committed leaves it
+    resumed = index.run(recipe)
+    assert (resumed.content, resumed.facts) == (built.content, built.facts)
+    with s3_server():
+        boto3.client("s3").create_bucket(Bucket="database")
+        there = recipe_over("s3://database/web", tmp_path, num_shards=2, **CODED)
+        write_database(there.database, 4, 300)
+        (tmp_path / "recipe.yaml").write_text(there.yaml())
+        ended = react_ray("index", str(tmp_path / "recipe.yaml"))  # workers of a Ray of its own know this server
+        assert ended.returncode == 0, ended.stderr
+        assert "16 lists over 1,200 vectors of dimension 16, 2 shards" in ended.stderr
+        remote = open_artifact("s3://database/web/index", "index")
+        assert (remote.content, remote.facts) == (built.content, built.facts)
+        places = shard_places(remote, "image")
+        found = search_shards(open_shards(places), QUERIES, 10, ALL_LISTS)
+        same(found, ask(recipe, built))
+        assert places[0].metadata().num_rows == built.receipt(0).rows
+
+
+def test_metadata_lies_in_the_order_of_rows_and_a_recall_that_is_asked_for_is_what_comes(tmp_path: Path) -> None:
+    recipe = recipe_over(str(tmp_path / "database"), tmp_path, num_shards=2, **CODED)
+    write_database(recipe.database, 4, 300)
+    built = index.run(recipe)
+    for place, shard in zip(shard_places(built, "image"), open_shards(shard_places(built, "image")), strict=True):
+        rows = place.metadata()
+        np.testing.assert_array_equal(rows["pair_id"].to_numpy(), shard.pair_ids)  # type: ignore[union-attr]
+        assert rows["caption"].to_pylist() == [f"caption {pair}" for pair in rows["pair_id"].to_pylist()]
+        assert rows["width"].to_pylist() == [pair % 1000 for pair in rows["pair_id"].to_pylist()]
+    truth = search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 100)
+    for k, target in ((10, 0.9), (100, 0.95)):
+        params, measured = params_for(built, "image", target, k)
+        assert measured >= target
+        assert recall_at_k(ask(recipe, built, k, params), truth, k) > target - 0.06  # of 20 queries
+    measured_of = {(row["queries"], row["k"]) for row in built.facts["calibration"]["image"]}
+    assert measured_of == {(kind, k) for kind in ("image", "text") for k in (10, 100, 1000)}
+
+
+def test_what_is_wrong_with_an_index_is_one_line_that_names_it(tmp_path: Path) -> None:
+    recipe = recipe_over(str(tmp_path / "database"), tmp_path, num_shards=2, **CODED)
+    write_database(recipe.database, 2, 200)
+    base = index.run(recipe)
+    for name in ("image-00001.cold.faiss", "image-00000.hot.faiss", "image-00001.ids.npy", "quantizer-image.faiss"):
+        path = Path(base.uri, name)
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 1
+        for broken in (whole[: len(whole) // 2], bytes(flipped)):
+            path.write_bytes(broken)
+            with pytest.raises(ArtifactCorrupt, match=name):
+                open_shards(shard_places(base, "image"))
+        path.write_bytes(whole)
+    with pytest.raises(ArtifactCorrupt, match=r"hot\.faiss"):
+        Path(base.uri, "image-00000.hot.faiss").write_bytes(b"")
+        ask(recipe, base)
+    with pytest.raises(RetrievalError, match="no text keys"):
+        shard_places(base, "text")
+    with pytest.raises(ArtifactMismatch, match=r"index\.num_lists=16, now 8"):
+        index.run(recipe_over(recipe.database, tmp_path, num_shards=2, **CODED | {"num_lists": 8}))
+    open_storage(base.uri).delete_all()
+    with pytest.raises(ConfigError, match=r"1000 lists.*only 398 vectors"):
+        index.run(recipe_over(recipe.database, tmp_path, **CODED | {"num_lists": 1000}))
+    assert not open_storage(base.uri).exists("manifest.json")
+    assert len(deleted_pairs(recipe.database)) == 0
+
+
+def test_a_side_without_any_vector_says_so(tmp_path: Path) -> None:
+    recipe = recipe_over(str(tmp_path / "database"), tmp_path, kind="flat", keys=["image"])
+    write_database(recipe.database, 1, 1)  # its only image failed
+    with pytest.raises(RetrievalError, match="every row failed"):
+        index.run(recipe)

@@ -1,0 +1,67 @@
+"""A database of vectors made from a seed: `pairs/` and `embeddings/` as the stages leave them, and a recipe over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray import schema
+from react_ray.artifact import Artifact, create, open_artifact
+from react_ray.pair_id import pair_ids
+from react_ray.recipe import Recipe
+from react_ray.vectors import as_vectors
+
+BACKBONE = {"name": "made", "weights_sha256": "0" * 64}
+
+
+def clustered(num: int, dim: int, seed: int, noise: float = 0.7, shift: float = 0.0) -> np.ndarray:
+    """float16 [num, dim], unit norm, around shared centres; `shift` moves all of them one way, as captions lie beside images."""
+    centres = np.random.default_rng(1).standard_normal((max(4, num // 40), dim))
+    random = np.random.default_rng(seed)
+    vectors = centres[random.integers(0, len(centres), num)] + noise * random.standard_normal((num, dim)) + shift
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+
+
+def write_part(pairs: Artifact, embeddings: Artifact, part: int, image: np.ndarray, text: np.ndarray) -> None:
+    ids = pair_ids(part, len(image))
+    captions = [f"caption {pair}" for pair in ids.tolist()]
+    table = pa.table({"pair_id": ids, "url": [f"http://e.org/{c[8:]}" for c in captions], "caption": captions})
+    pairs.commit(part, table.append_column("width", pa.array(ids % 1000, pa.int32())), 0.0)
+    status = pa.array([schema.OK] * len(ids))
+    columns = {"pair_id": ids, "image": as_vectors(image), "text": as_vectors(text), "status": status}
+    embeddings.commit(part, schema.conform(pa.table(columns), schema.embeddings(image.shape[1])), 0.0)
+
+
+def write_database(uri: str, parts: int, rows: int, dim: int = 16, first: int = 0) -> None:
+    """Parts from `first` on; a database that is there grows."""
+    made = []
+    for kind in ("pairs", "embeddings"):
+        parents = {"pairs": made[0]} if made else {}
+        if first:
+            made.append(open_artifact(f"{uri}/{kind}", kind).grow(parts))
+            continue
+        made.append(create(f"{uri}/{kind}", kind, {}, {}, parts))
+        assert not parents or kind == "embeddings"
+    for part in range(first, parts):
+        image, text = clustered(rows, dim, 2 * part), clustered(rows, dim, 2 * part + 1, 0.9, 0.3)
+        image[rows // 2] = np.nan  # a row whose image failed
+        write_part(made[0], made[1], part, image, text)
+    made[0].seal()
+    made[1].seal(backbone=BACKBONE, dim=dim)
+
+
+def recipe_over(uri: str, out: Path, **index: Any) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "vectors",
+            "database": uri,
+            "out": str(out),
+            "backbone": {"name": "made"},
+            "ingest": {"source": "none"},
+            "index": index,
+            "cluster": {"num_cpus": 2, "num_searchers": 2, "threads_per_actor": 1},
+        }
+    )

@@ -1,0 +1,214 @@
+"""ivf-rabitq: hot codes propose, cold codes decide; rows lie in list order; what is deleted or not allowed never comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ConfigError, RetrievalError
+from react_ray.index.config import IVF_RABITQ, IndexConfig, SearchParams
+from react_ray.index.exact import RunningTopK
+from react_ray.index.list_shard import FILES, ListShard, ListShardBuilder, coarse_quantizer
+from react_ray.index.merge import Hits, merge
+from react_ray.index.quantizer import train
+from react_ray.index.recall import recall_at_k
+from tests.support.vector_database import clustered
+
+NUM, DIM, LISTS = 4000, 32, 16
+CONFIG = IndexConfig(kind=IVF_RABITQ, num_lists=LISTS)
+HOT, COLD = SearchParams(LISTS, 40.0), SearchParams(LISTS, 0.0)
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    made = clustered(NUM, DIM, seed=2)
+    made[3000:3040] = made[:40]  # equal vectors: their scores tie
+    return made
+
+
+@pytest.fixture(scope="module")
+def ids() -> np.ndarray:
+    return np.random.default_rng(3).permutation(NUM).astype(np.int64) << 12
+
+
+@pytest.fixture(scope="module")
+def queries() -> np.ndarray:
+    return clustered(60, DIM, seed=4, noise=0.9, shift=0.2).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def quantizer(vectors: np.ndarray) -> bytes:
+    made = train(vectors.astype(np.float32), CONFIG, seed=0)
+    assert made is not None
+    return made
+
+
+@pytest.fixture(scope="module")
+def coarse(quantizer: bytes) -> faiss.Index:
+    return coarse_quantizer(quantizer)
+
+
+def build(folder: Path, quantizer: bytes, ids: np.ndarray, vectors: np.ndarray, step: int = 1000) -> list[str]:
+    """Paths of the files of a shard that got `step` rows at a time."""
+    builder = ListShardBuilder(quantizer)
+    for start in range(0, len(ids), step):
+        builder.add(ids[start : start + step], vectors[start : start + step])
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, data in builder.finish()[1].items():
+        pieces = [data] if isinstance(data, bytes) else data
+        (folder / name).write_bytes(b"".join(bytes(piece) for piece in pieces))
+        paths.append(str(folder / name))
+    assert [Path(path).name for path in paths] == list(FILES)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def paths(
+    tmp_path_factory: pytest.TempPathFactory, quantizer: bytes, ids: np.ndarray, vectors: np.ndarray
+) -> list[str]:
+    return build(tmp_path_factory.mktemp("whole"), quantizer, ids, vectors)
+
+
+@pytest.fixture(scope="module")
+def truth(queries: np.ndarray, ids: np.ndarray, vectors: np.ndarray) -> Hits:
+    scan = RunningTopK(100)
+    scan.update(queries, ids, vectors)
+    return scan.result()
+
+
+def same(a: Hits, b: Hits) -> None:
+    np.testing.assert_array_equal(a.pair_ids, b.pair_ids)
+    np.testing.assert_array_equal(a.scores, b.scores)
+
+
+def test_it_finds_what_exact_search_finds(
+    paths: list[str], queries: np.ndarray, truth: Hits, coarse: faiss.Index
+) -> None:
+    shard = ListShard(*paths, coarse)
+    assert (shard.num_vectors, shard.dim, shard.num_lists) == (NUM, DIM, LISTS)
+    assert recall_at_k(shard.search(queries, 10, HOT), truth, 10) > 0.95
+    assert recall_at_k(shard.search(queries, 10, COLD), truth, 10) > 0.95
+    assert recall_at_k(shard.search(queries, 100, COLD), truth, 100) > 0.97
+    few = recall_at_k(shard.search(queries, 10, SearchParams(1, 10.0)), truth, 10)
+    assert few < recall_at_k(shard.search(queries, 10, SearchParams(4, 10.0)), truth, 10)
+    assert recall_at_k(shard.search(queries, 10, SearchParams(LISTS, 1.0)), truth, 10) < 0.9
+
+
+def test_the_files_do_not_depend_on_how_vectors_came(
+    tmp_path: Path, paths: list[str], quantizer: bytes, ids: np.ndarray, vectors: np.ndarray
+) -> None:
+    order = np.random.default_rng(5).permutation(NUM)
+    again = build(tmp_path, quantizer, ids[order], vectors[order], step=37)
+    for one, other in zip(paths, again, strict=True):
+        assert Path(one).read_bytes() == Path(other).read_bytes()
+
+
+def test_scanning_lists_gives_the_same_over_any_number_of_shards_and_for_one_query_as_for_many(
+    tmp_path: Path,
+    paths: list[str],
+    quantizer: bytes,
+    ids: np.ndarray,
+    vectors: np.ndarray,
+    queries: np.ndarray,
+    coarse: faiss.Index,
+) -> None:
+    for params in (COLD, SearchParams(3, 0.0)):
+        whole = ListShard(*paths, coarse).search(queries, 50, params)
+        for num_shards in (2, 5):
+            parts = [
+                ListShard(
+                    *build(tmp_path / f"{num_shards}-{s}", quantizer, ids[s::num_shards], vectors[s::num_shards]),
+                    coarse,
+                )
+                for s in range(num_shards)
+            ]
+            same(merge([part.search(queries, 50, params) for part in parts], 50), whole)
+    shard = ListShard(*paths, coarse)
+    for q in range(0, len(queries), 7):
+        same(shard.search(queries[q : q + 1], 50, COLD), Hits(*(a[q : q + 1] for a in (whole_of(shard, queries)))))
+
+
+def whole_of(shard: ListShard, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = shard.search(queries, 50, COLD)
+    return found.scores, found.pair_ids
+
+
+def test_scores_of_a_scan_are_exact_for_the_decoded_vectors(
+    paths: list[str], quantizer: bytes, queries: np.ndarray, coarse: faiss.Index
+) -> None:
+    shard = ListShard(*paths, coarse)
+    cold = faiss.read_index(paths[1])
+    decoded = cold.reconstruct_n(0, NUM).astype(np.float64)
+    asked = queries.astype(np.float16).astype(np.float64)
+    every = shard.search(queries, NUM, COLD)
+    order = np.argsort(every.pair_ids, axis=1)
+    by_id = np.take_along_axis(every.scores, order, axis=1)
+    want = (asked @ decoded.T)[:, np.argsort(np.load(paths[2]))]
+    np.testing.assert_allclose(by_id, want, atol=1e-5)
+    assert (np.diff(every.scores, axis=1) <= 0).all()
+    ties = np.diff(every.scores, axis=1) == 0
+    assert ties.any() and (np.diff(every.pair_ids, axis=1)[ties] > 0).all()
+
+
+@pytest.mark.parametrize("params", [HOT, COLD])
+def test_deleted_and_not_allowed_pairs_never_come_and_k_hits_are_k(
+    paths: list[str], queries: np.ndarray, params: SearchParams, coarse: faiss.Index
+) -> None:
+    before = ListShard(*paths, coarse).search(queries, 10, params)
+    deleted = np.unique(before.pair_ids[:, :5])
+    shard = ListShard(*paths, coarse, deleted=deleted)
+    after = shard.search(queries, 10, params)
+    assert not np.isin(after.pair_ids, deleted).any() and after.valid.all()
+    allowed = shard.pair_ids % (2 << 12) == 0
+    found = shard.search(queries, 10, params, allowed)
+    assert found.valid.all() and (found.pair_ids % (2 << 12) == 0).all()
+    assert not np.isin(found.pair_ids, deleted).any()
+    none = shard.search(queries, 10, params, np.zeros(NUM, bool))
+    assert not none.valid.any()
+
+
+@pytest.mark.parametrize("params", [HOT, COLD])
+def test_more_hits_than_vectors_are_all_vectors_and_minus_one_never_leaves(
+    tmp_path: Path,
+    quantizer: bytes,
+    vectors: np.ndarray,
+    queries: np.ndarray,
+    params: SearchParams,
+    coarse: faiss.Index,
+) -> None:
+    few = vectors[:20].copy()
+    few[[3, 7]] = np.nan
+    shard = ListShard(*build(tmp_path / "few", quantizer, np.arange(20), few), coarse)
+    hits = shard.search(queries, 50, params)
+    query, pair_ids, scores, _ = hits.rows()
+    assert len(pair_ids) == 18 * len(queries) and set(pair_ids.tolist()) == set(range(20)) - {3, 7}
+    assert np.isfinite(scores).all() and np.bincount(query).tolist() == [18] * len(queries)
+    empty = ListShard(*build(tmp_path / "empty", quantizer, np.empty(0, np.int64), vectors[:0]), coarse)
+    assert not empty.search(queries, 5, params).valid.any()
+
+
+def test_what_is_not_whole_or_does_not_fit_says_so(
+    tmp_path: Path, paths: list[str], quantizer: bytes, vectors: np.ndarray, ids: np.ndarray, coarse: faiss.Index
+) -> None:
+    for name in FILES[:2]:
+        broken = dict(zip(FILES, paths, strict=True))
+        whole = Path(broken[name]).read_bytes()
+        broken[name] = str(tmp_path / name)
+        Path(broken[name]).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ArtifactCorrupt, match=name):
+            ListShard(*broken.values(), coarse)
+    other = build(tmp_path / "other", quantizer, ids[:50], vectors[:50])
+    with pytest.raises(ArtifactCorrupt, match="different shards"):
+        ListShard(paths[0], paths[1], other[2], coarse)
+    made = train(np.ascontiguousarray(vectors[:, :16], dtype=np.float32), CONFIG, seed=0)
+    assert made is not None
+    with pytest.raises(ArtifactMismatch, match="its quantiser 16 of 16"):
+        ListShard(*paths, coarse_quantizer(made))
+    with pytest.raises(RetrievalError, match="same backbone"):
+        ListShardBuilder(quantizer).add(ids[:4], vectors[:4, :16])
+    with pytest.raises(ConfigError, match=r"16 lists.*10 vectors"):
+        train(vectors[:10].astype(np.float32), CONFIG, seed=0)
