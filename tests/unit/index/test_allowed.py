@@ -10,7 +10,8 @@ import pytest
 from react_ray.index.allowed import Allowed, search_allowed
 from react_ray.index.config import IndexConfig
 from react_ray.index.exact import RunningTopK
-from react_ray.index.quantizer import RunningSample, train
+from react_ray.index.quantizer import train
+from react_ray.index.sample import RunningSample
 from react_ray.index.shard import IndexShard, build_shard
 from react_ray.pair_id import ROW_BITS
 
@@ -48,7 +49,7 @@ def test_contains_is_the_mask_and_minus_one_is_in_nothing() -> None:
 @pytest.mark.parametrize("k", [1, 10, 100])
 def test_a_filtered_search_equals_a_search_of_what_is_allowed(share: float, k: int) -> None:
     bits, masks = random_bits(share)
-    shard = build_shard(iter(POOL), IndexConfig(), None)
+    shard = build_shard(iter(POOL), IndexConfig(kind="flat"), None)
     hits = search_allowed(shard.search, QUERIES, k, bits, shard.num_vectors)
     exact = RunningTopK(k)
     for (ids, vectors_ND), mask in zip(POOL, masks, strict=True):
