@@ -124,16 +124,24 @@ def _stats(uri: Annotated[str, typer.Argument(help="URI of the artifact, such as
     typer.echo(stats(uri))
 
 
-@app.command("export", help="An artifact of images in img2dataset's layout: webdataset, parquet or files.")
+@app.command("export", help="Images in img2dataset's layout (webdataset, parquet or files), or a customised model (model).")
 def _export(
-    layout: Annotated[str, typer.Argument(help="webdataset, parquet or files", metavar="LAYOUT")],
-    uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")],
-    out: Annotated[str, typer.Argument(help="URI of a folder that is empty or new", metavar="OUT")],
+    what: Annotated[str, typer.Argument(help="webdataset, parquet, files, or model", metavar="WHAT")],
+    uri: Annotated[str, typer.Argument(help="URI of the artifact: <database>/images, <run>/model", metavar="URI")],
+    out: Annotated[str, typer.Argument(help="URI of a folder that is empty or new; a file for --layout official", metavar="OUT")],
     rows_per_shard: Annotated[int, typer.Option("--rows-per-shard", help="rows of each shard")] = 10_000,
+    layout: Annotated[str, typer.Option("--layout", help="of a model: official (REACT's files) or open_clip")] = "official",
+    wise_ft: Annotated[float, typer.Option("--wise-ft", help="of a model: 1 = as trained, 0 = the backbone")] = 1.0,
+    dtype: Annotated[str, typer.Option("--dtype", help="of a model: fp16 or fp32")] = "fp16",
 ) -> None:
+    if what == "model":
+        from react_ray.gated.export import export_model
+
+        typer.echo(export_model(uri, out, layout, wise_ft, dtype))
+        return
     from react_ray.pairs.export import export
 
-    typer.echo(export(layout, uri, out, rows_per_shard))
+    typer.echo(export(what, uri, out, rows_per_shard))
 
 
 @app.callback(invoke_without_command=True)
