@@ -26,7 +26,7 @@ class Bank:
     """Captions without an image in the batch: negatives of every image."""
 
     text_MD: Tensor  # features of any length; constants, the same on every rank
-    caption_ids: Tensor | None = None  # int64 [M]
+    caption_ids: Tensor | None = None  # int64 [M]: with them and the pairs' own, an image's own caption is no negative
     class_ids: Tensor | None = None  # int64 [M], -1 = none
 
 
@@ -61,7 +61,8 @@ def contrastive_loss(
     gather = gather or default_gather()
     _require(caption_ids, mask_duplicates, "mask_duplicates needs caption_ids")
     _require(class_ids, mask_classes or positives == "class", "mask_classes and positives='class' need class_ids")
-    _require(None if bank is None else bank.caption_ids, mask_duplicates and bank is not None, "mask_duplicates needs the bank's caption_ids")
+    mask_bank = bank is not None and bank.caption_ids is not None
+    _require(caption_ids, mask_bank, "a bank with caption_ids needs those of the pairs")
     with torch.autocast(image_BD.device.type, enabled=False):
         image_BD = F.normalize(image_BD.float(), dim=-1)
         text_ND = _all(F.normalize(text_BD.float(), dim=-1), gather)
@@ -73,10 +74,9 @@ def contrastive_loss(
             own_B=torch.arange(num_local, device=image_BD.device) + rank * num_local,
             num_pairs=num_pairs,
             num_texts=len(text_ND),
-            caption_N=_ids(caption_ids, None if bank is None else bank.caption_ids, gather, bank) if mask_duplicates else None,
-            class_N=_ids(class_ids, None if bank is None else bank.class_ids, gather, bank)
-            if mask_classes or positives == "class"
-            else None,
+            caption_N=_ids(caption_ids, bank, "caption_ids", gather) if mask_duplicates or mask_bank else None,
+            class_N=_ids(class_ids, bank, "class_ids", gather) if mask_classes or positives == "class" else None,
+            mask_captions=mask_duplicates,
             mask_classes=mask_classes,
             class_positives=positives == "class",
         )
@@ -113,6 +113,7 @@ class _Relations:
     num_texts: int
     caption_N: Tensor | None
     class_N: Tensor | None
+    mask_captions: bool  # among the batch's own; the bank's always where ids are known
     mask_classes: bool
     class_positives: bool
 
@@ -132,7 +133,11 @@ class _Relations:
     def ignored(self, rows: slice, positive: Tensor) -> Tensor | None:
         """bool [rows, num_texts]: texts that say the same and are no positives."""
         own_B = self.own_B[rows]
-        out = None if self.caption_N is None else _same(self.caption_N[own_B], self.caption_N)
+        out = None
+        if self.caption_N is not None:
+            out = _same(self.caption_N[own_B], self.caption_N)
+            if not self.mask_captions:
+                out[:, : self.num_pairs] = False
         if self.mask_classes:
             assert self.class_N is not None
             same = _same(self.class_N[own_B], self.class_N)
@@ -263,11 +268,13 @@ def _all(rows: Tensor, gather: Gather | None) -> Tensor:
     return rows if gather is None else gather(rows)
 
 
-def _ids(ids_B: Tensor | None, of_bank: Tensor | None, gather: Gather | None, bank: Bank | None) -> Tensor:
+def _ids(ids_B: Tensor | None, bank: Bank | None, kind: str, gather: Gather | None) -> Tensor:
+    """int64 [N] of all texts, the bank's last; -1 where the bank does not know."""
     assert ids_B is not None
     ids_N = _all(ids_B, gather)
     if bank is None:
         return ids_N
+    of_bank = getattr(bank, kind)
     return torch.cat([ids_N, ids_N.new_full((len(bank.text_MD),), -1) if of_bank is None else of_bank])
 
 

@@ -77,7 +77,7 @@ def plain_loss(given: dict[str, torch.Tensor], leaves: list[torch.Tensor], mask:
     extra = scale.exp() * image @ bank.T
     if mask:
         logits = logits.masked_fill((caption[:, None] == caption) & ~positive, -torch.inf)
-        extra = extra.masked_fill(caption[:, None] == given["bank_caption_ids"], -torch.inf)
+    extra = extra.masked_fill(caption[:, None] == given["bank_caption_ids"], -torch.inf)
     hit = logits.masked_fill(~positive, 0)
     rows = torch.cat([logits, extra], 1).logsumexp(1) - hit.sum(1) / positive.sum(1)
     columns = logits.logsumexp(0) - hit.sum(0) / positive.sum(0)
