@@ -15,14 +15,14 @@ LICENSE_COLUMNS = ("license", "licence", "LICENSE")
 PAPER = "https://arxiv.org/abs/2301.07094"
 LIMITS = (
     "Trained for the classes below; what it lost on other tasks is not measured unless `scores` says so.",
-    "Images and captions come from the source named below with their own licences; they are not part of the model.",
+    "Images and captions come from the source of the run's recipe.yaml, with their own licences; they are not part of the model.",
 )
 
 
-def data_card(tables: list[pa.Table], class_names: list[str], content: str, source: str) -> dict[str, Any]:
+def data_card(tables: list[pa.Table], class_names: list[str], content: str, recipe: str) -> dict[str, Any]:
     """Of the retrieved pairs: tables with class_id, and a column of licences where the source has one.
 
-    content: digest of the retrieved artifact. A class of the same name in two tasks counts as two.
+    content: digest of the retrieved artifact. recipe: its name; where its source lies is in the run's recipe.yaml. A class of the same name in two tasks counts as two.
     """
     counts = [0] * len(class_names)
     licences: dict[str, int] = {}
@@ -34,7 +34,7 @@ def data_card(tables: list[pa.Table], class_names: list[str], content: str, sour
             for entry in pc.value_counts(table[name]).to_pylist():
                 licences[str(entry["values"])] = licences.get(str(entry["values"]), 0) + entry["counts"]
     return {
-        "source": source,
+        "recipe": recipe,
         "content": content,
         "num_pairs": sum(table.num_rows for table in tables),
         "pairs_by_class": [[name, count] for name, count in zip(class_names, counts, strict=True)],

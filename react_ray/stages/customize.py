@@ -31,6 +31,7 @@ from react_ray.section import digest
 from react_ray.stages.cluster import placement, require_memory
 from react_ray.stages.collect import class_vectors, trainable
 from react_ray.stages.layout import Layout
+from react_ray.stages.linear import train_linear
 from react_ray.stages.progress_board import ProgressBoard
 from react_ray.stages.training_data import check_text_tower, data_facts
 from react_ray.storage import arrow_filesystem, join, open_storage
@@ -126,6 +127,8 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
         retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
         images = open_artifact(join(root, "images"), "images", "retrieve" if recipe.download.of == "pairs" else "download")
         parents, rows, data = {"retrieved": retrieved, "images": images}, RetrievedRows(retrieved, images), {}
+    if config.method == "linear" and config.train_on == "source":
+        raise ConfigError("customize.method=linear needs retrieved pairs, which know their class; set train_on=retrieved")
     if config.class_loss and config.train_on == "source":
         raise ConfigError("customize.class_loss needs retrieved pairs, which know their class; set it to 0 or train_on=retrieved")
     backbone = load_backbone(wanted.backbone, seed=recipe.seed).describe()
@@ -136,6 +139,14 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
     model = create(layout.of_arm("model"), "model", plan, parents, 1)
     if model.sealed:
         return model
+    if config.method == "linear":
+        if model.pending():
+            queries = open_artifact(layout.of_run("queries"), "queries", "retrieve")
+            facts = data_facts(parents.get("retrieved"), queries.uri, config, wanted.name)
+            info = {"backbone": backbone, "method": "linear", "digest": digest(plan)}
+            embeddings = layout.open_database("embeddings", "embed")
+            train_linear(model, parents["retrieved"], embeddings, queries, config, recipe.seed, info, facts)
+        return model.seal(backbone=backbone, method=config.method)
     require_memory(wanted.cluster, 1.5, config.num_workers, "customize")
     if model.pending():
         job = Job(
@@ -145,7 +156,7 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
             class_CD=class_vectors(open_artifact(layout.of_run("queries"), "queries", "retrieve"))
             if config.class_loss
             else None,
-            **data_facts(parents.get("retrieved"), layout.of_run("queries"), config, wanted.ingest.source),
+            **data_facts(parents.get("retrieved"), layout.of_run("queries"), config, wanted.name),
             seed=recipe.seed,
             arm=arm,
             model=model,

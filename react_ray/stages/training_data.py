@@ -30,10 +30,10 @@ def check_text_tower(retrieved: Artifact, backbone: dict[str, Any], config: Cust
         )
 
 
-def data_facts(retrieved: Artifact | None, queries: str, config: CustomizeConfig, source: str) -> dict[str, Any]:
+def data_facts(retrieved: Artifact | None, queries: str, config: CustomizeConfig, name: str) -> dict[str, Any]:
     """`class_weight_C` and `card` of a job."""
     if retrieved is None:
-        return {"class_weight_C": None, "card": {"source": source}}
+        return {"class_weight_C": None, "card": {"recipe": name}}
     names = _class_names(open_artifact(queries, "queries", "retrieve"))
     first = retrieved.read(0)
     columns = ["class_id", *(set(LICENSE_COLUMNS) & set(first.column_names))]
@@ -42,7 +42,7 @@ def data_facts(retrieved: Artifact | None, queries: str, config: CustomizeConfig
     if config.class_weight_power:
         class_ids = pa.concat_tables(tables)["class_id"].fill_null(-1).to_numpy()
         weights = class_weights(class_ids, len(names), config.class_weight_power)
-    return {"class_weight_C": weights, "card": data_card(tables, names, retrieved.content, source)}
+    return {"class_weight_C": weights, "card": data_card(tables, names, retrieved.content, name)}
 
 
 def _class_names(queries: Artifact) -> list[str]:
