@@ -144,6 +144,20 @@ def _export(
     typer.echo(export(what, uri, out, rows_per_shard))
 
 
+@app.command("plan", help="Parameters and peak memory of every arm's training, on paper: nothing is started.")
+def _plan(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    from react_ray.gated.plan import plan
+    from react_ray.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    for arm in loaded.arm_names():
+        wanted = loaded.arm(arm)
+        if wanted.customize.method == "linear":
+            typer.echo(f"{arm}: a head on stored vectors, no model runs".removeprefix(": "))
+        else:
+            typer.echo(f"{arm}: {plan(wanted.backbone.name, wanted.customize, wanted.backbone.quick_gelu).text()}".removeprefix(": "))
+
+
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="show the version")] = False) -> None:
     if version:
