@@ -21,7 +21,6 @@ import torch
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.text import drop_text_tower
 from react_ray.errors import ArtifactMismatch
-from react_ray.gated.attach import gates
 from react_ray.gated.batches import Batch, Batches
 from react_ray.gated.card import json_bytes, model_card
 from react_ray.gated.checkpoint import gated_bytes
@@ -29,6 +28,7 @@ from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.method import frozen_sha256, prepare
 from react_ray.gated.optim import Ema, clamp_logit_scale, learning_rate, make_optimizer, set_learning_rate
 from react_ray.gated.step import TrainingStep, check_finite, needs_text_tower
+from react_ray.gated.watch import TensorBoard, Watch
 from react_ray.gated.zero import deepspeed_config
 from react_ray.progress import Metrics
 from react_ray.stages.customize import Job
@@ -76,6 +76,8 @@ def train_worker(settings: dict[str, Any]) -> None:
     step = start = checkpoints.load(engine, ema)
     if metrics:
         metrics.drop_after(step)
+    board = TensorBoard(open_storage(job.run), job.arm or "model", step) if rank == 0 else None
+    watch = Watch(config.batch_size)
     began = time.monotonic()
     for batch in batches.iterate(step, total):
         factor = learning_rate(batch.step, total, config)
@@ -90,16 +92,22 @@ def train_worker(settings: dict[str, Any]) -> None:
         step = batch.step + 1
         if metrics:
             values = {"loss": float(loss.detach()), "lr": config.lr * factor, "logit_scale": float(model.get_parameter("logit_scale").detach().exp())}
-            metrics.log(step, **values, **_gate_means(model))
+            values |= watch.step(model, batches.waited_s)
+            if norm := engine.get_global_grad_norm():
+                values["grad_norm"] = float(norm)
+            metrics.log(step, **values)
+            if board:
+                board.log(step, values)
             resumed = f"  went on from step {start}" if start else ""
             job.progress.write.remote(step, total, f"loss {values['loss']:.3f}{resumed}")
         if step % config.checkpoint_every_steps == 0 and step < total:
             checkpoints.save(engine, ema, step)
-            if metrics:
+            if metrics and board:
                 metrics.flush()
-    if rank == 0:
-        assert metrics is not None
+                board.flush()
+    if metrics and board:
         metrics.flush()
+        board.close()
     if ema:
         ema.copy_to(model)
     if frozen_sha256(model) != kept:
@@ -207,13 +215,3 @@ class Checkpoints:
 
 def _name(step: int) -> str:
     return f"step_{step:08d}"
-
-
-def _gate_means(model: torch.nn.Module) -> dict[str, float]:
-    values = gates(model)
-    out = {}
-    for kind in ("attn", "dense"):
-        chosen = [abs(value) for name, value in values.items() if name.endswith(f".{kind}")]
-        if chosen:
-            out[f"gate_{kind}_abs_mean"] = sum(chosen) / len(chosen)
-    return out
