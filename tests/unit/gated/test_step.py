@@ -181,3 +181,11 @@ def test_deepspeeds_json_follows_from_the_recipe() -> None:
         deepspeed_config(config(offload=True), 1)
     with pytest.raises(ConfigError, match=r"set ema_decay=0 or zero_stage=2"):
         deepspeed_config(config(zero_stage=3, ema_decay=0.9), 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gated-image", "locked-text"])
+def test_compiled_blocks_give_the_same_steps(tmp_path: Path, method: str) -> None:
+    plain, compiled = (tiny_backbone(tmp_path, vocab_size=8) for _ in range(2))
+    expected = train(plain, config(method=method, lr=1e-3))
+    assert train(compiled, config(method=method, lr=1e-3, compile=True)) == pytest.approx(expected, rel=1e-5)
