@@ -127,7 +127,7 @@ class Classify(Work):
         torch.set_num_threads(recipe.cluster.threads_per_actor)
         self.jobs, self.recipe, self.tasks = jobs, recipe, tasks
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.loaded = ""
+        self.loaded: str | None = None  # "" is the name of a recipe's only arm
 
     def __call__(self, job: int, table: pa.Table) -> Receipt:
         began = time.monotonic()
