@@ -174,23 +174,49 @@ def _stats(uri: Annotated[str, typer.Argument(help="URI of the artifact, such as
     typer.echo(stats(uri))
 
 
-@app.command("export", help="Images in img2dataset's layout (webdataset, parquet, files), or embeddings in clip-retrieval's.")
+@app.command(
+    "export",
+    help="Images in img2dataset's layout (webdataset, parquet, files), embeddings in clip-retrieval's, or a customised model.",
+)
 def _export(
-    layout: Annotated[str, typer.Argument(help="webdataset, parquet, files or clip-retrieval", metavar="LAYOUT")],
-    uri: Annotated[str, typer.Argument(help="URI of the artifact: <database>/images, or embeddings", metavar="URI")],
-    out: Annotated[str, typer.Argument(help="URI of a folder that is empty or new", metavar="OUT")],
+    what: Annotated[str, typer.Argument(help="webdataset, parquet, files, clip-retrieval, or model", metavar="WHAT")],
+    uri: Annotated[
+        str, typer.Argument(help="URI of the artifact: <database>/images, <database>/embeddings, <run>/model", metavar="URI")
+    ],
+    out: Annotated[str, typer.Argument(help="URI of a folder that is empty or new; a file for --layout official", metavar="OUT")],
     rows_per_shard: Annotated[
         int | None, typer.Option("--rows-per-shard", help="rows of each shard: 10,000 images, or 1,000,000 vectors", show_default=False)
     ] = None,
+    layout: Annotated[str, typer.Option("--layout", help="of a model: official (REACT's files) or open_clip")] = "official",
+    wise_ft: Annotated[float, typer.Option("--wise-ft", help="of a model: 1 = as trained, 0 = the backbone")] = 1.0,
+    dtype: Annotated[str, typer.Option("--dtype", help="of a model: fp16 or fp32")] = "fp16",
 ) -> None:
+    if what == "model":
+        from react_ray.gated.export import export_model
+
+        typer.echo(export_model(uri, out, layout, wise_ft, dtype))
+        return
     from react_ray.pairs.export import export
     from react_ray.pairs.export_vectors import LAYOUT, export_vectors
 
-    if layout == LAYOUT:
+    if what == LAYOUT:
         typer.echo(export_vectors(uri, out, 1_000_000 if rows_per_shard is None else rows_per_shard))
         return
-    rows_per_shard = 10_000 if rows_per_shard is None else rows_per_shard
-    typer.echo(export(layout, uri, out, rows_per_shard))
+    typer.echo(export(what, uri, out, 10_000 if rows_per_shard is None else rows_per_shard))
+
+
+@app.command("plan", help="Parameters and peak memory of every arm's training, on paper: nothing is started.")
+def _plan(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    from react_ray.gated.plan import plan
+    from react_ray.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    for arm in loaded.arm_names():
+        wanted = loaded.arm(arm)
+        if wanted.customize.method == "linear":
+            typer.echo(f"{arm}: a head on stored vectors, no model runs".removeprefix(": "))
+        else:
+            typer.echo(f"{arm}: {plan(wanted.backbone.name, wanted.customize, wanted.backbone.quick_gelu).text()}".removeprefix(": "))
 
 
 @app.callback(invoke_without_command=True)

@@ -10,6 +10,7 @@ ReactRayError
   BackboneError          a model that cannot be used as the frozen backbone
   RetrievalError
     ShardUnavailable     a shard of the index did not answer
+  TrainingDiverged       the loss is no number any more
   SuccessTooLow          too few of the URLs that were asked gave an image
   PartFailed             one part failed after all its retries
   ResourceError          the machine is too small for the plan
@@ -58,6 +59,10 @@ class RetrievalError(ReactRayError):
 
 class ShardUnavailable(RetrievalError):
     exit_code = 1
+
+
+class TrainingDiverged(ReactRayError):
+    """The message names the step and pairs of its batch."""
 
 
 class SuccessTooLow(ReactRayError):

@@ -48,6 +48,7 @@ class Backbone:
     text_sha256: str  # the same of those that texts pass
     config: BackboneConfig
     preprocess: dict[str, Any]
+    model_cfg: dict[str, Any]  # as open_clip's files have it, with the activation that the weights need
 
     @property
     def device(self) -> torch.device:
@@ -93,12 +94,9 @@ class Backbone:
 def load_backbone(config: BackboneConfig, device: str | torch.device = "cpu", seed: int = 0) -> Backbone:
     """The model in eval mode, all parameters float32. seed: of random weights and of gated blocks not in any file."""
     spec, preprocess, weights = _resolve(config)
-    model_cfg = {k: v for k, v in spec.items() if k not in ("custom_text", "_name")}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        make = open_clip.CustomTextCLIP if _has_own_text_tower(spec) else open_clip.CLIP
-        model: Any = make(**model_cfg, nonscalar_logit_scale=True)
-    use_self_attention(model)
+        model = _make(spec)
     if weights:
         state = read_weights(weights)
         if not hasattr(model, "positional_embedding") and "positional_embedding" in state:
@@ -122,7 +120,21 @@ def load_backbone(config: BackboneConfig, device: str | torch.device = "cpu", se
         text_sha256=weights_sha256(_of_text(model.state_dict())),
         config=config,
         preprocess=preprocess,
+        model_cfg={k: v for k, v in spec.items() if k != "_name"},
     )
+
+
+def empty_model(name: str) -> nn.Module:
+    """The model of a name on the meta device: shapes, no memory."""
+    with torch.device("meta"):
+        return _make(_spec(name)[0])
+
+
+def _make(spec: dict[str, Any]) -> Any:
+    make = open_clip.CustomTextCLIP if _has_own_text_tower(spec) else open_clip.CLIP
+    model = make(**{k: v for k, v in spec.items() if k not in ("custom_text", "_name")}, nonscalar_logit_scale=True)
+    use_self_attention(model)
+    return model
 
 
 def save_backbone(model: nn.Module, path: str, dtype: torch.dtype = torch.float16) -> None:

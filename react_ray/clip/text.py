@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+TEXT_PARTS = ("token_embedding", "transformer", "ln_final", "positional_embedding", "text_projection", "attn_mask")
+
 
 def text_features(model: nn.Module, text_BT: Tensor, length: int | None = None) -> Tensor:
     """`model.encode_text(text_BT)`, not normalised, over the tokens up to the last end token of the batch.
@@ -35,6 +37,16 @@ def text_features(model: nn.Module, text_BT: Tensor, length: int | None = None) 
 def text_tower(model: nn.Module) -> nn.Module:
     """CLIP keeps its text tower at top level, CustomTextCLIP under `text`."""
     return model if hasattr(model, "token_embedding") else model.get_submodule("text")
+
+
+def drop_text_tower(model: nn.Module) -> None:
+    """Frees the text tower, for a training that reads captions' vectors: images and logit_scale stay, texts do not."""
+    if not hasattr(model, "token_embedding"):
+        model.text = None  # type: ignore[assignment]
+        return
+    for name in TEXT_PARTS:
+        if hasattr(model, name):
+            setattr(model, name, None)
 
 
 def can_truncate(model: nn.Module) -> bool:

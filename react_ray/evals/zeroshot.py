@@ -26,6 +26,9 @@ class EvaluateConfig(Section):
     datasets: dict[str, str] = field(
         {}, "name -> URI of a Parquet file with columns image, task, label; labels are class names of that task"
     )
+    wise_ft: float = field(
+        1.0, "customised models are scored at this weight between the backbone (0) and what was trained (1)", ge=0, le=1
+    )
     headline: str = speed("test", "dataset whose top-1 goes into summary.json and the report's table")
     other_runs: list[str] = speed([], "URIs of finished runs of this recipe with other seeds: the report shows the spread")
     pixel_knn: str = speed("", "folder like react_ray/sample for the 1-nearest-neighbour reference line; empty = none")

@@ -7,6 +7,8 @@ the gated block on their input, so state-dict names come out as in the released 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -96,10 +98,13 @@ def gates(model: nn.Module) -> dict[str, float]:
     return out
 
 
-def image_features(model: nn.Module, image_BCHW: Tensor, keep_BP: Tensor | None = None) -> Tensor:
+def image_features(
+    model: nn.Module, image_BCHW: Tensor, keep_BP: Tensor | None = None, micro_batch: int = 0
+) -> Tensor:
     """`model.encode_image(image_BCHW)`, [B, D] not normalised, with less work where that is exact.
 
     keep_BP: int64, the patches that are looked at (patch dropout, arXiv 2212.00794), None = all.
+    micro_batch: images whose activations exist at once; what trains runs once more in backward. 0 = all, and only once.
 
     What comes before the first trainable block runs without autograd; the last block answers for the class token
     only, since nothing else of it is read (its keys and values still are of all tokens).
@@ -108,23 +113,46 @@ def image_features(model: nn.Module, image_BCHW: Tensor, keep_BP: Tensor | None 
     if not _is_plain_vit(visual):
         if keep_BP is not None:
             raise BackboneError(f"a {type(visual).__name__} has no patches to drop; set customize.patch_dropout=0")
-        return model.encode_image(image_BCHW)  # type: ignore[operator]
-    blocks = visual.transformer.resblocks
+        return _in_slices(model.encode_image, image_BCHW, micro_batch)  # type: ignore[arg-type]
     num_frozen = _num_frozen(visual)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and num_frozen == 0):
-        x = visual._embeds(image_BCHW)
-        if keep_BP is not None:
-            x = torch.cat([x[:, :1], x[torch.arange(len(x), device=x.device)[:, None], keep_BP + 1]], dim=1)
-        for block in blocks[:num_frozen]:
-            x = block(x)
-    for block in blocks[num_frozen:-1]:
+    if num_frozen == 0:
+        keep = [] if keep_BP is None else [keep_BP]
+        return _in_slices(lambda x, *keep: _suffix(visual, 0, _stem(visual, x, *keep)), image_BCHW, micro_batch, *keep)
+    with torch.no_grad():
+        x_BND = _stem(visual, image_BCHW, keep_BP)
+        for block in visual.transformer.resblocks[:num_frozen]:
+            x_BND = block(x_BND)
+    return _in_slices(partial(_suffix, visual, num_frozen), x_BND, micro_batch)
+
+
+def _in_slices(function: Callable[..., Tensor], x: Tensor, micro_batch: int, *beside: Tensor) -> Tensor:
+    """function(x) by slices that keep nothing but their input and are done again in backward (GradCache, arXiv 2101.06983)."""
+    if not micro_batch or len(x) <= micro_batch or not torch.is_grad_enabled():
+        return function(x, *beside)
+    slices = zip(*(tensor.split(micro_batch) for tensor in (x, *beside)), strict=True)
+    return torch.cat([checkpoint(function, *parts, use_reentrant=False) for parts in slices])
+
+
+def _stem(visual: Any, image_BCHW: Tensor, keep_BP: Tensor | None = None) -> Tensor:
+    """The tokens before the first block, [B, N, D]."""
+    x_BND = visual._embeds(image_BCHW)
+    if keep_BP is None:
+        return x_BND
+    rows_B1 = torch.arange(len(x_BND), device=x_BND.device)[:, None]
+    return torch.cat([x_BND[:, :1], x_BND[rows_B1, keep_BP + 1]], dim=1)
+
+
+def _suffix(visual: Any, first: int, x_BND: Tensor) -> Tensor:
+    """From the tokens before block `first` to the features, [B, D]."""
+    blocks = visual.transformer.resblocks
+    for block in blocks[first:-1]:
         if visual.transformer.grad_checkpointing and torch.is_grad_enabled():
-            x = checkpoint(block, x, use_reentrant=False)
+            x_BND = checkpoint(block, x_BND, use_reentrant=False)
         else:
-            x = block(x)
-    if num_frozen < len(blocks):
-        x = _class_token_only(blocks[-1], x)
-    pooled_BD = visual._pool(x)[0]
+            x_BND = block(x_BND)
+    if first < len(blocks):
+        x_BND = _class_token_only(blocks[-1], x_BND)
+    pooled_BD = visual._pool(x_BND)[0]
     return pooled_BD if visual.proj is None else pooled_BD @ visual.proj
 
 

@@ -3,23 +3,26 @@
 The order of an epoch is a function of (seed, epoch) alone: parts are shuffled, taken in windows of `window_parts`, and
 the rows of a window are shuffled together. A rank takes its share of every global batch, so step s can be made again
 after any interruption, by any number of ranks. Images are kept decoded (uint8) when all of them fit in `cache_gb`,
-encoded otherwise. Next: augment.py, then loss.py.
+encoded otherwise. In the place of an image that cannot be decoded stands the next one of its window. Next: augment.py, then loss.py.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from react_ray.errors import ConfigError
+from react_ray.errors import ConfigError, PartFailed
 from react_ray.pairs.image import decode_batch
 from react_ray.vectors import from_vectors
+
+FIRST_LOOK = 1000  # a share is one of this many images at least
 
 
 class Rows(Protocol):
@@ -28,7 +31,8 @@ class Rows(Protocol):
     part_sizes: list[int]  # rows with a usable image
 
     def read(self, part: int) -> pa.Table:
-        """image: binary; captions: list<string>; optionally text_embedding: fixed_size_list<float16>[D], class_id: int32."""
+        """image: binary; captions: list<string>; optionally pair_id: int64, class_id: int32,
+        text_embedding: fixed_size_list<float16>[D]."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,10 @@ class Batch:
     captions: list[str]
     caption_id_B: np.ndarray  # int64: equal for equal captions
     class_id_B: np.ndarray  # int64: class that the pair was retrieved for, -1 = none
+    pair_id_B: np.ndarray  # int64, -1 where the source has none
     text_BD: np.ndarray | None  # float16: cached caption vectors
+    bank_MD: np.ndarray | None = None  # float16: vectors of captions of other pairs, the same on every rank
+    bank_id_M: np.ndarray | None = None  # int64: their caption ids
 
 
 @dataclass
@@ -49,11 +56,15 @@ class _Window:
     images: list[bytes]
     captions: list[list[str]]
     class_ids: np.ndarray
+    pair_ids: np.ndarray
     text_ND: np.ndarray | None
+    stand_in: np.ndarray  # int64: the row whose image and caption are taken, itself where it can be decoded
     pixels: np.ndarray | None = None
 
 
 class Batches:
+    """`num_decoded` and `num_undecodable` count images; `waited_s` is the time that `iterate` waited for the next batch."""
+
     def __init__(
         self,
         rows: Rows,
@@ -66,6 +77,8 @@ class Batches:
         window_parts: int = 64,
         cache_gb: float = 2.0,
         num_threads: int = 1,
+        max_undecodable: float = 0.0,
+        extra_captions: int = 0,
     ) -> None:
         if batch_size % world_size:
             raise ConfigError(
@@ -74,6 +87,9 @@ class Batches:
         self.rows, self.batch_size, self.image_size, self.seed = rows, batch_size, image_size, seed
         self.local, self.rank, self.num_threads = batch_size // world_size, rank, num_threads
         self.window_parts = max(1, window_parts)
+        self.max_undecodable, self.extra_captions = max_undecodable, extra_captions
+        self.num_decoded = self.num_undecodable = 0
+        self.waited_s = 0.0
         self.num_rows = sum(rows.part_sizes)
         self.steps_per_epoch = self.num_rows // batch_size
         if not self.steps_per_epoch:
@@ -89,7 +105,9 @@ class Batches:
             coming = pool.submit(self.batch, start_step) if start_step < stop_step else None
             for step in range(start_step, stop_step):
                 assert coming is not None
+                began = time.monotonic()
                 batch = coming.result()
+                self.waited_s += time.monotonic() - began
                 coming = pool.submit(self.batch, step + 1) if step + 1 < stop_step else None
                 yield batch
 
@@ -97,7 +115,28 @@ class Batches:
         epoch, index = divmod(step, self.steps_per_epoch)
         first = index * self.batch_size + self.rank * self.local
         pieces = self._pieces(epoch, first, first + self.local)
-        return _join(step, epoch, pieces)
+        joined = _join(step, epoch, pieces)
+        return joined if not self.extra_captions else self._with_bank(joined, index)
+
+    def _with_bank(self, batch: Batch, index: int) -> Batch:
+        """Captions of the window in which the global batch begins, drawn by step."""
+        window = self._window(self._parts_at(batch.epoch, index * self.batch_size))
+        if window.text_ND is None:
+            raise ConfigError("customize.extra_captions needs the captions' vectors; retrieve them, or set it to 0")
+        generator = np.random.default_rng([self.seed, batch.step, 1])
+        rows = generator.choice(len(window.captions), min(self.extra_captions, len(window.captions)), replace=False)
+        ids = np.array([caption_id(_draw(window.captions[row], 0.0)) for row in rows], np.int64)
+        return replace(batch, bank_MD=window.text_ND[rows], bank_id_M=ids)
+
+    def _parts_at(self, epoch: int, place: int) -> tuple[int, ...]:
+        """The window that holds this place of the epoch's order."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows.part_sizes))
+        for start in range(0, len(order), self.window_parts):
+            parts = order[start : start + self.window_parts]
+            place -= sum(self.rows.part_sizes[part] for part in parts)
+            if place < 0:
+                return tuple(sorted(int(p) for p in parts))
+        raise AssertionError("a place beyond the epoch")
 
     def _pieces(self, epoch: int, first: int, last: int) -> list[Batch]:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows.part_sizes))
@@ -116,16 +155,35 @@ class Batches:
 
     def _take(self, parts: tuple[int, ...], rows: np.ndarray, draws: np.ndarray) -> Batch:
         window = self._window(parts)
+        pixels = self._pixels(window, rows)
+        rows = window.stand_in[rows]
         captions = [_draw(window.captions[row], draw) for row, draw in zip(rows, draws, strict=True)]
         return Batch(
             step=0,
             epoch=0,
-            image_BCHW=window.pixels[rows] if window.pixels is not None else self._decode([window.images[r] for r in rows]),
+            image_BCHW=pixels,
             captions=captions,
             caption_id_B=np.array([caption_id(c) for c in captions], np.int64),
             class_id_B=window.class_ids[rows],
+            pair_id_B=window.pair_ids[rows],
             text_BD=None if window.text_ND is None else window.text_ND[rows],
         )
+
+    def _pixels(self, window: _Window, rows: np.ndarray) -> np.ndarray:
+        """Of these rows, or of those that stand in for them: which is found here, once per window."""
+        if window.pixels is not None:
+            return window.pixels[window.stand_in[rows]]
+        pixels, bad = self._decode([window.images[row] for row in window.stand_in[rows]])
+        for place in bad:
+            row = int(rows[place])
+            for other in (int((row + shift) % len(window.images)) for shift in range(1, len(window.images))):
+                one, failed = self._decode([window.images[other]])
+                if not failed:
+                    window.stand_in[row], pixels[place] = other, one[0]
+                    break
+            else:
+                raise PartFailed("no image of a whole window can be decoded; look at the images of the retrieved pairs")
+        return pixels
 
     def _window(self, parts: tuple[int, ...]) -> _Window:
         if parts not in self._windows:
@@ -134,7 +192,8 @@ class Batches:
                     self._windows.pop(next(iter(self._windows)))
             window = self._load(parts)
             if self._keep_pixels:
-                window.pixels, window.images = self._decode(window.images), []
+                rows = np.arange(len(window.images))
+                window.pixels, window.images = self._pixels(window, rows), []
             self._windows[parts] = window
         return self._windows[parts]
 
@@ -148,14 +207,23 @@ class Batches:
             class_ids=table["class_id"].to_numpy().astype(np.int64)
             if "class_id" in names
             else np.full(table.num_rows, -1, np.int64),
+            pair_ids=table["pair_id"].to_numpy() if "pair_id" in names else np.full(table.num_rows, -1, np.int64),
+            stand_in=np.arange(table.num_rows),
             text_ND=from_vectors(table["text_embedding"]) if "text_embedding" in names else None,
         )
 
-    def _decode(self, images: list[bytes]) -> np.ndarray:
+    def _decode(self, images: list[bytes]) -> tuple[np.ndarray, list[int]]:
+        """Pixels, and the places of images that have none. PartFailed if those are too many of all that were decoded."""
         pixels, problems = decode_batch(images, self.image_size, self.num_threads)
-        bad = [problem for problem in problems if problem is not None]
-        assert not bad, f"an image that was decodable when it was ingested is not: {bad[0]}"
-        return pixels
+        bad = [place for place, problem in enumerate(problems) if problem is not None]
+        self.num_decoded += len(images)
+        self.num_undecodable += len(bad)
+        if bad and self.num_undecodable > self.max_undecodable * max(self.num_decoded, FIRST_LOOK):
+            raise PartFailed(
+                f"{self.num_undecodable} of {self.num_decoded} images cannot be decoded ({problems[bad[0]]}), more than "
+                f"customize.max_undecodable={self.max_undecodable:g}; make the images again, or allow more"
+            )
+        return pixels, bad
 
 
 def caption_id(caption: str) -> int:
@@ -176,5 +244,6 @@ def _join(step: int, epoch: int, pieces: list[Batch]) -> Batch:
         captions=[caption for piece in pieces for caption in piece.captions],
         caption_id_B=np.concatenate([piece.caption_id_B for piece in pieces]),
         class_id_B=np.concatenate([piece.class_id_B for piece in pieces]),
+        pair_id_B=np.concatenate([piece.pair_id_B for piece in pieces]),
         text_BD=np.concatenate(texts) if texts else None,
     )

@@ -18,16 +18,21 @@ from torch import Tensor, nn
 from react_ray.clip.weights import is_scalar, load_strict, read_info, read_weights, weights_bytes, weights_sha256
 from react_ray.errors import BackboneError
 from react_ray.gated.attach import NAME, attach_gated_blocks, gated_layers, image_blocks
+from react_ray.gated.lora import is_lora, lora_modules, lora_state, merged
 from react_ray.gated.method import frozen_sha256
 
 GATED_KEY = re.compile(rf"visual\.transformer\.resblocks\.(\d+)\.{NAME}\.")
 
 
 def gated_state(model: nn.Module) -> dict[str, Tensor]:
-    """What trained, by name; gates and logit_scale as scalars. Copies on the CPU."""
-    return {
-        name: _at_the_edge(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad
-    }
+    """What trained, by name; gates and logit_scale as scalars; updates of LoRA beside their matrices. Copies on the CPU."""
+    return _for_a_file(model, {name: value for name, value in model.named_parameters() if value.requires_grad})
+
+
+def _for_a_file(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    updates = lora_modules(model)
+    state = {name: _at_the_edge(name, value) for name, value in state.items()}
+    return lora_state(state, updates[0].scale) if updates else state
 
 
 def _at_the_edge(name: str, value: Tensor) -> Tensor:
@@ -40,13 +45,15 @@ def gated_bytes(
     info: dict[str, Any],
     state: dict[str, Tensor] | None = None,
     dtype: torch.dtype | None = None,
+    frozen: str = "",
 ) -> bytes:
     """The file gated.safetensors. info: plain JSON that comes back from `load_gated`.
 
     state: other values for what trained, those of an average say; None = the model's. dtype: None = as it is.
+    frozen: digest of what did not train, of a model whose text tower is gone; "" = taken here.
     """
-    info = info | {"frozen_sha256": frozen_sha256(model)}
-    return weights_bytes(gated_state(model) if state is None else state, info, dtype)
+    info = info | {"frozen_sha256": frozen or frozen_sha256(model)}
+    return weights_bytes(gated_state(model) if state is None else _for_a_file(model, state), info, dtype)
 
 
 def save_gated(model: nn.Module, path: str, info: dict[str, Any]) -> None:
@@ -69,17 +76,34 @@ def load_gated(model: nn.Module, path: str, check_backbone: bool = True) -> dict
     shape, or (check_backbone) if the rest of the model is not what the file was trained on, bit for bit.
     """
     state, info = read_weights(path), read_info(path)
+    if is_lora(state):
+        return _load_lora(model, state, info, path, check_backbone)
     _attach_as_in(model, state, path)
     layers = [f"visual.transformer.resblocks.{i}.{NAME}." for i in gated_layers(model)] if _layers(state) else []
     expected = {name for name in model.state_dict() if any(name.startswith(layer) for layer in layers)}
     unknown = set(state) - set(model.state_dict())
     load_strict(model, state, path, names=(expected | set(state)) - unknown)
-    frozen = {name: value for name, value in model.state_dict().items() if name not in state}
-    if check_backbone and info.get("frozen_sha256", weights_sha256(frozen)) != weights_sha256(frozen):
+    if check_backbone:
+        _check_frozen({name: value for name, value in model.state_dict().items() if name not in state}, info, path)
+    return info
+
+
+def _load_lora(
+    model: nn.Module, state: dict[str, Tensor], info: dict[str, Any], path: str, check_backbone: bool
+) -> dict[str, Any]:
+    """The matrices themselves are frozen parts of the digest, so it is compared before they are changed."""
+    if check_backbone:
+        _check_frozen({name: value for name, value in model.state_dict().items() if name not in state}, info, path)
+    whole = merged(model, state, path)
+    load_strict(model, whole, path, names=whole)
+    return info
+
+
+def _check_frozen(frozen: dict[str, Tensor], info: dict[str, Any], path: str) -> None:
+    if info.get("frozen_sha256", weights_sha256(frozen)) != weights_sha256(frozen):
         raise BackboneError(
             f"{path} was trained on another backbone; load the one named in it: {info.get('backbone', '?')}"
         )
-    return info
 
 
 def official_state_dict(model: nn.Module) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from react_ray.section import Section, field, speed
 
-Method = Literal["gated-image", "locked-text", "locked-image", "full"]
+Method = Literal["gated-image", "locked-text", "locked-image", "full", "lora", "linear"]
 
 
 class AugmentConfig(Section):
@@ -32,13 +32,16 @@ class CustomizeConfig(Section):
     train_on: Literal["retrieved", "source"] = field(
         "retrieved", "the retrieved pairs, or (pre-training) the whole of ingest.source as it is"
     )
-    method: Method = field("gated-image", "what trains: gated blocks, the image tower, the text tower, or everything")
+    method: Method = field("gated-image", "what trains: gated blocks, image tower, text tower, everything, low-rank updates, or a head on stored vectors")
     last_k_layers: int = field(
-        6, "gated-image: how many of the last image blocks get a gated block; cost is linear", ge=1
+        6, "gated-image, lora: how many of the last image blocks get what trains; cost is linear", ge=1
     )
     init: Literal["random", "copy"] = field(
         "random", "gated-image: start of the new blocks, PyTorch's default or their host"
     )
+    lora_rank: int = field(8, "lora: rank of the update of each matrix; parameters are linear in it", ge=1)
+    lora_alpha: float = field(16.0, "lora: updates are multiplied by this / rank", gt=0)
+    head_scale: float = field(100.0, "linear: cosines are multiplied by this before the softmax", gt=0)
     epochs: float = field(32.0, "passes over the training pairs; fractions are allowed", gt=0)
     batch_size: int = field(4096, "pairs per step over all workers; more negatives, more memory", ge=2)
     lr: float = field(5e-4, "peak learning rate; about 5e-5 for locked-text", gt=0)
@@ -60,6 +63,18 @@ class CustomizeConfig(Section):
     class_loss: float = field(
         0.0, "weight of the cross entropy of an image against the prompts of all classes, its retrieved class as target", ge=0
     )
+    class_weight_power: float = field(
+        0.0, "a pair's terms weigh (pairs of its class) ** -this, 1 in the mean; 1 = all classes count equally", ge=0, le=1
+    )
+    extra_captions: int = field(
+        0, "captions of other pairs that every image of a step is compared with too; needs their stored vectors", ge=0
+    )
+    live_text: bool = field(
+        False, "run the text tower in each step even where it is frozen; else captions are the retrieved set's vectors"
+    )
+    max_undecodable: float = field(
+        0.01, "share of images that may fail to decode: others take their place; the run stops beyond it", ge=0, le=1
+    )
     precision: Literal["fp32", "bf16"] = field("fp32", "autocast; weights and loss stay float32")
     augment: AugmentConfig = field(AugmentConfig(), "augmentation of training images")
     patch_dropout: float = field(0.0, "share of the image patches that a step does not look at; cheaper", ge=0, lt=1)
@@ -73,6 +88,12 @@ class CustomizeConfig(Section):
     threads_per_worker: int = speed(1, "torch threads of each", ge=1)
     cpus_per_worker: float = speed(1.0, "Ray CPUs that each reserves", ge=0)
     gpus_per_worker: float = speed(0.0, "GPUs of each", ge=0)
+    micro_batch_size: int = speed(
+        0, "images of a worker whose activations exist at once, what trains then runs forward twice; 0 = all, once", ge=0
+    )
+    activation_checkpointing: bool = speed(False, "keep one activation per block and compute the rest again; less memory")
+    compile: bool = speed(False, "torch.compile the image blocks: a minute at the start, needs a compiler")
+    offload: bool = speed(False, "ZeRO 1 to 3: optimizer states, and with 3 parameters, in the memory of the host")
     zero_stage: int = speed(
         0, "DeepSpeed ZeRO: 0 nothing, 1 optimizer, 2 + gradients, 3 + parameters are sharded", ge=0, le=3
     )

@@ -1,25 +1,40 @@
-"""What trains: the four ways to customise a CLIP.
+"""What trains: the ways to customise a CLIP.
 
 Takes a model, leaves `requires_grad` as the method says. Next: gated/optim.py.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from react_ray.clip.weights import weights_sha256
 from react_ray.errors import ConfigError
-from react_ray.gated.attach import NAME
-from react_ray.gated.config import Method
+from react_ray.gated.attach import NAME, attach_gated_blocks
+from react_ray.gated.config import CustomizeConfig, Method
+from react_ray.gated.lora import attach_lora, plain_name
 
 TEMPERATURE = ("logit_scale", "logit_bias")
+
+
+def prepare(model: nn.Module, config: CustomizeConfig, seed: int) -> list[str]:
+    """Adds what the method adds, outputs unchanged, freezes the rest, and returns the names that train."""
+    device = next(model.parameters()).device
+    if config.method == "gated-image":
+        attach_gated_blocks(model, config.last_k_layers, config.init, torch.Generator().manual_seed(seed))
+    elif config.method == "lora":
+        attach_lora(model, config.last_k_layers, config.lora_rank, config.lora_alpha, seed)
+    elif config.method == "linear":
+        raise ConfigError("customize.method=linear trains no model; it has a path of its own (gated/linear_head.py)")
+    model.to(device)
+    return freeze(model, config.method, config.learn_logit_scale)
 
 
 def trainable_names(model: nn.Module, method: Method, learn_logit_scale: bool = True) -> list[str]:
     """Names of the parameters that `method` trains, in the order of the model."""
     names = [name for name, _ in model.named_parameters() if _trains(name, method)]
     if not any(name not in TEMPERATURE for name in names):
-        raise ConfigError(f"customize.method={method}: nothing to train in this model; attach the gated blocks first")
+        raise ConfigError(f"customize.method={method}: nothing to train in this model; attach what the method trains first")
     return [name for name in names if learn_logit_scale or name not in TEMPERATURE]
 
 
@@ -29,6 +44,8 @@ def _trains(name: str, method: Method) -> bool:
     image = name.startswith("visual.")
     if method == "gated-image":
         return image and f".{NAME}." in name
+    if method == "lora":
+        return image and ".lora_" in name
     return image if method == "locked-text" else not image
 
 
@@ -49,4 +66,4 @@ def text_trains(method: Method) -> bool:
 def frozen_sha256(model: nn.Module) -> str:
     """Digest of everything that does not train: what a delta checkpoint needs to find again."""
     trains = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return weights_sha256({name: value for name, value in model.state_dict().items() if name not in trains})
+    return weights_sha256({plain_name(name): value for name, value in model.state_dict().items() if name not in trains})

@@ -23,7 +23,16 @@ from react_ray.gated.attach import gated_layers
 from react_ray.storage import local_file
 
 PREFIX = "react_"
-LAST_K_LAYERS = {"ViT-B-32": 6, "ViT-B-16": 6, "ViT-L-14": 6, "ViT-bigG-14": 12}
+# ViT-H-14 was not published: as L/14, whose blocks are the nearest.
+LAST_K_LAYERS = {"ViT-B-32": 6, "ViT-B-16": 6, "ViT-L-14": 6, "ViT-H-14": 6, "ViT-bigG-14": 12}
+# Of whole models, new blocks included; a file that gives another number is another architecture.
+NUM_PARAMETERS = {
+    "react_ViT-B-32": 193_804_557,
+    "react_ViT-B-16": 192_147_981,
+    "react_ViT-L-14": 503_193_869,
+    "react_ViT-H-14": 1_104_174_093,
+    "react_ViT-bigG-14": 2_938_547_737,
+}
 REPOSITORY = "react-vl/react-in1k"
 WEIGHT_FILES = (".pt", ".pth", ".bin", ".safetensors")
 
@@ -117,7 +126,16 @@ def load_model(
     backbone = load_backbone(BackboneConfig.model_validate(values), device)
     if model_name.startswith(PREFIX) and not gated_layers(backbone.model):
         raise BackboneError(f"{pretrained} has no gated blocks; name the model {name}, without {PREFIX}")
+    check_size(model_name, backbone.model)
     return backbone
+
+
+def check_size(model_name: str, model: nn.Module) -> None:
+    """BackboneError if a known model has not the number of parameters that it is known for."""
+    expected = NUM_PARAMETERS.get(model_name.removesuffix("-quickgelu"))
+    found = sum(p.numel() for p in model.parameters())
+    if expected is not None and found != expected:
+        raise BackboneError(f"{model_name} has {found:,} parameters instead of {expected:,}; name the model that these weights are of")
 
 
 def _base_name(model_name: str) -> str:

@@ -24,6 +24,7 @@ from react_ray.clip.config import BackboneConfig
 from react_ray.errors import ConfigError, PartFailed, ReactRayError
 from react_ray.gated.batches import Rows
 from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.zero import deepspeed_config
 from react_ray.pairs.source import Source, open_source, to_images, to_pairs
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
@@ -32,7 +33,9 @@ from react_ray.stages.ask import queries_uri
 from react_ray.stages.cluster import placement, require_memory
 from react_ray.stages.collect import class_vectors, trainable
 from react_ray.stages.layout import Layout
+from react_ray.stages.linear import train_linear
 from react_ray.stages.progress_board import ProgressBoard
+from react_ray.stages.training_data import check_text_tower, data_facts
 from react_ray.storage import arrow_filesystem, join, open_storage
 
 POLL_S = 1.0
@@ -46,7 +49,9 @@ class Job:
     backbone: BackboneConfig
     config: CustomizeConfig
     rows: Rows
-    class_CD: np.ndarray  # float32: the mean of each class's queries; empty without classes
+    class_CD: np.ndarray | None  # float32: the mean of each class's queries
+    class_weight_C: np.ndarray | None  # float32: factors of each class's pairs
+    card: dict[str, Any]  # the data's part of the model card
     seed: int
     arm: str
     model: Artifact
@@ -75,7 +80,7 @@ class RetrievedRows:
 
     def read(self, part: int) -> pa.Table:
         images = open_artifact(self.images, "images").read(part, ["image", "status"])
-        rows = open_artifact(self.retrieved, "retrieved").read(part, ["caption", "class_id", "text_embedding"])
+        rows = open_artifact(self.retrieved, "retrieved").read(part, ["pair_id", "caption", "class_id", "text_embedding"])
         table = rows.append_column("image", images["image"]).filter(trainable(images, rows))
         return table.append_column("captions", _as_lists(table["caption"]))
 
@@ -151,20 +156,35 @@ def _plan(recipe: Recipe, arm: str, board: Any) -> _Arm:
         retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
         images = open_artifact(join(root, "images"), "images", "retrieve" if recipe.download.of == "pairs" else "download")
         parents, rows, data = {"retrieved": retrieved, "images": images}, RetrievedRows(retrieved, images), {}
+    if config.method == "linear" and config.train_on == "source":
+        raise ConfigError("customize.method=linear needs retrieved pairs, which know their class; set train_on=retrieved")
     if config.class_loss and config.train_on == "source":
         raise ConfigError("customize.class_loss needs retrieved pairs, which know their class; set it to 0 or train_on=retrieved")
     backbone = load_backbone(wanted.backbone, seed=recipe.seed).describe()
+    if "retrieved" in parents:
+        check_text_tower(parents["retrieved"], backbone, config)
+    deepspeed_config(config, config.num_workers)  # what it refuses, it refuses before anything starts
     plan = {"backbone": backbone, "seed": recipe.seed, "data": data, **config.digested()}
     model = create(layout.of_arm("model"), "model", plan, parents, 1)
+    queries = queries_uri(recipe, arm)
+    if config.method == "linear":
+        if not model.sealed and model.pending():
+            asked = open_artifact(queries, "queries", "retrieve")
+            facts = data_facts(parents.get("retrieved"), asked.uri, config, wanted.name)
+            info = {"backbone": backbone, "method": "linear", "digest": digest(plan)}
+            embeddings = layout.open_database("embeddings", "embed")
+            train_linear(model, parents["retrieved"], embeddings, asked, config, recipe.seed, info, facts)
+        return _Arm(config, backbone, model, None)
     job = None
     if not model.sealed and model.pending():
         job = Job(
             backbone=wanted.backbone,
             config=config,
             rows=rows,
-            class_CD=class_vectors(open_artifact(queries_uri(recipe, arm), "queries", "retrieve"))
+            class_CD=class_vectors(open_artifact(queries, "queries", "retrieve"))
             if config.class_loss
-            else np.zeros((0, 0), np.float32),
+            else None,
+            **data_facts(parents.get("retrieved"), queries, config, wanted.name),
             seed=recipe.seed,
             arm=arm,
             model=model,

@@ -20,12 +20,14 @@ from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, load_tasks
 from react_ray.evals.zeroshot import check_labels, predict, summarise
+from react_ray.gated.linear_head import HEAD_FILE, load_head
+from react_ray.gated.wise_ft import interpolate
 from react_ray.pairs.image import decode_batch
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import actor_pool
 from react_ray.stages.layout import BASE, Layout
 from react_ray.stages.run_parts import Work, run_parts
-from react_ray.storage import join, open_parquet
+from react_ray.storage import join, local_file, open_parquet
 
 IMAGES_PER_PART = 1024
 
@@ -46,6 +48,7 @@ class Candidate:
     name: str
     backbone: BackboneConfig
     scores: Artifact
+    head: str = ""  # URI of a linear head that stands in the place of the prompts
 
 
 def run(recipe: Recipe) -> list[Artifact]:
@@ -80,16 +83,19 @@ def _slices(recipe: Recipe, tasks: list[TargetTask]) -> list[Slice]:
 
 def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, num_parts: int) -> Candidate:
     layout = Layout(recipe, "" if arm == BASE else arm)
-    backbone, parents = recipe.backbone, {}
+    backbone, parents, head = recipe.backbone, {}, ""
     if arm != BASE:
         model = open_artifact(layout.of_arm("model"), "model", "customize")
         parents = {"model": model}
-        backbone = backbone.model_copy(update={"gated": join(model.uri, "gated.safetensors")})
+        if model.facts.get("method") == "linear":
+            head = join(model.uri, HEAD_FILE)
+        else:
+            backbone = backbone.model_copy(update={"gated": join(model.uri, "gated.safetensors")})
     config = recipe.evaluate.digested() | {
         "backbone": load_backbone(backbone, seed=recipe.seed).describe(),
         "tasks": [[task.name, list(task.class_names), list(task.templates)] for task in tasks],
     }
-    return Candidate(arm, backbone, create(layout.scores(arm), "predictions", config, parents, num_parts))
+    return Candidate(arm, backbone, create(layout.scores(arm), "predictions", config, parents, num_parts), head)
 
 
 def _seal(candidate: Candidate, recipe: Recipe) -> Artifact:
@@ -121,7 +127,7 @@ class Classify(Work):
         torch.set_num_threads(recipe.cluster.threads_per_actor)
         self.jobs, self.recipe, self.tasks = jobs, recipe, tasks
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.loaded = ""
+        self.loaded: str | None = None  # "" is the name of a recipe's only arm
 
     def __call__(self, job: int, table: pa.Table) -> Receipt:
         began = time.monotonic()
@@ -140,8 +146,18 @@ class Classify(Work):
     def _load(self, candidate: Candidate) -> None:
         if self.loaded != candidate.name:
             backbone = load_backbone(candidate.backbone, device=self.device, seed=self.recipe.seed)
+            wise_ft = self.recipe.evaluate.wise_ft
+            if candidate.backbone.gated and wise_ft != 1:
+                base = load_backbone(candidate.backbone.model_copy(update={"gated": ""}), seed=self.recipe.seed)
+                interpolate(base.model, backbone.model, wise_ft)
             self.embedder = Embedder(backbone, self.recipe.evaluate.batch_size, self.device)
-            self.classifiers = {task.name: self.embedder.zero_shot_classifier(task) for task in self.tasks}
+            if candidate.head:
+                head_CD, _ = load_head(local_file(candidate.head), wise_ft)
+                ends = np.cumsum([len(task.class_names) for task in self.tasks])
+                parts = np.split(head_CD, ends[:-1])
+                self.classifiers = {task.name: part for task, part in zip(self.tasks, parts, strict=True)}
+            else:
+                self.classifiers = {task.name: self.embedder.zero_shot_classifier(task) for task in self.tasks}
             self.loaded = candidate.name
 
     def _predict(self, task: TargetTask, image_ND: np.ndarray, table: pa.Table, rows: np.ndarray) -> pa.Table:

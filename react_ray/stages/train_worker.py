@@ -10,23 +10,26 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray.train
 import torch
 
-from react_ray.clip.backbone import Backbone, load_backbone
-from react_ray.clip.text import text_features
+from react_ray.clip.backbone import load_backbone
+from react_ray.clip.text import drop_text_tower
 from react_ray.errors import ArtifactMismatch
-from react_ray.gated.attach import attach_gated_blocks, draw_patches, gates, image_features
-from react_ray.gated.augment import augment_rows, draw
 from react_ray.gated.batches import Batch, Batches
+from react_ray.gated.card import json_bytes, model_card
 from react_ray.gated.checkpoint import gated_bytes
 from react_ray.gated.config import CustomizeConfig
-from react_ray.gated.loss import class_loss, contrastive_loss
-from react_ray.gated.method import freeze, frozen_sha256, text_trains
+from react_ray.gated.method import frozen_sha256, prepare
 from react_ray.gated.optim import Ema, clamp_logit_scale, learning_rate, make_optimizer, set_learning_rate
+from react_ray.gated.step import TrainingStep, check_finite, needs_text_tower
+from react_ray.gated.watch import TensorBoard, Watch
+from react_ray.gated.zero import deepspeed_config
 from react_ray.progress import Metrics
 from react_ray.stages.customize import Job
 from react_ray.storage import Storage, open_storage
@@ -52,14 +55,13 @@ def _train(job: Job) -> None:
     job.progress.write.remote(job.arm, 0, 0, "loading the backbone")
     backbone = load_backbone(job.backbone, device=device, seed=job.seed)
     model = backbone.model
-    if config.method == "gated-image":
-        attach_gated_blocks(
-            model, config.last_k_layers, config.init, generator=torch.Generator().manual_seed(job.seed)
-        )
-        model.to(device)
-    freeze(model, config.method, config.learn_logit_scale)
-    frozen = frozen_sha256(model)
-    engine = _initialize(_Step(backbone, job, rank), config, world_size)
+    prepare(model, config, job.seed)
+    frozen = kept = frozen_sha256(model)
+    if not needs_text_tower(config):
+        drop_text_tower(model)
+        kept = frozen_sha256(model)
+    step_of_batch = TrainingStep(backbone, config, job.seed, rank, job.class_CD, job.class_weight_C)
+    engine = _initialize(step_of_batch, config, world_size)
     ema = Ema(model, config.ema_decay) if config.ema_decay else None
     batches = Batches(
         job.rows,
@@ -71,18 +73,25 @@ def _train(job: Job) -> None:
         window_parts=config.window_parts,
         cache_gb=config.cache_gb,
         num_threads=config.threads_per_worker,
+        max_undecodable=config.max_undecodable,
+        extra_captions=config.extra_captions,
     )
     total = max(1, round(config.epochs * batches.steps_per_epoch))
     checkpoints = Checkpoints(open_storage(job.checkpoints), job.digest, rank, world_size, config.keep_last)
     metrics = Metrics(open_storage(job.run), f"train-{job.arm or 'model'}") if rank == 0 else None
+    if rank == 0:
+        checkpoints.storage.write("deepspeed.json", json_bytes(deepspeed_config(config, world_size)))
     step = start = checkpoints.load(engine, ema)
     if metrics:
         metrics.drop_after(step)
+    board = TensorBoard(open_storage(job.run), job.arm or "model", step) if rank == 0 else None
+    watch = Watch(config.batch_size)
     began = time.monotonic()
     for batch in batches.iterate(step, total):
         factor = learning_rate(batch.step, total, config)
         set_learning_rate(engine.optimizer, factor)
         loss = engine(batch)
+        _stop_if_diverged(loss, batch, partial(checkpoints.save, engine, ema, step), job.checkpoints)
         engine.backward(loss)
         engine.step()
         clamp_logit_scale(model)
@@ -91,19 +100,25 @@ def _train(job: Job) -> None:
         step = batch.step + 1
         if metrics:
             values = {"loss": float(loss.detach()), "lr": config.lr * factor, "logit_scale": float(model.get_parameter("logit_scale").detach().exp())}
-            metrics.log(step, **values, **_gate_means(model))
+            values |= watch.step(model, batches.waited_s)
+            if norm := engine.get_global_grad_norm():
+                values["grad_norm"] = float(norm)
+            metrics.log(step, **values)
+            if board:
+                board.log(step, values)
             resumed = f"  went on from step {start}" if start else ""
             job.progress.write.remote(job.arm, step, total, f"loss {values['loss']:.3f}{resumed}")
         if step % config.checkpoint_every_steps == 0 and step < total:
             checkpoints.save(engine, ema, step)
-            if metrics:
+            if metrics and board:
                 metrics.flush()
-    if rank == 0:
-        assert metrics is not None
+                board.flush()
+    if metrics and board:
         metrics.flush()
+        board.close()
     if ema:
         ema.copy_to(model)
-    if frozen_sha256(model) != frozen:
+    if frozen_sha256(model) != kept:
         raise AssertionError("a frozen weight has changed while training")
     info = {
         "backbone": backbone.describe(),
@@ -117,79 +132,26 @@ def _train(job: Job) -> None:
     }
     if rank == 0:
         files = {
-            "gated.safetensors": gated_bytes(model, info, dtype=torch.float16 if config.save_dtype == "fp16" else None),
-            "gated.json": (json.dumps(info, indent=1, sort_keys=True) + "\n").encode(),
+            "gated.safetensors": gated_bytes(model, info, None, torch.float16 if config.save_dtype == "fp16" else None, frozen),
+            "gated.json": json_bytes(info),
             "recipe.yaml": job.recipe_yaml.encode(),
+            "model_card.json": json_bytes(model_card(info, job.card)),
         }
-        job.model.commit_files(0, files, time.monotonic() - began, batches.num_rows)
+        seconds, num_bad = time.monotonic() - began, batches.num_undecodable
+        job.model.commit_files(0, files, seconds, batches.num_rows, batches.num_rows - num_bad, undecodable=num_bad)
     torch.distributed.barrier()  # the next training begins, or this one is found finished, on all workers alike
 
 
-class _Step(torch.nn.Module):
-    """A batch in, the loss of the global batch out, so that DeepSpeed sees one forward."""
-
-    def __init__(self, backbone: Backbone, job: Job, rank: int) -> None:
-        super().__init__()
-        self.clip = backbone.model
-        self._backbone, self._config, self._seed, self._rank = backbone, job.config, job.seed, rank
-        self._class_CD = torch.from_numpy(job.class_CD)
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        config, device = self._config, next(self.clip.parameters()).device
-        generator = torch.Generator().manual_seed(_mix(self._seed, batch.step))
-        local = len(batch.captions)
-        mine = slice(self._rank * local, (self._rank + 1) * local)
-        draw_BK = draw(config.batch_size, generator)[mine]
-        keep_BP = draw_patches(config.batch_size, self.clip, config.patch_dropout, generator)
-        pixels = torch.from_numpy(batch.image_BCHW).to(device)
-        image_BCHW = self._backbone.normalize(augment_rows(pixels, draw_BK, config.augment))
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            image_BD = image_features(self.clip, image_BCHW, None if keep_BP is None else keep_BP[mine].to(device))
-            text_BD = self._text(batch, device)
-        class_id_B = torch.from_numpy(batch.class_id_B).to(device)
-        logit_scale = self.clip.get_parameter("logit_scale")
-        loss = image_BD.new_zeros((), dtype=torch.float32)
-        if config.pair_loss:
-            loss = loss + config.pair_loss * contrastive_loss(
-                image_BD,
-                text_BD,
-                logit_scale,
-                caption_ids=torch.from_numpy(batch.caption_id_B).to(device),
-                class_ids=class_id_B,
-                mask_duplicates=config.mask_duplicate_captions,
-                mask_classes=config.mask_same_class,
-                positives=config.positives,
-            )
-        if config.class_loss:
-            loss = loss + config.class_loss * class_loss(
-                image_BD, self._class_CD.to(device), logit_scale, class_id_B
-            )
-        return loss
-
-    def _text(self, batch: Batch, device: torch.device) -> torch.Tensor:
-        """Cached unit vectors where the text tower is frozen and they exist; otherwise the tower runs."""
-        if batch.text_BD is not None and not text_trains(self._config.method):
-            return torch.from_numpy(batch.text_BD).to(device)
-        tokens = self._backbone.tokenizer(batch.captions).to(device)
-        with torch.set_grad_enabled(text_trains(self._config.method)):
-            return text_features(self.clip, tokens)
+def _stop_if_diverged(loss: torch.Tensor, batch: Batch, save: Callable[[], None], place: str) -> None:
+    """Every rank hears of it before a weight is changed, so that the weights of the last good step can be kept."""
+    good = torch.isfinite(loss.detach()).float()
+    torch.distributed.all_reduce(good, op=torch.distributed.ReduceOp.MIN)
+    if not good:
+        save()
+        check_finite(float("nan"), batch, f"the weights from before it are the last checkpoint in {place}")
 
 
-def deepspeed_config(config: CustomizeConfig, world_size: int) -> dict[str, Any]:
-    """The whole of DeepSpeed's JSON: parameters stay float32, autocast is ours, the optimiser is torch's AdamW."""
-    return {
-        "train_batch_size": config.batch_size,
-        "train_micro_batch_size_per_gpu": config.batch_size // world_size,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": config.grad_clip,
-        "zero_optimization": {"stage": config.zero_stage},
-        "zero_allow_untested_optimizer": True,
-        "steps_per_print": 1 << 30,
-        "wall_clock_breakdown": False,
-    }
-
-
-def _initialize(step: _Step, config: CustomizeConfig, world_size: int) -> Any:
+def _initialize(step: TrainingStep, config: CustomizeConfig, world_size: int) -> Any:
     os.environ.setdefault("DS_LOG_LEVEL", "error")
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -260,21 +222,3 @@ class Checkpoints:
 
 def _name(step: int) -> str:
     return f"step_{step:08d}"
-
-
-def _gate_means(model: torch.nn.Module) -> dict[str, float]:
-    values = gates(model)
-    out = {}
-    for kind in ("attn", "dense"):
-        chosen = [abs(value) for name, value in values.items() if name.endswith(f".{kind}")]
-        if chosen:
-            out[f"gate_{kind}_abs_mean"] = sum(chosen) / len(chosen)
-    return out
-
-
-def _mix(*numbers: int) -> int:
-    """One seed of several numbers."""
-    seed = 0
-    for number in numbers:
-        seed = (seed * 1_000_003 + number + 0x9E3779B9) % (1 << 62)
-    return seed

@@ -6,8 +6,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from react_ray.gated.loss import contrastive_loss
+from react_ray.gated.loss import Bank, contrastive_loss
 
+Case = tuple[bool, bool, str, int]  # the text tower trains, duplicates are masked, positives, images at once
 Gradients = dict[str, Tensor]
 
 
@@ -21,12 +22,16 @@ def problem(num_rows: int = 12) -> dict[str, Tensor]:
         "images": torch.randn(num_rows, 6, generator=generator),
         "texts": torch.randn(num_rows, 5, generator=generator),
         "caption_ids": torch.tensor([0, 1, 2, 3, 1, 5, 6, 0, 8, 9, 9, 11])[:num_rows],
+        "weights": torch.rand(num_rows, generator=generator) + 0.5,
+        "bank": torch.randn(7, 8, generator=generator),
+        "bank_caption_ids": torch.tensor([20, 1, 21, 22, 0, 23, 24]),
         "class_ids": torch.tensor([0, 0, 1, 1, 2, -1, -1, 0, 3, 3, 2, 1])[:num_rows],
     }
 
 
-def gradients(given: dict[str, Tensor], rows: slice, text_trains: bool, mask: bool, positives: str) -> Gradients:
-    """Loss and gradients of the rows that this process holds."""
+def gradients(given: dict[str, Tensor], rows: slice, case: Case) -> Gradients:
+    """Loss and gradients of the rows that this process holds; with several images at once also weights and a bank."""
+    text_trains, mask, positives, chunk_rows = case
     names = ["image_weight", "logit_scale"] + (["text_weight"] if text_trains else [])
     leaves = {
         name: given[name].clone().requires_grad_(name in names)
@@ -40,12 +45,15 @@ def gradients(given: dict[str, Tensor], rows: slice, text_trains: bool, mask: bo
         class_ids=given["class_ids"][rows],
         mask_duplicates=mask,
         positives=positives,  # type: ignore[arg-type]
+        weights=given["weights"][rows] if chunk_rows else None,
+        bank=Bank(given["bank"], given["bank_caption_ids"]) if chunk_rows else None,
+        chunk_rows=chunk_rows,
     )
     loss.backward()
     return {"loss": loss.detach()} | {name: leaves[name].grad.clone() for name in names}  # type: ignore[union-attr]
 
 
-def run_rank(rank: int, world_size: int, folder: str, cases: list[tuple[bool, bool, str]]) -> None:
+def run_rank(rank: int, world_size: int, folder: str, cases: list[Case]) -> None:
     """Writes, on rank 0, what DDP would leave in every process: the mean over ranks."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size)
@@ -53,7 +61,7 @@ def run_rank(rank: int, world_size: int, folder: str, cases: list[tuple[bool, bo
     size = len(given["images"]) // world_size
     results = []
     for case in cases:
-        found = gradients(given, slice(rank * size, (rank + 1) * size), *case)
+        found = gradients(given, slice(rank * size, (rank + 1) * size), case)
         for value in found.values():
             dist.all_reduce(value)
             value /= world_size

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from react_ray.errors import ConfigError
+from react_ray.errors import ConfigError, PartFailed
 from react_ray.gated.batches import Batch, Batches, caption_id
 from react_ray.vectors import as_vectors
 
@@ -54,7 +54,7 @@ def batches(rows: TableRows = ROWS, **changes: Any) -> Batches:
 
 def assert_same(first: Batch, second: Batch) -> None:
     assert (first.step, first.epoch, first.captions) == (second.step, second.epoch, second.captions)
-    for name in ("image_BCHW", "caption_id_B", "class_id_B", "text_BD"):
+    for name in ("image_BCHW", "caption_id_B", "class_id_B", "pair_id_B", "text_BD"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
 
@@ -63,7 +63,7 @@ def joined(shares: list[Batch]) -> Batch:
         return np.concatenate([getattr(share, name) for share in shares])
 
     captions = [caption for share in shares for caption in share.captions]
-    arrays = [all_of(name) for name in ("caption_id_B", "class_id_B", "text_BD")]
+    arrays = [all_of(name) for name in ("caption_id_B", "class_id_B", "pair_id_B", "text_BD")]
     return Batch(shares[0].step, shares[0].epoch, all_of("image_BCHW"), captions, *arrays)
 
 
@@ -162,6 +162,54 @@ def test_decoded_images_kept_or_not_are_the_same() -> None:
         assert_same(kept, not_kept)
     for threads in batches(num_threads=3).iterate(0, 2):
         assert_same(threads, batches().batch(threads.step))
+
+
+class DamagedRows(TableRows):
+    """Some images are cut off."""
+
+    def __init__(self, damaged: list[int]) -> None:
+        super().__init__()
+        images = [picture(row)[:60] if row in damaged else picture(row) for row in range(self._table.num_rows)]
+        self._table = self._table.set_column(0, "image", pa.array(images))
+
+
+@pytest.mark.parametrize("cache_gb", [0.0, 2.0])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_in_the_place_of_a_damaged_image_stands_a_whole_pair(cache_gb: float, world_size: int) -> None:
+    rows, damaged = DamagedRows([3, 4, 20, 47]), [3, 4, 20, 47]
+    ranks = [
+        batches(rows, cache_gb=cache_gb, max_undecodable=0.01, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    epoch = [joined([rank.batch(step) for rank in ranks]) for step in range(6)]
+    seen = np.concatenate([batch.class_id_B for batch in epoch])
+    assert not set(seen.tolist()) & set(damaged) and len(seen) == 48 and len(set(seen.tolist())) == 44
+    whole = batches(TableRows())
+    pixels = {int(row): image for step in range(6) for row, image in zip(whole.batch(step).class_id_B, whole.batch(step).image_BCHW, strict=True)}
+    for batch in epoch:
+        for row, image, text_D, caption in zip(batch.class_id_B, batch.image_BCHW, batch.text_BD, batch.captions, strict=True):  # type: ignore[arg-type]
+            np.testing.assert_array_equal(image, pixels[int(row)])
+            assert text_D[0] == row and (not caption or caption.split()[0] == str(row))
+    assert sum(rank.num_undecodable for rank in ranks) >= 4
+
+
+def test_too_many_damaged_images_end_the_run() -> None:
+    with pytest.raises(PartFailed, match=r"images cannot be decoded .* more than customize\.max_undecodable=0\.001"):
+        list(batches(DamagedRows([3, 4, 20, 47]), max_undecodable=0.001).iterate(0, 6))
+    with pytest.raises(PartFailed, match="max_undecodable=0;"):
+        list(batches(DamagedRows([3])).iterate(0, 6))
+
+
+def test_extra_captions_are_the_same_on_every_rank_and_come_with_their_ids() -> None:
+    ranks = [batches(rank=rank, world_size=2, extra_captions=5) for rank in range(2)]
+    drawn = [[rank.batch(step) for rank in ranks] for step in range(7)]
+    for first, second in drawn:
+        assert first.bank_MD is not None and first.bank_MD.shape == (5, DIM)
+        np.testing.assert_array_equal(first.bank_MD, second.bank_MD)
+        np.testing.assert_array_equal(first.bank_id_M, second.bank_id_M)
+        names = [f"{int(row)} 0" if int(row) % 4 else "" for row in first.bank_MD[:, 0]]
+        assert first.bank_id_M is not None and first.bank_id_M.tolist() == [caption_id(name) for name in names]
+    assert len({tuple(first.bank_id_M.tolist()) for first, _ in drawn if first.bank_id_M is not None}) > 1
 
 
 def test_without_classes_and_vectors_there_are_none() -> None:

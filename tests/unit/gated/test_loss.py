@@ -7,21 +7,23 @@ import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 
-from react_ray.gated.loss import class_loss, contrastive_loss
-from tests.support.loss_rank import gradients, problem, run_rank
+from react_ray.gated.loss import Bank, class_loss, contrastive_loss
+from tests.support.loss_rank import Case, gradients, problem, run_rank
 
-CASES = [
-    (text_trains, mask, positives)
+CASES: list[Case] = [
+    (text_trains, mask, positives, chunk_rows)
     for text_trains in (False, True)
     for mask, positives in ((False, "pair"), (True, "pair"), (True, "class"))
+    for chunk_rows in (0, 4)
 ]
 
 
-def test_two_ranks_leave_the_gradients_of_one_process(tmp_path: Path) -> None:
-    mp.spawn(run_rank, args=(2, str(tmp_path), CASES), nprocs=2)
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_leave_the_gradients_of_one_process(tmp_path: Path, world_size: int) -> None:
+    mp.spawn(run_rank, args=(world_size, str(tmp_path), CASES), nprocs=world_size)
     found = torch.load(tmp_path / "results.pt")
     for case, parallel in zip(CASES, found, strict=True):
-        single = gradients(problem(), slice(None), *case)
+        single = gradients(problem(), slice(None), case)
         assert parallel.keys() == single.keys()
         for name, value in single.items():
             assert (parallel[name] - value).abs().max() <= 1e-5 * value.abs().max(), (case, name)
@@ -61,6 +63,59 @@ def test_duplicates_and_classes_equal_a_loop_over_rows(mask: bool, positives: st
         positives=positives,  # type: ignore[arg-type]
     )
     torch.testing.assert_close(found, torch.stack(terms).mean())
+
+
+def plain_loss(given: dict[str, torch.Tensor], leaves: list[torch.Tensor], mask: bool, positives: str) -> torch.Tensor:
+    """The definition with whole tables and torch's own gradients: weights, masks, classes and a bank."""
+    image, text, scale = leaves
+    image, text, bank = (F.normalize(x, dim=1) for x in (image, text, given["bank"]))
+    klass, caption = given["class_ids"], given["caption_ids"]
+    positive = torch.eye(len(klass), dtype=torch.bool)
+    if positives == "class":
+        positive |= (klass[:, None] == klass) & (klass >= 0)
+    logits = scale.exp() * image @ text.T
+    extra = scale.exp() * image @ bank.T
+    if mask:
+        logits = logits.masked_fill((caption[:, None] == caption) & ~positive, -torch.inf)
+    extra = extra.masked_fill(caption[:, None] == given["bank_caption_ids"], -torch.inf)
+    hit = logits.masked_fill(~positive, 0)
+    rows = torch.cat([logits, extra], 1).logsumexp(1) - hit.sum(1) / positive.sum(1)
+    columns = logits.logsumexp(0) - hit.sum(0) / positive.sum(0)
+    return (given["weights"] * (rows + columns)).mean() / 2
+
+
+@pytest.mark.parametrize("positives", ["pair", "class"])
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("chunk_rows", [0, 1, 5])
+def test_chunks_weights_and_bank_equal_the_definition_and_its_gradients(mask: bool, positives: str, chunk_rows: int) -> None:
+    given = problem()
+    leaves = [given["images"] @ given["image_weight"], given["texts"] @ given["text_weight"], given["logit_scale"]]
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+    expected = plain_loss(given, leaves, mask, positives)
+    found = contrastive_loss(
+        *leaves,
+        caption_ids=given["caption_ids"],
+        class_ids=given["class_ids"],
+        weights=given["weights"],
+        mask_duplicates=mask,
+        positives=positives,  # type: ignore[arg-type]
+        bank=Bank(given["bank"], given["bank_caption_ids"]),
+        chunk_rows=chunk_rows,
+    )
+    torch.testing.assert_close(found, expected, atol=0, rtol=1e-6)
+    for ours, theirs in zip(torch.autograd.grad(3 * found, leaves), torch.autograd.grad(3 * expected, leaves), strict=True):
+        assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+def test_what_is_kept_for_backward_does_not_grow_with_the_square_of_the_batch() -> None:
+    sizes = {}
+    for num_rows in (64, 512):
+        image_BD = torch.randn(num_rows, 8, requires_grad=True)
+        kept: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, kept=kept: kept.append(x.numel()) or x, lambda x: x):  # type: ignore[misc]
+            contrastive_loss(image_BD, torch.randn(num_rows, 8), torch.tensor([1.0]), chunk_rows=16)
+        sizes[num_rows] = sum(kept)
+    assert 0 < sizes[512] <= 8 * sizes[64]
 
 
 def test_a_repeated_caption_is_no_negative_of_its_twin() -> None:

@@ -1,18 +1,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from react_ray.clip.backbone import load_backbone, save_backbone
+from react_ray.clip.backbone import empty_model, load_backbone, save_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.errors import BackboneError
-from react_ray.gated.attach import gated_layers, image_blocks
+from react_ray.gated.attach import attach_gated_blocks, gated_layers, image_blocks
 from react_ray.gated.checkpoint import gated_bytes, write_whole
 from react_ray.gated.method import Method, freeze
-from react_ray.gated.models import RELEASED, create_model_and_transforms, get_tokenizer, list_pretrained, load_model
+from react_ray.gated.models import (
+    LAST_K_LAYERS,
+    RELEASED,
+    check_size,
+    create_model_and_transforms,
+    get_tokenizer,
+    list_pretrained,
+    load_model,
+)
 from tests.support.tiny_clip import tiny_config
 
 
@@ -91,11 +100,47 @@ def test_names_that_cannot_be_meant_say_what_was() -> None:
         load_model("RN50", "react_clip_ret_laion400m")
 
 
+# backbone, k, image tower, text tower, one gated block, trainable, total: the published architectures, and H/14 as computed
+SIZES = [
+    ("ViT-B-32", 6, 87_849_216, 63_428_096, 7_087_874, 42_527_245, 193_804_557),
+    ("ViT-B-16", 6, 86_192_640, 63_428_096, 7_087_874, 42_527_245, 192_147_981),
+    ("ViT-L-14", 6, 303_966_208, 123_650_304, 12_596_226, 75_577_357, 503_193_869),
+    ("ViT-H-14", 6, 632_076_800, 354_032_640, 19_677_442, 118_064_653, 1_104_174_093),
+    ("ViT-bigG-14", 12, 1_844_907_264, 694_659_840, 33_248_386, 398_980_633, 2_938_547_737),
+]
+
+
+@pytest.mark.parametrize(("name", "last_k", "image", "text", "block", "trainable", "total"), SIZES)
+def test_backbones_have_the_published_numbers_of_parameters(
+    name: str, last_k: int, image: int, text: int, block: int, trainable: int, total: int
+) -> None:
+    model = empty_model(name)
+    assert sum(p.numel() for p in model.visual.parameters()) == image  # type: ignore[union-attr]
+    assert sum(p.numel() for p in model.parameters()) == image + text + 1
+    names = len(model.state_dict())
+    assert LAST_K_LAYERS[name] == last_k
+    with torch.device("meta"):
+        attach_gated_blocks(model, last_k)
+    assert len(model.state_dict()) == names + 14 * last_k
+    assert sum(p.numel() for p in image_blocks(model)[-1].gated_attn_block.parameters()) == block
+    freeze(model, "gated-image")
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == trainable == last_k * block + 1
+    assert sum(p.numel() for p in model.parameters()) == total
+    check_size(f"react_{name}", model)
+    with pytest.raises(BackboneError, match="parameters instead of"):
+        check_size("react_ViT-B-32" if name != "ViT-B-32" else "react_ViT-B-16", model)
+
+
+def test_the_gated_mlp_of_bigg_is_narrower_than_its_hosts() -> None:
+    model = empty_model("ViT-bigG-14")
+    with torch.device("meta"):
+        attach_gated_blocks(model, 1)
+    last: Any = image_blocks(model)[-1]
+    assert (last.mlp.c_fc.out_features, last.gated_attn_block.mlp.c_fc.out_features) == (8192, 6656)
+
+
 @pytest.mark.slow
-def test_a_b32_with_gated_blocks_has_the_published_number_of_parameters(tmp_path: Path) -> None:
+def test_a_b32_loads_plain_weights_below_new_blocks(tmp_path: Path) -> None:
     backbone = load_model("react_ViT-B-32")
-    assert sum(p.numel() for p in backbone.model.parameters()) == 193_804_557
     save_backbone(backbone.model, str(tmp_path / "plain.safetensors"))
-    freeze(backbone.model, "gated-image")
-    assert sum(p.numel() for p in backbone.model.parameters() if p.requires_grad) == 42_527_245
     assert gated_layers(load_model("react_ViT-B-32", str(tmp_path / "plain.safetensors")).model) == list(range(6, 12))

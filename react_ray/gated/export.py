@@ -1,0 +1,81 @@
+"""A customised model for others: one file in the layout of the released checkpoints, or a folder that open_clip loads.
+
+Takes the `model` artifact of a run, or a gated.safetensors, gives `official`: the whole state dict, float16, .pt or
+.safetensors; or `open_clip`: open_clip_config.json and open_clip_model.safetensors of an ordinary ViT, for
+`open_clip.create_model_and_transforms("local-dir:FOLDER")`. This is the last file of the walk.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import torch
+
+from react_ray.clip.backbone import Backbone, load_backbone
+from react_ray.clip.config import BackboneConfig
+from react_ray.clip.weights import read_info, weights_bytes
+from react_ray.errors import ConfigError
+from react_ray.gated.checkpoint import official_state_dict
+from react_ray.gated.portable import portable_config, portable_state_dict
+from react_ray.gated.wise_ft import interpolate
+from react_ray.storage import join, local_file, open_storage
+
+LAYOUTS = ("official", "open_clip")
+GATED_FILE = "gated.safetensors"
+PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
+
+
+def export_model(uri: str, out: str, layout: str = "official", wise_ft: float = 1.0, dtype: str = "fp16") -> str:
+    """Writes the model, and returns a line that says what lies where.
+
+    uri: the artifact `model`, or a gated.safetensors. out: a file for `official`, a folder for `open_clip`; local or s3://.
+    wise_ft: 1 = what was trained, 0 = the backbone. dtype: fp16 as released, or fp32.
+    """
+    if layout not in LAYOUTS:
+        raise ConfigError(f"export model --layout {layout}: no such layout; choose {' or '.join(LAYOUTS)}")
+    if dtype not in ("fp16", "fp32"):
+        raise ConfigError(f"export model --dtype {dtype}: choose fp16 or fp32")
+    if layout == "official" and not out.endswith((".pt", ".safetensors")):
+        raise ConfigError(f"export model --layout official writes one file, not {out}; end it with .pt or .safetensors")
+    backbone = load_customised(uri, wise_ft)
+    chosen = torch.float16 if dtype == "fp16" else torch.float32
+    num_parameters = sum(p.numel() for p in backbone.model.parameters())
+    if layout == "official":
+        folder, _, name = out.rpartition("/")
+        open_storage(folder or ".").write(name, _official(backbone, name, chosen))
+    else:
+        storage = open_storage(out)
+        weights = weights_bytes(portable_state_dict(backbone.model), {"from": uri}, chosen)
+        storage.write("open_clip_model.safetensors", weights)
+        storage.write("open_clip_config.json", _config(backbone))
+    return f"{out}: {num_parameters:,} parameters of {backbone.config.name}, {dtype}, wise_ft {wise_ft:g}"
+
+
+def load_customised(uri: str, wise_ft: float = 1.0) -> Backbone:
+    """The customised model, on the backbone that its file names; or what lies between the two."""
+    path = local_file(uri if uri.endswith(".safetensors") else join(uri, GATED_FILE))
+    config = read_info(path).get("backbone_config")
+    if config is None:
+        raise ConfigError(f"{uri} does not say which backbone it was trained on; load it with create_model_and_transforms(base=...)")
+    base_config = BackboneConfig.model_validate(config)
+    backbone = load_backbone(base_config.model_copy(update={"gated": path}))
+    if wise_ft != 1:
+        interpolate(load_backbone(base_config).model, backbone.model, wise_ft)
+    return backbone
+
+
+def _official(backbone: Backbone, name: str, dtype: torch.dtype) -> bytes:
+    state = official_state_dict(backbone.model)
+    if name.endswith(".safetensors"):
+        return weights_bytes(state, {}, dtype)
+    buffer = io.BytesIO()
+    torch.save({key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}, buffer)
+    return buffer.getvalue()
+
+
+def _config(backbone: Backbone) -> bytes:
+    preprocess: dict[str, Any] = {name: backbone.preprocess[name] for name in PREPROCESS}
+    values = {"model_cfg": portable_config(backbone.model, backbone.model_cfg), "preprocess_cfg": preprocess}
+    return (json.dumps(values, indent=1) + "\n").encode()

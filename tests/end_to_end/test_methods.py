@@ -1,0 +1,81 @@
+"""A head on stored vectors, and an export, on the artifacts of a finished run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+
+from react_ray.cli import main
+from react_ray.clip.weights import read_weights
+from react_ray.errors import ArtifactMismatch, ConfigError
+from react_ray.gated.linear_head import load_head
+from react_ray.recipe import Recipe, load_recipe
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    for name in ("database", "run"):
+        shutil.copytree(finished / name, tmp_path / name)
+    return tmp_path
+
+
+def recipe_of(finished: Path, copied: Path, *changes: str) -> Recipe:
+    places = [f"database={copied / 'database'}", f"out={copied / 'run'}"]
+    return load_recipe(str(finished / "recipe.yaml"), [*places, "arms={}", *changes])
+
+
+def test_a_head_is_trained_and_scored_like_any_other_model(finished: Path, copied: Path, local_ray: None) -> None:
+    from react_ray.stages import customize, evaluate
+
+    recipe = recipe_of(finished, copied, "customize.method=linear", "customize.lr=0.01", "customize.head_scale=20")
+    model = customize.run(recipe)
+    assert model.facts["method"] == "linear"
+    head_CD, _ = load_head(str(copied / "run/model/head.safetensors"))
+    start_CD, _ = load_head(str(copied / "run/model/head.safetensors"), 0.0)
+    assert head_CD.shape == start_CD.shape and (head_CD != start_CD).any()
+    card = json.loads((copied / "run/model/model_card.json").read_text())
+    assert sum(count for _, count in card["data"]["pairs_by_class"]) == card["data"]["num_pairs"] > 0
+    assert customize.run(recipe).content == model.content
+    base, ours = evaluate.run(recipe)
+    between = recipe_of(finished, copied, "customize.method=linear", "customize.lr=0.01", "customize.head_scale=20", "evaluate.wise_ft=0")
+    shutil.rmtree(copied / "run/scores")
+    again_base, again = evaluate.run(between)
+    assert base.content == again_base.content
+    assert again.content != ours.content
+
+
+def test_vectors_of_another_text_tower_are_refused_before_anything_starts(finished: Path, copied: Path) -> None:
+    from react_ray.stages import customize
+
+    with pytest.raises(ArtifactMismatch, match=r"embedded by another text tower \(weights_sha256 .*set customize.live_text=true"):
+        customize.run(recipe_of(finished, copied, "seed=7"))
+    with pytest.raises(ConfigError, match=r"set customize.zero_stage to 1, 2 or 3"):
+        customize.run(recipe_of(finished, copied, "customize.offload=true"))
+    assert not (copied / "run/model").exists()
+
+
+def test_a_trained_model_leaves_in_both_layouts(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(finished / "run/arms/gated_image/model")
+    for out, layout in ((str(tmp_path / "whole.pt"), "official"), (str(tmp_path / "folder"), "open_clip")):
+        with pytest.raises(SystemExit) as ended:
+            main(["export", "model", model, out, "--layout", layout, "--dtype", "fp32"])
+        assert ended.value.code in (0, None)
+    assert "parameters of" in capsys.readouterr().out
+    state = read_weights(str(tmp_path / "whole.pt"))
+    assert sum("gated_attn_block" in name for name in state) == 28
+    theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'folder'}")
+    from react_ray.gated.export import load_customised
+
+    ours = load_customised(model)
+    image = torch.randn(2, 3, ours.image_size, ours.image_size)
+    torch.testing.assert_close(
+        theirs.eval().encode_image(image),
+        ours.model.encode_image(image),  # type: ignore[operator]
+        atol=1e-4,
+        rtol=1e-4,
+    )
