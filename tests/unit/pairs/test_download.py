@@ -77,14 +77,14 @@ def test_the_bytes_of_a_part_do_not_depend_on_width_or_order_of_arrival(web: Web
 
 
 def test_a_retry_asks_for_what_may_pass_and_keeps_all_other_rows(web: Web, fetcher: Fetcher) -> None:
-    paths = ["/flaky/kept?times=0", "/flaky/heals?code=503", "/flaky/gone?code=404&times=9", "/status/500"]
+    paths = ["/flaky/kept?times=0", "/flaky/heals?code=503", "/flaky/lost?code=404&times=9", "/status/500"]
     pairs = pairs_of([web.http + path for path in paths])
     first = download(pairs, fetcher, CONFIG)
     assert first["status"].to_pylist() == ["ok", "http_503", "http_404", "http_500"]
     second = retry(pairs, first, fetcher, CONFIG)
     assert second["status"].to_pylist() == ["ok", "ok", "http_404", "http_500"]
     assert second.take([0, 2, 3]).equals(first.take([0, 2, 3])) and second["pair_id"] == first["pair_id"]
-    assert web.num_requests("/flaky/kept") == web.num_requests("/flaky/gone") == 1
+    assert web.num_requests("/flaky/kept") == web.num_requests("/flaky/lost") == 1
     assert parquet_bytes(second) == parquet_bytes(download(pairs, fetcher, CONFIG))
 
 

@@ -23,7 +23,7 @@ def test_limits_of_speed_do_not_name_the_result_and_rules_do() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"allow_schemes": ["file"]},
+        {"allow_schemes": ["ftp"]},
         {"allow_schemes": []},
         {"user_agent": "two\nlines"},
         {"user_agent_token": "a b"},
