@@ -15,7 +15,7 @@ from react_ray.pairs.export_vectors import export_vectors
 from react_ray.pairs.source import IngestConfig, open_source
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import embed, ingest, search
-from react_ray.stages.retrieve import embed_queries
+from react_ray.stages.ask import embed_queries
 from react_ray.vectors import from_vectors
 from tests.support.small_run import small_recipe
 from tests.unit.pairs.test_published import read
