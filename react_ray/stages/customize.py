@@ -8,7 +8,7 @@ the arm; a run that was killed, or a worker that died, goes on from the last of 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Job:
     run: str
     digest: str
     recipe_yaml: str
-    progress: Any
+    progress: Any = None  # a ProgressBoard
 
 
 class RetrievedRows:
@@ -126,25 +126,21 @@ class _Arm:
 
 def run(recipe: Recipe) -> list[Artifact]:
     """Gives the sealed `model` of every arm."""
-    board: Any = None
-    arms: list[_Arm] = []
+    arms = [_plan(recipe, name) for name in recipe.arm_names()]
     waiting: dict[tuple[float, ...], list[Job]] = {}
-    for name in recipe.arm_names():
-        if board is None:
-            board = ray.remote(ProgressBoard).options(num_cpus=0).remote()
-        arm = _plan(recipe, name, board)
-        arms.append(arm)
+    for arm in arms:
         if arm.job:
             waiting.setdefault(_workers(arm.config), []).append(arm.job)
     for jobs in waiting.values():
         require_memory(recipe.cluster, 1.5, jobs[0].config.num_workers, "customize")
-        _fit(jobs, recipe)
+        board = ray.remote(ProgressBoard).options(num_cpus=0).remote()
+        _fit([replace(job, progress=board) for job in jobs], recipe)
     if waiting:
         open_storage(Layout(recipe).run).delete_all("ray_train")  # Ray Train's own state: of no use once the models are there
     return [arm.model if arm.model.sealed else arm.model.seal(backbone=arm.backbone, method=arm.config.method) for arm in arms]
 
 
-def _plan(recipe: Recipe, arm: str, board: Any) -> _Arm:
+def _plan(recipe: Recipe, arm: str) -> _Arm:
     layout, wanted = Layout(recipe, arm), recipe.arm(arm)
     config = wanted.customize
     parents: dict[str, Artifact] = {}
@@ -192,7 +188,6 @@ def _plan(recipe: Recipe, arm: str, board: Any) -> _Arm:
             run=layout.run,
             digest=digest([plan, {name: parent.content for name, parent in parents.items()}]),
             recipe_yaml=wanted.yaml(everything=False),
-            progress=board,
         )
     return _Arm(config, backbone, model, job)
 
@@ -241,6 +236,8 @@ def _fit(jobs: list[Job], recipe: Recipe) -> None:
     finally:
         stop.set()
         watcher.join()
+    if problem := ray.get(jobs[0].progress.problem.remote()):
+        raise problem
 
 
 def _work(settings: dict[str, Any]) -> None:

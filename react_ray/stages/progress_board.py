@@ -9,9 +9,16 @@ from __future__ import annotations
 class ProgressBoard:
     def __init__(self) -> None:
         self.states: dict[str, tuple[int, int, str]] = {}  # by arm, in the order in which they began
+        self.found: Exception | None = None
 
     def write(self, arm: str, step: int, total: int, note: str) -> None:
         self.states[arm] = (step, total, note)
+
+    def stop(self, problem: Exception) -> None:
+        self.found = problem
+
+    def problem(self) -> Exception | None:
+        return self.found
 
     def read(self) -> dict[str, tuple[int, int, str]]:
         return self.states

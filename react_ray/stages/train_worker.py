@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 import torch
 
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.text import drop_text_tower
-from react_ray.errors import ArtifactMismatch
+from react_ray.errors import ArtifactMismatch, TrainingDiverged
 from react_ray.gated.batches import Batch, Batches
 from react_ray.gated.card import json_bytes, model_card
 from react_ray.gated.checkpoint import gated_bytes
@@ -41,8 +42,13 @@ def train_worker(settings: dict[str, Any]) -> None:
     """Trains the models of `settings["jobs"]` one after another; those that were finished before a failure are left alone."""
     jobs: list[Job] = settings["jobs"]
     for job in jobs:
-        if job.model.pending():
+        if not job.model.pending():
+            continue
+        try:
             _train(job)
+        except (ArtifactMismatch, TrainingDiverged) as error:  # on all workers alike, and at every further try
+            ray.get(job.progress.stop.remote(error))
+            return
     ray.train.report({"models": len(jobs)})
 
 

@@ -12,7 +12,7 @@ import torch
 
 from react_ray.cli import main
 from react_ray.clip.weights import read_weights
-from react_ray.errors import ArtifactMismatch, ConfigError
+from react_ray.errors import ArtifactMismatch, ConfigError, TrainingDiverged
 from react_ray.gated.linear_head import load_head
 from react_ray.recipe import Recipe, load_recipe
 
@@ -57,6 +57,18 @@ def test_vectors_of_another_text_tower_are_refused_before_anything_starts(finish
     with pytest.raises(ConfigError, match=r"set customize.zero_stage to 1, 2 or 3"):
         customize.run(recipe_of(finished, copied, "customize.offload=true"))
     assert not (copied / "run/model").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_at_once_and_names_its_pairs(
+    finished: Path, copied: Path, local_ray: None
+) -> None:
+    from react_ray.stages import customize
+
+    recipe = recipe_of(finished, copied, "customize.lr=1e30", "customize.warmup_steps=0", "customize.num_workers=1")
+    with pytest.raises(TrainingDiverged, match=r"loss of step \d+ is nan, of pairs \d+.*lower customize.lr"):
+        customize.run(recipe)
+    assert not (copied / "run/model/manifest.json").exists()
+    assert any((copied / "run/checkpoints").glob("step_*/checkpoint.json")), "the last good weights are kept"
 
 
 def test_a_trained_model_leaves_in_both_layouts(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
