@@ -14,7 +14,7 @@ import pyarrow as pa
 from react_ray import schema
 from react_ray.artifact import Artifact, create
 from react_ray.pair_id import pair_ids
-from react_ray.vectors import as_vectors
+from react_ray.vectors import embeddings_table
 
 ROWS_PER_PART = 62_500
 COARSE, FINE = 300, 20_000
@@ -54,11 +54,7 @@ def write(uri: str, num: int, dim: int) -> tuple[Mixture, Artifact]:
         rows = min(rows_per_part, num - part * rows_per_part)
         text = np.full((rows, dim), np.nan, np.float16)
         text[:1000] = mixture.draw(min(rows, 1000), part, text=True)
-        columns = {
-            "pair_id": pair_ids(part, rows),
-            "image": as_vectors(mixture.draw(rows, part)),
-            "text": as_vectors(text),
-            "status": pa.array([schema.OK] * rows),
-        }
-        embeddings.commit(part, schema.conform(pa.table(columns), schema.embeddings(dim)), 0.0)
+        status = np.array([schema.OK] * rows, object)
+        table = embeddings_table(pa.array(pair_ids(part, rows)), mixture.draw(rows, part), text, status, {})
+        embeddings.commit(part, table, 0.0)
     return mixture, embeddings if embeddings.sealed else embeddings.seal(backbone=BACKBONE, dim=dim)

@@ -12,7 +12,7 @@ from react_ray import schema
 from react_ray.artifact import Artifact, create, open_artifact
 from react_ray.pair_id import pair_ids
 from react_ray.recipe import Recipe
-from react_ray.vectors import as_vectors
+from react_ray.vectors import embeddings_table
 
 BACKBONE = {"name": "made", "weights_sha256": "0" * 64}
 
@@ -30,9 +30,8 @@ def write_part(pairs: Artifact, embeddings: Artifact, part: int, image: np.ndarr
     captions = [f"caption {pair}" for pair in ids.tolist()]
     table = pa.table({"pair_id": ids, "url": [f"http://e.org/{c[8:]}" for c in captions], "caption": captions})
     pairs.commit(part, table.append_column("width", pa.array(ids % 1000, pa.int32())), 0.0)
-    status = pa.array([schema.OK] * len(ids))
-    columns = {"pair_id": ids, "image": as_vectors(image), "text": as_vectors(text), "status": status}
-    embeddings.commit(part, schema.conform(pa.table(columns), schema.embeddings(image.shape[1])), 0.0)
+    status = np.array([schema.OK] * len(ids), object)
+    embeddings.commit(part, embeddings_table(pa.array(ids), image, text, status, {}), 0.0)
 
 
 def write_database(uri: str, parts: int, rows: int, dim: int = 16, first: int = 0) -> None:
