@@ -110,6 +110,9 @@ def measure(program: list[str], urls: list[str], ca_file: str, in_flight: int) -
     result = json.loads(done.stdout.splitlines()[-1])
     if result["ok"] != len(urls):
         raise SystemExit(f"{program[1]}: {result['ok']} of {len(urls)} images came; nothing to compare")
+    if "fetch_cpu_s" in result:
+        total, fetching = (1000 * result[name] / result["ok"] for name in ("cpu_s", "fetch_cpu_s"))
+        print(f"    ours: {total:.2f} ms CPU an image, {fetching:.2f} of it the requests, the rest decoding, shrinking and encoding")
     return result["ok"] / result["cpu_s"]
 
 
