@@ -143,11 +143,12 @@ for _verb, _summary in {
 def _delete(
     recipe_uri: RecipeArgument,
     ids: Annotated[str, typer.Argument(help="URI of a text file of pair_ids, one a line", metavar="IDS")],
+    overrides: Overrides = None,
 ) -> None:
     from react_ray.index.deleted import delete_pairs, read_ids
     from react_ray.recipe import load_recipe
 
-    database = load_recipe(recipe_uri).database
+    database = load_recipe(recipe_uri, overrides).database
     typer.echo(f"{database}: {delete_pairs(database, read_ids(ids)):,} pairs are deleted")
 
 

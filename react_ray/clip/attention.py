@@ -1,4 +1,4 @@
-"""Self-attention without the copies that torch's MultiheadAttention makes: a third less time forward and backward.
+"""Self-attention without the copies that torch's MultiheadAttention makes.
 
 Takes a model whose attention is nn.MultiheadAttention, leaves its parameters, names and values as they are.
 Next: clip/backbone.py, which does this to every model that it loads.

@@ -27,5 +27,7 @@ def interpolate(base: nn.Module, customised: nn.Module, weight: float) -> None:
                 value.copy_(torch.atanh(weight * torch.tanh(value)))
         elif name not in theirs or theirs[name].shape != value.shape:
             raise BackboneError(f"wise_ft: the base has no {name} {list(value.shape)}; name the model's own backbone")
-        elif value.is_floating_point() and not torch.equal(value, theirs[name]):
-            value.lerp_(theirs[name].to(value), 1 - weight)
+        elif value.is_floating_point():
+            other = theirs[name].to(value)  # the two models may be on different devices
+            if not torch.equal(value, other):
+                value.lerp_(other, 1 - weight)

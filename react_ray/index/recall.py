@@ -123,7 +123,7 @@ def choose(tables: list[list[dict[str, Any]]], recall: float, k: int, dim: int, 
 def _cost(params: SearchParams, k: int, dim: int, rows_per_list: float) -> float:
     """Bytes that one query reads, roughly: hot codes of the visited lists and re-ranked cold codes, or all cold codes.
 
-    A fast-scan core goes through 1-bit codes as fast as through 3 times their bytes, and a random row costs 4 times its own.
+    Weights by judgement: 1-bit codes count 3 times (arithmetic besides reading), re-ranked rows 4 times (they lie apart).
     """
     visited = params.nprobe * rows_per_list
     if params.ef_search:

@@ -2,8 +2,8 @@
 
 The five resize modes and the sizes they give are img2dataset's. Two things differ: images are stored upright, and a JPEG
 that will be reduced is decoded at a reduced scale. The size is read, judged and planned before any pixel is decoded.
-Simplejpeg decodes the common JPEGs, OpenCV resizes and encodes: as bare calls, 1.7 to 2.1 times as fast as Pillow alone
-(tests/benchmark/bench_store.py). Whatever simplejpeg complains of, and all other formats, Pillow decodes.
+Simplejpeg decodes the common JPEGs, OpenCV resizes and encodes: as bare calls faster than Pillow alone
+(tests/benchmark/bench_store.py says by how much). Whatever simplejpeg complains of, and all other formats, Pillow decodes.
 Next: image.py, which reads headers and hashes.
 """
 

@@ -32,7 +32,7 @@ def run(recipe: Recipe, uri: str) -> Artifact:
     """Gives the sealed `allowed`: the parts of pairs, with a column `allowed`. RetrievalError if nothing passes."""
     layout = Layout(recipe)
     pairs = layout.open_database("pairs", "ingest")
-    images = layout.open_images() if recipe.download.of == "pairs" else None
+    images = layout.open_images() if recipe.retrieve.filters and recipe.download.of == "pairs" else None
     embeddings = layout.open_database("embeddings", "embed")
     conditions = parse(recipe.retrieve.filters)
     of_pairs = set(_columns(pairs)) - NOT_FILTERED

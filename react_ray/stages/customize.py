@@ -1,7 +1,7 @@
 """customize: `retrieved/` and its `images/` -> `model/`, by Ray Train and DeepSpeed.
 
 The driver plans, shows progress and seals; what runs on the workers is train_worker.py. Arms that ask for the same
-workers train one after another in the same processes, whose start costs half a minute. Checkpoints go to `checkpoints/step_*` below
+workers train one after another in the same processes, whose start is slow. Checkpoints go to `checkpoints/step_*` below
 the arm; a run that was killed, or a worker that died, goes on from the last of them.
 """
 
