@@ -138,8 +138,7 @@ class Artifact:
         return {"sha256": checksum.hexdigest(), "bytes": size}
 
     def recommit(self, part: int, table: pa.Table, seconds: float, **facts: Any) -> Receipt:
-        """Put another table in the place of a part, of an artifact that is not sealed. A kill leaves the old table or the
-        new one: where it leaves no receipt, the part is pending again and `written` gives whichever it is."""
+        """Another table in the place of a part. A kill leaves the old or the new one, which `written` gives; the part is pending."""
         assert not self.sealed, "unseal it first"
         self.storage.delete(f"{part_name(part)}.json")
         return self.commit(part, table, seconds, **facts)
@@ -156,18 +155,15 @@ class Artifact:
 
     def receipts(self) -> list[Receipt]:
         """Of all parts, or of an artifact that is not sealed, of those that are done."""
-        return self._receipts(list(range(self.num_parts)) if self.sealed else self.done())
+        return [self.receipt(part) for part in (range(self.num_parts) if self.sealed else self.done())]
 
     def receipt(self, part: int) -> Receipt:
         return Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json")))
 
-    def _receipts(self, parts: list[int]) -> list[Receipt]:
-        return [self.receipt(part) for part in parts]
-
     def seal(self, **facts: Any) -> Artifact:
         """Write the manifest: from now on the artifact exists."""
         building = json.loads(self.storage.read(BUILDING))
-        receipts = self._receipts(list(range(self.num_parts)))
+        receipts = [self.receipt(part) for part in range(self.num_parts)]
         content = digest([[r.part, r.rows, sorted((n, f["sha256"]) for n, f in r.files.items())] for r in receipts])
         manifest = Manifest(
             kind=self.kind,

@@ -1,6 +1,6 @@
 """URIs: the names of places. `/path`, `file:///path`, `s3://bucket/prefix`, and `sample://file` for this package's data.
 
-Takes and gives strings; looks at nothing. Next: storage.py, which reads and writes there.
+Takes and gives strings; looks at nothing. Next: storage/, which reads and writes there.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from react_ray.index.merge import Hits, check_k, no_hits, ranking
 QUERIES_AT_ONCE = 256
 VECTORS_AT_ONCE = 8192  # 256 x 8192 scores in float64 and float32: 25 MB
 NUMBERS_AT_ONCE = 1 << 22  # of a block of vectors in float64: 32 MB
-RESCORE_FROM = 64  # pairs of one query that are compared one by one; more go through a matrix product
+RESCORE_FROM = 64  # where more than one pair in so many comes near, all are scored by one matrix product
 
 
 def as_queries(queries_QD: np.ndarray, dim: int) -> np.ndarray:

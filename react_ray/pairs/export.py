@@ -23,7 +23,7 @@ from react_ray.pairs.beside import check_images, extra_columns, with_urls
 from react_ray.pairs.export_layouts import LAYOUTS, META, Layout, Row, Shard
 from react_ray.progress import Progress
 from react_ray.schema import OK
-from react_ray.storage import Storage, check_writable, open_storage
+from react_ray.storage import Storage, open_empty
 
 COLUMNS = ["caption", "image", "width", "height", "original_width", "original_height", "sha256", "status", "error"]
 
@@ -36,10 +36,7 @@ def export(layout: str, uri: str, out: str, rows_per_shard: int = 10_000) -> str
         raise ConfigError(f"export: {rows_per_shard} rows per shard; give at least 1")
     images = open_artifact(uri, "images", "download")
     check_images(images)
-    check_writable(out)
-    storage = open_storage(out)
-    if storage.list():
-        raise ConfigError(f"export: {storage.uri} is not empty, readers would take old files for new ones; name another folder")
+    storage = open_empty(out)
     return _write(images, storage, layout, rows_per_shard)
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ConfigError
 from react_ray.progress import Progress
-from react_ray.storage import Storage, check_writable, open_storage
+from react_ray.storage import Storage, open_empty
 from react_ray.vectors import from_vectors
 
 FOLDERS = {"image": "img_emb", "text": "text_emb"}
@@ -33,10 +33,7 @@ def export_vectors(uri: str, out: str, rows_per_shard: int = 1_000_000) -> str:
         raise ConfigError(f"export: {rows_per_shard} rows per shard; give at least 1")
     embeddings = open_artifact(uri, "embeddings", "embed")
     pairs = open_artifact(f"{embeddings.uri.rpartition('/')[0]}/pairs", "pairs", "ingest")
-    check_writable(out)
-    storage = open_storage(out)
-    if storage.list():
-        raise ConfigError(f"export: {storage.uri} is not empty, readers would take old files for new ones; name another folder")
+    storage = open_empty(out)
     return _write(embeddings, pairs, storage, rows_per_shard)
 
 

@@ -6,20 +6,18 @@ What is sealed is not done again, so the same command after any interruption goe
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
-
-import psutil
 
 from react_ray.recipe import Recipe
 from react_ray.stages import customize, download, embed, evaluate, index, ingest, report, retrieve
 from react_ray.stages.layout import Layout
+from react_ray.stages.memory import MemoryWatch
 from react_ray.storage import open_storage
 
 T = TypeVar("T")
-SAMPLE_INTERVAL_S = 10.0  # the kernel walks every page of every process: each second would slow a training
 
 
 def run(recipe: Recipe) -> str:
@@ -58,8 +56,14 @@ class Clock:
             seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - began, 2)
             self._write()
 
-    def memory(self) -> MemoryWatch:
-        return MemoryWatch(self)
+    @contextmanager
+    def memory(self) -> Iterator[None]:
+        watch = MemoryWatch()
+        try:
+            with watch:
+                yield
+        finally:
+            self.peak(watch.peak_gb)
 
     def peak(self, gigabytes: float) -> None:
         self.costs["peak_rss_gb"]["all"] = round(max(gigabytes, self.costs["peak_rss_gb"].get("all", 0.0)), 3)
@@ -67,34 +71,3 @@ class Clock:
 
     def _write(self) -> None:
         self.storage.write("costs.json", json.dumps(self.costs, indent=1).encode())
-
-
-class MemoryWatch:
-    """The most memory of this process and all below it (a local Ray is below it); a shared page counts once."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock, self.most = clock, 0.0
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> MemoryWatch:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self.thread.join()
-        self.clock.peak(self.most)
-
-    def _watch(self) -> None:
-        me = psutil.Process()
-        stopped = False
-        while not stopped:
-            total = 0
-            for process in [me, *me.children(recursive=True)]:
-                try:
-                    total += process.memory_full_info().pss
-                except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-                    continue
-            self.most = max(self.most, total / 2**30)
-            stopped = self.stop.wait(SAMPLE_INTERVAL_S)

@@ -13,12 +13,10 @@ import json
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tests is no installed package
 
@@ -32,6 +30,7 @@ from react_ray.recipe import Recipe
 from react_ray.stages import index
 from react_ray.stages.cluster import connected
 from react_ray.stages.fan_out import search_exactly
+from react_ray.stages.memory import MemoryWatch
 from tests.benchmark.made_vectors import write
 
 NUM_QUERIES = 500
@@ -51,7 +50,7 @@ def main() -> None:
     shutil.rmtree(root / "index", ignore_errors=True)
     recipe = recipe_over(root, asked.kind, asked.recall, asked.cpus)
     with connected(recipe.cluster):
-        with PeakMemory() as memory:
+        with MemoryWatch(interval_s=1.0) as memory:
             began = time.monotonic()
             built = index.run(recipe)
             build_s = time.monotonic() - began
@@ -115,34 +114,6 @@ def recipe_over(root: Path, kind: str, recall: float, cpus: int, **changes: obje
             "cluster": {"num_cpus": cpus, "num_searchers": cpus, "object_store_gb": 0.3},
         }
     )
-
-
-class PeakMemory:
-    """The most memory of this process and all below it (Ray is below it); a shared page counts once."""
-
-    def __init__(self) -> None:
-        self.peak_gb = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> PeakMemory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        me = psutil.Process()
-        while not self._stop.wait(1.0):
-            total = 0
-            for process in [me, *me.children(recursive=True)]:
-                try:
-                    total += process.memory_full_info().pss
-                except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-                    continue
-            self.peak_gb = max(self.peak_gb, total / 2**30)
 
 
 if __name__ == "__main__":

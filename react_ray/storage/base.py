@@ -1,0 +1,96 @@
+"""What every storage can do. Next: local.py, s3.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from react_ray.errors import StorageError
+from react_ray.uri import absolute, join
+
+T = TypeVar("T")
+
+
+class Storage:
+    """A directory-like place. Paths are relative and use `/`."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = absolute(uri)
+
+    def read(self, path: str) -> bytes:
+        raise NotImplementedError
+
+    def write(self, path: str, data: bytes) -> None:
+        raise NotImplementedError
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        """A file to write what is too large for memory; it is there, whole, once the block has ended without an error."""
+        raise NotImplementedError
+        yield
+
+    def exists(self, path: str) -> bool:
+        raise NotImplementedError
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Paths of all files below `prefix` (a folder), sorted, relative to this storage."""
+        raise NotImplementedError
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """As `list`, with the bytes of each file."""
+        raise NotImplementedError
+
+    def delete(self, path: str) -> None:
+        raise NotImplementedError
+
+    def delete_all(self, prefix: str = "") -> None:
+        for path in self.list(prefix):
+            self.delete(path)
+
+    def local_file(self, path: str) -> str:
+        """A local path with the file's bytes: itself, or a copy in the cache directory."""
+        raise NotImplementedError
+
+    def parquet(self, path: str) -> pq.ParquetFile:
+        raise NotImplementedError
+
+    def stream(self, path: str) -> BinaryIO:
+        """A file to read from its beginning on, or to seek in."""
+        raise NotImplementedError
+
+    def arrow_file(self, path: str) -> pa.NativeFile:
+        """A file of which only what is asked for is read: a memory map, or ranges of an object."""
+        raise NotImplementedError
+
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        """Exactly `length` bytes; StorageError where the file ends before."""
+
+        def action() -> bytes:
+            with self.arrow_file(path) as file:
+                return bytes(file.read_at(length, start))
+
+        data = self._try("read", path, action)
+        if len(data) < length:
+            raise StorageError(
+                f"cannot read {self.uri}/{path}: it ends before byte {start + length}; it has changed or is cut off, write it again"
+            )
+        return data
+
+    def _try(self, verb: str, path: str, action: Callable[[], T]) -> T:
+        raise NotImplementedError
+
+    def at(self, *parts: str) -> Storage:
+        return type(self)(join(self.uri, *parts))
+
+
+def open_checked(name: str, action: Callable[[], pq.ParquetFile]) -> pq.ParquetFile:
+    try:
+        return action()
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StorageError(f"cannot read {name}: not a Parquet file ({error}); write it again or name another file") from error

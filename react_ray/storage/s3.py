@@ -1,0 +1,129 @@
+"""Objects of S3 and of what speaks like it. Settings come from the environment variables of AWS."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeVar, cast
+
+import boto3
+import botocore.exceptions
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from botocore.config import Config
+
+from react_ray.errors import ConfigError, StorageError
+from react_ray.storage.base import Storage, open_checked
+from react_ray.storage.local import LocalStorage
+
+T = TypeVar("T")
+READ_AHEAD = 8 << 20  # bytes of one request for a stream: few requests, each of which waits
+S3_ERRORS = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError)
+
+
+class S3Storage(Storage):
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        self.prefix = prefix.strip("/")
+        if not self.bucket:
+            raise ConfigError(f"{uri}: no bucket; write s3://bucket/prefix")
+        self._client = boto3.client("s3", config=Config(retries={"max_attempts": 5, "mode": "standard"}))
+
+    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
+        """Each process makes its own client; credentials come from its own environment, never with a task."""
+        return S3Storage, (self.uri,)
+
+    def _key(self, path: str) -> str:
+        return "/".join(p for p in (self.prefix, path.strip("/")) if p)
+
+    def _try(self, verb: str, path: str, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except S3_ERRORS as error:
+            raise StorageError(
+                f"cannot {verb} s3://{self.bucket}/{self._key(path)}: {error}; check the bucket, AWS credentials and AWS_ENDPOINT_URL"
+            ) from error
+
+    def read(self, path: str) -> bytes:
+        return self._try(
+            "read", path, lambda: self._client.get_object(Bucket=self.bucket, Key=self._key(path))["Body"].read()
+        )
+
+    def write(self, path: str, data: bytes) -> None:
+        self._try("write", path, lambda: self._client.put_object(Bucket=self.bucket, Key=self._key(path), Body=data))
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        with tempfile.TemporaryFile() as file:
+            yield cast(BinaryIO, file)
+            file.seek(0)
+            self._try("write", path, lambda: self._client.upload_fileobj(file, self.bucket, self._key(path)))
+
+    def exists(self, path: str) -> bool:
+        def action() -> bool:
+            try:
+                self._client.head_object(Bucket=self.bucket, Key=self._key(path))
+                return True
+            except botocore.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+                    return False
+                raise
+
+        return self._try("read", path, action)
+
+    def list(self, prefix: str = "") -> list[str]:
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        key = self._key(prefix)
+        root = f"{self.prefix}/" if self.prefix else ""
+
+        def action() -> dict[str, int]:
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=f"{key}/" if key else ""
+            )
+            found = {o["Key"]: o["Size"] for page in pages for o in page.get("Contents", [])}
+            return {key.removeprefix(root): found[key] for key in sorted(found) if not key.endswith("/")}  # no markers of folders
+
+        return self._try("list", prefix, action)
+
+    def delete(self, path: str) -> None:
+        self._try("delete", path, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._key(path)))
+
+    def local_file(self, path: str) -> str:
+        """Cached by ETag, so that a changed object is fetched again."""
+
+        def etag() -> str:
+            return self._client.head_object(Bucket=self.bucket, Key=self._key(path))["ETag"].strip('"')
+
+        object_version = f"{self.bucket}/{self._key(path)} {self._try('read', path, etag)}"
+        name = hashlib.sha256(object_version.encode()).hexdigest()[:32] + Path(path).suffix
+        cached = Path(tempfile.gettempdir(), f"react_ray-cache-{os.getuid()}", name)
+        if not cached.exists():
+            LocalStorage(str(cached.parent)).write(cached.name, self.read(path))
+        return str(cached)
+
+    def parquet(self, path: str) -> pq.ParquetFile:
+        place = f"{self.bucket}/{self._key(path)}"
+
+        def open_object() -> pq.ParquetFile:
+            return pq.ParquetFile(place, filesystem=s3_filesystem(), page_checksum_verification=True)
+
+        return self._try("read", path, lambda: open_checked(f"s3://{place}", open_object))
+
+    def stream(self, path: str) -> BinaryIO:
+        return cast(BinaryIO, io.BufferedReader(self.arrow_file(path), READ_AHEAD))
+
+    def arrow_file(self, path: str) -> pa.NativeFile:
+        return self._try("read", path, lambda: s3_filesystem().open_input_file(f"{self.bucket}/{self._key(path)}"))
+
+
+def s3_filesystem() -> pafs.S3FileSystem:
+    return pafs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"))
