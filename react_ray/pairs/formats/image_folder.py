@@ -23,7 +23,7 @@ from react_ray.storage import Storage, open_storage
 from react_ray.uri import is_local, matches
 
 FILE_COLUMNS = ("file_name", "filename", "file", "filepath", "path", "image")
-READ_THREADS = 16  # of S3, where each read waits 20 ms and more
+READ_THREADS = 16  # of S3, where each read waits for the network
 FIRST_FILES = 20  # of a table must not all be missing
 COLUMNS = pa.schema([("file_name", pa.string()), ("image", pa.binary()), ("caption", pa.string())])
 CAPTION = ".txt"
