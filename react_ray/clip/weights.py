@@ -101,9 +101,14 @@ def is_scalar(name: str) -> bool:
 
 def weights_sha256(tensors: dict[str, Tensor]) -> str:
     """Digest of names and raw bytes in the order of names; neither device nor 0-dim against [1] matters."""
+    return digest_of(sorted(tensors.items(), key=lambda item: item[0]))
+
+
+def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """`weights_sha256` of tensors that come one after the other, in the order of names."""
     sha = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name].detach().to("cpu").contiguous().reshape(-1)
+    for name, tensor in tensors:
+        value = tensor.detach().to("cpu").contiguous().reshape(-1)
         sha.update(f"{name} {value.dtype}\n".encode())
         sha.update(value.view(torch.uint8).numpy().data)
     return sha.hexdigest()

@@ -114,7 +114,7 @@ def image_features(
         if keep_BP is not None:
             raise BackboneError(f"a {type(visual).__name__} has no patches to drop; set customize.patch_dropout=0")
         return _in_slices(model.encode_image, image_BCHW, micro_batch)  # type: ignore[arg-type]
-    num_frozen = _num_frozen(visual)
+    num_frozen = min(_num_frozen(visual), len(visual.transformer.resblocks) - 1)
     if num_frozen == 0:
         keep = [] if keep_BP is None else [keep_BP]
         return _in_slices(lambda x, *keep: _suffix(visual, 0, _stem(visual, x, *keep)), image_BCHW, micro_batch, *keep)

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from react_ray.errors import ConfigError, PartFailed
-from react_ray.pairs.image import decode_batch
+from react_ray.pairs.image import CropMode, decode_batch
 from react_ray.vectors import from_vectors
 
 FIRST_LOOK = 1000  # a share is one of this many images at least
@@ -79,7 +80,10 @@ class Batches:
         num_threads: int = 1,
         max_undecodable: float = 0.0,
         extra_captions: int = 0,
+        crop: CropMode = "center_crop",
+        augment: Callable[[bytes, int], np.ndarray] | None = None,
     ) -> None:
+        """augment: of a whole encoded image and a seed, which is another one in each epoch; None = plain decoding."""
         if batch_size % world_size:
             raise ConfigError(
                 f"customize.batch_size {batch_size} is not a multiple of {world_size} workers; change one of them"
@@ -96,19 +100,26 @@ class Batches:
             raise ConfigError(
                 f"customize.batch_size {batch_size} is larger than the {self.num_rows} pairs to train on; make it smaller or retrieve more"
             )
-        self._keep_pixels = self.num_rows * 3 * image_size**2 <= cache_gb * 2**30
+        self.crop, self.augment = crop, augment
+        self._keep_pixels = not augment and self.num_rows * 3 * image_size**2 <= cache_gb * 2**30
         self._windows: dict[tuple[int, ...], _Window] = {}
 
-    def iterate(self, start_step: int, stop_step: int) -> Iterator[Batch]:
-        """Batches of steps start..stop-1; the next one is prepared while the last is used."""
+    def iterate(
+        self, start_step: int, stop_step: int, make: Callable[[int], Any] | None = None, ahead: int = 1
+    ) -> Iterator[Batch]:
+        """Batches of steps start..stop-1; the next `ahead` are prepared while one is used.
+
+        make: begins the batch of a step elsewhere and gives a future of it; None = in a thread.
+        """
         with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self.batch, start_step) if start_step < stop_step else None
+            begin = make or (lambda step: pool.submit(self.batch, step))
+            coming = deque(begin(step) for step in range(start_step, min(start_step + ahead, stop_step)))
             for step in range(start_step, stop_step):
-                assert coming is not None
                 began = time.monotonic()
-                batch = coming.result()
+                batch = coming.popleft().result()
                 self.waited_s += time.monotonic() - began
-                coming = pool.submit(self.batch, step + 1) if step + 1 < stop_step else None
+                if step + ahead < stop_step:
+                    coming.append(begin(step + ahead))
                 yield batch
 
     def batch(self, step: int) -> Batch:
@@ -149,13 +160,14 @@ class Batches:
                 generator = np.random.default_rng([self.seed, epoch, number])
                 rows = generator.permutation(size)[low - begin : high - begin]
                 draws = generator.random(size)[rows]
-                pieces.append(self._take(tuple(sorted(int(p) for p in parts)), rows, draws))
+                seeds = [_seed(self.seed, epoch, place) for place in range(low, high)] if self.augment else None
+                pieces.append(self._take(tuple(sorted(int(p) for p in parts)), rows, draws, seeds))
             begin += size
         return pieces
 
-    def _take(self, parts: tuple[int, ...], rows: np.ndarray, draws: np.ndarray) -> Batch:
+    def _take(self, parts: tuple[int, ...], rows: np.ndarray, draws: np.ndarray, seeds: list[int] | None) -> Batch:
         window = self._window(parts)
-        pixels = self._pixels(window, rows)
+        pixels = self._pixels(window, rows, seeds)
         rows = window.stand_in[rows]
         captions = [_draw(window.captions[row], draw) for row, draw in zip(rows, draws, strict=True)]
         return Batch(
@@ -169,15 +181,15 @@ class Batches:
             text_BD=None if window.text_ND is None else window.text_ND[rows],
         )
 
-    def _pixels(self, window: _Window, rows: np.ndarray) -> np.ndarray:
+    def _pixels(self, window: _Window, rows: np.ndarray, seeds: list[int] | None) -> np.ndarray:
         """Of these rows, or of those that stand in for them: which is found here, once per window."""
         if window.pixels is not None:
             return window.pixels[window.stand_in[rows]]
-        pixels, bad = self._decode([window.images[row] for row in window.stand_in[rows]])
+        pixels, bad = self._decode([window.images[row] for row in window.stand_in[rows]], seeds)
         for place in bad:
             row = int(rows[place])
             for other in (int((row + shift) % len(window.images)) for shift in range(1, len(window.images))):
-                one, failed = self._decode([window.images[other]])
+                one, failed = self._decode([window.images[other]], seeds and seeds[place : place + 1])
                 if not failed:
                     window.stand_in[row], pixels[place] = other, one[0]
                     break
@@ -193,7 +205,7 @@ class Batches:
             window = self._load(parts)
             if self._keep_pixels:
                 rows = np.arange(len(window.images))
-                window.pixels, window.images = self._pixels(window, rows), []
+                window.pixels, window.images = self._pixels(window, rows, None), []
             self._windows[parts] = window
         return self._windows[parts]
 
@@ -212,9 +224,12 @@ class Batches:
             text_ND=from_vectors(table["text_embedding"]) if "text_embedding" in names else None,
         )
 
-    def _decode(self, images: list[bytes]) -> tuple[np.ndarray, list[int]]:
+    def _decode(self, images: list[bytes], seeds: list[int] | None) -> tuple[np.ndarray, list[int]]:
         """Pixels, and the places of images that have none. PartFailed if those are too many of all that were decoded."""
-        pixels, problems = decode_batch(images, self.image_size, self.num_threads)
+        if seeds is None or self.augment is None:
+            pixels, problems = decode_batch(images, self.image_size, self.num_threads, self.crop)
+        else:
+            pixels, problems = _augmented(images, seeds, self.image_size, self.augment)
         bad = [place for place, problem in enumerate(problems) if problem is not None]
         self.num_decoded += len(images)
         self.num_undecodable += len(bad)
@@ -224,6 +239,23 @@ class Batches:
                 f"customize.max_undecodable={self.max_undecodable:g}; make the images again, or allow more"
             )
         return pixels, bad
+
+
+def _augmented(
+    images: list[bytes], seeds: list[int], size: int, augment: Callable[[bytes, int], np.ndarray]
+) -> tuple[np.ndarray, list[str | None]]:
+    pixels_BCHW = np.zeros((len(images), 3, size, size), np.uint8)
+    problems: list[str | None] = [None] * len(images)
+    for row, (image, seed) in enumerate(zip(images, seeds, strict=True)):
+        try:
+            pixels_BCHW[row] = augment(image, seed)
+        except ValueError as error:
+            problems[row] = str(error)
+    return pixels_BCHW, problems
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def caption_id(caption: str) -> int:

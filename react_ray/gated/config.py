@@ -10,8 +10,9 @@ Method = Literal["gated-image", "locked-text", "locked-image", "full", "lora", "
 
 
 class AugmentConfig(Section):
-    """Everything is off at its default."""
+    """Everything is off at its default. With `auto`, timm does it on whole images, and takes only flip, crop_* and erase."""
 
+    auto: str = field("", "timm's automatic augmentation, rand-m9-mstd0.5-inc1 in REACT; its crops are of the whole image")
     rotate_deg: float = field(0.0, "rotation is uniform in +- this many degrees", ge=0, le=180)
     scale: float = field(0.0, "size is multiplied by 2 to the power of +- this", ge=0, le=2)
     stretch: float = field(0.0, "aspect ratio is multiplied by 2 to the power of +- this", ge=0, le=2)
@@ -25,7 +26,7 @@ class AugmentConfig(Section):
     color: float = field(0.0, "gain in 1 +- this and offset in +- half of this, for each channel alone", ge=0, le=1)
     saturation: float = field(0.0, "gain uniform in 1 +- this, around the grey of the pixel", ge=0, le=1)
     grey: float = field(0.0, "probability of no colour at all", ge=0, le=1)
-    erase: float = field(0.0, "probability that a rectangle, 2 to 33 % of the area, is made grey", ge=0, le=1)
+    erase: float = field(0.0, "probability that a rectangle, 2 to 33 % of the area, is made grey (auto: noise)", ge=0, le=1)
 
 
 class CustomizeConfig(Section):
@@ -82,10 +83,19 @@ class CustomizeConfig(Section):
         False, "train_on=source: an image with n captions counts as n pairs; else one of them is drawn per epoch"
     )
     window_parts: int = field(64, "parts whose rows are shuffled together; more memory, better mixing", ge=1)
+    watch_dataset: str = field(
+        "", "name in evaluate.datasets whose zero-shot score is taken while training, by an actor beside it; empty = none"
+    )
+    watch_every_steps: int = field(500, "steps between such scores; the last step is always scored", ge=1)
+    keep: Literal["last", "best"] = field("last", "which weights become the model: of the last step, or the best on watch_dataset")
     save_dtype: Literal["fp32", "fp16"] = field("fp32", "of the weights in the model's file")
     cache_gb: float = speed(2.0, "decoded images that each worker keeps between epochs, GB; 0 = decode each time", ge=0)
     num_workers: int = speed(1, "data-parallel processes", ge=1)
+    min_workers: int = speed(0, "elastic: a training goes on with so many while others are lost; 0 = always num_workers", ge=0)
     threads_per_worker: int = speed(1, "torch threads of each", ge=1)
+    data_workers: int = speed(
+        0, "processes beside each worker, on any CPU node, that read, decode and augment; 0 = a thread of the worker", ge=0
+    )
     cpus_per_worker: float = speed(1.0, "Ray CPUs that each reserves", ge=0)
     gpus_per_worker: float = speed(0.0, "GPUs of each", ge=0)
     micro_batch_size: int = speed(
@@ -98,4 +108,7 @@ class CustomizeConfig(Section):
         0, "DeepSpeed ZeRO: 0 nothing, 1 optimizer, 2 + gradients, 3 + parameters are sharded", ge=0, le=3
     )
     checkpoint_every_steps: int = speed(500, "steps between checkpoints; a crash loses at most these", ge=1)
+    checkpoint_every_minutes: float = speed(0.0, "minutes between checkpoints, beside those by steps; 0 = off", ge=0)
+    watch_gpus: float = speed(0.0, "GPUs of the actor that scores while training; 0 = it computes on CPUs", ge=0)
+    trackers: list[Literal["wandb", "mlflow"]] = speed([], "where the metrics go besides files and TensorBoard; each is installed by hand")
     keep_last: int = speed(2, "checkpoints that are kept", ge=1)

@@ -2,7 +2,7 @@
 
 Takes the `model` artifact of a run, or a gated.safetensors, gives `official`: the whole state dict, float16, .pt or
 .safetensors; or `open_clip`: open_clip_config.json and open_clip_model.safetensors of an ordinary ViT, for
-`open_clip.create_model_and_transforms("local-dir:FOLDER")`. This is the last file of the walk.
+`open_clip.create_model_and_transforms("local-dir:FOLDER")`. Beside it goes the model card, with the run's scores. This is the last file of the walk.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from typing import Any
 
 import torch
 
+from react_ray.artifact import MANIFEST, open_artifact
 from react_ray.clip.backbone import Backbone, load_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.weights import read_info, weights_bytes
 from react_ray.errors import ConfigError
+from react_ray.gated.card import json_bytes
 from react_ray.gated.checkpoint import official_state_dict
 from react_ray.gated.portable import portable_config, portable_state_dict
 from react_ray.gated.wise_ft import interpolate
 from react_ray.storage import join, local_file, open_storage
 
 LAYOUTS = ("official", "open_clip")
-GATED_FILE = "gated.safetensors"
+GATED_FILE, CARD_FILE = "gated.safetensors", "model_card.json"
 PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -42,14 +44,19 @@ def export_model(uri: str, out: str, layout: str = "official", wise_ft: float = 
     backbone = load_customised(uri, wise_ft)
     chosen = torch.float16 if dtype == "fp16" else torch.float32
     num_parameters = sum(p.numel() for p in backbone.model.parameters())
+    card = _card(uri, wise_ft)
     if layout == "official":
         folder, _, name = out.rpartition("/")
-        open_storage(folder or ".").write(name, _official(backbone, name, chosen))
+        storage = open_storage(folder or ".")
+        storage.write(name, _official(backbone, name, chosen))
+        card_name = f"{name.rpartition('.')[0]}.model_card.json"
     else:
-        storage = open_storage(out)
+        storage, card_name = open_storage(out), "model_card.json"
         weights = weights_bytes(portable_state_dict(backbone.model), {"from": uri}, chosen)
         storage.write("open_clip_model.safetensors", weights)
         storage.write("open_clip_config.json", _config(backbone))
+    if card:
+        storage.write(card_name, json_bytes(card))
     return f"{out}: {num_parameters:,} parameters of {backbone.config.name}, {dtype}, wise_ft {wise_ft:g}"
 
 
@@ -64,6 +71,18 @@ def load_customised(uri: str, wise_ft: float = 1.0) -> Backbone:
     if wise_ft != 1:
         interpolate(load_backbone(base_config).model, backbone.model, wise_ft)
     return backbone
+
+
+def _card(uri: str, wise_ft: float) -> dict[str, Any]:
+    """Of the artifact `model`, with what the run's `evaluate` found since, if it has; {} for a bare file."""
+    storage = open_storage(uri)
+    if uri.endswith(".safetensors") or not storage.exists(CARD_FILE):
+        return {}
+    card: dict[str, Any] = json.loads(storage.read(CARD_FILE)) | {"wise_ft": wise_ft}
+    scores = join(uri.rstrip("/").rpartition("/")[0], "scores")
+    if open_storage(scores).exists(MANIFEST):
+        card["scores"] += open_artifact(scores, "predictions").facts["scores"]
+    return card
 
 
 def _official(backbone: Backbone, name: str, dtype: torch.dtype) -> bytes:

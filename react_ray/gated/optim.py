@@ -91,18 +91,10 @@ class Ema:
         values = [model.get_parameter(name).detach() for name in self.shadow]
         get_ema_multi_avg_fn(decay)(list(self.shadow.values()), values, None)
 
-    @torch.no_grad()
-    def copy_to(self, model: nn.Module) -> None:
-        for name, value in self.shadow.items():
-            model.get_parameter(name).copy_(value)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"num_updates": self.num_updates, "shadow": self.shadow}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.num_updates = int(state["num_updates"])
-        shadow: dict[str, Tensor] = state["shadow"]
+    def resume(self, shadow: dict[str, Tensor], num_updates: int) -> None:
+        """Goes on from a copy of `shadow`, as it was after so many updates."""
         if shadow.keys() != self.shadow.keys():
             raise ValueError("the average is of other parameters than those that train; resume with the same method")
+        self.num_updates = num_updates
         for name, value in shadow.items():
-            self.shadow[name].copy_(value)
+            self.shadow[name].copy_(value.reshape(self.shadow[name].shape))

@@ -54,7 +54,9 @@ class TrainingStep(nn.Module):
         draw_BK = draw(config.batch_size, generator)[mine]
         keep_BP = draw_patches(config.batch_size, self.clip, config.patch_dropout, generator)
         pixels = torch.from_numpy(batch.image_BCHW).to(device)  # uint8: a quarter of the bytes of float32
-        image_BCHW = self._backbone.normalize(augment_rows(pixels, draw_BK, config.augment))
+        if not config.augment.auto:  # otherwise it was done where the images were decoded
+            pixels = augment_rows(pixels, draw_BK, config.augment)
+        image_BCHW = self._backbone.normalize(pixels)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             keep_BP = None if keep_BP is None else keep_BP[mine].to(device)
             image_BD = image_features(self.clip, image_BCHW, keep_BP, config.micro_batch_size)

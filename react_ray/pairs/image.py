@@ -100,6 +100,13 @@ def decode_rgb(
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
+def decode_whole(data: bytes | None, shortest: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The whole image, upright, RGB; a big JPEG at a reduced scale, both sides still >= shortest. ValueError as decode_rgb."""
+    if not data:
+        raise ValueError("no bytes")
+    return _open(data, max_pixels, shrink_to=shortest)[0]
+
+
 def decode_batch(
     images: Sequence[bytes | None], size: int, num_threads: int = 1, mode: CropMode = "center_crop"
 ) -> tuple[np.ndarray, list[str | None]]:

@@ -21,9 +21,12 @@ import ray.train.torch
 from react_ray.artifact import Artifact, create, open_artifact
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig
+from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ConfigError, PartFailed, ReactRayError
 from react_ray.gated.batches import Rows
 from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.method import text_trains
+from react_ray.gated.trackers import check_installed
 from react_ray.gated.zero import deepspeed_config
 from react_ray.pairs.source import Source, open_source, to_images, to_pairs
 from react_ray.progress import Progress
@@ -32,10 +35,12 @@ from react_ray.section import digest
 from react_ray.stages.ask import queries_uri
 from react_ray.stages.cluster import placement, require_memory
 from react_ray.stages.collect import class_vectors, trainable
+from react_ray.stages.evaluate import slices_of
 from react_ray.stages.layout import Layout
 from react_ray.stages.linear import train_linear
 from react_ray.stages.progress_board import ProgressBoard
 from react_ray.stages.training_data import check_text_tower, data_facts
+from react_ray.stages.watching import Watched, Watcher
 from react_ray.storage import arrow_filesystem, join, open_storage
 
 POLL_S = 1.0
@@ -59,7 +64,10 @@ class Job:
     run: str
     digest: str
     recipe_yaml: str
+    loaders: dict[str, Any]  # Ray options of the processes that make batches
+    watched: Watched | None = None  # what is scored while it trains
     progress: Any = None  # a ProgressBoard
+    watcher: Any = None  # a Watcher
 
 
 class RetrievedRows:
@@ -134,7 +142,8 @@ def run(recipe: Recipe) -> list[Artifact]:
     for jobs in waiting.values():
         require_memory(recipe.cluster, 1.5, jobs[0].config.num_workers, "customize")
         board = ray.remote(ProgressBoard).options(num_cpus=0).remote()
-        _fit([replace(job, progress=board) for job in jobs], recipe)
+        watcher = _watcher(recipe, jobs)
+        _fit([replace(job, progress=board, watcher=watcher) for job in jobs], recipe)
     if waiting:
         open_storage(Layout(recipe).run).delete_all("ray_train")  # Ray Train's own state: of no use once the models are there
     return [arm.model if arm.model.sealed else arm.model.seal(backbone=arm.backbone, method=arm.config.method) for arm in arms]
@@ -159,7 +168,9 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
     backbone = load_backbone(wanted.backbone, seed=recipe.seed).describe()
     if "retrieved" in parents:
         check_text_tower(parents["retrieved"], backbone, config)
-    deepspeed_config(config, config.num_workers)  # what it refuses, it refuses before anything starts
+    check_installed(config.trackers)
+    _check_workers(config)
+    _check_watching(wanted)
     plan = {"backbone": backbone, "seed": recipe.seed, "data": data, **config.digested()}
     model = create(layout.of_arm("model"), "model", plan, parents, 1)
     queries = queries_uri(recipe, arm)
@@ -188,12 +199,64 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
             run=layout.run,
             digest=digest([plan, {name: parent.content for name, parent in parents.items()}]),
             recipe_yaml=wanted.yaml(everything=False),
+            # On one machine they share its cores with the workers, which have reserved them all.
+            loaders={"num_cpus": 1 if len(ray.nodes()) > 1 else 0} | placement(recipe.cluster, "fetch"),
+            watched=_watched(wanted, layout) if config.watch_dataset else None,
         )
     return _Arm(config, backbone, model, job)
 
 
+def _check_workers(config: CustomizeConfig) -> None:
+    """What DeepSpeed or the loader would refuse, it refuses before anything starts."""
+    if config.min_workers > config.num_workers:
+        raise ConfigError(f"customize.min_workers={config.min_workers} is more than num_workers={config.num_workers}; lower it")
+    for number in range(config.min_workers or config.num_workers, config.num_workers + 1):
+        deepspeed_config(config, number)
+        if config.batch_size % number:
+            raise ConfigError(
+                f"customize.batch_size {config.batch_size} is not a multiple of {number} workers; change one of them"
+            )
+
+
+def _check_watching(recipe: Recipe) -> None:
+    name, keep = recipe.customize.watch_dataset, recipe.customize.keep
+    known = recipe.evaluate.datasets
+    if keep == "best" and not name:
+        raise ConfigError("customize.keep=best needs a measure of it; set customize.watch_dataset to one of evaluate.datasets")
+    if name and name not in known:
+        raise ConfigError(f"customize.watch_dataset={name} is none of evaluate.datasets ({', '.join(known) or 'empty'}); name one of them")
+    if keep == "best" and name == recipe.evaluate.headline:
+        raise ConfigError(
+            f"customize.keep=best would choose by {name}, which the report shows: it would flatter; watch another dataset, or set evaluate.headline to another"
+        )
+
+
+def _watched(recipe: Recipe, layout: Layout) -> Watched:
+    tasks = load_tasks(recipe.tasks)
+    name = recipe.customize.watch_dataset
+    return Watched(
+        backbone=recipe.backbone,
+        seed=recipe.seed,
+        text_trains=text_trains(recipe.customize.method),
+        tasks=tuple(tasks),
+        dataset=name,
+        slices=tuple(slices_of(recipe, tasks, name)),
+        place=join(layout.of_arm("checkpoints"), "watched"),
+    )
+
+
+def _watcher(recipe: Recipe, jobs: list[Job]) -> Any:
+    """One for all arms, which train one after another; it comes back if its process is lost."""
+    if not any(job.watched for job in jobs):
+        return None
+    config = jobs[0].config
+    options = {"num_cpus": 0, "num_gpus": config.watch_gpus, "max_restarts": -1, "max_task_retries": 3}
+    options |= placement(recipe.cluster, "embed")
+    return ray.remote(Watcher).options(**options).remote(recipe.evaluate.batch_size, config.threads_per_worker)
+
+
 def _workers(config: CustomizeConfig) -> tuple[float, ...]:
-    return config.num_workers, config.cpus_per_worker, config.gpus_per_worker
+    return config.num_workers, config.min_workers, config.cpus_per_worker, config.gpus_per_worker
 
 
 def _fit(jobs: list[Job], recipe: Recipe) -> None:
@@ -207,7 +270,7 @@ def _fit(jobs: list[Job], recipe: Recipe) -> None:
         _work,
         train_loop_config={"jobs": jobs},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.num_workers,
+            num_workers=(config.min_workers, config.num_workers) if config.min_workers else config.num_workers,  # type: ignore[arg-type]
             use_gpu=config.gpus_per_worker > 0,
             resources_per_worker=resources,
             **placement(recipe.cluster, "train"),

@@ -73,12 +73,15 @@ def run(recipe: Recipe) -> list[Artifact]:
 
 
 def _slices(recipe: Recipe, tasks: list[TargetTask]) -> list[Slice]:
-    slices = []
-    for name, source in recipe.evaluate.datasets.items():
-        labels = open_parquet(source).read(["task", "label"])
-        check_labels(labels, {task.name: list(task.class_names) for task in tasks}, name)
-        slices += [Slice(name, source, start) for start in range(0, labels.num_rows, IMAGES_PER_PART)]
-    return slices
+    return [part for name in recipe.evaluate.datasets for part in slices_of(recipe, tasks, name)]
+
+
+def slices_of(recipe: Recipe, tasks: list[TargetTask], name: str) -> list[Slice]:
+    """Of one of `evaluate.datasets`. ConfigError where a label is no class."""
+    source = recipe.evaluate.datasets[name]
+    labels = open_parquet(source).read(["task", "label"])
+    check_labels(labels, {task.name: list(task.class_names) for task in tasks}, name)
+    return [Slice(name, source, start) for start in range(0, labels.num_rows, IMAGES_PER_PART)]
 
 
 def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, num_parts: int) -> Candidate:
@@ -108,16 +111,40 @@ def _seal(candidate: Candidate, recipe: Recipe) -> Artifact:
     )
 
 
+def read_slice(part: Slice, tasks: list[str]) -> pa.Table:
+    """Columns image, task, label, row, dataset; rows of these tasks."""
+    table = open_parquet(part.source).read(["image", "task", "label"]).slice(part.start, IMAGES_PER_PART)
+    table = table.append_column("row", pa.array(range(part.start, part.start + table.num_rows), pa.int32()))
+    table = table.append_column("dataset", pa.array([part.dataset] * table.num_rows))
+    return table.filter(pc.is_in(table["task"], pa.array(tasks)))
+
+
+def classify_rows(
+    table: pa.Table, embedder: Embedder, classifiers: dict[str, np.ndarray], tasks: list[TargetTask], num_threads: int
+) -> pa.Table:
+    """schema.PREDICTIONS of a table of `read_slice`."""
+    size, dim = embedder.backbone.image_size, embedder.backbone.dim
+    pixels, problems = decode_batch(table["image"].to_pylist(), size, num_threads, embedder.backbone.crop)
+    good = np.array([problem is None for problem in problems], bool)
+    image_ND = np.full((table.num_rows, dim), np.nan, np.float16)
+    image_ND[good] = embedder.embed_images(pixels[good])
+    names = np.array(table["task"].to_pylist(), dtype=object)
+    dataset = table["dataset"][0].as_py() if table.num_rows else ""
+    found = []
+    for task in tasks:
+        rows = np.flatnonzero(names == task.name)
+        here = table.take(pa.array(rows))
+        labels, places = here["label"].to_pylist(), here["row"].to_numpy()
+        found.append(predict(image_ND[rows], classifiers[task.name], list(task.class_names), labels, dataset, task.name, places))
+    return pa.concat_tables(found)
+
+
 class _Read:
     def __init__(self, slices: list[Slice], tasks: list[str]) -> None:
-        self.slices, self.tasks = slices, pa.array(tasks)
+        self.slices, self.tasks = slices, tasks
 
     def __call__(self, job: int) -> pa.Table:
-        part = self.slices[job]
-        table = open_parquet(part.source).read(["image", "task", "label"]).slice(part.start, IMAGES_PER_PART)
-        table = table.append_column("row", pa.array(range(part.start, part.start + table.num_rows), pa.int32()))
-        table = table.append_column("dataset", pa.array([part.dataset] * table.num_rows))
-        return table.filter(pc.is_in(table["task"], self.tasks))
+        return read_slice(self.slices[job], self.tasks)
 
 
 class Classify(Work):
@@ -133,15 +160,8 @@ class Classify(Work):
         began = time.monotonic()
         candidate, part = self.jobs[job]
         self._load(candidate)
-        num_threads = self.recipe.cluster.threads_per_actor
-        size, dim = self.embedder.backbone.image_size, self.embedder.backbone.dim
-        pixels, problems = decode_batch(table["image"].to_pylist(), size, num_threads)
-        good = np.array([problem is None for problem in problems], bool)
-        image_ND = np.full((table.num_rows, dim), np.nan, np.float16)
-        image_ND[good] = self.embedder.embed_images(pixels[good])
-        names = np.array(table["task"].to_pylist(), dtype=object)
-        found = [self._predict(task, image_ND, table, np.flatnonzero(names == task.name)) for task in self.tasks]
-        return candidate.scores.commit(part, pa.concat_tables(found), time.monotonic() - began)
+        found = classify_rows(table, self.embedder, self.classifiers, self.tasks, self.recipe.cluster.threads_per_actor)
+        return candidate.scores.commit(part, found, time.monotonic() - began)
 
     def _load(self, candidate: Candidate) -> None:
         if self.loaded != candidate.name:
@@ -159,15 +179,3 @@ class Classify(Work):
             else:
                 self.classifiers = {task.name: self.embedder.zero_shot_classifier(task) for task in self.tasks}
             self.loaded = candidate.name
-
-    def _predict(self, task: TargetTask, image_ND: np.ndarray, table: pa.Table, rows: np.ndarray) -> pa.Table:
-        here = table.take(pa.array(rows))
-        return predict(
-            image_ND[rows],
-            self.classifiers[task.name],
-            list(task.class_names),
-            here["label"].to_pylist(),
-            table["dataset"][0].as_py(),
-            task.name,
-            here["row"].to_numpy(),
-        )

@@ -1,41 +1,54 @@
-"""What runs on every training worker: model, data, DeepSpeed engine, the loop, checkpoints. The only importer of deepspeed.
+"""What runs on every training worker: model, data, DeepSpeed engine, the loop.
 
 Deterministic for (recipe, seed, number of workers): a batch is a function of its step, augmentation of (seed,
-step, place in the batch), so a resumed run repeats the undisturbed one bit for bit on CPU. Next: gated/loss.py.
+step, place in the batch), so a resumed run repeats the undisturbed one bit for bit on CPU; with another number of workers
+up to the order of sums. Next: gated/loss.py.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import os
-import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
 import torch
+from torch import Tensor
 
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.text import drop_text_tower
 from react_ray.errors import ArtifactMismatch, TrainingDiverged
-from react_ray.gated.batches import Batch, Batches
+from react_ray.evals.zeroshot import MEAN
+from react_ray.gated.auto_augment import AutoAugment
+from react_ray.gated.batches import Batches
 from react_ray.gated.card import json_bytes, model_card
 from react_ray.gated.checkpoint import gated_bytes
 from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.method import frozen_sha256, prepare
-from react_ray.gated.optim import Ema, clamp_logit_scale, learning_rate, make_optimizer, set_learning_rate
+from react_ray.gated.optim import Ema, learning_rate, make_optimizer, set_learning_rate
 from react_ray.gated.step import TrainingStep, check_finite, needs_text_tower
+from react_ray.gated.trackers import open_trackers
 from react_ray.gated.watch import TensorBoard, Watch
 from react_ray.gated.zero import deepspeed_config
 from react_ray.progress import Metrics
+from react_ray.stages.checkpoints import Checkpoints
 from react_ray.stages.customize import Job
-from react_ray.storage import Storage, open_storage
+from react_ray.stages.loading import iterate
+from react_ray.stages.sharded import (
+    clamp_temperature,
+    frozen_digest,
+    load_moments,
+    load_weights,
+    trained_weights,
+    training_state,
+)
+from react_ray.stages.watching import Scores, wait_for
+from react_ray.storage import open_storage
 
-MARKER = "checkpoint.json"
+AVERAGE = "average/"  # in front of the names of an exponential moving average
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -57,18 +70,25 @@ def _train(job: Job) -> None:
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(config.threads_per_worker)
-    device = str(ray.train.torch.get_device())
+    device = ray.train.torch.get_device()
     job.progress.write.remote(job.arm, 0, 0, "loading the backbone")
-    backbone = load_backbone(job.backbone, device=device, seed=job.seed)
+    backbone = load_backbone(job.backbone, device=str(device), seed=job.seed)
     model = backbone.model
     prepare(model, config, job.seed)
     frozen = kept = frozen_sha256(model)
     if not needs_text_tower(config):
         drop_text_tower(model)
         kept = frozen_sha256(model)
-    step_of_batch = TrainingStep(backbone, config, job.seed, rank, job.class_CD, job.class_weight_C)
-    engine = _initialize(step_of_batch, config, world_size)
+    checkpoints = Checkpoints(open_storage(job.checkpoints), job.digest, config.keep_last)
+    start = _least(checkpoints.newest(), device)
+    state = checkpoints.load(start) if start else {}
+    if state:
+        load_weights(model, state)
+    engine = initialize(TrainingStep(backbone, config, job.seed, rank, job.class_CD, job.class_weight_C), config, world_size)
+    load_moments(engine, model, state, start)
     ema = Ema(model, config.ema_decay) if config.ema_decay else None
+    if ema and state:
+        ema.resume({name.removeprefix(AVERAGE): value for name, value in state.items() if name.startswith(AVERAGE)}, start)
     batches = Batches(
         job.rows,
         batch_size=config.batch_size,
@@ -81,51 +101,10 @@ def _train(job: Job) -> None:
         num_threads=config.threads_per_worker,
         max_undecodable=config.max_undecodable,
         extra_captions=config.extra_captions,
+        crop=backbone.crop,
+        augment=AutoAugment(config.augment, backbone.image_size, backbone.mean, backbone.std) if config.augment.auto else None,
     )
     total = max(1, round(config.epochs * batches.steps_per_epoch))
-    checkpoints = Checkpoints(open_storage(job.checkpoints), job.digest, rank, world_size, config.keep_last)
-    metrics = Metrics(open_storage(job.run), f"train-{job.arm or 'model'}") if rank == 0 else None
-    if rank == 0:
-        checkpoints.storage.write("deepspeed.json", json_bytes(deepspeed_config(config, world_size)))
-    step = start = checkpoints.load(engine, ema)
-    if metrics:
-        metrics.drop_after(step)
-    board = TensorBoard(open_storage(job.run), job.arm or "model", step) if rank == 0 else None
-    watch = Watch(config.batch_size)
-    began = time.monotonic()
-    for batch in batches.iterate(step, total):
-        factor = learning_rate(batch.step, total, config)
-        set_learning_rate(engine.optimizer, factor)
-        loss = engine(batch)
-        _stop_if_diverged(loss, batch, partial(checkpoints.save, engine, ema, step), job.checkpoints)
-        engine.backward(loss)
-        engine.step()
-        clamp_logit_scale(model)
-        if ema:
-            ema.update(model)
-        step = batch.step + 1
-        if metrics:
-            values = {"loss": float(loss.detach()), "lr": config.lr * factor, "logit_scale": float(model.get_parameter("logit_scale").detach().exp())}
-            values |= watch.step(model, batches.waited_s)
-            if norm := engine.get_global_grad_norm():
-                values["grad_norm"] = float(norm)
-            metrics.log(step, **values)
-            if board:
-                board.log(step, values)
-            resumed = f"  went on from step {start}" if start else ""
-            job.progress.write.remote(job.arm, step, total, f"loss {values['loss']:.3f}{resumed}")
-        if step % config.checkpoint_every_steps == 0 and step < total:
-            checkpoints.save(engine, ema, step)
-            if metrics and board:
-                metrics.flush()
-                board.flush()
-    if metrics and board:
-        metrics.flush()
-        board.close()
-    if ema:
-        ema.copy_to(model)
-    if frozen_sha256(model) != kept:
-        raise AssertionError("a frozen weight has changed while training")
     info = {
         "backbone": backbone.describe(),
         "backbone_config": job.backbone.model_dump(),
@@ -136,28 +115,97 @@ def _train(job: Job) -> None:
         "pairs_seen": total * config.batch_size,
         "num_pairs": batches.num_rows,
     }
-    if rank == 0:
+    first = rank == 0
+    if first:
+        checkpoints.storage.write("deepspeed.json", json_bytes(deepspeed_config(config, world_size)))
+    log = Log(job, start) if first else None
+    scores = Scores(job.watcher, job.watched, start) if first and job.watched else None
+    watch = Watch(config.batch_size)
+    began = saved = time.monotonic()
+
+    def save(step: int) -> None:
+        """Every worker takes part; the first one writes, while the training goes on."""
+        state = training_state(engine, model)
+        if ema:
+            state |= {f"{AVERAGE}{name}": value.to("cpu", copy=True) for name, value in ema.shadow.items()}
+        if first:
+            checkpoints.save(step, state, partial(wait_for, scores.pending()) if scores else None)
+
+    def weights() -> dict[str, Tensor]:
+        return dict(ema.shadow) if ema else trained_weights(engine, model)
+
+    for batch in iterate(batches, start, total, config.data_workers, job.loaders):
+        factor = learning_rate(batch.step, total, config)
+        set_learning_rate(engine.optimizer, factor)
+        loss = engine(batch)
+        late = first and config.checkpoint_every_minutes and time.monotonic() - saved > 60 * config.checkpoint_every_minutes
+        mean, late = _over_workers(loss, bool(late), world_size)
+        if not math.isfinite(mean):  # before a weight is changed, on all workers
+            save(batch.step)
+            checkpoints.wait()
+            check_finite(float("nan"), batch, f"the weights from before it are the last checkpoint in {job.checkpoints}")
+        engine.backward(loss)
+        engine.step()
+        clamp_temperature(engine, model)
+        if ema:
+            ema.update(model)
+        step = batch.step + 1
+        norm = engine.get_global_grad_norm()
+        if log:
+            values = {"loss": mean, "lr": config.lr * factor, "logit_scale": float(model.get_parameter("logit_scale").detach().exp())}
+            values |= watch.step(model, batches.waited_s) | ({"grad_norm": float(norm)} if norm else {})
+            log.step(step, total, values)
+        if job.watched and (step % config.watch_every_steps == 0 or step == total):
+            trained = weights()
+            if scores:
+                scores.ask(step, gated_bytes(model, info, trained, None, frozen))
+        if log and scores:
+            log.scores(scores.answers())
+        if step < total and (late or step % config.checkpoint_every_steps == 0):
+            save(step)
+            saved = time.monotonic()
+            if log:
+                log.flush()
+    checkpoints.wait()
+    trained = weights()
+    if frozen_digest(model) != kept:
+        raise AssertionError("a frozen weight has changed while training")
+    if log:
+        if scores:
+            log.scores(scores.answers(wait=True))
+        log.close()
+        kept_step = total
+        if scores and config.keep == "best":
+            kept_step, trained = scores.best()
+            info["best_step"] = kept_step
+        card = model_card(info, job.card, scores.card(kept_step) if scores else None)
         files = {
-            "gated.safetensors": gated_bytes(model, info, None, torch.float16 if config.save_dtype == "fp16" else None, frozen),
+            "gated.safetensors": gated_bytes(model, info, trained, torch.float16 if config.save_dtype == "fp16" else None, frozen),
             "gated.json": json_bytes(info),
             "recipe.yaml": job.recipe_yaml.encode(),
-            "model_card.json": json_bytes(model_card(info, job.card)),
+            "model_card.json": json_bytes(card),
         }
         seconds, num_bad = time.monotonic() - began, batches.num_undecodable
         job.model.commit_files(0, files, seconds, batches.num_rows, batches.num_rows - num_bad, undecodable=num_bad)
     torch.distributed.barrier()  # the next training begins, or this one is found finished, on all workers alike
 
 
-def _stop_if_diverged(loss: torch.Tensor, batch: Batch, save: Callable[[], None], place: str) -> None:
-    """Every rank hears of it before a weight is changed, so that the weights of the last good step can be kept."""
-    good = torch.isfinite(loss.detach()).float()
-    torch.distributed.all_reduce(good, op=torch.distributed.ReduceOp.MIN)
-    if not good:
-        save()
-        check_finite(float("nan"), batch, f"the weights from before it are the last checkpoint in {place}")
+def _least(step: int, device: torch.device) -> int:
+    """A checkpoint that one worker has just seen may not be seen by another yet."""
+    value = torch.tensor(step, device=device)
+    torch.distributed.all_reduce(value, op=torch.distributed.ReduceOp.MIN)
+    return int(value)
 
 
-def _initialize(step: TrainingStep, config: CustomizeConfig, world_size: int) -> Any:
+def _over_workers(loss: Tensor, late: bool, world_size: int) -> tuple[float, bool]:
+    """(mean of the shares of a loss, which is not finite if one of them is not; whether a worker is late)"""
+    values = torch.stack([loss.detach().double() / world_size, loss.new_tensor(late, dtype=torch.float64)])
+    torch.distributed.all_reduce(values)
+    mean, any_late = values.tolist()
+    return mean, any_late > 0
+
+
+def initialize(step: TrainingStep, config: CustomizeConfig, world_size: int) -> Any:
     os.environ.setdefault("DS_LOG_LEVEL", "error")
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -171,60 +219,43 @@ def _initialize(step: TrainingStep, config: CustomizeConfig, world_size: int) ->
     return engine
 
 
-class Checkpoints:
-    """`step_N/trainer/*` from every rank, then `step_N/checkpoint.json`: a checkpoint exists iff that exists."""
+class Log:
+    """What the first worker tells: the metrics stream, TensorBoard, and the progress display."""
 
-    def __init__(self, storage: Storage, digest: str, rank: int, world_size: int, keep_last: int) -> None:
-        self.storage, self.digest, self.rank, self.world_size = storage, digest, rank, world_size
-        self.keep_last = max(1, keep_last)
+    def __init__(self, job: Job, start: int) -> None:
+        storage = open_storage(job.run)
+        self._job, self._start = job, start
+        self._metrics = Metrics(storage, f"train-{job.arm or 'model'}")
+        self._metrics.drop_after(start)
+        self._scored = Metrics(storage, f"scores-{job.arm or 'model'}")
+        self._scored.drop_after(-1)  # they come again, those of before too
+        facts = {"method": job.config.method, "backbone": job.backbone.name, "recipe": job.card["recipe"], "out": job.run}
+        self._boards: list[Any] = [TensorBoard(storage, job.arm or "model", start)]
+        self._boards += open_trackers(job.config.trackers, job.card["recipe"], job.arm or "model", job.digest, facts)
+        self._score = ""
 
-    def save(self, engine: Any, ema: Ema | None, step: int) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            state = {"ema": ema.state_dict() if ema else None}
-            engine.save_checkpoint(folder, tag="trainer", client_state=state, exclude_frozen_parameters=True)
-            for path in sorted(Path(folder).rglob("*")):
-                if path.is_file():
-                    self.storage.write(f"{_name(step)}/{path.relative_to(folder)}", path.read_bytes())
-        torch.distributed.barrier()
-        if self.rank == 0:
-            marker = {"step": step, "world_size": self.world_size, "digest": self.digest}
-            self.storage.write(f"{_name(step)}/{MARKER}", json.dumps(marker).encode())
-            for old in self._steps()[: -self.keep_last]:
-                self.storage.delete(f"{_name(old)}/{MARKER}")
-                self.storage.delete_all(_name(old))
+    def step(self, step: int, total: int, values: dict[str, float]) -> None:
+        self._metrics.log(step, **values)
+        for board in self._boards:
+            board.log(step, values)
+        resumed = f"  went on from step {self._start}" if self._start else ""
+        self._job.progress.write.remote(self._job.arm, step, total, f"loss {values['loss']:.3f}{self._score}{resumed}")
 
-    def load(self, engine: Any, ema: Ema | None) -> int:
-        """The step to go on from; 0 without a checkpoint."""
-        steps = self._steps()
-        if not steps:
-            return 0
-        name = _name(steps[-1])
-        marker = json.loads(self.storage.read(f"{name}/{MARKER}"))
-        if marker["digest"] != self.digest:
-            raise ArtifactMismatch(
-                f"{self.storage.uri}/{name} belongs to another configuration or data; delete {self.storage.uri} or name another `out`"
-            )
-        if marker["world_size"] != self.world_size:
-            raise ArtifactMismatch(
-                f"{self.storage.uri}/{name} was written by {marker['world_size']} workers, now there are {self.world_size}; set customize.num_workers={marker['world_size']}"
-            )
-        with tempfile.TemporaryDirectory() as folder:
-            for path in self.storage.list(name):
-                relative = path.removeprefix(f"{name}/")
-                if relative != MARKER:
-                    target = Path(folder, relative)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(self.storage.read(path))
-            _, state = engine.load_checkpoint(folder, tag="trainer", load_module_strict=False)
-        if ema:
-            ema.load_state_dict(state["ema"])
-        torch.distributed.barrier()
-        return int(marker["step"])
+    def scores(self, found: dict[int, dict[str, float]]) -> None:
+        for step, values in found.items():
+            named = {f"top1/{task}": value for task, value in values.items()}
+            self._scored.log(step, **named)
+            for board in self._boards:
+                board.log(step, named)
+            self._score = f"  top-1 {100 * values[MEAN]:.1f} % at step {step}"
 
-    def _steps(self) -> list[int]:
-        marked = [path for path in self.storage.list() if path.endswith(f"/{MARKER}")]
-        return sorted(int(path.split("/")[0].removeprefix("step_")) for path in marked)
+    def flush(self) -> None:
+        self._metrics.flush()
+        if self._scored.rows():
+            self._scored.flush()
+        self._boards[0].flush()
 
-
-def _name(step: int) -> str:
-    return f"step_{step:08d}"
+    def close(self) -> None:
+        self.flush()
+        for board in self._boards:
+            board.close()

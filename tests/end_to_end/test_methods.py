@@ -78,6 +78,9 @@ def test_a_trained_model_leaves_in_both_layouts(finished: Path, tmp_path: Path, 
             main(["export", "model", model, out, "--layout", layout, "--dtype", "fp32"])
         assert ended.value.code in (0, None)
     assert "parameters of" in capsys.readouterr().out
+    for card in (tmp_path / "whole.model_card.json", tmp_path / "folder/model_card.json"):
+        scores = json.loads(card.read_text())["scores"]
+        assert {(row["dataset"], row["task"]) for row in scores if row["metric"] == "top1"} == {("test", name) for name in ("weather", "food", "mean")}
     state = read_weights(str(tmp_path / "whole.pt"))
     assert sum("gated_attn_block" in name for name in state) == 28
     theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'folder'}")

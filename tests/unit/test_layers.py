@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "pyarrow.fs": {"storage"},
     "aiohttp": {"pairs"},
     "open_clip": {"clip.backbone"},
-    "deepspeed": {"stages.train_worker"},
+    "deepspeed": {"stages.train_worker", "stages.sharded"},
     "faiss": {"index"},
     "ray": {"stages", "serving"},
 }

@@ -1,0 +1,135 @@
+"""What must not depend on how a training is run: sharding, interruptions, the number of workers, where batches are made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from react_ray.artifact import Artifact
+from react_ray.clip.weights import read_weights
+from react_ray.errors import ConfigError
+from react_ray.recipe import Recipe, load_recipe
+
+SHARDED = {
+    "zero_0": {},
+    "zero_1": {"customize.zero_stage": 1},
+    "zero_2": {"customize.zero_stage": 2},
+    "zero_3": {"customize.zero_stage": 3},
+    "zero_1_offload": {"customize.zero_stage": 1, "customize.offload": True},
+    "zero_3_offload": {"customize.zero_stage": 3, "customize.offload": True},
+}
+SHORT = ("customize.epochs=0.8",)  # 12 steps
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    for name in ("database", "run"):
+        shutil.copytree(finished / name, tmp_path / name)
+    return tmp_path
+
+
+def recipe_of(finished: Path, copied: Path, *changes: str, arms: dict[str, dict[str, object]] | None = None) -> Recipe:
+    written = yaml.safe_dump(arms or {}, default_flow_style=True, width=10_000).strip()
+    places = [f"database={copied / 'database'}", f"out={copied / 'run'}"]
+    return load_recipe(str(finished / "recipe.yaml"), [*places, f"arms={written}", *changes])
+
+
+def weights(model: Artifact) -> dict[str, torch.Tensor]:
+    return read_weights(f"{model.uri}/gated.safetensors")
+
+
+def losses(run: Path, arm: str = "model") -> list[float]:
+    lines = (run / f"metrics/train-{arm}.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], tolerance: float) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], atol=tolerance, rtol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_every_zero_stage_trains_the_same_model(finished: Path, copied: Path, local_ray: None) -> None:
+    from react_ray.stages import customize
+
+    recipe = recipe_of(finished, copied, *SHORT, "customize.grad_clip=1", arms=SHARDED)
+    plain, *sharded = customize.run(recipe)
+    assert len(losses(copied / "run", "zero_0")) == 12
+    for name, model in zip(list(SHARDED)[1:], sharded, strict=True):
+        assert losses(copied / "run", name) == pytest.approx(losses(copied / "run", "zero_0"), rel=1e-5), name
+        close(weights(model), weights(plain), 1e-5)
+        written = json.loads((copied / f"run/arms/{name}/checkpoints/deepspeed.json").read_text())
+        assert written["zero_optimization"]["stage"] == int(name.split("_")[1])
+
+
+def test_a_training_goes_on_with_other_workers_and_another_sharding(finished: Path, copied: Path, local_ray: None) -> None:
+    from react_ray.stages import customize
+
+    kept = ("customize.keep_last=9", "customize.ema_decay=0.5")
+    [whole] = customize.run(recipe_of(finished, copied, *SHORT, *kept, "customize.zero_stage=2"))
+    expected, trace = weights(whole), losses(copied / "run")
+    checkpoints = copied / "run/checkpoints"
+    assert sorted(path.name for path in checkpoints.glob("step_*")) == ["step_00000004", "step_00000008"]
+    for workers, stage in ((2, 2), (1, 0)):
+        shutil.rmtree(copied / "run/model")
+        shutil.rmtree(checkpoints / "step_00000008")
+        change = (f"customize.num_workers={workers}", f"customize.zero_stage={stage}")
+        [again] = customize.run(recipe_of(finished, copied, *SHORT, *kept, *change))
+        close(weights(again), expected, 0 if workers == 2 else 1e-5)
+        assert losses(copied / "run") == pytest.approx(trace, rel=0 if workers == 2 else 1e-5)
+
+
+def test_scores_are_taken_while_it_trains_and_the_best_weights_can_be_kept(finished: Path, copied: Path, local_ray: None) -> None:
+    from react_ray.stages import customize
+
+    watched = ("customize.watch_dataset=held", "customize.watch_every_steps=5")
+    sets = "evaluate.datasets={test: 'sample://test.parquet', held: 'sample://validation.parquet'}"
+    [last] = customize.run(recipe_of(finished, copied, *SHORT, sets, *watched))
+    lines = [json.loads(line) for line in (copied / "run/metrics/scores-model.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [5, 10, 12]
+    assert all(set(line) == {"step", "top1/mean", "top1/weather", "top1/food"} for line in lines)
+    card = json.loads((copied / "run/model/model_card.json").read_text())
+    assert {(row["dataset"], row["task"], row["step"]) for row in card["scores"]} == {("held", task, 12) for task in ("weather", "food", "mean")}
+
+    best = max(lines, key=lambda line: (line["top1/mean"], -line["step"]))["step"]
+    every = {int(path.stem[5:]): path for path in (copied / "run/checkpoints/watched").glob("*.safetensors")}
+    assert best in every and set(every) <= {5, 10, 12}
+    expected = read_weights(str(every[best]))
+    shutil.rmtree(copied / "run/model")
+    shutil.rmtree(copied / "run/checkpoints")
+    [kept] = customize.run(recipe_of(finished, copied, *SHORT, sets, *watched, "customize.keep=best"))
+    close(weights(kept), expected, 0)
+    assert json.loads((copied / "run/model/gated.json").read_text())["best_step"] == best
+    assert last.content != kept.content
+
+    for change, problem in (
+        ("customize.watch_dataset=none", "is none of evaluate.datasets .test, held.; name one of them"),
+        ("evaluate.headline=held", "keep=best would choose by held, which the report shows"),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            customize.run(recipe_of(finished, copied, *SHORT, sets, *watched, "customize.keep=best", f"out={tmp_out(copied)}", change))
+
+
+def tmp_out(copied: Path) -> Path:
+    """Another run on the same retrieved pairs."""
+    out = copied / "other"
+    if not out.exists():
+        for name in ("retrieved", "images"):
+            shutil.copytree(copied / "run" / name, out / name)
+    return out
+
+
+def test_batches_are_the_same_wherever_they_are_made(finished: Path, copied: Path, local_ray: None) -> None:
+    from react_ray.stages import customize
+
+    auto = {"customize.augment": {"auto": "rand-m9-mstd0.5-inc1", "crop_area": 0.08, "crop_ratio": 1.3333, "flip": 0.5, "erase": 0.25}}
+    arms = {"thread": auto, "two": auto | {"customize.data_workers": 2}, "plain": {"customize.data_workers": 1}, "here": {}}
+    thread, two, plain, here = customize.run(recipe_of(finished, copied, *SHORT, arms=arms))
+    close(weights(two), weights(thread), 0)
+    close(weights(plain), weights(here), 0)
+    assert losses(copied / "run", "thread") != losses(copied / "run", "here")
