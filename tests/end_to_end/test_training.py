@@ -23,7 +23,6 @@ SHARDED = {
     "zero_1_offload": {"customize.zero_stage": 1, "customize.offload": True},
     "zero_3_offload": {"customize.zero_stage": 3, "customize.offload": True},
 }
-SHORT = ("customize.epochs=0.8",)  # 12 steps
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ def close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], tolera
 def test_every_zero_stage_trains_the_same_model(finished: Path, copied: Path, local_ray: None) -> None:
     from react_ray.stages import customize
 
-    recipe = recipe_of(finished, copied, *SHORT, "customize.grad_clip=1", arms=SHARDED)
+    recipe = recipe_of(finished, copied, "customize.grad_clip=1", arms=SHARDED)
     plain, *sharded = customize.run(recipe)
     assert len(losses(copied / "run", "zero_0")) == 12
     for name, model in zip(list(SHARDED)[1:], sharded, strict=True):
@@ -71,7 +70,7 @@ def test_a_training_goes_on_with_other_workers_and_another_sharding(finished: Pa
     from react_ray.stages import customize
 
     kept = ("customize.keep_last=9", "customize.ema_decay=0.5")
-    [whole] = customize.run(recipe_of(finished, copied, *SHORT, *kept, "customize.zero_stage=2"))
+    [whole] = customize.run(recipe_of(finished, copied, *kept, "customize.zero_stage=2"))
     expected, trace = weights(whole), losses(copied / "run")
     checkpoints = copied / "run/checkpoints"
     assert sorted(path.name for path in checkpoints.glob("step_*")) == ["step_00000004", "step_00000008"]
@@ -79,7 +78,7 @@ def test_a_training_goes_on_with_other_workers_and_another_sharding(finished: Pa
         shutil.rmtree(copied / "run/model")
         shutil.rmtree(checkpoints / "step_00000008")
         change = (f"customize.num_workers={workers}", f"customize.zero_stage={stage}")
-        [again] = customize.run(recipe_of(finished, copied, *SHORT, *kept, *change))
+        [again] = customize.run(recipe_of(finished, copied, *kept, *change))
         close(weights(again), expected, 0 if workers == 2 else 1e-5)
         assert losses(copied / "run") == pytest.approx(trace, rel=0 if workers == 2 else 1e-5)
 
@@ -89,7 +88,7 @@ def test_scores_are_taken_while_it_trains_and_the_best_weights_can_be_kept(finis
 
     watched = ("customize.watch_dataset=held", "customize.watch_every_steps=5")
     sets = "evaluate.datasets={test: 'sample://test.parquet', held: 'sample://validation.parquet'}"
-    [last] = customize.run(recipe_of(finished, copied, *SHORT, sets, *watched))
+    [last] = customize.run(recipe_of(finished, copied, sets, *watched))
     lines = [json.loads(line) for line in (copied / "run/metrics/scores-model.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [5, 10, 12]
     assert all(set(line) == {"step", "top1/mean", "top1/weather", "top1/food"} for line in lines)
@@ -102,7 +101,7 @@ def test_scores_are_taken_while_it_trains_and_the_best_weights_can_be_kept(finis
     expected = read_weights(str(every[best]))
     shutil.rmtree(copied / "run/model")
     shutil.rmtree(copied / "run/checkpoints")
-    [kept] = customize.run(recipe_of(finished, copied, *SHORT, sets, *watched, "customize.keep=best"))
+    [kept] = customize.run(recipe_of(finished, copied, sets, *watched, "customize.keep=best"))
     close(weights(kept), expected, 0)
     assert json.loads((copied / "run/model/gated.json").read_text())["best_step"] == best
     assert last.content != kept.content
@@ -112,7 +111,7 @@ def test_scores_are_taken_while_it_trains_and_the_best_weights_can_be_kept(finis
         ("evaluate.headline=held", "keep=best would choose by held, which the report shows"),
     ):
         with pytest.raises(ConfigError, match=problem):
-            customize.run(recipe_of(finished, copied, *SHORT, sets, *watched, "customize.keep=best", f"out={tmp_out(copied)}", change))
+            customize.run(recipe_of(finished, copied, sets, *watched, "customize.keep=best", f"out={tmp_out(copied)}", change))
 
 
 def tmp_out(copied: Path) -> Path:
@@ -129,7 +128,7 @@ def test_batches_are_the_same_wherever_they_are_made(finished: Path, copied: Pat
 
     auto = {"customize.augment": {"auto": "rand-m9-mstd0.5-inc1", "crop_area": 0.08, "crop_ratio": 1.3333, "flip": 0.5, "erase": 0.25}}
     arms = {"thread": auto, "two": auto | {"customize.data_workers": 2}, "plain": {"customize.data_workers": 1}, "here": {}}
-    thread, two, plain, here = customize.run(recipe_of(finished, copied, *SHORT, arms=arms))
+    thread, two, plain, here = customize.run(recipe_of(finished, copied, arms=arms))
     close(weights(two), weights(thread), 0)
     close(weights(plain), weights(here), 0)
     assert losses(copied / "run", "thread") != losses(copied / "run", "here")

@@ -39,7 +39,7 @@ def small_recipe(folder: Path, **changes: Any) -> str:
         "retrieve": {"keys": ["image", "text"], "k": 8},
         "customize": {
             "last_k_layers": 2,
-            "epochs": 4,
+            "epochs": 0.8,
             "batch_size": 64,
             "lr": 1e-3,
             "warmup_steps": 2,
@@ -52,7 +52,7 @@ def small_recipe(folder: Path, **changes: Any) -> str:
         "arms": {
             "random": {"retrieve.selection": "random"},
             "locked_text": {"customize.method": "locked-text"},
-            "gated_image": {"customize.epochs": 16},
+            "gated_image": {"customize.epochs": 3.2},
         },
     }
     path = folder / "recipe.yaml"
