@@ -38,7 +38,7 @@ class EmbedConfig(Section):
     )
     batch_size: int = speed(256, "rows per forward pass, halved when memory runs out; larger needs more memory", ge=1)
     parts_per_actor: int = speed(
-        2, "parts at a time of each actor: one is decoded while the other is on the device; more memory", ge=1
+        2, "parts at a time of each actor that has a GPU: one is decoded while the other is there; more memory", ge=1
     )
     compile: bool = speed(False, "torch.compile the image tower: a minute at the start, faster on a GPU")
     channels_last: bool = speed(False, "channels-last memory of image towers: faster for convolutions on a GPU")

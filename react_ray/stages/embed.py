@@ -57,7 +57,7 @@ def run(recipe: Recipe, skip_corrupt: bool = False) -> Artifact:
             (backbone_config, recipe.embed, recipe.seed, recipe.cluster.threads_per_actor, embeddings),
             recipe.cluster.part_retries,
             "pairs",
-            options=actor_pool(recipe.cluster, "embed", recipe.embed.parts_per_actor),
+            options=actor_pool(recipe.cluster, "embed", _parts_at_once(recipe)),
             watch=Floor(recipe.download, embeddings.uri) if recipe.fused else None,
             steps=_steps(recipe, images),
             instead=Quarantine(rows) if skip_corrupt else None,
@@ -83,11 +83,16 @@ def _config(recipe: Recipe, backbone: dict[str, Any]) -> dict[str, Any]:
     return config | ({"download": recipe.download.digested()} if recipe.fused else {})
 
 
+def _parts_at_once(recipe: Recipe) -> int:
+    """Of each actor. Without a GPU there is nothing to keep busy, and two callers of torch's threads stand in each other's way."""
+    return recipe.embed.parts_per_actor if recipe.cluster.gpus_per_actor else 1
+
+
 def _require_memory(recipe: Recipe, rows: Artifact) -> None:
     row_bytes = max(receipt.bytes / max(receipt.rows, 1) for receipt in rows.receipts())
     if recipe.fused:
         row_bytes += recipe.download.image_size**2 / 2  # a JPEG of quality 95 has less
-    parts_gb = (1 + recipe.embed.parts_per_actor) * row_bytes * recipe.ingest.rows_per_part / 2**30
+    parts_gb = (1 + _parts_at_once(recipe)) * row_bytes * recipe.ingest.rows_per_part / 2**30
     require_memory(recipe.cluster, 1 + parts_gb, recipe.cluster.num_actors, "embed")
 
 
