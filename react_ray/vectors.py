@@ -22,6 +22,8 @@ def from_vectors(column: pa.ChunkedArray) -> np.ndarray:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     dim = array.type.list_size
     values = array.values.slice(array.offset * dim, len(array) * dim).to_numpy(zero_copy_only=False).reshape(-1, dim)
+    if not array.null_count:
+        return values.astype(np.float16)
     nulls = array.is_null().to_numpy(zero_copy_only=False)
     return np.where(nulls[:, None], np.float16(np.nan), values).astype(np.float16)
 

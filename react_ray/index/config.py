@@ -22,7 +22,7 @@ class IndexConfig(Section):
     keys: list[Key] = field(["image", "text"], "sides of a pair that get an index each", min_length=1)
     recall: float = field(0.95, "share of the true hits that a search finds; more costs time (0.90, 0.95, 0.99)", gt=0, le=1)
     memory_gb: float = field(8, "memory that the searched index may take, all shards of a key together, GB", gt=0)
-    build_memory_gb: float = field(2, "memory that the building of one shard may take, GB", gt=0)
+    build_memory_gb: float = field(2.5, "memory that the building of one shard may take, GB", gt=0)
     nprobe: int = field(0, "IVF lists that a query visits; 0 = what the calibration found for `recall`", ge=0)
     k_factor: float = field(0, "candidates per hit that are re-ranked; 0 = what the calibration found for `recall`", ge=0)
     train_sample: int = field(

@@ -66,7 +66,7 @@ def plan_index(num_vectors: int, dim: int, config: IndexConfig, num_parts: int) 
             f"index.kind={kind!r} takes {hot / 2**30:.2f} GB of memory to search {num_vectors:,} vectors and "
             f"index.memory_gb is {config.memory_gb:g}; raise it, or use kind=auto"
         )
-    assigned = 2 * dim * (9 * sqrt(num_lists) if num_lists >= 1024 else num_lists) / FLOP_PER_S
+    assigned = 2 * dim * (7 * sqrt(num_lists) if num_lists >= 1024 else num_lists) / FLOP_PER_S
     sample = min(config.train_sample, num_vectors, VECTORS_PER_LIST * num_lists if num_lists else config.train_sample)
     truth = 2 * config.calibration_queries * 2 * dim / FLOP_PER_S * (kind != FLAT)
     each_s = assigned + truth + 40e-9 * dim

@@ -18,9 +18,10 @@ from react_ray.index.config import SearchParams
 from react_ray.index.merge import NO_PAIR, Hits, check_k
 
 KS = (10, 100, 1000)
+DEPTHS = {101: 1 << 30, 1001: 64}  # hits of the truth, and for how many queries at most: the deepest is the dearest
 K_FACTORS = {10: (2.0, 4.0, 10.0, 20.0, 40.0), 100: (2.0, 4.0, 8.0, 16.0), 1000: (0.0,)}  # 0: cold codes are scanned
 MOST_LISTS = 128  # or an eighth: who visits more has too few lists or too coarse a code
-ENOUGH = 0.001  # of recall, below which one more step is not worth measuring
+ENOUGH = 0.002  # of recall, below which one more step is not worth measuring
 
 
 def recall_at_k(found: Hits, truth: Hits, k: int) -> float:
@@ -55,24 +56,26 @@ def without(hits: Hits, pair_ids: np.ndarray, k: int) -> Hits:
 
 
 def calibrate(
-    search: Callable[[int, SearchParams], Hits], truth: Hits, own: np.ndarray, family: str, num_lists: int
+    search: Callable[[int, int, SearchParams], Hits], truths: list[Hits], own: np.ndarray, family: str, num_lists: int
 ) -> list[dict[str, Any]]:
     """What each setting finds of the truth: rows of k, nprobe, k_factor, ef_search, recall.
 
-    search(k, params) answers the held-out queries; own: int64 [Q], the pair that each query is one side of, left out of
-    both. family: "ivf-rabitq", "ivf" or "hnsw". A ladder ends where its next step gained less than ENOUGH.
+    search(n, k, params) answers the first n held-out queries; truths: of all or the first of them, the deeper the later;
+    own: int64 [Q], the pair that each query is one side of, left out of both. family: "ivf-rabitq", "ivf" or "hnsw". A ladder ends where its next step gained less than ENOUGH.
     """
     table: list[dict[str, Any]] = []
     for k in KS:
-        if truth.scores.shape[1] <= k and k > KS[0]:
+        truth = next((one for one in truths if one.scores.shape[1] > k), None if k > KS[0] else truths[-1])
+        if truth is None:
             break
-        wanted = without(truth, own, k)
+        num = len(truth.scores)
+        wanted = without(truth, own[:num], k)
         reached = 0.0
         for k_factor in K_FACTORS[k] if family == "ivf-rabitq" else (0.0,):
             before, last = reached, -1.0
             for params in _ladder(family, num_lists, k_factor):
                 asked = replace(params, k_factor=params.k_factor * k / (k + 1))  # k * k_factor candidates, as at k
-                recall = recall_at_k(without(search(k + 1, asked), own, k), wanted, k)
+                recall = recall_at_k(without(search(num, k + 1, asked), own[:num], k), wanted, k)
                 table.append({"k": k} | asdict(params) | {"recall": round(recall, 5)})
                 if recall - last < ENOUGH:
                     break

@@ -23,9 +23,12 @@ class RunningSample:
         self._draws: list[np.ndarray] = []
         self._pair_ids: list[np.ndarray] = []
         self._vectors: list[np.ndarray] = []
+        self._highest = np.uint64(2**64 - 1)  # of the draws that may still be kept
 
     def update(self, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
-        pair_ids, vectors_ND = finite_rows(np.asarray(pair_ids, dtype=np.int64), vectors_ND)
+        pair_ids = np.asarray(pair_ids, dtype=np.int64)
+        few = np.flatnonzero(_draw(pair_ids, self.seed) <= self._highest)
+        pair_ids, vectors_ND = finite_rows(pair_ids[few], vectors_ND[few])
         draws = _draw(pair_ids, self.seed)
         kept = np.lexsort((pair_ids, draws))[: self.size]
         self._draws.append(draws[kept])
@@ -51,6 +54,8 @@ class RunningSample:
         kept = np.lexsort((pair_ids, draws))[: self.size]
         self._draws, self._pair_ids = [draws[kept]], [pair_ids[kept]]
         self._vectors = [np.concatenate(self._vectors)[kept]]
+        if len(kept) == self.size:
+            self._highest = self._draws[0][-1]
 
 
 def _draw(pair_ids: np.ndarray, seed: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from react_ray.index.config import FLAT, IVF_RABITQ, IndexConfig
 from react_ray.index.exact import RunningTopK
 from react_ray.index.list_shard import ListShardBuilder
 from react_ray.index.merge import Hits, merge
-from react_ray.index.recall import KS
+from react_ray.index.quantizer import threads
+from react_ray.index.recall import DEPTHS
 from react_ray.index.shard import build_shard
 from react_ray.index.shards import metadata_bytes, quantizer_name, shard_name
 from react_ray.pair_id import part_of
@@ -48,36 +50,56 @@ class BuildShard(Work):
         config: IndexConfig,
         parts: list[int],
         deleted: np.ndarray,
+        num_threads: int,
     ) -> None:
         self.embeddings, self.pairs, self.index, self.config = embeddings, pairs, index, config
-        self.parts, self.deleted = parts, deleted
+        self.parts, self.deleted, self.num_threads = parts, deleted, num_threads
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
+        with threads(self.num_threads):
+            return self._build(part)
+
+    def _build(self, part: int) -> Receipt:
         began = time.monotonic()
         key = self.config.keys[part // self.config.num_shards]
         shard = part % self.config.num_shards
         storage = open_storage(self.index.uri)
         quantizer = storage.read(quantizer_name(key)) if storage.exists(quantizer_name(key)) else None
         queries = read_queries(storage, key) if self.config.kind != FLAT else {}
-        truth = {kind: RunningTopK(max(KS) + 1) for kind in queries}
+        truth = {(kind, depth): RunningTopK(depth) for kind in queries for depth in DEPTHS}
         embeddings = open_artifact(self.embeddings.uri, "embeddings")
         sources = self.parts[shard :: self.config.num_shards]
 
+        def read(source: int) -> tuple[np.ndarray, np.ndarray]:
+            columns = embeddings.read(source, ["pair_id", key])
+            pair_ids, vectors_ND = columns["pair_id"].to_numpy(), from_vectors(columns[key])
+            kept = ~np.isin(pair_ids, self.deleted)
+            return (pair_ids, vectors_ND) if kept.all() else (pair_ids[kept], vectors_ND[kept])
+
+        def search(pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
+            for (kind, depth), best in truth.items():
+                best.update(queries[kind][1][: DEPTHS[depth]], pair_ids, vectors_ND)
+
         def vectors() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            for source in sources:
-                columns = embeddings.read(source, ["pair_id", key])
-                pair_ids, vectors_ND = columns["pair_id"].to_numpy(), from_vectors(columns[key])
-                kept = ~np.isin(pair_ids, self.deleted)
-                pair_ids, vectors_ND = (pair_ids, vectors_ND) if kept.all() else (pair_ids[kept], vectors_ND[kept])
-                for kind, (_, queries_QD) in queries.items():
-                    truth[kind].update(queries_QD, pair_ids, vectors_ND)
-                yield pair_ids, vectors_ND
+            """While a part is encoded, the next one is read and its truth is found: NumPy, FAISS and Arrow let threads run."""
+            with ThreadPoolExecutor(2) as pool:
+                coming, searching = pool.submit(read, sources[0]), None
+                for after in [*sources[1:], None]:
+                    found = coming.result()
+                    if searching:
+                        searching.result()
+                    searching = pool.submit(search, *found)
+                    if after is not None:
+                        coming = pool.submit(read, after)
+                    yield found
+                if searching:
+                    searching.result()
 
         name = shard_name(key, shard)
         files: dict[str, bytes | Iterator[Piece]] = {}
         if self.config.kind == IVF_RABITQ:
             assert quantizer is not None, "the stage trains before it builds"
-            builder = ListShardBuilder(quantizer)
+            builder = ListShardBuilder(quantizer, self.num_threads)
             for pair_ids, vectors_ND in vectors():
                 builder.add(pair_ids, vectors_ND)
             ids, pieces = builder.finish()
@@ -90,8 +112,8 @@ class BuildShard(Work):
             pairs = open_artifact(self.pairs.uri, "pairs")
             wanted = sorted({*np.unique(part_of(ids)).tolist()}) or sources[:1]
             files[f"{name}.arrow"] = metadata_bytes({source: pairs.read(source) for source in wanted}, ids)
-        for kind in queries:
-            files[f"{name}.truth-{kind}.npy"] = _truth_bytes(truth[kind].result())
+        for (kind, depth), best in truth.items():
+            files[f"{name}.truth-{kind}-{depth}.npy"] = _truth_bytes(best.result())
         facts: dict[str, Any] = {} if quantizer is None else {"quantizer": hashlib.sha256(quantizer).hexdigest()}
         return self.index.commit_files(part, files, time.monotonic() - began, len(ids), **facts)
 
@@ -111,14 +133,14 @@ def read_queries(storage: Storage, key: str) -> dict[str, tuple[np.ndarray, np.n
     return found
 
 
-def read_truth(index: Artifact, key: str, kind: str, k: int) -> Hits:
-    """The exact hits of the held-out queries over all shards of a key."""
+def read_truth(index: Artifact, key: str, kind: str, depth: int) -> Hits:
+    """The exact hits of the held-out queries over all shards of a key; depth: one of DEPTHS."""
     found = []
     for shard in range(index.facts["num_shards"]):
         part = index.facts["keys"].index(key) * index.facts["num_shards"] + shard
-        rows = np.load(io.BytesIO(index.read_file(part, f"{shard_name(key, shard)}.truth-{kind}.npy")), allow_pickle=False)
+        rows = np.load(io.BytesIO(index.read_file(part, f"{shard_name(key, shard)}.truth-{kind}-{depth}.npy")), allow_pickle=False)
         found.append(Hits(np.ascontiguousarray(rows["score"]), np.ascontiguousarray(rows["pair_id"])))
-    return merge(found, k)
+    return merge(found, depth)
 
 
 def _truth_bytes(hits: Hits) -> bytes:

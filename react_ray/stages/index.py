@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,15 @@ import ray
 
 from react_ray.artifact import BUILDING, MANIFEST, Artifact, create, open_artifact, parquet_bytes, plan_of
 from react_ray.errors import ArtifactMismatch, ReactRayError, RetrievalError
-from react_ray.index.config import AUTO, FLAT, IndexConfig
+from react_ray.index.config import AUTO, FLAT, IndexConfig, SearchParams
 from react_ray.index.deleted import deleted_pairs
+from react_ray.index.merge import Hits
 from react_ray.index.plan import plan_index
 from react_ray.index.quantizer import threads, train
-from react_ray.index.recall import KS, calibrate
+from react_ray.index.recall import DEPTHS, calibrate
 from react_ray.index.sample import RunningSample
 from react_ray.index.shards import DELTAS, ShardPlace, deltas, open_shards, quantizer_name, search_shards
+from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.stages.build_shard import BuildShard, Nothing, queries_name, read_queries, read_truth
 from react_ray.stages.cluster import placement, require_disk, require_memory
@@ -100,17 +101,18 @@ def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], bas
     else:
         where = placement(recipe.cluster, "index")
         prepare = ray.remote(_prepare).options(num_cpus=1, **where)
-        _get([prepare.remote(embeddings, index.uri, key, config, recipe.seed) for key in config.keys])
+        _shown("train lists", [prepare.remote(embeddings, index.uri, key, config, recipe.seed) for key in config.keys])
+    num_threads = max(1, min(os.cpu_count() or 1, int(ray.cluster_resources().get("CPU", 1)) // index.num_parts))
     run_parts(
         "index",
         index.pending(),
         index.num_parts,
         Nothing(),
         BuildShard,
-        (embeddings, pairs, index, config, parts, deleted_pairs(recipe.database)),
+        (embeddings, pairs, index, config, parts, deleted_pairs(recipe.database), num_threads),
         recipe.cluster.part_retries,
         "vectors",
-        options=placement(recipe.cluster, "index"),
+        options={"num_cpus": num_threads} | placement(recipe.cluster, "index"),
     )
     facts = {
         "dim": dim,
@@ -222,7 +224,7 @@ def _calibrated(recipe: Recipe, index: Artifact, config: IndexConfig, facts: dic
     measure = ray.remote(_measure).options(num_cpus=1, **placement(recipe.cluster, "index"))
     threads_each = config.train_threads or os.cpu_count() or 1
     unsealed = {name: facts[name] for name in ("kind", "keys", "num_shards")}
-    found = [_get([measure.remote(index.uri, key, unsealed, threads_each)])[0] for key in config.keys]
+    found = [_shown("calibrate", [measure.remote(index.uri, key, unsealed, threads_each)])[0] for key in config.keys]
     table = {key: rows for key, (_, rows) in zip(config.keys, found, strict=True)}
     flat = [{"key": key, **row} for key, rows in table.items() for row in rows]
     if flat:
@@ -238,12 +240,14 @@ def _measure(uri: str, key: str, facts: dict[str, Any], num_threads: int) -> tup
     rows: list[dict[str, Any]] = []
     with threads(num_threads):
         for kind, (own, queries_QD) in queries.items():
-            truth = read_truth(index, key, kind, max(KS) + 1)
-            if not truth.valid.any():
+            truths = [read_truth(index, key, kind, depth) for depth in DEPTHS]
+            if not truths[0].valid.any():
                 continue
-            table = calibrate(
-                partial(search_shards, shards, queries_QD), truth, own, shards[0].family, shards[0].num_lists
-            )
+
+            def search(num: int, k: int, params: SearchParams, asking: np.ndarray = queries_QD) -> Hits:
+                return search_shards(shards, asking[:num], k, params)
+
+            table = calibrate(search, truths, own, shards[0].family, shards[0].num_lists)
             rows += [{"queries": kind} | row for row in table]
     return shards[0].family, rows
 
@@ -258,6 +262,16 @@ class _Unsealed(Artifact):
     @property
     def facts(self) -> dict[str, Any]:
         return self._facts
+
+
+def _shown(stage: str, answers: list[Any]) -> list[Any]:
+    """`_get`, with a sign of life."""
+    with Progress(stage, len(answers), "keys", unit="keys") as progress:
+        waiting = answers
+        while waiting:
+            done, waiting = ray.wait(waiting, timeout=1.0)
+            progress.advance(rows=len(done), done=len(done))
+    return _get(answers)
 
 
 def _get(answers: list[Any]) -> list[Any]:
