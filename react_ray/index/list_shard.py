@@ -5,7 +5,8 @@
     ids.npy      pair_id of each row
 
 Rows are sorted by list, then by pair_id: what a query re-ranks lies together, and a file of metadata in the same order
-is read by row number. Few hits per query (k_factor > 0): hot codes propose, cold codes re-rank, both by FAISS. Many
+is read by row number. Few hits per query (k_factor > 0): hot codes propose, cold codes re-rank; the last word have exact
+scores. Many
 (k_factor = 0): each visited list is decoded once for all queries that visit it and compared by one matrix product; these
 scores are exact for the decoded vectors (see quantizer.GRID), whatever the batch. Next: merge.py.
 """
@@ -13,7 +14,8 @@ scores are exact for the decoded vectors (see quantizer.GRID), whatever the batc
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faiss
@@ -24,13 +26,14 @@ from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, RetrievalError
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries, finite_rows
 from react_ray.index.kmeans import Assigner
-from react_ray.index.merge import Hits, best, check_k, no_hits, ranking
+from react_ray.index.merge import NO_PAIR, Hits, best, check_k, no_hits, ranking
 from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, from_payload, grid_of
 
 FILES = ("hot.faiss", "cold.faiss", "ids.npy")
 CODE_BITS_OF_QUERY = 8  # of RaBitQ: FAISS's own default for fast-scan
 K_FACTOR = 10.0
 SPARE = 32  # candidates beyond k, so that equal scores are ranked by pair_id
+CODES_AT_ONCE = 1 << 19  # cold codes that are ranked at a time: in float32 they fit in a core's cache
 SCORES_AT_ONCE = 1 << 26  # of a block of queries, float32: 256 MB
 ROWS_AT_ONCE = 1 << 16  # of cold codes that are written
 
@@ -140,18 +143,18 @@ class ListShard:
                 f"{hot} has {self._hot.nlist} lists of dimension {self._hot.d}, its quantiser {coarse.ntotal} of {coarse.d}; "
                 "delete the index and build it again"
             )
-        self._coarse, self._hot.quantizer, self._hot.own_fields = coarse, coarse, False
+        self.coarse, self._hot.quantizer, self._hot.own_fields = coarse, coarse, False
         self._cold: Any = as_built(self._cold_owner)
         self.pair_ids = np.load(ids, mmap_mode="r")
         sizes = {self._hot.ntotal, self._cold.ntotal, len(self.pair_ids)}
         if len(sizes) > 1:
             raise ArtifactCorrupt(f"{hot}, {cold} and {ids} are of different shards; delete the index and build it again")
         self._refine = faiss.IndexRefine(self._hot, self._cold)
-        self._first_D, self._step_D = grid_of(self._cold)
+        self.first_D, self.step_D = grid_of(self._cold)
         total = self.num_vectors * self.dim
-        self._codes_ND = np.empty((0, self.dim), np.uint8)
+        self.codes_ND = np.empty((0, self.dim), np.uint8)
         if total:
-            self._codes_ND = faiss.rev_swig_ptr(self._cold.codes.data(), total).reshape(-1, self.dim)
+            self.codes_ND = faiss.rev_swig_ptr(self._cold.codes.data(), total).reshape(-1, self.dim)
         lengths = [self._hot.invlists.list_size(one) for one in range(self._hot.nlist)]
         self._bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self._alive: np.ndarray | None = None
@@ -187,17 +190,14 @@ class ListShard:
         exact_QD = as_queries(queries_QD, self.dim)
         params = params or SearchParams(k_factor=K_FACTOR)
         nprobe = min(params.nprobe or DEFAULT_NPROBE, self.num_lists)
-        if self._alive is not None:
-            allowed = self._alive if allowed is None else self._alive & allowed
         if not self.num_vectors or not len(exact_QD):
             return no_hits(len(exact_QD), k)
         if params.k_factor:
-            return self._search_hot(exact_QD.astype(np.float32), k, nprobe, params.k_factor, allowed)
-        return self._search_cold(exact_QD, k, nprobe, allowed)
+            return self._search_hot(exact_QD, k, nprobe, params.k_factor, self.alive(allowed))
+        return self._search_cold(exact_QD, k, nprobe, self.alive(allowed))
 
-    def _search_hot(
-        self, queries_QD: np.ndarray, k: int, nprobe: int, k_factor: float, allowed: np.ndarray | None
-    ) -> Hits:
+    def _search_hot(self, exact_QD: np.ndarray, k: int, nprobe: int, k_factor: float, allowed: np.ndarray | None) -> Hits:
+        """FAISS proposes and re-ranks; the score of what it finds is made exact."""
         native: Any = faiss
         candidates = min(max(k, round(k * k_factor)), self.num_vectors)
         fetch = min(k + SPARE, candidates)
@@ -207,20 +207,46 @@ class ListShard:
             k_factor=(candidates + 0.5) / fetch,
             base_index_params=native.SearchParametersIVF(nprobe=nprobe, **selector),
         )
-        scores, rows = self._refine.search(queries_QD, fetch, params=asked)
-        return best(scores, np.where(rows >= 0, self.pair_ids[rows], -1), k)
+        _, rows = self._refine.search(exact_QD.astype(np.float32), fetch, params=asked)
+        return _ranked([self], np.zeros(rows.shape, np.int8), rows, exact_QD, k)
+
+    def propose(
+        self, queries_QD: np.ndarray, candidates: int, score_QP: np.ndarray, probes_QP: np.ndarray, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(scores by hot codes, rows) of the best candidates of the lists that each query visits; [Q, candidates], row -1 = none."""
+        native: Any = faiss
+        scores = np.empty((len(queries_QD), candidates), np.float32)
+        rows = np.empty((len(queries_QD), candidates), np.int64)
+        bits = None if allowed is None else np.packbits(allowed, bitorder="little")
+        selector = {} if bits is None else {"sel": native.IDSelectorBitmap(bits)}
+        asked = native.SearchParametersIVF(nprobe=probes_QP.shape[1], **selector)
+        pointers = [native.swig_ptr(array) for array in (probes_QP, score_QP, scores, rows)]
+        self._hot.search_preassigned_c(len(queries_QD), native.swig_ptr(queries_QD), candidates, *pointers, False, asked)
+        return scores, rows
+
+    def alive(self, allowed: np.ndarray | None) -> np.ndarray | None:
+        """The rows that may be found."""
+        if self._alive is None:
+            return allowed
+        return self._alive if allowed is None else self._alive & allowed
 
     def _search_cold(self, queries_QD: np.ndarray, k: int, nprobe: int, allowed: np.ndarray | None) -> Hits:
-        _, probes_QP = self._hot.quantizer.search(queries_QD.astype(np.float32), nprobe)
+        _, probes_QP = self.coarse.search(queries_QD.astype(np.float32), nprobe)
         num_Q = np.diff(self._bounds)[probes_QP].sum(axis=1)
-        scaled_QD, offset_Q = queries_QD * self._step_D, queries_QD @ self._first_D
+        scaled_QD, offset_Q = queries_QD * self.step_D, queries_QD @ self.first_D
         hits = no_hits(len(queries_QD), k)
-        first = 0
+        num_threads = faiss.omp_get_max_threads()
+        most, blocks, first = -(-len(queries_QD) // num_threads), [], 0
         while first < len(queries_QD):
-            fits = int(np.searchsorted(np.cumsum(num_Q[first:]), SCORES_AT_ONCE, side="right"))
-            block = slice(first, first + max(1, fits))
+            fits = int(np.searchsorted(np.cumsum(num_Q[first : first + most]), SCORES_AT_ONCE // num_threads, side="right"))
+            blocks.append(slice(first, first + max(1, min(fits, most))))
+            first = blocks[-1].stop
+
+        def scan(block: slice) -> None:
             self._scan(hits, block, probes_QP[block], scaled_QD[block], offset_Q[block], allowed)
-            first = block.stop
+
+        with ThreadPoolExecutor(num_threads) as pool:
+            list(pool.map(scan, blocks))
         return hits
 
     def _scan(
@@ -238,7 +264,7 @@ class ListShard:
             if low == high:
                 continue
             asking = query[begin:end]
-            codes_ND = self._codes_ND[low:high].astype(np.float64)
+            codes_ND = self.codes_ND[low:high].astype(np.float64)
             scores_QN = (scaled_QD[asking] @ codes_ND.T + offset_Q[asking, None]).astype(np.float32)
             if allowed is not None:
                 scores_QN[:, ~allowed[low:high]] = -np.inf
@@ -255,6 +281,89 @@ class ListShard:
         kept = rank < k
         hits.scores[block][group[kept], rank[kept]] = scores[order][kept]
         hits.pair_ids[block][group[kept], rank[kept]] = ids[order][kept]
+
+
+def search_together(
+    shards: Sequence[ListShard],
+    queries_QD: np.ndarray,
+    k: int,
+    params: SearchParams,
+    allowed: Sequence[np.ndarray | None] | None = None,
+) -> Hits:
+    """`ListShard.search` with k_factor > 0 over shards that share their lists: what one shard of all their rows would answer.
+
+    Lists are found once. The hot codes of all shards propose k * k_factor candidates; cold codes rank these in float32,
+    and the best of them exactly: a score depends on neither the batch nor the shards.
+    """
+    exact_QD = as_queries(queries_QD, shards[0].dim)
+    rough_QD = np.ascontiguousarray(exact_QD, dtype=np.float32)
+    nprobe = min(params.nprobe or DEFAULT_NPROBE, shards[0].num_lists)
+    candidates = min(max(k, round(k * params.k_factor)), sum(shard.num_vectors for shard in shards))
+    score_QP, probes_QP = shards[0].coarse.search(rough_QD, nprobe)
+    filters = [shard.alive(one) for shard, one in zip(shards, allowed or [None] * len(shards), strict=True)]
+    found = [shard.propose(rough_QD, candidates, score_QP, probes_QP, one) for shard, one in zip(shards, filters, strict=True)]
+    scores, rows = (np.concatenate(both, axis=1) for both in zip(*found, strict=True))
+    which = np.repeat(np.arange(len(shards), dtype=np.int16), candidates)[None].repeat(len(rows), axis=0)
+    if len(shards) > 1:
+        kept = np.argpartition(np.where(rows >= 0, -scores, np.inf), candidates - 1, axis=1)[:, :candidates]
+        kept.sort(axis=1)  # by shard
+        rows, which = np.take_along_axis(rows, kept, axis=1), np.take_along_axis(which, kept, axis=1)
+    scaled_QD = (exact_QD * shards[0].step_D).astype(np.float32)
+    fetch = min(k + SPARE, candidates)
+    hits = no_hits(len(exact_QD), k)
+    at_once = max(1, CODES_AT_ONCE // (candidates * shards[0].dim))
+
+    def rank(first: int, last: int) -> None:
+        codes = np.empty((min(at_once, last - first) * candidates, shards[0].dim), np.uint8)
+        floats = np.empty(codes.shape, np.float32)  # one buffer: fresh memory costs more than what is done with it
+        for start in range(first, last, at_once):
+            block = slice(start, min(start + at_once, last))
+            row, shard, valid = rows[block], which[block], rows[block] >= 0
+            codes_BCD = _gathered(shards, shard, row, codes)
+            floats_BCD = floats[: row.size].reshape(codes_BCD.shape)
+            np.copyto(floats_BCD, codes_BCD)
+            score = np.matmul(floats_BCD, scaled_QD[block][:, :, None])[:, :, 0]
+            few = np.argpartition(np.where(valid, -score, np.inf), fetch - 1, axis=1)[:, :fetch]
+            row, shard = (np.take_along_axis(array, few, axis=1) for array in (row, shard))
+            found = _ranked(shards, shard, row, exact_QD[block], k)
+            hits.scores[block], hits.pair_ids[block] = found.scores, found.pair_ids
+
+    bounds = np.linspace(0, len(exact_QD), min(faiss.omp_get_max_threads(), len(exact_QD)) + 1).astype(int).tolist()
+    if len(bounds) == 2:
+        rank(0, len(exact_QD))
+    else:
+        with ThreadPoolExecutor(len(bounds) - 1) as pool:
+            list(pool.map(rank, bounds, bounds[1:]))
+    return hits
+
+
+def _ranked(shards: Sequence[ListShard], shard: np.ndarray, rows: np.ndarray, exact_QD: np.ndarray, k: int) -> Hits:
+    """The k best of a few rows of each query, [Q, F] of the shards of these numbers, -1 = none; by exact scores."""
+    scores, pair_ids = np.empty(rows.shape, np.float32), np.full(rows.shape, NO_PAIR, np.int64)
+    scaled_QD, offset_Q = exact_QD * shards[0].step_D, exact_QD @ shards[0].first_D
+    step = max(1, CODES_AT_ONCE // (rows.shape[1] * exact_QD.shape[1]))
+    codes = np.empty((min(step, len(rows)) * rows.shape[1], exact_QD.shape[1]), np.uint8)
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
+        codes_BFD = _gathered(shards, shard[block], rows[block], codes).astype(np.float64)
+        scores[block] = np.matmul(codes_BFD, scaled_QD[block][:, :, None])[:, :, 0] + offset_Q[block, None]
+    for number, one in enumerate(shards):
+        here = (rows >= 0) & (shard == number)
+        pair_ids[here] = one.pair_ids[rows[here]]
+    return best(scores, pair_ids, k)
+
+
+def _gathered(shards: Sequence[ListShard], shard: np.ndarray, row: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Cold codes of the rows, uint8 [B, C, D], in `out`; of a row -1 those of any other."""
+    codes, flat_shard, flat_row = out[: row.size], shard.ravel(), row.ravel()
+    if len(shards) == 1:
+        np.take(shards[0].codes_ND, flat_row, axis=0, mode="clip", out=codes)
+    else:
+        for number, one in enumerate(shards):
+            here = np.flatnonzero(flat_shard == number)
+            if len(here):
+                codes[here] = np.take(one.codes_ND, flat_row[here], axis=0, mode="clip")
+    return codes.reshape(*row.shape, -1)
 
 
 def _best_rows(pieces: list[np.ndarray], rows: list[tuple[int, int]], k: int) -> tuple[np.ndarray, np.ndarray]:

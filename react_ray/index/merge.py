@@ -48,6 +48,8 @@ def merge(hits: list[Hits], k: int) -> Hits:
         raise RetrievalError("no shard answered, so there is nothing to merge; check that the index has shards")
     lengths = sorted({len(one.scores) for one in hits})
     assert len(lengths) == 1, f"shards answered different numbers of queries: {lengths}"
+    if len(hits) == 1 and hits[0].scores.shape[1] == k:
+        return hits[0]  # ranked already
     scores = np.concatenate([one.scores for one in hits], axis=1)
     pair_ids = np.concatenate([one.pair_ids for one in hits], axis=1)
     return best(scores, pair_ids, k)

@@ -71,7 +71,7 @@ def rabitq_index(centroid_LD: np.ndarray, sample_ND: np.ndarray) -> faiss.IndexR
     coarse = faiss.IndexFlatIP(dim)
     coarse.add(centroid_LD)
     hot = faiss.IndexIVFRaBitQ(coarse, dim, num_lists, faiss.METRIC_INNER_PRODUCT)
-    hot.train(sample_ND)
+    hot.train(sample_ND[:1])  # the codes need no training: the same bytes whatever the sample
     cold = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
     cold.train(sample_ND)
     lowest, span = np.split(faiss.vector_to_array(cold.sq.trained).astype(np.float64), 2)

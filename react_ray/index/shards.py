@@ -18,7 +18,7 @@ import pyarrow as pa
 from react_ray.artifact import MANIFEST, Artifact, open_artifact
 from react_ray.errors import ArtifactCorrupt, RetrievalError
 from react_ray.index.config import IVF_RABITQ, SearchParams
-from react_ray.index.list_shard import FILES, ListShard, coarse_quantizer
+from react_ray.index.list_shard import FILES, ListShard, coarse_quantizer, search_together
 from react_ray.index.merge import Hits, merge
 from react_ray.index.recall import choose
 from react_ray.index.shard import IndexShard
@@ -99,7 +99,18 @@ def shard_places(index: Artifact, key: str) -> list[ShardPlace]:
 def search_shards(
     shards: Sequence[IndexShard | ListShard], queries_QD: np.ndarray, k: int, params: SearchParams
 ) -> Hits:
-    return merge([shard.search(queries_QD, k, params) for shard in shards], k)
+    """Exact merge; shards that share their lists are searched as one."""
+    groups: dict[int, list[ListShard]] = {}
+    found = []
+    for shard in shards:
+        if isinstance(shard, ListShard) and params.k_factor and shard.num_vectors:
+            groups.setdefault(id(shard.coarse), []).append(shard)
+        else:
+            found.append(shard.search(queries_QD, k, params))
+    for group in groups.values():
+        alone = len(group) == 1
+        found.append(group[0].search(queries_QD, k, params) if alone else search_together(group, queries_QD, k, params))
+    return merge(found, k)
 
 
 def params_for(index: Artifact, key: str, recall: float, k: int) -> tuple[SearchParams, float]:

@@ -91,9 +91,10 @@ class ShardFanOut:
     def __init__(self, recipe: Recipe, index: Artifact, key: str, allowed: Artifact | None = None) -> None:
         """allowed: of allow.py, the pairs that may be found; None = all."""
         places = shard_places(index, key)
-        num_servers = min(len(places), recipe.cluster.num_searchers)
+        alone = len(ray.nodes()) == 1  # then one process for all shards, with all cores: what they share is done once
+        num_servers = 1 if alone else min(len(places), recipe.cluster.num_searchers)
         deleted = ray.put(deleted_pairs(recipe.database))
-        num_threads = max(1, (os.cpu_count() or 1) // num_servers) if len(ray.nodes()) == 1 else recipe.cluster.threads_per_actor
+        num_threads = (os.cpu_count() or 1) if alone else recipe.cluster.threads_per_actor
         start = _actor(ShardServer, recipe)
         self._servers = [start(places[i::num_servers], deleted, num_threads, allowed) for i in range(num_servers)]
 

@@ -85,7 +85,8 @@ def main() -> None:
         out |= {"shards_recall": round(recall_at_k(hits, truth, 10), 4), "shards_params": [params.nprobe, params.k_factor]}
     faiss.omp_set_num_threads(asked.cpus)
     params, _ = params_for(whole, "image", 0.95, 10)
-    one = one_faiss_index(whole)
+    print(json.dumps(out), flush=True)
+    one, *_owners = one_faiss_index(whole)
     asked_of_faiss = faiss.IndexRefineSearchParameters(
         k_factor=params.k_factor, base_index_params=faiss.SearchParametersIVF(nprobe=params.nprobe)
     )
@@ -113,16 +114,14 @@ def built(root: Path, cpus: int, num_shards: int) -> tuple[Artifact, Recipe]:
         return index.run(recipe), recipe
 
 
-def one_faiss_index(artifact: Artifact) -> faiss.IndexRefine:
-    """The only shard's codes as FAISS alone would hold them, in memory."""
+def one_faiss_index(artifact: Artifact) -> tuple[Any, ...]:
+    """The only shard's codes as FAISS alone would hold them, in memory; and what must live as long."""
     hot = faiss.downcast_index(hot_owner := faiss.read_index(f"{artifact.uri}/image-00000.hot.faiss"))
     trained = faiss.downcast_index(trained_owner := faiss.read_index(f"{artifact.uri}/quantizer-image.faiss"))
     hot.quantizer = faiss.downcast_index(trained.base_index).quantizer
     hot.own_fields = False
     cold = faiss.read_index(f"{artifact.uri}/image-00000.cold.faiss")
-    index_of_all = faiss.IndexRefine(hot, cold)
-    index_of_all.kept = (hot_owner, trained_owner, hot, trained, cold)  # type: ignore[attr-defined]
-    return index_of_all
+    return faiss.IndexRefine(hot, cold), hot_owner, trained_owner, hot, trained, cold
 
 
 def fastest(action: Callable[[], Any], repeats: int) -> float:
