@@ -8,13 +8,13 @@ Rows are sorted by list, then by pair_id: what a query re-ranks lies together, a
 is read by row number. Few hits per query (k_factor > 0): hot codes propose, cold codes re-rank; the last word have exact
 scores. Many
 (k_factor = 0): each visited list is decoded once for all queries that visit it and compared by one matrix product; these
-scores are exact for the decoded vectors (see quantizer.GRID), whatever the batch. Next: merge.py.
+scores are exact for the decoded vectors (see quantizer.GRID), whatever the batch. Next: cold_codes.py, together.py.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,17 +23,16 @@ import numpy as np
 
 from react_ray.artifact import Piece
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, RetrievalError
+from react_ray.index.cold_codes import SPARE, best_rows, ranked
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries, finite_rows
 from react_ray.index.kmeans import Assigner
-from react_ray.index.merge import NO_PAIR, Hits, best, check_k, no_hits, ranking
+from react_ray.index.merge import Hits, check_k, no_hits, ranking
 from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, from_payload, grid_of
 
 FILES = ("hot.faiss", "cold.faiss", "ids.npy")
 CODE_BITS_OF_QUERY = 8  # of RaBitQ: FAISS's own default for fast-scan
 K_FACTOR = 10.0
-SPARE = 32  # candidates beyond k, so that equal scores are ranked by pair_id
-CODES_AT_ONCE = 1 << 19  # cold codes that are ranked at a time: in float32 they fit in a core's cache
 SCORES_AT_ONCE = 1 << 26  # of a block of queries, float32: 256 MB
 ROWS_AT_ONCE = 1 << 16  # of cold codes that are written
 
@@ -208,7 +207,7 @@ class ListShard:
             base_index_params=native.SearchParametersIVF(nprobe=nprobe, **selector),
         )
         _, rows = self._refine.search(exact_QD.astype(np.float32), fetch, params=asked)
-        return _ranked([self], np.zeros(rows.shape, np.int8), rows, exact_QD, k)
+        return ranked([self], np.zeros(rows.shape, np.int8), rows, exact_QD, k)
 
     def propose(
         self, queries_QD: np.ndarray, candidates: int, score_QP: np.ndarray, probes_QP: np.ndarray, allowed: np.ndarray | None
@@ -271,7 +270,7 @@ class ListShard:
             for at, which in enumerate(asking.tolist()):
                 pieces[which].append(scores_QN[at])
                 rows[which].append((low, high))
-        found = [_best_rows(*both, k) for both in zip(pieces, rows, strict=True)]
+        found = [best_rows(*both, k) for both in zip(pieces, rows, strict=True)]
         lengths = np.array([len(scores) for scores, _ in found])
         group = np.repeat(np.arange(len(found)), lengths)
         scores = np.concatenate([scores for scores, _ in found])
@@ -281,103 +280,6 @@ class ListShard:
         kept = rank < k
         hits.scores[block][group[kept], rank[kept]] = scores[order][kept]
         hits.pair_ids[block][group[kept], rank[kept]] = ids[order][kept]
-
-
-def search_together(
-    shards: Sequence[ListShard],
-    queries_QD: np.ndarray,
-    k: int,
-    params: SearchParams,
-    allowed: Sequence[np.ndarray | None] | None = None,
-) -> Hits:
-    """`ListShard.search` with k_factor > 0 over shards that share their lists: what one shard of all their rows would answer.
-
-    Lists are found once. The hot codes of all shards propose k * k_factor candidates; cold codes rank these in float32,
-    and the best of them exactly: a score depends on neither the batch nor the shards.
-    """
-    exact_QD = as_queries(queries_QD, shards[0].dim)
-    rough_QD = np.ascontiguousarray(exact_QD, dtype=np.float32)
-    nprobe = min(params.nprobe or DEFAULT_NPROBE, shards[0].num_lists)
-    candidates = min(max(k, round(k * params.k_factor)), sum(shard.num_vectors for shard in shards))
-    score_QP, probes_QP = shards[0].coarse.search(rough_QD, nprobe)
-    filters = [shard.alive(one) for shard, one in zip(shards, allowed or [None] * len(shards), strict=True)]
-    found = [shard.propose(rough_QD, candidates, score_QP, probes_QP, one) for shard, one in zip(shards, filters, strict=True)]
-    scores, rows = (np.concatenate(both, axis=1) for both in zip(*found, strict=True))
-    which = np.repeat(np.arange(len(shards), dtype=np.int16), candidates)[None].repeat(len(rows), axis=0)
-    if len(shards) > 1:
-        kept = np.argpartition(np.where(rows >= 0, -scores, np.inf), candidates - 1, axis=1)[:, :candidates]
-        kept.sort(axis=1)  # by shard
-        rows, which = np.take_along_axis(rows, kept, axis=1), np.take_along_axis(which, kept, axis=1)
-    scaled_QD = (exact_QD * shards[0].step_D).astype(np.float32)
-    fetch = min(k + SPARE, candidates)
-    hits = no_hits(len(exact_QD), k)
-    at_once = max(1, CODES_AT_ONCE // (candidates * shards[0].dim))
-
-    def rank(first: int, last: int) -> None:
-        codes = np.empty((min(at_once, last - first) * candidates, shards[0].dim), np.uint8)
-        floats = np.empty(codes.shape, np.float32)  # one buffer: fresh memory costs more than what is done with it
-        for start in range(first, last, at_once):
-            block = slice(start, min(start + at_once, last))
-            row, shard, valid = rows[block], which[block], rows[block] >= 0
-            codes_BCD = _gathered(shards, shard, row, codes)
-            floats_BCD = floats[: row.size].reshape(codes_BCD.shape)
-            np.copyto(floats_BCD, codes_BCD)
-            score = np.matmul(floats_BCD, scaled_QD[block][:, :, None])[:, :, 0]
-            few = np.argpartition(np.where(valid, -score, np.inf), fetch - 1, axis=1)[:, :fetch]
-            row, shard = (np.take_along_axis(array, few, axis=1) for array in (row, shard))
-            found = _ranked(shards, shard, row, exact_QD[block], k)
-            hits.scores[block], hits.pair_ids[block] = found.scores, found.pair_ids
-
-    bounds = np.linspace(0, len(exact_QD), min(faiss.omp_get_max_threads(), len(exact_QD)) + 1).astype(int).tolist()
-    if len(bounds) == 2:
-        rank(0, len(exact_QD))
-    else:
-        with ThreadPoolExecutor(len(bounds) - 1) as pool:
-            list(pool.map(rank, bounds, bounds[1:]))
-    return hits
-
-
-def _ranked(shards: Sequence[ListShard], shard: np.ndarray, rows: np.ndarray, exact_QD: np.ndarray, k: int) -> Hits:
-    """The k best of a few rows of each query, [Q, F] of the shards of these numbers, -1 = none; by exact scores."""
-    scores, pair_ids = np.empty(rows.shape, np.float32), np.full(rows.shape, NO_PAIR, np.int64)
-    scaled_QD, offset_Q = exact_QD * shards[0].step_D, exact_QD @ shards[0].first_D
-    step = max(1, CODES_AT_ONCE // (rows.shape[1] * exact_QD.shape[1]))
-    codes = np.empty((min(step, len(rows)) * rows.shape[1], exact_QD.shape[1]), np.uint8)
-    for start in range(0, len(rows), step):
-        block = slice(start, start + step)
-        codes_BFD = _gathered(shards, shard[block], rows[block], codes).astype(np.float64)
-        scores[block] = np.matmul(codes_BFD, scaled_QD[block][:, :, None])[:, :, 0] + offset_Q[block, None]
-    for number, one in enumerate(shards):
-        here = (rows >= 0) & (shard == number)
-        pair_ids[here] = one.pair_ids[rows[here]]
-    return best(scores, pair_ids, k)
-
-
-def _gathered(shards: Sequence[ListShard], shard: np.ndarray, row: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Cold codes of the rows, uint8 [B, C, D], in `out`; of a row -1 those of any other."""
-    codes, flat_shard, flat_row = out[: row.size], shard.ravel(), row.ravel()
-    if len(shards) == 1:
-        np.take(shards[0].codes_ND, flat_row, axis=0, mode="clip", out=codes)
-    else:
-        for number, one in enumerate(shards):
-            here = np.flatnonzero(flat_shard == number)
-            if len(here):
-                codes[here] = np.take(one.codes_ND, flat_row[here], axis=0, mode="clip")
-    return codes.reshape(*row.shape, -1)
-
-
-def _best_rows(pieces: list[np.ndarray], rows: list[tuple[int, int]], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(scores, rows) of one query that may be among its k best, in any order: more than k where the k-th score ties."""
-    if not pieces:
-        return np.empty(0, np.float32), np.empty(0, np.int64)
-    scores = np.concatenate(pieces)
-    floor = np.partition(scores, len(scores) - k)[len(scores) - k] if len(scores) > k else -np.inf
-    at = np.flatnonzero((scores >= floor) & (scores > -np.inf))
-    low = np.array([first for first, _ in rows], dtype=np.int64)
-    lengths = np.array([last for _, last in rows], dtype=np.int64) - low
-    ends = np.cumsum(lengths)
-    piece = np.searchsorted(ends, at, side="right")
-    return scores[at], low[piece] + at - (ends - lengths)[piece]
 
 
 def _read(path: str, flags: int) -> faiss.Index:

@@ -18,10 +18,11 @@ import pyarrow as pa
 from react_ray.artifact import MANIFEST, Artifact, open_artifact
 from react_ray.errors import ArtifactCorrupt, RetrievalError
 from react_ray.index.config import IVF_RABITQ, SearchParams
-from react_ray.index.list_shard import FILES, ListShard, coarse_quantizer, search_together
+from react_ray.index.list_shard import FILES, ListShard, coarse_quantizer
 from react_ray.index.merge import Hits, merge
 from react_ray.index.recall import choose
 from react_ray.index.shard import IndexShard
+from react_ray.index.together import search_together
 from react_ray.pair_id import part_of, row_of
 from react_ray.storage import join
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 import ray.train
 import ray.train.torch
@@ -28,18 +26,19 @@ from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.method import text_trains
 from react_ray.gated.trackers import check_installed
 from react_ray.gated.zero import deepspeed_config
-from react_ray.pairs.source import Source, open_source, to_images, to_pairs
+from react_ray.pairs.source import open_source
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.section import digest
 from react_ray.stages.ask import queries_uri
 from react_ray.stages.cluster import placement, require_memory
-from react_ray.stages.collect import class_vectors, trainable
+from react_ray.stages.collect import class_vectors
 from react_ray.stages.evaluate import slices_of
 from react_ray.stages.layout import Layout
 from react_ray.stages.linear import train_linear
 from react_ray.stages.progress_board import ProgressBoard
 from react_ray.stages.training_data import check_text_tower, data_facts
+from react_ray.stages.training_rows import RetrievedRows, SourceRows
 from react_ray.stages.watching import Watched, Watcher
 from react_ray.storage import arrow_filesystem, join, open_storage
 
@@ -68,60 +67,6 @@ class Job:
     watched: Watched | None = None  # what is scored while it trains
     progress: Any = None  # a ProgressBoard
     watcher: Any = None  # a Watcher
-
-
-class RetrievedRows:
-    """What retrieval found: captions come with their vectors, so the text tower need not run."""
-
-    def __init__(self, retrieved: Artifact, images: Artifact) -> None:
-        self.retrieved, self.images = retrieved.uri, images.uri
-        self.part_sizes = [
-            receipt.facts["trainable"] if "trainable" in receipt.facts else self._count(receipt.part)
-            for receipt in retrieved.receipts()
-        ]
-
-    def _count(self, part: int) -> int:
-        """Of images that were downloaded once they were retrieved: only then is it known."""
-        images = open_artifact(self.images, "images").read(part, ["status"])
-        rows = open_artifact(self.retrieved, "retrieved").read(part, ["text_embedding"])
-        return pc.sum(trainable(images, rows)).as_py() or 0
-
-    def read(self, part: int) -> pa.Table:
-        images = open_artifact(self.images, "images").read(part, ["image", "status"])
-        rows = open_artifact(self.retrieved, "retrieved").read(part, ["pair_id", "caption", "class_id", "text_embedding"])
-        table = rows.append_column("image", images["image"]).filter(trainable(images, rows))
-        return table.append_column("captions", _as_lists(table["caption"]))
-
-
-class SourceRows:
-    """A corpus as it is, for pre-training. An image with n captions is n rows, or one row that draws from them."""
-
-    def __init__(self, source: Source, every_caption: bool) -> None:
-        if not source.has_images:
-            raise ConfigError(
-                f"customize.train_on=source needs images: {source.config.source} is a list of URLs; name a source with images in ingest.source"
-            )
-        self.source, self.every_caption = source, every_caption
-        self.part_sizes = [self.read(part).num_rows for part in range(len(source.parts))]
-
-    def read(self, part: int) -> pa.Table:
-        table = self.source.read(part)
-        images, pairs = to_images(table, part, self.source.config), to_pairs(table, part, self.source.config)
-        captions = pairs["captions"] if "captions" in pairs.column_names else _as_lists(pairs["caption"])
-        rows = pa.table({"image": images["image"], "captions": captions}).filter(pc.equal(images["status"], "ok"))
-        if not self.every_caption:
-            return rows
-        return pa.table(
-            {
-                "image": rows["image"].take(pc.list_parent_indices(rows["captions"])),
-                "captions": _as_lists(pc.list_flatten(rows["captions"])),
-            }
-        )
-
-
-def _as_lists(captions: pa.ChunkedArray) -> pa.ListArray:
-    values = captions.combine_chunks() if isinstance(captions, pa.ChunkedArray) else captions
-    return pa.ListArray.from_arrays(pa.array(range(len(values) + 1), pa.int32()), values)
 
 
 @dataclass
