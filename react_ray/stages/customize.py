@@ -15,6 +15,7 @@ import numpy as np
 import ray
 import ray.train
 import ray.train.torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from react_ray.artifact import Artifact, create, open_artifact
 from react_ray.clip.backbone import load_backbone
@@ -86,7 +87,7 @@ def run(recipe: Recipe) -> list[Artifact]:
             waiting.setdefault(_workers(arm.config), []).append(arm.job)
     for jobs in waiting.values():
         require_memory(recipe.cluster, 1.5, jobs[0].config.num_workers, "customize")
-        board = ray.remote(ProgressBoard).options(num_cpus=0).remote()
+        board = ray.remote(ProgressBoard).options(num_cpus=0, **_here()).remote()
         watcher = _watcher(recipe, jobs)
         _fit([replace(job, progress=board, watcher=watcher) for job in jobs], recipe)
     if waiting:
@@ -174,6 +175,12 @@ def _check_watching(recipe: Recipe) -> None:
         raise ConfigError(
             f"customize.keep=best would choose by {name}, which the report shows: it would flatter; watch another dataset, or set evaluate.headline to another"
         )
+
+
+def _here() -> dict[str, Any]:
+    """On the driver's node: a lost worker's may be any other."""
+    node = ray.get_runtime_context().get_node_id()
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
 
 
 def _watched(recipe: Recipe, layout: Layout) -> Watched:

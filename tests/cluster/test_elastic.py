@@ -6,6 +6,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import pytest
 import ray
 import ray._private.state
 import torch
@@ -17,8 +18,9 @@ from react_ray.stages import customize
 from tests.support.three_nodes import cluster_of
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_fewer_workers(finished: Path, tmp_path: Path) -> None:
-    for name in ("database", "run/retrieved", "run/images"):
+    for name in ("database", "run/queries", "run/retrieved", "run/images"):
         shutil.copytree(finished / name, tmp_path / name)
     arms = "arms={gated_image: {customize.epochs: 3.2, customize.min_workers: 1, customize.checkpoint_every_steps: 2}}"
     recipe = load_recipe(str(finished / "recipe.yaml"), [f"database={tmp_path}/database", f"out={tmp_path}/run", arms])

@@ -33,7 +33,7 @@ def copied(finished: Path, tmp_path: Path) -> Path:
 
 
 def recipe_of(finished: Path, copied: Path, *changes: str, arms: dict[str, dict[str, object]] | None = None) -> Recipe:
-    written = yaml.safe_dump(arms or {}, default_flow_style=True, width=10_000).strip()
+    written = yaml.safe_dump(arms or {}, default_flow_style=True, width=10_000, sort_keys=False).strip()
     places = [f"database={copied / 'database'}", f"out={copied / 'run'}"]
     return load_recipe(str(finished / "recipe.yaml"), [*places, f"arms={written}", *changes])
 
@@ -53,6 +53,7 @@ def close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], tolera
         torch.testing.assert_close(value, theirs[name], atol=tolerance, rtol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.slow  # tests/unit/stages/test_sharded.py has the same without Ray
 def test_every_zero_stage_trains_the_same_model(finished: Path, copied: Path, local_ray: None) -> None:
     from react_ray.stages import customize
 
@@ -66,6 +67,7 @@ def test_every_zero_stage_trains_the_same_model(finished: Path, copied: Path, lo
         assert written["zero_optimization"]["stage"] == int(name.split("_")[1])
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_other_workers_and_another_sharding(finished: Path, copied: Path, local_ray: None) -> None:
     from react_ray.stages import customize
 
@@ -83,52 +85,48 @@ def test_a_training_goes_on_with_other_workers_and_another_sharding(finished: Pa
         assert losses(copied / "run") == pytest.approx(trace, rel=0 if workers == 2 else 1e-5)
 
 
-def test_scores_are_taken_while_it_trains_and_the_best_weights_can_be_kept(finished: Path, copied: Path, local_ray: None) -> None:
-    from react_ray.stages import customize
-
-    watched = ("customize.watch_dataset=held", "customize.watch_every_steps=5")
-    sets = "evaluate.datasets={test: 'sample://test.parquet', held: 'sample://validation.parquet'}"
-    [last] = customize.run(recipe_of(finished, copied, sets, *watched))
-    lines = [json.loads(line) for line in (copied / "run/metrics/scores-model.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [5, 10, 12]
-    assert all(set(line) == {"step", "top1/mean", "top1/weather", "top1/food"} for line in lines)
-    card = json.loads((copied / "run/model/model_card.json").read_text())
-    assert {(row["dataset"], row["task"], row["step"]) for row in card["scores"]} == {("held", task, 12) for task in ("weather", "food", "mean")}
-
-    best = max(lines, key=lambda line: (line["top1/mean"], -line["step"]))["step"]
-    every = {int(path.stem[5:]): path for path in (copied / "run/checkpoints/watched").glob("*.safetensors")}
-    assert best in every and set(every) <= {5, 10, 12}
-    expected = read_weights(str(every[best]))
-    shutil.rmtree(copied / "run/model")
-    shutil.rmtree(copied / "run/checkpoints")
-    [kept] = customize.run(recipe_of(finished, copied, sets, *watched, "customize.keep=best"))
-    close(weights(kept), expected, 0)
-    assert json.loads((copied / "run/model/gated.json").read_text())["best_step"] == best
-    assert last.content != kept.content
-
-    for change, problem in (
-        ("customize.watch_dataset=none", "is none of evaluate.datasets .test, held.; name one of them"),
-        ("evaluate.headline=held", "keep=best would choose by held, which the report shows"),
-    ):
-        with pytest.raises(ConfigError, match=problem):
-            customize.run(recipe_of(finished, copied, sets, *watched, "customize.keep=best", f"out={tmp_out(copied)}", change))
-
-
-def tmp_out(copied: Path) -> Path:
-    """Another run on the same retrieved pairs."""
-    out = copied / "other"
-    if not out.exists():
-        for name in ("retrieved", "images"):
-            shutil.copytree(copied / "run" / name, out / name)
-    return out
-
-
-def test_batches_are_the_same_wherever_they_are_made(finished: Path, copied: Path, local_ray: None) -> None:
+def test_batches_are_the_same_wherever_they_are_made_and_scores_come_meanwhile(
+    finished: Path, copied: Path, local_ray: None
+) -> None:
+    """All in one group of workers, whose start is what takes the time."""
     from react_ray.stages import customize
 
     auto = {"customize.augment": {"auto": "rand-m9-mstd0.5-inc1", "crop_area": 0.08, "crop_ratio": 1.3333, "flip": 0.5, "erase": 0.25}}
-    arms = {"thread": auto, "two": auto | {"customize.data_workers": 2}, "plain": {"customize.data_workers": 1}, "here": {}}
-    thread, two, plain, here = customize.run(recipe_of(finished, copied, arms=arms))
+    watched = {"customize.watch_dataset": "held", "customize.watch_every_steps": 5}
+    arms = {
+        "thread": auto,
+        "two": auto | {"customize.data_workers": 2},
+        "plain": {"customize.data_workers": 1},
+        "watched": watched,
+        "best": watched | {"customize.keep": "best"},
+    }
+    sets = "evaluate.datasets={test: 'sample://test.parquet', held: 'sample://validation.parquet'}"
+    thread, two, plain, last, kept = customize.run(recipe_of(finished, copied, sets, arms=arms))
     close(weights(two), weights(thread), 0)
-    close(weights(plain), weights(here), 0)
-    assert losses(copied / "run", "thread") != losses(copied / "run", "here")
+    close(weights(plain), weights(last), 0)
+    assert losses(copied / "run", "thread") != losses(copied / "run", "watched")
+
+    lines = [json.loads(line) for line in (copied / "run/metrics/scores-watched.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [5, 10, 12]
+    assert all(set(line) == {"step", "top1/mean", "top1/weather", "top1/food"} for line in lines)
+    card = json.loads((copied / "run/arms/watched/model/model_card.json").read_text())
+    assert {(row["dataset"], row["task"], row["step"]) for row in card["scores"]} == {("held", task, 12) for task in ("weather", "food", "mean")}
+    best = max(lines, key=lambda line: (line["top1/mean"], -line["step"]))["step"]
+    every = {int(path.stem[5:]): path for path in (copied / "run/arms/watched/checkpoints/watched").glob("*.safetensors")}
+    assert best in every and set(every) <= {5, 10, 12}
+    close(weights(kept), read_weights(str(every[best])), 0)
+    assert json.loads((copied / "run/arms/best/model/gated.json").read_text())["best_step"] == best
+
+
+def test_what_cannot_be_watched_is_refused_before_anything_starts(finished: Path, copied: Path) -> None:
+    from react_ray.stages import customize
+
+    sets = "evaluate.datasets={test: 'sample://test.parquet', held: 'sample://validation.parquet'}"
+    for changes, problem in (
+        (["customize.watch_dataset=none"], "is none of evaluate.datasets .test, held.; name one of them"),
+        (["customize.watch_dataset=test", "customize.keep=best"], "keep=best would choose by test, which the report shows"),
+        (["customize.keep=best"], "set customize.watch_dataset to one of evaluate.datasets"),
+        (["customize.num_workers=3", "customize.min_workers=2"], "batch_size 64 is not a multiple of 3 workers"),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            customize.run(recipe_of(finished, copied, sets, *changes))
