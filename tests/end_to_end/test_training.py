@@ -100,7 +100,7 @@ def test_batches_are_the_same_wherever_they_are_made_and_scores_come_meanwhile(
         "watched": watched,
         "best": watched | {"customize.keep": "best"},
     }
-    sets = "evaluate.datasets={test: 'sample://test.parquet', held: 'sample://validation.parquet'}"
+    sets = "evaluate.datasets={test: 'sample://validation.parquet', held: 'sample://test.parquet'}"
     thread, two, plain, last, kept = customize.run(recipe_of(finished, copied, sets, arms=arms))
     close(weights(two), weights(thread), 0)
     close(weights(plain), weights(last), 0)
@@ -121,7 +121,7 @@ def test_batches_are_the_same_wherever_they_are_made_and_scores_come_meanwhile(
 def test_what_cannot_be_watched_is_refused_before_anything_starts(finished: Path, copied: Path) -> None:
     from react_ray.stages import customize
 
-    sets = "evaluate.datasets={test: 'sample://test.parquet', held: 'sample://validation.parquet'}"
+    sets = "evaluate.datasets={test: 'sample://validation.parquet', held: 'sample://test.parquet'}"
     for changes, problem in (
         (["customize.watch_dataset=none"], "is none of evaluate.datasets .test, held.; name one of them"),
         (["customize.watch_dataset=test", "customize.keep=best"], "keep=best would choose by test, which the report shows"),
