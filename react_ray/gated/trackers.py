@@ -25,7 +25,7 @@ class Tracker(Protocol):
 def check_installed(names: Iterable[str]) -> None:
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise ConfigError(f"customize.trackers: {name} is not installed; pip install {PACKAGES[name]}, or take it out")
+            raise ConfigError(f"customize.trackers: {name} is not installed; pip install {PACKAGES.get(name, name)}, or take it out")
 
 
 def open_trackers(names: Iterable[str], project: str, name: str, digest: str, facts: dict[str, Any]) -> list[Tracker]:

@@ -232,14 +232,15 @@ class Log:
         facts = {"method": job.config.method, "backbone": job.backbone.name, "recipe": job.card["recipe"], "out": job.run}
         self._boards: list[Any] = [TensorBoard(storage, job.arm or "model", start)]
         self._boards += open_trackers(job.config.trackers, job.card["recipe"], job.arm or "model", job.digest, facts)
-        self._score = ""
+        self._score, self._waited = "", 0.0  # share of the time, of late
 
     def step(self, step: int, total: int, values: dict[str, float]) -> None:
+        self._waited += (values["wait_share"] - self._waited) / 20
         self._metrics.log(step, **values)
         for board in self._boards:
             board.log(step, values)
         resumed = f"  went on from step {self._start}" if self._start else ""
-        self._job.progress.write.remote(self._job.arm, step, total, f"loss {values['loss']:.3f}{self._score}{resumed}")
+        self._job.progress.write.remote(self._job.arm, step, total, f"loss {values['loss']:.3f}  waits {100 * self._waited:.0f} %{self._score}{resumed}")
 
     def scores(self, found: dict[int, dict[str, float]]) -> None:
         for step, values in found.items():
