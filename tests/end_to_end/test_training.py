@@ -85,6 +85,7 @@ def test_a_training_goes_on_with_other_workers_and_another_sharding(finished: Pa
         assert losses(copied / "run") == pytest.approx(trace, rel=0 if workers == 2 else 1e-5)
 
 
+@pytest.mark.slow
 def test_batches_are_the_same_wherever_they_are_made_and_scores_come_meanwhile(
     finished: Path, copied: Path, local_ray: None
 ) -> None:
