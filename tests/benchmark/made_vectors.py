@@ -1,7 +1,7 @@
 """Vectors with the shape of CLIP's, from a seed: clusters in clusters of very different sizes, a spectrum that falls, a common
 mean (two random ones have a cosine of 0.4), and vectors that are more or less typical of their cluster. Two kinds of held-out
 queries: image-like, of the same distribution; text-like, beside it and noisier (the modality gap). Spreads were chosen so
-that 1-bit codes alone find about 0.6 of the ten nearest, as on other made vectors of this kind: `raw_faiss` of bench_index.py.
+that 1-bit codes alone find about 0.6 of the ten nearest (of 250,000), as on other made vectors of this kind.
 
 `write` makes a database of them, part by part, so that any number fits in memory.
 """
