@@ -288,14 +288,11 @@ def open_unfinished(uri: str) -> Artifact:
 
 def parquet_bytes(table: pa.Table) -> bytes:
     """Deterministic bytes; images are compressed already, so zstd level 1 costs little and helps captions.
-
-    Dictionaries are for text: of vectors and images they would be tried in vain, and cost three times the decoding.
-    Pages carry a checksum: a flipped bit is an error when it is read, not another vector.
+    Dictionaries are for text: of vectors and images they would be tried in vain. Pages carry a checksum.
     """
     sink = io.BytesIO()
     text = [field.name for field in table.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
-    settings = {"compression": "zstd", "compression_level": 1, "row_group_size": 1 << 16, "write_page_checksum": True}
-    pq.write_table(table, sink, use_dictionary=text, **settings)
+    pq.write_table(table, sink, use_dictionary=text, compression="zstd", compression_level=1, row_group_size=1 << 16, write_page_checksum=True)
     return sink.getvalue()
 
 

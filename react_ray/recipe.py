@@ -38,7 +38,7 @@ class ClusterConfig(Section):
     num_actors: int = speed(1, "actors of an accelerator pool (embed, evaluate) at most", ge=1)
     min_actors: int = speed(1, "actors of such a pool at least; more come when parts wait, and go when none do", ge=1)
     threads_per_actor: int = speed(2, "CPU threads, and so Ray CPUs, of each such actor", ge=1)
-    num_searchers: int = speed(2, "actors that share the shards of the index while searching", ge=1)
+    num_searchers: int = speed(2, "actors that share the shards of the index, or the embeddings, while searching; one machine has one for all shards", ge=1)
     gpus_per_actor: float = speed(0, "GPUs of each such actor", ge=0)
     roles: bool = speed(False, "place stages on nodes by the Ray label react-role = fetch, embed, index, train")
     part_retries: int = speed(2, "times that a part is tried again before the stage stops", ge=0)

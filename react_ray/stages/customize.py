@@ -26,7 +26,6 @@ from react_ray.gated.batches import Rows
 from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.method import text_trains
 from react_ray.gated.trackers import check_installed
-from react_ray.gated.zero import deepspeed_config
 from react_ray.pairs.source import open_source
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
@@ -38,6 +37,7 @@ from react_ray.stages.evaluate import slices_of
 from react_ray.stages.layout import Layout
 from react_ray.stages.linear import train_linear
 from react_ray.stages.progress_board import ProgressBoard
+from react_ray.stages.training_checks import check_watching, check_workers
 from react_ray.stages.training_data import check_text_tower, data_facts
 from react_ray.stages.training_rows import RetrievedRows, SourceRows
 from react_ray.stages.watching import Watched, Watcher
@@ -115,8 +115,8 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
     if "retrieved" in parents:
         check_text_tower(parents["retrieved"], backbone, config)
     check_installed(config.trackers)
-    _check_workers(config)
-    _check_watching(wanted)
+    check_workers(config)
+    check_watching(wanted)
     plan = {"backbone": backbone, "seed": recipe.seed, "data": data, **config.digested()}
     model = create(layout.of_arm("model"), "model", plan, parents, 1)
     queries = queries_uri(recipe, arm)
@@ -150,31 +150,6 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
             watched=_watched(wanted, layout) if config.watch_dataset else None,
         )
     return _Arm(config, backbone, model, job)
-
-
-def _check_workers(config: CustomizeConfig) -> None:
-    """What DeepSpeed or the loader would refuse, it refuses before anything starts."""
-    if config.min_workers > config.num_workers:
-        raise ConfigError(f"customize.min_workers={config.min_workers} is more than num_workers={config.num_workers}; lower it")
-    for number in range(config.min_workers or config.num_workers, config.num_workers + 1):
-        deepspeed_config(config, number)
-        if config.batch_size % number:
-            raise ConfigError(
-                f"customize.batch_size {config.batch_size} is not a multiple of {number} workers; change one of them"
-            )
-
-
-def _check_watching(recipe: Recipe) -> None:
-    name, keep = recipe.customize.watch_dataset, recipe.customize.keep
-    known = recipe.evaluate.datasets
-    if keep == "best" and not name:
-        raise ConfigError("customize.keep=best needs a measure of it; set customize.watch_dataset to one of evaluate.datasets")
-    if name and name not in known:
-        raise ConfigError(f"customize.watch_dataset={name} is none of evaluate.datasets ({', '.join(known) or 'empty'}); name one of them")
-    if keep == "best" and name == recipe.evaluate.headline:
-        raise ConfigError(
-            f"customize.keep=best would choose by {name}, which the report shows: it would flatter; watch another dataset, or set evaluate.headline to another"
-        )
 
 
 def _here() -> dict[str, Any]:
