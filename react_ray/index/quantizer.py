@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -137,6 +138,14 @@ def from_payload(payload: bytes | np.ndarray) -> faiss.Index:
         raise ArtifactCorrupt(
             f"{len(payload)} bytes are not a FAISS index ({_reason(error)}); delete the index and build it again"
         ) from error
+
+
+def read_index(path: str | Path, flags: int = 0) -> faiss.Index:
+    """ArtifactCorrupt if the file is not that of a whole index."""
+    try:
+        return faiss.read_index(str(path), flags)
+    except (RuntimeError, MemoryError) as error:
+        raise ArtifactCorrupt(f"{path} is no whole index shard; delete the index and build it again") from error
 
 
 def as_built(index: faiss.Index) -> Any:

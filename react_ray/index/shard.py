@@ -9,17 +9,19 @@ which depend on the vector and the shared quantiser only. Next: merge.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 
-from react_ray.errors import ArtifactCorrupt, ConfigError, RetrievalError
+from react_ray.errors import ConfigError, RetrievalError
+from react_ray.index.allowed import Allowed, search_allowed
 from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK, as_queries, finite_rows, float32_error, largest_norm
 from react_ray.index.merge import Hits, best, check_k, no_hits
-from react_ray.index.quantizer import empty_index, factory_string, from_payload, inverted_lists, threads
+from react_ray.index.quantizer import empty_index, factory_string, from_payload, inverted_lists, read_index, threads
 
 SPARE = 32  # candidates beyond k: most ties at the k-th place are settled without a second search
 NUMBERS_AT_ONCE = 1 << 23  # of gathered candidate vectors in float64: 64 MB
@@ -53,9 +55,9 @@ def build_shard(
 class IndexShard:
     """Searching is thread-safe: nothing in here changes after construction."""
 
-    def __init__(self, index: faiss.Index, deleted: np.ndarray | None = None) -> None:
-        """`deleted` are pair_ids, sorted, that no search returns."""
-        self._index = index
+    def __init__(self, index: faiss.Index, deleted: np.ndarray | None = None, allowed: Allowed | None = None) -> None:
+        """deleted: pair_ids, sorted, that no search returns; allowed: the only ones that a search returns; None = all."""
+        self._index, self._allowed = index, allowed
         self._deleted = np.empty(0, np.int64) if deleted is None else deleted
         self._flat, self._pair_ids = _flat_parts(index)
         if self._flat is not None and np.isin(self._deleted, self._pair_ids).any():
@@ -93,6 +95,11 @@ class IndexShard:
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams | None = None) -> Hits:
         """queries float32 [Q, D], unit norm. Returns Hits [Q, k]; equal scores: the smaller pair_id first."""
         check_k(k)
+        if self._allowed is not None:
+            return search_allowed(partial(self._search, params=params), queries_QD, k, self._allowed, self.num_vectors)
+        return self._search(queries_QD, k, params)
+
+    def _search(self, queries_QD: np.ndarray, k: int, params: SearchParams | None) -> Hits:
         queries_QD = as_queries(queries_QD, self.dim)
         if self._flat is None:
             return self._search_codes(queries_QD.astype(np.float32), k, params or SearchParams())
@@ -115,20 +122,18 @@ class IndexShard:
         return faiss.serialize_index(self._index).tobytes()
 
     @classmethod
-    def from_bytes(cls, payload: bytes, deleted: np.ndarray | None = None) -> IndexShard:
-        return cls(from_payload(payload), deleted)
+    def from_bytes(cls, payload: bytes, deleted: np.ndarray | None = None, allowed: Allowed | None = None) -> IndexShard:
+        return cls(from_payload(payload), deleted, allowed)
 
     def write(self, path: str | Path) -> None:
         faiss.write_index(self._index, str(path))
 
     @classmethod
-    def read(cls, path: str | Path, memory_map: bool = False, deleted: np.ndarray | None = None) -> IndexShard:
+    def read(
+        cls, path: str | Path, memory_map: bool = False, deleted: np.ndarray | None = None, allowed: Allowed | None = None
+    ) -> IndexShard:
         """memory_map: leave on disk what FAISS can map (refine stores, IVF codes that are not fast-scan)."""
-        flags = faiss.IO_FLAG_MMAP_IFC if memory_map else 0
-        try:
-            return cls(faiss.read_index(str(path), flags), deleted)
-        except (RuntimeError, MemoryError) as error:
-            raise ArtifactCorrupt(f"{path} is no whole index shard; delete the index and build it again") from error
+        return cls(read_index(path, faiss.IO_FLAG_MMAP_IFC if memory_map else 0), deleted, allowed)
 
     def _search_flat(self, queries_QD: np.ndarray, k: int) -> Hits:
         hits = no_hits(len(queries_QD), k)

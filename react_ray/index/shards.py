@@ -1,7 +1,7 @@
 """The shards of an index on storage: where they lie, how one is opened, what lies beside it.
 
 Takes the `index` artifact (the base, and the deltas that parts added later got); gives open shards. Parts of an index
-artifact are numbered key * num_shards + shard. Next: list_shard.py, shard.py.
+artifact are numbered key * num_shards + shard. Next: list_index.py, shard.py.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import pyarrow as pa
 
 from react_ray.artifact import MANIFEST, Artifact, open_artifact
 from react_ray.errors import ArtifactCorrupt, RetrievalError
+from react_ray.index.allowed import Allowed
 from react_ray.index.config import IVF_RABITQ, SearchParams
-from react_ray.index.list_shard import FILES, ListShard, coarse_quantizer
+from react_ray.index.list_index import ListIndex
+from react_ray.index.list_shard import FILES, coarse_quantizer
 from react_ray.index.merge import Hits, merge
 from react_ray.index.recall import choose
 from react_ray.index.shard import IndexShard
-from react_ray.index.together import search_together
 from react_ray.pair_id import part_of, row_of
 from react_ray.storage import join
 
@@ -57,23 +57,25 @@ class ShardPlace:
         return pa.ipc.open_file(pa.memory_map(path)).read_all()
 
 
-def open_shards(places: list[ShardPlace], deleted: np.ndarray | None = None) -> list[IndexShard | ListShard]:
-    """Checks all bytes against their receipts first: ArtifactCorrupt names the file. `deleted`: pair_ids, sorted.
+def open_shards(
+    places: list[ShardPlace], deleted: np.ndarray | None = None, allowed: Allowed | None = None
+) -> list[IndexShard | ListIndex]:
+    """Checks all bytes against their receipts first: ArtifactCorrupt names the file. deleted: pair_ids, sorted, that no
+    search returns; allowed: the only ones that a search returns; None = all.
 
-    What shards share is in memory once.
+    ivf-rabitq shards that share a quantiser become one index.
     """
-    shared: dict[bytes, faiss.Index] = {}
-    found: list[IndexShard | ListShard] = []
+    lists: dict[bytes, list[list[str]]] = {}
+    found: list[IndexShard | ListIndex] = []
     for place in places:
         name = shard_name(place.key, place.shard)
         if place.index.facts["kind"] == IVF_RABITQ:
-            quantizer = place.read_quantizer()
-            coarse = shared.setdefault(quantizer, shared.get(quantizer) or coarse_quantizer(quantizer))
-            hot, cold, ids = (place.index.local_file(place.part, f"{name}.{suffix}") for suffix in FILES)
-            found.append(ListShard(hot, cold, ids, coarse, deleted))
+            files = [place.index.local_file(place.part, f"{name}.{suffix}") for suffix in FILES]
+            lists.setdefault(place.read_quantizer(), []).append(files)
         else:
-            found.append(IndexShard.read(place.index.local_file(place.part, f"{name}.faiss"), deleted=deleted))
-    return found
+            path = place.index.local_file(place.part, f"{name}.faiss")
+            found.append(IndexShard.read(path, deleted=deleted, allowed=allowed))
+    return found + [ListIndex(shards, coarse_quantizer(quantizer), deleted, allowed) for quantizer, shards in lists.items()]
 
 
 def quantizer_name(key: str) -> str:
@@ -98,20 +100,10 @@ def shard_places(index: Artifact, key: str) -> list[ShardPlace]:
 
 
 def search_shards(
-    shards: Sequence[IndexShard | ListShard], queries_QD: np.ndarray, k: int, params: SearchParams
+    shards: Sequence[IndexShard | ListIndex], queries_QD: np.ndarray, k: int, params: SearchParams
 ) -> Hits:
-    """Exact merge; shards that share their lists are searched as one."""
-    groups: dict[int, list[ListShard]] = {}
-    found = []
-    for shard in shards:
-        if isinstance(shard, ListShard) and params.k_factor and shard.num_vectors:
-            groups.setdefault(id(shard.coarse), []).append(shard)
-        else:
-            found.append(shard.search(queries_QD, k, params))
-    for group in groups.values():
-        alone = len(group) == 1
-        found.append(group[0].search(queries_QD, k, params) if alone else search_together(group, queries_QD, k, params))
-    return merge(found, k)
+    """Exact merge of what each answers."""
+    return merge([shard.search(queries_QD, k, params) for shard in shards], k)
 
 
 def params_for(index: Artifact, key: str, recall: float, k: int) -> tuple[SearchParams, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +16,6 @@ import ray
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ReactRayError, ShardUnavailable
-from react_ray.index.allowed import search_allowed
 from react_ray.index.config import SearchParams
 from react_ray.index.deleted import deleted_pairs
 from react_ray.index.exact import RunningTopK
@@ -41,23 +39,16 @@ class ShardServer:
         self, places: list[ShardPlace], deleted: np.ndarray, num_threads: int, allowed: Artifact | None = None
     ) -> None:
         faiss_threads(num_threads)
-        self.allowed = None if allowed is None else allow.load(allowed)
         self.problem: ReactRayError | None = None
         try:
-            self.shards = open_shards(places, deleted)
+            self.shards = open_shards(places, deleted, None if allowed is None else allow.load(allowed))
         except ReactRayError as error:  # of an actor that cannot be made, Ray would tell the traceback and not the cause
             self.problem = error
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
         if self.problem:
             raise self.problem
-        if self.allowed is None:
-            return search_shards(self.shards, queries_QD, k, params)
-        found = [
-            search_allowed(partial(shard.search, params=params), queries_QD, k, self.allowed, shard.num_vectors)
-            for shard in self.shards
-        ]
-        return merge(found, k)
+        return search_shards(self.shards, queries_QD, k, params)
 
 
 class EmbeddingScanner:

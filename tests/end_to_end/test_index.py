@@ -12,6 +12,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ConfigError, RetrievalError
 from react_ray.index.config import SearchParams
 from react_ray.index.deleted import delete_pairs, deleted_pairs
+from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits
 from react_ray.index.recall import recall_at_k
 from react_ray.index.shards import deltas, open_shards, params_for, search_shards, shard_places
@@ -101,9 +102,10 @@ def test_metadata_lies_in_the_order_of_rows_and_a_recall_that_is_asked_for_is_wh
     recipe = recipe_over(str(tmp_path / "database"), tmp_path, num_shards=2, **CODED)
     write_database(recipe.database, 4, 300)
     built = index.run(recipe)
-    for place, shard in zip(shard_places(built, "image"), open_shards(shard_places(built, "image")), strict=True):
-        rows = place.metadata()
-        np.testing.assert_array_equal(rows["pair_id"].to_numpy(), shard.pair_ids)  # type: ignore[union-attr]
+    for place in shard_places(built, "image"):
+        rows, (shard,) = place.metadata(), open_shards([place])
+        assert isinstance(shard, ListIndex)
+        np.testing.assert_array_equal(rows["pair_id"].to_numpy(), shard.cold.pair_ids(np.arange(shard.num_vectors)))
         assert rows["caption"].to_pylist() == [f"caption {pair}" for pair in rows["pair_id"].to_pylist()]
         assert rows["width"].to_pylist() == [pair % 1000 for pair in rows["pair_id"].to_pylist()]
     truth = search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 100)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 
-from react_ray.index.allowed import Allowed, search_allowed
+from react_ray.index.allowed import Allowed
 from react_ray.index.config import IndexConfig
 from react_ray.index.exact import RunningTopK
 from react_ray.index.quantizer import train
@@ -50,7 +48,7 @@ def test_contains_is_the_mask_and_minus_one_is_in_nothing() -> None:
 def test_a_filtered_search_equals_a_search_of_what_is_allowed(share: float, k: int) -> None:
     bits, masks = random_bits(share)
     shard = build_shard(iter(POOL), IndexConfig(kind="flat"), None)
-    hits = search_allowed(shard.search, QUERIES, k, bits, shard.num_vectors)
+    hits = IndexShard.from_bytes(shard.to_bytes(), allowed=bits).search(QUERIES, k)
     exact = RunningTopK(k)
     for (ids, vectors_ND), mask in zip(POOL, masks, strict=True):
         exact.update(QUERIES, ids[mask], vectors_ND[mask])
@@ -63,8 +61,8 @@ def test_an_index_that_runs_out_of_lists_gives_what_it_has() -> None:
     sample = RunningSample(2000, 0)
     for ids, vectors_ND in POOL:
         sample.update(ids, vectors_ND)
-    shard = IndexShard.from_bytes(build_shard(iter(POOL), config, train(sample.result(), config, 0)).to_bytes())
     bits, _ = random_bits(0.05)
-    hits = search_allowed(partial(shard.search), QUERIES, 200, bits, shard.num_vectors)
+    shard = build_shard(iter(POOL), config, train(sample.result(), config, 0))
+    hits = IndexShard.from_bytes(shard.to_bytes(), allowed=bits).search(QUERIES, 200)
     assert bits.contains(hits.pair_ids[hits.valid]).all()
     assert hits.valid.any() and not hits.valid.all()

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ConfigError, RetrievalError
+from react_ray.index.allowed import Allowed
 from react_ray.index.config import IVF_RABITQ, IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK
-from react_ray.index.list_shard import FILES, ListShard, ListShardBuilder, coarse_quantizer
+from react_ray.index.list_index import ListIndex
+from react_ray.index.list_shard import FILES, ListShardBuilder, coarse_quantizer
 from react_ray.index.merge import Hits, merge
 from react_ray.index.quantizer import train
 from react_ray.index.recall import recall_at_k
@@ -88,7 +90,7 @@ def same(a: Hits, b: Hits) -> None:
 def test_it_finds_what_exact_search_finds(
     paths: list[str], queries: np.ndarray, truth: Hits, coarse: faiss.Index
 ) -> None:
-    shard = ListShard(*paths, coarse)
+    shard = ListIndex([paths], coarse)
     assert (shard.num_vectors, shard.dim, shard.num_lists) == (NUM, DIM, LISTS)
     assert recall_at_k(shard.search(queries, 10, HOT), truth, 10) > 0.95
     assert recall_at_k(shard.search(queries, 10, COLD), truth, 10) > 0.95
@@ -107,40 +109,35 @@ def test_the_files_do_not_depend_on_how_vectors_came(
         assert Path(one).read_bytes() == Path(other).read_bytes()
 
 
-def test_scanning_lists_gives_the_same_over_any_number_of_shards_and_for_one_query_as_for_many(
+@pytest.mark.parametrize("params", [HOT, SearchParams(3, 2.0), COLD, SearchParams(3, 0.0)])
+def test_the_answer_is_the_same_over_any_number_of_shards_and_for_one_query_as_for_many(
     tmp_path: Path,
     paths: list[str],
     quantizer: bytes,
     ids: np.ndarray,
     vectors: np.ndarray,
     queries: np.ndarray,
+    params: SearchParams,
     coarse: faiss.Index,
 ) -> None:
-    for params in (COLD, SearchParams(3, 0.0)):
-        whole = ListShard(*paths, coarse).search(queries, 50, params)
-        for num_shards in (2, 5):
-            parts = [
-                ListShard(
-                    *build(tmp_path / f"{num_shards}-{s}", quantizer, ids[s::num_shards], vectors[s::num_shards]),
-                    coarse,
-                )
-                for s in range(num_shards)
-            ]
-            same(merge([part.search(queries, 50, params) for part in parts], 50), whole)
-    shard = ListShard(*paths, coarse)
+    whole = ListIndex([paths], coarse)
+    want = whole.search(queries, 50, params)
+    for num_shards in (2, 5):
+        shards = [build(tmp_path / f"{num_shards}-{s}", quantizer, ids[s::num_shards], vectors[s::num_shards]) for s in range(num_shards)]
+        shards.insert(1, build(tmp_path / f"{num_shards}-empty", quantizer, ids[:0], vectors[:0]))
+        joined = ListIndex(shards, coarse)
+        assert joined.num_vectors == NUM
+        same(joined.search(queries, 50, params), want)
+        if not params.k_factor:  # processes that each hold some propose more candidates than one: their scores are the same
+            same(merge([ListIndex([shard], coarse).search(queries, 50, params) for shard in shards], 50), want)
     for q in range(0, len(queries), 7):
-        same(shard.search(queries[q : q + 1], 50, COLD), Hits(*(a[q : q + 1] for a in (whole_of(shard, queries)))))
-
-
-def whole_of(shard: ListShard, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    found = shard.search(queries, 50, COLD)
-    return found.scores, found.pair_ids
+        same(whole.search(queries[q : q + 1], 50, params), Hits(want.scores[q : q + 1], want.pair_ids[q : q + 1]))
 
 
 def test_scores_of_a_scan_are_exact_for_the_decoded_vectors(
     paths: list[str], quantizer: bytes, queries: np.ndarray, coarse: faiss.Index
 ) -> None:
-    shard = ListShard(*paths, coarse)
+    shard = ListIndex([paths], coarse)
     cold = faiss.read_index(paths[1])
     decoded = cold.reconstruct_n(0, NUM).astype(np.float64)
     asked = queries.astype(np.float16).astype(np.float64)
@@ -158,17 +155,17 @@ def test_scores_of_a_scan_are_exact_for_the_decoded_vectors(
 def test_deleted_and_not_allowed_pairs_never_come_and_k_hits_are_k(
     paths: list[str], queries: np.ndarray, params: SearchParams, coarse: faiss.Index
 ) -> None:
-    before = ListShard(*paths, coarse).search(queries, 10, params)
+    before = ListIndex([paths], coarse).search(queries, 10, params)
     deleted = np.unique(before.pair_ids[:, :5])
-    shard = ListShard(*paths, coarse, deleted=deleted)
-    after = shard.search(queries, 10, params)
+    after = ListIndex([paths], coarse, deleted).search(queries, 10, params)
     assert not np.isin(after.pair_ids, deleted).any() and after.valid.all()
-    allowed = shard.pair_ids % (2 << 12) == 0
-    found = shard.search(queries, 10, params, allowed)
+    every_second = Allowed()
+    for part in range(NUM >> 8):
+        every_second.add(part, np.arange(1 << 20) % (2 << 12) == 0)
+    found = ListIndex([paths], coarse, deleted, every_second).search(queries, 10, params)
     assert found.valid.all() and (found.pair_ids % (2 << 12) == 0).all()
     assert not np.isin(found.pair_ids, deleted).any()
-    none = shard.search(queries, 10, params, np.zeros(NUM, bool))
-    assert not none.valid.any()
+    assert not ListIndex([paths], coarse, None, Allowed()).search(queries, 10, params).valid.any()
 
 
 @pytest.mark.parametrize("params", [HOT, COLD])
@@ -182,12 +179,12 @@ def test_more_hits_than_vectors_are_all_vectors_and_minus_one_never_leaves(
 ) -> None:
     few = vectors[:20].copy()
     few[[3, 7]] = np.nan
-    shard = ListShard(*build(tmp_path / "few", quantizer, np.arange(20), few), coarse)
+    shard = ListIndex([build(tmp_path / "few", quantizer, np.arange(20), few)], coarse)
     hits = shard.search(queries, 50, params)
     query, pair_ids, scores, _ = hits.rows()
     assert len(pair_ids) == 18 * len(queries) and set(pair_ids.tolist()) == set(range(20)) - {3, 7}
     assert np.isfinite(scores).all() and np.bincount(query).tolist() == [18] * len(queries)
-    empty = ListShard(*build(tmp_path / "empty", quantizer, np.empty(0, np.int64), vectors[:0]), coarse)
+    empty = ListIndex([build(tmp_path / "empty", quantizer, np.empty(0, np.int64), vectors[:0])], coarse)
     assert not empty.search(queries, 5, params).valid.any()
 
 
@@ -200,14 +197,16 @@ def test_what_is_not_whole_or_does_not_fit_says_so(
         broken[name] = str(tmp_path / name)
         Path(broken[name]).write_bytes(whole[: len(whole) // 2])
         with pytest.raises(ArtifactCorrupt, match=name):
-            ListShard(*broken.values(), coarse)
+            ListIndex([list(broken.values())], coarse)
     other = build(tmp_path / "other", quantizer, ids[:50], vectors[:50])
     with pytest.raises(ArtifactCorrupt, match="different shards"):
-        ListShard(paths[0], paths[1], other[2], coarse)
+        ListIndex([[other[0], *paths[1:]]], coarse)
+    with pytest.raises(ArtifactCorrupt, match="different shards"):
+        ListIndex([[*paths[:2], other[2]]], coarse)
     made = train(np.ascontiguousarray(vectors[:, :16], dtype=np.float32), CONFIG, seed=0)
     assert made is not None
     with pytest.raises(ArtifactMismatch, match="its quantiser 16 of 16"):
-        ListShard(*paths, coarse_quantizer(made))
+        ListIndex([paths], coarse_quantizer(made))
     with pytest.raises(RetrievalError, match="same backbone"):
         ListShardBuilder(quantizer).add(ids[:4], vectors[:4, :16])
     with pytest.raises(ConfigError, match=r"16 lists.*10 vectors"):

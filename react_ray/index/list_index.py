@@ -1,0 +1,173 @@
+"""ListIndex: shards of kind ivf-rabitq that one process holds, opened as one index: the lists of all are joined.
+
+Few hits per query (k_factor > 0): hot 1-bit codes in memory propose, mapped 8-bit codes re-rank, the last word have exact
+scores. Many (k_factor = 0): each visited list is decoded once for all queries that visit it and compared by one matrix
+product; these scores are exact for the decoded vectors (see quantizer.GRID), whatever the batch. A result depends on
+neither the number of shards nor on which other queries are asked. Next: merge.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import faiss
+import numpy as np
+
+from react_ray.errors import ArtifactCorrupt, ArtifactMismatch
+from react_ray.index.allowed import Allowed
+from react_ray.index.cold_codes import ColdCodes
+from react_ray.index.config import IVF_RABITQ, SearchParams
+from react_ray.index.exact import as_queries
+from react_ray.index.merge import Hits, check_k, no_hits, ranking
+from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
+
+K_FACTOR = 10.0
+SPARE = 32  # candidates beyond k, so that equal scores are ranked by pair_id
+SCORES_AT_ONCE = 1 << 26  # of a block of queries, float32: 256 MB
+
+
+class ListIndex:
+    """Searching is thread-safe: nothing in here changes after construction."""
+
+    def __init__(
+        self, shards: Sequence[Sequence[str]], coarse: faiss.Index, deleted: np.ndarray | None = None, allowed: Allowed | None = None
+    ) -> None:
+        """shards: paths of the three files of each; coarse: of coarse_quantizer(), that of all of them; deleted: pair_ids,
+        sorted, that no search returns; allowed: the only ones that a search returns; None = all."""
+        hot, cold, ids = zip(*shards, strict=True)
+        self.coarse = coarse
+        self.cold = ColdCodes(cold, ids)
+        self._owners: list[faiss.Index] = []
+        self._bounds: list[np.ndarray] = []
+        for path, first, length in zip(hot, self.cold.firsts, self.cold.lengths, strict=True):
+            one = as_built(owner := read_index(path))
+            if (coarse.d, coarse.ntotal) != (one.d, one.nlist):
+                raise ArtifactMismatch(
+                    f"{path} has {one.nlist} lists of dimension {one.d}, its quantiser {coarse.ntotal} of {coarse.d}; "
+                    "delete the index and build it again"
+                )
+            if one.ntotal != length:
+                raise ArtifactCorrupt(f"{path} and its cold.faiss are of different shards; delete the index and build it again")
+            lengths = [one.invlists.list_size(number) for number in range(one.nlist)]
+            self._bounds.append(first + np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+            if not self._owners:
+                self._owners.append(owner)
+                self._hot: Any = one
+            else:
+                self._hot.invlists.merge_from(one.invlists, first)
+        self._hot.quantizer, self._hot.own_fields = coarse, False
+        self._hot.ntotal = self.cold.num_rows  # FAISS asks both for as many
+        self.num_vectors = sum(self.cold.lengths)
+        self.num_of_list = np.sum([np.diff(bounds) for bounds in self._bounds], axis=0)
+        self._refine = faiss.IndexRefine(self._hot, self.cold.faiss)
+        self._wanted = self.cold.wanted(deleted, allowed)
+        native: Any = faiss
+        bits = None if self._wanted is None else np.packbits(self._wanted, bitorder="little")
+        self._selector = {} if bits is None else {"sel": native.IDSelectorBitmap(bits)}
+
+    @property
+    def dim(self) -> int:
+        return int(self._hot.d)
+
+    @property
+    def family(self) -> str:
+        """Which of SearchParams it obeys."""
+        return IVF_RABITQ
+
+    @property
+    def num_lists(self) -> int:
+        return int(self._hot.nlist)
+
+    def search(self, queries_QD: np.ndarray, k: int, params: SearchParams | None = None) -> Hits:
+        """queries float32 [Q, D], unit norm. Returns Hits [Q, k]; equal scores: the smaller pair_id first."""
+        check_k(k)
+        exact_QD = as_queries(queries_QD, self.dim)
+        params = params or SearchParams(k_factor=K_FACTOR)
+        nprobe = min(params.nprobe or DEFAULT_NPROBE, self.num_lists)
+        if not self.num_vectors or not len(exact_QD):
+            return no_hits(len(exact_QD), k)
+        if params.k_factor:
+            return self._search_hot(exact_QD, k, nprobe, params.k_factor)
+        return self._search_cold(exact_QD, k, nprobe)
+
+    def _search_hot(self, exact_QD: np.ndarray, k: int, nprobe: int, k_factor: float) -> Hits:
+        native: Any = faiss
+        candidates = min(max(k, round(k * k_factor)), self.num_vectors)
+        fetch = min(k + SPARE, candidates)
+        asked = native.IndexRefineSearchParameters(
+            k_factor=(candidates + 0.5) / fetch,
+            base_index_params=native.SearchParametersIVF(nprobe=nprobe, **self._selector),
+        )
+        scores, rows = self._refine.search(exact_QD.astype(np.float32), fetch, params=asked)
+        return self.cold.ranked(scores, rows, exact_QD, k, faiss.omp_get_max_threads())
+
+    def _search_cold(self, queries_QD: np.ndarray, k: int, nprobe: int) -> Hits:
+        _, probes_QP = self.coarse.search(queries_QD.astype(np.float32), nprobe)
+        num_Q = self.num_of_list[probes_QP].sum(axis=1)
+        scaled_QD, offset_Q = queries_QD * self.cold.step_D, queries_QD @ self.cold.first_D
+        hits = no_hits(len(queries_QD), k)
+        num_threads = faiss.omp_get_max_threads()
+        most, blocks, first = -(-len(queries_QD) // num_threads), [], 0
+        while first < len(queries_QD):
+            fits = int(np.searchsorted(np.cumsum(num_Q[first : first + most]), SCORES_AT_ONCE // num_threads, side="right"))
+            blocks.append(slice(first, first + max(1, min(fits, most))))
+            first = blocks[-1].stop
+
+        def scan(block: slice) -> None:
+            self._scan(hits, block, probes_QP[block], scaled_QD[block], offset_Q[block])
+
+        with ThreadPoolExecutor(num_threads) as pool:
+            list(pool.map(scan, blocks))
+        return hits
+
+    def _scan(
+        self, hits: Hits, block: slice, probes_QP: np.ndarray, scaled_QD: np.ndarray, offset_Q: np.ndarray
+    ) -> None:
+        """Lists in the outer loop: each is decoded once. Then the best of each query, over the pieces that it visited."""
+        k = hits.scores.shape[1]
+        visit = np.argsort(probes_QP, axis=None, kind="stable")
+        query, visited = visit // probes_QP.shape[1], probes_QP.ravel()[visit]
+        lists, start = np.unique(visited, return_index=True)
+        pieces: list[list[np.ndarray]] = [[] for _ in probes_QP]
+        rows: list[list[tuple[int, int]]] = [[] for _ in probes_QP]
+        for one, begin, end in zip(lists.tolist(), start, np.append(start[1:], len(query)), strict=True):
+            spans = [(int(low), int(high)) for low, high in (bounds[one : one + 2] for bounds in self._bounds) if low < high]
+            if not spans:
+                continue
+            asking = query[begin:end]
+            codes_ND = np.concatenate([self.cold.codes_ND[low:high] for low, high in spans]).astype(np.float64)
+            scores_QN = (scaled_QD[asking] @ codes_ND.T + offset_Q[asking, None]).astype(np.float32)
+            if self._wanted is not None:
+                scores_QN[:, ~np.concatenate([self._wanted[low:high] for low, high in spans])] = -np.inf
+            for at, which in enumerate(asking.tolist()):
+                pieces[which].append(scores_QN[at])
+                rows[which] += spans
+        found = [_best_rows(*both, k) for both in zip(pieces, rows, strict=True)]
+        lengths = np.array([len(scores) for scores, _ in found])
+        group = np.repeat(np.arange(len(found)), lengths)
+        scores = np.concatenate([scores for scores, _ in found])
+        ids = self.cold.pair_ids(np.concatenate([rows for _, rows in found]))
+        order = ranking(group, scores, ids)
+        rank = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        kept = rank < k
+        hits.scores[block][group[kept], rank[kept]] = scores[order][kept]
+        hits.pair_ids[block][group[kept], rank[kept]] = ids[order][kept]
+
+
+def _best_rows(pieces: list[np.ndarray], spans: list[tuple[int, int]], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(scores, rows) of one query that may be among its k best, in any order: more than k where the k-th score ties.
+
+    pieces: scores, one after the other those of the rows of spans.
+    """
+    if not pieces:
+        return np.empty(0, np.float32), np.empty(0, np.int64)
+    scores = np.concatenate(pieces)
+    floor = np.partition(scores, len(scores) - k)[len(scores) - k] if len(scores) > k else -np.inf
+    at = np.flatnonzero((scores >= floor) & (scores > -np.inf))
+    low = np.array([first for first, _ in spans], dtype=np.int64)
+    lengths = np.array([last for _, last in spans], dtype=np.int64) - low
+    ends = np.cumsum(lengths)
+    span = np.searchsorted(ends, at, side="right")
+    return scores[at], low[span] + at - (ends - lengths)[span]
