@@ -51,7 +51,7 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bo
     from react_ray.stages import preflight
 
     recipe = load_recipe(recipe_uri, overrides)
-    preflight.begin(recipe)
+    preflight.begin(recipe, verb)
     preflight.require(recipe, verb)
     from react_ray.stages.cluster import connected
 

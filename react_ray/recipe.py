@@ -26,6 +26,7 @@ from react_ray.section import Section, field, speed
 from react_ray.storage import absolute, join, read_bytes
 
 ARM_NAME = re.compile(r"[a-z][a-z0-9_]*")
+OF_ARMS = ("customize.", "retrieve.", "tasks.")  # everything else is the run's, which all arms share
 BASE = "base"  # the backbone as it came: evaluated beside every arm
 
 
@@ -84,7 +85,7 @@ class Recipe(Section):
         values = self.model_dump() | {"arms": {}, "out": join(self.out, "arms", name)}
         for path, value in self.arms[name].items():
             _assign(values, path, value, Recipe)
-        return _validate(values)
+        return as_recipe(values)
 
     def shares_retrieval(self, name: str) -> bool:
         """True when this arm trains on the run's own retrieved pairs."""
@@ -118,12 +119,18 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
     for root in ("database", "out"):
         if isinstance(values.get(root), str):
             values[root] = absolute(values[root])
-    recipe = _validate(values)
+    recipe = as_recipe(values)
     for name in recipe.arms:
         if not ARM_NAME.fullmatch(name):
             raise ConfigError(f"arms.{name}: an arm is named with a-z, 0-9 and _, beginning with a letter; rename it")
         if name == BASE:
             raise ConfigError(f"arms.{name}: this name is the untouched backbone's; rename it")
+        for path in recipe.arms[name]:
+            if not path.startswith(OF_ARMS):
+                raise ConfigError(
+                    f"arms.{name}: {path} is not what an arm can change: {', '.join(OF_ARMS)} with a field, such as "
+                    "customize.method: full; set it for the whole run, or make a recipe of its own"
+                )
         recipe.arm(name)
     return recipe
 
@@ -190,7 +197,7 @@ def _unknown(path: str, key: str, above: list[str], model: type[BaseModel]) -> s
     return f"{path}: no such field; {place or 'a recipe'} has {', '.join(model.model_fields)}"
 
 
-def _validate(values: dict[str, Any]) -> Recipe:
+def as_recipe(values: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:

@@ -8,7 +8,7 @@ them waits for its answer, another gives the device its next batch. Next: embed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -22,6 +22,7 @@ from react_ray.clip.backbone import Backbone
 from react_ray.clip.prompts import TargetTask, prompts
 from react_ray.clip.text import can_truncate, text_features
 from react_ray.gated.attach import image_features
+from react_ray.pairs.image import decode_batch
 
 logger = logging.getLogger(__name__)
 MOST_WORDS = 200_000  # some 40 MB
@@ -50,6 +51,11 @@ class Embedder:
         self._text_whole = not can_truncate(model)
         self._device_is_mine, self._tokenizer_is_mine = Lock(), Lock()
         self._first_words = dict(getattr(backbone.tokenizer, "cache", {}))
+
+    def decode(self, images: Sequence[bytes | None], num_threads: int = 1) -> tuple[np.ndarray, list[str | None]]:
+        """decode_batch as the backbone wants its images."""
+        backbone = self.backbone
+        return decode_batch(images, backbone.image_size, num_threads, backbone.crop, backbone.interpolation)
 
     def embed_images(self, images_NCHW: np.ndarray) -> np.ndarray:
         """uint8 [N, 3, S, S] -> float16 [N, D], unit norm."""

@@ -119,6 +119,9 @@ def load_model(
     elif pretrained.endswith(WEIGHT_FILES):
         path = local_file(pretrained)
         if not _is_whole(read_weights(path)):
+            trained_on = read_info(path).get("backbone_config", {})
+            values |= {key: trained_on[key] for key in ("mean", "std") if key in trained_on}
+            values["quick_gelu"] |= bool(trained_on.get("quick_gelu"))
             values |= {"pretrained": base or _base_of(path), "gated": pretrained}
     if not values["pretrained"].endswith(WEIGHT_FILES) and not values.get("gated"):
         # Plain base weights, or none: gated blocks are new, gates at zero.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from react_ray.index.merge import NO_PAIR, Hits, best, check_k, no_hits
+from react_ray.index.ordering import distinct
 from react_ray.pair_id import part_of, row_of
 
 SPARE = 32
@@ -44,12 +45,24 @@ class Allowed:
         flat = np.asarray(pair_ids, dtype=np.int64).ravel()
         out = np.zeros(len(flat), dtype=bool)
         parts, rows = part_of(flat), row_of(flat)
-        for part in np.unique(parts[flat >= 0]).tolist():
+        for part in distinct(parts[flat >= 0]).tolist():
             if part in self._bits:
                 here = np.flatnonzero((parts == part) & (flat >= 0) & (rows < self._num_rows[part]))
                 at = rows[here]
                 out[here] = (self._bits[part][at >> 3] >> (7 - (at & 7)).astype(np.uint8)) & 1
         return out.reshape(np.shape(pair_ids))
+
+
+def visiting_more(search: Search, queries_QD: np.ndarray, enough: int, nprobe: int, num_lists: int) -> Hits:
+    """What `search(queries, nprobe)` finds; queries with fewer than `enough` hits visit four times as many lists, up to all."""
+    hits = search(queries_QD, nprobe)
+    short = np.flatnonzero(~hits.valid[:, enough - 1])
+    while len(short) and nprobe < num_lists:
+        nprobe = min(4 * nprobe, num_lists)
+        more = search(queries_QD[short], nprobe)
+        hits.scores[short], hits.pair_ids[short] = more.scores, more.pair_ids
+        short = short[~more.valid[:, enough - 1]]
+    return hits
 
 
 def search_allowed(search: Search, queries_QD: np.ndarray, k: int, allowed: Allowed, num_vectors: int) -> Hits:

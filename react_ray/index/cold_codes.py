@@ -20,7 +20,7 @@ import numpy as np
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ResourceError
 from react_ray.index.allowed import Allowed
 from react_ray.index.exact import float32_error
-from react_ray.index.merge import NO_PAIR, Hits, best, no_hits
+from react_ray.index.merge import NO_PAIR, Hits, best
 from react_ray.index.quantizer import as_built, grid_of, read_index
 
 CODES_AT_ONCE = 1 << 19  # cold codes that are ranked at a time: in float64 they stay in a core's cache
@@ -46,6 +46,7 @@ class ColdCodes:
                 raise ArtifactMismatch(f"{path} and {cold[0]} are of different quantisers; delete the index and build it again")
         self.dim, self.lengths = int(indices[0].d), [int(one.ntotal) for one in indices]
         self.first_D, self.step_D = grid_of(indices[0])  # float64: the decoded value is first + code * step
+        self.largest_norm = 1.01 + 0.5 * float(np.linalg.norm(self.step_D))  # at most, of a decoded unit vector
         sizes = [os.path.getsize(path) for path in cold]
         head = sizes[0] - self.lengths[0] * self.dim  # FAISS writes codes last
         unit = math.lcm(mmap.ALLOCATIONGRANULARITY, self.dim)
@@ -71,45 +72,39 @@ class ColdCodes:
         return found
 
     def wanted(self, deleted: np.ndarray | None, allowed: Allowed | None) -> np.ndarray | None:
-        """bool [num_rows], False where the pair_id is deleted (sorted) or not allowed; None if that is nowhere."""
-        found = np.ones(self.num_rows, bool)
+        """bool [num_rows], False where there is no pair, or one that is deleted or not allowed; None if all are wanted."""
+        found = np.zeros(self.num_rows, bool)
         for first, ids in zip(self.firsts, self._ids, strict=True):
             here = found[first : first + len(ids)]
+            here[:] = True
             if deleted is not None and len(deleted):
                 here &= ~np.isin(ids, deleted)
             if allowed is not None:
                 here &= allowed.contains(ids)
-        return None if found.all() else found
+        return None if found.sum() == sum(self.lengths) else found
 
     def ranked(self, scores: np.ndarray, rows: np.ndarray, exact_QD: np.ndarray, k: int, num_threads: int) -> Hits:
         """The k best of what FAISS re-ranked, by exact scores. scores float32 and rows int64 [Q, F], best first, -1 = none.
 
         Only rows that float32 cannot tell from the k-th are scored again: no other can be among the k best.
         """
-        norm_Q, largest = np.linalg.norm(exact_QD, axis=1), 1.01 + 0.5 * float(np.linalg.norm(self.step_D))
-        margin_Q = 4 * float32_error(norm_Q, largest, self.dim)  # of two scores, each decoded in float32
+        margin_Q = 4 * float32_error(np.linalg.norm(exact_QD, axis=1), self.largest_norm, self.dim)  # of two, each decoded in float32
         kth_Q = scores[:, min(k, rows.shape[1]) - 1]
         few = int((scores >= (kth_Q - margin_Q)[:, None]).sum(axis=1).max())
         rows = np.ascontiguousarray(rows[:, :few])
         scaled_QD, offset_Q = exact_QD * self.step_D, exact_QD @ self.first_D
-        hits = no_hits(len(rows), k)
-        step = max(1, CODES_AT_ONCE // (few * self.dim))
 
-        def rank(start: int) -> None:
-            block = slice(start, start + step)
+        def rank(block: slice) -> Hits:
             codes_BFD = self.codes_ND.take(rows[block], axis=0, mode="clip").astype(np.float64)
             exact = np.matmul(codes_BFD, scaled_QD[block][:, :, None])[:, :, 0] + offset_Q[block, None]
-            found = best(exact.astype(np.float32), self.pair_ids(rows[block]), k)
-            hits.scores[block], hits.pair_ids[block] = found.scores, found.pair_ids
+            return best(exact.astype(np.float32), self.pair_ids(rows[block]), k)
 
-        starts = range(0, len(rows), step)
-        if len(starts) == 1 or num_threads == 1:
-            for start in starts:
-                rank(start)
-        else:
-            with ThreadPoolExecutor(num_threads) as pool:
-                list(pool.map(rank, starts))
-        return hits
+        step = max(1, CODES_AT_ONCE // (few * self.dim))
+        if len(rows) <= step:
+            return rank(slice(None))
+        with ThreadPoolExecutor(num_threads) as pool:
+            found = list(pool.map(rank, [slice(start, start + step) for start in range(0, len(rows), step)]))
+        return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
 
 
 def _map(path: str, size: int, into: mmap.mmap, start: int) -> None:

@@ -11,6 +11,7 @@ import io
 import numpy as np
 
 from react_ray.errors import ConfigError
+from react_ray.index.ordering import distinct
 from react_ray.section import digest
 from react_ray.storage import join, open_storage, read_bytes
 
@@ -19,7 +20,7 @@ FOLDER = "deleted"
 
 def delete_pairs(database: str, pair_ids: np.ndarray) -> int:
     """Add to the deleted pairs of a database (its URI); returns how many there are now. The same ids again change nothing."""
-    ids = np.unique(np.asarray(pair_ids, dtype=np.int64))
+    ids = distinct(np.asarray(pair_ids, dtype=np.int64))
     if len(ids):
         sink = io.BytesIO()
         np.save(sink, ids)
@@ -42,4 +43,4 @@ def deleted_pairs(database: str) -> np.ndarray:
     """int64, sorted, each once; empty if nothing was ever deleted."""
     storage = open_storage(join(database, FOLDER))
     files = [np.load(io.BytesIO(storage.read(name)), allow_pickle=False) for name in storage.list() if name.endswith(".npy")]
-    return np.unique(np.concatenate([np.empty(0, np.int64), *files]))
+    return distinct(np.concatenate([np.empty(0, np.int64), *files]))

@@ -10,15 +10,22 @@ the same, ids and scores, for every number of shards and workers. Next: merge.py
 
 from __future__ import annotations
 
+from typing import Any
+
+import faiss
 import numpy as np
 
 from react_ray.errors import RetrievalError
 from react_ray.index.merge import Hits, check_k, no_hits, ranking
+from react_ray.index.ordering import distinct
 
 QUERIES_AT_ONCE = 256
 VECTORS_AT_ONCE = 8192  # 256 x 8192 scores in float64 and float32: 25 MB
-NUMBERS_AT_ONCE = 1 << 22  # of a block of vectors in float64: 32 MB
+NUMBERS_AT_ONCE = 1 << 25  # of a block of vectors in float32: 128 MB
+RESCORED_AT_ONCE = 1 << 19  # numbers of pairs that are scored again, in float64: 4 MB
 RESCORE_FROM = 64  # where more than one pair in so many comes near, all are scored by one matrix product
+SPARE = 32  # hits of a block that FAISS is asked for beyond k: most ties at the k-th place are among them
+MOST_K_OF_GPU = 2048  # of FAISS
 
 
 def as_queries(queries_QD: np.ndarray, dim: int) -> np.ndarray:
@@ -47,10 +54,10 @@ def finite_rows(pair_ids: np.ndarray, vectors_ND: np.ndarray) -> tuple[np.ndarra
 
 
 class RunningTopK:
-    """The k best hits of each query over all vectors seen so far; memory stays below 256 MB besides the hits.
+    """The k best hits of each query over all vectors seen so far; memory stays below 512 MB besides the hits.
 
-    A block is scored in float32. Only pairs that may reach the k-th place within the error of float32 are scored again in
-    float64; where these are many (the first block, a large k) the whole block is.
+    Everything is scored in float32, by FAISS where k is small beside a block. Only pairs that may reach the k-th place
+    within the error of float32 are scored again in float64; where these are many the whole block is.
     """
 
     def __init__(self, k: int) -> None:
@@ -68,7 +75,7 @@ class RunningTopK:
         if self._hits is None:
             self._hits = no_hits(len(exact_QD), self.k)
         assert len(exact_QD) == len(self._hits.scores), "the queries changed between two updates"
-        step = max(1, min(VECTORS_AT_ONCE, NUMBERS_AT_ONCE // vectors_ND.shape[1]))
+        step = max(1, NUMBERS_AT_ONCE // vectors_ND.shape[1])
         for start in range(0, len(vectors_ND), step):
             block_ND, ids = vectors_ND[start : start + step].astype(np.float32), pair_ids[start : start + step]
             square_N = np.einsum("nd,nd->n", block_ND, block_ND)
@@ -76,12 +83,32 @@ class RunningTopK:
             if not finite.all():
                 block_ND, ids, square_N = block_ND[finite], ids[finite], square_N[finite]
             margin_Q = float32_error(norm_Q, float(np.sqrt(square_N.max(initial=0.0))), block_ND.shape[1])
-            for first in range(0, len(exact_QD), QUERIES_AT_ONCE):
-                rows = slice(first, first + QUERIES_AT_ONCE)
-                self._update(rows, exact_QD[rows], rough_QD[rows], margin_Q[rows], ids, block_ND)
+            left = np.arange(len(exact_QD))
+            if RESCORE_FROM * (self.k + SPARE) <= len(block_ND):
+                left = self._propose(exact_QD, rough_QD, margin_Q, ids, block_ND)
+            for first in range(0, len(left), QUERIES_AT_ONCE):
+                rows = left[first : first + QUERIES_AT_ONCE]
+                for low in range(0, len(block_ND), VECTORS_AT_ONCE):
+                    some = slice(low, low + VECTORS_AT_ONCE)
+                    self._scan(rows, exact_QD[rows], rough_QD[rows], margin_Q[rows], ids[some], block_ND[some])
 
-    def _update(
-        self, rows: slice, exact_QD: np.ndarray, rough_QD: np.ndarray, margin_Q: np.ndarray, ids: np.ndarray, block_ND: np.ndarray
+    def _propose(
+        self, exact_QD: np.ndarray, rough_QD: np.ndarray, margin_Q: np.ndarray, ids: np.ndarray, block_ND: np.ndarray
+    ) -> np.ndarray:
+        """Take from a block what FAISS finds; gives the queries of which more than it was asked for may be hits."""
+        assert self._hits is not None
+        rough, column = knn(rough_QD, block_ND, self.k + SPARE)
+        floor_Q = np.maximum(self._hits.scores[:, -1], rough[:, self.k - 1] - margin_Q) - margin_Q
+        near = rough >= floor_Q[:, None]
+        left = near[:, -1].copy()
+        near[left] = False
+        query, at = np.nonzero(near)
+        found = column[query, at]
+        _take(self._hits, query, ids[found], _score(exact_QD, block_ND, query, found))
+        return np.flatnonzero(left)
+
+    def _scan(
+        self, rows: np.ndarray, exact_QD: np.ndarray, rough_QD: np.ndarray, margin_Q: np.ndarray, ids: np.ndarray, block_ND: np.ndarray
     ) -> None:
         assert self._hits is not None
         floor_Q = self._hits.scores[rows, -1]
@@ -90,7 +117,7 @@ class RunningTopK:
             at = np.flatnonzero(near_QN.ravel())
             if len(at) <= near_QN.size // RESCORE_FROM:
                 query, column = np.divmod(at, near_QN.shape[1])
-                _take(self._hits, rows, query, ids[column], _score(exact_QD, block_ND, query, column))
+                _take(self._hits, rows[query], ids[column], _score(exact_QD, block_ND, query, column))
                 return
         scores_QN = (exact_QD @ block_ND.astype(np.float64).T).astype(np.float32)
         _take_block(self._hits, rows, scores_QN, ids)
@@ -99,6 +126,17 @@ class RunningTopK:
         if self._hits is None:
             raise RetrievalError("nothing was searched; give at least one part of embeddings")
         return self._hits
+
+
+def knn(queries_QD: np.ndarray, vectors_ND: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """FAISS's (scores float32, rows int64) [Q, k] of the largest inner products, best first; on a GPU where FAISS has one."""
+    if faiss.get_num_gpus() and k <= MOST_K_OF_GPU:
+        native: Any = faiss
+        found: tuple[np.ndarray, np.ndarray] = native.knn_gpu(
+            native.StandardGpuResources(), queries_QD, vectors_ND, k, metric=faiss.METRIC_INNER_PRODUCT
+        )
+        return found
+    return faiss.knn(queries_QD, vectors_ND, k, metric=faiss.METRIC_INNER_PRODUCT)
 
 
 def largest_norm(vectors_ND: np.ndarray) -> float:
@@ -114,7 +152,7 @@ def float32_error(norm_Q: np.ndarray, largest: float, dim: int) -> np.ndarray:
 def _score(queries_QD: np.ndarray, vectors_ND: np.ndarray, query: np.ndarray, column: np.ndarray) -> np.ndarray:
     """float32 [n] of n pairs of a query and a vector."""
     scores = np.empty(len(query), dtype=np.float32)
-    step = max(1, NUMBERS_AT_ONCE // (8 * vectors_ND.shape[1]))
+    step = max(1, RESCORED_AT_ONCE // vectors_ND.shape[1])
     for start in range(0, len(query), step):
         some = slice(start, start + step)
         pairs = vectors_ND[column[some]].astype(np.float64)
@@ -122,8 +160,8 @@ def _score(queries_QD: np.ndarray, vectors_ND: np.ndarray, query: np.ndarray, co
     return scores
 
 
-def _take_block(hits: Hits, rows: slice, scores_QN: np.ndarray, pair_ids: np.ndarray) -> None:
-    """Merge a block of exact scores into hits[rows], in place.
+def _take_block(hits: Hits, rows: np.ndarray, scores_QN: np.ndarray, pair_ids: np.ndarray) -> None:
+    """Merge a block of exact scores of these queries into hits, in place.
 
     Only scores that reach the k-th best so far (or the k-th of this block) can enter. A score equal to the k-th stays a
     candidate, because the smaller pair_id wins.
@@ -134,17 +172,16 @@ def _take_block(hits: Hits, rows: slice, scores_QN: np.ndarray, pair_ids: np.nda
     if num_vectors > k and np.isneginf(floor_Q).any():
         floor_Q = np.maximum(floor_Q, np.partition(scores_QN, num_vectors - k, axis=1)[:, num_vectors - k])
     query, column = np.nonzero(scores_QN >= floor_Q[:, None])
-    _take(hits, rows, query, pair_ids[column], scores_QN[query, column])
+    _take(hits, rows[query], pair_ids[column], scores_QN[query, column])
 
 
-def _take(hits: Hits, rows: slice, query: np.ndarray, pair_ids: np.ndarray, scores: np.ndarray) -> None:
-    """Merge candidates into hits[rows], in place; query: position within rows, ascending."""
+def _take(hits: Hits, query: np.ndarray, pair_ids: np.ndarray, scores: np.ndarray) -> None:
+    """Merge candidates into hits, in place; query: ascending."""
     k = hits.scores.shape[1]
     if not len(query):
         return
-    changed = np.unique(query)
-    old = Hits(hits.scores[rows][changed], hits.pair_ids[rows][changed])
-    old_row, old_pair, old_score, _ = old.rows()
+    changed = distinct(query)
+    old_row, old_pair, old_score, _ = Hits(hits.scores[changed], hits.pair_ids[changed]).rows()
     row = np.concatenate([changed[old_row], query])
     score = np.concatenate([old_score, scores])
     pair = np.concatenate([old_pair, pair_ids])
@@ -152,5 +189,5 @@ def _take(hits: Hits, rows: slice, query: np.ndarray, pair_ids: np.ndarray, scor
     row, score, pair = row[order], score[order], pair[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
     kept = rank < k
-    hits.scores[rows][row[kept], rank[kept]] = score[kept]
-    hits.pair_ids[rows][row[kept], rank[kept]] = pair[kept]
+    hits.scores[row[kept], rank[kept]] = score[kept]
+    hits.pair_ids[row[kept], rank[kept]] = pair[kept]

@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch
-from react_ray.index.allowed import Allowed
+from react_ray.index.allowed import Allowed, visiting_more
 from react_ray.index.cold_codes import ColdCodes
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries
@@ -24,7 +24,7 @@ from react_ray.index.merge import Hits, check_k, no_hits, ranking
 from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
 
 K_FACTOR = 10.0
-SPARE = 32  # candidates beyond k, so that equal scores are ranked by pair_id
+SPARE = 16  # candidates beyond k, so that equal scores are ranked by pair_id
 SCORES_AT_ONCE = 1 << 26  # of a block of queries, float32: 256 MB
 
 
@@ -62,7 +62,9 @@ class ListIndex:
         self.num_vectors = sum(self.cold.lengths)
         self.num_of_list = np.sum([np.diff(bounds) for bounds in self._bounds], axis=0)
         self._refine = faiss.IndexRefine(self._hot, self.cold.faiss)
+        self._filtered = allowed is not None
         self._wanted = self.cold.wanted(deleted, allowed)
+        self._num_wanted = self.num_vectors if self._wanted is None else int(self._wanted.sum())
         native: Any = faiss
         bits = None if self._wanted is None else np.packbits(self._wanted, bitorder="little")
         self._selector = {} if bits is None else {"sel": native.IDSelectorBitmap(bits)}
@@ -86,11 +88,17 @@ class ListIndex:
         exact_QD = as_queries(queries_QD, self.dim)
         params = params or SearchParams(k_factor=K_FACTOR)
         nprobe = min(params.nprobe or DEFAULT_NPROBE, self.num_lists)
-        if not self.num_vectors or not len(exact_QD):
+        if not self._num_wanted or not len(exact_QD):
             return no_hits(len(exact_QD), k)
-        if params.k_factor:
-            return self._search_hot(exact_QD, k, nprobe, params.k_factor)
-        return self._search_cold(exact_QD, k, nprobe)
+
+        def visit(asking_QD: np.ndarray, lists: int) -> Hits:
+            if params.k_factor:
+                return self._search_hot(asking_QD, k, lists, params.k_factor)
+            return self._search_cold(asking_QD, k, lists)
+
+        if not self._filtered:
+            return visit(exact_QD, nprobe)
+        return visiting_more(visit, exact_QD, min(k, self._num_wanted), nprobe, self.num_lists)
 
     def _search_hot(self, exact_QD: np.ndarray, k: int, nprobe: int, k_factor: float) -> Hits:
         native: Any = faiss

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from react_ray.index.ordering import distinct
 from react_ray.index.select import coverage
 
 BINS = np.round(np.arange(-1.0, 1.0001, 0.05), 2)  # of the cosine
@@ -88,7 +89,7 @@ def _overlap(matches: pa.Table, names: dict[int, str]) -> dict[str, Any]:
     if not len(rows):
         return {"pairs": 0, "most": []}
     width = int(classes.max()) + 1
-    met = np.unique(rows * width + classes)
+    met = distinct(rows * width + classes)
     rows, classes = met // width, met % width
     start = np.flatnonzero(np.diff(rows, prepend=-1))
     sizes = np.diff(start, append=len(rows))

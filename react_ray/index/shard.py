@@ -9,6 +9,7 @@ which depend on the vector and the shared quantiser only. Next: merge.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import faiss
 import numpy as np
 
 from react_ray.errors import ConfigError, RetrievalError
-from react_ray.index.allowed import Allowed, search_allowed
+from react_ray.index.allowed import Allowed, search_allowed, visiting_more
 from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK, as_queries, finite_rows, float32_error, largest_norm
 from react_ray.index.merge import Hits, best, check_k, no_hits
@@ -95,9 +96,18 @@ class IndexShard:
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams | None = None) -> Hits:
         """queries float32 [Q, D], unit norm. Returns Hits [Q, k]; equal scores: the smaller pair_id first."""
         check_k(k)
-        if self._allowed is not None:
-            return search_allowed(partial(self._search, params=params), queries_QD, k, self._allowed, self.num_vectors)
-        return self._search(queries_QD, k, params)
+        if self._allowed is None:
+            return self._search(queries_QD, k, params)
+        allowed, params = self._allowed, params or SearchParams()
+
+        def visit(asking_QD: np.ndarray, nprobe: int) -> Hits:
+            of_these = partial(self._search, params=replace(params, nprobe=nprobe))
+            return search_allowed(of_these, asking_QD, k, allowed, self.num_vectors)
+
+        ivf = inverted_lists(self._index)
+        if ivf is None:
+            return visit(queries_QD, 0)
+        return visiting_more(visit, queries_QD, min(k, self.num_vectors), params.nprobe or int(ivf.nprobe), int(ivf.nlist))
 
     def _search(self, queries_QD: np.ndarray, k: int, params: SearchParams | None) -> Hits:
         queries_QD = as_queries(queries_QD, self.dim)

@@ -108,14 +108,18 @@ def decode_whole(data: bytes | None, shortest: int, max_pixels: int = MAX_PIXELS
 
 
 def decode_batch(
-    images: Sequence[bytes | None], size: int, num_threads: int = 1, mode: CropMode = "center_crop"
+    images: Sequence[bytes | None],
+    size: int,
+    num_threads: int = 1,
+    mode: CropMode = "center_crop",
+    interpolation: Interpolation = "bicubic",
 ) -> tuple[np.ndarray, list[str | None]]:
     """uint8 [N, 3, size, size] and one error or None per row. A row that failed is black: read the errors first."""
     images_NCHW = np.zeros((len(images), 3, size, size), dtype=np.uint8)
 
     def decode(row: int) -> str | None:
         try:
-            images_NCHW[row] = decode_rgb(images[row], size, mode)
+            images_NCHW[row] = decode_rgb(images[row], size, mode, interpolation=interpolation)
         except ValueError as error:
             return str(error)
         return None

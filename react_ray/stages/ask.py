@@ -18,7 +18,6 @@ from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import load_tasks
 from react_ray.clip.queries import Query, make_queries
 from react_ray.errors import ConfigError
-from react_ray.pairs.image import decode_batch
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.stages.layout import Layout
@@ -74,7 +73,7 @@ def embed_queries(recipe: Recipe, uri: str) -> Artifact:
 
 def _mean_image(embedder: Embedder, query: Query, seeds: dict[str, bytes]) -> np.ndarray:
     """float16 [1, D], unit norm. ConfigError if a seed is no image."""
-    pixels, problems = decode_batch([seeds[uri] for uri in query.parts], embedder.backbone.image_size)
+    pixels, problems = embedder.decode([seeds[uri] for uri in query.parts])
     for uri, problem in zip(query.parts, problems, strict=True):
         if problem is not None:
             raise ConfigError(f"tasks.seed_images: {query.class_name!r}: {uri} cannot be decoded ({problem}); name another image")

@@ -22,6 +22,7 @@ from react_ray.index.config import FLAT, IVF_RABITQ, IndexConfig
 from react_ray.index.exact import RunningTopK
 from react_ray.index.list_shard import ListShardBuilder
 from react_ray.index.merge import Hits, merge
+from react_ray.index.ordering import distinct
 from react_ray.index.quantizer import threads
 from react_ray.index.recall import DEPTHS
 from react_ray.index.shard import build_shard
@@ -110,7 +111,7 @@ class BuildShard(Work):
             files[f"{name}.faiss"] = built.to_bytes()
         if self.pairs is not None:
             pairs = open_artifact(self.pairs.uri, "pairs")
-            wanted = sorted({*np.unique(part_of(ids)).tolist()}) or sources[:1]
+            wanted = distinct(part_of(ids)).tolist() or sources[:1]
             files[f"{name}.arrow"] = metadata_bytes({source: pairs.read(source) for source in wanted}, ids)
         for (kind, depth), best in truth.items():
             files[f"{name}.truth-{kind}-{depth}.npy"] = _truth_bytes(best.result())

@@ -101,13 +101,24 @@ def thread_pool(config: ClusterConfig, role: str, num_workers: int, calls_at_onc
     }
 
 
+def nodes() -> list[dict[str, Any]]:
+    """Those of the cluster that are alive, as Ray describes them."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def largest_node_cpus(config: ClusterConfig, role: str) -> int:
+    """Of the nodes that this role may run on; 1 while there is none: an autoscaler will start one that we do not know."""
+    wanted = placement(config, role).get("label_selector", {})
+    return max((int(node["Resources"].get("CPU", 0)) for node in nodes() if wanted.items() <= node["Labels"].items()), default=1)
+
+
 def require_memory(config: ClusterConfig, each_gb: float, processes: int, what: str) -> None:
     """Say before starting that the plan does not fit, not after an hour by the kernel's hand.
 
     each_gb: of one process. On this machine all of them must fit together; on a cluster one must fit on some node.
     """
-    largest_gb = max(node["Resources"].get("memory", 0) for node in ray.nodes()) / 2**30
-    if len(ray.nodes()) == 1:
+    largest_gb = max(node["Resources"].get("memory", 0) for node in nodes()) / 2**30
+    if len(nodes()) == 1:
         free_gb, needed_gb = psutil.virtual_memory().available / 2**30, DRIVER_GB + each_gb * processes
     else:
         free_gb, needed_gb = largest_gb, each_gb

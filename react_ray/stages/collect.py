@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
+from react_ray.index.ordering import distinct
 from react_ray.pair_id import part_of, row_of
 from react_ray.recipe import Recipe
 from react_ray.stages.layout import Layout
@@ -113,7 +114,7 @@ def gather(artifact: Artifact, pair_ids: np.ndarray, columns: list[str] | None =
     """The rows at these addresses, in this order. Sorted ids read each part once."""
     parts, rows = part_of(pair_ids), row_of(pair_ids)
     tables = []
-    for part in np.unique(parts):
+    for part in distinct(parts):
         table = artifact.read(int(part), columns)
         tables.append(table.take(pa.array(rows[parts == part])))
     joined = pa.concat_tables(tables)

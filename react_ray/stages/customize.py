@@ -31,7 +31,7 @@ from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.section import digest
 from react_ray.stages.ask import queries_uri
-from react_ray.stages.cluster import placement, require_memory
+from react_ray.stages.cluster import nodes, placement, require_memory
 from react_ray.stages.collect import class_vectors
 from react_ray.stages.evaluate import slices_of
 from react_ray.stages.layout import Layout
@@ -146,7 +146,7 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
             digest=digest([plan, {name: parent.content for name, parent in parents.items()}]),
             recipe_yaml=wanted.yaml(everything=False),
             # On one machine they share its cores with the workers, which have reserved them all.
-            loaders={"num_cpus": 1 if len(ray.nodes()) > 1 else 0} | placement(recipe.cluster, "fetch"),
+            loaders={"num_cpus": 1 if len(nodes()) > 1 else 0} | placement(recipe.cluster, "fetch"),
             watched=_watched(wanted, layout) if config.watch_dataset else None,
         )
     return _Arm(config, backbone, model, job)

@@ -24,6 +24,7 @@ from react_ray.clip.embedder import Embedder
 from react_ray.clip.heads import load_heads
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import actor_pool, require_memory, thread_pool
+from react_ray.stages.device import worker_device
 from react_ray.stages.download import Floor
 from react_ray.stages.embed_rows import FetchImages, Quarantine, ReadRows
 from react_ray.stages.layout import Layout
@@ -126,7 +127,7 @@ class EmbedPart(Work):
         self, backbone: BackboneConfig, config: EmbedConfig, seed: int, num_threads: int, embeddings: Artifact
     ) -> None:
         torch.set_num_threads(num_threads)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = worker_device()
         loaded = load_backbone(backbone, device=device, seed=seed)
         self.embedder = Embedder(loaded, config.batch_size, device, config.compile, config.channels_last)
         self.heads = load_heads(config.heads, loaded.dim)

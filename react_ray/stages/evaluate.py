@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
@@ -22,9 +23,9 @@ from react_ray.clip.prompts import TargetTask, load_tasks
 from react_ray.evals.zeroshot import check_labels, predict, summarise
 from react_ray.gated.linear_head import HEAD_FILE, load_head
 from react_ray.gated.wise_ft import interpolate
-from react_ray.pairs.image import decode_batch
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import actor_pool
+from react_ray.stages.device import worker_device
 from react_ray.stages.layout import BASE, Layout
 from react_ray.stages.run_parts import Work, run_parts
 from react_ray.storage import join, local_file, open_parquet
@@ -113,18 +114,27 @@ def _seal(candidate: Candidate, recipe: Recipe) -> Artifact:
 
 def read_slice(part: Slice, tasks: list[str]) -> pa.Table:
     """Columns image, task, label, row, dataset; rows of these tasks."""
-    table = open_parquet(part.source).read(["image", "task", "label"]).slice(part.start, IMAGES_PER_PART)
+    table = read_rows(open_parquet(part.source), part.start, IMAGES_PER_PART, ["image", "task", "label"])
     table = table.append_column("row", pa.array(range(part.start, part.start + table.num_rows), pa.int32()))
     table = table.append_column("dataset", pa.array([part.dataset] * table.num_rows))
     return table.filter(pc.is_in(table["task"], pa.array(tasks)))
+
+
+def read_rows(file: pq.ParquetFile, start: int, count: int, columns: list[str]) -> pa.Table:
+    """These rows, or those of them that there are; only the row groups in which they lie are read."""
+    lengths = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    ends = np.cumsum(lengths)
+    groups = [number for number, end in enumerate(ends.tolist()) if end > start and end - lengths[number] < start + count]
+    table = file.read_row_groups(groups, columns=columns)
+    return table.slice(start - int(ends[groups[0]] - lengths[groups[0]]), count) if groups else table
 
 
 def classify_rows(
     table: pa.Table, embedder: Embedder, classifiers: dict[str, np.ndarray], tasks: list[TargetTask], num_threads: int
 ) -> pa.Table:
     """schema.PREDICTIONS of a table of `read_slice`."""
-    size, dim = embedder.backbone.image_size, embedder.backbone.dim
-    pixels, problems = decode_batch(table["image"].to_pylist(), size, num_threads, embedder.backbone.crop)
+    dim = embedder.backbone.dim
+    pixels, problems = embedder.decode(table["image"].to_pylist(), num_threads)
     good = np.array([problem is None for problem in problems], bool)
     image_ND = np.full((table.num_rows, dim), np.nan, np.float16)
     image_ND[good] = embedder.embed_images(pixels[good])
@@ -153,7 +163,7 @@ class Classify(Work):
     def __init__(self, jobs: list[tuple[Candidate, int]], recipe: Recipe, tasks: list[TargetTask]) -> None:
         torch.set_num_threads(recipe.cluster.threads_per_actor)
         self.jobs, self.recipe, self.tasks = jobs, recipe, tasks
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = worker_device()
         self.loaded: str | None = None  # "" is the name of a recipe's only arm
 
     def __call__(self, job: int, table: pa.Table) -> Receipt:
@@ -174,7 +184,7 @@ class Classify(Work):
             if candidate.head:
                 head_CD, _ = load_head(local_file(candidate.head), wise_ft)
                 ends = np.cumsum([len(task.class_names) for task in self.tasks])
-                parts = np.split(head_CD, ends[:-1])
+                parts = np.split(head_CD[: ends[-1]], ends[:-1])  # behind them, free queries
                 self.classifiers = {task.name: part for task, part in zip(self.tasks, parts, strict=True)}
             else:
                 self.classifiers = {task.name: self.embedder.zero_shot_classifier(task) for task in self.tasks}

@@ -7,7 +7,9 @@ what shards share. Batches are on their way while earlier ones are answered. Nex
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
@@ -24,12 +26,13 @@ from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shards import ShardPlace, open_shards, search_shards, shard_places
 from react_ray.recipe import Recipe
 from react_ray.stages import allow
-from react_ray.stages.cluster import placement
+from react_ray.stages.cluster import nodes, placement
 from react_ray.vectors import from_vectors
 
 QUERIES_AT_ONCE = 1024
 ANSWER_BYTES = 256 << 20  # of one batch: 12 bytes a hit
 BATCHES_AHEAD = 2  # that each server has waiting
+PARTS_AHEAD = 2  # that are read while one is searched
 
 
 class ShardServer:
@@ -54,6 +57,9 @@ class ShardServer:
 class EmbeddingScanner:
     """Keeps the best k of each query over the parts that it is given: exact, one pass, no index."""
 
+    def __init__(self, num_threads: int) -> None:
+        faiss_threads(num_threads)
+
     def scan(
         self,
         embeddings: Artifact,
@@ -64,15 +70,23 @@ class EmbeddingScanner:
         deleted: np.ndarray,
         allowed: Artifact | None,
     ) -> Hits:
-        best = RunningTopK(k)
-        for part in parts:
+        def read(part: int) -> tuple[np.ndarray, np.ndarray]:
             table = embeddings.read(part, ["pair_id", key])
             if allowed is not None:
                 table = table.filter(allowed.read(part, ["allowed"])["allowed"])
             pair_ids, vectors_ND = table["pair_id"].to_numpy(), from_vectors(table[key])
             if len(deleted):
                 vectors_ND[np.isin(pair_ids, deleted)] = np.nan
-            best.update(queries_QD, pair_ids, vectors_ND)
+            return pair_ids, vectors_ND
+
+        best = RunningTopK(k)
+        with ThreadPoolExecutor(PARTS_AHEAD) as pool:
+            coming = deque(pool.submit(read, part) for part in parts[:PARTS_AHEAD])
+            for after in [*parts[PARTS_AHEAD:], *[None] * len(coming)]:
+                found = coming.popleft().result()
+                if after is not None:
+                    coming.append(pool.submit(read, after))
+                best.update(queries_QD, *found)
         return best.result()
 
 
@@ -82,10 +96,8 @@ class ShardFanOut:
     def __init__(self, recipe: Recipe, index: Artifact, key: str, allowed: Artifact | None = None) -> None:
         """allowed: of allow.py, the pairs that may be found; None = all."""
         places = shard_places(index, key)
-        alone = len(ray.nodes()) == 1  # then one process for all shards, with all cores: what they share is done once
-        num_servers = 1 if alone else min(len(places), recipe.cluster.num_searchers)
+        num_servers, num_threads = _width(recipe, len(places))
         deleted = ray.put(deleted_pairs(recipe.database))
-        num_threads = (os.cpu_count() or 1) if alone else recipe.cluster.threads_per_actor
         start = _actor(ShardServer, recipe)
         self._servers = [start(places[i::num_servers], deleted, num_threads, allowed) for i in range(num_servers)]
 
@@ -118,21 +130,27 @@ def search_exactly(
 ) -> Hits:
     """One streaming pass over all vectors of a key, deleted pairs left out."""
     embeddings = open_artifact(embeddings.uri, "embeddings")
-    num_scanners = min(embeddings.num_parts, recipe.cluster.num_searchers)
+    num_scanners, num_threads = _width(recipe, embeddings.num_parts)
     start = _actor(EmbeddingScanner, recipe)
-    scanners = [start() for _ in range(num_scanners)]
+    scanners = [start(num_threads) for _ in range(num_scanners)]
     queries, deleted = ray.put(queries_QD), ray.put(deleted_pairs(recipe.database))
-    found = _get(
-        [
-            scanner.scan.remote(
-                embeddings, key, list(range(i, embeddings.num_parts, num_scanners)), queries, k, deleted, allowed
-            )
-            for i, scanner in enumerate(scanners)
+    shares = [list(range(i, embeddings.num_parts, num_scanners)) for i in range(num_scanners)]
+    try:
+        asked = [
+            scanner.scan.remote(embeddings, key, share, queries, k, deleted, allowed)
+            for scanner, share in zip(scanners, shares, strict=True)
         ]
-    )
-    for scanner in scanners:
-        ray.kill(scanner)
-    return merge(found, k)
+        return merge(_get(asked), k)
+    finally:
+        for scanner in scanners:
+            ray.kill(scanner)
+
+
+def _width(recipe: Recipe, most: int) -> tuple[int, int]:
+    """(processes, threads of each). One machine has one process, with all its cores: what it needs is opened once."""
+    if len(nodes()) == 1:
+        return 1, os.cpu_count() or 1
+    return min(most, recipe.cluster.num_searchers), recipe.cluster.threads_per_actor
 
 
 def _actor(kind: type, recipe: Recipe) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ from react_ray.errors import ArtifactMismatch, ReactRayError, RetrievalError
 from react_ray.index.config import AUTO, FLAT, IndexConfig, SearchParams
 from react_ray.index.deleted import deleted_pairs
 from react_ray.index.merge import Hits
-from react_ray.index.plan import plan_index
+from react_ray.index.plan import IndexPlan, plan_index
 from react_ray.index.quantizer import threads, train
 from react_ray.index.recall import DEPTHS, calibrate
 from react_ray.index.sample import RunningSample
@@ -30,12 +30,13 @@ from react_ray.index.shards import DELTAS, ShardPlace, deltas, open_shards, quan
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.stages.build_shard import BuildShard, Nothing, queries_name, read_queries, read_truth
-from react_ray.stages.cluster import placement, require_disk, require_memory
+from react_ray.stages.cluster import largest_node_cpus, placement, require_disk, require_memory
 from react_ray.stages.layout import Layout
 from react_ray.stages.run_parts import run_parts
 from react_ray.storage import join, open_storage
 from react_ray.vectors import as_vectors, from_vectors
 
+COMPACTING, SETTLED = "compacting.json", "settled.json"  # what the plan was; before and after the old shards are gone
 PARTS_SAMPLED = 256  # at most: random ones, so that training reads a bounded share of any database
 
 
@@ -64,25 +65,27 @@ def compact(recipe: Recipe) -> Artifact:
     if storage.exists(MANIFEST):
         base = open_artifact(uri, "index")
         _require_same(base, recipe, embeddings)
-        storage.write("compacting.json", json.dumps(base.facts["settled"]).encode())
+        _planned(recipe, embeddings, list(range(embeddings.num_parts)), base.facts["settled"])  # raises before anything goes
+        storage.write(COMPACTING, json.dumps(base.facts["settled"]).encode())
         storage.delete(MANIFEST)
-    if storage.exists("compacting.json"):
+    if storage.exists(COMPACTING):
         for path in storage.list():
             if path.startswith(("part-", f"{DELTAS}/")) or path == BUILDING:
                 storage.delete(path)
-        storage.delete("compacting.json")
+        storage.write(SETTLED, storage.read(COMPACTING))
+        storage.delete(COMPACTING)
     return run(recipe)
 
 
 def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], base: Artifact | None) -> Artifact:
     """An index over these parts of the embeddings; with a base, by its quantiser and under its calibration."""
     receipts = embeddings.receipts()
-    num_vectors = sum(receipts[part].rows for part in parts)
     dim = int(embeddings.facts["dim"])
-    plan = plan_index(num_vectors, dim, recipe.index, len(parts))
-    settled = {"kind": plan.kind, "num_lists": plan.num_lists, "train_sample": plan.train_sample}
-    if base is not None:
-        settled = base.facts["settled"]
+    settled = {} if base is None else base.facts["settled"]
+    if base is None and open_storage(uri).exists(SETTLED):
+        settled = json.loads(open_storage(uri).read(SETTLED))
+    plan = _planned(recipe, embeddings, parts, settled)
+    settled = settled or {"kind": plan.kind, "num_lists": plan.num_lists, "train_sample": plan.train_sample}
     config = recipe.index.model_copy(update=settled | {"num_shards": min(plan.num_shards, len(parts))})
     pairs = _pairs(recipe, embeddings, config)
     parents = {"embeddings": embeddings} | ({"pairs": pairs} if pairs else {}) | ({"base": base} if base else {})
@@ -102,7 +105,8 @@ def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], bas
         where = placement(recipe.cluster, "index")
         prepare = ray.remote(_prepare).options(num_cpus=1, **where)
         _shown("train lists", [prepare.remote(embeddings, index.uri, key, config, recipe.seed) for key in config.keys])
-    num_threads = max(1, min(os.cpu_count() or 1, int(ray.cluster_resources().get("CPU", 1)) // index.num_parts))
+    cores = int(ray.cluster_resources().get("CPU", 1)) // index.num_parts
+    num_threads = max(1, min(cores, largest_node_cpus(recipe.cluster, "index")))
     run_parts(
         "index",
         index.pending(),
@@ -138,7 +142,16 @@ def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], bas
         facts |= {"family": base.facts["family"], "calibration": base.facts["calibration"]}
     elif config.kind != FLAT:
         facts |= _calibrated(recipe, index, config, facts)
-    return index.seal(**facts)
+    sealed = index.seal(**facts)
+    index.storage.delete(SETTLED)
+    return sealed
+
+
+def _planned(recipe: Recipe, embeddings: Artifact, parts: list[int], settled: dict[str, Any]) -> IndexPlan:
+    """settled: what the first plan of this index decided; {} for the first."""
+    receipts = embeddings.receipts()
+    num_vectors = sum(receipts[part].rows for part in parts)
+    return plan_index(num_vectors, int(embeddings.facts["dim"]), recipe.index.model_copy(update=settled), len(parts))
 
 
 def _require_same(base: Artifact, recipe: Recipe, embeddings: Artifact) -> None:

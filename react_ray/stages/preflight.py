@@ -9,22 +9,23 @@ import yaml
 
 from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks
-from react_ray.errors import ArtifactMismatch
+from react_ray.errors import ArtifactMismatch, ConfigError
 from react_ray.index.filters import parse
 from react_ray.pairs.source import open_source
-from react_ray.recipe import Recipe
+from react_ray.recipe import Recipe, as_recipe
 from react_ray.section import differences
 from react_ray.stages.layout import Layout
 from react_ray.storage import check_writable, join, open_storage
 
 
-def begin(recipe: Recipe) -> None:
+def begin(recipe: Recipe, verb: str) -> None:
     """The resolved recipe is the first file of a run; a run of another recipe is not overwritten."""
     check_writable(recipe.out)
-    check_writable(recipe.database)
+    if verb in ("run", "ingest", "download", "embed", "index"):
+        check_writable(recipe.database)
     storage = open_storage(recipe.out)
     if storage.exists("recipe.yaml"):
-        found = Recipe.model_validate(yaml.safe_load(storage.read("recipe.yaml")))
+        found = as_recipe(yaml.safe_load(storage.read("recipe.yaml")))
         differing = differences(found.digested(), recipe.digested(), "recipe")
         if differing:
             raise ArtifactMismatch(
@@ -58,6 +59,11 @@ def require(recipe: Recipe, verb: str) -> None:
         open_source(recipe.ingest.model_copy(update={"max_rows": 1}))  # the first rows only: a long file is gone through once
     if verb in ("run", "retrieve", "evaluate"):
         load_tasks(recipe.tasks)
+    if verb in ("run", "evaluate", "report") and not recipe.evaluate.datasets:
+        raise ConfigError(
+            "evaluate.datasets is empty, so there is nothing to compare models on; name a Parquet file of labelled images, "
+            "or use the verbs up to customize one by one"
+        )
     if verb in ("run", "retrieve"):
         for arm in recipe.arm_names():
             parse(recipe.arm(arm).retrieve.filters)

@@ -18,9 +18,10 @@ from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.errors import ConfigError
 from react_ray.index.screen import References
-from react_ray.pairs.image import decode_batch, inspect
+from react_ray.pairs.image import inspect
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import actor_pool
+from react_ray.stages.device import worker_device
 from react_ray.stages.run_parts import Work, run_parts
 from react_ray.storage import open_parquet
 from react_ray.vectors import as_vectors, from_vectors
@@ -103,7 +104,7 @@ class ReferencePart(Work):
     def __init__(self, backbone: BackboneConfig | None, batch_size: int, seed: int, num_threads: int, references: Artifact) -> None:
         torch.set_num_threads(num_threads)
         self.references, self.num_threads = references, num_threads
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = worker_device()
         self.embedder = Embedder(load_backbone(backbone, device=device, seed=seed), batch_size, device) if backbone else None
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
@@ -115,7 +116,7 @@ class ReferencePart(Work):
         if self.embedder:
             for start in range(0, len(images), IMAGES_AT_ONCE):
                 block = images[start : start + IMAGES_AT_ONCE]
-                pixels, problems = decode_batch(block, self.embedder.backbone.image_size, self.num_threads)
+                pixels, problems = self.embedder.decode(block, self.num_threads)
                 good = np.flatnonzero([problem is None for problem in problems])
                 image_ND[start + good] = self.embedder.embed_images(pixels[good])
         out = pa.table({"phash": pa.array(hashes, pa.uint64()), "image": as_vectors(image_ND)})

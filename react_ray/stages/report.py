@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -167,27 +168,34 @@ def _gallery(recipe: Recipe, arm: str) -> list[tuple[str, list[Picture]]]:
     images = open_artifact(join(root, "images"), "images", "retrieve")
     queries = pa.concat_tables(open_artifact(queries_uri(recipe, arm), "queries", "retrieve").tables(["class_id", "task", "class_name"]))
     names = {c: f"{n} ({t})" for c, t, n in zip(*(queries[x].to_pylist() for x in ("class_id", "task", "class_name")), strict=True)}
-    table = pa.concat_tables(retrieved.tables(), promote_options="default")
-    class_id = table["class_id"].to_numpy()
-    found = [c for c in sorted(names) if (class_id == c).any()]
-    chosen = found[:: max(1, len(found) // CLASSES_SHOWN)][:CLASSES_SHOWN]
-    pictures = pa.concat_tables(images.tables(["image"]))["image"]
-    gallery = []
-    for one in chosen:
-        rows = [int(row) for row in (class_id == one).nonzero()[0]]
-        rows.sort(key=lambda row: -(table["score"][row].as_py() or 0))
-        shown = []
-        for row in rows[:PICTURES_SHOWN]:
-            data, match = pictures[row].as_py(), (table["matches"][row].as_py() or [{}])[0]
+    found = _best_rows(retrieved, sorted(names))
+    chosen = list(found)[:: max(1, len(found) // CLASSES_SHOWN)][:CLASSES_SHOWN]
+    pictures: dict[int, dict[int, Picture]] = {one: {} for one in chosen}
+    places = [(part, row, one, rank) for one in chosen for rank, (part, row) in enumerate(found[one])]
+    for part in sorted({part for part, *_ in places}):
+        here = [place for place in places if place[0] == part]
+        rows = pa.array([row for _, row, *_ in here])
+        pairs, encoded = retrieved.read(part).take(rows).to_pylist(), images.read(part, ["image"])["image"].take(rows).to_pylist()
+        for (_, _, one, rank), pair, data in zip(here, pairs, encoded, strict=True):
             if data is not None:
-                credit = ", ".join(
-                    str(table[c][row].as_py()) for c in ("source", "license") if c in table.column_names
-                )
-                shown.append(
-                    Picture(data, table["caption"][row].as_py(), table["score"][row].as_py() or 0.0, match.get("key", ""), credit)
-                )
-        gallery.append((names[one], shown))
-    return gallery
+                credit = ", ".join(str(pair[column]) for column in ("source", "license") if column in pair)
+                key = (pair["matches"] or [{}])[0].get("key", "")
+                pictures[one][rank] = Picture(data, pair["caption"], pair["score"] or 0.0, key, credit)
+    return [(names[one], [pictures[one][rank] for rank in sorted(pictures[one])]) for one in chosen]
+
+
+def _best_rows(retrieved: Artifact, class_ids: list[int]) -> dict[int, list[tuple[int, int]]]:
+    """(part, row) of the best pairs of each class that has any, best first."""
+    tables = list(retrieved.tables(["class_id", "score"]))
+    part = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    row = np.concatenate([np.arange(len(table)) for table in tables])
+    both = pa.concat_tables(tables)
+    class_id, score = (both[name].fill_null(missing).to_numpy() for name, missing in (("class_id", -1), ("score", 0.0)))
+    order = np.lexsort((row, part, -score, class_id))
+    starts = np.searchsorted(class_id[order], class_ids)
+    ends = np.searchsorted(class_id[order], class_ids, side="right")
+    shown = {one: order[start : min(end, start + PICTURES_SHOWN)] for one, start, end in zip(class_ids, starts, ends, strict=True)}
+    return {one: list(zip(part[at].tolist(), row[at].tolist(), strict=True)) for one, at in shown.items() if len(at)}
 
 
 def _stages(recipe: Recipe, seconds: dict[str, float]) -> list[StageRow]:
@@ -203,7 +211,11 @@ def _stages(recipe: Recipe, seconds: dict[str, float]) -> list[StageRow]:
         spent = seconds.get(wall, manifest.seconds)
         rows.append(StageRow(stage, manifest.parts, manifest.rows, manifest.ok, manifest.bytes, spent))
 
-    add("ingest", layout.database("images"), "images", "ingest")
+    if "download" in seconds and recipe.download.of == "pairs":
+        add("ingest", layout.database("pairs"), "pairs", "ingest")
+        add("download", layout.database("images"), "images", "download")
+    else:
+        add("ingest", layout.database("images"), "images", "ingest")
     add("embed", layout.database("embeddings"), "embeddings", "embed")
     add("index", layout.database("index"), "index", "index")
     add("retrieve", layout.of_run("retrieved"), "retrieved", "retrieve")

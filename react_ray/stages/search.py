@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,4 +90,4 @@ def search_params(recipe: Recipe, index: Artifact, key: str, k: int) -> SearchPa
             "index.recall=%g is not reached for %s keys at k=%d: the best that was measured is %.3f; use retrieve.search=exact, or kind=flat",
             recipe.index.recall, key, k, reached,
         )  # fmt: skip
-    return params
+    return replace(params, k_factor=recipe.index.k_factor) if recipe.index.k_factor else params

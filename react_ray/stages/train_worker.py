@@ -207,12 +207,13 @@ def _over_workers(loss: Tensor, late: bool, world_size: int) -> tuple[float, boo
 
 def initialize(step: TrainingStep, config: CustomizeConfig, world_size: int) -> Any:
     os.environ.setdefault("DS_LOG_LEVEL", "error")
-    if not torch.cuda.is_available():
+    on_cpu = not config.gpus_per_worker
+    if on_cpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import deepspeed
     import deepspeed.ops
 
-    if not torch.cuda.is_available():
+    if on_cpu:
         # Built by a C++ compiler at the first start (28 s) for an all-reduce in shared memory; plain gloo needs neither.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     engine, *_ = deepspeed.initialize(model=step, optimizer=make_optimizer(step.clip, config), config=deepspeed_config(config, world_size))

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from react_ray.artifact import Artifact, open_artifact
+from react_ray.clip.identity import same_text_tower
 from react_ray.errors import ArtifactMismatch
 from react_ray.gated.card import LICENSE_COLUMNS, data_card
 from react_ray.gated.config import CustomizeConfig
@@ -21,9 +22,10 @@ def check_text_tower(retrieved: Artifact, backbone: dict[str, Any], config: Cust
     made_by = retrieved.facts.get("backbone", {})
     if needs_text_tower(config) and not config.extra_captions:
         return
-    differing = [name for name in ("name", "dim", "weights_sha256") if made_by.get(name) != backbone[name]]
-    if differing:
-        shown = ", ".join(f"{name} {_short(made_by.get(name))} there, {_short(backbone[name])} here" for name in differing)
+    if not same_text_tower(made_by, backbone):
+        names = ("name", "tag", "dim", "text_sha256")
+        differing = [name for name in names if made_by.get(name) != backbone.get(name)]
+        shown = ", ".join(f"{name} {_short(made_by.get(name))} there, {_short(backbone.get(name))} here" for name in differing)
         raise ArtifactMismatch(
             f"the captions of {retrieved.uri} were embedded by another text tower ({shown}); set customize.live_text=true "
             "and extra_captions=0, or embed and retrieve with this backbone"

@@ -27,6 +27,7 @@ from react_ray.clip.weights import read_weights
 from react_ray.errors import PartFailed
 from react_ray.evals.zeroshot import MEAN, summarise
 from react_ray.gated.checkpoint import load_gated
+from react_ray.stages.device import worker_device
 from react_ray.stages.evaluate import Slice, classify_rows, read_slice
 from react_ray.storage import Storage, join, local_file, open_storage
 
@@ -52,7 +53,7 @@ class Watcher:
     def __init__(self, batch_size: int, num_threads: int) -> None:
         torch.set_num_threads(num_threads)
         self.batch_size, self.num_threads = batch_size, num_threads
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = worker_device()
         self._of: Watched | None = None
         self._classifiers: dict[str, Any] | None = None
 

@@ -57,7 +57,8 @@ class S3Storage(Storage):
         )
 
     def write(self, path: str, data: bytes) -> None:
-        self._try("write", path, lambda: self._client.put_object(Bucket=self.bucket, Key=self._key(path), Body=data))
+        """In several requests where one may not hold it (5 GiB)."""
+        self._try("write", path, lambda: self._client.upload_fileobj(io.BytesIO(data), self.bucket, self._key(path)))
 
     @contextmanager
     def writing(self, path: str) -> Iterator[BinaryIO]:

@@ -165,6 +165,8 @@ def test_deleted_and_not_allowed_pairs_never_come_and_k_hits_are_k(
     found = ListIndex([paths], coarse, deleted, every_second).search(queries, 10, params)
     assert found.valid.all() and (found.pair_ids % (2 << 12) == 0).all()
     assert not np.isin(found.pair_ids, deleted).any()
+    one_list = SearchParams(1, params.k_factor)
+    assert ListIndex([paths], coarse, deleted, every_second).search(queries, 400, one_list).valid.all()
     assert not ListIndex([paths], coarse, None, Allowed()).search(queries, 10, params).valid.any()
 
 
