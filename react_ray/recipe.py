@@ -31,7 +31,8 @@ BASE = "base"  # the backbone as it came: evaluated beside every arm
 
 
 class ClusterConfig(Section):
-    """How wide, never what: nothing here changes a result."""
+    """How wide, never what, but for two: on GPUs `embed.precision: auto` is bf16, and of an ivf-rabitq index every searcher
+    proposes candidates of its own, so that several find a little more than one."""
 
     address: str = speed("", "Ray cluster to join ('auto', ray://...); empty starts one on this machine")
     num_cpus: int = speed(0, "cores that a local Ray may use; 0 = all", ge=0)

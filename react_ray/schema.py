@@ -113,22 +113,6 @@ PREDICTIONS = pa.schema(
     ]
 )
 
-SCORES = pa.schema(
-    [
-        ("dataset", pa.string()),
-        ("task", pa.string()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-        ("num_images", pa.int32()),
-        ("model", pa.string()),
-        ("seed", pa.int32()),
-    ]
-)
-
-
-def column_names(schema: pa.Schema) -> list[str]:
-    return list(schema.names)
-
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Select and cast to exactly `schema`; a missing column is our own bug."""

@@ -111,8 +111,7 @@ def image_features(
     """
     visual: Any = model.visual
     if not _is_plain_vit(visual):
-        if keep_BP is not None:
-            raise BackboneError(f"a {type(visual).__name__} has no patches to drop; set customize.patch_dropout=0")
+        assert keep_BP is None, "draw_patches refuses a tower without patches"
         return _in_slices(model.encode_image, image_BCHW, micro_batch)  # type: ignore[arg-type]
     num_frozen = min(_num_frozen(visual), len(visual.transformer.resblocks) - 1)
     if num_frozen == 0:
@@ -160,6 +159,8 @@ def draw_patches(num_images: int, model: nn.Module, patch_dropout: float, genera
     """`keep_BP` for a batch: a share 1 - patch_dropout of the patches of each image; None if nothing is dropped."""
     if not patch_dropout:
         return None
+    if not _is_plain_vit(model.visual):
+        raise BackboneError(f"a {type(model.visual).__name__} has no patches to drop; set customize.patch_dropout=0")
     num_patches = int(model.visual.positional_embedding.shape[0]) - 1  # type: ignore[union-attr,index]
     num_kept = max(1, int(num_patches * (1 - patch_dropout)))
     return torch.rand(num_images, num_patches, generator=generator).argsort(dim=1)[:, :num_kept]

@@ -98,7 +98,7 @@ class Batches:
         self.steps_per_epoch = self.num_rows // batch_size
         if not self.steps_per_epoch:
             raise ConfigError(
-                f"customize.batch_size {batch_size} is larger than the {self.num_rows} pairs to train on; make it smaller or retrieve more"
+                f"customize.batch_size {batch_size} is larger than the {self.num_rows} pairs that have an image and a vector of their caption; make it smaller or retrieve more"
             )
         self.crop, self.augment = crop, augment
         self._keep_pixels = not augment and self.num_rows * 3 * image_size**2 <= cache_gb * 2**30

@@ -41,7 +41,7 @@ class TrainingStep(nn.Module):
         self._class_CD = None if class_CD is None else torch.from_numpy(class_CD)
         self._class_weight_C = None if class_weight_C is None else torch.from_numpy(class_weight_C)
         if config.activation_checkpointing:
-            self.clip.visual.transformer.grad_checkpointing = True  # type: ignore[union-attr]
+            self.clip.visual.set_grad_checkpointing(True)  # type: ignore[union-attr,operator]
         if config.compile:
             for block in image_blocks(self.clip):
                 block.compile()

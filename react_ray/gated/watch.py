@@ -24,6 +24,8 @@ class Watch:
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
         self._last, self._waited_s = time.monotonic(), 0.0
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()  # of the training before
 
     def step(self, model: nn.Module, waited_s: float) -> dict[str, float]:
         """waited_s: seconds that the loop has waited for batches, from its beginning (`Batches.waited_s`)."""

@@ -6,9 +6,8 @@ of one core at 50 GFLOP/s in float32. Next: quantizer.py.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import ceil, sqrt
-from typing import Any
 
 from react_ray.errors import ConfigError
 from react_ray.index.config import AUTO, FLAT, IVF_RABITQ, IVF_SQ8, IndexConfig
@@ -44,11 +43,6 @@ class IndexPlan:
             f"index: {self.hot_bytes * gb:.2f} GB of memory to search, {(self.hot_bytes + self.cold_bytes) * gb:.2f} GB of disk, "
             f"{self.build_bytes * gb:.2f} GB of memory to build a shard, about {self.core_seconds:,.0f} core-seconds",
         ]
-
-    def digested(self) -> dict[str, Any]:
-        """What the bytes of the index depend on."""
-        found = asdict(self)
-        return {name: found[name] for name in ("kind", "num_lists", "num_shards", "train_sample")}
 
 
 def plan_index(num_vectors: int, dim: int, config: IndexConfig, num_parts: int) -> IndexPlan:

@@ -12,7 +12,7 @@ import psutil
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from react_ray.errors import ResourceError
+from react_ray.errors import ReactRayError, ResourceError
 from react_ray.recipe import ClusterConfig
 
 ROLE_LABEL = "react-role"
@@ -99,6 +99,14 @@ def thread_pool(config: ClusterConfig, role: str, num_workers: int, calls_at_onc
         "num_cpus": 0.5,  # a machine of one core still has room for the tasks that read
         **placement(config, role),
     }
+
+
+def answers(waiting: list[Any]) -> list[Any]:
+    """ray.get; an error of ours comes as itself, without Ray's around it."""
+    try:
+        return ray.get(waiting)
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, ReactRayError) else error) from None
 
 
 def nodes() -> list[dict[str, Any]]:

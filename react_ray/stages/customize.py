@@ -174,9 +174,9 @@ def _watched(recipe: Recipe, layout: Layout) -> Watched:
 
 def _watcher(recipe: Recipe, jobs: list[Job]) -> Any:
     """One for all arms, which train one after another; it comes back if its process is lost."""
-    if not any(job.watched for job in jobs):
+    config = next((job.config for job in jobs if job.watched), None)
+    if config is None:
         return None
-    config = jobs[0].config
     options = {"num_cpus": 0, "num_gpus": config.watch_gpus, "max_restarts": -1, "max_task_retries": 3}
     options |= placement(recipe.cluster, "embed")
     return ray.remote(Watcher).options(**options).remote(recipe.evaluate.batch_size, config.threads_per_worker)

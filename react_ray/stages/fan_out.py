@@ -26,7 +26,7 @@ from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shards import ShardPlace, open_shards, search_shards, shard_places
 from react_ray.recipe import Recipe
 from react_ray.stages import allow
-from react_ray.stages.cluster import nodes, placement
+from react_ray.stages.cluster import answers, nodes, placement
 from react_ray.vectors import from_vectors
 
 QUERIES_AT_ONCE = 1024
@@ -106,16 +106,16 @@ class ShardFanOut:
         step = max(1, min(QUERIES_AT_ONCE, ANSWER_BYTES // (12 * k)))
         blocks = [queries_QD[i : i + step].astype(np.float16) for i in range(0, len(queries_QD), step)]
         waiting: list[list[Any]] = []
-        answers: list[Hits] = []
+        found: list[Hits] = []
         for block in blocks:
             sent = ray.put(block)
             waiting.append([server.search.remote(sent, k, params) for server in self._servers])
             if len(waiting) > BATCHES_AHEAD:
-                answers.append(merge(_get(waiting.pop(0)), k))
-        answers += [merge(_get(one), k) for one in waiting]
-        if len(answers) == 1:
-            return answers[0]
-        return Hits(np.concatenate([a.scores for a in answers]), np.concatenate([a.pair_ids for a in answers]))
+                found.append(merge(_answers(waiting.pop(0)), k))
+        found += [merge(_answers(one), k) for one in waiting]
+        if len(found) == 1:
+            return found[0]
+        return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
 
     def __enter__(self) -> ShardFanOut:
         return self
@@ -140,7 +140,7 @@ def search_exactly(
             scanner.scan.remote(embeddings, key, share, queries, k, deleted, allowed)
             for scanner, share in zip(scanners, shares, strict=True)
         ]
-        return merge(_get(asked), k)
+        return merge(_answers(asked), k)
     finally:
         for scanner in scanners:
             ray.kill(scanner)
@@ -159,10 +159,8 @@ def _actor(kind: type, recipe: Recipe) -> Callable[..., Any]:
     return ray.remote(kind).options(num_cpus=1, max_restarts=3, max_task_retries=3, **where).remote
 
 
-def _get(answers: list[Any]) -> list[Hits]:
+def _answers(waiting: list[Any]) -> list[Hits]:
     try:
-        return ray.get(answers)
+        return answers(waiting)
     except ray.exceptions.RayActorError as error:
         raise ShardUnavailable(f"a shard did not answer after its restarts: {error}; run the same command again") from error
-    except ray.exceptions.RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, ReactRayError) else error) from None

@@ -18,7 +18,7 @@ import pyarrow as pa
 import ray
 
 from react_ray.artifact import BUILDING, MANIFEST, Artifact, create, open_artifact, parquet_bytes, plan_of
-from react_ray.errors import ArtifactMismatch, ReactRayError, RetrievalError
+from react_ray.errors import ArtifactMismatch, RetrievalError
 from react_ray.index.config import AUTO, FLAT, IndexConfig, SearchParams
 from react_ray.index.deleted import deleted_pairs
 from react_ray.index.merge import Hits
@@ -30,7 +30,7 @@ from react_ray.index.shards import DELTAS, ShardPlace, deltas, open_shards, quan
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.stages.build_shard import BuildShard, Nothing, queries_name, read_queries, read_truth
-from react_ray.stages.cluster import largest_node_cpus, placement, require_disk, require_memory
+from react_ray.stages.cluster import answers, largest_node_cpus, placement, require_disk, require_memory
 from react_ray.stages.layout import Layout
 from react_ray.stages.run_parts import run_parts
 from react_ray.storage import join, open_storage
@@ -277,18 +277,11 @@ class _Unsealed(Artifact):
         return self._facts
 
 
-def _shown(stage: str, answers: list[Any]) -> list[Any]:
-    """`_get`, with a sign of life."""
-    with Progress(stage, len(answers), "keys", unit="keys") as progress:
-        waiting = answers
+def _shown(stage: str, asked: list[Any]) -> list[Any]:
+    """`answers`, with a sign of life."""
+    with Progress(stage, len(asked), "keys", unit="keys") as progress:
+        waiting = asked
         while waiting:
             done, waiting = ray.wait(waiting, timeout=1.0)
             progress.advance(rows=len(done), done=len(done))
-    return _get(answers)
-
-
-def _get(answers: list[Any]) -> list[Any]:
-    try:
-        return ray.get(answers)
-    except ray.exceptions.RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, ReactRayError) else error) from None
+    return answers(asked)

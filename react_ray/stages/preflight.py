@@ -59,6 +59,10 @@ def require(recipe: Recipe, verb: str) -> None:
         open_source(recipe.ingest.model_copy(update={"max_rows": 1}))  # the first rows only: a long file is gone through once
     if verb in ("run", "retrieve", "evaluate"):
         load_tasks(recipe.tasks)
+    trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]
+    reads_captions = any(one.train_on == "retrieved" and one.method != "linear" for one in trained)
+    if verb in ("run", "customize") and reads_captions and not recipe.embed.captions:
+        raise ConfigError("embed.captions=false leaves no vectors of captions, and training reads them; set embed.captions=true")
     if verb in ("run", "evaluate", "report") and not recipe.evaluate.datasets:
         raise ConfigError(
             "evaluate.datasets is empty, so there is nothing to compare models on; name a Parquet file of labelled images, "

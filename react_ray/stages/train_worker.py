@@ -185,8 +185,8 @@ def _train(job: Job) -> None:
             "recipe.yaml": job.recipe_yaml.encode(),
             "model_card.json": json_bytes(card),
         }
-        seconds, num_bad = time.monotonic() - began, batches.num_undecodable
-        job.model.commit_files(0, files, seconds, batches.num_rows, batches.num_rows - num_bad, undecodable=num_bad)
+        bad_share = round(batches.num_undecodable / max(batches.num_decoded, 1), 6)
+        job.model.commit_files(0, files, time.monotonic() - began, batches.num_rows, undecodable_share=bad_share)
     torch.distributed.barrier()  # the next training begins, or this one is found finished, on all workers alike
 
 

@@ -16,6 +16,8 @@ from react_ray.errors import StorageError
 from react_ray.storage.base import Storage, open_checked
 
 T = TypeVar("T")
+UMASK = os.umask(0)
+os.umask(UMASK)  # it can only be read by setting it
 
 
 class LocalStorage(Storage):
@@ -48,7 +50,7 @@ class LocalStorage(Storage):
                 yield cast(BinaryIO, file)
                 file.flush()
                 os.fsync(file.fileno())
-                os.chmod(file.name, 0o644)
+                os.chmod(file.name, 0o666 & ~UMASK)
                 os.replace(file.name, target)
             except BaseException:
                 os.unlink(file.name)

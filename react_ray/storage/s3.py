@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -106,7 +107,7 @@ class S3Storage(Storage):
 
         object_version = f"{self.bucket}/{self._key(path)} {self._try('read', path, etag)}"
         name = hashlib.sha256(object_version.encode()).hexdigest()[:32] + Path(path).suffix
-        cached = Path(tempfile.gettempdir(), f"react_ray-cache-{os.getuid()}", name)
+        cached = Path(_cache_folder(), name)
         if not cached.exists():
             LocalStorage(str(cached.parent)).write(cached.name, self.read(path))
         return str(cached)
@@ -124,6 +125,17 @@ class S3Storage(Storage):
 
     def arrow_file(self, path: str) -> pa.NativeFile:
         return self._try("read", path, lambda: s3_filesystem().open_input_file(f"{self.bucket}/{self._key(path)}"))
+
+
+def _cache_folder() -> Path:
+    """Of this user alone: what lies in a bucket may be private, and what is read from here is trusted."""
+    folder = Path(tempfile.gettempdir(), f"react_ray-cache-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StorageError(f"{folder} belongs to somebody else; set TMPDIR to a folder of your own")
+    folder.chmod(0o700)
+    return folder
 
 
 def s3_filesystem() -> pafs.S3FileSystem:

@@ -145,6 +145,24 @@ def test_what_is_wrong_with_an_index_is_one_line_that_names_it(tmp_path: Path) -
     assert len(deleted_pairs(recipe.database)) == 0
 
 
+def test_compacting_keeps_the_kind_and_the_lists_whatever_would_be_planned_now(tmp_path: Path) -> None:
+    database = str(tmp_path / "database")
+    recipe = recipe_over(database, tmp_path, num_shards=2, **CODED)
+    write_database(database, 3, 200)
+    base = index.run(recipe)
+    write_database(database, 5, 200, first=3)
+    index.run(recipe)
+    now = recipe_over(database, tmp_path, num_shards=2, **CODED | {"kind": "auto", "num_lists": 0})
+    before = ask(recipe, base)
+    with pytest.raises(ConfigError, match=r"index\.memory_gb"):
+        index.compact(recipe_over(database, tmp_path, num_shards=2, **CODED | {"memory_gb": 1e-6}))
+    same(ask(recipe, base), before)  # nothing was taken away for a plan that cannot be
+    compacted = index.compact(now)
+    assert (compacted.facts["kind"], compacted.facts["num_lists"]) == ("ivf-rabitq", 16)
+    assert not deltas(compacted) and compacted.facts["rows"]["image"] == 5 * 199
+    same(ask(recipe, compacted), before)
+
+
 def test_a_side_without_any_vector_says_so(tmp_path: Path) -> None:
     recipe = recipe_over(str(tmp_path / "database"), tmp_path, kind="flat", keys=["image"])
     write_database(recipe.database, 1, 1)  # its only image failed

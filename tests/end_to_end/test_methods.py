@@ -52,7 +52,7 @@ def test_a_head_is_trained_and_scored_like_any_other_model(finished: Path, copie
 def test_vectors_of_another_text_tower_are_refused_before_anything_starts(finished: Path, copied: Path) -> None:
     from react_ray.stages import customize
 
-    with pytest.raises(ArtifactMismatch, match=r"embedded by another text tower \(weights_sha256 .*set customize.live_text=true"):
+    with pytest.raises(ArtifactMismatch, match=r"embedded by another text tower \(text_sha256 .*set customize.live_text=true"):
         customize.run(recipe_of(finished, copied, "seed=7"))
     with pytest.raises(ConfigError, match=r"set customize.zero_stage to 1, 2 or 3"):
         customize.run(recipe_of(finished, copied, "customize.offload=true"))

@@ -48,6 +48,19 @@ def files(tmp_path: Path) -> dict[str, str]:
     return paths
 
 
+def test_a_delta_computes_as_it_did_while_it_was_trained(files: dict[str, str], tmp_path: Path) -> None:
+    trained_on = BackboneConfig(name=files["name"], pretrained=files["base"], quick_gelu=True, mean=[0.1] * 3, std=[0.2] * 3)
+    model = load_backbone(trained_on.model_copy(update={"last_k_layers": 2})).model
+    freeze(model, "gated-image")
+    path = str(tmp_path / "quick.safetensors")
+    write_whole(path, gated_bytes(model, {"backbone_config": trained_on.model_dump()}))
+    loaded = load_model(files["name"], path)
+    images = torch.rand(2, 3, loaded.image_size, loaded.image_size)
+    assert torch.equal(loaded.model.encode_image(images), model.eval().encode_image(images))
+    assert not torch.equal(loaded.model.encode_image(images), load_model(files["name"], files["base"]).model.encode_image(images))
+    assert (loaded.mean, loaded.std) == ((0.1,) * 3, (0.2,) * 3)
+
+
 def test_a_delta_finds_its_base(files: dict[str, str]) -> None:
     told, given = (
         load_model(files["name"], files["gated"]),
