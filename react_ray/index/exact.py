@@ -60,9 +60,9 @@ class RunningTopK:
     within the error of float32 are scored again in float64; where these are many the whole block is.
     """
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, on_gpu: bool = False) -> None:
         check_k(k)
-        self.k = k
+        self.k, self._on_gpu = k, on_gpu and k + SPARE <= MOST_K_OF_GPU
         self._hits: Hits | None = None
 
     def update(self, queries_QD: np.ndarray, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
@@ -97,7 +97,7 @@ class RunningTopK:
     ) -> np.ndarray:
         """Take from a block what FAISS finds; gives the queries of which more than it was asked for may be hits."""
         assert self._hits is not None
-        rough, column = knn(rough_QD, block_ND, self.k + SPARE)
+        rough, column = knn(rough_QD, block_ND, self.k + SPARE, self._on_gpu)
         floor_Q = np.maximum(self._hits.scores[:, -1], rough[:, self.k - 1] - margin_Q) - margin_Q
         near = rough >= floor_Q[:, None]
         left = near[:, -1].copy()
@@ -128,9 +128,9 @@ class RunningTopK:
         return self._hits
 
 
-def knn(queries_QD: np.ndarray, vectors_ND: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """FAISS's (scores float32, rows int64) [Q, k] of the largest inner products, best first; on a GPU where FAISS has one."""
-    if faiss.get_num_gpus() and k <= MOST_K_OF_GPU:
+def knn(queries_QD: np.ndarray, vectors_ND: np.ndarray, k: int, on_gpu: bool) -> tuple[np.ndarray, np.ndarray]:
+    """FAISS's (scores float32, rows int64) [Q, k] of the largest inner products, best first."""
+    if on_gpu and faiss.get_num_gpus():
         native: Any = faiss
         found: tuple[np.ndarray, np.ndarray] = native.knn_gpu(
             native.StandardGpuResources(), queries_QD, vectors_ND, k, metric=faiss.METRIC_INNER_PRODUCT

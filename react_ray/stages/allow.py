@@ -21,7 +21,7 @@ from react_ray.index.screen import hosts
 from react_ray.recipe import Recipe
 from react_ray.section import digest
 from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import Work, run_parts
+from react_ray.stages.run_parts import ReadNothing, Work, run_parts
 from react_ray.vectors import from_vectors
 
 HOST, SIMILARITY = "host", "similarity"  # computed where the source has no such column
@@ -50,7 +50,7 @@ def run(recipe: Recipe, uri: str) -> Artifact:
             "filter",
             allowed.pending(),
             pairs.num_parts,
-            _Read(),
+            ReadNothing(),
             FilterPart,
             (conditions, pairs, images, embeddings, of_pairs, of_images, deleted, allowed),
             recipe.cluster.part_retries,
@@ -78,13 +78,6 @@ def load(allowed: Artifact) -> Allowed:
 
 def _columns(artifact: Artifact) -> list[str]:
     return artifact.storage.parquet(f"{part_name(0)}.parquet").schema_arrow.names if artifact.num_parts else []
-
-
-class _Read:
-    """Parts read their own columns."""
-
-    def __call__(self, part: int) -> pa.Table:
-        return pa.table({})
 
 
 class FilterPart(Work):

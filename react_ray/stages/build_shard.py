@@ -35,13 +35,6 @@ from react_ray.vectors import from_vectors
 TRUTH = np.dtype([("score", "<f4"), ("pair_id", "<i8")])
 
 
-class Nothing:
-    """Shards read their own embeddings: nothing goes through the object store but the number of the shard."""
-
-    def __call__(self, part: int) -> pa.Table:
-        return pa.table({})
-
-
 class BuildShard(Work):
     def __init__(
         self,

@@ -11,14 +11,14 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from react_ray.artifact import Artifact, Receipt, create, open_artifact
+from react_ray.artifact import Artifact, Receipt, create
 from react_ray.errors import ConfigError
 from react_ray.index.screen import References, Screen, columns_needed, screen
 from react_ray.recipe import Recipe
 from react_ray.stages import references
 from react_ray.stages.collect import gather
 from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import Work, run_parts
+from react_ray.stages.run_parts import ReadPart, Work, run_parts
 from react_ray.storage import join, open_storage
 
 PAIRS_PER_PART = 1 << 16
@@ -71,7 +71,7 @@ class Screening:
             "screen",
             facts.pending(),
             num_parts,
-            _Read(asked.uri),
+            ReadPart(asked),
             FactsPart,
             (self.columns, self.artifacts, facts),
             self.recipe.cluster.part_retries,
@@ -83,14 +83,6 @@ class Screening:
         found = screen(table, score, self.recipe.retrieve, self.references, self.recipe.seed)
         storage.delete_all()
         return found
-
-
-class _Read:
-    def __init__(self, asked: str) -> None:
-        self.asked = asked
-
-    def __call__(self, part: int) -> pa.Table:
-        return open_artifact(self.asked, "candidates").read(part)
 
 
 class FactsPart(Work):

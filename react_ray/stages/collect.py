@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from react_ray import schema
-from react_ray.artifact import Artifact, Receipt, create, open_artifact
+from react_ray.artifact import Artifact, Receipt, create
 from react_ray.index.ordering import distinct
 from react_ray.pair_id import part_of, row_of
 from react_ray.recipe import Recipe
 from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import Work, run_parts
+from react_ray.stages.run_parts import ReadPart, Work, run_parts
 from react_ray.storage import join
 from react_ray.vectors import from_vectors
 
@@ -39,7 +39,7 @@ def run(recipe: Recipe, root: str, queries: Artifact, selected: Artifact) -> Art
         "collect",
         sorted({*retrieved.pending(), *(kept.pending() if kept else [])}),
         num_parts,
-        _Read(selected.uri),
+        ReadPart(selected),
         CollectPart,
         (pairs, images, embeddings, queries, recipe.retrieve.selection == "random", retrieved, kept),
         recipe.cluster.part_retries,
@@ -51,14 +51,6 @@ def run(recipe: Recipe, root: str, queries: Artifact, selected: Artifact) -> Art
     if kept and not kept.sealed:
         kept.seal()
     return retrieved
-
-
-class _Read:
-    def __init__(self, selected: str) -> None:
-        self.selected = selected
-
-    def __call__(self, part: int) -> pa.Table:
-        return open_artifact(self.selected, "selected").read(part)
 
 
 class CollectPart(Work):

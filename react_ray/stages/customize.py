@@ -33,7 +33,7 @@ from react_ray.section import digest
 from react_ray.stages.ask import queries_uri
 from react_ray.stages.cluster import nodes, placement, require_memory
 from react_ray.stages.collect import class_vectors
-from react_ray.stages.evaluate import slices_of
+from react_ray.stages.labelled import slices_of
 from react_ray.stages.layout import Layout
 from react_ray.stages.linear import train_linear
 from react_ray.stages.progress_board import ProgressBoard

@@ -21,7 +21,7 @@ from react_ray.pairs.status import is_retriable
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import thread_pool
 from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import Work, run_parts
+from react_ray.stages.run_parts import ReadPart, Work, run_parts
 from react_ray.storage import join
 
 
@@ -55,7 +55,7 @@ def _download(recipe: Recipe, pairs: Artifact, uri: str, retry_failed: bool) -> 
         "download",
         sorted({*images.pending(), *failed}),
         pairs.num_parts,
-        _Read(pairs),
+        ReadPart(pairs, COLUMNS),
         DownloadPart,
         (config, images, retry_failed),
         recipe.cluster.part_retries,
@@ -64,14 +64,6 @@ def _download(recipe: Recipe, pairs: Artifact, uri: str, retry_failed: bool) -> 
         watch=None if retry_failed else Floor(config, uri),
     )
     return images.seal()
-
-
-class _Read:
-    def __init__(self, pairs: Artifact) -> None:
-        self.pairs = pairs
-
-    def __call__(self, part: int) -> pa.Table:
-        return self.pairs.read(part, COLUMNS)
 
 
 class Download:

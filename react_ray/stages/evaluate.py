@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
@@ -20,26 +18,16 @@ from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, load_tasks
-from react_ray.evals.zeroshot import check_labels, predict, summarise
+from react_ray.evals.zeroshot import predict, summarise
 from react_ray.gated.linear_head import HEAD_FILE, load_head
 from react_ray.gated.wise_ft import interpolate
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import actor_pool
 from react_ray.stages.device import worker_device
+from react_ray.stages.labelled import ReadSlices, Slice, slices_of
 from react_ray.stages.layout import BASE, Layout
 from react_ray.stages.run_parts import Work, run_parts
-from react_ray.storage import join, local_file, open_parquet
-
-IMAGES_PER_PART = 1024
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Some rows of one evaluation set: a part of the scores of every model."""
-
-    dataset: str
-    source: str
-    start: int
+from react_ray.storage import join, local_file
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,7 @@ def run(recipe: Recipe) -> list[Artifact]:
         "evaluate",
         list(range(len(jobs))),
         len(jobs),
-        _Read([slices[part] for _, part in jobs], [task.name for task in tasks]),
+        ReadSlices([slices[part] for _, part in jobs], [task.name for task in tasks]),
         Classify,
         (jobs, recipe, tasks),
         recipe.cluster.part_retries,
@@ -75,14 +63,6 @@ def run(recipe: Recipe) -> list[Artifact]:
 
 def _slices(recipe: Recipe, tasks: list[TargetTask]) -> list[Slice]:
     return [part for name in recipe.evaluate.datasets for part in slices_of(recipe, tasks, name)]
-
-
-def slices_of(recipe: Recipe, tasks: list[TargetTask], name: str) -> list[Slice]:
-    """Of one of `evaluate.datasets`. ConfigError where a label is no class."""
-    source = recipe.evaluate.datasets[name]
-    labels = open_parquet(source).read(["task", "label"])
-    check_labels(labels, {task.name: list(task.class_names) for task in tasks}, name)
-    return [Slice(name, source, start) for start in range(0, labels.num_rows, IMAGES_PER_PART)]
 
 
 def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, num_parts: int) -> Candidate:
@@ -112,23 +92,6 @@ def _seal(candidate: Candidate, recipe: Recipe) -> Artifact:
     )
 
 
-def read_slice(part: Slice, tasks: list[str]) -> pa.Table:
-    """Columns image, task, label, row, dataset; rows of these tasks."""
-    table = read_rows(open_parquet(part.source), part.start, IMAGES_PER_PART, ["image", "task", "label"])
-    table = table.append_column("row", pa.array(range(part.start, part.start + table.num_rows), pa.int32()))
-    table = table.append_column("dataset", pa.array([part.dataset] * table.num_rows))
-    return table.filter(pc.is_in(table["task"], pa.array(tasks)))
-
-
-def read_rows(file: pq.ParquetFile, start: int, count: int, columns: list[str]) -> pa.Table:
-    """These rows, or those of them that there are; only the row groups in which they lie are read."""
-    lengths = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-    ends = np.cumsum(lengths)
-    groups = [number for number, end in enumerate(ends.tolist()) if end > start and end - lengths[number] < start + count]
-    table = file.read_row_groups(groups, columns=columns)
-    return table.slice(start - int(ends[groups[0]] - lengths[groups[0]]), count) if groups else table
-
-
 def classify_rows(
     table: pa.Table, embedder: Embedder, classifiers: dict[str, np.ndarray], tasks: list[TargetTask], num_threads: int
 ) -> pa.Table:
@@ -147,14 +110,6 @@ def classify_rows(
         labels, places = here["label"].to_pylist(), here["row"].to_numpy()
         found.append(predict(image_ND[rows], classifiers[task.name], list(task.class_names), labels, dataset, task.name, places))
     return pa.concat_tables(found)
-
-
-class _Read:
-    def __init__(self, slices: list[Slice], tasks: list[str]) -> None:
-        self.slices, self.tasks = slices, tasks
-
-    def __call__(self, job: int) -> pa.Table:
-        return read_slice(self.slices[job], self.tasks)
 
 
 class Classify(Work):

@@ -79,7 +79,7 @@ class EmbeddingScanner:
                 vectors_ND[np.isin(pair_ids, deleted)] = np.nan
             return pair_ids, vectors_ND
 
-        best = RunningTopK(k)
+        best = RunningTopK(k, on_gpu=bool(ray.get_gpu_ids()))
         with ThreadPoolExecutor(PARTS_AHEAD) as pool:
             coming = deque(pool.submit(read, part) for part in parts[:PARTS_AHEAD])
             for after in [*parts[PARTS_AHEAD:], *[None] * len(coming)]:
@@ -131,7 +131,7 @@ def search_exactly(
     """One streaming pass over all vectors of a key, deleted pairs left out."""
     embeddings = open_artifact(embeddings.uri, "embeddings")
     num_scanners, num_threads = _width(recipe, embeddings.num_parts)
-    start = _actor(EmbeddingScanner, recipe)
+    start = _actor(EmbeddingScanner, recipe, recipe.cluster.gpus_per_actor)
     scanners = [start(num_threads) for _ in range(num_scanners)]
     queries, deleted = ray.put(queries_QD), ray.put(deleted_pairs(recipe.database))
     shares = [list(range(i, embeddings.num_parts, num_scanners)) for i in range(num_scanners)]
@@ -153,10 +153,11 @@ def _width(recipe: Recipe, most: int) -> tuple[int, int]:
     return min(most, recipe.cluster.num_searchers), recipe.cluster.threads_per_actor
 
 
-def _actor(kind: type, recipe: Recipe) -> Callable[..., Any]:
-    """Starts actors of this kind on the nodes of the index; one that dies comes back and answers what it was asked."""
-    where = placement(recipe.cluster, "index")
-    return ray.remote(kind).options(num_cpus=1, max_restarts=3, max_task_retries=3, **where).remote
+def _actor(kind: type, recipe: Recipe, num_gpus: float = 0) -> Callable[..., Any]:
+    """Starts actors of this kind, on the nodes of the index or on those with GPUs; one that dies comes back and answers what
+    it was asked."""
+    where = placement(recipe.cluster, "embed" if num_gpus else "index")
+    return ray.remote(kind).options(num_cpus=1, num_gpus=num_gpus, max_restarts=3, max_task_retries=3, **where).remote
 
 
 def _answers(waiting: list[Any]) -> list[Hits]:

@@ -29,10 +29,10 @@ from react_ray.index.sample import RunningSample
 from react_ray.index.shards import DELTAS, ShardPlace, deltas, open_shards, quantizer_name, search_shards
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
-from react_ray.stages.build_shard import BuildShard, Nothing, queries_name, read_queries, read_truth
+from react_ray.stages.build_shard import BuildShard, queries_name, read_queries, read_truth
 from react_ray.stages.cluster import answers, largest_node_cpus, placement, require_disk, require_memory
 from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import run_parts
+from react_ray.stages.run_parts import ReadNothing, run_parts
 from react_ray.storage import join, open_storage
 from react_ray.vectors import as_vectors, from_vectors
 
@@ -111,7 +111,7 @@ def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], bas
         "index",
         index.pending(),
         index.num_parts,
-        Nothing(),
+        ReadNothing(),
         BuildShard,
         (embeddings, pairs, index, config, parts, deleted_pairs(recipe.database), num_threads),
         recipe.cluster.part_retries,

@@ -19,7 +19,7 @@ from react_ray.index.name_match import NameMatch
 from react_ray.recipe import Recipe
 from react_ray.stages.collect import class_vectors
 from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import Work, run_parts
+from react_ray.stages.run_parts import ReadPart, Work, run_parts
 from react_ray.vectors import from_vectors
 
 
@@ -36,7 +36,7 @@ def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None) -
         "match names",
         matched.pending(),
         pairs.num_parts,
-        _Read(pairs),
+        ReadPart(pairs, ["pair_id", "caption"]),
         MatchPart,
         (names, query_of, embeddings, queries, allowed, k, matched),
         recipe.cluster.part_retries,
@@ -77,14 +77,6 @@ def _best(matches: pa.Table, k: int) -> pa.Table:
     rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
     best = matches.take(pa.array(order[rank < k]))
     return best.append_column("rank", pa.array(rank[rank < k].astype(np.int32)))
-
-
-class _Read:
-    def __init__(self, pairs: Artifact) -> None:
-        self.pairs = pairs
-
-    def __call__(self, part: int) -> pa.Table:
-        return self.pairs.read(part, ["pair_id", "caption"])
 
 
 class MatchPart(Work):

@@ -6,7 +6,6 @@ Next: index/screen.py.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -22,26 +21,18 @@ from react_ray.pairs.image import inspect
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import actor_pool
 from react_ray.stages.device import worker_device
+from react_ray.stages.labelled import ReadRowGroups, row_groups
 from react_ray.stages.run_parts import Work, run_parts
-from react_ray.storage import open_parquet
 from react_ray.vectors import as_vectors, from_vectors
 
 ALL = "all"
 IMAGES_AT_ONCE = 1024  # decoded: 150 MB at 224 px
 
 
-@dataclass(frozen=True)
-class RowGroup:
-    """A part: one row group of one file."""
-
-    source: str
-    number: int
-
-
 def run(recipe: Recipe, uri: str) -> Artifact:
     """Gives the sealed `references`. ConfigError for a set that is not there or has no images."""
     wanted = recipe.retrieve.decontaminate
-    groups = [group for source in sources(recipe) for group in _groups(source)]
+    groups = [group for source in sources(recipe) for group in row_groups(source)]
     backbone = load_backbone(recipe.backbone, seed=recipe.seed).describe()
     config = {"sets": [[g.source, g.number] for g in groups], "vectors": wanted.cosine > 0, "backbone": backbone}
     references = create(uri, "references", config, {}, len(groups))
@@ -51,7 +42,7 @@ def run(recipe: Recipe, uri: str) -> Artifact:
         "references",
         references.pending(),
         len(groups),
-        _Read(groups),
+        ReadRowGroups(groups),
         ReferencePart,
         (recipe.backbone if wanted.cosine > 0 else None, recipe.evaluate.batch_size, recipe.seed, recipe.cluster.threads_per_actor, references),
         recipe.cluster.part_retries,
@@ -81,21 +72,6 @@ def load(references: Artifact) -> References:
     vectors_RD = from_vectors(table["image"])
     hashes = table["phash"].drop_null().to_numpy()
     return References(hashes, vectors_RD[np.isfinite(vectors_RD).all(axis=1)])
-
-
-def _groups(source: str) -> list[RowGroup]:
-    file = open_parquet(source)
-    if "image" not in file.schema_arrow.names:
-        raise ConfigError(f"retrieve.decontaminate: {source} has no column image, only {', '.join(file.schema_arrow.names)}; name another file")
-    return [RowGroup(source, number) for number in range(file.num_row_groups)]
-
-
-class _Read:
-    def __init__(self, groups: list[RowGroup]) -> None:
-        self.groups = groups
-
-    def __call__(self, part: int) -> pa.Table:
-        return open_parquet(self.groups[part].source).read_row_group(self.groups[part].number, columns=["image"])
 
 
 class ReferencePart(Work):

@@ -22,7 +22,7 @@ from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
 from react_ray import errors
-from react_ray.artifact import Receipt
+from react_ray.artifact import Artifact, Receipt
 from react_ray.errors import ArtifactCorrupt, PartFailed, ReactRayError, StorageError
 from react_ray.progress import Progress
 
@@ -47,6 +47,23 @@ class Change:
 
     def __call__(self, part: int, table: pa.Table) -> pa.Table:
         raise NotImplementedError
+
+
+class ReadPart:
+    """The usual reader: these columns of the same part of an artifact; None = all."""
+
+    def __init__(self, artifact: Artifact, columns: list[str] | None = None) -> None:
+        self.artifact, self.columns = artifact, columns
+
+    def __call__(self, part: int) -> pa.Table:
+        return self.artifact.read(part, self.columns)
+
+
+class ReadNothing:
+    """Of works that read what they need themselves: nothing goes through the object store but the number of the part."""
+
+    def __call__(self, part: int) -> pa.Table:
+        return pa.table({})
 
 
 @dataclass(frozen=True)

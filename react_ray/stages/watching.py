@@ -28,7 +28,8 @@ from react_ray.errors import PartFailed
 from react_ray.evals.zeroshot import MEAN, summarise
 from react_ray.gated.checkpoint import load_gated
 from react_ray.stages.device import worker_device
-from react_ray.stages.evaluate import Slice, classify_rows, read_slice
+from react_ray.stages.evaluate import classify_rows
+from react_ray.stages.labelled import Slice, read_slice
 from react_ray.storage import Storage, join, local_file, open_storage
 
 WAITING = 2  # weights that may wait for their score; the training waits before it makes more

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from react_ray.stages.evaluate import read_rows
+from react_ray.stages.labelled import read_rows
 
 
 @pytest.mark.parametrize("group", [1, 7, 100])
