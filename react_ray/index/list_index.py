@@ -115,53 +115,62 @@ class ListIndex:
         _, probes_QP = self.coarse.search(queries_QD.astype(np.float32), nprobe)
         num_Q = self.num_of_list[probes_QP].sum(axis=1)
         scaled_QD, offset_Q = queries_QD * self.cold.step_D, queries_QD @ self.cold.first_D
-        hits = no_hits(len(queries_QD), k)
         num_threads = faiss.omp_get_max_threads()
-        most, blocks, first = -(-len(queries_QD) // num_threads), [], 0
-        while first < len(queries_QD):
-            fits = int(np.searchsorted(np.cumsum(num_Q[first : first + most]), SCORES_AT_ONCE // num_threads, side="right"))
-            blocks.append(slice(first, first + max(1, min(fits, most))))
-            first = blocks[-1].stop
-
-        def scan(block: slice) -> None:
-            self._scan(hits, block, probes_QP[block], scaled_QD[block], offset_Q[block])
-
+        found, first = [], 0
         with ThreadPoolExecutor(num_threads) as pool:
-            list(pool.map(scan, blocks))
-        return hits
+            while first < len(queries_QD):
+                fits = int(np.searchsorted(np.cumsum(num_Q[first:]), SCORES_AT_ONCE, side="right"))
+                block = slice(first, first + max(1, fits))
+                found.append(self._scan(probes_QP[block], scaled_QD[block], offset_Q[block], k, pool, num_threads))
+                first = block.stop
+        return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
 
     def _scan(
-        self, hits: Hits, block: slice, probes_QP: np.ndarray, scaled_QD: np.ndarray, offset_Q: np.ndarray
-    ) -> None:
-        """Lists in the outer loop: each is decoded once. Then the best of each query, over the pieces that it visited."""
-        k = hits.scores.shape[1]
+        self, probes_QP: np.ndarray, scaled_QD: np.ndarray, offset_Q: np.ndarray, k: int, pool: ThreadPoolExecutor, num_threads: int
+    ) -> Hits:
+        """Each thread has some of the lists: a list is decoded once. Then some of the queries, over all that they visited."""
         visit = np.argsort(probes_QP, axis=None, kind="stable")
         query, visited = visit // probes_QP.shape[1], probes_QP.ravel()[visit]
         lists, start = np.unique(visited, return_index=True)
-        pieces: list[list[np.ndarray]] = [[] for _ in probes_QP]
-        rows: list[list[tuple[int, int]]] = [[] for _ in probes_QP]
-        for one, begin, end in zip(lists.tolist(), start, np.append(start[1:], len(query)), strict=True):
-            spans = [(int(low), int(high)) for low, high in (bounds[one : one + 2] for bounds in self._bounds) if low < high]
-            if not spans:
-                continue
-            asking = query[begin:end]
-            codes_ND = np.concatenate([self.cold.codes_ND[low:high] for low, high in spans]).astype(np.float64)
-            scores_QN = (scaled_QD[asking] @ codes_ND.T + offset_Q[asking, None]).astype(np.float32)
-            if self._wanted is not None:
-                scores_QN[:, ~np.concatenate([self._wanted[low:high] for low, high in spans])] = -np.inf
-            for at, which in enumerate(asking.tolist()):
-                pieces[which].append(scores_QN[at])
-                rows[which] += spans
-        found = [_best_rows(*both, k) for both in zip(pieces, rows, strict=True)]
-        lengths = np.array([len(scores) for scores, _ in found])
-        group = np.repeat(np.arange(len(found)), lengths)
-        scores = np.concatenate([scores for scores, _ in found])
-        ids = self.cold.pair_ids(np.concatenate([rows for _, rows in found]))
-        order = ranking(group, scores, ids)
-        rank = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        kept = rank < k
-        hits.scores[block][group[kept], rank[kept]] = scores[order][kept]
-        hits.pair_ids[block][group[kept], rank[kept]] = ids[order][kept]
+        end = np.append(start[1:], len(query))
+        hits = no_hits(len(probes_QP), k)
+
+        def score(some: np.ndarray) -> list[tuple[list[np.ndarray], list[tuple[int, int]]]]:
+            """Of each query its scores, piece by piece, and the rows that they are of."""
+            found: list[tuple[list[np.ndarray], list[tuple[int, int]]]] = [([], []) for _ in probes_QP]
+            for at in some.tolist():
+                spans = [(int(low), int(high)) for low, high in (bounds[lists[at] : lists[at] + 2] for bounds in self._bounds) if low < high]
+                if not spans:
+                    continue
+                asking = query[start[at] : end[at]]
+                codes_ND = np.concatenate([self.cold.codes_ND[low:high] for low, high in spans]).astype(np.float64)
+                scores_QN = (scaled_QD[asking] @ codes_ND.T + offset_Q[asking, None]).astype(np.float32)
+                if self._wanted is not None:
+                    scores_QN[:, ~np.concatenate([self._wanted[low:high] for low, high in spans])] = -np.inf
+                for which, scores_N in zip(asking.tolist(), scores_QN, strict=True):
+                    found[which][0].append(scores_N)
+                    found[which][1].extend(spans)
+            return found
+
+        shares = list(pool.map(score, np.array_split(np.arange(len(lists)), num_threads)))
+
+        def rank(some: np.ndarray) -> None:
+            found = []
+            for which in some.tolist():
+                pieces = [piece for share in shares for piece in share[which][0]]
+                found.append(_best_rows(pieces, [span for share in shares for span in share[which][1]], k))
+            group = np.repeat(some, [len(scores) for scores, _ in found])
+            scores = np.concatenate([scores for scores, _ in found])
+            ids = self.cold.pair_ids(np.concatenate([rows for _, rows in found]))
+            order = ranking(group, scores, ids)
+            group, scores, ids = group[order], scores[order], ids[order]
+            place = np.arange(len(order)) - np.searchsorted(group, group)
+            kept = place < k
+            hits.scores[group[kept], place[kept]] = scores[kept]
+            hits.pair_ids[group[kept], place[kept]] = ids[kept]
+
+        list(pool.map(rank, np.array_split(np.arange(len(probes_QP)), num_threads)))
+        return hits
 
 
 def _best_rows(pieces: list[np.ndarray], spans: list[tuple[int, int]], k: int) -> tuple[np.ndarray, np.ndarray]:
