@@ -63,6 +63,10 @@ class ColdCodes:
         view = vectors.create_view(faiss.swig_ptr(codes), codes.size, self.faiss.codes.owner)
         self.faiss.codes, self.faiss.ntotal = view, self.num_rows
 
+    def forget(self) -> None:
+        """What was read is no longer counted as this process's memory; it stays in the page cache while there is room."""
+        self._range.madvise(mmap.MADV_DONTNEED)
+
     def pair_ids(self, rows: np.ndarray) -> np.ndarray:
         """int64, of the shape of rows; NO_PAIR where the row is -1."""
         found = np.full(rows.shape, NO_PAIR, np.int64)

@@ -20,11 +20,13 @@ from react_ray.index.allowed import Allowed, visiting_more
 from react_ray.index.cold_codes import ColdCodes
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries
+from react_ray.index.join_lists import join_lists
 from react_ray.index.merge import Hits, check_k, no_hits, ranking
 from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
 
 K_FACTOR = 10.0
 SPARE = 16  # candidates beyond k, so that equal scores are ranked by pair_id
+CODES_KEPT = 1 << 28  # bytes of mapped codes that a scan counts as its own before it lets go of them
 SCORES_AT_ONCE = 1 << 26  # of a block of queries, float32: 256 MB
 
 
@@ -41,6 +43,7 @@ class ListIndex:
         self.cold = ColdCodes(cold, ids)
         self._owners: list[faiss.Index] = []
         self._bounds: list[np.ndarray] = []
+        self.num_of_list = np.zeros(coarse.ntotal, np.int64)
         for path, first, length in zip(hot, self.cold.firsts, self.cold.lengths, strict=True):
             one = as_built(owner := read_index(path))
             if (coarse.d, coarse.ntotal) != (one.d, one.nlist):
@@ -50,17 +53,19 @@ class ListIndex:
                 )
             if one.ntotal != length:
                 raise ArtifactCorrupt(f"{path} and its cold.faiss are of different shards; delete the index and build it again")
-            lengths = [one.invlists.list_size(number) for number in range(one.nlist)]
-            self._bounds.append(first + np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+            lists: Any = faiss.downcast_InvertedLists(one.invlists)
+            more_L = np.array([lists.list_size(number) for number in range(one.nlist)], np.int64)
             if not self._owners:
                 self._owners.append(owner)
                 self._hot: Any = one
+                joined: Any = lists
             else:
-                self._hot.invlists.merge_from(one.invlists, first)
+                join_lists(joined, lists, self.num_of_list, more_L, first)
+            self.num_of_list = self.num_of_list + more_L
+            self._bounds.append(first + np.concatenate([[0], np.cumsum(more_L)]))
         self._hot.quantizer, self._hot.own_fields = coarse, False
         self._hot.ntotal = self.cold.num_rows  # FAISS asks both for as many
         self.num_vectors = sum(self.cold.lengths)
-        self.num_of_list = np.sum([np.diff(bounds) for bounds in self._bounds], axis=0)
         self._refine = faiss.IndexRefine(self._hot, self.cold.faiss)
         self._filtered = allowed is not None
         self._wanted = self.cold.wanted(deleted, allowed)
@@ -138,10 +143,15 @@ class ListIndex:
         def score(some: np.ndarray) -> list[tuple[list[np.ndarray], list[tuple[int, int]]]]:
             """Of each query its scores, piece by piece, and the rows that they are of."""
             found: list[tuple[list[np.ndarray], list[tuple[int, int]]]] = [([], []) for _ in probes_QP]
+            num_rows = 0
             for at in some.tolist():
                 spans = [(int(low), int(high)) for low, high in (bounds[lists[at] : lists[at] + 2] for bounds in self._bounds) if low < high]
                 if not spans:
                     continue
+                num_rows += sum(high - low for low, high in spans)
+                if num_rows * self.dim > CODES_KEPT:
+                    self.cold.forget()
+                    num_rows = 0
                 asking = query[start[at] : end[at]]
                 codes_ND = np.concatenate([self.cold.codes_ND[low:high] for low, high in spans]).astype(np.float64)
                 scores_QN = (scaled_QD[asking] @ codes_ND.T + offset_Q[asking, None]).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import faiss
@@ -132,6 +133,28 @@ def test_the_answer_is_the_same_over_any_number_of_shards_and_for_one_query_as_f
             same(merge([ListIndex([shard], coarse).search(queries, 50, params) for shard in shards], 50), want)
     for q in range(0, len(queries), 7):
         same(whole.search(queries[q : q + 1], 50, params), Hits(want.scores[q : q + 1], want.pair_ids[q : q + 1]))
+
+
+def test_a_list_of_as_many_rows_as_a_block_has_bytes_is_joined_like_any_other(tmp_path: Path) -> None:
+    one_list = IndexConfig(kind=IVF_RABITQ, num_lists=1)
+    quantizer = train(clustered(500, DIM, seed=8).astype(np.float32), one_list, seed=0)
+    assert quantizer is not None
+    coarse, vectors, ids = coarse_quantizer(quantizer), clustered(900, DIM, seed=9), np.arange(900)
+    whole = [build(tmp_path / "whole", quantizer, ids, vectors)]
+    hot = faiss.downcast_index(owner := faiss.read_index(whole[0][0]))
+    size = int(faiss.downcast_InvertedLists(hot.invlists).block_size)
+    del hot, owner
+    assert size < 900
+    cuts = [0, size, size, 900]  # FAISS's own merge_from writes behind the end of the first piece, see join_lists
+    pieces = [build(tmp_path / str(n), quantizer, ids[a:b], vectors[a:b]) for n, (a, b) in enumerate(itertools.pairwise(cuts))]
+    asked = clustered(40, DIM, seed=10).astype(np.float32)
+    codes = []
+    for shards in (whole, pieces):
+        index = ListIndex(shards, coarse)
+        lists = faiss.downcast_InvertedLists(index._hot.invlists)
+        codes.append(faiss.rev_swig_ptr(lists.get_codes(0), -(-900 // 32) * size).copy())
+        same(index.search(asked, 20, SearchParams(1, 4.0)), ListIndex(whole, coarse).search(asked, 20, SearchParams(1, 4.0)))
+    np.testing.assert_array_equal(*codes)
 
 
 def test_scores_of_a_scan_are_exact_for_the_decoded_vectors(
