@@ -18,9 +18,10 @@ def join_lists(into: Any, more: Any, have_L: np.ndarray, more_L: np.ndarray, fir
     for one in np.flatnonzero((have_L > 0) & (have_L % into.block_size == 0) & (more_L > 0)).tolist():
         rows = np.concatenate([_unpacked(into, one), _unpacked(more, one)])
         ids = np.concatenate([_ids(into, one), _ids(more, one) + first])
+        blocks = _packed(into, rows)
         more.resize(one, 0)
         into.resize(one, 0)
-        into.add_entries(one, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(_packed(into, rows)))
+        into.add_entries(one, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(blocks))
     into.merge_from(more, first)
 
 
