@@ -7,7 +7,6 @@ between two shards are not used, because a file is mapped from the start of a pa
 from __future__ import annotations
 
 import ctypes
-import math
 import mmap
 import os
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from react_ray.index.merge import NO_PAIR, Hits, best
 from react_ray.index.quantizer import as_built, grid_of, read_index
 
 CODES_AT_ONCE = 1 << 19  # cold codes that are ranked at a time: in float64 they stay in a core's cache
+ROWS_OF_PAGES = mmap.ALLOCATIONGRANULARITY  # as many rows are whole pages, of codes and of ids
 MAP_FIXED = 0x10
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -37,27 +37,26 @@ class ColdCodes:
         """Paths of cold.faiss and ids.npy of each shard. ArtifactCorrupt, ArtifactMismatch if they do not fit together."""
         self._owners = [read_index(path, faiss.IO_FLAG_MMAP_IFC) for path in cold]
         indices = [as_built(owner) for owner in self._owners]
-        self._ids = [np.load(path, mmap_mode="r") for path in ids]
         trained = [faiss.vector_to_array(one.sq.trained) for one in indices]
-        for path, path_of_ids, one, own_ids, values in zip(cold, ids, indices, self._ids, trained, strict=True):
-            if one.ntotal != len(own_ids):
+        self.dim, self.lengths = int(indices[0].d), [int(one.ntotal) for one in indices]
+        for path, path_of_ids, length, values in zip(cold, ids, self.lengths, trained, strict=True):
+            if length != len(np.load(path_of_ids, mmap_mode="r")):
                 raise ArtifactCorrupt(f"{path} and {path_of_ids} are of different shards; delete the index and build it again")
             if not np.array_equal(values, trained[0]):
                 raise ArtifactMismatch(f"{path} and {cold[0]} are of different quantisers; delete the index and build it again")
-        self.dim, self.lengths = int(indices[0].d), [int(one.ntotal) for one in indices]
         self.first_D, self.step_D = grid_of(indices[0])  # float64: the decoded value is first + code * step
         self.largest_norm = 1.01 + 0.5 * float(np.linalg.norm(self.step_D))  # at most, of a decoded unit vector
-        sizes = [os.path.getsize(path) for path in cold]
-        head = sizes[0] - self.lengths[0] * self.dim  # FAISS writes codes last
-        unit = math.lcm(mmap.ALLOCATIONGRANULARITY, self.dim)
-        starts = np.cumsum([0, *(-(-size // unit) * unit for size in sizes)]).tolist()
-        self._range = mmap.mmap(-1, starts[-1], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)
-        for path, size, start in zip(cold, sizes, starts, strict=False):
-            _map(path, size, self._range, start)
-        self.firsts = [start // self.dim for start in starts[:-1]]  # the first row of each shard
+        # FAISS and NumPy write what is before the rows first, as many bytes in each shard.
+        head, head_of_ids = os.path.getsize(cold[0]) - self.lengths[0] * self.dim, os.path.getsize(ids[0]) - self.lengths[0] * 8
+        spare = max(-(-head // self.dim), -(-head_of_ids // 8))
+        ends = np.cumsum([-(-(length + spare) // ROWS_OF_PAGES) * ROWS_OF_PAGES for length in self.lengths]).tolist()
+        self.firsts = [0, *ends[:-1]]  # the first row of each shard
         self.num_rows = self.firsts[-1] + self.lengths[-1]
-        codes = np.frombuffer(self._range, np.uint8, self.num_rows * self.dim, head)
+        self._codes = _mapped(cold, [first * self.dim for first in self.firsts], ends[-1] * self.dim)
+        codes = np.frombuffer(self._codes, np.uint8, self.num_rows * self.dim, head)
         self.codes_ND = codes.reshape(-1, self.dim)  # uint8
+        ids_range = _mapped(ids, [first * 8 for first in self.firsts], ends[-1] * 8)
+        self._ids_N = np.frombuffer(ids_range, np.int64, self.num_rows, head_of_ids)
         self.faiss: Any = indices[0]  # over all rows from now on
         vectors: Any = faiss.MaybeOwnedVectorUInt8
         view = vectors.create_view(faiss.swig_ptr(codes), codes.size, self.faiss.codes.owner)
@@ -65,21 +64,17 @@ class ColdCodes:
 
     def forget(self) -> None:
         """What was read is no longer counted as this process's memory; it stays in the page cache while there is room."""
-        self._range.madvise(mmap.MADV_DONTNEED)
+        self._codes.madvise(mmap.MADV_DONTNEED)
 
     def pair_ids(self, rows: np.ndarray) -> np.ndarray:
         """int64, of the shape of rows; NO_PAIR where the row is -1."""
-        found = np.full(rows.shape, NO_PAIR, np.int64)
-        for first, ids in zip(self.firsts, self._ids, strict=True):
-            here = (rows >= first) & (rows < first + len(ids))
-            found[here] = ids[rows[here] - first]
-        return found
+        return np.where(rows < 0, NO_PAIR, self._ids_N.take(rows, mode="clip"))
 
     def wanted(self, deleted: np.ndarray | None, allowed: Allowed | None) -> np.ndarray | None:
         """bool [num_rows], False where there is no pair, or one that is deleted or not allowed; None if all are wanted."""
         found = np.zeros(self.num_rows, bool)
-        for first, ids in zip(self.firsts, self._ids, strict=True):
-            here = found[first : first + len(ids)]
+        for first, length in zip(self.firsts, self.lengths, strict=True):
+            here, ids = found[first : first + length], self._ids_N[first : first + length]
             here[:] = True
             if deleted is not None and len(deleted):
                 here &= ~np.isin(ids, deleted)
@@ -111,14 +106,18 @@ class ColdCodes:
         return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
 
 
-def _map(path: str, size: int, into: mmap.mmap, start: int) -> None:
-    """The file, to be read, in place of these pages of `into`, which unmaps them when it goes."""
-    address = np.frombuffer(into, np.uint8).ctypes.data + start
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        found = _libc.mmap(address, size, mmap.PROT_READ, mmap.MAP_SHARED | MAP_FIXED, descriptor, 0)
-    finally:
-        os.close(descriptor)
-    if found != address:
-        reason = os.strerror(ctypes.get_errno())
-        raise ResourceError(f"{path} cannot be mapped ({reason}); raise the limit of mappings (sysctl vm.max_map_count), or open fewer shards")
+def _mapped(paths: Sequence[str], starts: Sequence[int], size: int) -> mmap.mmap:
+    """The files, to be read, each from its start on in one range of so many bytes, which unmaps them when it goes."""
+    whole = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)
+    address = np.frombuffer(whole, np.uint8).ctypes.data
+    for path, start in zip(paths, starts, strict=True):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            length = os.fstat(descriptor).st_size
+            found = _libc.mmap(address + start, length, mmap.PROT_READ, mmap.MAP_SHARED | MAP_FIXED, descriptor, 0)
+        finally:
+            os.close(descriptor)
+        if found != address + start:
+            reason = os.strerror(ctypes.get_errno())
+            raise ResourceError(f"{path} cannot be mapped ({reason}); raise the limit of mappings (sysctl vm.max_map_count), or open fewer shards")
+    return whole
