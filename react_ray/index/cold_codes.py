@@ -23,6 +23,7 @@ from react_ray.index.merge import NO_PAIR, Hits, best
 from react_ray.index.quantizer import as_built, grid_of, read_index
 
 CODES_AT_ONCE = 1 << 19  # cold codes that are ranked at a time: in float64 they stay in a core's cache
+KEPT_BYTES = 1 << 30  # of mapped codes
 ROWS_OF_PAGES = mmap.ALLOCATIONGRANULARITY  # as many rows are whole pages, of codes and of ids
 MAP_FIXED = 0x10
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -31,7 +32,7 @@ _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_
 
 
 class ColdCodes:
-    """Reading is thread-safe: nothing in here changes after construction."""
+    """Reading is thread-safe."""
 
     def __init__(self, cold: Sequence[str], ids: Sequence[str]) -> None:
         """Paths of cold.faiss and ids.npy of each shard. ArtifactCorrupt, ArtifactMismatch if they do not fit together."""
@@ -57,14 +58,19 @@ class ColdCodes:
         self.codes_ND = codes.reshape(-1, self.dim)  # uint8
         ids_range = _mapped(ids, [first * 8 for first in self.firsts], ends[-1] * 8)
         self._ids_N = np.frombuffer(ids_range, np.int64, self.num_rows, head_of_ids)
+        self._read = 0
         self.faiss: Any = indices[0]  # over all rows from now on
         vectors: Any = faiss.MaybeOwnedVectorUInt8
         view = vectors.create_view(faiss.swig_ptr(codes), codes.size, self.faiss.codes.owner)
         self.faiss.codes, self.faiss.ntotal = view, self.num_rows
 
-    def forget(self) -> None:
-        """What was read is no longer counted as this process's memory; it stays in the page cache while there is room."""
-        self._codes.madvise(mmap.MADV_DONTNEED)
+    def has_read(self, num_bytes: int) -> None:
+        """Once that was a GiB, of an index with more, what was read no longer counts as this process's memory; it stays in
+        the page cache while there is room."""
+        self._read += num_bytes
+        if self._read > KEPT_BYTES and self.codes_ND.size > KEPT_BYTES:
+            self._read = 0
+            self._codes.madvise(mmap.MADV_DONTNEED)
 
     def pair_ids(self, rows: np.ndarray) -> np.ndarray:
         """int64, of the shape of rows; NO_PAIR where the row is -1."""

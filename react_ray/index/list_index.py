@@ -8,6 +8,7 @@ neither the number of shards nor on which other queries are asked. Next: merge.p
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,7 +27,6 @@ from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
 
 K_FACTOR = 10.0
 SPARE = 16  # candidates beyond k, so that equal scores are ranked by pair_id
-CODES_KEPT = 1 << 28  # bytes of mapped codes that a scan counts as its own before it lets go of them
 SCORES_AT_ONCE = 1 << 26  # of a block of queries, float32: 256 MB
 
 
@@ -114,6 +114,7 @@ class ListIndex:
             base_index_params=native.SearchParametersIVF(nprobe=nprobe, **self._selector),
         )
         scores, rows = self._refine.search(exact_QD.astype(np.float32), fetch, params=asked)
+        self.cold.has_read(len(exact_QD) * candidates * max(mmap.PAGESIZE, self.dim))
         return self.cold.ranked(scores, rows, exact_QD, k, faiss.omp_get_max_threads())
 
     def _search_cold(self, queries_QD: np.ndarray, k: int, nprobe: int) -> Hits:
@@ -143,15 +144,11 @@ class ListIndex:
         def score(some: np.ndarray) -> list[tuple[list[np.ndarray], list[tuple[int, int]]]]:
             """Of each query its scores, piece by piece, and the rows that they are of."""
             found: list[tuple[list[np.ndarray], list[tuple[int, int]]]] = [([], []) for _ in probes_QP]
-            num_rows = 0
             for at in some.tolist():
                 spans = [(int(low), int(high)) for low, high in (bounds[lists[at] : lists[at] + 2] for bounds in self._bounds) if low < high]
                 if not spans:
                     continue
-                num_rows += sum(high - low for low, high in spans)
-                if num_rows * self.dim > CODES_KEPT:
-                    self.cold.forget()
-                    num_rows = 0
+                self.cold.has_read(sum(high - low for low, high in spans) * self.dim)
                 asking = query[start[at] : end[at]]
                 codes_ND = np.concatenate([self.cold.codes_ND[low:high] for low, high in spans]).astype(np.float64)
                 scores_QN = (scaled_QD[asking] @ codes_ND.T + offset_Q[asking, None]).astype(np.float32)

@@ -19,7 +19,7 @@ from react_ray.index.merge import NO_PAIR, Hits, check_k
 
 KS = (10, 100, 1000)
 DEPTHS = {101: 1 << 30, 1001: 64}  # hits of the truth, and for how many queries at most: the deepest is the dearest
-K_FACTORS = {10: (2.0, 4.0, 10.0, 20.0, 40.0), 100: (2.0, 4.0, 8.0, 16.0), 1000: (0.0,)}  # 0: cold codes are scanned
+K_FACTORS = {10: (2.0, 4.0, 10.0, 20.0, 40.0, 80.0, 160.0), 100: (2.0, 4.0, 8.0, 16.0, 32.0), 1000: (0.0,)}  # 0: cold codes are scanned
 MOST_LISTS = 128  # or an eighth: who visits more has too few lists or too coarse a code
 ENOUGH = 0.002  # of recall, below which one more step is not worth measuring
 
