@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import ray
 import ray._private.state
 from ray import cluster_utils
@@ -37,6 +38,7 @@ def one_row(part: int) -> pa.Table:
     return pa.table({"row": [part]})
 
 
+@pytest.mark.slow
 def test_work_goes_to_the_nodes_of_its_role(tmp_path: Path) -> None:
     config = ClusterConfig(roles=True, num_actors=1, threads_per_actor=1)
     with cluster_of("fetch", "embed", "index"):

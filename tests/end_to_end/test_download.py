@@ -37,13 +37,13 @@ def rows_of(artifact: Artifact) -> list[tuple[int, str, str | None]]:
     return [(row["pair_id"], row["status"], row["sha256"]) for row in table.to_pylist()]
 
 
-def killed_twice_then_finished(folder: Path, urls: list[str], rows_per_part: int) -> Artifact:
-    """SIGKILL of the driver after a fifth and after three fifths of the parts; a limit of its speed lets us see them."""
+def killed_then_finished(folder: Path, urls: list[str], rows_per_part: int, kills: tuple[float, ...]) -> Artifact:
+    """SIGKILL of the driver after these shares of the parts; a limit of its speed lets us see them."""
     recipe = list_recipe(folder, urls, rows_per_part, per_host_rate=len(urls) / 7 / 8)
     assert react_ray("ingest", recipe).returncode == 0
     images, num_parts = folder / "database/images", len(urls) // rows_per_part
     kept: dict[Path, int] = {}
-    for share in (0.2, 0.6):
+    for share in kills:
         kill_when(recipe, lambda share=share: len(list(images.glob("part-*.json"))) >= share * num_parts, verb="download")
         now = {path: path.stat().st_mtime_ns for path in images.glob("part-*.json")}
         assert {path: now[path] for path in kept} == kept and len(now) < num_parts
@@ -55,10 +55,10 @@ def killed_twice_then_finished(folder: Path, urls: list[str], rows_per_part: int
     return open_artifact(str(images), "images")
 
 
-def test_a_download_killed_twice_ends_as_one_that_was_left_alone(web: Web, tmp_path: Path, local_ray: None) -> None:
+def test_a_download_that_was_killed_ends_as_one_that_was_left_alone(web: Web, tmp_path: Path, local_ray: None) -> None:
     urls = misbehaving(web, 400)
     undisturbed = downloaded(load_recipe(list_recipe(tmp_path / "undisturbed", urls, 20)))
-    killed = killed_twice_then_finished(tmp_path / "killed", urls, 20)
+    killed = killed_then_finished(tmp_path / "killed", urls, 20, (0.4,))
     expected = rows_of(undisturbed)
     assert rows_of(killed) == expected and len({pair_id for pair_id, *_ in expected}) == len(urls)
     assert 0.65 <= undisturbed.manifest.ok / len(urls) <= 0.75  # type: ignore[union-attr]
@@ -71,7 +71,7 @@ def test_a_long_download_killed_twice_ends_as_one_that_was_left_alone(
 ) -> None:
     urls = misbehaving(web, 20_000)
     undisturbed = downloaded(load_recipe(list_recipe(tmp_path / "undisturbed", urls, 500)))
-    killed = killed_twice_then_finished(tmp_path / "killed", urls, 500)
+    killed = killed_then_finished(tmp_path / "killed", urls, 500, (0.2, 0.6))
     assert rows_of(killed) == rows_of(undisturbed)
     assert killed.content == undisturbed.content
 
@@ -138,6 +138,7 @@ def test_a_part_that_was_cut_off_is_downloaded_again(web: Web, tmp_path: Path, l
     assert downloaded(recipe).content == whole.content
 
 
+@pytest.mark.slow
 def test_on_s3_a_list_becomes_the_same_images_and_the_same_tars(web: Web, tmp_path: Path, local_ray: None) -> None:
     urls = misbehaving(web, 40)
     here = downloaded(load_recipe(list_recipe(tmp_path, urls, 20)))
