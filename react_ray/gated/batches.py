@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray.errors import ConfigError, PartFailed
-from react_ray.pairs.image import CropMode, decode_batch
+from react_ray.pairs.image import CropMode, Interpolation, decode_batch
 from react_ray.vectors import from_vectors
 
 FIRST_LOOK = 1000  # a share is one of this many images at least
@@ -81,6 +81,7 @@ class Batches:
         max_undecodable: float = 0.0,
         extra_captions: int = 0,
         crop: CropMode = "center_crop",
+        interpolation: Interpolation = "bicubic",
         augment: Callable[[bytes, int], np.ndarray] | None = None,
     ) -> None:
         """augment: of a whole encoded image and a seed, which is another one in each epoch; None = plain decoding."""
@@ -98,9 +99,9 @@ class Batches:
         self.steps_per_epoch = self.num_rows // batch_size
         if not self.steps_per_epoch:
             raise ConfigError(
-                f"customize.batch_size {batch_size} is larger than the {self.num_rows} pairs that have an image and a vector of their caption; make it smaller or retrieve more"
+                f"customize.batch_size {batch_size} is larger than the {self.num_rows} pairs to train on (those with an image and, of a retrieved set, a vector of the caption); make it smaller or retrieve more"
             )
-        self.crop, self.augment = crop, augment
+        self.crop, self.interpolation, self.augment = crop, interpolation, augment
         self._keep_pixels = not augment and self.num_rows * 3 * image_size**2 <= cache_gb * 2**30
         self._windows: dict[tuple[int, ...], _Window] = {}
 
@@ -227,7 +228,7 @@ class Batches:
     def _decode(self, images: list[bytes], seeds: list[int] | None) -> tuple[np.ndarray, list[int]]:
         """Pixels, and the places of images that have none. PartFailed if those are too many of all that were decoded."""
         if seeds is None or self.augment is None:
-            pixels, problems = decode_batch(images, self.image_size, self.num_threads, self.crop)
+            pixels, problems = decode_batch(images, self.image_size, self.num_threads, self.crop, self.interpolation)
         else:
             pixels, problems = _augmented(images, seeds, self.image_size, self.augment)
         bad = [place for place, problem in enumerate(problems) if problem is not None]

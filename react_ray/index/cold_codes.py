@@ -49,6 +49,10 @@ class ColdCodes:
         self.largest_norm = 1.01 + 0.5 * float(np.linalg.norm(self.step_D))  # at most, of a decoded unit vector
         # FAISS and NumPy write what is before the rows first, as many bytes in each shard.
         head, head_of_ids = os.path.getsize(cold[0]) - self.lengths[0] * self.dim, os.path.getsize(ids[0]) - self.lengths[0] * 8
+        for paths, width, before in ((cold, self.dim, head), (ids, 8, head_of_ids)):
+            for path, length in zip(paths, self.lengths, strict=True):
+                if os.path.getsize(path) != before + length * width:
+                    raise ArtifactCorrupt(f"{path} is written in another format than {paths[0]}; delete the index and build it again")
         spare = max(-(-head // self.dim), -(-head_of_ids // 8))
         ends = np.cumsum([-(-(length + spare) // ROWS_OF_PAGES) * ROWS_OF_PAGES for length in self.lengths]).tolist()
         self.firsts = [0, *ends[:-1]]  # the first row of each shard

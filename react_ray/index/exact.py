@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 
 from react_ray.errors import RetrievalError
-from react_ray.index.merge import Hits, check_k, no_hits, ranking
+from react_ray.index.merge import Hits, check_k, keep_best, no_hits
 from react_ray.index.ordering import distinct
 
 QUERIES_AT_ONCE = 256
@@ -177,17 +177,9 @@ def _take_block(hits: Hits, rows: np.ndarray, scores_QN: np.ndarray, pair_ids: n
 
 def _take(hits: Hits, query: np.ndarray, pair_ids: np.ndarray, scores: np.ndarray) -> None:
     """Merge candidates into hits, in place; query: ascending."""
-    k = hits.scores.shape[1]
     if not len(query):
         return
     changed = distinct(query)
     old_row, old_pair, old_score, _ = Hits(hits.scores[changed], hits.pair_ids[changed]).rows()
     row = np.concatenate([changed[old_row], query])
-    score = np.concatenate([old_score, scores])
-    pair = np.concatenate([old_pair, pair_ids])
-    order = ranking(row, score, pair)
-    row, score, pair = row[order], score[order], pair[order]
-    rank = np.arange(len(row)) - np.searchsorted(row, row)
-    kept = rank < k
-    hits.scores[row[kept], rank[kept]] = score[kept]
-    hits.pair_ids[row[kept], rank[kept]] = pair[kept]
+    keep_best(hits, row, np.concatenate([old_score, scores]), np.concatenate([old_pair, pair_ids]))

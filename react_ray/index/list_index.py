@@ -22,7 +22,7 @@ from react_ray.index.cold_codes import ColdCodes
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries
 from react_ray.index.join_lists import join_lists
-from react_ray.index.merge import Hits, check_k, no_hits, ranking
+from react_ray.index.merge import Hits, check_k, keep_best, no_hits
 from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
 
 K_FACTOR = 10.0
@@ -169,12 +169,7 @@ class ListIndex:
             group = np.repeat(some, [len(scores) for scores, _ in found])
             scores = np.concatenate([scores for scores, _ in found])
             ids = self.cold.pair_ids(np.concatenate([rows for _, rows in found]))
-            order = ranking(group, scores, ids)
-            group, scores, ids = group[order], scores[order], ids[order]
-            place = np.arange(len(order)) - np.searchsorted(group, group)
-            kept = place < k
-            hits.scores[group[kept], place[kept]] = scores[kept]
-            hits.pair_ids[group[kept], place[kept]] = ids[kept]
+            keep_best(hits, group, scores, ids)
 
         list(pool.map(rank, np.array_split(np.arange(len(probes_QP)), num_threads)))
         return hits

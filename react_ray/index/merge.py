@@ -69,6 +69,16 @@ def best(scores: np.ndarray, pair_ids: np.ndarray, k: int) -> Hits:
     return found
 
 
+def keep_best(hits: Hits, query: np.ndarray, scores: np.ndarray, pair_ids: np.ndarray) -> None:
+    """Write the k best of these rows, in any order, over the hits of their queries (integers, places in hits)."""
+    order = ranking(query, scores, pair_ids)
+    query, scores, pair_ids = query[order], scores[order], pair_ids[order]
+    rank = np.arange(len(query)) - np.searchsorted(query, query)
+    kept = rank < hits.scores.shape[1]
+    hits.scores[query[kept], rank[kept]] = scores[kept]
+    hits.pair_ids[query[kept], rank[kept]] = pair_ids[kept]
+
+
 def ranking(group: np.ndarray, scores: np.ndarray, tie: np.ndarray) -> np.ndarray:
     """The order of rows by group, then score (best first), then `tie`: what np.lexsort gives, several times faster.
 

@@ -6,7 +6,6 @@ what shards share. Batches are on their way while earlier ones are answered. Nex
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shards import ShardPlace, open_shards, search_shards, shard_places
 from react_ray.recipe import Recipe
 from react_ray.stages import allow
-from react_ray.stages.cluster import answers, nodes, placement
+from react_ray.stages.cluster import answers, largest_node_cpus, nodes, placement
 from react_ray.vectors import from_vectors
 
 QUERIES_AT_ONCE = 1024
@@ -149,7 +148,7 @@ def search_exactly(
 def _width(recipe: Recipe, most: int) -> tuple[int, int]:
     """(processes, threads of each). One machine has one process, with all its cores: what it needs is opened once."""
     if len(nodes()) == 1:
-        return 1, os.cpu_count() or 1
+        return 1, max(1, largest_node_cpus(recipe.cluster, "index"))
     return min(most, recipe.cluster.num_searchers), recipe.cluster.threads_per_actor
 
 

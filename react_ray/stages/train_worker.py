@@ -102,6 +102,7 @@ def _train(job: Job) -> None:
         max_undecodable=config.max_undecodable,
         extra_captions=config.extra_captions,
         crop=backbone.crop,
+        interpolation=backbone.interpolation,
         augment=AutoAugment(config.augment, backbone.image_size, backbone.mean, backbone.std) if config.augment.auto else None,
     )
     total = max(1, round(config.epochs * batches.steps_per_epoch))

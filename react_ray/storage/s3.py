@@ -25,6 +25,7 @@ from react_ray.storage.local import LocalStorage
 
 T = TypeVar("T")
 READ_AHEAD = 8 << 20  # bytes of one request for a stream: few requests, each of which waits
+ONE_REQUEST = 1 << 30  # bytes that one request writes; S3 takes 5 GiB
 S3_ERRORS = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError)
 
 
@@ -58,8 +59,13 @@ class S3Storage(Storage):
         )
 
     def write(self, path: str, data: bytes) -> None:
-        """In several requests where one may not hold it (5 GiB)."""
-        self._try("write", path, lambda: self._client.upload_fileobj(io.BytesIO(data), self.bucket, self._key(path)))
+        def action() -> None:
+            if len(data) <= ONE_REQUEST:
+                self._client.put_object(Bucket=self.bucket, Key=self._key(path), Body=data)
+            else:
+                self._client.upload_fileobj(io.BytesIO(data), self.bucket, self._key(path))
+
+        self._try("write", path, action)
 
     @contextmanager
     def writing(self, path: str) -> Iterator[BinaryIO]:

@@ -94,7 +94,8 @@ def test_a_run_killed_in_every_phase_ends_with_the_same_artifacts_and_scores(
         kept = now
         if phase == "customize":
             last = max(int(path.parent.name.removeprefix("step_")) for path in checkpoints.glob("step_*/checkpoint.json"))
-    assert f"went on from step {last}" in said or not last
+    if "customize" in killed_in:
+        assert f"went on from step {last}" in said
     done = react_ray("run", recipe)
     assert done.returncode == 0, done.stderr[-3000:]
     mine, theirs = (contents(str(f / "database"), str(f / "run")) for f in (tmp_path, finished))
