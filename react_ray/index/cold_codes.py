@@ -24,6 +24,7 @@ from react_ray.index.quantizer import as_built, grid_of, read_index
 
 CODES_AT_ONCE = 1 << 19  # cold codes that are ranked at a time: in float64 they stay in a core's cache
 KEPT_BYTES = 1 << 30  # of mapped codes
+FAULT_BYTES = 1 << 16  # that Linux maps around a byte that is read, if they are in the page cache
 ROWS_OF_PAGES = mmap.ALLOCATIONGRANULARITY  # as many rows are whole pages, of codes and of ids
 MAP_FIXED = 0x10
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -114,6 +115,23 @@ class ColdCodes:
         with ThreadPoolExecutor(num_threads) as pool:
             found = list(pool.map(rank, [slice(start, start + step) for start in range(0, len(rows), step)]))
         return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
+
+
+    def scored(self, rows: np.ndarray, exact_QD: np.ndarray, num_threads: int) -> Hits:
+        """Scores of these rows in float32, int64 [Q, F], -1 = none, in the order in which they are given."""
+        scaled_QD, offset_Q = (exact_QD * self.step_D).astype(np.float32), exact_QD @ self.first_D
+        scores = np.full(rows.shape, -np.inf, np.float32)
+
+        def score(block: slice) -> None:
+            codes_BFD = self.codes_ND.take(rows[block], axis=0, mode="clip").astype(np.float32)
+            some = np.matmul(codes_BFD, scaled_QD[block][:, :, None])[:, :, 0] + offset_Q[block, None]
+            scores[block] = np.where(rows[block] < 0, -np.inf, some)
+            self.has_read(rows[block].size * FAULT_BYTES)
+
+        step = max(1, CODES_AT_ONCE // (rows.shape[1] * self.dim))
+        with ThreadPoolExecutor(num_threads) as pool:
+            list(pool.map(score, [slice(start, start + step) for start in range(0, len(rows), step)]))
+        return Hits(scores, self.pair_ids(rows))
 
 
 def _mapped(paths: Sequence[str], starts: Sequence[int], size: int) -> mmap.mmap:

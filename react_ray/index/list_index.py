@@ -22,12 +22,13 @@ from react_ray.index.cold_codes import ColdCodes
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries
 from react_ray.index.join_lists import join_lists
-from react_ray.index.merge import Hits, check_k, keep_best, no_hits
+from react_ray.index.merge import Hits, check_k, no_hits, top_k
 from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
 
 K_FACTOR = 10.0
 SPARE = 16  # candidates beyond k, so that equal scores are ranked by pair_id
 SCORES_AT_ONCE = 1 << 26  # of a block of queries, float32: 256 MB
+SHARES_PER_THREAD = 4  # of lists of different lengths, so that no thread waits long for the last
 
 
 class ListIndex:
@@ -105,6 +106,14 @@ class ListIndex:
             return visit(exact_QD, nprobe)
         return visiting_more(visit, exact_QD, min(k, self._num_wanted), nprobe, self.num_lists)
 
+    def propose(self, queries_QD: np.ndarray, count: int, nprobe: int) -> Hits:
+        """What is re-ranked, [Q, count]: exact scores of candidates, in the order in which their 1-bit codes rank."""
+        native: Any = faiss
+        exact_QD = as_queries(queries_QD, self.dim)
+        params = native.SearchParametersIVF(nprobe=min(nprobe, self.num_lists), **self._selector)
+        _, rows = self._hot.search(exact_QD.astype(np.float32), min(count, self.num_vectors), params=params)
+        return self.cold.scored(rows, exact_QD, faiss.omp_get_max_threads())
+
     def _search_hot(self, exact_QD: np.ndarray, k: int, nprobe: int, k_factor: float) -> Hits:
         native: Any = faiss
         candidates = min(max(k, round(k * k_factor)), self.num_vectors)
@@ -134,59 +143,39 @@ class ListIndex:
     def _scan(
         self, probes_QP: np.ndarray, scaled_QD: np.ndarray, offset_Q: np.ndarray, k: int, pool: ThreadPoolExecutor, num_threads: int
     ) -> Hits:
-        """Each thread has some of the lists: a list is decoded once. Then some of the queries, over all that they visited."""
+        """Threads take some of the lists at a time: a list is decoded once. Then some of the queries, over all that they visited."""
         visit = np.argsort(probes_QP, axis=None, kind="stable")
         query, visited = visit // probes_QP.shape[1], probes_QP.ravel()[visit]
         lists, start = np.unique(visited, return_index=True)
         end = np.append(start[1:], len(query))
         hits = no_hits(len(probes_QP), k)
 
-        def score(some: np.ndarray) -> list[tuple[list[np.ndarray], list[tuple[int, int]]]]:
-            """Of each query its scores, piece by piece, and the rows that they are of."""
-            found: list[tuple[list[np.ndarray], list[tuple[int, int]]]] = [([], []) for _ in probes_QP]
+        def score(some: np.ndarray) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+            """Of each query (scores, rows) of every list that it visits."""
+            found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in probes_QP]
             for at in some.tolist():
-                spans = [(int(low), int(high)) for low, high in (bounds[lists[at] : lists[at] + 2] for bounds in self._bounds) if low < high]
+                spans = [(low, high) for low, high in (bounds[lists[at] : lists[at] + 2].tolist() for bounds in self._bounds) if low < high]
                 if not spans:
                     continue
                 self.cold.has_read(sum(high - low for low, high in spans) * self.dim)
                 asking = query[start[at] : end[at]]
+                rows_N = np.concatenate([np.arange(low, high) for low, high in spans])
                 codes_ND = np.concatenate([self.cold.codes_ND[low:high] for low, high in spans]).astype(np.float64)
                 scores_QN = (scaled_QD[asking] @ codes_ND.T + offset_Q[asking, None]).astype(np.float32)
                 if self._wanted is not None:
-                    scores_QN[:, ~np.concatenate([self._wanted[low:high] for low, high in spans])] = -np.inf
+                    scores_QN[:, ~self._wanted[rows_N]] = -np.inf
                 for which, scores_N in zip(asking.tolist(), scores_QN, strict=True):
-                    found[which][0].append(scores_N)
-                    found[which][1].extend(spans)
+                    found[which].append((scores_N, rows_N))
             return found
 
-        shares = list(pool.map(score, np.array_split(np.arange(len(lists)), num_threads)))
-
         def rank(some: np.ndarray) -> None:
-            found = []
             for which in some.tolist():
-                pieces = [piece for share in shares for piece in share[which][0]]
-                found.append(_best_rows(pieces, [span for share in shares for span in share[which][1]], k))
-            group = np.repeat(some, [len(scores) for scores, _ in found])
-            scores = np.concatenate([scores for scores, _ in found])
-            ids = self.cold.pair_ids(np.concatenate([rows for _, rows in found]))
-            keep_best(hits, group, scores, ids)
+                pieces = [piece for share in shares for piece in share[which]]
+                if pieces:
+                    scores, rows = (np.concatenate(column) for column in zip(*pieces, strict=True))
+                    found, ids = top_k(scores, k, lambda at, rows=rows: self.cold.pair_ids(rows[at]))  # type: ignore[misc]
+                    hits.scores[which, : len(found)], hits.pair_ids[which, : len(found)] = found, ids
 
-        list(pool.map(rank, np.array_split(np.arange(len(probes_QP)), num_threads)))
+        shares = list(pool.map(score, np.array_split(np.arange(len(lists)), SHARES_PER_THREAD * num_threads)))
+        list(pool.map(rank, np.array_split(np.arange(len(probes_QP)), SHARES_PER_THREAD * num_threads)))
         return hits
-
-
-def _best_rows(pieces: list[np.ndarray], spans: list[tuple[int, int]], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(scores, rows) of one query that may be among its k best, in any order: more than k where the k-th score ties.
-
-    pieces: scores, one after the other those of the rows of spans.
-    """
-    if not pieces:
-        return np.empty(0, np.float32), np.empty(0, np.int64)
-    scores = np.concatenate(pieces)
-    floor = np.partition(scores, len(scores) - k)[len(scores) - k] if len(scores) > k else -np.inf
-    at = np.flatnonzero((scores >= floor) & (scores > -np.inf))
-    low = np.array([first for first, _ in spans], dtype=np.int64)
-    lengths = np.array([last for _, last in spans], dtype=np.int64) - low
-    ends = np.cumsum(lengths)
-    span = np.searchsorted(ends, at, side="right")
-    return scores[at], low[span] + at - (ends - lengths)[span]

@@ -7,11 +7,13 @@ Next: select.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from react_ray.errors import RetrievalError
+from react_ray.index.ordering import descending
 
 NO_PAIR = -1
 QUERIES_AT_ONCE = 4096  # bounds the memory of sorting: 80,000 queries x 1,600 candidates would need gigabytes
@@ -69,11 +71,31 @@ def best(scores: np.ndarray, pair_ids: np.ndarray, k: int) -> Hits:
     return found
 
 
+def top_k(scores: np.ndarray, k: int, pair_ids: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(scores float32, pair_ids int64) of the k best of one query's candidates, best first; fewer where there are fewer.
+
+    scores: float32 [n], in any order, -inf = none; pair_ids(places) looks up int64 ids of those that may be among the k.
+    """
+    floor = np.partition(scores, len(scores) - k)[len(scores) - k] if len(scores) > k else -np.inf
+    at = np.flatnonzero((scores >= floor) & (scores > -np.inf))  # more than k where the k-th score ties
+    kept = scores[at]
+    packed = descending(kept).astype(np.uint64) << np.uint64(32) | np.arange(len(at), dtype=np.uint64)
+    packed.sort()
+    order = (packed & np.uint64((1 << 32) - 1)).astype(np.int64)
+    kept, found = kept[order], pair_ids(at[order])
+    equal = np.zeros(len(order) + 1, dtype=bool)
+    equal[1:-1] = kept[1:] == kept[:-1]
+    tied = np.flatnonzero(equal[1:] | equal[:-1])
+    found[tied] = found[tied][np.lexsort((found[tied], -kept[tied]))]
+    return kept[:k], found[:k]
+
+
 def keep_best(hits: Hits, query: np.ndarray, scores: np.ndarray, pair_ids: np.ndarray) -> None:
     """Write the k best of these rows, in any order, over the hits of their queries (integers, places in hits)."""
     order = ranking(query, scores, pair_ids)
     query, scores, pair_ids = query[order], scores[order], pair_ids[order]
-    rank = np.arange(len(query)) - np.searchsorted(query, query)
+    first = np.flatnonzero(np.diff(query.astype(np.int64), prepend=-1))
+    rank = np.arange(len(query)) - np.repeat(first, np.diff(first, append=len(query)))
     kept = rank < hits.scores.shape[1]
     hits.scores[query[kept], rank[kept]] = scores[kept]
     hits.pair_ids[query[kept], rank[kept]] = pair_ids[kept]
@@ -85,9 +107,7 @@ def ranking(group: np.ndarray, scores: np.ndarray, tie: np.ndarray) -> np.ndarra
     group: integers below 2**32; scores float32. Group and score are sorted as one uint64; only rows that are equal in
     both are looked at again.
     """
-    bits = (scores.astype(np.float32) + np.float32(0)).view(np.uint32)  # + 0: -0.0 ties with 0.0
-    ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    both = group.astype(np.uint64) << np.uint64(32) | (~ascending).astype(np.uint64)
+    both = group.astype(np.uint64) << np.uint64(32) | descending(scores).astype(np.uint64)
     order = np.argsort(both)
     both = both[order]
     equal = np.zeros(len(order) + 1, dtype=bool)

@@ -7,19 +7,23 @@ from it. Next: select.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any
 
 import numpy as np
 
 from react_ray.errors import RetrievalError
-from react_ray.index.config import SearchParams
+from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.merge import NO_PAIR, Hits, check_k
 
 KS = (10, 100, 1000)
 DEPTHS = {101: 1 << 30, 1001: 64}  # hits of the truth, and for how many queries at most: the deepest is the dearest
-K_FACTORS = {10: (2.0, 4.0, 10.0, 20.0, 40.0, 80.0, 160.0), 100: (2.0, 4.0, 8.0, 16.0, 32.0), 1000: (0.0,)}  # 0: cold codes are scanned
+K_FACTORS = {  # 0: cold codes are scanned
+    10: (2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 17.0, 20.0, 28.0, 40.0, 56.0, 80.0, 112.0, 160.0),
+    100: (2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0, 22.0, 32.0),
+    1000: (0.0,),
+}
 MOST_LISTS = 128  # or an eighth: who visits more has too few lists or too coarse a code
 ENOUGH = 0.002  # of recall, below which one more step is not worth measuring
 
@@ -55,50 +59,81 @@ def without(hits: Hits, pair_ids: np.ndarray, k: int) -> Hits:
     return Hits(scores.astype(np.float32), found)
 
 
-def calibrate(
-    search: Callable[[int, int, SearchParams], Hits], truths: list[Hits], own: np.ndarray, family: str, num_lists: int
-) -> list[dict[str, Any]]:
-    """What each setting finds of the truth: rows of k, nprobe, k_factor, ef_search, recall.
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out queries of one kind: how they are searched, and the truth.
 
-    search(n, k, params) answers the first n held-out queries; truths: of all or the first of them, the deeper the later;
-    own: int64 [Q], the pair that each query is one side of, left out of both. family: "ivf-rabitq", "ivf" or "hnsw". A ladder ends where its next step gained less than ENOUGH.
+    search(n, k, params) and propose(n, count, nprobe) answer the first n of them; propose gives exact scores in the order in
+    which 1-bit codes rank (ivf-rabitq alone). truths: of all or the first of them, the deeper the later; own: int64 [Q], the
+    pair that each query is one side of, left out of what is found and of the truth.
+    """
+
+    search: Callable[[int, int, SearchParams], Hits]
+    propose: Callable[[int, int, int], Hits]
+    truths: list[Hits]
+    own: np.ndarray
+
+    def truth(self, k: int) -> Hits | None:
+        return next((one for one in self.truths if one.scores.shape[1] > k), None if k > KS[0] else self.truths[-1])
+
+    def recalls(self, family: str, k: int, params: SearchParams) -> dict[SearchParams, float]:
+        """With each of K_FACTORS, if the family has such: one search proposes for all of them."""
+        truth = self.truth(k)
+        assert truth is not None
+        own = self.own[: len(truth.scores)]
+        wanted = without(truth, own, k)
+        if family != IVF_RABITQ or not all(K_FACTORS[k]):
+            return {params: recall_at_k(without(self.search(len(own), k + 1, params), own, k), wanted, k)}
+        most = round(k * K_FACTORS[k][-1])
+        near = without(self.propose(len(own), most + 1, params.nprobe), own, most)
+        found = {}
+        for k_factor in K_FACTORS[k]:
+            some = near.scores[:, : round(k * k_factor)]
+            at = np.argpartition(-some, k - 1, axis=1)[:, :k] if k < some.shape[1] else np.arange(some.shape[1])[None]
+            hits = Hits(np.take_along_axis(some, at, axis=1), np.take_along_axis(near.pair_ids, at, axis=1))
+            found[replace(params, k_factor=k_factor)] = recall_at_k(hits, wanted, k)
+        return found
+
+
+def calibrate(held_out: dict[str, HeldOut], family: str, num_lists: int) -> list[dict[str, Any]]:
+    """What each setting finds of the truth: rows of queries (the kind), k, nprobe, k_factor, ef_search, recall.
+
+    family: "ivf-rabitq", "ivf", "hnsw" or "none". All kinds are measured at the same settings; a ladder ends where its next
+    step gained less than ENOUGH for any of them.
     """
     table: list[dict[str, Any]] = []
     for k in KS:
-        truth = next((one for one in truths if one.scores.shape[1] > k), None if k > KS[0] else truths[-1])
-        if truth is None:
-            break
-        num = len(truth.scores)
-        wanted = without(truth, own[:num], k)
-        reached = 0.0
-        for k_factor in K_FACTORS[k] if family == "ivf-rabitq" else (0.0,):
-            before, last = reached, -1.0
-            for params in _ladder(family, num_lists, k_factor):
-                asked = replace(params, k_factor=params.k_factor * k / (k + 1))  # k * k_factor candidates, as at k
-                recall = recall_at_k(without(search(num, k + 1, asked), own[:num], k), wanted, k)
-                table.append({"k": k} | asdict(params) | {"recall": round(recall, 5)})
-                if recall - last < ENOUGH:
-                    break
-                last = recall
-            reached = max(reached, last, recall)
-            if reached - before < ENOUGH:
+        asked = {kind: one for kind, one in held_out.items() if one.truth(k) is not None}
+        reached = dict.fromkeys(asked, -1.0)
+        for params in _ladder(family, num_lists) if asked else []:
+            gained = False
+            for kind, one in asked.items():
+                recalls = one.recalls(family, k, params)
+                rows = [{"queries": kind, "k": k} | asdict(each) | {"recall": round(recall, 5)} for each, recall in recalls.items()]
+                table += rows
+                gained |= max(recalls.values()) - reached[kind] >= ENOUGH
+                reached[kind] = max(reached[kind], *recalls.values())
+            if not gained:
                 break
     return table
 
 
-def _ladder(family: str, num_lists: int, k_factor: float) -> list[SearchParams]:
+def _ladder(family: str, num_lists: int) -> list[SearchParams]:
     if family == "hnsw":
         return [SearchParams(ef_search=2**power) for power in range(4, 12)]
+    if not num_lists:
+        return [SearchParams()]
     most = min(num_lists, max(MOST_LISTS, num_lists // 8))
     least = max(1, num_lists // 2048)
     steps = [2**power for power in range(num_lists.bit_length()) if least <= 2**power < most] + [most]
-    return [SearchParams(nprobe=step, k_factor=k_factor) for step in steps]
+    return [SearchParams(nprobe=step) for step in steps]
 
 
 def choose(tables: list[list[dict[str, Any]]], recall: float, k: int, dim: int, rows_per_list: float) -> tuple[SearchParams, float]:
     """The cheapest setting that every table (one per kind of query) says reaches the recall at k, and what it reaches.
 
-    For k between two measured ones the larger counts; beyond the largest, as many more lists are visited as k is larger.
+    For k between two measured ones the larger counts, with as many candidates in all; beyond the largest, as many more lists
+    are visited as k is larger.
     Where nothing reaches it, the best that was measured: compare the second value.
     """
     measured = sorted({row["k"] for table in tables for row in table})
@@ -120,6 +155,8 @@ def choose(tables: list[list[dict[str, Any]]], recall: float, k: int, dim: int, 
     found = common[best]
     if k > at and best.nprobe:
         best = replace(best, nprobe=ceil(best.nprobe * k / at))
+    if k < at and best.k_factor:
+        best = replace(best, k_factor=best.k_factor * at / k)
     return best, found
 
 

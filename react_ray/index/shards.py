@@ -17,7 +17,7 @@ import pyarrow as pa
 from react_ray.artifact import MANIFEST, Artifact, open_artifact
 from react_ray.errors import ArtifactCorrupt, RetrievalError
 from react_ray.index.allowed import Allowed
-from react_ray.index.config import IVF_RABITQ, SearchParams
+from react_ray.index.config import FLAT, IVF_RABITQ, SearchParams
 from react_ray.index.list_index import ListIndex
 from react_ray.index.list_shard import FILES, coarse_quantizer
 from react_ray.index.merge import Hits, merge
@@ -107,12 +107,13 @@ def search_shards(
 
 
 def params_for(index: Artifact, key: str, recall: float, k: int) -> tuple[SearchParams, float]:
-    """What the calibration of this index says for a recall at k, and the recall that it measured there (1 where exact)."""
-    if index.facts["family"] == "none":
-        return SearchParams(), 1.0
+    """What the calibration of this index says for a recall at k, and the recall that it measured there (1 where exact, or
+    where there is nothing to choose and nothing was measured)."""
     tables: dict[str, list[dict[str, float]]] = {}
     for row in index.facts["calibration"].get(key, []):
         tables.setdefault(row["queries"], []).append(row)
+    if index.facts["kind"] == FLAT or (index.facts["family"] == "none" and not tables):
+        return SearchParams(), 1.0
     rows_per_list = index.facts["rows"][key] / max(index.facts["num_lists"], 1)
     return choose(list(tables.values()), recall, k, index.facts["dim"], rows_per_list)
 

@@ -21,10 +21,11 @@ from react_ray.artifact import BUILDING, MANIFEST, Artifact, create, open_artifa
 from react_ray.errors import ArtifactMismatch, RetrievalError
 from react_ray.index.config import AUTO, FLAT, IndexConfig, SearchParams
 from react_ray.index.deleted import deleted_pairs
+from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits
 from react_ray.index.plan import IndexPlan, plan_index
 from react_ray.index.quantizer import threads, train
-from react_ray.index.recall import DEPTHS, calibrate
+from react_ray.index.recall import DEPTHS, HeldOut, calibrate
 from react_ray.index.sample import RunningSample
 from react_ray.index.shards import DELTAS, ShardPlace, deltas, open_shards, quantizer_name, search_shards
 from react_ray.progress import Progress
@@ -250,19 +251,24 @@ def _measure(uri: str, key: str, facts: dict[str, Any], num_threads: int) -> tup
     index = _Unsealed(uri, facts)
     shards = open_shards([ShardPlace(index, key, shard) for shard in range(facts["num_shards"])])
     queries = read_queries(open_storage(uri), key)
-    rows: list[dict[str, Any]] = []
+    family, num_lists = shards[0].family, shards[0].num_lists
+    held_out = {}
+    for kind, (own, asking) in queries.items():
+        truths = [read_truth(index, key, kind, depth) for depth in DEPTHS]
+        if not truths[0].valid.any():
+            continue
+
+        def search(num: int, k: int, params: SearchParams, asking: np.ndarray = asking) -> Hits:
+            return search_shards(shards, asking[:num], k, params)
+
+        def propose(num: int, count: int, nprobe: int, asking: np.ndarray = asking) -> Hits:
+            (one,) = shards  # ivf-rabitq: all of a build share a quantiser
+            assert isinstance(one, ListIndex)
+            return one.propose(asking[:num], count, nprobe)
+
+        held_out[kind] = HeldOut(search, propose, truths, own)
     with threads(num_threads):
-        for kind, (own, queries_QD) in queries.items():
-            truths = [read_truth(index, key, kind, depth) for depth in DEPTHS]
-            if not truths[0].valid.any():
-                continue
-
-            def search(num: int, k: int, params: SearchParams, asking: np.ndarray = queries_QD) -> Hits:
-                return search_shards(shards, asking[:num], k, params)
-
-            table = calibrate(search, truths, own, shards[0].family, shards[0].num_lists)
-            rows += [{"queries": kind} | row for row in table]
-    return shards[0].family, rows
+        return family, calibrate(held_out, family, num_lists)
 
 
 class _Unsealed(Artifact):

@@ -81,13 +81,16 @@ def _fan_out(
 
 
 def search_params(recipe: Recipe, index: Artifact, key: str, k: int) -> SearchParams:
-    """What the recipe names, or what the calibration found for index.recall; a warning where that was not reached."""
-    if recipe.index.nprobe or index.facts["family"] == "none":
-        return SearchParams(nprobe=recipe.index.nprobe, k_factor=recipe.index.k_factor)
-    params, reached = params_for(index, key, recipe.index.recall, k)
-    if reached < recipe.index.recall:
+    """What the recipe names; else what the calibration found for index.recall, with a warning where that was not reached."""
+    wanted = recipe.index
+    if wanted.nprobe and (wanted.k_factor or not index.facts["calibration"].get(key)):
+        return SearchParams(nprobe=wanted.nprobe, k_factor=wanted.k_factor)
+    params, reached = params_for(index, key, wanted.recall, k)
+    if wanted.nprobe or wanted.k_factor:
+        return replace(params, nprobe=wanted.nprobe or params.nprobe, k_factor=wanted.k_factor or params.k_factor)
+    if reached < wanted.recall:
         logger.warning(
             "index.recall=%g is not reached for %s keys at k=%d: the best that was measured is %.3f; use retrieve.search=exact, or kind=flat",
-            recipe.index.recall, key, k, reached,
+            wanted.recall, key, k, reached,
         )  # fmt: skip
-    return replace(params, k_factor=recipe.index.k_factor) if recipe.index.k_factor else params
+    return params

@@ -15,7 +15,7 @@ from react_ray.index.config import IVF_RABITQ, IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK
 from react_ray.index.list_index import ListIndex
 from react_ray.index.list_shard import FILES, ListShardBuilder, coarse_quantizer
-from react_ray.index.merge import Hits, merge
+from react_ray.index.merge import Hits, best, merge
 from react_ray.index.quantizer import train
 from react_ray.index.recall import recall_at_k
 from tests.support.vector_database import clustered
@@ -99,6 +99,18 @@ def test_it_finds_what_exact_search_finds(
     few = recall_at_k(shard.search(queries, 10, SearchParams(1, 10.0)), truth, 10)
     assert few < recall_at_k(shard.search(queries, 10, SearchParams(4, 10.0)), truth, 10)
     assert recall_at_k(shard.search(queries, 10, SearchParams(LISTS, 1.0)), truth, 10) < 0.9
+
+
+def test_what_is_proposed_is_what_a_search_re_ranks(paths: list[str], queries: np.ndarray, coarse: faiss.Index) -> None:
+    shard = ListIndex([paths], coarse)
+    near = shard.propose(queries, 60, 4)
+    for k_factor in (1.0, 2.5, 6.0):
+        found = best(near.scores[:, : round(10 * k_factor)], near.pair_ids[:, : round(10 * k_factor)], 10)
+        want = shard.search(queries, 10, SearchParams(4, k_factor))
+        np.testing.assert_array_equal(found.pair_ids, want.pair_ids)
+        np.testing.assert_allclose(found.scores, want.scores, rtol=0, atol=1e-6)
+    few = shard.propose(queries[:3], 2 * NUM, 1)
+    assert few.scores.shape == (3, NUM) and (~few.valid).any() and np.isneginf(few.scores[~few.valid]).all()
 
 
 def test_the_files_do_not_depend_on_how_vectors_came(

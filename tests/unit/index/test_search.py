@@ -10,7 +10,7 @@ from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import NO_PAIR, Hits, merge
 from react_ray.index.quantizer import train
-from react_ray.index.recall import calibrate, choose, recall_at_k, without
+from react_ray.index.recall import HeldOut, calibrate, choose, recall_at_k, without
 from react_ray.index.sample import RunningSample
 from react_ray.index.shard import IndexShard, build_shard
 from react_ray.pair_id import pair_ids as ids_of_part
@@ -144,6 +144,10 @@ def test_search_parameters_belong_to_the_request_and_change_nothing_in_the_shard
     same(shard.search(queries, 10, SearchParams(nprobe=4)), before)
 
 
+def no_proposals(num: int, count: int, nprobe: int) -> Hits:
+    raise AssertionError("only 1-bit codes propose")
+
+
 def test_a_recall_that_is_asked_for_is_reached_on_other_queries_by_the_cheapest_setting_that_was_measured() -> None:
     vectors = unit_vectors(4000, 12, seed=13)
     shard = build_shard(iter([(np.arange(4000), vectors)]), IVF, train(vectors.astype(np.float32), IVF, seed=0))
@@ -154,7 +158,7 @@ def test_a_recall_that_is_asked_for_is_reached_on_other_queries_by_the_cheapest_
     def search(num: int, k: int, params: SearchParams) -> Hits:
         return shard.search(vectors[own][:num].astype(np.float32), k, params)
 
-    table = calibrate(search, [scan.result()], own, "ivf", 16)
+    table = calibrate({"image": HeldOut(search, no_proposals, [scan.result()], own)}, "ivf", 16)
     of10 = [row["recall"] for row in table if row["k"] == 10]
     assert of10 == sorted(of10) and of10[0] < 0.8 and of10[-1] > 0.9
     assert {row["k"] for row in table} == {10, 100}  # the truth is too short for 1,000
@@ -174,6 +178,30 @@ def test_a_recall_that_is_asked_for_is_reached_on_other_queries_by_the_cheapest_
     assert choose([table], 0.9, 150, 12, 250.0)[0].nprobe == -(-of100.nprobe * 150 // 100)
     with pytest.raises(RetrievalError, match="not calibrated"):
         choose([], 0.9, 10, 12, 250.0)
+
+
+def test_a_smaller_k_has_as_many_candidates_as_the_one_that_was_measured() -> None:
+    table = [{"k": 10, "nprobe": 4, "k_factor": 20.0, "ef_search": 0, "recall": 0.96}]
+    assert choose([table], 0.95, 4, 12, 250.0) == (SearchParams(4, 50.0), 0.96)
+
+
+def test_all_kinds_of_queries_are_measured_at_the_same_settings_until_none_of_them_gains() -> None:
+    """Image queries gain nothing after 4 lists, text queries up to 16."""
+    truth = Hits(np.tile(np.arange(11, 0, -1, dtype=np.float32), (20, 1)), np.tile(np.arange(11), (20, 1)))
+
+    def finds(lists: int) -> HeldOut:
+        def search(num: int, k: int, params: SearchParams) -> Hits:
+            few = max(1, round(10 * min(params.nprobe, lists) / lists))
+            ids = np.where(np.arange(k) < few, np.arange(k), 100 + np.arange(k))
+            return Hits(truth.scores[:num, :k], np.tile(ids, (num, 1)))
+
+        return HeldOut(search, no_proposals, [truth], np.full(20, 99))
+
+    table = calibrate({"image": finds(4), "text": finds(16)}, "ivf", 128)
+    nprobes = {kind: [row["nprobe"] for row in table if row["queries"] == kind] for kind in ("image", "text")}
+    assert nprobes == {"image": [1, 2, 4, 8, 16, 32], "text": [1, 2, 4, 8, 16, 32]}
+    both = [[row for row in table if row["queries"] == kind] for kind in nprobes]
+    assert choose(both, 0.95, 10, 12, 250.0) == (SearchParams(16), 1.0)
 
 
 def test_a_query_that_is_held_out_does_not_find_itself() -> None:
