@@ -1,6 +1,6 @@
 """ColdCodes: 8-bit codes and pair_ids of ivf-rabitq shards, mapped, in one range of addresses: FAISS sees one array.
 
-Takes paths of shards; gives codes, exact scores and pair_ids by row. Rows are numbered through all shards; some numbers
+Takes paths of shards; gives codes, scores and pair_ids by row. Rows are numbered through all shards; some numbers
 between two shards are not used, because a file is mapped from the start of a page. Next: list_index.py.
 """
 
@@ -18,11 +18,10 @@ import numpy as np
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ResourceError
 from react_ray.index.allowed import Allowed
-from react_ray.index.exact import float32_error
-from react_ray.index.merge import NO_PAIR, Hits, best
+from react_ray.index.merge import NO_PAIR, Hits
 from react_ray.index.quantizer import as_built, grid_of, read_index
 
-CODES_AT_ONCE = 1 << 19  # cold codes that are ranked at a time: in float64 they stay in a core's cache
+CODES_AT_ONCE = 1 << 19  # cold codes that are scored at a time: in float32 they stay in a core's cache
 KEPT_BYTES = 1 << 30  # of mapped codes
 FAULT_BYTES = 1 << 16  # that Linux maps around a byte that is read, if they are in the page cache
 ROWS_OF_PAGES = mmap.ALLOCATIONGRANULARITY  # as many rows are whole pages, of codes and of ids
@@ -47,7 +46,6 @@ class ColdCodes:
             if not np.array_equal(values, trained[0]):
                 raise ArtifactMismatch(f"{path} and {cold[0]} are of different quantisers; delete the index and build it again")
         self.first_D, self.step_D = grid_of(indices[0])  # float64: the decoded value is first + code * step
-        self.largest_norm = 1.01 + 0.5 * float(np.linalg.norm(self.step_D))  # at most, of a decoded unit vector
         # FAISS and NumPy write what is before the rows first, as many bytes in each shard.
         head, head_of_ids = os.path.getsize(cold[0]) - self.lengths[0] * self.dim, os.path.getsize(ids[0]) - self.lengths[0] * 8
         for paths, width, before in ((cold, self.dim, head), (ids, 8, head_of_ids)):
@@ -92,30 +90,6 @@ class ColdCodes:
             if allowed is not None:
                 here &= allowed.contains(ids)
         return None if found.sum() == sum(self.lengths) else found
-
-    def ranked(self, scores: np.ndarray, rows: np.ndarray, exact_QD: np.ndarray, k: int, num_threads: int) -> Hits:
-        """The k best of what FAISS re-ranked, by exact scores. scores float32 and rows int64 [Q, F], best first, -1 = none.
-
-        Only rows that float32 cannot tell from the k-th are scored again: no other can be among the k best.
-        """
-        margin_Q = 4 * float32_error(np.linalg.norm(exact_QD, axis=1), self.largest_norm, self.dim)  # of two, each decoded in float32
-        kth_Q = scores[:, min(k, rows.shape[1]) - 1]
-        few = int((scores >= (kth_Q - margin_Q)[:, None]).sum(axis=1).max())
-        rows = np.ascontiguousarray(rows[:, :few])
-        scaled_QD, offset_Q = exact_QD * self.step_D, exact_QD @ self.first_D
-
-        def rank(block: slice) -> Hits:
-            codes_BFD = self.codes_ND.take(rows[block], axis=0, mode="clip").astype(np.float64)
-            exact = np.matmul(codes_BFD, scaled_QD[block][:, :, None])[:, :, 0] + offset_Q[block, None]
-            return best(exact.astype(np.float32), self.pair_ids(rows[block]), k)
-
-        step = max(1, CODES_AT_ONCE // (few * self.dim))
-        if len(rows) <= step:
-            return rank(slice(None))
-        with ThreadPoolExecutor(num_threads) as pool:
-            found = list(pool.map(rank, [slice(start, start + step) for start in range(0, len(rows), step)]))
-        return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
-
 
     def scored(self, rows: np.ndarray, exact_QD: np.ndarray, num_threads: int) -> Hits:
         """Scores of these rows in float32, int64 [Q, F], -1 = none, in the order in which they are given."""

@@ -1,9 +1,9 @@
 """ListIndex: shards of kind ivf-rabitq that one process holds, opened as one index: the lists of all are joined.
 
-Few hits per query (k_factor > 0): hot 1-bit codes in memory propose, mapped 8-bit codes re-rank, the last word have exact
-scores. Many (k_factor = 0): each visited list is decoded once for all queries that visit it and compared by one matrix
-product; these scores are exact for the decoded vectors (see quantizer.GRID), whatever the batch. A result depends on
-neither the number of shards nor on which other queries are asked. Next: merge.py.
+Few hits per query (k_factor > 0): hot 1-bit codes in memory propose, mapped 8-bit codes re-rank, by FAISS, whose float32 score
+of a query and a code is the same in every search. Many (k_factor = 0): each visited list is decoded once for all queries that
+visit it and compared by one matrix product; these scores are exact for the decoded vectors (see quantizer.GRID). A result
+depends on neither the number of shards nor on which other queries are asked. Next: merge.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from react_ray.index.cold_codes import ColdCodes
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries
 from react_ray.index.join_lists import join_lists
-from react_ray.index.merge import Hits, check_k, no_hits, top_k
+from react_ray.index.merge import Hits, best, check_k, no_hits, top_k
 from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
 
 K_FACTOR = 10.0
@@ -107,7 +107,7 @@ class ListIndex:
         return visiting_more(visit, exact_QD, min(k, self._num_wanted), nprobe, self.num_lists)
 
     def propose(self, queries_QD: np.ndarray, count: int, nprobe: int) -> Hits:
-        """What is re-ranked, [Q, count]: exact scores of candidates, in the order in which their 1-bit codes rank."""
+        """What is re-ranked, [Q, count]: candidates with their scores, in the order in which their 1-bit codes rank."""
         native: Any = faiss
         exact_QD = as_queries(queries_QD, self.dim)
         params = native.SearchParametersIVF(nprobe=min(nprobe, self.num_lists), **self._selector)
@@ -124,7 +124,10 @@ class ListIndex:
         )
         scores, rows = self._refine.search(exact_QD.astype(np.float32), fetch, params=asked)
         self.cold.has_read(len(exact_QD) * candidates * max(mmap.PAGESIZE, self.dim))
-        return self.cold.ranked(scores, rows, exact_QD, k, faiss.omp_get_max_threads())
+        ids = self.cold.pair_ids(rows)
+        if fetch < k or (rows[:, -1] < 0).any() or (scores[:, 1:] == scores[:, :-1]).any():
+            return best(scores, ids, k)
+        return Hits(scores[:, :k], ids[:, :k])
 
     def _search_cold(self, queries_QD: np.ndarray, k: int, nprobe: int) -> Hits:
         _, probes_QP = self.coarse.search(queries_QD.astype(np.float32), nprobe)

@@ -36,6 +36,10 @@ class Hits:
 
     def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """One row per hit: (query int32 position, pair_id int64, score float32, rank int32 from 0), query by query."""
+        if self.valid.all():
+            num, k = self.scores.shape
+            query, rank = np.repeat(np.arange(num, dtype=np.int32), k), np.tile(np.arange(k, dtype=np.int32), num)
+            return query, self.pair_ids.ravel(), self.scores.ravel(), rank
         query, rank = np.nonzero(self.valid)
         return query.astype(np.int32), self.pair_ids[query, rank], self.scores[query, rank], rank.astype(np.int32)
 
