@@ -10,6 +10,7 @@ the same, ids and scores, for every number of shards and workers. Next: merge.py
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faiss
@@ -20,6 +21,7 @@ from react_ray.index.merge import Hits, check_k, keep_best, no_hits
 from react_ray.index.ordering import distinct
 
 QUERIES_AT_ONCE = 256
+PROPOSED_AT_ONCE = 8192  # queries that FAISS is given
 VECTORS_AT_ONCE = 8192  # 256 x 8192 scores in float64 and float32: 25 MB
 NUMBERS_AT_ONCE = 1 << 25  # of a block of vectors in float32: 128 MB
 RESCORED_AT_ONCE = 1 << 19  # numbers of pairs that are scored again, in float64: 4 MB
@@ -54,89 +56,100 @@ def finite_rows(pair_ids: np.ndarray, vectors_ND: np.ndarray) -> tuple[np.ndarra
 
 
 class RunningTopK:
-    """The k best hits of each query over all vectors seen so far; memory stays below 512 MB besides the hits.
+    """The k best hits of each query over all vectors seen so far; memory stays below 512 MB besides the hits and the queries.
 
     Everything is scored in float32, by FAISS where k is small beside a block. Only pairs that may reach the k-th place
-    within the error of float32 are scored again in float64; where these are many the whole block is.
+    within the error of float32 are scored again in float64; where these are many the whole block is. That is done in
+    threads, as many as FAISS has.
     """
 
     def __init__(self, k: int, on_gpu: bool = False) -> None:
         check_k(k)
         self.k, self._on_gpu = k, on_gpu and k + SPARE <= MOST_K_OF_GPU
         self._hits: Hits | None = None
+        self._gpu: Any = None
 
     def update(self, queries_QD: np.ndarray, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
         """Search one more part. queries float32 [Q, D], the same in every call; vectors float16 or float32 [n, D]."""
-        exact_QD = as_queries(queries_QD, vectors_ND.shape[1])
-        rough_QD = exact_QD.astype(np.float32)
-        norm_Q = np.linalg.norm(exact_QD, axis=1)
-        pair_ids = np.asarray(pair_ids, dtype=np.int64)
-        assert len(pair_ids) == len(vectors_ND), (pair_ids.shape, vectors_ND.shape)
         if self._hits is None:
+            exact_QD = as_queries(queries_QD, vectors_ND.shape[1])
+            self._rough_QD, self._norm_Q = exact_QD.astype(np.float32), np.linalg.norm(exact_QD, axis=1)
             self._hits = no_hits(len(exact_QD), self.k)
-        assert len(exact_QD) == len(self._hits.scores), "the queries changed between two updates"
+        assert queries_QD.shape == self._rough_QD.shape, "the queries changed between two updates"
+        pair_ids = np.asarray(pair_ids, dtype=np.int64)
+        assert vectors_ND.shape == (len(pair_ids), self._rough_QD.shape[1]), (pair_ids.shape, vectors_ND.shape)
         step = max(1, NUMBERS_AT_ONCE // vectors_ND.shape[1])
-        for start in range(0, len(vectors_ND), step):
-            block_ND, ids = vectors_ND[start : start + step].astype(np.float32), pair_ids[start : start + step]
-            square_N = np.einsum("nd,nd->n", block_ND, block_ND)
-            finite = np.isfinite(square_N)  # rows that failed to embed are not
-            if not finite.all():
-                block_ND, ids, square_N = block_ND[finite], ids[finite], square_N[finite]
-            margin_Q = float32_error(norm_Q, float(np.sqrt(square_N.max(initial=0.0))), block_ND.shape[1])
-            left = np.arange(len(exact_QD))
-            if RESCORE_FROM * (self.k + SPARE) <= len(block_ND):
-                left = self._propose(exact_QD, rough_QD, margin_Q, ids, block_ND)
-            for first in range(0, len(left), QUERIES_AT_ONCE):
-                rows = left[first : first + QUERIES_AT_ONCE]
-                for low in range(0, len(block_ND), VECTORS_AT_ONCE):
-                    some = slice(low, low + VECTORS_AT_ONCE)
-                    self._scan(rows, exact_QD[rows], rough_QD[rows], margin_Q[rows], ids[some], block_ND[some])
+        with ThreadPoolExecutor(faiss.omp_get_max_threads()) as pool:
+            for start in range(0, len(vectors_ND), step):
+                self._search(pair_ids[start : start + step], vectors_ND[start : start + step].astype(np.float32), pool)
 
-    def _propose(
-        self, exact_QD: np.ndarray, rough_QD: np.ndarray, margin_Q: np.ndarray, ids: np.ndarray, block_ND: np.ndarray
-    ) -> np.ndarray:
-        """Take from a block what FAISS finds; gives the queries of which more than it was asked for may be hits."""
+    def _search(self, ids: np.ndarray, block_ND: np.ndarray, pool: ThreadPoolExecutor) -> None:
+        square_N = np.einsum("nd,nd->n", block_ND, block_ND)
+        finite = np.isfinite(square_N)  # rows that failed to embed are not
+        if not finite.all():
+            block_ND, ids, square_N = block_ND[finite], ids[finite], square_N[finite]
+        margin_Q = float32_error(self._norm_Q, float(np.sqrt(square_N.max(initial=0.0))), block_ND.shape[1])
+        for first in range(0, len(self._rough_QD), PROPOSED_AT_ONCE):
+            last = min(first + PROPOSED_AT_ONCE, len(self._rough_QD))
+            blocks = [np.arange(low, min(low + QUERIES_AT_ONCE, last)) for low in range(first, last, QUERIES_AT_ONCE)]
+            if RESCORE_FROM * (self.k + SPARE) > len(block_ND):
+                list(pool.map(lambda rows: self._scan(rows, margin_Q, ids, block_ND), blocks))
+                continue
+            rough, column = self._knn(self._rough_QD[first:last], block_ND)
+            of_blocks = [rough[rows - first] for rows in blocks], [column[rows - first] for rows in blocks]
+            list(pool.map(lambda *found: self._settle(*found, margin_Q, ids, block_ND), blocks, *of_blocks))
+
+    def _settle(
+        self, rows: np.ndarray, rough: np.ndarray, column: np.ndarray, margin_Q: np.ndarray, ids: np.ndarray, block_ND: np.ndarray
+    ) -> None:
+        """Take what FAISS found for these queries in a block; scan it where more than FAISS was asked for may be hits."""
         assert self._hits is not None
-        rough, column = knn(rough_QD, block_ND, self.k + SPARE, self._on_gpu)
-        floor_Q = np.maximum(self._hits.scores[:, -1], rough[:, self.k - 1] - margin_Q) - margin_Q
-        near = rough >= floor_Q[:, None]
+        margin_R = margin_Q[rows]
+        floor_R = np.maximum(self._hits.scores[rows, -1], rough[:, self.k - 1] - margin_R) - margin_R
+        near = rough >= floor_R[:, None]
         left = near[:, -1].copy()
         near[left] = False
         query, at = np.nonzero(near)
-        found = column[query, at]
-        _take(self._hits, query, ids[found], _score(exact_QD, block_ND, query, found))
-        return np.flatnonzero(left)
+        found, query = column[query, at], rows[query]
+        _take(self._hits, query, ids[found], _score(self._rough_QD, block_ND, query, found))
+        scanned = rows[left]
+        for first in range(0, len(scanned), QUERIES_AT_ONCE):
+            self._scan(scanned[first : first + QUERIES_AT_ONCE], margin_Q, ids, block_ND)
 
-    def _scan(
-        self, rows: np.ndarray, exact_QD: np.ndarray, rough_QD: np.ndarray, margin_Q: np.ndarray, ids: np.ndarray, block_ND: np.ndarray
-    ) -> None:
+    def _scan(self, rows: np.ndarray, margin_Q: np.ndarray, ids: np.ndarray, block_ND: np.ndarray) -> None:
+        for low in range(0, len(block_ND), VECTORS_AT_ONCE):
+            some = slice(low, low + VECTORS_AT_ONCE)
+            self._compare(rows, margin_Q[rows], ids[some], block_ND[some])
+
+    def _compare(self, rows: np.ndarray, margin_R: np.ndarray, ids: np.ndarray, block_ND: np.ndarray) -> None:
         assert self._hits is not None
-        floor_Q = self._hits.scores[rows, -1]
-        if not np.isneginf(floor_Q).any():
-            near_QN = rough_QD @ block_ND.T >= (floor_Q - margin_Q)[:, None]
-            at = np.flatnonzero(near_QN.ravel())
-            if len(at) <= near_QN.size // RESCORE_FROM:
-                query, column = np.divmod(at, near_QN.shape[1])
-                _take(self._hits, rows[query], ids[column], _score(exact_QD, block_ND, query, column))
+        rough_RD = self._rough_QD[rows]
+        floor_R = self._hits.scores[rows, -1]
+        if not np.isneginf(floor_R).any():
+            near_RN = rough_RD @ block_ND.T >= (floor_R - margin_R)[:, None]
+            at = np.flatnonzero(near_RN.ravel())
+            if len(at) <= near_RN.size // RESCORE_FROM:
+                query, column = np.divmod(at, near_RN.shape[1])
+                _take(self._hits, rows[query], ids[column], _score(rough_RD, block_ND, query, column))
                 return
-        scores_QN = (exact_QD @ block_ND.astype(np.float64).T).astype(np.float32)
-        _take_block(self._hits, rows, scores_QN, ids)
+        scores_RN = (rough_RD.astype(np.float64) @ block_ND.astype(np.float64).T).astype(np.float32)
+        _take_block(self._hits, rows, scores_RN, ids)
+
+    def _knn(self, queries_QD: np.ndarray, vectors_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """FAISS's (scores float32, rows int64) [Q, k + SPARE] of the largest inner products, best first."""
+        native: Any = faiss
+        if self._on_gpu and native.get_num_gpus():
+            self._gpu = self._gpu or native.StandardGpuResources()
+            found: tuple[np.ndarray, np.ndarray] = native.knn_gpu(
+                self._gpu, queries_QD, vectors_ND, self.k + SPARE, metric=faiss.METRIC_INNER_PRODUCT
+            )
+            return found
+        return faiss.knn(queries_QD, vectors_ND, self.k + SPARE, metric=faiss.METRIC_INNER_PRODUCT)
 
     def result(self) -> Hits:
         if self._hits is None:
             raise RetrievalError("nothing was searched; give at least one part of embeddings")
         return self._hits
-
-
-def knn(queries_QD: np.ndarray, vectors_ND: np.ndarray, k: int, on_gpu: bool) -> tuple[np.ndarray, np.ndarray]:
-    """FAISS's (scores float32, rows int64) [Q, k] of the largest inner products, best first."""
-    if on_gpu and faiss.get_num_gpus():
-        native: Any = faiss
-        found: tuple[np.ndarray, np.ndarray] = native.knn_gpu(
-            native.StandardGpuResources(), queries_QD, vectors_ND, k, metric=faiss.METRIC_INNER_PRODUCT
-        )
-        return found
-    return faiss.knn(queries_QD, vectors_ND, k, metric=faiss.METRIC_INNER_PRODUCT)
 
 
 def largest_norm(vectors_ND: np.ndarray) -> float:
@@ -150,13 +163,13 @@ def float32_error(norm_Q: np.ndarray, largest: float, dim: int) -> np.ndarray:
 
 
 def _score(queries_QD: np.ndarray, vectors_ND: np.ndarray, query: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """float32 [n] of n pairs of a query and a vector."""
+    """float32 [n] of n pairs of a query and a vector; both hold float16 values."""
     scores = np.empty(len(query), dtype=np.float32)
     step = max(1, RESCORED_AT_ONCE // vectors_ND.shape[1])
     for start in range(0, len(query), step):
         some = slice(start, start + step)
         pairs = vectors_ND[column[some]].astype(np.float64)
-        scores[some] = np.einsum("nd,nd->n", pairs, queries_QD[query[some]])
+        scores[some] = np.einsum("nd,nd->n", pairs, queries_QD[query[some]].astype(np.float64))
     return scores
 
 

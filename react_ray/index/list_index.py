@@ -3,7 +3,8 @@
 Few hits per query (k_factor > 0): hot 1-bit codes in memory propose, mapped 8-bit codes re-rank, by FAISS, whose float32 score
 of a query and a code is the same in every search. Many (k_factor = 0): each visited list is decoded once for all queries that
 visit it and compared by one matrix product; these scores are exact for the decoded vectors (see quantizer.GRID). A result
-depends on neither the number of shards nor on which other queries are asked. Next: merge.py.
+depends on neither the number of shards nor on which other queries are asked, but for centroids that are equally near a query
+within the error of float32. Next: merge.py.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
 K_FACTOR = 10.0
 SPARE = 16  # candidates beyond k, so that equal scores are ranked by pair_id
 SCORES_AT_ONCE = 1 << 26  # of a block of queries, float32: 256 MB
+ROWS_AT_ONCE = 1 << 13  # of a list, decoded to float64: 32 MB at 512 dimensions
 SHARES_PER_THREAD = 4  # of lists of different lengths, so that no thread waits long for the last
 
 
@@ -89,7 +91,8 @@ class ListIndex:
         return int(self._hot.nlist)
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams | None = None) -> Hits:
-        """queries float32 [Q, D], unit norm. Returns Hits [Q, k]; equal scores: the smaller pair_id first."""
+        """queries float32 [Q, D], unit norm. Returns Hits [Q, k]; equal scores, of those that were re-ranked or scanned: the
+        smaller pair_id first."""
         check_k(k)
         exact_QD = as_queries(queries_QD, self.dim)
         params = params or SearchParams(k_factor=K_FACTOR)
@@ -160,15 +163,16 @@ class ListIndex:
                 spans = [(low, high) for low, high in (bounds[lists[at] : lists[at] + 2].tolist() for bounds in self._bounds) if low < high]
                 if not spans:
                     continue
-                self.cold.has_read(sum(high - low for low, high in spans) * self.dim)
                 asking = query[start[at] : end[at]]
-                rows_N = np.concatenate([np.arange(low, high) for low, high in spans])
-                codes_ND = np.concatenate([self.cold.codes_ND[low:high] for low, high in spans]).astype(np.float64)
-                scores_QN = (scaled_QD[asking] @ codes_ND.T + offset_Q[asking, None]).astype(np.float32)
-                if self._wanted is not None:
-                    scores_QN[:, ~self._wanted[rows_N]] = -np.inf
-                for which, scores_N in zip(asking.tolist(), scores_QN, strict=True):
-                    found[which].append((scores_N, rows_N))
+                of_list = np.concatenate([np.arange(low, high) for low, high in spans])
+                for rows_N in np.split(of_list, range(ROWS_AT_ONCE, len(of_list), ROWS_AT_ONCE)):
+                    self.cold.has_read(len(rows_N) * self.dim)
+                    codes_ND = self.cold.codes_ND.take(rows_N, axis=0).astype(np.float64)
+                    scores_QN = (scaled_QD[asking] @ codes_ND.T + offset_Q[asking, None]).astype(np.float32)
+                    if self._wanted is not None:
+                        scores_QN[:, ~self._wanted[rows_N]] = -np.inf
+                    for which, scores_N in zip(asking.tolist(), scores_QN, strict=True):
+                        found[which].append((scores_N, rows_N))
             return found
 
         def rank(some: np.ndarray) -> None:

@@ -38,8 +38,8 @@ class Hits:
         """One row per hit: (query int32 position, pair_id int64, score float32, rank int32 from 0), query by query."""
         if self.valid.all():
             num, k = self.scores.shape
-            query, rank = np.repeat(np.arange(num, dtype=np.int32), k), np.tile(np.arange(k, dtype=np.int32), num)
-            return query, self.pair_ids.ravel(), self.scores.ravel(), rank
+            every, place = np.arange(num, dtype=np.int32), np.arange(k, dtype=np.int32)
+            return np.repeat(every, k), self.pair_ids.ravel(), self.scores.ravel(), np.tile(place, num)
         query, rank = np.nonzero(self.valid)
         return query.astype(np.int32), self.pair_ids[query, rank], self.scores[query, rank], rank.astype(np.int32)
 

@@ -15,7 +15,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from react_ray.errors import ArtifactCorrupt, ConfigError
+from react_ray.errors import ArtifactCorrupt, ConfigError, ResourceError
 from react_ray.index.config import FLAT, IVF_RABITQ, IVF_SQ8, IndexConfig
 from react_ray.index.kmeans import gpu_centroids, train_centroids
 
@@ -144,8 +144,12 @@ def read_index(path: str | Path, flags: int = 0) -> faiss.Index:
     """ArtifactCorrupt if the file is not that of a whole index."""
     try:
         return faiss.read_index(str(path), flags)
-    except (RuntimeError, MemoryError) as error:
-        raise ArtifactCorrupt(f"{path} is no whole index shard; delete the index and build it again") from error
+    except MemoryError as error:
+        raise ResourceError(f"{path} does not fit into memory ({error}); search on more nodes, or free some memory") from error
+    except RuntimeError as error:
+        raise ArtifactCorrupt(
+            f"{path} cannot be read as an index shard ({_reason(error)}); if it is not whole, delete the index and build it again"
+        ) from error
 
 
 def as_built(index: faiss.Index) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,14 @@ import faiss
 import numpy as np
 
 from react_ray.errors import ConfigError, RetrievalError
-from react_ray.index.allowed import Allowed, search_allowed, visiting_more
+from react_ray.index.allowed import Allowed, visiting_more
 from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK, as_queries, finite_rows, float32_error, largest_norm
-from react_ray.index.merge import Hits, best, check_k, no_hits
+from react_ray.index.merge import NO_PAIR, Hits, best, check_k, no_hits
 from react_ray.index.quantizer import empty_index, factory_string, from_payload, inverted_lists, read_index, threads
 
 SPARE = 32  # candidates beyond k: most ties at the k-th place are settled without a second search
+HITS_AT_ONCE = 1 << 22  # that FAISS is asked for: 50 MB
 NUMBERS_AT_ONCE = 1 << 23  # of gathered candidate vectors in float64: 64 MB
 
 
@@ -58,13 +58,16 @@ class IndexShard:
 
     def __init__(self, index: faiss.Index, deleted: np.ndarray | None = None, allowed: Allowed | None = None) -> None:
         """deleted: pair_ids, sorted, that no search returns; allowed: the only ones that a search returns; None = all."""
-        self._index, self._allowed = index, allowed
-        self._deleted = np.empty(0, np.int64) if deleted is None else deleted
+        self._index, self._filtered = index, allowed is not None
+        unwanted = np.empty(0, np.int64)
+        if self._filtered or (deleted is not None and len(deleted)):
+            ids = self.all_ids()
+            wanted = np.ones(len(ids), bool) if deleted is None else ~np.isin(ids, deleted)
+            unwanted = ids[~wanted] if allowed is None else ids[~(wanted & allowed.contains(ids))]
+        if len(unwanted) and _removed(index, unwanted):
+            unwanted = unwanted[:0]
+        self._unwanted = unwanted  # of an index that cannot leave them out of this process's copy
         self._flat, self._pair_ids = _flat_parts(index)
-        if self._flat is not None and np.isin(self._deleted, self._pair_ids).any():
-            native: Any = index
-            native.remove_ids(np.ascontiguousarray(self._deleted))  # of this process's copy
-            self._flat, self._pair_ids = _flat_parts(index)
         if self._flat is not None:
             vectors_ND = _stored_vectors(self._flat)
             self._vectors_ND = vectors_ND
@@ -96,23 +99,23 @@ class IndexShard:
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams | None = None) -> Hits:
         """queries float32 [Q, D], unit norm. Returns Hits [Q, k]; equal scores: the smaller pair_id first."""
         check_k(k)
-        if self._allowed is None:
+        params = params or SearchParams()
+        ivf = inverted_lists(self._index)
+        if ivf is None or not self._filtered:
             return self._search(queries_QD, k, params)
-        allowed, params = self._allowed, params or SearchParams()
 
         def visit(asking_QD: np.ndarray, nprobe: int) -> Hits:
-            of_these = partial(self._search, params=replace(params, nprobe=nprobe))
-            return search_allowed(of_these, asking_QD, k, allowed, self.num_vectors)
+            return self._search(asking_QD, k, replace(params, nprobe=nprobe))
 
-        ivf = inverted_lists(self._index)
-        if ivf is None:
-            return visit(queries_QD, 0)
-        return visiting_more(visit, queries_QD, min(k, self.num_vectors), params.nprobe or int(ivf.nprobe), int(ivf.nlist))
+        enough = min(k, self.num_vectors - len(self._unwanted))
+        if not enough:
+            return no_hits(len(queries_QD), k)
+        return visiting_more(visit, queries_QD, enough, params.nprobe or int(ivf.nprobe), int(ivf.nlist))
 
-    def _search(self, queries_QD: np.ndarray, k: int, params: SearchParams | None) -> Hits:
+    def _search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
         queries_QD = as_queries(queries_QD, self.dim)
         if self._flat is None:
-            return self._search_codes(queries_QD.astype(np.float32), k, params or SearchParams())
+            return self._search_codes(queries_QD.astype(np.float32), k, params)
         return self._search_flat(queries_QD, k)
 
     def all_ids(self) -> np.ndarray:
@@ -177,19 +180,23 @@ class IndexShard:
         return hits, hits.scores[:, -1] > ceiling_Q
 
     def _search_codes(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
-        """FAISS breaks ties at the last place as it likes, so fetch until the last score lies below the k-th."""
+        """FAISS breaks ties at the last place as it likes, so fetch until the last score lies below the k-th wanted one."""
         asked = _faiss_params(self._index, params)
         hits = no_hits(len(queries_QD), k)
         unsettled = np.arange(len(queries_QD))
         fetch = min(k + SPARE, max(1, self.num_vectors))
         while len(unsettled):
-            scores, pair_ids = self._index.search(queries_QD[unsettled], fetch, params=asked)
-            ended = pair_ids[:, -1] == -1
-            found = best(scores, np.where(np.isin(pair_ids, self._deleted), -1, pair_ids), k)
-            settled = ended | (scores[:, -1] < found.scores[:, -1]) | (fetch >= self.num_vectors)
-            hits.scores[unsettled[settled]] = found.scores[settled]
-            hits.pair_ids[unsettled[settled]] = found.pair_ids[settled]
-            unsettled, fetch = unsettled[~settled], min(4 * fetch, self.num_vectors)
+            left = []
+            step = max(1, HITS_AT_ONCE // fetch)
+            for rows in np.split(unsettled, range(step, len(unsettled), step)):
+                scores, pair_ids = self._index.search(queries_QD[rows], fetch, params=asked)
+                ended = pair_ids[:, -1] == -1
+                wanted = ~np.isin(pair_ids, self._unwanted) if len(self._unwanted) else True
+                found = best(scores, np.where(wanted, pair_ids, NO_PAIR), k)
+                settled = ended | (scores[:, -1] < found.scores[:, -1]) | (fetch >= self.num_vectors)
+                hits.scores[rows[settled]], hits.pair_ids[rows[settled]] = found.scores[settled], found.pair_ids[settled]
+                left.append(rows[~settled])
+            unsettled, fetch = np.concatenate(left), min(4 * fetch, self.num_vectors)
         return hits
 
 
@@ -210,6 +217,16 @@ def _keeps_ids(index: faiss.Index) -> bool:
     if isinstance(index, faiss.IndexPreTransform):
         return _keeps_ids(index.index)
     return isinstance(index, faiss.IndexIVF)
+
+
+def _removed(index: faiss.Index, ids: np.ndarray) -> bool:
+    """Whether this kind of index could be rid of these."""
+    native: Any = index
+    try:
+        native.remove_ids(np.ascontiguousarray(ids))
+    except RuntimeError:  # HNSW, a refining index
+        return False
+    return True
 
 
 def _flat_parts(index: faiss.Index) -> tuple[faiss.IndexFlat | None, np.ndarray]:

@@ -135,7 +135,7 @@ def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], bas
         "family": "none",
         "calibration": {},
     }
-    if not sum(facts["rows"].values()):
+    if base is None and not sum(facts["rows"].values()):
         raise RetrievalError(
             f"{embeddings.uri} has no vectors of {config.keys}: every row failed; look at its statuses, then embed again or set index.keys"
         )

@@ -66,3 +66,32 @@ def test_an_index_whose_first_lists_have_too_few_looks_into_more() -> None:
     hits = IndexShard.from_bytes(shard.to_bytes(), allowed=bits).search(QUERIES, 200)
     assert bits.contains(hits.pair_ids[hits.valid]).all()
     assert hits.valid.sum(axis=1).tolist() == [bits.count] * len(QUERIES) and bits.count < 200
+
+
+@pytest.mark.parametrize("kind", ["IVF16,SQ8", "SQ8", "HNSW16", "PCA8,IVF16,SQ8"])
+def test_every_kind_finds_allowed_pairs_alone_and_no_deleted_one(kind: str) -> None:
+    """Some can be rid of the others, some are asked for more."""
+    config = IndexConfig(kind=kind)
+    sample = RunningSample(2000, 0)
+    for ids, vectors_ND in POOL:
+        sample.update(ids, vectors_ND)
+    bits, _ = random_bits(0.3)
+    ids = np.concatenate([ids for ids, _ in POOL])
+    deleted = ids[::4]
+    left = ids[bits.contains(ids) & ~np.isin(ids, deleted)]
+    shard = build_shard(iter(POOL), config, train(sample.result(), config, 0))
+    filtered = IndexShard.from_bytes(shard.to_bytes(), deleted, bits)
+    hits = filtered.search(QUERIES, 50)
+    assert hits.valid.all() or (kind == "HNSW16" and hits.valid.mean() > 0.9)  # a graph may end before
+    assert np.isin(hits.pair_ids[hits.valid], left).all()
+    alone = RunningTopK(50)
+    for part_ids, vectors_ND in POOL:
+        wanted = np.isin(part_ids, left)
+        alone.update(QUERIES, part_ids[wanted], vectors_ND[wanted])
+    if kind == "SQ8":
+        assert np.isin(hits.pair_ids, alone.result().pair_ids).mean() > 0.9
+    everything = filtered.search(QUERIES[:2], len(ids))
+    if kind != "HNSW16":
+        assert [sorted(row[row >= 0]) for row in everything.pair_ids] == [sorted(left)] * 2
+    none = IndexShard.from_bytes(shard.to_bytes(), None, Allowed()).search(QUERIES, 5)
+    assert not none.valid.any()
