@@ -23,6 +23,7 @@ from react_ray.errors import ConfigError, PartFailed
 from react_ray.pairs.image import CropMode, Interpolation, decode_batch
 from react_ray.vectors import from_vectors
 
+WINDOW_BYTES = 1 << 29  # of encoded images
 FIRST_LOOK = 1000  # a share is one of this many images at least
 
 
@@ -30,6 +31,7 @@ class Rows(Protocol):
     """Where training rows come from."""
 
     part_sizes: list[int]  # rows with a usable image
+    part_bytes: list[int]  # of their images, about
 
     def read(self, part: int) -> pa.Table:
         """image: binary; captions: list<string>; optionally pair_id: int64, class_id: int32,
@@ -75,7 +77,7 @@ class Batches:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
-        window_parts: int = 64,
+        window_parts: int = 0,
         cache_gb: float = 2.0,
         num_threads: int = 1,
         max_undecodable: float = 0.0,
@@ -91,7 +93,7 @@ class Batches:
             )
         self.rows, self.batch_size, self.image_size, self.seed = rows, batch_size, image_size, seed
         self.local, self.rank, self.num_threads = batch_size // world_size, rank, num_threads
-        self.window_parts = max(1, window_parts)
+        self.window_parts = window_parts or parts_of_window(rows)
         self.max_undecodable, self.extra_captions = max_undecodable, extra_captions
         self.num_decoded = self.num_undecodable = 0
         self.waited_s = 0.0
@@ -102,7 +104,7 @@ class Batches:
                 f"customize.batch_size {batch_size} is larger than the {self.num_rows} pairs to train on (those with an image and, of a retrieved set, a vector of the caption); make it smaller or retrieve more"
             )
         self.crop, self.interpolation, self.augment = crop, interpolation, augment
-        self._keep_pixels = not augment and self.num_rows * 3 * image_size**2 <= cache_gb * 2**30
+        self._keep_pixels = not augment and pixels_bytes(rows, image_size) <= cache_gb * 2**30
         self._windows: dict[tuple[int, ...], _Window] = {}
 
     def iterate(
@@ -240,6 +242,22 @@ class Batches:
                 f"customize.max_undecodable={self.max_undecodable:g}; make the images again, or allow more"
             )
         return pixels, bad
+
+
+def parts_of_window(rows: Rows) -> int:
+    """How many parts are shuffled together unless the recipe says; a function of the data alone."""
+    return max(1, int(WINDOW_BYTES * len(rows.part_bytes) / max(1, sum(rows.part_bytes))))
+
+
+def pixels_bytes(rows: Rows, image_size: int) -> int:
+    return sum(rows.part_sizes) * 3 * image_size**2
+
+
+def held_bytes(rows: Rows, window_parts: int, cache_gb: float, image_size: int, augments: bool) -> int:
+    """Memory of a process that makes batches: two windows, one of them twice while it is read, or all images decoded and one window."""
+    window = sum(sorted(rows.part_bytes)[-(window_parts or parts_of_window(rows)) :])
+    decoded = pixels_bytes(rows, image_size)
+    return decoded + 2 * window if not augments and decoded <= cache_gb * 2**30 else 3 * window
 
 
 def _augmented(

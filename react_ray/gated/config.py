@@ -82,7 +82,9 @@ class CustomizeConfig(Section):
     every_caption: bool = field(
         False, "train_on=source: an image with n captions counts as n pairs; else one of them is drawn per epoch"
     )
-    window_parts: int = field(64, "parts whose rows are shuffled together; more memory, better mixing", ge=1)
+    window_parts: int = field(
+        0, "parts whose rows are shuffled together; more memory, better mixing; 0 = as many as hold half a GB of images", ge=0
+    )
     watch_dataset: str = field(
         "", "name in evaluate.datasets whose zero-shot score is taken while training, by an actor beside it; empty = none"
     )
@@ -112,3 +114,18 @@ class CustomizeConfig(Section):
     watch_gpus: float = speed(0.0, "GPUs of the actor that scores while training; 0 = it computes on CPUs", ge=0)
     trackers: list[Literal["wandb", "mlflow"]] = speed([], "where the metrics go besides files and TensorBoard; each is installed by hand")
     keep_last: int = speed(2, "checkpoints that are kept", ge=1)
+
+
+def text_trains(method: Method) -> bool:
+    """False where the captions' features are constants that are computed once."""
+    return method in ("locked-image", "full")
+
+
+def needs_text_tower(config: CustomizeConfig) -> bool:
+    """False where captions are the retrieved set's vectors, so that the tower need not be there."""
+    return config.live_text or text_trains(config.method) or config.train_on == "source"
+
+
+def needs_caption_vectors(config: CustomizeConfig) -> bool:
+    """Whether a retrieved pair whose caption has no vector is of no use."""
+    return not needs_text_tower(config) or config.extra_captions > 0

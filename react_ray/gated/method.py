@@ -58,11 +58,6 @@ def freeze(model: nn.Module, method: Method, learn_logit_scale: bool = True) -> 
     return names
 
 
-def text_trains(method: Method) -> bool:
-    """False where the captions' features are constants that are computed once."""
-    return method in ("locked-image", "full")
-
-
 def frozen_sha256(model: nn.Module) -> str:
     """Digest of everything that does not train: what a delta checkpoint needs to find again."""
     trains = {name for name, parameter in model.named_parameters() if parameter.requires_grad}

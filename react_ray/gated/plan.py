@@ -14,11 +14,10 @@ import torch
 from react_ray.clip.backbone import empty_model
 from react_ray.errors import ConfigError
 from react_ray.gated.attach import attach_gated_blocks, image_blocks
-from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.gated.lora import attach_lora
 from react_ray.gated.loss import LOGITS_AT_ONCE
 from react_ray.gated.method import freeze
-from react_ray.gated.step import needs_text_tower
 
 # Bytes that a block keeps for backward per (token x channel): fixed, and per unit of its MLP's ratio.
 KEPT = {

@@ -16,9 +16,8 @@ from react_ray.errors import TrainingDiverged
 from react_ray.gated.attach import draw_patches, image_blocks, image_features
 from react_ray.gated.augment import augment_rows, draw
 from react_ray.gated.batches import Batch
-from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.config import CustomizeConfig, needs_text_tower, text_trains
 from react_ray.gated.loss import Bank, class_loss, contrastive_loss
-from react_ray.gated.method import text_trains
 
 NUM_NAMED = 10
 
@@ -97,11 +96,6 @@ class TrainingStep(nn.Module):
         tokens = self._backbone.tokenizer(batch.captions).to(device)
         with torch.set_grad_enabled(text_trains(self._config.method) and torch.is_grad_enabled()):
             return text_features(self.clip, tokens)
-
-
-def needs_text_tower(config: CustomizeConfig) -> bool:
-    """False where captions are the retrieved set's vectors, so that the tower need not be there."""
-    return config.live_text or text_trains(config.method) or config.train_on == "source"
 
 
 def class_weights(class_ids: np.ndarray, num_classes: int, power: float) -> np.ndarray:

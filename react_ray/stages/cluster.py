@@ -120,10 +120,10 @@ def largest_node_cpus(config: ClusterConfig, role: str) -> int:
     return max((int(node["Resources"].get("CPU", 0)) for node in nodes() if wanted.items() <= node["Labels"].items()), default=1)
 
 
-def require_memory(config: ClusterConfig, each_gb: float, processes: int, what: str) -> None:
+def require_memory(config: ClusterConfig, each_gb: float, processes: int, what: str, hint: str = "") -> None:
     """Say before starting that the plan does not fit, not after an hour by the kernel's hand.
 
-    each_gb: of one process. On this machine all of them must fit together; on a cluster one must fit on some node.
+    each_gb: of one process; hint: what to change. On this machine all of them must fit together; on a cluster one must fit on some node.
     """
     largest_gb = max(node["Resources"].get("memory", 0) for node in nodes()) / 2**30
     if len(nodes()) == 1:
@@ -133,7 +133,8 @@ def require_memory(config: ClusterConfig, each_gb: float, processes: int, what: 
     free_gb = config.memory_gb or free_gb
     if needed_gb > free_gb:
         raise ResourceError(
-            f"{what} needs about {needed_gb:.1f} GB of memory and {free_gb:.1f} GB are free; use smaller parts or fewer workers, or a larger machine"
+            f"{what} needs about {needed_gb:.1f} GB of memory and {free_gb:.1f} GB are free; "
+            f"{hint or 'use smaller parts or fewer workers'}, or use a larger machine"
         )
 
 

@@ -89,9 +89,9 @@ class CollectPart(Work):
         return self.retrieved.commit(part, schema.conform(rows, shape), time.monotonic() - began, **facts)
 
 
-def trainable(images: pa.Table, retrieved: pa.Table) -> pa.ChunkedArray:
-    """True for rows that have both an image and a caption's vector."""
-    return pc.and_(pc.equal(images["status"], schema.OK), pc.is_valid(retrieved["text_embedding"]))
+def trainable(images: pa.Table, retrieved: pa.Table, needed: str = "text_embedding") -> pa.ChunkedArray:
+    """True for rows that have both an image and what training needs: a caption's vector, or a caption."""
+    return pc.and_(pc.equal(images["status"], schema.OK), pc.is_valid(retrieved[needed]))
 
 
 def class_vectors(queries: Artifact) -> np.ndarray:

@@ -22,9 +22,8 @@ from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ConfigError, PartFailed, ReactRayError
-from react_ray.gated.batches import Rows
-from react_ray.gated.config import CustomizeConfig
-from react_ray.gated.method import text_trains
+from react_ray.gated.batches import Rows, held_bytes
+from react_ray.gated.config import CustomizeConfig, needs_caption_vectors, text_trains
 from react_ray.gated.trackers import check_installed
 from react_ray.pairs.source import open_source
 from react_ray.progress import Progress
@@ -44,6 +43,7 @@ from react_ray.stages.watching import Watched, Watcher
 from react_ray.storage import arrow_filesystem, join, open_storage
 
 POLL_S = 1.0
+WORKER_GB = 1.5  # besides the rows
 STARTING = "starting workers"
 
 
@@ -65,6 +65,7 @@ class Job:
     digest: str
     recipe_yaml: str
     loaders: dict[str, Any]  # Ray options of the processes that make batches
+    rows_gb: float  # memory of a process that makes batches
     watched: Watched | None = None  # what is scored while it trains
     progress: Any = None  # a ProgressBoard
     watcher: Any = None  # a Watcher
@@ -86,7 +87,7 @@ def run(recipe: Recipe) -> list[Artifact]:
         if arm.job:
             waiting.setdefault(_workers(arm.config), []).append(arm.job)
     for jobs in waiting.values():
-        require_memory(recipe.cluster, 1.5, jobs[0].config.num_workers, "customize")
+        _require_memory(recipe, jobs)
         board = ray.remote(ProgressBoard).options(num_cpus=0, **_here()).remote()
         watcher = _watcher(recipe, jobs)
         _fit([replace(job, progress=board, watcher=watcher) for job in jobs], recipe)
@@ -106,12 +107,13 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
         root = layout.retrieved_root()
         retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
         images = open_artifact(join(root, "images"), "images", "retrieve" if recipe.download.of == "pairs" else "download")
-        parents, rows, data = {"retrieved": retrieved, "images": images}, RetrievedRows(retrieved, images), {}
+        parents, rows, data = {"retrieved": retrieved, "images": images}, RetrievedRows(retrieved, images, needs_caption_vectors(config)), {}
     if config.method == "linear" and config.train_on == "source":
         raise ConfigError("customize.method=linear needs retrieved pairs, which know their class; set train_on=retrieved")
     if config.class_loss and config.train_on == "source":
         raise ConfigError("customize.class_loss needs retrieved pairs, which know their class; set it to 0 or train_on=retrieved")
-    backbone = load_backbone(wanted.backbone, seed=recipe.seed).describe()
+    model_of = load_backbone(wanted.backbone, seed=recipe.seed)
+    backbone, image_size = model_of.describe(), model_of.image_size
     if "retrieved" in parents:
         check_text_tower(parents["retrieved"], backbone, config)
     check_installed(config.trackers)
@@ -148,8 +150,18 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
             # On one machine they share its cores with the workers, which have reserved them all.
             loaders={"num_cpus": 1 if len(nodes()) > 1 else 0} | placement(recipe.cluster, "fetch"),
             watched=_watched(wanted, layout) if config.watch_dataset else None,
+            rows_gb=held_bytes(rows, config.window_parts, config.cache_gb, image_size, bool(config.augment.auto)) / 2**30,
         )
     return _Arm(config, backbone, model, job)
+
+
+def _require_memory(recipe: Recipe, jobs: list[Job]) -> None:
+    """Of a worker, and of the processes beside it that hold rows: on one machine all of them together."""
+    config, rows_gb = jobs[0].config, max(job.rows_gb for job in jobs)
+    loaders = max(1, config.data_workers)
+    each_gb = WORKER_GB + rows_gb * loaders if len(nodes()) == 1 or not config.data_workers else max(WORKER_GB, rows_gb)
+    hint = "lower customize.window_parts, data_workers or num_workers" if rows_gb * loaders > WORKER_GB else ""
+    require_memory(recipe.cluster, each_gb, config.num_workers, "customize", hint)
 
 
 def _here() -> dict[str, Any]:

@@ -26,10 +26,10 @@ from react_ray.gated.auto_augment import AutoAugment
 from react_ray.gated.batches import Batches
 from react_ray.gated.card import json_bytes, model_card
 from react_ray.gated.checkpoint import gated_bytes
-from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.gated.method import frozen_sha256, prepare
 from react_ray.gated.optim import Ema, learning_rate, make_optimizer, set_learning_rate
-from react_ray.gated.step import TrainingStep, check_finite, needs_text_tower
+from react_ray.gated.step import TrainingStep, check_finite
 from react_ray.gated.trackers import open_trackers
 from react_ray.gated.watch import TensorBoard, Watch
 from react_ray.gated.zero import deepspeed_config

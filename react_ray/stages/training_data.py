@@ -13,14 +13,14 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.identity import same_text_tower
 from react_ray.errors import ArtifactMismatch
 from react_ray.gated.card import LICENSE_COLUMNS, data_card
-from react_ray.gated.config import CustomizeConfig
-from react_ray.gated.step import class_weights, needs_text_tower
+from react_ray.gated.config import CustomizeConfig, needs_caption_vectors
+from react_ray.gated.step import class_weights
 
 
 def check_text_tower(retrieved: Artifact, backbone: dict[str, Any], config: CustomizeConfig) -> None:
     """ArtifactMismatch if captions' stored vectors are of another model than the one that is trained against them."""
     made_by = retrieved.facts.get("backbone", {})
-    if needs_text_tower(config) and not config.extra_captions:
+    if not needs_caption_vectors(config):
         return
     if not same_text_tower(made_by, backbone):
         names = ("name", "tag", "dim", "text_sha256")

@@ -12,25 +12,31 @@ from react_ray.stages.collect import trainable
 
 
 class RetrievedRows:
-    """What retrieval found: captions come with their vectors, so the text tower need not run."""
+    """What retrieval found. needs_vectors: captions come with their vectors, so the text tower need not run; else any caption
+    will do."""
 
-    def __init__(self, retrieved: Artifact, images: Artifact) -> None:
-        self.retrieved, self.images = retrieved.uri, images.uri
+    def __init__(self, retrieved: Artifact, images: Artifact, needs_vectors: bool = True) -> None:
+        self.retrieved, self.images, self.needs_vectors = retrieved.uri, images.uri, needs_vectors
         self.part_sizes = [
-            receipt.facts["trainable"] if "trainable" in receipt.facts else self._count(receipt.part)
+            receipt.facts["trainable"] if "trainable" in receipt.facts and needs_vectors else self._count(receipt.part)
             for receipt in retrieved.receipts()
         ]
+        self.part_bytes = [receipt.bytes for receipt in images.receipts()]
 
     def _count(self, part: int) -> int:
         """Of images that were downloaded once they were retrieved: only then is it known."""
         images = open_artifact(self.images, "images").read(part, ["status"])
-        rows = open_artifact(self.retrieved, "retrieved").read(part, ["text_embedding"])
-        return pc.sum(trainable(images, rows)).as_py() or 0
+        rows = open_artifact(self.retrieved, "retrieved").read(part, [self._needed])
+        return pc.sum(trainable(images, rows, self._needed)).as_py() or 0
+
+    @property
+    def _needed(self) -> str:
+        return "text_embedding" if self.needs_vectors else "caption"
 
     def read(self, part: int) -> pa.Table:
         images = open_artifact(self.images, "images").read(part, ["image", "status"])
-        rows = open_artifact(self.retrieved, "retrieved").read(part, ["pair_id", "caption", "class_id", "text_embedding"])
-        table = rows.append_column("image", images["image"]).filter(trainable(images, rows))
+        rows = open_artifact(self.retrieved, "retrieved").read(part, list(dict.fromkeys(["pair_id", "caption", "class_id", self._needed])))
+        table = rows.append_column("image", images["image"]).filter(trainable(images, rows, self._needed))
         return table.append_column("captions", _as_lists(table["caption"]))
 
 
@@ -43,7 +49,8 @@ class SourceRows:
                 f"customize.train_on=source needs images: {source.config.source} is a list of URLs; name a source with images in ingest.source"
             )
         self.source, self.every_caption = source, every_caption
-        self.part_sizes = [self.read(part).num_rows for part in range(len(source.parts))]
+        sizes = [(table.num_rows, table.nbytes) for table in map(self.read, range(len(source.parts)))]
+        self.part_sizes, self.part_bytes = [rows for rows, _ in sizes], [size for _, size in sizes]
 
     def read(self, part: int) -> pa.Table:
         table = self.source.read(part)

@@ -13,10 +13,10 @@ from react_ray.clip.backbone import Backbone
 from react_ray.clip.text import drop_text_tower
 from react_ray.errors import ConfigError, TrainingDiverged
 from react_ray.gated.batches import Batch
-from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.gated.method import frozen_sha256, prepare
 from react_ray.gated.optim import clamp_logit_scale, learning_rate, make_optimizer, set_learning_rate
-from react_ray.gated.step import TrainingStep, check_finite, class_weights, needs_text_tower
+from react_ray.gated.step import TrainingStep, check_finite, class_weights
 from react_ray.gated.zero import deepspeed_config
 from tests.support import plain_react
 from tests.support.tiny_clip import tiny_backbone
