@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from math import ceil
+from math import ceil, log
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,16 @@ from react_ray.errors import RetrievalError
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.merge import NO_PAIR, Hits, check_k
 
-KS = (10, 100, 1000)
-DEPTHS = {101: 1 << 30, 1001: 64}  # hits of the truth, and for how many queries at most: the deepest is the dearest
+KS = (10, 100, 1000, 10_000)
+DEPTHS = {101: 1 << 30, 1001: 64, 10_001: 16}  # hits of the truth, and for how many queries at most: the deepest is the dearest
 K_FACTORS = {  # 0: cold codes are scanned
     10: (2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 17.0, 20.0, 28.0, 40.0, 56.0, 80.0, 112.0, 160.0),
     100: (2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0, 22.0, 32.0),
     1000: (0.0,),
+    10_000: (0.0,),
 }
-MOST_LISTS = 128  # or an eighth: who visits more has too few lists or too coarse a code
+MOST_LISTS = 128  # or a share of them: who visits more has too few lists or too coarse a code, or should search exactly
+MOST_SHARE = {10: 1 / 8, 100: 1 / 8, 1000: 1 / 8, 10_000: 1 / 4}
 ENOUGH = 0.002  # of recall, below which one more step is not worth measuring
 
 
@@ -74,7 +76,10 @@ class HeldOut:
     own: np.ndarray
 
     def truth(self, k: int) -> Hits | None:
-        return next((one for one in self.truths if one.scores.shape[1] > k), None if k > KS[0] else self.truths[-1])
+        """None where no query has k true hits; the smallest k is always measured."""
+        if k == KS[0]:
+            return self.truths[0]
+        return next((one for one in self.truths if one.scores.shape[1] > k and one.valid[:, k].any()), None)
 
     def recalls(self, family: str, k: int, params: SearchParams) -> dict[SearchParams, float]:
         """With each of K_FACTORS, if the family has such: one search proposes for all of them."""
@@ -105,7 +110,7 @@ def calibrate(held_out: dict[str, HeldOut], family: str, num_lists: int) -> list
     for k in KS:
         asked = {kind: one for kind, one in held_out.items() if one.truth(k) is not None}
         reached = dict.fromkeys(asked, -1.0)
-        for params in _ladder(family, num_lists) if asked else []:
+        for params in _ladder(family, num_lists, k) if asked else []:
             gained = False
             for kind, one in asked.items():
                 recalls = one.recalls(family, k, params)
@@ -118,12 +123,12 @@ def calibrate(held_out: dict[str, HeldOut], family: str, num_lists: int) -> list
     return table
 
 
-def _ladder(family: str, num_lists: int) -> list[SearchParams]:
+def _ladder(family: str, num_lists: int, k: int) -> list[SearchParams]:
     if family == "hnsw":
         return [SearchParams(ef_search=2**power) for power in range(4, 12)]
     if not num_lists:
         return [SearchParams()]
-    most = min(num_lists, max(MOST_LISTS, num_lists // 8))
+    most = min(num_lists, max(MOST_LISTS, int(num_lists * MOST_SHARE[k])))
     least = max(1, num_lists // 2048)
     steps = [2**power for power in range(num_lists.bit_length()) if least <= 2**power < most] + [most]
     return [SearchParams(nprobe=step) for step in steps]
@@ -132,14 +137,31 @@ def _ladder(family: str, num_lists: int) -> list[SearchParams]:
 def choose(tables: list[list[dict[str, Any]]], recall: float, k: int, dim: int, rows_per_list: float) -> tuple[SearchParams, float]:
     """The cheapest setting that every table (one per kind of query) says reaches the recall at k, and what it reaches.
 
-    For k between two measured ones the larger counts, with as many candidates in all; beyond the largest, as many more lists
-    are visited as k is larger.
-    Where nothing reaches it, the best that was measured: compare the second value.
+    For k between two measured ones the larger counts, with as many candidates in all, or a number of lists between those of
+    both; beyond the largest, as many more lists are visited as k is larger. Where nothing reaches it, the best that was measured: compare the second value.
     """
     measured = sorted({row["k"] for table in tables for row in table})
     if not measured:
         raise RetrievalError("this index was not calibrated; set index.nprobe, or build it with index.calibration_queries > 0")
     at = next((value for value in measured if value >= k), measured[-1])
+    best, found = _cheapest(tables, recall, at, dim, rows_per_list)
+    if k > at and best.nprobe:
+        best = replace(best, nprobe=ceil(best.nprobe * k / at))
+    if k < at and best.k_factor:
+        best = replace(best, k_factor=best.k_factor * at / k)
+    below = max((value for value in measured if value < k), default=at)
+    if below < k < at and best.nprobe and not best.k_factor:
+        fewer, _ = _cheapest(tables, recall, below, dim, rows_per_list)
+        if not fewer.k_factor and fewer.nprobe < best.nprobe:
+            share = log(k / below) / log(at / below)
+            best = replace(best, nprobe=ceil(fewer.nprobe * (best.nprobe / fewer.nprobe) ** share))
+    return best, found
+
+
+def _cheapest(
+    tables: list[list[dict[str, Any]]], recall: float, at: int, dim: int, rows_per_list: float
+) -> tuple[SearchParams, float]:
+    """`choose` at a k that was measured."""
     reached: dict[SearchParams, list[float]] = {}
     for table in tables:
         for row in table:
@@ -152,12 +174,7 @@ def choose(tables: list[list[dict[str, Any]]], recall: float, k: int, dim: int, 
         best = min(enough, key=lambda params: (_cost(params, at, dim, rows_per_list), params.nprobe))
     else:
         best = max(common, key=lambda params: (common[params], -params.nprobe))
-    found = common[best]
-    if k > at and best.nprobe:
-        best = replace(best, nprobe=ceil(best.nprobe * k / at))
-    if k < at and best.k_factor:
-        best = replace(best, k_factor=best.k_factor * at / k)
-    return best, found
+    return best, common[best]
 
 
 def _cost(params: SearchParams, k: int, dim: int, rows_per_list: float) -> float:

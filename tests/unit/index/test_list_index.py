@@ -13,7 +13,7 @@ from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ConfigError, Ret
 from react_ray.index.allowed import Allowed
 from react_ray.index.config import IVF_RABITQ, IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK
-from react_ray.index.list_index import ListIndex
+from react_ray.index.list_index import ListIndex, whole_numbers
 from react_ray.index.list_shard import FILES, ListShardBuilder, coarse_quantizer
 from react_ray.index.merge import Hits, best, merge
 from react_ray.index.quantizer import train
@@ -169,7 +169,7 @@ def test_a_list_of_as_many_rows_as_a_block_has_bytes_is_joined_like_any_other(tm
     np.testing.assert_array_equal(*codes)
 
 
-def test_scores_of_a_scan_are_exact_for_the_decoded_vectors(
+def test_scores_of_a_scan_are_those_of_the_decoded_vectors_and_of_a_query_in_whole_numbers(
     paths: list[str], quantizer: bytes, queries: np.ndarray, coarse: faiss.Index
 ) -> None:
     shard = ListIndex([paths], coarse)
@@ -180,7 +180,10 @@ def test_scores_of_a_scan_are_exact_for_the_decoded_vectors(
     order = np.argsort(every.pair_ids, axis=1)
     by_id = np.take_along_axis(every.scores, order, axis=1)
     want = (asked @ decoded.T)[:, np.argsort(np.load(paths[2]))]
-    np.testing.assert_allclose(by_id, want, atol=1e-5)
+    np.testing.assert_allclose(by_id, want, atol=1e-4)
+    whole_QD, worth_Q = whole_numbers(asked)
+    assert (whole_QD == np.rint(whole_QD)).all() and (np.abs(whole_QD).sum(axis=1) * 128 <= 2**24).all()
+    np.testing.assert_allclose(whole_QD * worth_Q[:, None], asked, atol=np.abs(asked).sum(axis=1).max() / 2**17)
     assert (np.diff(every.scores, axis=1) <= 0).all()
     ties = np.diff(every.scores, axis=1) == 0
     assert ties.any() and (np.diff(every.pair_ids, axis=1)[ties] > 0).all()

@@ -185,6 +185,15 @@ def test_a_smaller_k_has_as_many_candidates_as_the_one_that_was_measured() -> No
     assert choose([table], 0.95, 4, 12, 250.0) == (SearchParams(4, 50.0), 0.96)
 
 
+def test_between_two_measured_depths_the_number_of_lists_lies_between_theirs() -> None:
+    table = [
+        {"k": k, "nprobe": nprobe, "k_factor": 0.0, "ef_search": 0, "recall": recall}
+        for k, nprobe, recall in ((1000, 16, 0.96), (1000, 32, 0.97), (10_000, 256, 0.94), (10_000, 512, 0.96))
+    ]
+    chosen = {k: choose([table], 0.95, k, 12, 250.0)[0].nprobe for k in (500, 1000, 3162, 10_000, 20_000)}
+    assert chosen == {500: 16, 1000: 16, 3162: 91, 10_000: 512, 20_000: 1024}  # 16 * sqrt(512 / 16)
+
+
 def test_all_kinds_of_queries_are_measured_at_the_same_settings_until_none_of_them_gains() -> None:
     """Image queries gain nothing after 4 lists, text queries up to 16."""
     truth = Hits(np.tile(np.arange(11, 0, -1, dtype=np.float32), (20, 1)), np.tile(np.arange(11), (20, 1)))
