@@ -35,5 +35,12 @@ def same_text_tower(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(_plain(one.get(key, "")) == _plain(other.get(key, "")) for key in ("name", "tag", "dim"))
 
 
+def same_image_tower(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """True if images of both lie in one space: equal weights where both are known, else equal names, tags and dimensions."""
+    if one.get("weights_sha256") and other.get("weights_sha256"):
+        return bool(one["weights_sha256"] == other["weights_sha256"])
+    return not (one.get("gated") or other.get("gated")) and same_text_tower(one, other)
+
+
 def _plain(value: Any) -> str:
     return str(value).removesuffix("-quickgelu").replace("/", "-")

@@ -134,7 +134,11 @@ def _read(uri: str) -> dict[str, Any]:
 
 
 def _task(name: str, classes: Any, templates: Any, where: str, config: TasksConfig) -> TargetTask:
-    names = [(c,) if isinstance(c, str) else tuple(c) for c in _list(classes, f"{where}: classes")]
+    listed = _list(classes, f"{where}: classes")
+    for i, one in enumerate(listed):
+        if not isinstance(one, (str, list, tuple)):
+            raise ConfigError(f"{where}: class {i} is {one!r}; write a name, or a list of names that mean the same")
+    names = [(c,) if isinstance(c, str) else tuple(c) for c in listed]
     texts = _list(templates, f"{where}: templates")
     if not names:
         raise ConfigError(f"{where}: no class names; list at least one class")
@@ -146,14 +150,17 @@ def _task(name: str, classes: Any, templates: Any, where: str, config: TasksConf
     for template in texts:
         if not isinstance(template, str) or "{}" not in template:
             raise ConfigError(f"{where}: template {template!r} has no {{}}; put {{}} where the class name belongs")
+    names = [tuple(s.strip() for s in synonyms) for synonyms in names]
     own = tuple(synonyms[0] for synonyms in names)
-    if len(set(own)) < len(own) and config.duplicates == "refuse":
-        raise ConfigError(
-            f"{where}: class {_repeated(own)!r} is listed twice; tell the two apart, remove one, or set tasks.duplicates=share"
-        )
     if config.split_slashes:
         names = [tuple(part.strip() for s in synonyms for part in s.split(SLASH) if part.strip()) for synonyms in names]
-    return TargetTask(name, own, tuple(texts), tuple(tuple(dict.fromkeys(synonyms)) for synonyms in names))
+    names = [tuple(dict.fromkeys(synonyms)) for synonyms in names]
+    every = [*own, *(s for first, synonyms in zip(own, names, strict=True) for s in synonyms if s != first)]
+    if len(set(every)) < len(every) and config.duplicates == "refuse":
+        raise ConfigError(
+            f"{where}: {_repeated(every)!r} is a name of two classes; tell the two apart, remove one, or set tasks.duplicates=share"
+        )
+    return TargetTask(name, own, tuple(texts), tuple(names))
 
 
 def _list(value: Any, where: str) -> list[Any]:

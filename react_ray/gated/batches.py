@@ -52,6 +52,7 @@ class Batch:
     text_BD: np.ndarray | None  # float16: cached caption vectors
     bank_MD: np.ndarray | None = None  # float16: vectors of captions of other pairs, the same on every rank
     bank_id_M: np.ndarray | None = None  # int64: their caption ids
+    bank_class_M: np.ndarray | None = None  # int64: classes that their pairs were retrieved for, -1 = none
 
 
 @dataclass
@@ -140,7 +141,7 @@ class Batches:
         generator = np.random.default_rng([self.seed, batch.step, 1])
         rows = generator.choice(len(window.captions), min(self.extra_captions, len(window.captions)), replace=False)
         ids = np.array([caption_id(_draw(window.captions[row], 0.0)) for row in rows], np.int64)
-        return replace(batch, bank_MD=window.text_ND[rows], bank_id_M=ids)
+        return replace(batch, bank_MD=window.text_ND[rows], bank_id_M=ids, bank_class_M=window.class_ids[rows])
 
     def _parts_at(self, epoch: int, place: int) -> tuple[int, ...]:
         """The window that holds this place of the epoch's order."""

@@ -53,7 +53,8 @@ def contrastive_loss(
     caption_ids: int64 [B]; with mask_duplicates another pair with the same caption is no negative.
     class_ids: int64 [B], -1 is a pair without class; with mask_classes another pair of the same class is no negative.
     weights: float32 [B], factors of the pairs' terms; None = 1.
-    bank: more captions that every image is compared with; they answer for no column of their own.
+    bank: more captions that every image is compared with; they answer for no column of their own. With mask_classes or
+    positives="class" those of an image's own class, where the bank knows it, are left out.
     chunk_rows: images whose logits exist at once; 0 = as many as fit in 64 MB. Results differ by rounding alone.
     With positives="class" the target of a row is uniform over all pairs of its class, as in UniCL
     (arXiv 2204.03610, eq. 4).
@@ -138,9 +139,11 @@ class _Relations:
             out = _same(self.caption_N[own_B], self.caption_N)
             if not self.mask_captions:
                 out[:, : self.num_pairs] = False
-        if self.mask_classes:
+        if self.mask_classes or (self.class_positives and self.num_texts > self.num_pairs):
             assert self.class_N is not None
             same = _same(self.class_N[own_B], self.class_N)
+            if not self.mask_classes:  # a bank's caption of the image's own class alone
+                same[:, : self.num_pairs] = False
             out = same if out is None else out | same
         return None if out is None else out & ~positive
 

@@ -128,5 +128,5 @@ def mix(*numbers: int) -> int:
 def _bank(batch: Batch, device: torch.device) -> Bank | None:
     if batch.bank_MD is None:
         return None
-    assert batch.bank_id_M is not None
-    return Bank(torch.from_numpy(batch.bank_MD).to(device), torch.from_numpy(batch.bank_id_M).to(device))
+    assert batch.bank_id_M is not None and batch.bank_class_M is not None
+    return Bank(*(torch.from_numpy(column).to(device) for column in (batch.bank_MD, batch.bank_id_M, batch.bank_class_M)))

@@ -34,14 +34,15 @@ class IndexPlan:
     build_bytes: int  # in memory while one shard is built
     core_seconds: float
 
-    def lines(self) -> list[str]:
-        """What is printed before the start."""
+    def lines(self, num_keys: int = 1, metadata_bytes: int = 0) -> list[str]:
+        """What is printed before the start, of all keys; metadata_bytes: of one."""
         gb = 1 / 2**30
         lists = f", {self.num_lists:,} lists" if self.num_lists else ""
         return [
             f"index: {self.kind}{lists} over {self.num_vectors:,} vectors of dimension {self.dim}, {self.num_shards} shards",
-            f"index: {self.hot_bytes * gb:.2f} GB of memory to search, {(self.hot_bytes + self.cold_bytes) * gb:.2f} GB of disk, "
-            f"{self.build_bytes * gb:.2f} GB of memory to build a shard, about {self.core_seconds:,.0f} core-seconds",
+            f"index: {num_keys} x {self.hot_bytes * gb:.2f} GB of memory to search, "
+            f"{num_keys * (self.hot_bytes + self.cold_bytes + metadata_bytes) * gb:.2f} GB of disk, {self.build_bytes * gb:.2f} GB of "
+            f"memory to build a shard, about {num_keys * self.core_seconds:,.0f} core-seconds",
         ]
 
 
@@ -90,7 +91,8 @@ def _kind(num_vectors: int, dim: int, config: IndexConfig) -> str:
     if config.kind != AUTO:
         return config.kind
     room = config.memory_gb * 2**30
-    if num_vectors <= SMALL or (config.recall > FLAT_RECALL and _bytes(FLAT, num_vectors, dim, 0, 1)[0] <= room):
+    fits = _bytes(FLAT, num_vectors, dim, 0, 1)[0] <= room
+    if fits and (num_vectors <= SMALL or config.recall > FLAT_RECALL):
         return FLAT
     for kind in (IVF_RABITQ, IVF_SQ8):
         if _bytes(kind, num_vectors, dim, lists_for(num_vectors), 1)[0] <= room:
@@ -102,10 +104,11 @@ def _kind(num_vectors: int, dim: int, config: IndexConfig) -> str:
 
 
 def _bytes(kind: str, num_vectors: int, dim: int, num_lists: int, num_shards: int) -> tuple[int, int]:
-    """(hot, cold) of all shards. A factory string that we do not know is taken for 4-byte floats."""
+    """(hot, cold) of all shards in one process, where those of ivf-rabitq are joined list by list and others each have their
+    own centroids. A factory string that we do not know is taken for 4-byte floats."""
     if kind == IVF_RABITQ:
-        padding = min(BLOCK / 2 * num_lists * num_shards, (BLOCK - 1) * num_vectors)
-        hot = (num_vectors + padding) * (dim / 8 + 8) + 8 * num_vectors + 4 * dim * num_lists * num_shards
+        padding = min(BLOCK / 2 * num_lists, (BLOCK - 1) * num_vectors)
+        hot = (num_vectors + padding) * (dim / 8 + 8) + 8 * num_vectors + 4 * dim * num_lists
         return int(hot), num_vectors * (dim + 8)
     if kind == IVF_SQ8:
         return num_vectors * (dim + 8) + 4 * dim * num_lists * num_shards, 0

@@ -53,7 +53,9 @@ class RetrieveConfig(Section):
     min_score: float = field(-1.0, "hits with a lower cosine are dropped")
     max_pairs: int = field(0, "pairs in all; classes give up their worst first; 0 = no limit", ge=0)
     balance: float = field(0.0, "no class takes more than this times what the smallest class (with any) has; 0 = off", ge=0)
-    max_per_domain: int = field(0, "pairs that a class takes from one host at most, best first; 0 = no limit", ge=0)
+    max_per_domain: int = field(
+        0, "pairs that a class takes from one host at most, best first; classes that fall short ask for more up to max_k; 0 = no limit", ge=0
+    )
     filters: list[str] = field(
         [],
         "conditions on columns of the pairs and images, checked before ranking: 'width >= 200', 'NSFW in UNLIKELY, UNSURE', "

@@ -65,16 +65,19 @@ def candidates(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> tup
     return found.distinct, np.maximum.reduceat(found.score, start) if len(start) else found.score
 
 
-def coverage(selected: pa.Table, queries: pa.Table) -> list[tuple[int, str, int]]:
-    """(class_id, class_name, pairs that count for it as their best class) of every class, empty ones too.
+def coverage(selected: pa.Table, queries: pa.Table, exclusive: bool = True) -> list[tuple[int, str, int]]:
+    """(class_id, class_name, pairs that count for it) of every class, empty ones too: those whose best class it is, or, if
+    pairs are shared, all that it hit.
 
     Classes of one task that share a name share their pairs.
     """
     class_id, first = np.unique(queries["class_id"].to_numpy(), return_index=True)
     names = queries["class_name"].take(pa.array(first)).to_pylist()
-    counts = np.bincount(
-        np.searchsorted(class_id, _known(selected["class_id"].to_numpy(), class_id)), minlength=len(names)
-    )
+    of_pairs = selected["class_id"].to_numpy()
+    if not exclusive:
+        row, match = pc.list_parent_indices(selected["matches"]), pc.struct_field(pc.list_flatten(selected["matches"]), "class_id")
+        of_pairs = np.unique(np.stack([match.to_numpy(), row.to_numpy()]), axis=1)[0]
+    counts = np.bincount(np.searchsorted(class_id, _known(of_pairs, class_id)), minlength=len(names))
     shared = counts[np.searchsorted(class_id, first_of_name(queries)[first])]
     return list(zip(class_id.tolist(), names, shared.tolist(), strict=True))
 

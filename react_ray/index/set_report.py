@@ -20,7 +20,7 @@ BINS = np.round(np.arange(-1.0, 1.0001, 0.05), 2)  # of the cosine
 EXAMPLES, OVERLAPS, NAMED = 3, 20, 10
 
 
-def set_report(chosen: pa.Table, queries: pa.Table, funnel: dict[str, int], poor_below: int) -> dict[str, Any]:
+def set_report(chosen: pa.Table, queries: pa.Table, funnel: dict[str, int], poor_below: int, exclusive: bool = True) -> dict[str, Any]:
     """chosen: select.SELECTED; queries: class_id, class_name, task; funnel: what happened to how many, in order."""
     score = chosen["score"].to_numpy()
     class_id = chosen["class_id"].to_numpy()
@@ -28,7 +28,7 @@ def set_report(chosen: pa.Table, queries: pa.Table, funnel: dict[str, int], poor
     ends = np.searchsorted(class_id[order], np.arange(int(class_id.max(initial=-1)) + 2))
     task_of = dict(zip(queries["class_id"].to_pylist(), queries["task"].to_pylist(), strict=True))
     classes = []
-    for number, name, count in coverage(chosen, queries) if (class_id >= 0).any() else []:  # none asked for random pairs
+    for number, name, count in coverage(chosen, queries, exclusive) if (class_id >= 0).any() else []:  # none asked for random pairs
         rows = order[ends[number] : ends[number + 1]] if number + 1 < len(ends) else order[:0]
         best = chosen.take(pa.array(rows[:EXAMPLES]))
         row: dict[str, Any] = {"class_id": number, "task": task_of[number], "class_name": name, "pairs": count}

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from react_ray.artifact import MANIFEST, Artifact, open_artifact
-from react_ray.errors import ArtifactCorrupt, RetrievalError
+from react_ray.artifact import MANIFEST, Artifact, Receipt, open_artifact
+from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, RetrievalError
 from react_ray.index.allowed import Allowed
 from react_ray.index.config import FLAT, IVF_RABITQ, SearchParams
 from react_ray.index.list_index import ListIndex
@@ -90,6 +90,25 @@ def deltas(index: Artifact) -> list[Artifact]:
     """What was added to a base since it was built or compacted, in order."""
     found = sorted({path.split("/")[1] for path in index.storage.list(DELTAS) if path.endswith(f"/{MANIFEST}")})
     return [open_artifact(join(index.uri, DELTAS, name), "index") for name in found]
+
+
+def check_covers(index: Artifact, embeddings: Artifact) -> None:
+    """ArtifactMismatch unless the base and its deltas were built of these embeddings, by the same model."""
+    if index.facts["backbone"] != embeddings.facts["backbone"]:
+        raise ArtifactMismatch(
+            f"{index.uri} was built of vectors of another model than {embeddings.uri} holds; delete the index and build it again"
+        )
+    receipts = embeddings.receipts()
+    for one in (index, *deltas(index)):
+        for part, checksum in one.facts["covers"].items():
+            if int(part) >= len(receipts) or files_checksum(receipts[int(part)]) != checksum:
+                raise ArtifactMismatch(
+                    f"{index.uri} covers another content of part {part} of {embeddings.uri}; delete the index and build it again"
+                )
+
+
+def files_checksum(receipt: Receipt) -> str:
+    return " ".join(receipt.files[name]["sha256"][:16] for name in sorted(receipt.files))
 
 
 def shard_places(index: Artifact, key: str) -> list[ShardPlace]:

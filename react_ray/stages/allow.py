@@ -6,6 +6,7 @@ Next: index/filters.py, index/allowed.py, then search.py.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ def run(recipe: Recipe, uri: str) -> Artifact:
     given = {"pairs": pairs, "images": images, "embeddings": embeddings}
     parents = {name: artifact for name, artifact in given.items() if artifact is not None}
     deleted = deleted_pairs(recipe.database)
+    if HOST not in of_pairs | of_images:
+        conditions = [replace(c, values=tuple(map(_as_host, c.values))) if c.column == HOST else c for c in conditions]
     config: dict[str, Any] = {"filters": recipe.retrieve.filters}
     if len(deleted):
         config["deleted"] = digest(deleted.tolist())
@@ -74,6 +77,11 @@ def load(allowed: Artifact) -> Allowed:
     for part in range(allowed.num_parts):
         bits.add(part, allowed.read(part, ["allowed"])["allowed"].to_numpy())
     return bits
+
+
+def _as_host(value: str) -> str:
+    """As `hosts` writes it."""
+    return value.lower().removeprefix("www.")
 
 
 def _columns(artifact: Artifact) -> list[str]:

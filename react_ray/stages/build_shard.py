@@ -28,6 +28,7 @@ from react_ray.index.recall import DEPTHS
 from react_ray.index.shard import build_shard
 from react_ray.index.shards import metadata_bytes, quantizer_name, shard_name
 from react_ray.pair_id import part_of
+from react_ray.stages.memory import give_back
 from react_ray.stages.run_parts import Work
 from react_ray.storage import Storage, open_storage
 from react_ray.vectors import from_vectors
@@ -51,7 +52,9 @@ class BuildShard(Work):
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         with threads(self.num_threads):
-            return self._build(part)
+            receipt = self._build(part)
+        give_back()
+        return receipt
 
     def _build(self, part: int) -> Receipt:
         began = time.monotonic()

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray.artifact import Artifact, Receipt, create
-from react_ray.errors import ConfigError
+from react_ray.clip.identity import same_image_tower
+from react_ray.errors import ArtifactMismatch, ConfigError
 from react_ray.index.screen import References, Screen, columns_needed, screen
 from react_ray.recipe import Recipe
 from react_ray.stages import references
@@ -22,6 +23,10 @@ from react_ray.stages.run_parts import ReadPart, Work, run_parts
 from react_ray.storage import join, open_storage
 
 PAIRS_PER_PART = 1 << 16
+OTHER_IMAGES = (
+    "images of {} were embedded by another image tower than the recipe's backbone, so {} would compare two spaces; name the "
+    "backbone that embedded the database, or leave it out"
+)
 HOME = {"url": "pairs", "sha256": "images", "phash": "images", "image": "embeddings"}
 
 
@@ -51,7 +56,11 @@ class Screening:
         if recipe.download.of == "pairs":
             self.artifacts["images"] = layout.open_images()
         if wanted.datasets:
-            self.references = references.load(references.run(recipe, join(root, "references")))
+            made = references.run(recipe, join(root, "references"))
+            assert made.manifest is not None
+            if wanted.cosine and not same_image_tower(embeddings.facts["backbone"], made.manifest.config["backbone"]):
+                raise ArtifactMismatch(OTHER_IMAGES.format(embeddings.uri, "retrieve.decontaminate.cosine"))
+            self.references = references.load(made)
 
     @property
     def needed(self) -> bool:

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from react_ray import schema
 from react_ray.artifact import MANIFEST, Artifact, create, open_artifact
-from react_ray.errors import ConfigError, RetrievalError
+from react_ray.clip.identity import same_image_tower
+from react_ray.errors import ArtifactMismatch, ConfigError, RetrievalError
 from react_ray.index.config import Key
 from react_ray.index.deleted import deleted_pairs
 from react_ray.index.random_pairs import as_random, draw, select_random
@@ -25,7 +26,7 @@ from react_ray.index.set_report import lines, set_report
 from react_ray.index.shards import deltas
 from react_ray.recipe import Recipe
 from react_ray.stages import allow, match_names, search
-from react_ray.stages.candidates import Screening
+from react_ray.stages.candidates import OTHER_IMAGES, Screening
 from react_ray.stages.layout import Layout
 from react_ray.storage import join, open_storage
 
@@ -45,7 +46,7 @@ def run(recipe: Recipe, root: str, queries: Artifact, main: str) -> Artifact:
     selected = create(uri, "selected", chooser.config, chooser.parents, -(-chosen.num_rows // PAIRS_PER_PART))
     for part in selected.pending():  # by disk, so that a task carries the number of its part and no more
         selected.commit(part, chosen.slice(part * PAIRS_PER_PART, PAIRS_PER_PART), 0.0)
-    report = set_report(chosen, chooser.queries, funnel, recipe.retrieve.poor_below)
+    report = set_report(chosen, chooser.queries, funnel, recipe.retrieve.poor_below, recipe.retrieve.exclusive)
     open_storage(root).write(REPORT, (json.dumps(report, indent=1) + "\n").encode())
     return selected.seal(summary=lines(report))
 
@@ -53,6 +54,8 @@ def run(recipe: Recipe, root: str, queries: Artifact, main: str) -> Artifact:
 class Chooser:
     def __init__(self, recipe: Recipe, root: str, queries: Artifact, main: str) -> None:
         self.recipe, self.root, self.asked, self.wanted = recipe, root, queries, recipe.retrieve
+        if self.wanted.selection == "string":  # captions are what is looked at
+            self.wanted = self.wanted.model_copy(update={"keys": ["text"]})
         layout = Layout(recipe)
         self.pairs, self.embeddings = layout.open_database("pairs", "ingest"), layout.open_database("embeddings", "embed")
         assert self.pairs.manifest is not None
@@ -62,7 +65,7 @@ class Chooser:
         self.allowed = allow.run(recipe, join(root, "allowed")) if narrowed else None
         self.queries = pa.concat_tables(queries.tables(["query_id", "class_id", "task", "class_name", "prompt", "modality"]))
         random = self.wanted.selection == "random"
-        self.count = (self.wanted.max_pairs or _rows_of(main)) if random else 0
+        self.count = random_count(self.wanted.max_pairs, root, main) if random else 0
         self.config: dict[str, Any] = self.wanted.digested() | {"seed": recipe.seed if random else 0, "count": self.count}
         self.parents = {"pairs": self.pairs, "embeddings": self.embeddings, "queries": queries}
         if self.allowed is not None:
@@ -140,7 +143,7 @@ class Chooser:
         """bool [Q]: queries of classes short of pairs_per_class that were given all k hits that they asked for."""
         if not self.wanted.pairs_per_class:
             return np.zeros(self.queries.num_rows, dtype=bool)
-        short = {number for number, _, count in coverage(chosen, self.queries) if count < self.wanted.pairs_per_class}
+        short = {number for number, _, count in coverage(chosen, self.queries, self.wanted.exclusive) if count < self.wanted.pairs_per_class}
         full = set(hits["query_id"].filter(pa.array(hits["rank"].to_numpy() == k - 1)).to_pylist())
         rows = zip(self.queries["query_id"].to_pylist(), self.queries["class_id"].to_pylist(), strict=True)
         return np.array([query in full and number in short for query, number in rows], dtype=bool)
@@ -184,13 +187,19 @@ def _check(recipe: Recipe, embeddings: Artifact, queries: Artifact) -> None:
             raise ConfigError(f"retrieve.keys has {key}, but embed.{side}=false leaves no vectors of them; take {key} out of retrieve.keys")
     if recipe.tasks.seed_images and "image" not in recipe.retrieve.keys:
         raise ConfigError("tasks.seed_images are compared with images; add image to retrieve.keys")
+    if recipe.tasks.seed_images and not same_image_tower(embeddings.facts["backbone"], queries.facts["backbone"]):
+        raise ArtifactMismatch(OTHER_IMAGES.format(embeddings.uri, "tasks.seed_images"))
 
 
-def _rows_of(main: str) -> int:
-    """As many pairs as the run's own retrieval found."""
+def random_count(max_pairs: int, root: str, main: str) -> int:
+    """Of random pairs: as many as the run's own retrieval found, max_pairs at most; a run that has none must say max_pairs."""
+    if root == main:
+        if not max_pairs:
+            raise ConfigError("retrieve.selection=random is as large as what the run itself retrieves: use it in an arm, or set retrieve.max_pairs")
+        return max_pairs
     manifest = open_artifact(join(main, "retrieved"), "retrieved", "retrieve").manifest
     assert manifest is not None
-    return manifest.rows
+    return min(max_pairs or manifest.rows, manifest.rows)
 
 
 def _without(hits: pa.Table, queries: pa.Table) -> pa.Table:

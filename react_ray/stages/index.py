@@ -27,17 +27,27 @@ from react_ray.index.plan import IndexPlan, plan_index
 from react_ray.index.quantizer import threads, train
 from react_ray.index.recall import DEPTHS, HeldOut, calibrate
 from react_ray.index.sample import RunningSample
-from react_ray.index.shards import DELTAS, ShardPlace, deltas, open_shards, quantizer_name, search_shards
+from react_ray.index.shards import (
+    DELTAS,
+    ShardPlace,
+    check_covers,
+    deltas,
+    files_checksum,
+    open_shards,
+    quantizer_name,
+    search_shards,
+)
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.stages.build_shard import BuildShard, queries_name, read_queries, read_truth
 from react_ray.stages.cluster import answers, largest_node_cpus, placement, require_disk, require_memory
 from react_ray.stages.layout import Layout
 from react_ray.stages.run_parts import ReadNothing, run_parts
-from react_ray.storage import join, open_storage
+from react_ray.storage import Storage, join, open_storage
 from react_ray.vectors import as_vectors, from_vectors
 
 COMPACTING, SETTLED = "compacting.json", "settled.json"  # what the plan was; before and after the old shards are gone
+METADATA = 3  # bytes beside the shards for one of pairs/, which is compressed
 PARTS_SAMPLED = 256  # at most: random ones, so that training reads a bounded share of any database
 
 
@@ -46,6 +56,7 @@ def run(recipe: Recipe) -> Artifact:
     layout = Layout(recipe)
     embeddings = layout.open_database("embeddings", "embed")
     uri = layout.database("index")
+    _clear_compacting(open_storage(uri))
     if open_storage(uri).exists(MANIFEST):
         base = open_artifact(uri, "index")
         _require_same(base, recipe, embeddings)
@@ -68,14 +79,18 @@ def compact(recipe: Recipe) -> Artifact:
         _require_same(base, recipe, embeddings)
         _planned(recipe, embeddings, list(range(embeddings.num_parts)), base.facts["settled"])  # raises before anything goes
         storage.write(COMPACTING, json.dumps(base.facts["settled"]).encode())
-        storage.delete(MANIFEST)
-    if storage.exists(COMPACTING):
-        for path in storage.list():
-            if path.startswith(("part-", f"{DELTAS}/")) or path == BUILDING:
-                storage.delete(path)
-        storage.write(SETTLED, storage.read(COMPACTING))
-        storage.delete(COMPACTING)
     return run(recipe)
+
+
+def _clear_compacting(storage: Storage) -> None:
+    """The old index goes, wherever a kill has stopped that: receipts that were left would pass for those of the new one."""
+    if not storage.exists(COMPACTING):
+        return
+    for path in [MANIFEST, BUILDING, *storage.list()]:
+        if path.startswith(("part-", f"{DELTAS}/")) or (path in (MANIFEST, BUILDING) and storage.exists(path)):
+            storage.delete(path)
+    storage.write(SETTLED, storage.read(COMPACTING))
+    storage.delete(COMPACTING)
 
 
 def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], base: Artifact | None) -> Artifact:
@@ -93,10 +108,11 @@ def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], bas
     index = create(uri, "index", _digested(recipe, config), parents, len(config.keys) * config.num_shards)
     if index.sealed:
         return index
-    for line in plan.lines():
+    metadata_bytes = METADATA * (pairs.manifest.bytes if pairs and pairs.manifest else 0)
+    for line in plan.lines(len(config.keys), metadata_bytes):
         print(line, file=sys.stderr)
     require_memory(recipe.cluster, 0.5 + plan.build_bytes / 2**30, 1, "index")
-    require_disk(uri, len(config.keys) * (plan.hot_bytes + plan.cold_bytes) / 2**30, "index")
+    require_disk(uri, len(config.keys) * (plan.hot_bytes + plan.cold_bytes + metadata_bytes) / 2**30, "index")
     if base is not None:
         for key in config.keys:
             for name in (quantizer_name(key), queries_name(key)):
@@ -104,7 +120,7 @@ def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], bas
                     index.storage.write(name, base.storage.read(name))
     else:
         where = placement(recipe.cluster, "index")
-        prepare = ray.remote(_prepare).options(num_cpus=1, **where)
+        prepare = ray.remote(max_calls=1)(_prepare).options(num_cpus=1, **where)  # its process ends, and gives its memory back
         _shown("train lists", [prepare.remote(embeddings, index.uri, key, config, recipe.seed) for key in config.keys])
     cores = int(ray.cluster_resources().get("CPU", 1)) // index.num_parts
     num_threads = max(1, min(cores, largest_node_cpus(recipe.cluster, "index")))
@@ -127,7 +143,7 @@ def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], bas
         "kind": config.kind,
         "num_lists": config.num_lists,
         "settled": settled,
-        "covers": {str(part): _checksum(receipts[part].files) for part in parts},
+        "covers": {str(part): files_checksum(receipts[part]) for part in parts},
         "rows": {
             key: sum(r.rows for r in index.receipts() if r.part // config.num_shards == number)
             for number, key in enumerate(config.keys)
@@ -168,13 +184,7 @@ def _require_same(base: Artifact, recipe: Recipe, embeddings: Artifact) -> None:
             raise ArtifactMismatch(
                 f"{base.uri} was built with index.{name}={plan.get(name)!r}, now {value!r}; use another `database`, or delete that directory"
             )
-    receipts = embeddings.receipts()
-    for one in (base, *deltas(base)):
-        for part, checksum in one.facts["covers"].items():
-            if int(part) >= len(receipts) or _checksum(receipts[int(part)].files) != checksum:
-                raise ArtifactMismatch(
-                    f"{base.uri} covers another content of part {part} of {embeddings.uri}; delete the index and build it again"
-                )
+    check_covers(base, embeddings)
 
 
 def _added(base: Artifact, embeddings: Artifact) -> list[int]:
@@ -186,10 +196,6 @@ def _digested(recipe: Recipe, config: IndexConfig) -> dict[str, Any]:
     """What the bytes of an index depend on: not how it is searched, nor the budgets from which it was planned."""
     names = ("kind", "num_lists", "num_shards", "keys", "train_sample", "calibration_queries", "metadata")
     return {name: getattr(config, name) for name in names} | {"seed": recipe.seed if config.kind != FLAT else 0}
-
-
-def _checksum(files: dict[str, dict[str, Any]]) -> str:
-    return " ".join(files[name]["sha256"][:16] for name in sorted(files))
 
 
 def _pairs(recipe: Recipe, embeddings: Artifact, config: IndexConfig) -> Artifact | None:
@@ -235,7 +241,7 @@ def _prepare(embeddings: Artifact, index_uri: str, key: str, config: IndexConfig
 
 def _calibrated(recipe: Recipe, index: Artifact, config: IndexConfig, facts: dict[str, Any]) -> dict[str, Any]:
     """The table of recalls, in the manifest and as a file; says what the recall asked for will cost."""
-    measure = ray.remote(_measure).options(num_cpus=1, **placement(recipe.cluster, "index"))
+    measure = ray.remote(max_calls=1)(_measure).options(num_cpus=1, **placement(recipe.cluster, "index"))
     threads_each = config.train_threads or os.cpu_count() or 1
     unsealed = {name: facts[name] for name in ("kind", "keys", "num_shards")}
     found = [_shown("calibrate", [measure.remote(index.uri, key, unsealed, threads_each)])[0] for key in config.keys]

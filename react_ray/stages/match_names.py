@@ -22,15 +22,19 @@ from react_ray.stages.layout import Layout
 from react_ray.stages.run_parts import ReadPart, Work, run_parts
 from react_ray.vectors import from_vectors
 
+SPARE = 4  # times pairs_per_class: some fall to another class or to a screen
+
 
 def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None) -> pa.Table:
-    """Gives hits (schema.HITS) with key "text": at most k of each class, ordered by query and rank."""
+    """Gives hits (schema.HITS) with key "text": of each class at most k, or as many as pairs_per_class and max_k may need,
+    ordered by query and rank."""
     layout = Layout(recipe)
     pairs, embeddings = layout.open_database("pairs", "ingest"), layout.open_database("embeddings", "embed")
     given = {"pairs": pairs, "embeddings": embeddings, "queries": queries, "allowed": allowed}
     parents = {name: artifact for name, artifact in given.items() if artifact is not None}
     names, query_of = _names(recipe, queries)
-    k = recipe.retrieve.k
+    wanted = recipe.retrieve
+    k = max(wanted.k, wanted.max_k, SPARE * wanted.pairs_per_class)
     matched = create(uri, "matched", {"names": [list(name) for name in names], "k": k}, parents, pairs.num_parts)
     run_parts(
         "match names",

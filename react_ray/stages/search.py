@@ -21,7 +21,7 @@ from react_ray.errors import ArtifactMismatch
 from react_ray.index.config import SearchParams
 from react_ray.index.deleted import deleted_pairs
 from react_ray.index.merge import Hits
-from react_ray.index.shards import deltas, params_for
+from react_ray.index.shards import check_covers, deltas, params_for
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.section import digest
@@ -44,6 +44,8 @@ def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None = 
             "name the backbone that embedded the database, or embed it again into another `database`"
         )
     source = embeddings if wanted.search == "exact" else layout.open_database("index", "index")
+    if wanted.search == "index":
+        check_covers(source, embeddings)
     parents = {"queries": queries, wanted.search: source} | ({} if allowed is None else {"allowed": allowed})
     if wanted.search == "index":
         parents |= {f"delta{number}": delta for number, delta in enumerate(deltas(source))}

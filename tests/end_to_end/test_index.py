@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import boto3
 import numpy as np
 import pytest
 
-from react_ray.artifact import Artifact, open_artifact
+from react_ray.artifact import Artifact, create, open_artifact
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ConfigError, RetrievalError
 from react_ray.index.config import SearchParams
 from react_ray.index.deleted import delete_pairs, deleted_pairs
 from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits
 from react_ray.index.recall import recall_at_k
-from react_ray.index.shards import deltas, open_shards, params_for, search_shards, shard_places
+from react_ray.index.shards import check_covers, deltas, open_shards, params_for, search_shards, shard_places
 from react_ray.recipe import Recipe
 from react_ray.stages import index
 from react_ray.stages.fan_out import ShardFanOut, search_exactly
@@ -161,6 +163,40 @@ def test_compacting_keeps_the_kind_and_the_lists_whatever_would_be_planned_now(t
     assert (compacted.facts["kind"], compacted.facts["num_lists"]) == ("ivf-rabitq", 16)
     assert not deltas(compacted) and compacted.facts["rows"]["image"] == 5 * 199
     same(ask(recipe, compacted), before)
+
+
+@pytest.mark.parametrize("left", ["everything", "no manifest", "some parts"])
+def test_a_compaction_that_was_killed_goes_on_with_whatever_verb_comes_next(tmp_path: Path, left: str) -> None:
+    recipe = recipe_over(str(tmp_path / "database"), tmp_path, kind="flat", num_shards=3, keys=["image"])
+    write_database(recipe.database, 3, 20)
+    base = index.run(recipe)
+    write_database(recipe.database, 5, 20, first=3)
+    index.run(recipe)
+    base.storage.write("compacting.json", json.dumps(base.facts["settled"]).encode())
+    gone = {"everything": [], "no manifest": ["manifest.json"], "some parts": ["manifest.json", "_building.json", "part-00000.json"]}
+    for name in gone[left]:
+        base.storage.delete(name)
+    built = index.run(recipe)
+    assert not deltas(built) and built.facts["rows"]["image"] == 5 * 19
+    assert sorted(built.facts["covers"]) == ["0", "1", "2", "3", "4"]
+    assert not base.storage.exists("compacting.json") and not base.storage.exists("settled.json")
+    same(ask(recipe, built), search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 10))
+
+
+def test_an_index_of_other_vectors_is_not_searched(tmp_path: Path) -> None:
+    recipe = recipe_over(str(tmp_path / "database"), tmp_path, kind="flat", keys=["image"])
+    write_database(recipe.database, 2, 20)
+    built = index.run(recipe)
+    check_covers(built, embeddings_of(recipe))
+    shutil.rmtree(tmp_path / "database/embeddings")
+    shutil.rmtree(tmp_path / "database/pairs")
+    write_database(recipe.database, 2, 21)
+    with pytest.raises(ArtifactMismatch, match=r"covers another content of part 0 .*; delete the index and build it again"):
+        check_covers(built, embeddings_of(recipe))
+    shutil.rmtree(tmp_path / "database/embeddings")
+    other = create(f"{recipe.database}/embeddings", "embeddings", {}, {}, 0).seal(backbone={"name": "another"}, dim=16)
+    with pytest.raises(ArtifactMismatch, match="of another model"):
+        check_covers(built, other)
 
 
 def test_a_side_without_any_vector_says_so(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from react_ray.artifact import create, open_artifact
 from react_ray.errors import ConfigError, RetrievalError
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import embed, index, ingest, retrieve
+from react_ray.stages.choose import random_count
 from react_ray.stages.collect import class_vectors
 from react_ray.vectors import from_vectors
 from tests.support.small_run import small_recipe
@@ -81,7 +82,7 @@ def rows(retrieved: Any) -> np.ndarray:
 EVERYTHING: dict[str, Any] = {
     "k": 20,
     "prompts": "averaged",
-    "filters": ["NSFW == UNLIKELY", "aesthetic < 8", "width >= 64", "host not in host0.org"],
+    "filters": ["NSFW == UNLIKELY", "aesthetic < 8", "width >= 64", "host not in www.Host0.org"],
     "dedup": {"sha256": True, "phash": 3},
     "decontaminate": {"datasets": ["all"], "phash": 2, "cosine": 0.999},
 }
@@ -146,12 +147,14 @@ def test_the_random_control_keeps_to_the_same_filters_and_drops_the_same_copies(
     settings = EVERYTHING | {"decontaminate": {"datasets": ["test"], "phash": 2}}
     drawn = retrieve.run(recipe_of(pool, "random", selection="random", max_pairs=40, **settings))
     found = rows(drawn)
+    assert random_count(1000, f"{pool}/arm", f"{pool}/random") == random_count(0, f"{pool}/arm", f"{pool}/random") == 40
+    assert random_count(7, f"{pool}/arm", f"{pool}/random") == 7
     assert len(set(found)) == 40 and set(found) <= set(PASSES) - {11} and len(set(found) & {5, 7, 8}) <= 1
 
 
 def test_captions_with_a_name_of_the_class_are_the_string_control(pool: Path) -> None:
     tasks = {"class_names": ["owl", ["heron", "herons"], "barn swallow", "bird"]}
-    recipe = recipe_of(pool, "string", tasks, selection="string", k=5, filters=["aesthetic < 5"])
+    recipe = recipe_of(pool, "string", tasks, selection="string", k=2, pairs_per_class=5, keys=["image"], filters=["aesthetic < 5"])
     retrieved = retrieve.run(recipe)
     found = pa.concat_tables(retrieved.tables())
     text_ND = np.concatenate([from_vectors(t["text"]) for t in open_artifact(f"{recipe.database}/embeddings", "embeddings").tables()])

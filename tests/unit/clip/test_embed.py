@@ -22,7 +22,7 @@ from react_ray.clip.config import EmbedConfig
 from react_ray.clip.embed import embed
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.heads import load_heads
-from react_ray.clip.identity import published, same_text_tower
+from react_ray.clip.identity import published, same_image_tower, same_text_tower
 from react_ray.errors import BackboneError, ConfigError
 from react_ray.pairs.image import decode_rgb
 from react_ray.vectors import from_vectors
@@ -241,12 +241,13 @@ def test_heads_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_queries_meet_vectors_of_their_own_text_tower_only(tmp_path: Path, backbone: Backbone) -> None:
     base = backbone.describe()
     gated = tiny_backbone(tmp_path, last_k_layers=2).describe()
-    assert base["weights_sha256"] != gated["weights_sha256"] and same_text_tower(base, gated)
+    assert base["weights_sha256"] != gated["weights_sha256"] and same_text_tower(base, gated) and not same_image_tower(base, gated)
     assert not same_text_tower(base, tiny_backbone(tmp_path, seed=1).describe())
     config = backbone.config.model_copy(update={"name": "ViT-B-32", "pretrained": "openai"})
     theirs = published(config, 512)
     mine = base | {"name": "ViT-B-32-quickgelu", "tag": "openai", "dim": 512}
     assert same_text_tower(theirs, mine)
+    assert same_image_tower(theirs, mine) and same_image_tower(base, base)
     assert not same_text_tower(theirs, mine | {"tag": "laion400m_e32"})
     assert not same_text_tower(theirs, mine | {"dim": 768})
 

@@ -220,6 +220,7 @@ def test_extra_captions_are_the_same_on_every_rank_and_come_with_their_ids() -> 
         assert first.bank_MD is not None and first.bank_MD.shape == (5, DIM)
         np.testing.assert_array_equal(first.bank_MD, second.bank_MD)
         np.testing.assert_array_equal(first.bank_id_M, second.bank_id_M)
+        assert first.bank_class_M is not None and first.bank_class_M.tolist() == first.bank_MD[:, 0].tolist()
         names = [f"{int(row)} 0" if int(row) % 4 else "" for row in first.bank_MD[:, 0]]
         assert first.bank_id_M is not None and first.bank_id_M.tolist() == [caption_id(name) for name in names]
     assert len({tuple(first.bank_id_M.tolist()) for first, _ in drawn if first.bank_id_M is not None}) > 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -105,6 +106,21 @@ def test_chunks_weights_and_bank_equal_the_definition_and_its_gradients(mask: bo
     torch.testing.assert_close(found, expected, atol=0, rtol=1e-6)
     for ours, theirs in zip(torch.autograd.grad(3 * found, leaves), torch.autograd.grad(3 * expected, leaves), strict=True):
         assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+@pytest.mark.parametrize("settings", [{"positives": "class"}, {"mask_classes": True}])
+def test_a_bank_s_captions_of_an_image_s_own_class_are_no_negatives(settings: dict[str, Any]) -> None:
+    given = problem()
+    features = given["images"] @ given["image_weight"], given["texts"] @ given["text_weight"], given["logit_scale"]
+    one_class = torch.zeros(len(given["images"]), dtype=torch.int64)
+    of_bank = torch.arange(len(given["bank"])) % 3 - 1  # none, the pairs' own, another
+    own_left_out = Bank(given["bank"][of_bank != 0])
+    found, wanted, all_of_it = (
+        contrastive_loss(*features, class_ids=one_class, bank=bank, **settings)
+        for bank in (Bank(given["bank"], class_ids=of_bank), own_left_out, Bank(given["bank"]))
+    )
+    torch.testing.assert_close(found, wanted, atol=0, rtol=1e-6)
+    assert found < all_of_it
 
 
 def test_what_is_kept_for_backward_does_not_grow_with_the_square_of_the_batch() -> None:

@@ -36,10 +36,19 @@ def test_memory_of_a_build_bounds_a_shard_whatever_the_number_of_vectors() -> No
     assert plan_index(10**9, 512, IndexConfig(kind=IVF_RABITQ, memory_gb=1000), 7).num_shards == 7
 
 
+def test_what_one_process_holds_does_not_grow_with_the_shards_that_it_joins() -> None:
+    """What kind fits is what is built: a billion vectors in hundreds of shards, or one more than are exact by default."""
+    plan = plan_index(10**9, 512, IndexConfig(memory_gb=80), 10**5)
+    assert plan.kind == IVF_RABITQ and plan.num_shards > 500 and plan.hot_bytes < 80 * 2**30
+    assert plan_index(200_000, 512, IndexConfig(memory_gb=0.3), 10).kind == IVF_RABITQ
+
+
 def test_what_is_printed_names_kind_shards_memory_disk_and_time() -> None:
     first, second = plan_index(10**6, 512, IndexConfig(kind=IVF_RABITQ), 10).lines()
     assert "ivf-rabitq, 4,096 lists over 1,000,000 vectors of dimension 512" in first and "shards" in first
     assert "GB of memory to search" in second and "GB of disk" in second and "core-seconds" in second
+    _, both = plan_index(10**6, 512, IndexConfig(kind=IVF_RABITQ), 10).lines(2, metadata_bytes=2**30)
+    assert "index: 2 x 0.09 GB of memory to search, 3.14 GB of disk" in both
 
 
 def test_what_does_not_fit_says_what_to_do() -> None:

@@ -14,6 +14,7 @@ from react_ray.index.allowed import Allowed
 from react_ray.index.random_pairs import select_random
 from react_ray.index.screen import Screen
 from react_ray.index.select import SELECTED, RetrieveConfig, candidates, coverage, select
+from react_ray.index.set_report import set_report
 from react_ray.pair_id import part_of, row_of
 
 
@@ -120,6 +121,16 @@ def test_an_exclusive_pair_counts_for_its_best_class_only() -> None:
     assert chosen.select(["pair_id", "class_id"]).to_pydict() == {"pair_id": [7, 8], "class_id": [0, 1]}
     assert [m["class_id"] for m in chosen["matches"][0].as_py()] == [0, 1]
     assert coverage(chosen, queries) == [(0, "class 0", 1), (1, "class 1", 1)]
+
+
+def test_a_shared_pair_counts_for_every_class_that_hit_it() -> None:
+    hits = make_hits([(q, p, 0.9 - p / 100 - q / 50, p, "text") for q in range(2) for p in range(5)])
+    queries = make_queries(2, 1)
+    config = RetrieveConfig(exclusive=False, pairs_per_class=5)
+    chosen = select(hits, queries, config)
+    assert coverage(chosen, queries, config.exclusive) == [(0, "class 0", 5), (1, "class 1", 5)]
+    named = queries.append_column("task", pa.array(["birds"] * 2))
+    assert set_report(chosen, named, {}, 1, config.exclusive)["poor"] == []
 
 
 def test_rank_fusion_lets_keys_of_different_scale_vote() -> None:
