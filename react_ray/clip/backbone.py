@@ -91,17 +91,24 @@ class Backbone:
         }
 
 
-def load_backbone(config: BackboneConfig, device: str | torch.device = "cpu", seed: int = 0) -> Backbone:
-    """The model in eval mode, all parameters float32. seed: of random weights and of gated blocks not in any file."""
-    spec, preprocess, weights = _resolve(config)
+def load_backbone(
+    config: BackboneConfig, device: str | torch.device = "cpu", seed: int = 0, weights: str = ""
+) -> Backbone:
+    """The model in eval mode, all parameters float32. seed: of random weights and of gated blocks not in any file.
+
+    weights: tag or file to read in the place of config.pretrained, which still says activation and preprocessing.
+    """
+    spec, preprocess = architecture(config)
+    config = config.model_copy(update={"pretrained": weights or config.pretrained})
+    path = _local_weights(config, bool(weights))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _make(spec)
-    if weights:
-        state = read_weights(weights)
+    if path:
+        state = read_weights(path)
         if not hasattr(model, "positional_embedding") and "positional_embedding" in state:
             state = convert_to_custom_text_state_dict(state)
-        load_official(model, state, weights)
+        load_official(model, state, path)
     if config.last_k_layers and not gated_layers(model):
         attach_gated_blocks(model, config.last_k_layers, generator=torch.Generator().manual_seed(seed))
     if config.gated:
@@ -159,16 +166,11 @@ def load_tokenizer(name: str) -> Callable[[list[str]], Tensor]:
     return _tokenizer(name, spec)
 
 
-def _resolve(config: BackboneConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """(model config, preprocess config, local path of weights or "")"""
-    name, weights = config.name, ""
+def architecture(config: BackboneConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(model config, preprocess config) as name, tag and recipe say, without the weights."""
+    name = config.name
     spec, given = _spec(name)
-    if name.startswith(HUB):
-        weights = hub_file(name.removeprefix(HUB))
-    elif config.pretrained:
-        tag = {} if name.endswith(".json") else open_clip.get_pretrained_cfg(name, config.pretrained)
-        given |= tag
-        weights = _download(tag, name, config.pretrained) if tag else _weights_file(name, config.pretrained)
+    given |= _tag(name, config.pretrained)
     preprocess = asdict(PreprocessCfg())
     preprocess |= {k: v for k, v in given.items() if k in preprocess}
     preprocess |= {k: tuple(v) for k, v in (("mean", config.mean), ("std", config.std)) if v}
@@ -181,7 +183,25 @@ def _resolve(config: BackboneConfig) -> tuple[dict[str, Any], dict[str, Any], st
         spec["vision_cfg"]["timm_model_pretrained"] = False
     if "hf_model_name" in spec["text_cfg"]:
         spec["text_cfg"]["hf_model_pretrained"] = False
-    return spec, preprocess, weights
+    return spec, preprocess
+
+
+def _tag(name: str, pretrained: str) -> dict[str, Any]:
+    """What open_clip knows of a tag; {} if it is none."""
+    if not pretrained or name.startswith(HUB) or name.endswith(".json"):
+        return {}
+    return open_clip.get_pretrained_cfg(name, pretrained)
+
+
+def _local_weights(config: BackboneConfig, instead: bool) -> str:
+    """Local path, "" for random weights. instead: config.pretrained takes the place of a hub's own."""
+    name, pretrained = config.name, config.pretrained
+    if name.startswith(HUB) and not instead:
+        return hub_file(name.removeprefix(HUB))
+    if not pretrained:
+        return ""
+    tag = _tag(name, pretrained)
+    return _download(tag, name, pretrained) if tag else _weights_file(name, pretrained)
 
 
 def _spec(name: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -111,6 +111,7 @@ def load_model(
     """As create_model_and_transforms, with everything that is known about the model."""
     name = _base_name(model_name)
     values: dict[str, Any] = {"name": name, "quick_gelu": quick_gelu, "pretrained": pretrained}
+    weights = ""
     if released := _released(model_name, pretrained):
         if pretrained == released.tag:
             values["pretrained"] = _download(released, cache_dir)
@@ -118,15 +119,17 @@ def load_model(
         values |= {"quick_gelu": released.quick_gelu or quick_gelu, "mean": half, "std": half}
     elif pretrained.endswith(WEIGHT_FILES):
         path = local_file(pretrained)
-        if not _is_whole(read_weights(path)):
-            trained_on = read_info(path).get("backbone_config", {})
-            values |= {key: trained_on[key] for key in ("mean", "std") if key in trained_on}
-            values["quick_gelu"] |= bool(trained_on.get("quick_gelu"))
-            values |= {"pretrained": base or _base_of(path), "gated": pretrained}
-    if not values["pretrained"].endswith(WEIGHT_FILES) and not values.get("gated"):
-        # Plain base weights, or none: gated blocks are new, gates at zero.
+        trained_on = read_info(path).get("backbone_config", {})
+        values |= {key: trained_on[key] for key in ("pretrained", "mean", "std") if key in trained_on}
+        values["quick_gelu"] |= trained_on.get("quick_gelu", False) or trained_on.get("name", "").endswith("-quickgelu")
+        if _is_whole(read_weights(path)):
+            weights = path
+        else:
+            weights = base
+            values |= {"pretrained": trained_on.get("pretrained") or _required(base, path), "gated": pretrained}
+    else:  # plain base weights, or none: gated blocks are new, gates at zero
         values["last_k_layers"] = _last_k_layers(model_name)
-    backbone = load_backbone(BackboneConfig.model_validate(values), device)
+    backbone = load_backbone(BackboneConfig.model_validate(values), device, weights=weights)
     if model_name.startswith(PREFIX) and not gated_layers(backbone.model):
         raise BackboneError(f"{pretrained} has no gated blocks; name the model {name}, without {PREFIX}")
     check_size(model_name, backbone.model)
@@ -193,8 +196,7 @@ def _is_whole(state: dict[str, Tensor]) -> bool:
     )
 
 
-def _base_of(path: str) -> str:
-    base = read_info(path).get("backbone_config", {}).get("pretrained", "")
+def _required(base: str, path: str) -> str:
     if not base:
         raise BackboneError(f"{path} holds only what trained; pass base=<tag or file of the backbone's weights>")
-    return str(base)
+    return base

@@ -61,6 +61,34 @@ def test_a_delta_computes_as_it_did_while_it_was_trained(files: dict[str, str], 
     assert (loaded.mean, loaded.std) == ((0.1,) * 3, (0.2,) * 3)
 
 
+def test_a_whole_model_computes_as_it_did_while_it_was_trained(files: dict[str, str], tmp_path: Path) -> None:
+    trained_on = BackboneConfig(name=files["name"], pretrained=files["base"], quick_gelu=True, mean=[0.1] * 3, std=[0.2] * 3)
+    model = load_backbone(trained_on).model
+    freeze(model, "full")
+    path = str(tmp_path / "whole.safetensors")
+    write_whole(path, gated_bytes(model, {"backbone_config": trained_on.model_dump()}))
+    Path(files["base"]).unlink()
+    loaded = load_model(files["name"], path)
+    images = torch.rand(2, 3, loaded.image_size, loaded.image_size)
+    assert torch.equal(loaded.model.encode_image(images), model.encode_image(images))
+    assert (loaded.mean, loaded.std) == ((0.1,) * 3, (0.2,) * 3)
+    assert loaded.config.pretrained == path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "tag"), [("ViT-B-32", "openai"), ("ViT-B-32-quickgelu", "laion400m_e32")])
+def test_the_activation_of_a_whole_model_is_that_of_the_tag_or_name_that_it_was_trained_on(
+    tmp_path: Path, name: str, tag: str
+) -> None:
+    trained_on = BackboneConfig(name=name, pretrained=tag)
+    path = str(tmp_path / "whole.safetensors")
+    model = load_model("ViT-B-32").model
+    write_whole(path, gated_bytes(model, {"backbone_config": trained_on.model_dump()}, model.state_dict(), torch.float16))
+    loaded = load_model("ViT-B-32", path)
+    assert type(image_blocks(loaded.model)[0].mlp.gelu).__name__ == "QuickGELU"
+    assert loaded.model_cfg["quick_gelu"] is True
+
+
 def test_a_delta_finds_its_base(files: dict[str, str]) -> None:
     told, given = (
         load_model(files["name"], files["gated"]),
