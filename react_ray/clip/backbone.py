@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from react_ray.clip.attention import use_self_attention
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.identity import tag_of
-from react_ray.clip.weights import read_weights, weights_bytes, weights_sha256
+from react_ray.clip.weights import read_info, read_weights, weights_bytes, weights_sha256
 from react_ray.errors import BackboneError
 from react_ray.gated.attach import attach_gated_blocks, gated_layers
 from react_ray.gated.checkpoint import load_gated, load_official, official_state_dict, write_whole
@@ -96,13 +96,15 @@ def load_backbone(
 ) -> Backbone:
     """The model in eval mode, all parameters float32. seed: of random weights and of gated blocks not in any file.
 
+    Where config.gated says the seed of the random weights that it was trained on, these are made again.
     weights: tag or file to read in the place of config.pretrained, which still says activation and preprocessing.
     """
     spec, preprocess = architecture(config)
     config = config.model_copy(update={"pretrained": weights or config.pretrained})
     path = _local_weights(config, bool(weights))
+    gated = local_file(config.gated) if config.gated else ""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(read_info(gated).get("seed", seed))
         model = _make(spec)
     if path:
         state = read_weights(path)
@@ -111,8 +113,8 @@ def load_backbone(
         load_official(model, state, path)
     if config.last_k_layers and not gated_layers(model):
         attach_gated_blocks(model, config.last_k_layers, generator=torch.Generator().manual_seed(seed))
-    if config.gated:
-        load_gated(model, local_file(config.gated))
+    if gated:
+        load_gated(model, gated)
     model.eval().to(device)
     model.visual.preprocess_cfg = preprocess
     return Backbone(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from react_ray.artifact import MANIFEST, open_artifact
-from react_ray.clip.backbone import Backbone, load_backbone
+from react_ray.clip.backbone import HUB, Backbone, load_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.weights import read_info, weights_bytes
 from react_ray.errors import ConfigError
@@ -63,13 +63,16 @@ def export_model(uri: str, out: str, layout: str = "official", wise_ft: float = 
 def load_customised(uri: str, wise_ft: float = 1.0) -> Backbone:
     """The customised model, on the backbone that its file names; or what lies between the two."""
     path = local_file(uri if uri.endswith(".safetensors") else join(uri, GATED_FILE))
-    config = read_info(path).get("backbone_config")
+    info = read_info(path)
+    config = info.get("backbone_config")
     if config is None:
         raise ConfigError(f"{uri} does not say which backbone it was trained on; load it with create_model_and_transforms(base=...)")
     base_config = BackboneConfig.model_validate(config)
     backbone = load_backbone(base_config.model_copy(update={"gated": path}))
     if wise_ft != 1:
-        interpolate(load_backbone(base_config).model, backbone.model, wise_ft)
+        if not base_config.pretrained and not base_config.name.startswith(HUB) and "seed" not in info:
+            raise ConfigError(f"{uri} was trained on random weights of a seed that it does not say; leave wise_ft at 1, or run customize again")
+        interpolate(load_backbone(base_config, seed=info.get("seed", 0)).model, backbone.model, wise_ft)
     return backbone
 
 

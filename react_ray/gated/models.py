@@ -84,7 +84,8 @@ def create_model_and_transforms(
     """(model in eval mode, transform for training, transform for inference).
 
     pretrained: a tag of REACT or of open_clip, a file with a whole model, or a gated.safetensors.
-    base: for a gated.safetensors, tag or file of the backbone's weights; "" = those named in the file.
+    base: for a gated.safetensors, tag or file of the backbone's weights; "" = those named in the file, or random ones
+    of its seed.
     """
     backbone = load_model(model_name, pretrained, base, device, force_quick_gelu, cache_dir)
     return backbone.model, *transforms(backbone)
@@ -119,14 +120,17 @@ def load_model(
         values |= {"quick_gelu": released.quick_gelu or quick_gelu, "mean": half, "std": half}
     elif pretrained.endswith(WEIGHT_FILES):
         path = local_file(pretrained)
-        trained_on = read_info(path).get("backbone_config", {})
+        info = read_info(path)
+        trained_on = info.get("backbone_config", {})
         values |= {key: trained_on[key] for key in ("pretrained", "mean", "std") if key in trained_on}
         values["quick_gelu"] |= trained_on.get("quick_gelu", False) or trained_on.get("name", "").endswith("-quickgelu")
         if _is_whole(read_weights(path)):
             weights = path
         else:
+            if not (base or trained_on.get("pretrained") or (trained_on and "seed" in info)):
+                raise BackboneError(f"{path} holds only what trained; pass base=<tag or file of the backbone's weights>")
             weights = base
-            values |= {"pretrained": trained_on.get("pretrained") or _required(base, path), "gated": pretrained}
+            values |= {"pretrained": trained_on.get("pretrained", base), "gated": pretrained}
     else:  # plain base weights, or none: gated blocks are new, gates at zero
         values["last_k_layers"] = _last_k_layers(model_name)
     backbone = load_backbone(BackboneConfig.model_validate(values), device, weights=weights)
@@ -194,9 +198,3 @@ def _is_whole(state: dict[str, Tensor]) -> bool:
     return any(name.endswith("token_embedding.weight") for name in state) and any(
         n.startswith("visual.") for n in state
     )
-
-
-def _required(base: str, path: str) -> str:
-    if not base:
-        raise BackboneError(f"{path} holds only what trained; pass base=<tag or file of the backbone's weights>")
-    return base

@@ -112,6 +112,7 @@ def _train(job: Job) -> None:
         "method": config.method,
         "last_k_layers": config.last_k_layers if config.method == "gated-image" else 0,
         "digest": job.digest,
+        "seed": job.seed,
         "steps": total,
         "pairs_seen": total * config.batch_size,
         "num_pairs": batches.num_rows,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from react_ray.cli import main
-from react_ray.clip.weights import read_weights
+from react_ray.clip.weights import read_info, read_weights
 from react_ray.errors import ArtifactMismatch, ConfigError, TrainingDiverged
 from react_ray.gated.linear_head import load_head
 from react_ray.recipe import Recipe, load_recipe
@@ -86,6 +86,7 @@ def test_a_trained_model_leaves_in_both_layouts(finished: Path, tmp_path: Path, 
     theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'folder'}")
     from react_ray.gated.export import load_customised
 
+    assert read_info(f"{model}/gated.safetensors")["seed"] == load_recipe(str(finished / "recipe.yaml")).seed
     ours = load_customised(model)
     image = torch.randn(2, 3, ours.image_size, ours.image_size)
     torch.testing.assert_close(

@@ -128,6 +128,24 @@ def test_wise_ft_goes_from_the_backbone_to_the_model(tmp_path: Path, method: Met
             assert torch.equal(middle[name], last[name])
 
 
+@pytest.mark.parametrize("method", ["gated-image", "full"])
+def test_a_backbone_of_random_weights_is_that_of_the_seed_in_the_file(tmp_path: Path, method: Method) -> None:
+    scratch = BackboneConfig(name=tiny_config(tmp_path, text={"vocab_size": 8}))
+    base = load_backbone(scratch, seed=3).model
+    model = load_backbone(scratch.model_copy(update={"last_k_layers": 2 * (method == "gated-image")}), seed=3).model
+    for name in freeze(model, method):
+        model.get_parameter(name).data.add_(0.1)
+    told, silent = (str(tmp_path / f"{name}.safetensors") for name in ("told", "silent"))
+    write_whole(told, gated_bytes(model, {"backbone_config": scratch.model_dump(), "seed": 3}))
+    write_whole(silent, gated_bytes(model, {"backbone_config": scratch.model_dump()}))
+    for weight, expected in ((1.0, model), (0.0, base)):
+        found = load_customised(told, weight).model
+        assert torch.equal(found.encode_image(images()), expected.encode_image(images()))  # type: ignore[operator]
+    if method == "full":
+        with pytest.raises(ConfigError, match="a seed that it does not say"):
+            load_customised(silent, 0.5)
+
+
 def test_what_cannot_be_meant_is_said(files: Files, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="choose official or open_clip"):
         export_model(files["gated"], str(tmp_path / "x.pt"), "hf")

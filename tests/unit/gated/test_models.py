@@ -9,6 +9,7 @@ from PIL import Image
 
 from react_ray.clip.backbone import empty_model, load_backbone, save_backbone
 from react_ray.clip.config import BackboneConfig
+from react_ray.clip.weights import weights_sha256
 from react_ray.errors import BackboneError
 from react_ray.gated.attach import attach_gated_blocks, gated_layers, image_blocks
 from react_ray.gated.checkpoint import gated_bytes, write_whole
@@ -100,6 +101,21 @@ def test_a_delta_finds_its_base(files: dict[str, str]) -> None:
     assert gated_layers(load_model(files["name"], files["text"]).model) == []
     with pytest.raises(BackboneError, match="pass base="):
         load_model(files["name"], files["silent"])
+
+
+@pytest.mark.parametrize("method", ["gated-image", "locked-text"])
+def test_a_delta_on_random_weights_makes_them_again(tmp_path: Path, method: Method) -> None:
+    scratch = BackboneConfig(name=tiny_config(tmp_path, text={"vocab_size": 8}))
+    model = load_backbone(scratch.model_copy(update={"last_k_layers": 2 * (method == "gated-image")}), seed=3).model
+    freeze(model, method)
+    path, silent = (str(tmp_path / f"{name}.safetensors") for name in ("scratch", "silent"))
+    write_whole(path, gated_bytes(model, {"backbone_config": scratch.model_dump(), "seed": 3}))
+    write_whole(silent, gated_bytes(model, {"backbone_config": scratch.model_dump()}))
+    expected = weights_sha256(model.state_dict())
+    assert load_model(scratch.name, path).weights_sha256 == expected
+    assert load_backbone(scratch.model_copy(update={"gated": path}), seed=8).weights_sha256 == expected
+    with pytest.raises(BackboneError, match="pass base="):
+        load_model(scratch.name, silent)
 
 
 def test_model_and_transforms_take_a_picture(files: dict[str, str]) -> None:
