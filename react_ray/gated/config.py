@@ -6,6 +6,9 @@ from typing import Literal
 
 from react_ray.section import Section, field, speed
 
+# As published; ViT-H-14 was not: as L/14, whose blocks are the nearest.
+LAST_K_LAYERS = {"ViT-B-32": 6, "ViT-B-16": 6, "ViT-L-14": 6, "ViT-H-14": 6, "ViT-bigG-14": 12}
+
 Method = Literal["gated-image", "locked-text", "locked-image", "full", "lora", "linear"]
 
 
@@ -35,7 +38,10 @@ class CustomizeConfig(Section):
     )
     method: Method = field("gated-image", "what trains: gated blocks, image tower, text tower, everything, low-rank updates, or a head on stored vectors")
     last_k_layers: int = field(
-        6, "gated-image, lora: how many of the last image blocks get what trains; cost is linear", ge=1
+        0,
+        "gated-image, lora: how many of the last image blocks get what trains; cost is linear; 0 = as REACT published it for "
+        "this backbone, half of the blocks for others",
+        ge=0,
     )
     init: Literal["random", "copy"] = field(
         "random", "gated-image: start of the new blocks, PyTorch's default or their host"
@@ -114,6 +120,15 @@ class CustomizeConfig(Section):
     watch_gpus: float = speed(0.0, "GPUs of the actor that scores while training; 0 = it computes on CPUs", ge=0)
     trackers: list[Literal["wandb", "mlflow"]] = speed([], "where the metrics go besides files and TensorBoard; each is installed by hand")
     keep_last: int = speed(2, "checkpoints that are kept", ge=1)
+
+
+def last_k_layers(config: CustomizeConfig, name: str, num_blocks: int) -> int:
+    """What config.last_k_layers stands for on the backbone of that name, whose image tower has num_blocks.
+
+    Variants of a published backbone (ViT-L-14-336, ViT-B-32-quickgelu) have its number.
+    """
+    published = (k for known, k in LAST_K_LAYERS.items() if f"{name}-".startswith(f"{known}-"))
+    return config.last_k_layers or next(published, max(1, num_blocks // 2))
 
 
 def text_trains(method: Method) -> bool:

@@ -10,15 +10,25 @@ from torch import nn
 
 from react_ray.clip.weights import weights_sha256
 from react_ray.errors import ConfigError
-from react_ray.gated.attach import NAME, attach_gated_blocks
-from react_ray.gated.config import CustomizeConfig, Method
+from react_ray.gated.attach import NAME, attach_gated_blocks, image_blocks
+from react_ray.gated.config import CustomizeConfig, Method, last_k_layers
 from react_ray.gated.lora import attach_lora, plain_name
 
 TEMPERATURE = ("logit_scale", "logit_bias")
 
 
+def resolved(config: CustomizeConfig, name: str, model: nn.Module) -> CustomizeConfig:
+    """`config` with the number of layers that its 0 stands for on this backbone, where the method has layers to choose."""
+    if config.method not in ("gated-image", "lora"):
+        return config
+    return config.model_copy(update={"last_k_layers": last_k_layers(config, name, len(image_blocks(model)))})
+
+
 def prepare(model: nn.Module, config: CustomizeConfig, seed: int) -> list[str]:
-    """Adds what the method adds, outputs unchanged, freezes the rest, and returns the names that train."""
+    """Adds what the method adds, outputs unchanged, freezes the rest, and returns the names that train.
+
+    config: as `resolved` gives it.
+    """
     device = next(model.parameters()).device
     if config.method == "gated-image":
         attach_gated_blocks(model, config.last_k_layers, config.init, torch.Generator().manual_seed(seed))

@@ -19,13 +19,12 @@ from react_ray.clip.backbone import Backbone, hub_file, load_backbone, load_toke
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.weights import read_info, read_weights
 from react_ray.errors import BackboneError
-from react_ray.gated.attach import gated_layers
+from react_ray.gated.attach import NAME, gated_layers
+from react_ray.gated.config import LAST_K_LAYERS
 from react_ray.storage import local_file
 
 PREFIX = "react_"
-# ViT-H-14 was not published: as L/14, whose blocks are the nearest.
-LAST_K_LAYERS = {"ViT-B-32": 6, "ViT-B-16": 6, "ViT-L-14": 6, "ViT-H-14": 6, "ViT-bigG-14": 12}
-# Of whole models, new blocks included; a file that gives another number is another architecture.
+# Of whole models, as many new blocks as published included; a file that gives another number is another architecture.
 NUM_PARAMETERS = {
     "react_ViT-B-32": 193_804_557,
     "react_ViT-B-16": 192_147_981,
@@ -141,10 +140,15 @@ def load_model(
 
 
 def check_size(model_name: str, model: nn.Module) -> None:
-    """BackboneError if a known model has not the number of parameters that it is known for."""
+    """BackboneError if a known model has not the number of parameters that it is known for, with as many gated blocks as it has."""
     expected = NUM_PARAMETERS.get(model_name.removesuffix("-quickgelu"))
+    if expected is None:
+        return
     found = sum(p.numel() for p in model.parameters())
-    if expected is not None and found != expected:
+    if layers := gated_layers(model):
+        in_blocks = sum(p.numel() for name, p in model.named_parameters() if f".{NAME}." in name)
+        expected += (len(layers) - _last_k_layers(model_name)) * (in_blocks // len(layers))
+    if found != expected:
         raise BackboneError(f"{model_name} has {found:,} parameters instead of {expected:,}; name the model that these weights are of")
 
 

@@ -17,7 +17,7 @@ from react_ray.gated.attach import attach_gated_blocks, image_blocks
 from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.gated.lora import attach_lora
 from react_ray.gated.loss import LOGITS_AT_ONCE
-from react_ray.gated.method import freeze
+from react_ray.gated.method import freeze, resolved
 
 # Bytes that a block keeps for backward per (token x channel): fixed, and per unit of its MLP's ratio.
 KEPT = {
@@ -64,6 +64,7 @@ def plan(name: str, config: CustomizeConfig, quick_gelu: bool = False) -> Plan:
     if config.method == "linear":
         raise ConfigError("customize.method=linear trains a head on stored vectors: it needs no more than these; plan another method")
     model: Any = empty_model(name)
+    config = resolved(config, name, model)
     num_all = sum(p.numel() for p in model.parameters())
     image = sum(p.numel() for p in model.visual.parameters())
     with torch.device("meta"):

@@ -24,6 +24,7 @@ from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ConfigError, PartFailed, ReactRayError
 from react_ray.gated.batches import Rows, held_bytes
 from react_ray.gated.config import CustomizeConfig, needs_caption_vectors, text_trains
+from react_ray.gated.method import resolved
 from react_ray.gated.trackers import check_installed
 from react_ray.pairs.source import open_source
 from react_ray.progress import Progress
@@ -114,6 +115,7 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
         raise ConfigError("customize.class_loss needs retrieved pairs, which know their class; set it to 0 or train_on=retrieved")
     model_of = load_backbone(wanted.backbone, seed=recipe.seed)
     backbone, image_size = model_of.describe(), model_of.image_size
+    config = resolved(config, wanted.backbone.name, model_of.model)
     if "retrieved" in parents:
         check_text_tower(parents["retrieved"], backbone, config)
     check_installed(config.trackers)

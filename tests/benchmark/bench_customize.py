@@ -137,9 +137,9 @@ def data(options: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
 def our_step(options: argparse.Namespace) -> Step:
     from react_ray.clip.text import drop_text_tower
     from react_ray.gated.batches import Batch
-    from react_ray.gated.config import CustomizeConfig
+    from react_ray.gated.config import LAST_K_LAYERS, CustomizeConfig
     from react_ray.gated.method import freeze
-    from react_ray.gated.models import LAST_K_LAYERS, load_model
+    from react_ray.gated.models import load_model
     from react_ray.gated.optim import clamp_logit_scale, make_optimizer
     from react_ray.gated.step import TrainingStep
 

@@ -13,9 +13,9 @@ from react_ray.clip.weights import weights_sha256
 from react_ray.errors import BackboneError
 from react_ray.gated.attach import attach_gated_blocks, gated_layers, image_blocks
 from react_ray.gated.checkpoint import gated_bytes, write_whole
+from react_ray.gated.config import LAST_K_LAYERS
 from react_ray.gated.method import Method, freeze
 from react_ray.gated.models import (
-    LAST_K_LAYERS,
     RELEASED,
     check_size,
     create_model_and_transforms,
@@ -186,6 +186,16 @@ def test_backbones_have_the_published_numbers_of_parameters(
     check_size(f"react_{name}", model)
     with pytest.raises(BackboneError, match="parameters instead of"):
         check_size("react_ViT-B-32" if name != "ViT-B-32" else "react_ViT-B-16", model)
+
+
+@pytest.mark.parametrize(("name", "last_k"), [("ViT-B-32", 3), ("ViT-bigG-14", 24)])
+def test_a_model_with_more_or_fewer_blocks_than_published_is_still_of_its_name(name: str, last_k: int) -> None:
+    model = empty_model(name)
+    with torch.device("meta"):
+        attach_gated_blocks(model, last_k)
+    check_size(f"react_{name}", model)
+    with pytest.raises(BackboneError, match="parameters instead of"):
+        check_size("react_ViT-L-14", model)
 
 
 def test_the_gated_mlp_of_bigg_is_narrower_than_its_hosts() -> None:

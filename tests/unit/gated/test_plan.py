@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from react_ray.clip.attention import use_self_attention
-from react_ray.errors import ConfigError
+from react_ray.errors import BackboneError, ConfigError
 from react_ray.gated.block import GatedBlock
 from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.method import prepare, resolved
 from react_ray.gated.plan import KEPT, QUICK_GELU, plan
-from tests.support.tiny_clip import tiny_config
+from tests.support.tiny_clip import tiny_backbone, tiny_config
 
 BATCH, TOKENS, WIDTH = 64, 37, 64
 
@@ -62,6 +63,28 @@ def test_bigg_fits_a_worker_of_eighty_gigabytes_in_micro_batches_only() -> None:
     assert whole.peak_gb > 80 > small.peak_gb
     assert small.memory["AdamW's two moments"] == 8 * small.num_trainable
     assert "peak of a worker, on paper" in small.text()
+
+
+@pytest.mark.parametrize(
+    ("name", "last_k"),
+    [("ViT-B-32", 6), ("ViT-B-16-quickgelu", 6), ("ViT-L-14-336", 6), ("ViT-bigG-14", 12), ("ViT-L-16", 12), ("RN50", 0)],
+)
+@pytest.mark.parametrize("method", ["gated-image", "lora"])
+def test_as_many_layers_train_as_were_published_for_the_backbone(name: str, last_k: int, method: str) -> None:
+    if not last_k:
+        with pytest.raises(BackboneError, match=r"without transformer\.resblocks"):
+            plan(name, config(method=method))
+        return
+    assert plan(name, config(method=method)) == plan(name, config(method=method, last_k_layers=last_k))
+    assert plan(name, config(method=method, last_k_layers=2)).num_trainable < plan(name, config(method=method)).num_trainable
+
+
+def test_half_of_the_layers_of_an_unpublished_backbone_train(tmp_path: Path) -> None:
+    model = tiny_backbone(tmp_path, {"layers": 4}, vocab_size=8)
+    for method in ("gated-image", "lora"):
+        assert resolved(config(method=method), model.config.name, model.model).last_k_layers == 2
+    names = prepare(model.model, resolved(config(), model.config.name, model.model), seed=0)
+    assert {name.split(".")[3] for name in names if ".gated_attn_block." in name} == {"2", "3"}
 
 
 def test_sharding_and_offload_take_from_where_they_say() -> None:
