@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from react_ray.clip.backbone import empty_model
+from react_ray.clip.backbone import architecture, empty_model
+from react_ray.clip.config import BackboneConfig
 from react_ray.errors import ConfigError
 from react_ray.gated.attach import attach_gated_blocks, image_blocks
 from react_ray.gated.config import CustomizeConfig, needs_text_tower
@@ -59,10 +60,11 @@ class Plan:
         return "\n".join(lines)
 
 
-def plan(name: str, config: CustomizeConfig, quick_gelu: bool = False) -> Plan:
-    """Of a backbone's name (or URI of its JSON); batch_size / num_workers images per worker."""
+def plan(backbone: BackboneConfig, config: CustomizeConfig) -> Plan:
+    """batch_size / num_workers images per worker; the activation is that of the backbone's name, tag or quick_gelu."""
     if config.method == "linear":
         raise ConfigError("customize.method=linear trains a head on stored vectors: it needs no more than these; plan another method")
+    name, quick_gelu = backbone.name, architecture(backbone)[0]["quick_gelu"]
     model: Any = empty_model(name)
     config = resolved(config, name, model)
     num_all = sum(p.numel() for p in model.parameters())

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from react_ray.clip.attention import use_self_attention
+from react_ray.clip.config import BackboneConfig
 from react_ray.errors import BackboneError, ConfigError
 from react_ray.gated.block import GatedBlock
 from react_ray.gated.config import CustomizeConfig
@@ -58,7 +59,7 @@ def config(**changes: Any) -> CustomizeConfig:
 
 
 def test_bigg_fits_a_worker_of_eighty_gigabytes_in_micro_batches_only() -> None:
-    whole, small = (plan("ViT-bigG-14", config(last_k_layers=12, micro_batch_size=size)) for size in (0, 32))
+    whole, small = (plan(BackboneConfig(name="ViT-bigG-14"), config(last_k_layers=12, micro_batch_size=size)) for size in (0, 32))
     assert whole.num_parameters == 2_938_547_737 and whole.num_trainable == 398_980_633
     assert whole.peak_gb > 80 > small.peak_gb
     assert small.memory["AdamW's two moments"] == 8 * small.num_trainable
@@ -73,10 +74,10 @@ def test_bigg_fits_a_worker_of_eighty_gigabytes_in_micro_batches_only() -> None:
 def test_as_many_layers_train_as_were_published_for_the_backbone(name: str, last_k: int, method: str) -> None:
     if not last_k:
         with pytest.raises(BackboneError, match=r"without transformer\.resblocks"):
-            plan(name, config(method=method))
+            plan(BackboneConfig(name=name), config(method=method))
         return
-    assert plan(name, config(method=method)) == plan(name, config(method=method, last_k_layers=last_k))
-    assert plan(name, config(method=method, last_k_layers=2)).num_trainable < plan(name, config(method=method)).num_trainable
+    default, published, two = (plan(BackboneConfig(name=name), config(method=method, last_k_layers=k)) for k in (0, last_k, 2))
+    assert default == published and two.num_trainable < default.num_trainable
 
 
 def test_half_of_the_layers_of_an_unpublished_backbone_train(tmp_path: Path) -> None:
@@ -88,21 +89,32 @@ def test_half_of_the_layers_of_an_unpublished_backbone_train(tmp_path: Path) -> 
 
 
 def test_sharding_and_offload_take_from_where_they_say() -> None:
-    plain, two, three = (plan("ViT-L-14", config(zero_stage=stage)) for stage in (0, 2, 3))
+    plain, two, three = (plan(BackboneConfig(name="ViT-L-14"), config(zero_stage=stage)) for stage in (0, 2, 3))
     assert two.memory["gradients"] == plain.memory["gradients"] // 8
     assert two.memory["weights (float32)"] == plain.memory["weights (float32)"] == 8 * three.memory["weights (float32)"]
-    offloaded = plan("ViT-L-14", config(zero_stage=2, offload=True))
+    offloaded = plan(BackboneConfig(name="ViT-L-14"), config(zero_stage=2, offload=True))
     assert offloaded.on_host == two.memory["AdamW's two moments"] and offloaded.peak_gb < two.peak_gb
-    checkpointed = plan("ViT-L-14", config(activation_checkpointing=True))
+    checkpointed = plan(BackboneConfig(name="ViT-L-14"), config(activation_checkpointing=True))
     assert checkpointed.memory["activations kept for backward"] < plain.memory["activations kept for backward"] / 4
 
 
 @pytest.mark.parametrize("method", ["gated-image", "locked-text", "locked-image", "full", "lora"])
 def test_every_method_has_a_plan(tmp_path: Path, method: str) -> None:
-    found = plan(tiny_config(tmp_path), config(method=method, last_k_layers=2, lora_rank=2))
+    found = plan(BackboneConfig(name=tiny_config(tmp_path)), config(method=method, last_k_layers=2, lora_rank=2))
     assert 0 < found.num_trainable <= found.num_parameters and found.peak_gb > 0
+
+
+def test_the_activation_is_that_of_the_loaded_model() -> None:
+    backbones = [
+        BackboneConfig(name="ViT-B-32"),
+        BackboneConfig(name="ViT-B-32", quick_gelu=True),
+        BackboneConfig(name="ViT-B-32-quickgelu"),
+        BackboneConfig(name="ViT-B-32", pretrained="openai"),
+    ]
+    gelu, *quick = (plan(backbone, config()).memory["activations kept for backward"] for backbone in backbones)
+    assert gelu < quick[0] and len(set(quick)) == 1
 
 
 def test_a_head_needs_no_plan() -> None:
     with pytest.raises(ConfigError, match="plan another method"):
-        plan("ViT-B-32", config(method="linear"))
+        plan(BackboneConfig(name="ViT-B-32"), config(method="linear"))
