@@ -2,7 +2,7 @@
 
 Takes the `model` artifact of a run, or a gated.safetensors, gives `official`: the whole state dict, float16, .pt or
 .safetensors; or `open_clip`: open_clip_config.json and open_clip_model.safetensors of an ordinary ViT, for
-`open_clip.create_model_and_transforms("local-dir:FOLDER")`. Beside it goes the model card, with the run's scores. This is the last file of the walk.
+`open_clip.create_model_and_transforms("local-dir:FOLDER")`. Beside it goes the model card, with the run's scores of these weights. This is the last file of the walk.
 """
 
 from __future__ import annotations
@@ -77,15 +77,24 @@ def load_customised(uri: str, wise_ft: float = 1.0) -> Backbone:
 
 
 def _card(uri: str, wise_ft: float) -> dict[str, Any]:
-    """Of the artifact `model`, with what the run's `evaluate` found since, if it has; {} for a bare file."""
+    """Of the artifact `model`, with the scores that were taken of these very weights, while training or by `evaluate`; {} for a bare file."""
     storage = open_storage(uri)
     if uri.endswith(".safetensors") or not storage.exists(CARD_FILE):
         return {}
     card: dict[str, Any] = json.loads(storage.read(CARD_FILE)) | {"wise_ft": wise_ft}
+    while_training = card["scores"] if wise_ft == 1 else []
+    return card | {"scores": while_training + _evaluated(uri, wise_ft)}
+
+
+def _evaluated(uri: str, wise_ft: float) -> list[dict[str, Any]]:
+    """What the run's `evaluate` found of this model at this weight; it may have scored another interpolation."""
     scores = join(uri.rstrip("/").rpartition("/")[0], "scores")
-    if open_storage(scores).exists(MANIFEST):
-        card["scores"] += open_artifact(scores, "predictions").facts["scores"]
-    return card
+    if not all(open_storage(place).exists(MANIFEST) for place in (uri, scores)):
+        return []
+    found = open_artifact(scores, "predictions")
+    assert found.manifest is not None, "an artifact that was opened has a manifest"
+    of_these = found.manifest.config["wise_ft"] == wise_ft and found.manifest.parents["model"] == open_artifact(uri, "model").content
+    return found.facts["scores"] if of_these else []
 
 
 def _official(backbone: Backbone, name: str, dtype: torch.dtype) -> bytes:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
 
+from react_ray.artifact import create
 from react_ray.clip.backbone import Backbone, load_backbone, save_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.weights import read_weights
@@ -156,6 +158,28 @@ def test_what_cannot_be_meant_is_said(files: Files, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not say which backbone"):
         export_model(files["base"], str(tmp_path / "x.pt"), "official")
     assert not (tmp_path / "x.pt").exists()
+
+
+def test_the_card_has_the_scores_of_the_weights_beside_it_and_no_others(files: Files, tmp_path: Path) -> None:
+    model = create(str(tmp_path / "run/model"), "model", {}, {}, 1)
+    card = {"scores": [{"value": 0.1}]}
+    model.commit_files(0, {"gated.safetensors": Path(files["gated"]).read_bytes(), "model_card.json": json.dumps(card).encode()}, 0.0, 1)
+    model = model.seal()
+
+    def scores_of_export(wise_ft: float) -> list[float]:
+        export_model(model.uri, str(tmp_path / "x.safetensors"), wise_ft=wise_ft)
+        written = json.loads((tmp_path / "x.model_card.json").read_text())
+        assert written["wise_ft"] == wise_ft
+        return [score["value"] for score in written["scores"]]
+
+    assert scores_of_export(1.0) == [0.1]
+    evaluated = create(str(tmp_path / "run/scores"), "predictions", {"wise_ft": 0.5}, {"model": model}, 1)
+    evaluated.commit(0, pa.table({"row": [0]}), 0.0)
+    evaluated.seal(scores=[{"value": 0.2}])
+    assert [scores_of_export(weight) for weight in (0.0, 0.5, 1.0)] == [[], [0.2], [0.1]]
+    manifest = Path(model.uri.removeprefix("file://"), "manifest.json")
+    manifest.write_text(manifest.read_text().replace(model.content, "another training"))
+    assert scores_of_export(0.5) == []
 
 
 def test_the_folder_says_how_images_are_normalised(files: Files, tmp_path: Path) -> None:
