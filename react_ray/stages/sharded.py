@@ -7,6 +7,7 @@ Next: checkpoints.py.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -54,6 +55,20 @@ def load_moments(engine: Any, model: nn.Module, state: dict[str, Tensor], step: 
     for name, parameter in _trainable(model):
         for kind in MOMENTS:
             _set(engine, parameter, kind, state[f"{kind}/{name}"].to(parameter.device))
+
+
+def optimizer_step(engine: Any, model: nn.Module) -> float:
+    """The norm of the whole gradient before it is clipped, the same on all workers. Where it is not finite no weight changes.
+
+    ZeRO 1 to 3 compute it in their step, and leave the step out themselves; without sharding each worker has all of it.
+    """
+    if engine.zero_optimization_stage():
+        engine.step()
+        return float(engine.get_global_grad_norm())
+    norm = float(torch.nn.utils.get_total_norm(p.grad for _, p in _trainable(model) if p.grad is not None))
+    if math.isfinite(norm):
+        engine.step()
+    return norm
 
 
 def clamp_temperature(engine: Any, model: nn.Module) -> None:

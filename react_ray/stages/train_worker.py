@@ -42,6 +42,7 @@ from react_ray.stages.sharded import (
     frozen_digest,
     load_moments,
     load_weights,
+    optimizer_step,
     trained_weights,
     training_state,
 )
@@ -147,15 +148,15 @@ def _train(job: Job) -> None:
             checkpoints.wait()
             check_finite(float("nan"), batch, f"the weights from before it are the last checkpoint in {job.checkpoints}")
         engine.backward(loss)
-        engine.step()
+        norm = optimizer_step(engine, model)
         clamp_temperature(engine, model)
         if ema:
             ema.update(model)
         step = batch.step + 1
-        norm = engine.get_global_grad_norm()
         if log:
-            values = {"loss": mean, "lr": config.lr * factor, "logit_scale": float(model.get_parameter("logit_scale").detach().exp())}
-            values |= watch.step(model, batches.waited_s) | ({"grad_norm": float(norm)} if norm else {})
+            scale = float(model.get_parameter("logit_scale").detach().exp())
+            values = {"loss": mean, "lr": config.lr * factor, "logit_scale": scale, "grad_norm": norm}
+            values |= watch.step(model, batches.waited_s)
             log.step(step, total, values)
         if job.watched and (step % config.watch_every_steps == 0 or step == total):
             trained = weights()

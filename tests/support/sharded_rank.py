@@ -62,12 +62,14 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
         sharded.load_moments(engine, backbone.model, state, step)
         return backbone, engine, frozen
 
+    norms: list[float] = []
+
     def steps(backbone: Any, engine: Any, first: int) -> list[float]:
         losses = []
         for step in range(first, first + STEPS):
             loss = engine(batch(step, rank, world_size, backbone.image_size, backbone.dim))
             engine.backward(loss)
-            engine.step()
+            norms.append(sharded.optimizer_step(engine, backbone.model))
             sharded.clamp_temperature(engine, backbone.model)
             share = loss.detach() / world_size
             torch.distributed.all_reduce(share)
@@ -85,8 +87,16 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
     resumed_losses = steps(again, resumed, STEPS)
     sharded._set(resumed, again.model.get_parameter("logit_scale"), sharded.WEIGHT, torch.tensor([MAX_LOGIT_SCALE + 1]))
     sharded.clamp_temperature(resumed, again.model)
+    before = sharded.trained_weights(resumed, again.model)
+    factor = float("inf") if rank == world_size - 1 else 1.0
+    resumed.backward(resumed(batch(STEPS, rank, world_size, again.image_size, again.dim)) * factor)
+    endless = sharded.optimizer_step(resumed, again.model)
+    after = sharded.trained_weights(resumed, again.model)
     return {
         "losses": losses,
+        "norms": norms,
+        "endless_norm": endless,
+        "kept": all(value.equal(before[name]) for name, value in after.items()),
         "middle": middle,
         "end": end,
         "unchanged": unchanged,

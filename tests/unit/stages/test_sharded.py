@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ def test_every_sharding_trains_the_same_and_goes_on_where_it_was(tmp_path: Path)
     assert alone["end"].keys() == {f"{kind}/{name[7:]}" for name in alone["end"] if name.startswith("weight/") for kind in ("weight", "exp_avg", "exp_avg_sq")}
     for case, found in trained(tmp_path / "two", 2, CASES).items():
         assert found["losses"] == pytest.approx(alone["losses"], rel=1e-6), case
+        assert found["norms"] == pytest.approx(alone["norms"], rel=1e-4) and min(found["norms"]) > 0, case
+        assert not math.isfinite(found["endless_norm"]) and found["kept"], case
         assert found["end"].keys() == alone["end"].keys()
         for name, value in found["end"].items():
             torch.testing.assert_close(value, alone["end"][name], atol=1e-6, rtol=1e-4, msg=lambda text, name=name, case=case: f"{case} {name}: {text}")
