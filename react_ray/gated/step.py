@@ -106,15 +106,14 @@ def class_weights(class_ids: np.ndarray, num_classes: int, power: float) -> np.n
     return (weight_C * (count_C.sum() / total if total else 1.0)).astype(np.float32)
 
 
-def check_finite(loss: float, batch: Batch, where: str) -> None:
-    """Before the weights are changed. where: what is kept and how to go on."""
-    if not np.isfinite(loss):
-        named = ", ".join(map(str, batch.pair_id_B[:NUM_NAMED]))
-        more = f" and {len(batch.pair_id_B) - NUM_NAMED} more" if len(batch.pair_id_B) > NUM_NAMED else ""
-        raise TrainingDiverged(
-            f"the loss of step {batch.step} is {loss}, of pairs {named}{more}; {where}; lower customize.lr, set "
-            "customize.grad_clip, or take those pairs out"
-        )
+def diverged(what: str, value: float, step: int, pair_ids: np.ndarray, listed: str, kept: str) -> TrainingDiverged:
+    """pair_ids: of the whole global batch. listed: the file that has all of them; kept: what is kept of the training."""
+    named = ", ".join(map(str, pair_ids[:NUM_NAMED]))
+    more = f" and {len(pair_ids) - NUM_NAMED} more" if len(pair_ids) > NUM_NAMED else ""
+    return TrainingDiverged(
+        f"the {what} of step {step} is {value}, of pairs {named}{more} (all are in {listed}); {kept}; lower customize.lr, set "
+        "customize.grad_clip, or take those pairs out"
+    )
 
 
 def mix(*numbers: int) -> int:

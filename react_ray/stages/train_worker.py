@@ -23,13 +23,13 @@ from react_ray.clip.text import drop_text_tower
 from react_ray.errors import ArtifactMismatch, TrainingDiverged
 from react_ray.evals.zeroshot import MEAN
 from react_ray.gated.auto_augment import AutoAugment
-from react_ray.gated.batches import Batches
+from react_ray.gated.batches import Batch, Batches
 from react_ray.gated.card import json_bytes, model_card
 from react_ray.gated.checkpoint import gated_bytes
 from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.gated.method import frozen_sha256, prepare
 from react_ray.gated.optim import Ema, learning_rate, make_optimizer, set_learning_rate
-from react_ray.gated.step import TrainingStep, check_finite
+from react_ray.gated.step import TrainingStep, diverged
 from react_ray.gated.trackers import open_trackers
 from react_ray.gated.watch import TensorBoard, Watch
 from react_ray.gated.zero import deepspeed_config
@@ -47,8 +47,9 @@ from react_ray.stages.sharded import (
     training_state,
 )
 from react_ray.stages.watching import Scores, wait_for
-from react_ray.storage import open_storage
+from react_ray.storage import join, open_storage
 
+DIVERGED = "diverged.json"  # beside the checkpoints
 AVERAGE = "average/"  # in front of the names of an exponential moving average
 
 
@@ -144,11 +145,12 @@ def _train(job: Job) -> None:
         late = first and config.checkpoint_every_minutes and time.monotonic() - saved > 60 * config.checkpoint_every_minutes
         mean, late = _over_workers(loss, bool(late), world_size)
         if not math.isfinite(mean):  # before a weight is changed, on all workers
-            save(batch.step)
-            checkpoints.wait()
-            check_finite(float("nan"), batch, f"the weights from before it are the last checkpoint in {job.checkpoints}")
+            raise _diverged("loss", mean, batch, job, checkpoints, log, device)
+        checkpoints.confirm()
         engine.backward(loss)
         norm = optimizer_step(engine, model)
+        if not math.isfinite(norm):  # on all workers, and no weight was changed
+            raise _diverged("gradient's norm", norm, batch, job, checkpoints, log, device)
         clamp_temperature(engine, model)
         if ema:
             ema.update(model)
@@ -206,6 +208,23 @@ def _over_workers(loss: Tensor, late: bool, world_size: int) -> tuple[float, boo
     torch.distributed.all_reduce(values)
     mean, any_late = values.tolist()
     return mean, any_late > 0
+
+
+def _diverged(
+    what: str, value: float, batch: Batch, job: Job, checkpoints: Checkpoints, log: Log | None, device: torch.device
+) -> TrainingDiverged:
+    """Every worker takes part; the first one, which has the log, leaves behind what is known."""
+    mine = torch.tensor(batch.pair_id_B, device=device)
+    of_all = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(of_all, mine)
+    pair_ids = torch.cat(of_all).cpu().numpy()
+    if log:
+        log.close()
+        found = {"what": what, "step": batch.step, "pair_ids": pair_ids.tolist()}
+        checkpoints.storage.write(DIVERGED, json_bytes(found))
+        checkpoints.drop()
+    kept = f"what is kept in {job.checkpoints} is of weights whose loss was finite"
+    return diverged(what, value, batch.step, pair_ids, join(job.checkpoints, DIVERGED), kept)
 
 
 def initialize(step: TrainingStep, config: CustomizeConfig, world_size: int) -> Any:

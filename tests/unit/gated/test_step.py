@@ -11,12 +11,12 @@ import torch
 
 from react_ray.clip.backbone import Backbone
 from react_ray.clip.text import drop_text_tower
-from react_ray.errors import ConfigError, TrainingDiverged
+from react_ray.errors import ConfigError
 from react_ray.gated.batches import Batch
 from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.gated.method import frozen_sha256, prepare
 from react_ray.gated.optim import clamp_logit_scale, learning_rate, make_optimizer, set_learning_rate
-from react_ray.gated.step import TrainingStep, check_finite, class_weights
+from react_ray.gated.step import TrainingStep, class_weights, diverged
 from react_ray.gated.zero import deepspeed_config
 from tests.support import plain_react
 from tests.support.tiny_clip import tiny_backbone
@@ -164,9 +164,9 @@ def test_classes_can_weigh_the_same(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_names_its_pairs() -> None:
-    check_finite(1.0, batch(4), "")
-    with pytest.raises(TrainingDiverged, match=r"loss of step 4 is nan, of pairs 100, 101.*; kept at x; lower customize.lr"):
-        check_finite(float("nan"), batch(4), "kept at x")
+    few, many = (str(diverged("loss", float("nan"), 4, np.arange(100, end), "x/all.json", "y is kept")) for end in (103, 112))
+    assert few.startswith("the loss of step 4 is nan, of pairs 100, 101, 102 (all are in x/all.json); y is kept; lower customize.lr")
+    assert ", 109 and 2 more (all are in" in many and "110" not in many
 
 
 def test_deepspeeds_json_follows_from_the_recipe() -> None:
