@@ -7,6 +7,7 @@ the arm; a run that was killed, or a worker that died, goes on from the last of 
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,6 +44,7 @@ from react_ray.stages.training_rows import RetrievedRows, SourceRows
 from react_ray.stages.watching import Watched, Watcher
 from react_ray.storage import arrow_filesystem, join, open_storage
 
+logger = logging.getLogger(__name__)
 POLL_S = 1.0
 WORKER_GB = 1.5  # besides the rows
 STARTING = "starting workers"
@@ -240,6 +242,8 @@ def _fit(jobs: list[Job], recipe: Recipe) -> None:
     finally:
         stop.set()
         watcher.join()
+    for text in ray.get(jobs[0].progress.warnings.remote()):
+        logger.warning("%s", text)
     if problem := ray.get(jobs[0].progress.problem.remote()):
         raise problem
 

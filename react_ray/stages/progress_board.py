@@ -10,6 +10,7 @@ class ProgressBoard:
     def __init__(self) -> None:
         self.states: dict[str, tuple[int, int, str]] = {}  # by arm, in the order in which they began
         self.found: Exception | None = None
+        self.said: list[str] = []
 
     def write(self, arm: str, step: int, total: int, note: str) -> None:
         self.states[arm] = (step, total, note)
@@ -19,6 +20,12 @@ class ProgressBoard:
 
     def problem(self) -> Exception | None:
         return self.found
+
+    def warn(self, text: str) -> None:
+        self.said.append(text)
+
+    def warnings(self) -> list[str]:
+        return self.said
 
     def read(self) -> dict[str, tuple[int, int, str]]:
         return self.states

@@ -133,7 +133,7 @@ def _train(job: Job) -> None:
         if ema:
             state |= {f"{AVERAGE}{name}": value.to("cpu", copy=True) for name, value in ema.shadow.items()}
         if first:
-            checkpoints.save(step, state, partial(wait_for, scores.pending()) if scores else None)
+            checkpoints.save(step, state, partial(wait_for, scores.pending()) if scores and config.keep == "best" else None)
 
     def weights() -> dict[str, Tensor]:
         return dict(ema.shadow) if ema else trained_weights(engine, model)
@@ -162,7 +162,7 @@ def _train(job: Job) -> None:
             log.step(step, total, values)
         if job.watched and (step % config.watch_every_steps == 0 or step == total):
             trained = weights()
-            if scores:
+            if scores and scores.wants(step, wait=config.keep == "best" or step == total):
                 scores.ask(step, gated_bytes(model, info, trained, None, frozen))
         if log and scores:
             log.scores(scores.answers())
@@ -178,6 +178,7 @@ def _train(job: Job) -> None:
     if log:
         if scores:
             log.scores(scores.answers(wait=True))
+            ray.get([job.progress.warn.remote(f"train {job.arm}".strip() + f": {text}") for text in scores.warnings()])
         log.close()
         kept_step = total
         if scores and config.keep == "best":

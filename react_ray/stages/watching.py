@@ -1,8 +1,8 @@
 """Zero-shot scores while a model trains, by an actor beside it: the training hands over its weights and goes on.
 
 Takes what trained as the bytes of a gated.safetensors, gives top-1 on an evaluation set; the best so far are kept on
-storage. A checkpoint counts only once the scores of its steps lie there, so a resumed training forgets none.
-Next: evaluate.py, which scores what came of it.
+storage. With keep=best a checkpoint counts only once the scores of its steps lie there, so a resumed training forgets none;
+with keep=last the training waits for no score before its end, and goes without those that come too late. Next: evaluate.py, which scores what came of it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from react_ray.stages.evaluate import classify_rows
 from react_ray.stages.labelled import Slice, read_slice
 from react_ray.storage import Storage, join, local_file, open_storage
 
-WAITING = 2  # weights that may wait for their score; the training waits before it makes more
+WAITING = 2  # weights that may wait for their score
 
 
 @dataclass(frozen=True)
@@ -94,27 +94,47 @@ class Scores:
         """start: the step that the training goes on from; scores of later steps will be made again."""
         self.watcher, self.watched = watcher, watched
         self.storage = open_storage(watched.place)
-        self.problem: Exception | None = None
+        self.problem = ""
+        self.left_out: list[int] = []
         self._pending: list[tuple[int, Any]] = []
         found = scores_at(self.storage)
         self._taken = {step: scores for step, scores in sorted(found.items()) if step <= start}
         for step in found.keys() - self._taken.keys():
             self.storage.delete(f"{_name(step)}.json")
 
-    def ask(self, step: int, weights: bytes) -> None:
-        while len(self._pending) >= WAITING:
+    def wants(self, step: int, wait: bool) -> bool:
+        """Whether to ask for this step. Where the actor is behind: waits for it, or leaves the step out."""
+        while len(self._pending) >= WAITING and (wait or self._first_is_there()):
             self._take(self._pending.pop(0))
+        if len(self._pending) < WAITING:
+            return True
+        self.left_out.append(step)
+        return False
+
+    def ask(self, step: int, weights: bytes) -> None:
+        """Returns at once. Of a step that it `wants`."""
         self._pending.append((step, self.watcher.score.remote(self.watched, step, weights)))
 
     def answers(self, wait: bool = False) -> dict[int, dict[str, float]]:
         """{step: {task: top-1}} of what has come since the last call; first of those before `start`. wait: for all that was asked."""
-        while self._pending and (wait or ray.wait([self._pending[0][1]], timeout=0)[0]):
+        while self._pending and (wait or self._first_is_there()):
             self._take(self._pending.pop(0))
         taken, self._taken = self._taken, {}
         return taken
 
     def pending(self) -> list[Any]:
         return [answer for _, answer in self._pending]
+
+    def warnings(self) -> list[str]:
+        """What the user should know of the scores that did not come."""
+        found = []
+        if self.left_out:
+            found.append(
+                f"{len(self.left_out)} scores on {self.watched.dataset} were left out (of step {self.left_out[0]} first): scoring is slower than training; raise customize.watch_every_steps or set customize.watch_gpus"
+            )
+        if self.problem:
+            found.append(f"a score on {self.watched.dataset} did not come, the model is trained all the same ({self.problem}); mend that before the next training")
+        return found
 
     def best(self) -> tuple[int, dict[str, Tensor]]:
         """Step and weights of the highest mean, the earliest of equals."""
@@ -137,7 +157,11 @@ class Scores:
         try:
             self._taken[step] = ray.get(answer)
         except ray.exceptions.RayError as error:  # the training needs no score to go on
-            self.problem = error
+            cause = getattr(error, "cause", error)
+            self.problem = f"step {step}: {type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
+
+    def _first_is_there(self) -> bool:
+        return bool(ray.wait([self._pending[0][1]], timeout=0)[0])
 
 
 def wait_for(answers: list[Any]) -> None:
