@@ -94,7 +94,7 @@ class CustomizeConfig(Section):
     watch_dataset: str = field(
         "", "name in evaluate.datasets whose zero-shot score is taken while training, by an actor beside it; empty = none"
     )
-    watch_every_steps: int = field(500, "steps between such scores; the last step is always scored", ge=1)
+    watch_every_steps: int = field(500, "steps between such scores; the last step is always scored, others are left out where scoring is slower and keep=last", ge=1)
     keep: Literal["last", "best"] = field("last", "which weights become the model: of the last step, or the best on watch_dataset")
     save_dtype: Literal["fp32", "fp16"] = field("fp32", "of the weights in the model's file")
     cache_gb: float = speed(2.0, "decoded images that each worker keeps between epochs, GB; 0 = decode each time", ge=0)

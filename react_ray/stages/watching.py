@@ -133,7 +133,7 @@ class Scores:
                 f"{len(self.left_out)} scores on {self.watched.dataset} were left out (of step {self.left_out[0]} first): scoring is slower than training; raise customize.watch_every_steps or set customize.watch_gpus"
             )
         if self.problem:
-            found.append(f"a score on {self.watched.dataset} did not come, the model is trained all the same ({self.problem}); mend that before the next training")
+            found.append(f"a score on {self.watched.dataset} did not come ({self.problem}), the model was trained without it; mend that before the next training")
         return found
 
     def best(self) -> tuple[int, dict[str, Tensor]]:

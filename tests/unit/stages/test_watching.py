@@ -53,4 +53,4 @@ def test_a_score_that_failed_is_told_with_its_error(scores: Scores) -> None:
     scores.ask(2, b"good")
     assert scores.answers(wait=True) == {2: {MEAN: 0.02}}
     [said] = scores.warnings()
-    assert "(step 1: ValueError: no picture of held); mend that" in said
+    assert "(step 1: ValueError: no picture of held), the model was trained without it; mend that" in said
