@@ -89,9 +89,7 @@ class Batches:
     ) -> None:
         """augment: of a whole encoded image and a seed, which is another one in each epoch; None = plain decoding."""
         if batch_size % world_size:
-            raise ConfigError(
-                f"customize.batch_size {batch_size} is not a multiple of {world_size} workers; change one of them"
-            )
+            raise ConfigError(f"customize.batch_size {batch_size} is not a multiple of {world_size} workers; change one of them")
         self.rows, self.batch_size, self.image_size, self.seed = rows, batch_size, image_size, seed
         self.local, self.rank, self.num_threads = batch_size // world_size, rank, num_threads
         self.window_parts = window_parts or parts_of_window(rows)
@@ -99,11 +97,8 @@ class Batches:
         self.num_decoded = self.num_undecodable = 0
         self.waited_s = 0.0
         self.num_rows = sum(rows.part_sizes)
+        check_batch_size(rows, batch_size)
         self.steps_per_epoch = self.num_rows // batch_size
-        if not self.steps_per_epoch:
-            raise ConfigError(
-                f"customize.batch_size {batch_size} is larger than the {self.num_rows} pairs to train on (those with an image and, of a retrieved set, a vector of the caption); make it smaller or retrieve more"
-            )
         self.crop, self.interpolation, self.augment = crop, interpolation, augment
         self._keep_pixels = not augment and pixels_bytes(rows, image_size) <= cache_gb * 2**30
         self._windows: dict[tuple[int, ...], _Window] = {}
@@ -220,9 +215,7 @@ class Batches:
         return _Window(
             images=table["image"].to_pylist(),
             captions=table["captions"].to_pylist(),
-            class_ids=table["class_id"].to_numpy().astype(np.int64)
-            if "class_id" in names
-            else np.full(table.num_rows, -1, np.int64),
+            class_ids=table["class_id"].to_numpy().astype(np.int64) if "class_id" in names else np.full(table.num_rows, -1, np.int64),
             pair_ids=table["pair_id"].to_numpy() if "pair_id" in names else np.full(table.num_rows, -1, np.int64),
             stand_in=np.arange(table.num_rows),
             text_ND=from_vectors(table["text_embedding"]) if "text_embedding" in names else None,
@@ -243,6 +236,13 @@ class Batches:
                 f"customize.max_undecodable={self.max_undecodable:g}; make the images again, or allow more"
             )
         return pixels, bad
+
+
+def check_batch_size(rows: Rows, batch_size: int) -> None:
+    if batch_size > sum(rows.part_sizes):
+        raise ConfigError(
+            f"customize.batch_size {batch_size} is larger than the {sum(rows.part_sizes)} pairs to train on (those with an image and, of a retrieved set, a vector of the caption); make it smaller or retrieve more"
+        )
 
 
 def parts_of_window(rows: Rows) -> int:

@@ -23,7 +23,7 @@ from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ConfigError, PartFailed, ReactRayError
-from react_ray.gated.batches import Rows, held_bytes
+from react_ray.gated.batches import Rows, check_batch_size, held_bytes
 from react_ray.gated.config import CustomizeConfig, needs_caption_vectors, text_trains
 from react_ray.gated.method import resolved
 from react_ray.gated.trackers import check_installed
@@ -122,6 +122,8 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
         check_text_tower(parents["retrieved"], backbone, config)
     check_installed(config.trackers)
     check_workers(config)
+    if config.method != "linear":
+        check_batch_size(rows, config.batch_size)
     check_watching(wanted)
     plan = {"backbone": backbone, "seed": recipe.seed, "data": data, **config.digested()}
     model = create(layout.of_arm("model"), "model", plan, parents, 1)
@@ -140,9 +142,7 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
             backbone=wanted.backbone,
             config=config,
             rows=rows,
-            class_CD=class_vectors(open_artifact(queries, "queries", "retrieve"))
-            if config.class_loss
-            else None,
+            class_CD=class_vectors(open_artifact(queries, "queries", "retrieve")) if config.class_loss else None,
             **data_facts(parents.get("retrieved"), queries, config, wanted.name),
             seed=recipe.seed,
             arm=arm,
@@ -211,7 +211,7 @@ def _fit(jobs: list[Job], recipe: Recipe) -> None:
     filesystem, path = arrow_filesystem(jobs[0].run)
     trainer = ray.train.torch.TorchTrainer(
         _work,
-        train_loop_config={"jobs": jobs},
+        train_loop_config={"jobs": jobs, "retries": recipe.cluster.part_retries},
         scaling_config=ray.train.ScalingConfig(
             num_workers=(config.min_workers, config.num_workers) if config.min_workers else config.num_workers,  # type: ignore[arg-type]
             use_gpu=config.gpus_per_worker > 0,
@@ -222,7 +222,7 @@ def _fit(jobs: list[Job], recipe: Recipe) -> None:
             name=f"train-{digest([job.digest for job in jobs])}",
             storage_path=join(path, "ray_train"),
             storage_filesystem=filesystem,
-            failure_config=ray.train.FailureConfig(max_failures=recipe.cluster.part_retries),
+            failure_config=ray.train.FailureConfig(max_failures=-1 if config.min_workers else recipe.cluster.part_retries),  # of the whole run
         ),
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if config.gpus_per_worker else "gloo"),
     )

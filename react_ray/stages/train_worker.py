@@ -20,7 +20,7 @@ from torch import Tensor
 
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.text import drop_text_tower
-from react_ray.errors import ArtifactMismatch, TrainingDiverged
+from react_ray.errors import ReactRayError, TrainingDiverged
 from react_ray.evals.zeroshot import MEAN
 from react_ray.gated.auto_augment import AutoAugment
 from react_ray.gated.batches import Batch, Batches
@@ -36,6 +36,7 @@ from react_ray.gated.zero import deepspeed_config
 from react_ray.progress import Metrics
 from react_ray.stages.checkpoints import Checkpoints
 from react_ray.stages.customize import Job
+from react_ray.stages.failures import answer
 from react_ray.stages.loading import iterate
 from react_ray.stages.sharded import (
     clamp_temperature,
@@ -54,15 +55,20 @@ AVERAGE = "average/"  # in front of the names of an exponential moving average
 
 
 def train_worker(settings: dict[str, Any]) -> None:
-    """Trains the models of `settings["jobs"]` one after another; those that were finished before a failure are left alone."""
+    """Trains the models of `settings["jobs"]` one after another; those that were finished before a failure are left alone.
+
+    An error of ours ends the run (failures.py). Anything else, as that of a lost node, is for Ray Train, which starts the workers again.
+    """
     jobs: list[Job] = settings["jobs"]
+    if ray.get(jobs[0].progress.problem.remote()):
+        return  # of the start before: one worker met it, the others lost that one
     for job in jobs:
         if not job.model.pending():
             continue
         try:
             _train(job)
-        except (ArtifactMismatch, TrainingDiverged) as error:  # on all workers alike, and at every further try
-            ray.get(job.progress.stop.remote(error))
+        except ReactRayError as error:
+            answer(error, job.progress, ray.train.get_context().get_world_rank(), settings["retries"])
             return
     ray.train.report({"models": len(jobs)})
 
@@ -178,12 +184,13 @@ def _train(job: Job) -> None:
     if log:
         if scores:
             log.scores(scores.answers(wait=True))
-            ray.get([job.progress.warn.remote(f"train {job.arm}".strip() + f": {text}") for text in scores.warnings()])
         log.close()
         kept_step = total
         if scores and config.keep == "best":
             kept_step, trained = scores.best()
             info["best_step"] = kept_step
+        if scores:
+            ray.get([job.progress.warn.remote(f"train {job.arm}".strip() + f": {text}") for text in scores.warnings()])
         card = model_card(info, job.card, scores.card(kept_step) if scores else None)
         files = {
             "gated.safetensors": gated_bytes(model, info, trained, torch.float16 if config.save_dtype == "fp16" else None, frozen),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def test_vectors_of_another_text_tower_are_refused_before_anything_starts(finish
         customize.run(recipe_of(finished, copied, "seed=7"))
     with pytest.raises(ConfigError, match=r"set customize.zero_stage to 1, 2 or 3"):
         customize.run(recipe_of(finished, copied, "customize.offload=true"))
+    with pytest.raises(ConfigError, match=r"customize.batch_size 100000 is larger than the \d+ pairs .*; make it smaller"):
+        customize.run(recipe_of(finished, copied, "customize.batch_size=100000"))
     assert not (copied / "run/model").exists()
 
 
@@ -64,11 +67,27 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_once_and_names_its_pairs(
 ) -> None:
     from react_ray.stages import customize
 
-    recipe = recipe_of(finished, copied, "customize.lr=1e30", "customize.warmup_steps=0", "customize.num_workers=1")
-    with pytest.raises(TrainingDiverged, match=r"loss of step \d+ is nan, of pairs \d+.*lower customize.lr"):
-        customize.run(recipe)
-    assert not (copied / "run/model/manifest.json").exists()
-    assert any((copied / "run/checkpoints").glob("step_*/checkpoint.json")), "the last good weights are kept"
+    often = ("customize.warmup_steps=0", "customize.checkpoint_every_steps=1", "customize.keep_last=1")
+    for rate in ("1e30", "1e4"):  # at the second step, and some steps later
+        with pytest.raises(TrainingDiverged, match=r"lower customize\.lr") as stopped:
+            customize.run(recipe_of(finished, copied, f"customize.lr={rate}", *often))
+        checkpoints = copied / "run/checkpoints"
+        found = json.loads((checkpoints / "diverged.json").read_text())
+        step, pair_ids, what = found["step"], found["pair_ids"], found["what"]
+        assert str(stopped.value).startswith(f"the {what} of step {step} is ")
+        named = ", ".join(map(str, pair_ids[:10]))
+        assert f"of pairs {named} and 54 more (all are in {checkpoints / 'diverged.json'});" in str(stopped.value)
+        assert len(pair_ids) == 64 and not any(pair_id < 0 for pair_id in pair_ids), "of both workers"
+        good = step - 1 if what == "loss" else step  # the last weights with a finite loss: of so many steps
+        kept = [int(path.parent.name[5:]) for path in checkpoints.glob("step_*/checkpoint.json")]
+        assert kept == ([good] if good else []) and len(list(checkpoints.glob("step_*/state.safetensors"))) == len(kept)
+        assert good > 1 or rate == "1e30"
+        rows = [json.loads(line) for line in (copied / "run/metrics/train-model.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in rows] == list(range(1, step + 1))
+        assert all(math.isfinite(row["loss"]) and 0 < row["grad_norm"] < math.inf for row in rows)
+        assert not (copied / "run/model/manifest.json").exists()
+        for place in ("checkpoints", "model"):
+            shutil.rmtree(copied / "run" / place)
 
 
 def test_a_trained_model_leaves_in_both_layouts(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

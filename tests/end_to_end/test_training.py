@@ -6,14 +6,16 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 
 from react_ray.artifact import Artifact
 from react_ray.clip.weights import read_weights
-from react_ray.errors import ConfigError
+from react_ray.errors import ConfigError, PartFailed
 from react_ray.recipe import Recipe, load_recipe
+from react_ray.storage import open_parquet
 
 SHARDED = {
     "zero_0": {},
@@ -117,6 +119,25 @@ def test_batches_are_the_same_wherever_they_are_made_and_scores_come_meanwhile(
     assert best in every and set(every) <= {5, 10, 12}
     close(weights(kept), read_weights(str(every[best])), 0)
     assert json.loads((copied / "run/arms/best/model/gated.json").read_text())["best_step"] == best
+
+
+@pytest.mark.slow
+def test_scores_that_fail_are_told_and_stop_only_a_training_that_chooses_by_them_and_it_once(
+    finished: Path, copied: Path, local_ray: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    from react_ray.stages import customize
+
+    broken = copied / "no_images.parquet"
+    pq.write_table(open_parquet("sample://test.parquet").read(["task", "label"]), broken)
+    watched = {"customize.watch_dataset": "held", "customize.watch_every_steps": 5, "customize.min_workers": 1}
+    arms = {"last": watched, "best": watched | {"customize.keep": "best"}}
+    sets = f"evaluate.datasets={{test: 'sample://validation.parquet', held: '{broken}'}}"
+    with pytest.raises(PartFailed, match=r"keep=best: no score came from held \(step 12: .*image.*set keep=last"):
+        customize.run(recipe_of(finished, copied, sets, arms=arms))
+    [told] = [record.getMessage() for record in caplog.records if "did not come" in record.getMessage()]
+    assert told.startswith("train last: a score on held did not come") and "step 12: " in told and "image" in told
+    assert (copied / "run/arms/last/model/gated.safetensors").exists()
+    assert len(list((copied / "run/tensorboard/best").iterdir())) == 1, "one file of each start"
 
 
 def test_what_cannot_be_watched_is_refused_before_anything_starts(finished: Path, copied: Path) -> None:
