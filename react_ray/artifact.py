@@ -3,7 +3,8 @@
     part-00000.parquet (or any files), then part-00000.json   a part is done iff its receipt exists
     _building.json at create(), manifest.json by seal()       an artifact exists iff its manifest exists
 
-`create` on an unsealed directory resumes it; on the result of another configuration it raises ArtifactMismatch.
+`create` on an unsealed directory resumes it; on the result of another configuration it raises ArtifactMismatch. One that
+grows may get more parts behind those it has: it is unsealed until they are done, and what was committed is not touched.
 The content hash covers the bytes of all parts and nothing else: not times, not machines, not where it lies.
 Next: stages/run_parts.py, which fills one in parallel.
 """
@@ -11,21 +12,21 @@ Next: stages/run_parts.py, which fills one in parallel.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
+from react_ray.manifest import SCHEMA_VERSION, Manifest
+from react_ray.parquet import parquet_bytes
 from react_ray.section import differences, digest
 from react_ray.storage import Storage, open_storage
 
-SCHEMA_VERSION = 1
 Piece = bytes | memoryview
 BUILDING, MANIFEST = "_building.json", "manifest.json"
 
@@ -42,21 +43,6 @@ class Receipt:
     statuses: dict[str, int]
     files: dict[str, dict[str, Any]]
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    kind: str
-    config: dict[str, Any]
-    parents: dict[str, str]  # name of the parent -> its content hash
-    parts: int
-    rows: int
-    ok: int
-    bytes: int
-    seconds: float  # of work, summed over parts
-    content: str
-    facts: dict[str, Any] = field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
 
 
 def part_name(part: int) -> str:
@@ -164,7 +150,6 @@ class Artifact:
         """Write the manifest: from now on the artifact exists."""
         building = json.loads(self.storage.read(BUILDING))
         receipts = [self.receipt(part) for part in range(self.num_parts)]
-        content = digest([[r.part, r.rows, sorted((n, f["sha256"]) for n, f in r.files.items())] for r in receipts])
         manifest = Manifest(
             kind=self.kind,
             config=building["config"],
@@ -174,8 +159,8 @@ class Artifact:
             ok=sum(r.ok for r in receipts),
             bytes=sum(r.bytes for r in receipts),
             seconds=round(sum(r.seconds for r in receipts), 3),
-            content=content,
-            facts=facts,
+            content=_content(receipts),
+            facts=building.get("facts", {}) | facts,
         )
         self.storage.write(MANIFEST, _json(asdict(manifest)))
         return Artifact(self.storage, self.kind, self.num_parts, manifest)
@@ -221,19 +206,30 @@ class Artifact:
                 f"{self.uri}/{name} has a wrong checksum; delete {part_name(part)}.json and manifest.json, run the stage again"
             )
 
-    def grow(self, num_parts: int) -> Artifact:
-        """Room for more parts after the last: until `seal`, the artifact does not exist. What is committed stays as it is."""
+    def content_of(self, num_parts: int) -> str:
+        """What `content` was when there were only these first parts."""
+        if num_parts == self.num_parts:
+            return self.content
+        return _content([self.receipt(part) for part in range(num_parts)])
+
+    def grow(self, num_parts: int, **plan: Any) -> Artifact:
+        """Room for more parts after the last: until `seal`, the artifact does not exist. What is committed stays as it is.
+        plan: what else is said in it from now on."""
         assert num_parts >= self.num_parts, "an artifact never gets smaller"
         building = json.loads(self.storage.read(BUILDING))
         self.storage.delete(MANIFEST)
-        self.storage.write(BUILDING, _json(building | {"parts": num_parts}))
+        self.storage.write(BUILDING, _json(building | plan | {"parts": num_parts}))
         return Artifact(self.storage, self.kind, num_parts, None)
 
 
 def create(
-    uri: str, kind: str, config: dict[str, Any], parents: dict[str, Artifact], num_parts: int
-) -> Artifact:
-    """Begin, resume, or (if already sealed by the same configuration and parents) open an artifact."""
+    uri: str, kind: str, config: dict[str, Any], parents: dict[str, Artifact], num_parts: int,
+    grows: bool = False, facts: Mapping[str, Any] = MappingProxyType({}),
+) -> Artifact:  # fmt: skip
+    """Begin, resume, or (if already sealed by the same configuration and parents) open an artifact.
+
+    grows: it may get more parts, where its parents have only got more parts too. facts: known from the beginning, kept by `seal`.
+    """
     storage = open_storage(uri)
     plan = {
         "kind": kind,
@@ -244,16 +240,25 @@ def create(
     }
     if storage.exists(BUILDING):
         found = json.loads(storage.read(BUILDING))
+        if grows and found["parts"] < num_parts and _is_start(found, plan, parents):
+            return Artifact(storage, kind, found["parts"], None).grow(num_parts, parents=plan["parents"], facts=dict(facts))
         differing = differences(found, plan)
         if differing:
             raise ArtifactMismatch(
                 f"{storage.uri} was made by another configuration: {'; '.join(differing)}; use another `out` or `database`, or delete that directory"
             )
     else:
-        storage.write(BUILDING, _json(plan | {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}))
+        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        storage.write(BUILDING, _json(plan | {"created": created, "facts": dict(facts)}))
     if storage.exists(MANIFEST):
         return open_artifact(uri, kind)
     return Artifact(storage, kind, num_parts, None)
+
+
+def _is_start(found: dict[str, Any], plan: dict[str, Any], parents: dict[str, Artifact]) -> bool:
+    """True if the artifact that was found is this plan's, of the first parts of these parents."""
+    then = {name: parent.content_of(found["parts"]) for name, parent in parents.items()}
+    return not differences(found, plan | {"parts": found["parts"], "parents": then})
 
 
 def open_artifact(uri: str, kind: str, made_by: str = "") -> Artifact:
@@ -286,14 +291,8 @@ def open_unfinished(uri: str) -> Artifact:
     return Artifact(storage, plan["kind"], plan["parts"], None)
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """Deterministic bytes; images are compressed already, so zstd level 1 costs little and helps captions.
-    Dictionaries are for text: of vectors and images they would be tried in vain. Pages carry a checksum.
-    """
-    sink = io.BytesIO()
-    text = [field.name for field in table.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
-    pq.write_table(table, sink, use_dictionary=text, compression="zstd", compression_level=1, row_group_size=1 << 16, write_page_checksum=True)
-    return sink.getvalue()
+def _content(receipts: list[Receipt]) -> str:
+    return digest([[r.part, r.rows, sorted((n, f["sha256"]) for n, f in r.files.items())] for r in receipts])
 
 
 def _json(value: dict[str, Any]) -> bytes:

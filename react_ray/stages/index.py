@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from react_ray.artifact import BUILDING, MANIFEST, Artifact, create, open_artifact, parquet_bytes, plan_of
+from react_ray.artifact import BUILDING, MANIFEST, Artifact, create, open_artifact, plan_of
 from react_ray.errors import ArtifactMismatch, RetrievalError
 from react_ray.index.config import AUTO, FLAT, IndexConfig, SearchParams
 from react_ray.index.deleted import deleted_pairs
@@ -37,6 +37,7 @@ from react_ray.index.shards import (
     quantizer_name,
     search_shards,
 )
+from react_ray.parquet import parquet_bytes
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.stages.build_shard import BuildShard, queries_name, read_queries, read_truth
@@ -199,12 +200,12 @@ def _digested(recipe: Recipe, config: IndexConfig) -> dict[str, Any]:
 
 
 def _pairs(recipe: Recipe, embeddings: Artifact, config: IndexConfig) -> Artifact | None:
-    """The pairs of the same parts, if there are any: vectors may have come without."""
+    """The pairs of these parts, if there are any: vectors may have come without. They may be ahead: ingest goes first."""
     uri = Layout(recipe).database("pairs")
-    if not config.metadata or not open_storage(uri).exists(MANIFEST):
+    if not config.metadata or not plan_of(uri):
         return None
-    pairs = open_artifact(uri, "pairs")
-    return pairs if pairs.num_parts == embeddings.num_parts else None
+    pairs = open_artifact(uri, "pairs", "ingest")
+    return pairs if pairs.num_parts >= embeddings.num_parts else None
 
 
 def _prepare(embeddings: Artifact, index_uri: str, key: str, config: IndexConfig, seed: int) -> None:

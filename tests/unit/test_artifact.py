@@ -213,6 +213,50 @@ def test_a_part_that_is_put_in_the_place_of_another_changes_the_content(place: S
     assert sealed.content == finished_with(place.at("elsewhere"), "other", 1).content
 
 
+def test_an_artifact_that_grows_keeps_its_parts_and_what_was_known_from_the_beginning(place: Storage) -> None:
+    def begin_pairs(num_parts: int) -> Artifact:
+        return create(join(place.uri, "pairs"), "pairs", CONFIG, {}, num_parts, grows=True, facts={"parts": num_parts})
+
+    made = fill(begin_pairs(2))
+    assert made.facts == {"parts": 2} and begin_pairs(2).sealed
+    old = {name: made.storage.read(name) for name in made.storage.list() if name.startswith("part-")}
+    growing = begin_pairs(4)
+    assert not growing.sealed and growing.pending() == [2, 3] and begin_pairs(4).pending() == [2, 3]
+    growing.commit(2, table(2), 1.0)
+    grown = fill(begin_pairs(5))  # more came before it was done
+    assert (grown.num_parts, grown.facts, grown.content_of(2)) == (5, {"parts": 5}, made.content)
+    assert {name: grown.storage.read(name) for name in old} == old
+    assert grown.content == fill(create(join(place.uri, "at_once"), "pairs", CONFIG, {}, 5)).content
+    with pytest.raises(ArtifactMismatch, match="parts was 5, now 4"):
+        begin_pairs(4)
+
+
+def test_an_artifact_grows_with_its_parents_and_with_no_others(disk_place: Storage) -> None:
+    def begin_images(pairs: Artifact, grows: bool = True) -> Artifact:
+        return create(join(disk_place.uri, "images"), "images", CONFIG, {"pairs": pairs}, pairs.num_parts, grows)
+
+    def pairs_of(name: str, num_parts: int, text: str) -> Artifact:
+        return fill(create(join(disk_place.uri, name), "pairs", CONFIG, {}, num_parts), text)
+
+    pairs = pairs_of("pairs", 2, "caption")
+    made = fill(begin_images(pairs))
+    more, others = fill(pairs.grow(3)), pairs_of("others", 3, "another")
+    with pytest.raises(ArtifactMismatch, match=r"parents\.pairs was .*parts was 2, now 3"):
+        begin_images(more, grows=False)
+    with pytest.raises(ArtifactMismatch, match=r"parents\.pairs was .*parts was 2, now 3"):
+        begin_images(others)
+    assert open_artifact(made.uri, "images").content == made.content
+    grown = fill(begin_images(more))
+    assert begin_images(more).sealed and plan_of(grown.uri)["parents"] == {"pairs": more.content}
+    assert grown.content_of(2) == made.content
+
+
+def fill(artifact: Artifact, text: str = "caption") -> Artifact:
+    for part in artifact.pending():
+        artifact.commit(part, table(part, text), 1.0)
+    return artifact.seal()
+
+
 def finished_with(place: Storage, text: str, changed: int) -> Artifact:
     artifact = begin(place)
     for part in artifact.pending():

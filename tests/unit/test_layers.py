@@ -13,7 +13,7 @@ import pytest
 import react_ray
 
 PACKAGE = Path(react_ray.__file__).parent
-FOUNDATION = {"errors", "section", "schema", "vectors", "pair_id", "uri", "storage", "artifact", "progress"}
+FOUNDATION = {"errors", "section", "schema", "vectors", "pair_id", "uri", "storage", "parquet", "manifest", "artifact", "progress"}
 CORE = {"pairs", "clip", "index", "gated", "evals", "report", "sample"}
 LAYERS = [FOUNDATION, CORE, {"recipe"}, {"stages", "serving"}, {"cli"}]
 MAY_IMPORT = {

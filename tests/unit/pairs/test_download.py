@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 
 from react_ray import schema
-from react_ray.artifact import parquet_bytes
 from react_ray.pairs.download import DownloadConfig, download, retry
 from react_ray.pairs.fetch import Fetcher
 from react_ray.pairs.image import read_header
 from react_ray.pairs.store import prepare
+from react_ray.parquet import parquet_bytes
 from tests.support.url_list import QUICK, misbehaving
 from tests.support.web import Web
 from tests.support.web_pages import image
