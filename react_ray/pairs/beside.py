@@ -19,14 +19,14 @@ def check_images(images: Artifact) -> None:
 
 
 def find_urls(images: Artifact) -> Artifact | None:
-    """None if there is none with the same parts, or if what is there is not what the images were made of."""
+    """None if there is none with these parts (it may have got more since), or if it is not what the images were made of."""
     folder = images.uri.rpartition("/")[0]
     parents = plan_of(images.uri).get("parents", {})
     for kind in WITH_URLS:
         uri = join(folder, kind)
         if open_storage(uri).exists(MANIFEST):
             found = open_artifact(uri, kind)
-            if found.num_parts == images.num_parts and parents.get(kind, found.content) == found.content:
+            if found.num_parts >= images.num_parts and parents.get(kind) in (None, found.content_of(images.num_parts)):
                 return found
     return None
 

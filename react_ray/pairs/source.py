@@ -1,17 +1,18 @@
 """What people already have in, as one long table cut into parts; the rows of `pairs` and `images` out.
 
 A source is a file, a folder or a glob of one format (formats/), read in the order of names and cut into parts of
-`rows_per_part` rows. It either has images, or URLs of images: then only `pairs` can be made of it. A Source is picklable:
-plan once, read anywhere. Next: image.py, which looks at the bytes.
+`rows_per_part` rows. Files that are added behind those that were cut already begin a part of their own, so no part ever
+changes. It either has images, or URLs of images: then only `pairs` can be made of it. A Source is picklable: plan once, read
+anywhere. Next: image.py, which looks at the bytes.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,9 +23,12 @@ from react_ray.pair_id import pair_ids
 from react_ray.pairs.columns import find_columns, is_list
 from react_ray.pairs.formats.chunk import Chunk, Format
 from react_ray.pairs.formats.detect import detect
+from react_ray.pairs.formats.image_folder import ImageFiles
 from react_ray.pairs.formats.reading import reading
 from react_ray.pairs.image import inspect
 from react_ray.pairs.ingest_config import IngestConfig
+from react_ray.section import digest
+from react_ray.uri import split_glob
 
 __all__ = ["IngestConfig", "Part", "Source", "open_source", "to_images", "to_pairs"]
 
@@ -45,6 +49,7 @@ class Source:
     schema: pa.Schema
     num_rows: int
     chunks: list[Chunk]
+    ends: tuple[int, ...] = ()  # rows in all, each time that the source was cut
 
     @property
     def columns(self) -> list[str]:
@@ -63,12 +68,24 @@ class Source:
     @property
     def parts(self) -> list[Part]:
         step = self.config.rows_per_part
-        starts = range(0, self.num_rows, step)
-        return [Part(part, start, min(step, self.num_rows - start)) for part, start in enumerate(starts)]
+        bounds = [0, *(end for end in self.ends if end < self.num_rows), self.num_rows]
+        starts = [(start, behind) for first, behind in pairwise(bounds) for start in range(first, behind, step)]
+        return [Part(part, start, min(step, behind - start)) for part, (start, behind) in enumerate(starts)]
 
     @property
     def num_bytes(self) -> int:
         return sum(chunk.num_bytes for chunk in self.chunks)
+
+    def files_before(self, end: int) -> str:
+        """Digest of the files that hold the rows before this one: their names below the source and their numbers of rows."""
+        root = split_glob(self.config.source)[0]
+        rows: dict[str, int] = {}
+        for chunk in self.chunks:
+            if isinstance(self.format, ImageFiles):
+                rows |= dict.fromkeys(chunk.names[: max(0, end - chunk.row_start)], 1)
+            elif chunk.row_start < end or chunk.uri in rows:
+                rows[chunk.uri] = rows.get(chunk.uri, 0) + chunk.num_rows
+        return digest([[uri.removeprefix(root), num_rows] for uri, num_rows in rows.items()])
 
     def read(self, part: int) -> pa.Table:
         """All columns of one part."""
@@ -93,10 +110,10 @@ class Source:
             return table.select(self.schema.names).cast(self.schema)
 
 
-def open_source(config: IngestConfig) -> Source:
+def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
     """Plan the parts. StorageError if nothing is there, ConfigError if it is not what the config says.
 
-    Files behind `max_rows` are not looked at.
+    Files behind `max_rows` are not looked at. ends: of the Source that was opened before files were added; () = cut anew.
     """
     format, uris = detect(config.source, config.format, config.vector_prefix)
     columns: pa.Schema | None = None
@@ -104,7 +121,8 @@ def open_source(config: IngestConfig) -> Source:
     num_rows = 0
     for uri in uris:
         with reading(uri):
-            found, in_file = format.plan(uri, num_rows, config.rows_per_part)
+            cut_at = max((end for end in ends if end <= num_rows), default=0)
+            found, in_file = format.plan(uri, num_rows - cut_at, config.rows_per_part)
             first = next(in_file, None)
             if first is None and not found.names:
                 continue  # an empty file
@@ -113,7 +131,7 @@ def open_source(config: IngestConfig) -> Source:
                 columns = found
             _check_columns(columns, found, uri, uris[0], format, config)
             while first is not None:
-                chunks.append(first)
+                chunks.append(replace(first, row_start=cut_at + first.row_start))
                 num_rows += first.num_rows
                 first = None if 0 < config.max_rows <= num_rows else next(in_file, None)
         if 0 < config.max_rows <= num_rows:
@@ -122,7 +140,8 @@ def open_source(config: IngestConfig) -> Source:
         raise ConfigError(
             f"ingest.source: the pool is empty: {config.source} has no rows; name a source with pairs in it"
         )
-    return Source(config, format, columns, min(num_rows, config.max_rows or num_rows), chunks)
+    num_rows = min(num_rows, config.max_rows or num_rows)
+    return Source(config, format, columns, num_rows, chunks, tuple(sorted({*ends, num_rows})))
 
 
 def to_pairs(table: pa.Table, part: int, config: IngestConfig) -> pa.Table:

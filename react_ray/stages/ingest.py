@@ -1,6 +1,8 @@
 """ingest: what people already have -> `pairs/` and, if it has them, `images/` of the database.
 
-Of a list of URLs only `pairs/` is made; of published vectors `embeddings/` too. Next: pairs/source.py, then embed.py.
+Of a list of URLs only `pairs/` is made; of published vectors `embeddings/` too. Files that were added to the source behind
+those it had become more parts; where the source was cut is a fact of `pairs`, from its beginning on. Next: pairs/source.py,
+then embed.py.
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from react_ray.artifact import Artifact, Receipt, create
+from react_ray.artifact import Artifact, Receipt, create, plan_of
 from react_ray.clip.heads import load_heads
 from react_ray.clip.identity import published
+from react_ray.errors import ArtifactMismatch
 from react_ray.pair_id import pair_ids
 from react_ray.pairs.published import to_vectors
-from react_ray.pairs.source import IngestConfig, open_source, to_images, to_pairs
+from react_ray.pairs.source import IngestConfig, Source, open_source, to_images, to_pairs
 from react_ray.recipe import Recipe
 from react_ray.stages.cluster import placement, require_disk
 from react_ray.stages.layout import Layout
@@ -31,21 +34,22 @@ def run(recipe: Recipe) -> Artifact:
     Of published vectors `embeddings` is made as well.
     """
     layout = Layout(recipe)
-    source = open_source(recipe.ingest)
+    source, grows = _open(recipe.ingest, layout.database("pairs"))
     config = recipe.ingest.digested()
     num_parts = len(source.parts)
-    made = {"pairs": create(layout.database("pairs"), "pairs", config, {}, num_parts)}
+    known = {"source": {"ends": source.ends, "files": source.files_before(source.num_rows)}}
+    made = {"pairs": create(layout.database("pairs"), "pairs", config, {}, num_parts, grows, known)}
     if source.has_images:
-        made["images"] = create(layout.database("images"), "images", config, {}, num_parts)
+        made["images"] = create(layout.database("images"), "images", config, {}, num_parts, grows)
     model: dict[str, Any] = {}
     if source.has_vectors:
         from react_ray.clip.backbone import embedding_dim  # torch, which no other source needs here
 
         model = published(recipe.backbone, embedding_dim(recipe.backbone.name))
-        made["embeddings"] = _create_embeddings(recipe, model, num_parts)
+        made["embeddings"] = _create_embeddings(recipe, model, num_parts, grows)
     pending = sorted({part for artifact in made.values() for part in artifact.pending()})
     if pending:
-        require_disk(recipe.database, 1.2 * source.num_bytes / 2**30, "ingest")
+        require_disk(recipe.database, 1.2 * source.num_bytes * len(pending) / num_parts / 2**30, "ingest")
     run_parts(
         "ingest",
         pending,
@@ -64,10 +68,28 @@ def run(recipe: Recipe) -> Artifact:
     return made["images"] if "images" in made else made["pairs"]
 
 
-def _create_embeddings(recipe: Recipe, model: dict[str, Any], num_parts: int) -> Artifact:
+def _open(config: IngestConfig, uri: str) -> tuple[Source, bool]:
+    """The source, cut where it was cut when `pairs` was begun here, and whether that is known: only then may it grow.
+
+    ArtifactMismatch if other rows are where those were: a pair's address is its place.
+    """
+    plan = plan_of(uri)
+    before = plan.get("facts", {}).get("source") if plan.get("config") == config.digested() else None
+    if before is None:
+        return open_source(config), False
+    source, end = open_source(config, tuple(before["ends"])), before["ends"][-1]
+    if source.num_rows != end and source.files_before(end) != before["files"]:
+        raise ArtifactMismatch(
+            f"{uri} has the first {end} rows of {config.source}, which now has {source.num_rows} and no longer the same files, with as many rows, "
+            "before all others; give new files names that sort behind the old ones, or ingest into another `database`"
+        )
+    return source, True
+
+
+def _create_embeddings(recipe: Recipe, model: dict[str, Any], num_parts: int, grows: bool) -> Artifact:
     heads = {name: hashlib.sha256(read_bytes(uri)).hexdigest() for name, uri in recipe.embed.heads.items()}
     config = {"published": recipe.ingest.digested(), "backbone": model, "heads": heads}
-    return create(Layout(recipe).database("embeddings"), "embeddings", config, {}, num_parts)
+    return create(Layout(recipe).database("embeddings"), "embeddings", config, {}, num_parts, grows)
 
 
 class CommitPairs(Work):

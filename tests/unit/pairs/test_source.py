@@ -62,6 +62,45 @@ def test_max_rows_keeps_the_first_rows(folder: Path) -> None:
     assert source.read(1)["caption"].to_pylist() == ["drawing 8", "drawing 9", "drawing 10"]
 
 
+@pytest.mark.parametrize("rows_per_part", [1, 3, 4, 7, 10, 25, 100])
+def test_files_that_are_added_behind_leave_all_parts_as_they_were(folder: Path, rows_per_part: int) -> None:
+    config = IngestConfig(source=str(folder), rows_per_part=rows_per_part)
+    before = open_source(config)
+    whole = [before.read(part.part) for part in before.parts]
+    for name, start, stop in (("c.parquet", 25, 33), ("d.parquet", 33, 46)):
+        pq.write_table(rows(start, stop), folder / name, row_group_size=5)
+        source = open_source(config, before.ends)
+        assert source.parts[: len(before.parts)] == before.parts
+        assert source.files_before(before.num_rows) == before.files_before(before.num_rows)
+        tables = [source.read(part.part) for part in source.parts]
+        assert tables[: len(whole)] == whole and source.ends == (*before.ends, stop)
+        assert pa.concat_tables(tables) == pa.concat_tables([rows(0, 10), rows(10, 25), rows(25, stop)])
+        assert open_source(config, source.ends).parts == source.parts
+        before, whole = source, tables
+
+
+def test_files_that_are_not_the_same_as_before_are_told(folder: Path) -> None:
+    config = IngestConfig(source=str(folder), rows_per_part=7)
+    known = open_source(config).files_before(25)
+    pq.write_table(rows(0, 9), folder / "c.parquet")
+    assert open_source(config).files_before(25) == known
+    (folder / "b.parquet").rename(folder / "d.parquet")
+    assert open_source(config).files_before(25) != known
+    (folder / "d.parquet").rename(folder / "b.parquet")
+    pq.write_table(rows(10, 26), folder / "b.parquet")
+    assert open_source(config).files_before(25) != known
+
+
+def test_no_more_than_max_rows_are_ever_added(folder: Path) -> None:
+    config = IngestConfig(source=str(folder), rows_per_part=8, max_rows=30)
+    before = open_source(config)
+    pq.write_table(rows(25, 45), folder / "c.parquet", row_group_size=4)
+    source = open_source(config, before.ends)
+    assert source.ends == (25, 30) and [part.num_rows for part in source.parts] == [8, 8, 8, 1, 5]
+    pq.write_table(rows(25, 45), folder / "d.parquet")
+    assert open_source(config, source.ends) == source
+
+
 def test_pairs_carry_ids_and_the_extra_columns(folder: Path) -> None:
     config = IngestConfig(source=str(folder), rows_per_part=10)
     pairs = to_pairs(open_source(config).read(2), 2, config)

@@ -207,3 +207,21 @@ def test_a_folder_that_could_be_meant_in_two_ways_says_so(tmp_path: Path) -> Non
     (tmp_path / "b.csv").rename(tmp_path / "metadata.csv")
     _, images = read_all(IngestConfig(source=str(tmp_path), format="images"))
     assert images["image"].to_pylist() == [drawing(1)]
+
+
+def test_images_that_are_added_behind_the_others_are_parts_of_their_own(place: Storage) -> None:
+    def put(numbers: range) -> None:
+        for number in numbers:
+            place.write(f"bird/{number:02d}.png", drawing(number, "png"))
+
+    config = IngestConfig(source=place.uri, rows_per_part=4)
+    put(range(10, 16))
+    before = open_source(config)
+    put(range(16, 21))
+    source = open_source(config, before.ends)
+    assert [part.num_rows for part in source.parts] == [4, 2, 4, 1]
+    assert source.files_before(6) == before.files_before(6)
+    names = [name for part in source.parts for name in source.read(part.part)["file_name"].to_pylist()]
+    assert names == [f"bird/{number:02d}.png" for number in range(10, 21)]
+    put(range(9, 10))
+    assert open_source(config, before.ends).files_before(6) != before.files_before(6)
