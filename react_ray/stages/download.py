@@ -2,7 +2,8 @@
 
 Each process has one Fetcher for all its parts, so connections, names and TLS are kept. A part whose receipt a kill took
 away while its table was there already is not asked again. `--retry-failed` asks again only the rows whose failure may
-pass: it takes the manifest away, puts new tables in the place of the parts that have such rows, and seals.
+pass: it takes the manifest away, puts new tables in the place of the parts that have such rows, and seals. Parts that `pairs`
+got since are added.
 Next: pairs/download.py, then embed.py.
 """
 
@@ -45,7 +46,7 @@ def targets(recipe: Recipe) -> list[tuple[Artifact, str]]:
 
 def _download(recipe: Recipe, pairs: Artifact, uri: str, retry_failed: bool) -> Artifact:
     config = recipe.download
-    images = create(uri, "images", config.digested(), {pairs.kind: pairs}, pairs.num_parts)
+    images = create(uri, "images", config.digested(), {pairs.kind: pairs}, pairs.num_parts, grows=True)
     failed = [r.part for r in images.receipts() if any(map(is_retriable, r.statuses))] if retry_failed else []
     if images.sealed and not failed:
         return images

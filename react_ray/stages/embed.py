@@ -2,8 +2,8 @@
 
 Captions alone are read from `pairs/`. With `download.fused` the images of a list of URLs come from the web in the same
 pipeline: URL -> fetch and shrink (processes of the role fetch) -> vectors (actors of the role embed); `download.keep_images`
-says whether `images/` is made on the way. Published vectors are there already, by ingest. Next: embed_rows.py, clip/embed.py,
-then index.py.
+says whether `images/` is made on the way. Published vectors are there already, by ingest. What came since is added: only new
+parts are embedded. Next: embed_rows.py, clip/embed.py, then index.py.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def run(recipe: Recipe, skip_corrupt: bool = False) -> Artifact:
     backbone = load_backbone(backbone_config, seed=recipe.seed).describe()
     load_heads(recipe.embed.heads, backbone["dim"])
     embeddings = create(
-        layout.database("embeddings"), "embeddings", _config(recipe, backbone), {rows.kind: rows}, rows.num_parts
+        layout.database("embeddings"), "embeddings", _config(recipe, backbone), {rows.kind: rows}, rows.num_parts, grows=True
     )
     images = _images_on_the_way(recipe, rows)
     if not embeddings.sealed:
@@ -102,7 +102,7 @@ def _images_on_the_way(recipe: Recipe, pairs: Artifact) -> Artifact | None:
     if not (recipe.fused and recipe.download.keep_images):
         return None
     uri = Layout(recipe).database("images")
-    return create(uri, "images", recipe.download.digested(), {"pairs": pairs}, pairs.num_parts)
+    return create(uri, "images", recipe.download.digested(), {"pairs": pairs}, pairs.num_parts, grows=True)
 
 
 def _steps(recipe: Recipe, images: Artifact | None) -> tuple[Step, ...]:
