@@ -106,6 +106,9 @@ def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], bas
     config = recipe.index.model_copy(update=settled | {"num_shards": min(plan.num_shards, len(parts))})
     pairs = _pairs(recipe, embeddings, config)
     parents = {"embeddings": embeddings} | ({"pairs": pairs} if pairs else {}) | ({"base": base} if base else {})
+    now = {name: parent.content for name, parent in parents.items()}
+    if base is not None and plan_of(uri).get("parents", now) != now:
+        open_storage(uri).delete_all()  # a delta that was killed, of fewer parts than there are now
     index = create(uri, "index", _digested(recipe, config), parents, len(config.keys) * config.num_shards)
     if index.sealed:
         return index

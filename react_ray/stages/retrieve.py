@@ -15,7 +15,7 @@ from react_ray.stages.layout import Layout
 def run(recipe: Recipe, arm: str = "") -> Artifact:
     """Gives the sealed `retrieved` of one arm (the run's own, when the arm does not change retrieval)."""
     layout = Layout(recipe, arm)
-    pairs, embeddings = layout.open_database("pairs", "ingest"), layout.open_database("embeddings", "embed")
+    embeddings, pairs = layout.open_database("embeddings", "embed"), layout.open_database("pairs", "ingest")
     if embeddings.num_parts < pairs.num_parts:
         raise ArtifactMissing(
             f"{embeddings.uri} has {embeddings.num_parts} parts, {pairs.uri} {pairs.num_parts}: pairs were added; run `react-ray embed RECIPE` and `react-ray index RECIPE` first"

@@ -75,6 +75,26 @@ def test_a_flat_index_over_any_shards_is_exact_search_and_knows_additions_and_de
     same(ask(recipe, compacted), left)
 
 
+def test_a_delta_that_was_killed_goes_on_and_takes_in_what_was_embedded_since(tmp_path: Path) -> None:
+    database = str(tmp_path / "database")
+    recipe = recipe_over(database, tmp_path, kind="flat", num_shards=2, keys=["image"])
+    write_database(database, 2, 50)
+    base = index.run(recipe)
+    write_database(database, 4, 50, first=2)
+    index.run(recipe)
+    (delta,) = deltas(base)
+    for name in ("manifest.json", "part-00001.json"):
+        delta.storage.delete(name)
+    kept = Path(delta.uri, "part-00000.json").stat().st_mtime_ns
+    index.run(recipe)
+    assert deltas(base)[0].content == delta.content and Path(delta.uri, "part-00000.json").stat().st_mtime_ns == kept
+    delta.storage.delete("manifest.json")
+    write_database(database, 5, 50, first=4)
+    index.run(recipe)
+    assert [sorted(one.facts["covers"]) for one in deltas(base)] == [["2", "3", "4"]]
+    same(ask(recipe, base), search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 10))
+
+
 def test_a_coded_index_is_the_same_whether_killed_or_not_and_on_s3(tmp_path: Path) -> None:
     recipe = recipe_over(str(tmp_path / "database"), tmp_path, num_shards=2, **CODED)
     write_database(recipe.database, 4, 300)
