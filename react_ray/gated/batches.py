@@ -94,8 +94,7 @@ class Batches:
         self.local, self.rank, self.num_threads = batch_size // world_size, rank, num_threads
         self.window_parts = window_parts or parts_of_window(rows)
         self.max_undecodable, self.extra_captions = max_undecodable, extra_captions
-        self.num_decoded = self.num_undecodable = 0
-        self.waited_s = 0.0
+        self.num_decoded, self.num_undecodable, self.waited_s = 0, 0, 0.0
         self.num_rows = sum(rows.part_sizes)
         check_batch_size(rows, batch_size)
         self.steps_per_epoch = self.num_rows // batch_size

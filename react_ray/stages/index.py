@@ -87,8 +87,8 @@ def _clear_compacting(storage: Storage) -> None:
     """The old index goes, wherever a kill has stopped that: receipts that were left would pass for those of the new one."""
     if not storage.exists(COMPACTING):
         return
-    for path in [MANIFEST, BUILDING, *storage.list()]:
-        if path.startswith(("part-", f"{DELTAS}/")) or (path in (MANIFEST, BUILDING) and storage.exists(path)):
+    for path in sorted(storage.list(), key=lambda path: path != MANIFEST):  # first of all, it is no index
+        if path.startswith(("part-", f"{DELTAS}/")) or path in (MANIFEST, BUILDING):
             storage.delete(path)
     storage.write(SETTLED, storage.read(COMPACTING))
     storage.delete(COMPACTING)
@@ -260,13 +260,9 @@ def _measure(uri: str, key: str, facts: dict[str, Any], num_threads: int) -> tup
     """(family, rows of the calibration) of all shards of a key, opened in one process."""
     index = _Unsealed(uri, facts)
     shards = open_shards([ShardPlace(index, key, shard) for shard in range(facts["num_shards"])])
-    queries = read_queries(open_storage(uri), key)
-    family, num_lists = shards[0].family, shards[0].num_lists
     held_out = {}
-    for kind, (own, asking) in queries.items():
+    for kind, (own, asking) in read_queries(open_storage(uri), key).items():
         truths = [read_truth(index, key, kind, depth) for depth in DEPTHS]
-        if not truths[0].valid.any():
-            continue
 
         def search(num: int, k: int, params: SearchParams, asking: np.ndarray = asking) -> Hits:
             return search_shards(shards, asking[:num], k, params)
@@ -276,9 +272,10 @@ def _measure(uri: str, key: str, facts: dict[str, Any], num_threads: int) -> tup
             assert isinstance(one, ListIndex)
             return one.propose(asking[:num], count, nprobe)
 
-        held_out[kind] = HeldOut(search, propose, truths, own)
+        if truths[0].valid.any():
+            held_out[kind] = HeldOut(search, propose, truths, own)
     with threads(num_threads):
-        return family, calibrate(held_out, family, num_lists)
+        return shards[0].family, calibrate(held_out, shards[0].family, shards[0].num_lists)
 
 
 class _Unsealed(Artifact):
