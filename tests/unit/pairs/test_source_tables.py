@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import json
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +16,9 @@ import pytest
 
 from react_ray import schema
 from react_ray.errors import ConfigError, StorageError
-from react_ray.pairs.formats import json_rows
 from react_ray.pairs.source import IngestConfig, open_source, to_images, to_pairs
-from react_ray.storage import Storage, join
+from react_ray.storage import Storage
+from tests.support.source_files import read_all, write
 
 NUM_ROWS = 23
 PAGE_URLS: list[str | None] = [f"http://127.0.0.1/{i % 20}.jpg" for i in range(NUM_ROWS)]  # three of them twice
@@ -77,24 +76,6 @@ WRITERS: dict[str, tuple[str, Callable[[pa.Table], bytes]]] = {
 }
 GZIPPED = ("csv", "tsv", "jsonl", "json")
 KINDS = [*((kind, "") for kind in WRITERS), *((kind, ".gz") for kind in GZIPPED)]
-
-
-def write(folder: Path | Storage, name: str, data: bytes) -> str:
-    data = gzip.compress(data) if name.endswith(".gz") else data
-    if isinstance(folder, Storage):
-        folder.write(name, data)
-        return join(folder.uri, name)
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_bytes(data)
-    return str(folder / name)
-
-
-def read_all(config: IngestConfig) -> pa.Table:
-    source = pickle.loads(pickle.dumps(open_source(config)))
-    tables = [to_pairs(source.read(part.part), part.part, config) for part in source.parts]
-    assert [len(table) for table in tables] == [part.num_rows for part in source.parts]
-    assert not source.has_images
-    return pa.concat_tables(tables)
 
 
 def expected(table: pa.Table = TABLE) -> dict[str, list[str | None]]:
@@ -175,54 +156,6 @@ def test_a_bad_row_of_csv_does_not_shift_another(tmp_path: Path, name: str) -> N
 def test_an_empty_line_is_a_row_of_a_csv_of_one_column(tmp_path: Path) -> None:
     uri = write(tmp_path, "list.csv", b"url\nhttp://a/0\n\nhttp://a/2\n")
     assert read_all(IngestConfig(source=uri, rows_per_part=2))["url"].to_pylist() == ["http://a/0", None, "http://a/2"]
-
-
-ODD_LINES = [
-    b'{"url": "http://a/0", "caption": "zero", "tags": ["a", "b"], "score": 0.5}',
-    b"{not json",
-    b"[1, 2]",
-    b'{"caption": "\\ud800 half", "score": 12345678901234567890, "url": null}',
-    b"\xff",
-    b'{"url": "http://a/5", "caption": ["a", 1], "tags": "c", "score": {"a": null}, "late": 1}',
-]
-
-
-@pytest.mark.parametrize("name", ["list.jsonl", "list.jsonl.gz", "list.ndjson", "list.json"])
-def test_a_line_that_is_no_object_is_an_empty_row(tmp_path: Path, name: str) -> None:
-    uri = write(tmp_path, name, b"\n\n".join(ODD_LINES))
-    pairs = read_all(IngestConfig(source=uri, rows_per_part=4))
-    assert pairs["url"].to_pylist() == ["http://a/0", None, None, None, None, "http://a/5"]
-    assert pairs["caption"].to_pylist() == ["zero", "", "", "? half", "", '["a", 1]']
-    assert pairs["source_score"].to_pylist() == ["0.5", None, None, "12345678901234567890", None, '{"a": null}']
-    assert pairs["late"].to_pylist() == [None] * 5 + ["1"]
-
-
-def test_several_captions_of_json_stay_a_list_and_one_alone_becomes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_rows, "FIRST_ROWS", 2)
-    rows = [{"url": "a", "caption": ["x", "y"]}, {"url": "b"}, {"url": "c", "caption": "z"}, {"url": "d", "caption": [None, 1]}]
-    uri = write(tmp_path, "list.json", json.dumps(rows).encode())
-    pairs = read_all(IngestConfig(source=uri, rows_per_part=3))
-    assert pairs["caption"].to_pylist() == ["x", "", "z", ""]
-    assert pairs["captions"].to_pylist() == [["x", "y"], None, ["z"], [None, "1"]]
-
-
-def test_elements_of_a_json_array_are_found_wherever_a_read_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [{"url": f"http://ä/{i}", "caption": '"]}, {[\\' * (i % 5), "n": [i, {"a": -1.5e3}]} for i in range(40)]
-    for text in (json.dumps(rows), json.dumps(rows, indent=2, ensure_ascii=False), f" {json.dumps(rows, separators=(',', ':'))}\n"):
-        uri = write(tmp_path, "list.json", text.encode())
-        for read_bytes in (16, 61, 1000):
-            monkeypatch.setattr(json_rows, "READ_BYTES", read_bytes)
-            pairs = read_all(IngestConfig(source=uri, rows_per_part=7))
-            assert pairs["url"].to_pylist() == [row["url"] for row in rows]
-            assert pairs["caption"].to_pylist() == [row["caption"] for row in rows]
-            assert [json.loads(n) for n in pairs["n"].to_pylist()] == [row["n"] for row in rows]
-
-
-@pytest.mark.parametrize("text", ['[{"url": "a"} {"url": "b"}]', '[{"url": "a"}, {"url": ', '[{"url": "a"},]', '[{"url": "a"}, nope]'])
-def test_a_broken_json_array_says_where(tmp_path: Path, text: str) -> None:
-    uri = write(tmp_path, "list.json", text.encode())
-    with pytest.raises(StorageError, match=r"no JSON at byte \d+.*correct it"):
-        open_source(IngestConfig(source=uri))
 
 
 @pytest.mark.parametrize("kind", ["parquet", "feather", "csv", "jsonl", "json"])
