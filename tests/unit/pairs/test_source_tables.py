@@ -17,7 +17,7 @@ import pytest
 from react_ray import schema
 from react_ray.errors import ConfigError, StorageError
 from react_ray.pairs.source import IngestConfig, open_source, to_images, to_pairs
-from react_ray.storage import Storage
+from react_ray.storage import Storage, join
 from tests.support.source_files import read_all, write
 
 NUM_ROWS = 23
