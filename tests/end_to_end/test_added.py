@@ -167,7 +167,7 @@ def test_what_is_not_behind_the_old_rows_is_refused_and_nothing_is_touched(tmp_p
     assert files(recipe) == before
 
 
-@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("fused", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_only_urls_that_were_added_are_asked(tmp_path: Path, fused: bool) -> None:
     with web_server() as web:
         urls = misbehaving(web, 70)
