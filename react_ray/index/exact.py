@@ -117,8 +117,9 @@ class RunningTopK:
             self._scan(scanned[first : first + QUERIES_AT_ONCE], margin_Q, ids, block_ND)
 
     def _scan(self, rows: np.ndarray, margin_Q: np.ndarray, ids: np.ndarray, block_ND: np.ndarray) -> None:
-        for low in range(0, len(block_ND), VECTORS_AT_ONCE):
-            some = slice(low, low + VECTORS_AT_ONCE)
+        step = VECTORS_AT_ONCE * max(1, QUERIES_AT_ONCE // max(1, len(rows)))
+        for low in range(0, len(block_ND), step):
+            some = slice(low, low + step)
             self._compare(rows, margin_Q[rows], ids[some], block_ND[some])
 
     def _compare(self, rows: np.ndarray, margin_R: np.ndarray, ids: np.ndarray, block_ND: np.ndarray) -> None:

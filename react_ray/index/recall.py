@@ -25,6 +25,7 @@ K_FACTORS = {  # 0: cold codes are scanned
     1000: (0.0,),
     10_000: (0.0,),
 }
+LEAST_SHARE = {10: 1 / 2048, 100: 1 / 2048, 1000: 1 / 2048, 10_000: 1 / 64}  # of the lists: fewer are not worth measuring
 MOST_LISTS = 128  # or a share of them: who visits more has too few lists or too coarse a code, or should search exactly
 MOST_SHARE = {10: 1 / 8, 100: 1 / 8, 1000: 1 / 8, 10_000: 1 / 4}
 ENOUGH = 0.002  # of recall, below which one more step is not worth measuring
@@ -129,7 +130,7 @@ def _ladder(family: str, num_lists: int, k: int) -> list[SearchParams]:
     if not num_lists:
         return [SearchParams()]
     most = min(num_lists, max(MOST_LISTS, int(num_lists * MOST_SHARE[k])))
-    least = max(1, num_lists // 2048)
+    least = max(1, int(num_lists * LEAST_SHARE[k]))
     steps = [2**power for power in range(num_lists.bit_length()) if least <= 2**power < most] + [most]
     return [SearchParams(nprobe=step) for step in steps]
 

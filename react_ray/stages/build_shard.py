@@ -63,7 +63,7 @@ class BuildShard(Work):
         storage = open_storage(self.index.uri)
         quantizer = storage.read(quantizer_name(key)) if storage.exists(quantizer_name(key)) else None
         queries = read_queries(storage, key) if self.config.kind != FLAT else {}
-        truth = {(kind, depth): RunningTopK(depth) for kind in queries for depth in DEPTHS}
+        truth = {(kind, depth): RunningTopK(depth) for kind in queries for depth in depths(self.config.calibration_k)}
         embeddings = open_artifact(self.embeddings.uri, "embeddings")
         sources = self.parts[shard :: self.config.num_shards]
 
@@ -113,6 +113,11 @@ class BuildShard(Work):
             files[f"{name}.truth-{kind}-{depth}.npy"] = _truth_bytes(best.result())
         facts: dict[str, Any] = {} if quantizer is None else {"quantizer": hashlib.sha256(quantizer).hexdigest()}
         return self.index.commit_files(part, files, time.monotonic() - began, len(ids), **facts)
+
+
+def depths(calibration_k: int) -> list[int]:
+    """Of the truths that are kept: one hit more than is measured, because a query's own pair is left out."""
+    return [depth for depth in DEPTHS if depth <= calibration_k + 1]
 
 
 def queries_name(key: str) -> str:

@@ -25,7 +25,7 @@ from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits
 from react_ray.index.plan import IndexPlan, plan_index
 from react_ray.index.quantizer import threads, train
-from react_ray.index.recall import DEPTHS, HeldOut, calibrate
+from react_ray.index.recall import HeldOut, calibrate
 from react_ray.index.sample import RunningSample
 from react_ray.index.shards import (
     DELTAS,
@@ -40,7 +40,7 @@ from react_ray.index.shards import (
 from react_ray.parquet import parquet_bytes
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
-from react_ray.stages.build_shard import BuildShard, queries_name, read_queries, read_truth
+from react_ray.stages.build_shard import BuildShard, depths, queries_name, read_queries, read_truth
 from react_ray.stages.cluster import answers, largest_node_cpus, placement, require_disk, require_memory
 from react_ray.stages.layout import Layout
 from react_ray.stages.run_parts import ReadNothing, run_parts
@@ -198,7 +198,7 @@ def _added(base: Artifact, embeddings: Artifact) -> list[int]:
 
 def _digested(recipe: Recipe, config: IndexConfig) -> dict[str, Any]:
     """What the bytes of an index depend on: not how it is searched, nor the budgets from which it was planned."""
-    names = ("kind", "num_lists", "num_shards", "keys", "train_sample", "calibration_queries", "metadata")
+    names = ("kind", "num_lists", "num_shards", "keys", "train_sample", "calibration_queries", "calibration_k", "metadata")
     return {name: getattr(config, name) for name in names} | {"seed": recipe.seed if config.kind != FLAT else 0}
 
 
@@ -247,7 +247,7 @@ def _calibrated(recipe: Recipe, index: Artifact, config: IndexConfig, facts: dic
     """The table of recalls, in the manifest and as a file; says what the recall asked for will cost."""
     measure = ray.remote(max_calls=1)(_measure).options(num_cpus=1, **placement(recipe.cluster, "index"))
     threads_each = config.train_threads or os.cpu_count() or 1
-    unsealed = {name: facts[name] for name in ("kind", "keys", "num_shards")}
+    unsealed = {name: facts[name] for name in ("kind", "keys", "num_shards")} | {"calibration_k": config.calibration_k}
     found = [_shown("calibrate", [measure.remote(index.uri, key, unsealed, threads_each)])[0] for key in config.keys]
     table = {key: rows for key, (_, rows) in zip(config.keys, found, strict=True)}
     flat = [{"key": key, **row} for key, rows in table.items() for row in rows]
@@ -262,7 +262,7 @@ def _measure(uri: str, key: str, facts: dict[str, Any], num_threads: int) -> tup
     shards = open_shards([ShardPlace(index, key, shard) for shard in range(facts["num_shards"])])
     held_out = {}
     for kind, (own, asking) in read_queries(open_storage(uri), key).items():
-        truths = [read_truth(index, key, kind, depth) for depth in DEPTHS]
+        truths = [read_truth(index, key, kind, depth) for depth in depths(facts["calibration_k"])]
 
         def search(num: int, k: int, params: SearchParams, asking: np.ndarray = asking) -> Hits:
             return search_shards(shards, asking[:num], k, params)

@@ -90,6 +90,9 @@ def search_params(recipe: Recipe, index: Artifact, key: str, k: int) -> SearchPa
     params, reached = params_for(index, key, wanted.recall, k)
     if wanted.nprobe or wanted.k_factor:
         return replace(params, nprobe=wanted.nprobe or params.nprobe, k_factor=wanted.k_factor or params.k_factor)
+    deepest = max((row["k"] for row in index.facts["calibration"].get(key, [])), default=k)
+    if deepest < k and index.facts["num_lists"]:
+        logger.warning("recall was measured up to k=%d, for k=%d it is a guess; build with index.calibration_k=10000", deepest, k)
     if reached < wanted.recall:
         logger.warning(
             "index.recall=%g is not reached for %s keys at k=%d: the best that was measured is %.3f; use retrieve.search=exact, or kind=flat",
