@@ -19,7 +19,7 @@ import numpy as np
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch
 from react_ray.index.allowed import Allowed, visiting_more
-from react_ray.index.cold_codes import ColdCodes
+from react_ray.index.cold_codes import FAULT_BYTES, ColdCodes
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries
 from react_ray.index.join_lists import join_lists
@@ -182,6 +182,7 @@ class ListIndex:
                     continue
                 asking = query[start[at] : end[at]]
                 of_list = np.concatenate([np.arange(low, high) for low, high in spans])
+                self.cold.has_read(len(spans) * FAULT_BYTES)
                 for rows_N in np.split(of_list, range(ROWS_AT_ONCE, len(of_list), ROWS_AT_ONCE)):
                     self.cold.has_read(len(rows_N) * self.dim)
                     codes_ND = (self.cold.codes_ND.take(rows_N, axis=0) ^ MIDDLE).view(np.int8).astype(np.float32)
