@@ -14,6 +14,7 @@ from react_ray.pair_id import part_of, row_of
 
 Search = Callable[[np.ndarray, int], Hits]
 
+
 class Allowed:
     """Bits by part; a part that was never added allows nothing. Adding is done before searching starts."""
 

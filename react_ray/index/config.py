@@ -32,7 +32,7 @@ class IndexConfig(Section):
         500, "held-out queries of each kind, captions and images, that measure recall in every build; 0 = none", ge=0
     )
     calibration_k: Literal[1000, 10_000] = field(
-        1000, "most hits per query for which recall is measured; 10000 takes a tenth of the build more, and is what retrieve.k above 1000 wants"
+        1000, "most hits per query for which recall is measured; 10000 is for retrieve.k above 1000, and makes the build longer"
     )
     metadata: bool = field(True, "url, caption and the other columns of pairs beside each shard, in its order")
     train_threads: int = speed(0, "threads that train; 0 = all cores of the machine", ge=0)

@@ -3,8 +3,8 @@
 Few hits per query (k_factor > 0): hot 1-bit codes in memory propose, mapped 8-bit codes re-rank, by FAISS, whose float32 score
 of a query and a code is the same in every search. Many (k_factor = 0): each visited list is decoded once for all queries that
 visit it and compared by one matrix product, in whole numbers: a query is rounded so that float32 adds them without error, which
-moves a cosine by some 1e-5 where 8-bit codes move it by 1e-3. A result depends on neither the number of shards nor on which other queries are asked, but for centroids that are equally near a query
-within the error of float32. Next: merge.py.
+moves a cosine less than 8-bit codes do. A result depends on neither the number of shards nor on which other queries are asked,
+but for centroids that are equally near a query within the error of float32. Next: merge.py.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def without(hits: Hits, pair_ids: np.ndarray, k: int) -> Hits:
 class HeldOut:
     """Held-out queries of one kind: how they are searched, and the truth.
 
-    search(n, k, params) and propose(n, count, nprobe) answer the first n of them; propose gives exact scores in the order in
+    search(n, k, params) and propose(n, count, nprobe) answer the first n of them; propose gives scores in the order in
     which 1-bit codes rank (ivf-rabitq alone). truths: of all or the first of them, the deeper the later; own: int64 [Q], the
     pair that each query is one side of, left out of what is found and of the truth.
     """
@@ -105,7 +105,7 @@ def calibrate(held_out: dict[str, HeldOut], family: str, num_lists: int) -> list
     """What each setting finds of the truth: rows of queries (the kind), k, nprobe, k_factor, ef_search, recall.
 
     family: "ivf-rabitq", "ivf", "hnsw" or "none". All kinds are measured at the same settings; a ladder ends where its next
-    step gained less than ENOUGH for any of them.
+    step gained less than ENOUGH for all of them.
     """
     table: list[dict[str, Any]] = []
     for k in KS:
@@ -139,7 +139,8 @@ def choose(tables: list[list[dict[str, Any]]], recall: float, k: int, dim: int, 
     """The cheapest setting that every table (one per kind of query) says reaches the recall at k, and what it reaches.
 
     For k between two measured ones the larger counts, with as many candidates in all, or a number of lists between those of
-    both; beyond the largest, as many more lists are visited as k is larger. Where nothing reaches it, the best that was measured: compare the second value.
+    both; beyond the largest, as many more lists are visited as k is larger. Where nothing reaches it, the best that was measured: compare
+    the second value.
     """
     measured = sorted({row["k"] for table in tables for row in table})
     if not measured:
