@@ -90,8 +90,12 @@ class CollectPart(Work):
 
 
 def trainable(images: pa.Table, retrieved: pa.Table, needed: str = "text_embedding") -> pa.ChunkedArray:
-    """True for rows that have both an image and what training needs: a caption's vector, or a caption."""
-    return pc.and_(pc.equal(images["status"], schema.OK), pc.is_valid(retrieved[needed]))
+    """True for rows that have both an image and what training needs: a caption's vector, or a caption, which is "" where there
+    is none."""
+    has = pc.is_valid(retrieved[needed])
+    if needed == "caption":
+        has = pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(retrieved[needed]), ""), False)
+    return pc.and_(pc.equal(images["status"], schema.OK), has)
 
 
 def class_vectors(queries: Artifact) -> np.ndarray:

@@ -15,17 +15,17 @@ from react_ray.vectors import as_vectors
 
 
 def retrieved_rows(folder: Path, needs_vectors: bool, facts: dict[str, int]) -> RetrievedRows:
-    """Four pairs: whole; without a vector; without a caption; whose image failed."""
-    vectors = as_vectors(np.eye(4, dtype=np.float16)).take(pa.array([0, None, None, 3]))
+    """Five pairs: whole; without a vector; without a caption, twice; whose image failed."""
+    vectors = as_vectors(np.eye(4, dtype=np.float16)).take(pa.array([0, None, None, None, 3]))
     retrieved = create(str(folder / "retrieved"), "retrieved", {}, {}, 1)
     if not retrieved.sealed:
-        captions = ["heron", "egret", None, "stork"]
-        table = pa.table({"pair_id": range(4), "caption": captions, "class_id": [0, 1, 2, 3], "text_embedding": vectors})
+        captions = ["heron", "egret", None, " ", "stork"]
+        table = pa.table({"pair_id": range(5), "caption": captions, "class_id": range(5), "text_embedding": vectors})
         retrieved.commit(0, table, 1.0, **facts)
         retrieved.seal()
     images = create(str(folder / "images"), "images", {}, {}, 1)
     if not images.sealed:
-        images.commit(0, pa.table({"image": [b"1", b"2", b"3", None], "status": ["ok", "ok", "ok", "failed"]}), 1.0)
+        images.commit(0, pa.table({"image": [b"1", b"2", b"3", b"4", None], "status": ["ok", "ok", "ok", "ok", "failed"]}), 1.0)
         images.seal()
     return RetrievedRows(retrieved, images, needs_vectors)
 
