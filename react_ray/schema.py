@@ -40,8 +40,13 @@ IMAGES = pa.schema(
 
 
 def vector(dim: int) -> pa.DataType:
-    """A unit vector as stored: fixed-size list of float16, bit-exact through Parquet."""
-    return pa.list_(pa.float16(), dim)
+    """A unit vector as stored: D little-endian float16, bit-exact through Parquet. See vectors.py."""
+    return pa.binary(2 * dim)
+
+
+def dim_of(vector: pa.DataType) -> int:
+    width: int = vector.byte_width
+    return width // 2
 
 
 def embeddings(dim: int, heads: list[str] | None = None) -> pa.Schema:

@@ -1,4 +1,8 @@
-"""Columns of unit vectors: float16 [N, D] in memory, fixed_size_list<float16>[D] on disk, null where there is none."""
+"""Columns of unit vectors: float16 [N, D] in memory, D little-endian float16 as fixed-size binary on disk, null where there is
+none. As lists of float16, Parquet takes 3 to 5 times the processor's time to read them and 10 times to write them.
+
+Of a file, without this package: `np.frombuffer(b"".join(table["image"].to_pylist()), np.float16).reshape(-1, D)`.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,25 @@ import pyarrow as pa
 from react_ray import schema
 
 
-def as_vectors(vector_ND: np.ndarray) -> pa.FixedSizeListArray:
+def as_vectors(vector_ND: np.ndarray) -> pa.FixedSizeBinaryArray:
     """float16 [N, D] -> a column; rows that are not finite become null."""
-    bad = ~np.isfinite(vector_ND).all(axis=1)
-    values = np.where(bad[:, None], np.float16(0), vector_ND).astype(np.float16)
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(values.reshape(-1)), vector_ND.shape[1], mask=pa.array(bad)
-    )
+    bad_N = ~np.isfinite(vector_ND).all(axis=1)
+    values = np.where(bad_N[:, None], np.float16(0), vector_ND) if bad_N.any() else vector_ND
+    packed = np.packbits(~bad_N, bitorder="little") if bad_N.any() else None
+    data = np.ascontiguousarray(values, dtype="<f2")
+    buffers = [None if packed is None else pa.py_buffer(packed), pa.py_buffer(data)]
+    return pa.FixedSizeBinaryArray.from_buffers(schema.vector(data.shape[1]), len(data), buffers)
 
 
-def from_vectors(column: pa.ChunkedArray) -> np.ndarray:
+def from_vectors(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """A column -> float16 [N, D]; null rows become NaN."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    dim = array.type.list_size
-    values = array.values.slice(array.offset * dim, len(array) * dim).to_numpy(zero_copy_only=False).reshape(-1, dim)
+    dim = schema.dim_of(array.type)
+    values = np.frombuffer(array.buffers()[1] or b"", dtype="<f2").reshape(-1, dim)[array.offset : array.offset + len(array)]
     if not array.null_count:
-        return values.astype(np.float16)
-    nulls = array.is_null().to_numpy(zero_copy_only=False)
-    return np.where(nulls[:, None], np.float16(np.nan), values).astype(np.float16)
+        return values
+    nulls_N = array.is_null().to_numpy(zero_copy_only=False)
+    return np.where(nulls_N[:, None], np.float16(np.nan), values)
 
 
 def unit_rows(vector_ND: np.ndarray) -> np.ndarray:

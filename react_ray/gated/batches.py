@@ -35,7 +35,7 @@ class Rows(Protocol):
 
     def read(self, part: int) -> pa.Table:
         """image: binary; captions: list<string>; optionally pair_id: int64, class_id: int32,
-        text_embedding: fixed_size_list<float16>[D]."""
+        text_embedding: schema.vector(D)."""
 
 
 @dataclass(frozen=True)

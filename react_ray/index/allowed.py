@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from react_ray.artifact import Artifact
 from react_ray.index.merge import Hits
 from react_ray.pair_id import part_of, row_of
 
@@ -23,6 +24,14 @@ class Allowed:
         self._num_rows: dict[int, int] = {}
         self._joined: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None  # parts, first bytes, rows; all bits
         self.count = 0
+
+    @classmethod
+    def load(cls, artifact: Artifact) -> Allowed:
+        """All bits of an `allowed` artifact: N / 8 bytes."""
+        bits = cls()
+        for part in range(artifact.num_parts):
+            bits.add(part, artifact.read(part, ["allowed"])["allowed"].to_numpy())
+        return bits
 
     def add(self, part: int, mask: np.ndarray) -> None:
         """mask: bool [rows of the part]."""

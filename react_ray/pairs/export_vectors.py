@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from react_ray import schema
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ConfigError
 from react_ray.progress import Progress
@@ -92,7 +93,7 @@ class _Shard:
     def __init__(self, storage: Storage, number: str, keys: list[str], columns: pa.Schema) -> None:
         self.storage, self.number, self.keys, self.num_rows = storage, number, keys, 0
         self.columns = pa.schema([field for field in columns if field.name not in keys])
-        self.dims = {key: columns.field(key).type.list_size for key in keys}
+        self.dims = {key: schema.dim_of(columns.field(key).type) for key in keys}
 
     def __enter__(self) -> _Shard:
         self.opened = ExitStack()

@@ -15,7 +15,6 @@ import pyarrow as pa
 from react_ray import schema
 from react_ray.artifact import Artifact, Receipt, create, part_name
 from react_ray.errors import RetrievalError
-from react_ray.index.allowed import Allowed
 from react_ray.index.deleted import deleted_pairs
 from react_ray.index.filters import Condition, check_columns, parse
 from react_ray.index.screen import hosts
@@ -69,14 +68,6 @@ def run(recipe: Recipe, uri: str) -> Artifact:
             )
         allowed = allowed.seal(passed=passed, kept=kept, total=total)
     return allowed
-
-
-def load(allowed: Artifact) -> Allowed:
-    """All its bits in memory: N / 8 bytes."""
-    bits = Allowed()
-    for part in range(allowed.num_parts):
-        bits.add(part, allowed.read(part, ["allowed"])["allowed"].to_numpy())
-    return bits
 
 
 def _as_host(value: str) -> str:

@@ -7,7 +7,6 @@ hits of the held-out queries among its vectors: measuring recall costs no second
 from __future__ import annotations
 
 import hashlib
-import io
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from react_ray.artifact import Artifact, Piece, Receipt, open_artifact
 from react_ray.index.config import FLAT, IVF_RABITQ, IndexConfig
 from react_ray.index.exact import RunningTopK
+from react_ray.index.held_out import depths, read_queries, truth_bytes
 from react_ray.index.list_shard import ListShardBuilder
-from react_ray.index.merge import Hits, merge
 from react_ray.index.ordering import distinct
 from react_ray.index.quantizer import threads
 from react_ray.index.recall import DEPTHS
@@ -30,10 +28,8 @@ from react_ray.index.shards import metadata_bytes, quantizer_name, shard_name
 from react_ray.pair_id import part_of
 from react_ray.stages.memory import give_back
 from react_ray.stages.run_parts import Work
-from react_ray.storage import Storage, open_storage
+from react_ray.storage import open_storage
 from react_ray.vectors import from_vectors
-
-TRUTH = np.dtype([("score", "<f4"), ("pair_id", "<i8")])
 
 
 class BuildShard(Work):
@@ -110,44 +106,6 @@ class BuildShard(Work):
             wanted = distinct(part_of(ids)).tolist() or sources[:1]
             files[f"{name}.arrow"] = metadata_bytes({source: pairs.read(source) for source in wanted}, ids)
         for (kind, depth), best in truth.items():
-            files[f"{name}.truth-{kind}-{depth}.npy"] = _truth_bytes(best.result())
+            files[f"{name}.truth-{kind}-{depth}.npy"] = truth_bytes(best.result())
         facts: dict[str, Any] = {} if quantizer is None else {"quantizer": hashlib.sha256(quantizer).hexdigest()}
         return self.index.commit_files(part, files, time.monotonic() - began, len(ids), **facts)
-
-
-def depths(calibration_k: int) -> list[int]:
-    """Of the truths that are kept: one hit more than is measured, because a query's own pair is left out."""
-    return [depth for depth in DEPTHS if depth <= calibration_k + 1]
-
-
-def queries_name(key: str) -> str:
-    return f"queries-{key}.parquet"
-
-
-def read_queries(storage: Storage, key: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """kind -> (pair_ids int64 [Q], vectors float32 [Q, D]) of the held-out queries; no kind of which there are none."""
-    table = pq.read_table(io.BytesIO(storage.read(queries_name(key))))
-    found = {}
-    for kind in ("image", "text"):
-        rows = table.filter(pa.compute.equal(table["queries"], kind))
-        if len(rows):
-            found[kind] = (rows["pair_id"].to_numpy(), from_vectors(rows["embedding"]).astype(np.float32))
-    return found
-
-
-def read_truth(index: Artifact, key: str, kind: str, depth: int) -> Hits:
-    """The exact hits of the held-out queries over all shards of a key; depth: one of DEPTHS."""
-    found = []
-    for shard in range(index.facts["num_shards"]):
-        part = index.facts["keys"].index(key) * index.facts["num_shards"] + shard
-        rows = np.load(io.BytesIO(index.read_file(part, f"{shard_name(key, shard)}.truth-{kind}-{depth}.npy")), allow_pickle=False)
-        found.append(Hits(np.ascontiguousarray(rows["score"]), np.ascontiguousarray(rows["pair_id"])))
-    return merge(found, depth)
-
-
-def _truth_bytes(hits: Hits) -> bytes:
-    rows = np.empty(hits.scores.shape, TRUTH)
-    rows["score"], rows["pair_id"] = hits.scores, hits.pair_ids
-    sink = io.BytesIO()
-    np.save(sink, rows)
-    return sink.getvalue()

@@ -17,6 +17,7 @@ from react_ray import schema
 from react_ray.artifact import MANIFEST, Artifact, create, open_artifact
 from react_ray.clip.identity import same_image_tower
 from react_ray.errors import ArtifactMismatch, ConfigError, RetrievalError
+from react_ray.index.allowed import Allowed
 from react_ray.index.config import Key
 from react_ray.index.deleted import deleted_pairs
 from react_ray.index.random_pairs import as_random, draw, select_random
@@ -96,7 +97,7 @@ class Chooser:
 
     def _random(self, screening: Screening) -> tuple[pa.Table, dict[str, int]]:
         parts = [(receipt.part, receipt.rows) for receipt in self.pairs.receipts()]
-        bits = None if self.allowed is None else allow.load(self.allowed)
+        bits = None if self.allowed is None else Allowed.load(self.allowed)
         if not screening.needed:
             return select_random(parts, self.count, self.recipe.seed, bits), {}
         total = sum(rows for _, rows in parts)

@@ -10,7 +10,6 @@ from typing import Any
 
 import psutil
 import ray
-from ray.data import ActorPoolStrategy, DataContext
 
 from react_ray.errors import ReactRayError, ResourceError
 from react_ray.recipe import ClusterConfig
@@ -60,6 +59,8 @@ def _no_native_stderr() -> Iterator[None]:
 
 def quiet() -> None:
     """Our progress display speaks for all stages; Ray's own stays silent unless something is wrong."""
+    from ray.data import DataContext  # half a second that actors who search do not wait for
+
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = 1 << 40  # one part = one block, however large
@@ -74,6 +75,8 @@ def placement(config: ClusterConfig, role: str) -> dict[str, Any]:
 
 def actor_pool(config: ClusterConfig, role: str, calls_at_once: int = 1) -> dict[str, Any]:
     """Keyword arguments of map_batches for an autoscaling pool of accelerator actors, each with so many parts at a time."""
+    from ray.data import ActorPoolStrategy
+
     return {
         "compute": ActorPoolStrategy(
             min_size=min(config.min_actors, config.num_actors),
@@ -89,6 +92,8 @@ def actor_pool(config: ClusterConfig, role: str, calls_at_once: int = 1) -> dict
 
 def thread_pool(config: ClusterConfig, role: str, num_workers: int, calls_at_once: int) -> dict[str, Any]:
     """Keyword arguments of map_batches for processes that mostly wait: each works on several parts, in as many threads."""
+    from ray.data import ActorPoolStrategy
+
     return {
         "compute": ActorPoolStrategy(
             min_size=1,

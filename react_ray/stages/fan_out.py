@@ -17,6 +17,7 @@ import ray
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ReactRayError, ShardUnavailable
+from react_ray.index.allowed import Allowed
 from react_ray.index.config import SearchParams
 from react_ray.index.deleted import deleted_pairs
 from react_ray.index.exact import RunningTopK
@@ -24,7 +25,6 @@ from react_ray.index.merge import Hits, merge
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shards import ShardPlace, open_shards, search_shards, shard_places
 from react_ray.recipe import Recipe
-from react_ray.stages import allow
 from react_ray.stages.cluster import answers, largest_node_cpus, nodes, placement
 from react_ray.vectors import from_vectors
 
@@ -43,7 +43,7 @@ class ShardServer:
         faiss_threads(num_threads)
         self.problem: ReactRayError | None = None
         try:
-            self.shards = open_shards(places, deleted, None if allowed is None else allow.load(allowed))
+            self.shards = open_shards(places, deleted, None if allowed is None else Allowed.load(allowed))
         except ReactRayError as error:  # of an actor that cannot be made, Ray would tell the traceback and not the cause
             self.problem = error
 
@@ -75,7 +75,8 @@ class EmbeddingScanner:
                 table = table.filter(allowed.read(part, ["allowed"])["allowed"])
             pair_ids, vectors_ND = table["pair_id"].to_numpy(), from_vectors(table[key])
             if len(deleted):
-                vectors_ND[np.isin(pair_ids, deleted)] = np.nan
+                kept = ~np.isin(pair_ids, deleted)
+                pair_ids, vectors_ND = pair_ids[kept], vectors_ND[kept]
             return pair_ids, vectors_ND
 
         best = RunningTopK(k, on_gpu=bool(ray.get_gpu_ids()))

@@ -3,7 +3,7 @@
 Sample and train once; build shards in parallel, a part of embeddings at a time; measure recall. Tasks get paths and part
 numbers, vectors never pass through Ray. Each step is kept: a killed build goes on with the shards that are missing. Parts
 that were embedded since become a delta beside the base, without a rebuild; `compact` makes base and deltas one again.
-A shard takes parts round-robin, so that losing one costs recall evenly. Next: stages/build_shard.py, then retrieve.py.
+A shard takes parts round-robin, so that losing one costs recall evenly. Next: index_tasks.py and build_shard.py, then retrieve.py.
 """
 
 from __future__ import annotations
@@ -13,43 +13,28 @@ import os
 import sys
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 
 from react_ray.artifact import BUILDING, MANIFEST, Artifact, create, open_artifact, plan_of
 from react_ray.errors import ArtifactMismatch, RetrievalError
-from react_ray.index.config import AUTO, FLAT, IndexConfig, SearchParams
+from react_ray.index.config import AUTO, FLAT, IndexConfig
 from react_ray.index.deleted import deleted_pairs
-from react_ray.index.list_index import ListIndex
-from react_ray.index.merge import Hits
+from react_ray.index.held_out import queries_name
 from react_ray.index.plan import IndexPlan, plan_index
-from react_ray.index.quantizer import threads, train
-from react_ray.index.recall import HeldOut, calibrate
-from react_ray.index.sample import RunningSample
-from react_ray.index.shards import (
-    DELTAS,
-    ShardPlace,
-    check_covers,
-    deltas,
-    files_checksum,
-    open_shards,
-    quantizer_name,
-    search_shards,
-)
+from react_ray.index.shards import DELTAS, check_covers, deltas, files_checksum, quantizer_name
 from react_ray.parquet import parquet_bytes
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
-from react_ray.stages.build_shard import BuildShard, depths, queries_name, read_queries, read_truth
+from react_ray.stages.build_shard import BuildShard
 from react_ray.stages.cluster import answers, largest_node_cpus, placement, require_disk, require_memory
+from react_ray.stages.index_tasks import measure, prepare
 from react_ray.stages.layout import Layout
 from react_ray.stages.run_parts import ReadNothing, run_parts
 from react_ray.storage import Storage, join, open_storage
-from react_ray.vectors import as_vectors, from_vectors
 
 COMPACTING, SETTLED = "compacting.json", "settled.json"  # what the plan was; before and after the old shards are gone
 METADATA = 3  # bytes beside the shards for one of pairs/, which is compressed
-PARTS_SAMPLED = 256  # at most: random ones, so that training reads a bounded share of any database
 
 
 def run(recipe: Recipe) -> Artifact:
@@ -124,8 +109,8 @@ def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], bas
                     index.storage.write(name, base.storage.read(name))
     else:
         where = placement(recipe.cluster, "index")
-        prepare = ray.remote(max_calls=1)(_prepare).options(num_cpus=1, **where)  # its process ends, and gives its memory back
-        _shown("train lists", [prepare.remote(embeddings, index.uri, key, config, recipe.seed) for key in config.keys])
+        training = ray.remote(max_calls=1)(prepare).options(num_cpus=1, **where)  # its process ends, and gives its memory back
+        _shown("train lists", [training.remote(embeddings, index.uri, key, config, recipe.seed) for key in config.keys])
     cores = int(ray.cluster_resources().get("CPU", 1)) // index.num_parts
     num_threads = max(1, min(cores, largest_node_cpus(recipe.cluster, "index")))
     run_parts(
@@ -211,83 +196,17 @@ def _pairs(recipe: Recipe, embeddings: Artifact, config: IndexConfig) -> Artifac
     return pairs if pairs.num_parts >= embeddings.num_parts else None
 
 
-def _prepare(embeddings: Artifact, index_uri: str, key: str, config: IndexConfig, seed: int) -> None:
-    """One quantiser per key for all its shards, and the queries that will measure its recall. In a task of its own."""
-    storage = open_storage(index_uri)
-    if config.kind == FLAT or storage.exists(queries_name(key)):
-        return
-    parts = np.arange(embeddings.num_parts)
-    if len(parts) > PARTS_SAMPLED:
-        parts = np.sort(np.random.default_rng(seed).choice(parts, PARTS_SAMPLED, replace=False))
-    sample = RunningSample(config.train_sample, seed)
-    held_out = {kind: RunningSample(max(1, config.calibration_queries), seed + 1) for kind in ("image", "text")}
-    columns = list(dict.fromkeys(["pair_id", key, *(held_out if config.calibration_queries else [])]))
-    for part in parts.tolist():
-        table = embeddings.read(part, columns)
-        pair_ids = table["pair_id"].to_numpy()
-        sample.update(pair_ids, from_vectors(table[key]))
-        for kind in columns[1:]:
-            if kind in held_out and config.calibration_queries:
-                held_out[kind].update(pair_ids, from_vectors(table[kind]))
-    vectors_ND = sample.result()
-    if not len(vectors_ND):
-        raise RetrievalError(f"{embeddings.uri} has no {key} vectors; take {key} out of index.keys, or embed that side")
-    quantizer = train(vectors_ND, config, seed, config.train_threads or os.cpu_count() or 1)
-    if quantizer is not None:
-        storage.write(quantizer_name(key), quantizer)
-    tables = []
-    for kind, drawn in held_out.items():
-        ids, queries_QD = drawn.rows() if config.calibration_queries else (np.empty(0, np.int64), vectors_ND[:0])
-        vectors = as_vectors(queries_QD.astype(np.float16).reshape(len(ids), -1) if len(ids) else np.empty((0, vectors_ND.shape[1]), np.float16))
-        tables.append(pa.table({"pair_id": ids, "queries": pa.array([kind] * len(ids), pa.string()), "embedding": vectors}))
-    storage.write(queries_name(key), parquet_bytes(pa.concat_tables(tables)))
-
-
 def _calibrated(recipe: Recipe, index: Artifact, config: IndexConfig, facts: dict[str, Any]) -> dict[str, Any]:
     """The table of recalls, in the manifest and as a file; says what the recall asked for will cost."""
-    measure = ray.remote(max_calls=1)(_measure).options(num_cpus=1, **placement(recipe.cluster, "index"))
+    measuring = ray.remote(max_calls=1)(measure).options(num_cpus=1, **placement(recipe.cluster, "index"))
     threads_each = config.train_threads or os.cpu_count() or 1
     unsealed = {name: facts[name] for name in ("kind", "keys", "num_shards")} | {"calibration_k": config.calibration_k}
-    found = [_shown("calibrate", [measure.remote(index.uri, key, unsealed, threads_each)])[0] for key in config.keys]
+    found = [_shown("calibrate", [measuring.remote(index.uri, key, unsealed, threads_each)])[0] for key in config.keys]
     table = {key: rows for key, (_, rows) in zip(config.keys, found, strict=True)}
     flat = [{"key": key, **row} for key, rows in table.items() for row in rows]
     if flat:
         index.storage.write("calibration.parquet", parquet_bytes(pa.Table.from_pylist(flat)))
     return {"family": found[0][0], "calibration": table}
-
-
-def _measure(uri: str, key: str, facts: dict[str, Any], num_threads: int) -> tuple[str, list[dict[str, Any]]]:
-    """(family, rows of the calibration) of all shards of a key, opened in one process."""
-    index = _Unsealed(uri, facts)
-    shards = open_shards([ShardPlace(index, key, shard) for shard in range(facts["num_shards"])])
-    held_out = {}
-    for kind, (own, asking) in read_queries(open_storage(uri), key).items():
-        truths = [read_truth(index, key, kind, depth) for depth in depths(facts["calibration_k"])]
-
-        def search(num: int, k: int, params: SearchParams, asking: np.ndarray = asking) -> Hits:
-            return search_shards(shards, asking[:num], k, params)
-
-        def propose(num: int, count: int, nprobe: int, asking: np.ndarray = asking) -> Hits:
-            (one,) = shards  # ivf-rabitq: all of a build share a quantiser
-            assert isinstance(one, ListIndex)
-            return one.propose(asking[:num], count, nprobe)
-
-        if truths[0].valid.any():
-            held_out[kind] = HeldOut(search, propose, truths, own)
-    with threads(num_threads):
-        return shards[0].family, calibrate(held_out, shards[0].family, shards[0].num_lists)
-
-
-class _Unsealed(Artifact):
-    """An index whose shards are all there and whose manifest is not: its recall is part of the manifest."""
-
-    def __init__(self, uri: str, facts: dict[str, Any]) -> None:
-        super().__init__(open_storage(uri), "index", len(facts["keys"]) * facts["num_shards"], None)
-        self._facts = facts
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return self._facts
 
 
 def _shown(stage: str, asked: list[Any]) -> list[Any]:

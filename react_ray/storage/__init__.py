@@ -16,13 +16,16 @@ import pyarrow.parquet as pq
 from react_ray.errors import ConfigError
 from react_ray.storage.base import Storage
 from react_ray.storage.local import LocalStorage
-from react_ray.storage.s3 import S3Storage, s3_filesystem
 from react_ray.uri import absolute, is_local, join, matches, split_glob
 
 
 def open_storage(uri: str) -> Storage:
     uri = absolute(uri)
-    return LocalStorage(uri) if is_local(uri) else S3Storage(uri)
+    if is_local(uri):
+        return LocalStorage(uri)
+    from react_ray.storage.s3 import S3Storage  # boto3 takes a quarter of a second, in every process
+
+    return S3Storage(uri)
 
 
 def _split(uri: str) -> tuple[Storage, str]:
@@ -80,6 +83,8 @@ def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     uri = absolute(uri)
     if is_local(uri):
         return pafs.LocalFileSystem(), uri
+    from react_ray.storage.s3 import s3_filesystem
+
     return s3_filesystem(), uri.removeprefix("s3://")
 
 

@@ -20,7 +20,7 @@ from react_ray.pairs.beside import find_urls
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import download, embed, index, ingest, retrieve
 from react_ray.uri import SAMPLE_DIR
-from react_ray.vectors import as_vectors, from_vectors
+from react_ray.vectors import from_vectors
 from tests.support.small_run import contents, small_recipe
 from tests.support.url_list import QUICK, misbehaving, write_list
 from tests.support.vector_database import clustered
@@ -193,7 +193,7 @@ def test_only_urls_that_were_added_are_asked(tmp_path: Path, fused: bool) -> Non
 
 def test_vectors_that_were_published_since_are_added(tmp_path: Path) -> None:
     vectors = [clustered(50, 16, seed) for seed in (0, 1)]
-    columns = {"image_vec": as_vectors(vectors[0]), "text_vec": as_vectors(vectors[1])}
+    columns = {name: pa.array(list(side), pa.list_(pa.float16())) for name, side in zip(("image_vec", "text_vec"), vectors, strict=True)}
     published = pa.table({"caption": drawings(0, 50)["caption"], **columns})
     (tmp_path / "source").mkdir()
     recipe = load_recipe(recipe_of(tmp_path), ["ingest.image_vector_column=image_vec", "ingest.text_vector_column=text_vec"])

@@ -10,6 +10,7 @@ import pytest
 
 from react_ray.artifact import MANIFEST, Artifact, Receipt, create, open_artifact, open_unfinished, plan_of
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
+from react_ray.manifest import SCHEMA_VERSION
 from react_ray.storage import Storage, join, open_storage
 
 CONFIG = {"k": 10, "inner": {"rate": 0.5, "names": ["a"]}}
@@ -144,11 +145,11 @@ def test_a_missing_artifact_names_the_verb_that_makes_it(place: Storage) -> None
 
 def test_another_kind_or_version_is_refused(disk_place: Storage) -> None:
     made = finished(disk_place)
-    with pytest.raises(ArtifactMismatch, match="holds pairs of version 1, not images of version 1"):
+    with pytest.raises(ArtifactMismatch, match=f"holds pairs of version {SCHEMA_VERSION}, not images of version {SCHEMA_VERSION}"):
         open_artifact(made.uri, "images")
-    newer = json.loads(made.storage.read(MANIFEST)) | {"schema_version": 2, "of_tomorrow": 1}
+    newer = json.loads(made.storage.read(MANIFEST)) | {"schema_version": SCHEMA_VERSION + 1, "of_tomorrow": 1}
     made.storage.write(MANIFEST, json.dumps(newer).encode())
-    with pytest.raises(ArtifactMismatch, match="holds pairs of version 2"):
+    with pytest.raises(ArtifactMismatch, match=f"holds pairs of version {SCHEMA_VERSION + 1}"):
         open_artifact(made.uri, "pairs")
 
 

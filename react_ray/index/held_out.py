@@ -1,0 +1,70 @@
+"""Files of an index that measure its recall: held-out queries, and their exact hits in each shard.
+
+Takes and gives Hits and vectors; next: recall.py, which compares with them.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from react_ray.artifact import Artifact
+from react_ray.index.merge import Hits, merge
+from react_ray.index.recall import DEPTHS
+from react_ray.index.shards import shard_name
+from react_ray.parquet import parquet_bytes
+from react_ray.storage import Storage
+from react_ray.vectors import as_vectors, from_vectors
+
+TRUTH = np.dtype([("score", "<f4"), ("pair_id", "<i8")])
+
+
+def depths(calibration_k: int) -> list[int]:
+    """Of the truths that are kept: one hit more than is measured, because a query's own pair is left out."""
+    return [depth for depth in DEPTHS if depth <= calibration_k + 1]
+
+
+def queries_name(key: str) -> str:
+    return f"queries-{key}.parquet"
+
+
+def write_queries(storage: Storage, key: str, queries: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """kind -> (pair_ids int64 [Q], vectors float [Q, D] holding float16 values)."""
+    tables = [
+        pa.table({"pair_id": ids, "queries": pa.array([kind] * len(ids), pa.string()), "embedding": as_vectors(vector_QD.astype(np.float16))})
+        for kind, (ids, vector_QD) in queries.items()
+    ]
+    storage.write(queries_name(key), parquet_bytes(pa.concat_tables(tables)))
+
+
+def read_queries(storage: Storage, key: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """kind -> (pair_ids int64 [Q], vectors float32 [Q, D]) of the held-out queries; no kind of which there are none."""
+    table = pq.read_table(io.BytesIO(storage.read(queries_name(key))))
+    found = {}
+    for kind in ("image", "text"):
+        rows = table.filter(pc.equal(table["queries"], kind))
+        if len(rows):
+            found[kind] = (rows["pair_id"].to_numpy(), from_vectors(rows["embedding"]).astype(np.float32))
+    return found
+
+
+def read_truth(index: Artifact, key: str, kind: str, depth: int) -> Hits:
+    """The exact hits of the held-out queries over all shards of a key; depth: one of DEPTHS."""
+    found = []
+    for shard in range(index.facts["num_shards"]):
+        part = index.facts["keys"].index(key) * index.facts["num_shards"] + shard
+        rows = np.load(io.BytesIO(index.read_file(part, f"{shard_name(key, shard)}.truth-{kind}-{depth}.npy")), allow_pickle=False)
+        found.append(Hits(np.ascontiguousarray(rows["score"]), np.ascontiguousarray(rows["pair_id"])))
+    return merge(found, depth)
+
+
+def truth_bytes(hits: Hits) -> bytes:
+    rows = np.empty(hits.scores.shape, TRUTH)
+    rows["score"], rows["pair_id"] = hits.scores, hits.pair_ids
+    sink = io.BytesIO()
+    np.save(sink, rows)
+    return sink.getvalue()
