@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from react_ray.artifact import Artifact
+from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import Hits, merge
 from react_ray.index.recall import DEPTHS
 from react_ray.index.shards import shard_name
@@ -62,9 +63,44 @@ def read_truth(index: Artifact, key: str, kind: str, depth: int) -> Hits:
     return merge(found, depth)
 
 
-def truth_bytes(hits: Hits) -> bytes:
-    rows = np.empty(hits.scores.shape, TRUTH)
-    rows["score"], rows["pair_id"] = hits.scores, hits.pair_ids
+class Truth:
+    """The exact hits of held-out queries over the vectors of one shard, each query at its deepest depth once."""
+
+    def __init__(self, queries: dict[str, tuple[np.ndarray, np.ndarray]], depths: list[int]) -> None:
+        """queries: of read_queries. depths: ascending; of DEPTHS, which says how many of the first queries have it."""
+        self._sizes = {kind: len(vectors_QD) for kind, (_, vectors_QD) in queries.items()}
+        self._depths = depths
+        self._bands: dict[int, tuple[slice, np.ndarray, RunningTopK]] = {}
+        for depth, deeper in zip(depths, [*depths[1:], None], strict=True):
+            band = slice(0 if deeper is None else DEPTHS[deeper], DEPTHS[depth])
+            asked = [vectors_QD[band] for _, vectors_QD in queries.values()]
+            if sum(map(len, asked)):
+                self._bands[depth] = band, np.concatenate(asked), RunningTopK(depth)
+
+    def update(self, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
+        for _, queries_QD, best in self._bands.values():
+            best.update(queries_QD, pair_ids, vectors_ND)
+
+    def files(self) -> dict[str, bytes]:
+        """truth-{kind}-{depth}.npy of all kinds and depths."""
+        found: dict[tuple[str, int], list[Hits]] = {}
+        for band_depth, (band, _, best) in reversed(self._bands.items()):
+            first, hits = 0, best.result()
+            for kind, size in self._sizes.items():
+                rows = slice(first, first + len(range(size)[band]))
+                first = rows.stop
+                for depth in self._depths:
+                    if depth <= band_depth:
+                        found.setdefault((kind, depth), []).append(Hits(hits.scores[rows, :depth], hits.pair_ids[rows, :depth]))
+        return {
+            f"truth-{kind}-{depth}.npy": _truth_bytes(np.concatenate([one.scores for one in hits]), np.concatenate([one.pair_ids for one in hits]))
+            for (kind, depth), hits in found.items()
+        }
+
+
+def _truth_bytes(scores: np.ndarray, pair_ids: np.ndarray) -> bytes:
+    rows = np.empty(scores.shape, TRUTH)
+    rows["score"], rows["pair_id"] = scores, pair_ids
     sink = io.BytesIO()
     np.save(sink, rows)
     return sink.getvalue()

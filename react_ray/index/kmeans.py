@@ -15,8 +15,9 @@ import faiss
 import numpy as np
 
 ITERATIONS = 10  # of Lloyd; FAISS's default for IVF
-GROUPS_TRIED = 6  # of the groups, per vector
-GROUPS_TRIED_TRAINING = 4
+GROUPS_PER_ROOT = 4  # groups / sqrt(lists): lists lie in few dense regions, and more groups than sqrt(lists) part these
+GROUPS_TRIED = 5  # of the groups, per vector: 99.4 % of vectors get the list that is nearest of all
+GROUPS_TRIED_TRAINING = 2  # 96 %
 TWO_LEVELS_FROM = 1024  # lists; below, one matrix product costs less than its bookkeeping
 ROWS_AT_ONCE = 16384
 CLOSE = 2e-5  # two scores nearer than this are settled in float64: float32 errs by D * 2**-24 = 3e-5 at most, 1e-6 in practice
@@ -30,13 +31,11 @@ def train_centroids(sample_ND: np.ndarray, num_lists: int, seed: int, num_thread
     centroid_LD: np.ndarray = np.asarray(sample_ND, dtype=np.float32)[first]
     for _ in range(ITERATIONS):
         lists_N = Assigner(_unit(centroid_LD), GROUPS_TRIED_TRAINING).assign(sample_ND, num_threads)
-        order = np.argsort(lists_N, kind="stable")
-        filled, start = np.unique(lists_N[order], return_index=True)
+        filled, members = _members(lists_N)
         centroid_LD = np.zeros_like(centroid_LD)
-        ends = np.append(start[1:], len(order))
-        for one, first, last in zip(filled, start, ends, strict=True):
-            centroid_LD[one] = sample_ND[order[first:last]].sum(axis=0)
-        largest = filled[np.argsort(start - ends, kind="stable")]
+        for one, rows in zip(filled, members, strict=True):
+            centroid_LD[one] = sample_ND[rows].sum(axis=0)
+        largest = filled[np.argsort([-len(rows) for rows in members], kind="stable")]
         for empty, full in zip(np.setdiff1d(np.arange(num_lists), filled), largest, strict=False):
             nudge = generator.standard_normal(centroid_LD.shape[1], dtype=np.float32)
             centroid_LD[empty] = centroid_LD[full] * (1 + nudge / 1024)
@@ -52,18 +51,14 @@ class Assigner:
         num_lists = len(centroid_LD)
         self.groups: list[np.ndarray] = [np.arange(num_lists)]
         if num_lists >= TWO_LEVELS_FROM:
-            num_groups = int(np.sqrt(num_lists))
+            num_groups = int(GROUPS_PER_ROOT * np.sqrt(num_lists))
             means = _unit(centroid_LD[:: num_lists // num_groups][:num_groups].copy())
             for _ in range(ITERATIONS):
-                nearest = (centroid_LD @ means.T).argmax(axis=1)
-                for group in range(num_groups):
-                    if (nearest == group).any():
-                        means[group] = centroid_LD[nearest == group].sum(axis=0)
+                filled, members = _members((centroid_LD @ means.T).argmax(axis=1))
+                means[filled] = [centroid_LD[one].sum(axis=0) for one in members]
                 means = _unit(means)
-            nearest = (centroid_LD @ means.T).argmax(axis=1)
-            filled = np.unique(nearest)
+            filled, self.groups = _members((centroid_LD @ means.T).argmax(axis=1))
             self.mean_GD = means[filled]
-            self.groups = [np.flatnonzero(nearest == group) for group in filled]
         self.blocks = [centroid_LD[group] for group in self.groups]
 
     def assign(self, vector_ND: np.ndarray, num_threads: int = 1) -> np.ndarray:
@@ -120,6 +115,13 @@ def gpu_centroids(sample_ND: np.ndarray, num_lists: int, seed: int) -> np.ndarra
     )
     clustering.train(sample_ND)
     return _unit(np.asarray(clustering.centroids))
+
+
+def _members(number_N: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """(numbers that occur, ascending; the rows of each, ascending)."""
+    order = np.argsort(number_N, kind="stable")
+    filled, start = np.unique(number_N[order], return_index=True)
+    return filled, np.split(order, start[1:])
 
 
 def _unit(vector_ND: np.ndarray) -> np.ndarray:

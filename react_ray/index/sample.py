@@ -27,13 +27,18 @@ class RunningSample:
 
     def update(self, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
         pair_ids = np.asarray(pair_ids, dtype=np.int64)
-        few = np.flatnonzero(_draw(pair_ids, self.seed) <= self._highest)
-        pair_ids, vectors_ND = finite_rows(pair_ids[few], vectors_ND[few])
         draws = _draw(pair_ids, self.seed)
-        kept = np.lexsort((pair_ids, draws))[: self.size]
-        self._draws.append(draws[kept])
-        self._pair_ids.append(pair_ids[kept])
-        self._vectors.append(vectors_ND[kept])
+        few = np.flatnonzero(draws <= self._highest)
+        if len(few) > self.size:
+            pair_ids, vectors_ND = finite_rows(pair_ids, vectors_ND)
+            draws = _draw(pair_ids, self.seed)
+            few = np.lexsort((pair_ids, draws))[: self.size]
+        if len(few) < len(pair_ids):
+            pair_ids, vectors_ND = pair_ids[few], vectors_ND[few]
+        found, vectors_FD = finite_rows(pair_ids, vectors_ND)
+        self._draws.append(_draw(found, self.seed))
+        self._pair_ids.append(found)
+        self._vectors.append(vectors_FD)
         if sum(map(len, self._draws)) > 2 * self.size:
             self._shrink()
 
@@ -46,16 +51,21 @@ class RunningSample:
         if not self._vectors:
             raise RetrievalError("no embeddings to sample from; run the embed stage on at least one part")
         self._shrink()
-        order = np.argsort(self._pair_ids[0], kind="stable")
-        return self._pair_ids[0][order], self._vectors[0][order].astype(np.float32)
+        pair_ids = np.concatenate(self._pair_ids)
+        order = np.argsort(pair_ids, kind="stable")
+        return pair_ids[order], np.concatenate(self._vectors)[order].astype(np.float32)
 
     def _shrink(self) -> None:
+        """Only what may stay stays; pieces remain pieces, for copies of vectors are what takes time here."""
         draws, pair_ids = np.concatenate(self._draws), np.concatenate(self._pair_ids)
-        kept = np.lexsort((pair_ids, draws))[: self.size]
-        self._draws, self._pair_ids = [draws[kept]], [pair_ids[kept]]
-        self._vectors = [np.concatenate(self._vectors)[kept]]
-        if len(kept) == self.size:
-            self._highest = self._draws[0][-1]
+        order = np.lexsort((pair_ids, draws))[: self.size]
+        kept = np.zeros(len(draws), bool)
+        kept[order] = True
+        of_pieces = np.split(kept, np.cumsum([len(piece) for piece in self._draws])[:-1])
+        for pieces in (self._draws, self._pair_ids, self._vectors):
+            pieces[:] = [piece if some.all() else piece[some] for piece, some in zip(pieces, of_pieces, strict=True)]
+        if len(order) == self.size:
+            self._highest = draws[order[-1]]
 
 
 def _draw(pair_ids: np.ndarray, seed: int) -> np.ndarray:

@@ -17,12 +17,10 @@ import pyarrow as pa
 
 from react_ray.artifact import Artifact, Piece, Receipt, open_artifact
 from react_ray.index.config import FLAT, IVF_RABITQ, IndexConfig
-from react_ray.index.exact import RunningTopK
-from react_ray.index.held_out import depths, read_queries, truth_bytes
+from react_ray.index.held_out import Truth, depths, read_queries
 from react_ray.index.list_shard import ListShardBuilder
 from react_ray.index.ordering import distinct
 from react_ray.index.quantizer import threads
-from react_ray.index.recall import DEPTHS
 from react_ray.index.shard import build_shard
 from react_ray.index.shards import metadata_bytes, quantizer_name, shard_name
 from react_ray.pair_id import part_of
@@ -59,7 +57,7 @@ class BuildShard(Work):
         storage = open_storage(self.index.uri)
         quantizer = storage.read(quantizer_name(key)) if storage.exists(quantizer_name(key)) else None
         queries = read_queries(storage, key) if self.config.kind != FLAT else {}
-        truth = {(kind, depth): RunningTopK(depth) for kind in queries for depth in depths(self.config.calibration_k)}
+        truth = Truth(queries, depths(self.config.calibration_k))
         embeddings = open_artifact(self.embeddings.uri, "embeddings")
         sources = self.parts[shard :: self.config.num_shards]
 
@@ -69,10 +67,6 @@ class BuildShard(Work):
             kept = ~np.isin(pair_ids, self.deleted)
             return (pair_ids, vectors_ND) if kept.all() else (pair_ids[kept], vectors_ND[kept])
 
-        def search(pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
-            for (kind, depth), best in truth.items():
-                best.update(queries[kind][1][: DEPTHS[depth]], pair_ids, vectors_ND)
-
         def vectors() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             """While a part is encoded, the next one is read and its truth is found: NumPy, FAISS and Arrow let threads run."""
             with ThreadPoolExecutor(2) as pool:
@@ -81,7 +75,7 @@ class BuildShard(Work):
                     found = coming.result()
                     if searching:
                         searching.result()
-                    searching = pool.submit(search, *found)
+                    searching = pool.submit(truth.update, *found)
                     if after is not None:
                         coming = pool.submit(read, after)
                     yield found
@@ -105,7 +99,6 @@ class BuildShard(Work):
             pairs = open_artifact(self.pairs.uri, "pairs")
             wanted = distinct(part_of(ids)).tolist() or sources[:1]
             files[f"{name}.arrow"] = metadata_bytes({source: pairs.read(source) for source in wanted}, ids)
-        for (kind, depth), best in truth.items():
-            files[f"{name}.truth-{kind}-{depth}.npy"] = truth_bytes(best.result())
+        files |= {f"{name}.{suffix}": data for suffix, data in truth.files().items()}
         facts: dict[str, Any] = {} if quantizer is None else {"quantizer": hashlib.sha256(quantizer).hexdigest()}
         return self.index.commit_files(part, files, time.monotonic() - began, len(ids), **facts)
