@@ -7,7 +7,7 @@ from it. Next: select.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import ceil, log
 from typing import Any
 
@@ -55,11 +55,13 @@ def recall_at_k(found: Hits, truth: Hits, k: int) -> float:
 def without(hits: Hits, pair_ids: np.ndarray, k: int) -> Hits:
     """The first k hits of each query once its own pair (int64 [Q]) is left out: as if it had been held out of the index."""
     own = hits.pair_ids == pair_ids[:, None]
-    order = np.argsort(own, axis=1, kind="stable")[:, :k]
-    found, scores = (np.take_along_axis(np.where(own, gone, column), order, axis=1) for column, gone in (
-        (hits.pair_ids, NO_PAIR), (hits.scores, -np.inf)
-    ))
-    return Hits(scores.astype(np.float32), found)
+    width = own.shape[1]
+    at = np.where(own.any(axis=1), own.argmax(axis=1), width)[:, None]  # a query finds its own pair once
+    place = np.arange(min(k, width))
+    kept = place + (place >= at)
+    gone = kept == width
+    found, scores = (np.take_along_axis(column, np.where(gone, 0, kept), axis=1) for column in (hits.pair_ids, hits.scores))
+    return Hits(np.where(gone, -np.inf, scores).astype(np.float32), np.where(gone, NO_PAIR, found))
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class HeldOut:
     propose: Callable[[int, int, int], Hits]
     truths: list[Hits]
     own: np.ndarray
+    _proposed: dict[int, Hits] = field(default_factory=dict)
 
     def truth(self, k: int) -> Hits | None:
         """None where no query has k true hits; the smallest k is always measured."""
@@ -91,14 +94,26 @@ class HeldOut:
         if family != IVF_RABITQ or not all(K_FACTORS[k]):
             return {params: recall_at_k(without(self.search(len(own), k + 1, params), own, k), wanted, k)}
         most = round(k * K_FACTORS[k][-1])
-        near = without(self.propose(len(own), most + 1, params.nprobe), own, most)
+        near = without(self._near(len(own), params.nprobe), own, most)
+        true = np.stack([np.isin(found, asked) for found, asked in zip(near.pair_ids, np.where(wanted.valid, wanted.pair_ids, -2), strict=True)])
         found = {}
         for k_factor in K_FACTORS[k]:
             some = near.scores[:, : round(k * k_factor)]
-            at = np.argpartition(-some, k - 1, axis=1)[:, :k] if k < some.shape[1] else np.arange(some.shape[1])[None]
-            hits = Hits(np.take_along_axis(some, at, axis=1), np.take_along_axis(near.pair_ids, at, axis=1))
-            found[replace(params, k_factor=k_factor)] = recall_at_k(hits, wanted, k)
+            if k < some.shape[1]:
+                at = np.argpartition(-some, k - 1, axis=1)[:, :k]
+                num_found = np.take_along_axis(true, at, axis=1).sum()
+            else:
+                num_found = true[:, : some.shape[1]].sum()
+            found[replace(params, k_factor=k_factor)] = float(num_found / wanted.valid.sum())
         return found
+
+    def _near(self, num: int, nprobe: int) -> Hits:
+        """What 1-bit codes propose, enough for any k and k_factor: one search answers for all of them."""
+        if nprobe not in self._proposed:
+            most = max(round(k * factors[-1]) for k, factors in K_FACTORS.items() if self.truth(k) is not None)
+            self._proposed[nprobe] = self.propose(len(self.own), most + 1, nprobe)
+        near = self._proposed[nprobe]
+        return Hits(near.scores[:num], near.pair_ids[:num])
 
 
 def calibrate(held_out: dict[str, HeldOut], family: str, num_lists: int) -> list[dict[str, Any]]:
