@@ -5,22 +5,36 @@ Takes the sizes of the parts, gives pair_ids or a table like that of `select`. N
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 
 from react_ray.errors import ConfigError
-from react_ray.index.allowed import Allowed
 from react_ray.index.select import SELECTED
 from react_ray.pair_id import ROW_BITS
 
+GROWTH = 4  # of the draw, while too few of it pass
 
-def select_random(parts: list[tuple[int, int]], count: int, seed: int, allowed: Allowed | None = None) -> pa.Table:
+
+def select_random(
+    parts: list[tuple[int, int]], count: int, seed: int, passes: Callable[[np.ndarray], np.ndarray] | None = None, what: str = "are there"
+) -> pa.Table:
     """`count` pairs drawn by seed from a pool of (part, num_rows): class_id -1, score null, no matches.
 
-    allowed: the pairs that may be drawn; None = all.
+    passes(pair_ids int64 [N]) -> bool [N]: which may be drawn, where earlier ones of N come first; what: said of these where
+    they are too few. None = all.
     """
-    pairs = draw(parts, count, seed) if allowed is None else _draw_allowed(parts, count, seed, allowed)
-    return as_random(pairs)
+    total = sum(num_rows for _, num_rows in parts)
+    size = min(total, count)
+    while True:  # a larger draw until enough of it passes: the first `count` of them are as random as any
+        drawn = draw(parts, size, seed)
+        kept = drawn if passes is None else drawn[passes(drawn)]
+        if len(kept) >= count:
+            return as_random(np.sort(kept[:count]))
+        if size == total:
+            raise ConfigError(f"retrieve.max_pairs: {count} random pairs were asked for, {len(kept)} {what}; ask for fewer")
+        size = min(total, GROWTH * size)
 
 
 def as_random(pair_ids: np.ndarray) -> pa.Table:
@@ -37,33 +51,12 @@ def as_random(pair_ids: np.ndarray) -> pa.Table:
     )
 
 
-def draw(parts: list[tuple[int, int]], count: int, seed: int, in_order: bool = True) -> np.ndarray:
-    """pair_ids int64 [count], each once, ascending or in the order of the draw. ConfigError if the pool is smaller."""
+def draw(parts: list[tuple[int, int]], count: int, seed: int) -> np.ndarray:
+    """pair_ids int64 [count] in the order of the draw, each once; count: at most the size of the pool."""
     parts = sorted(parts)
     sizes = np.array([num_rows for _, num_rows in parts], dtype=np.int64)
-    total = int(sizes.sum())
-    if count > total:
-        raise ConfigError(
-            f"retrieve.max_pairs: {count} random pairs were asked for, the pool has {total}; ask for fewer"
-        )
-    drawn = np.random.default_rng(seed).choice(total, size=count, replace=False)
-    drawn = np.sort(drawn) if in_order else drawn
+    drawn = np.random.default_rng(seed).choice(int(sizes.sum()), size=count, replace=False)
     ends = np.cumsum(sizes)
     at = np.searchsorted(ends, drawn, side="right")
     part = np.array([number for number, _ in parts], dtype=np.int64)[at]
     return part << ROW_BITS | (drawn - (ends - sizes)[at])
-
-
-def _draw_allowed(parts: list[tuple[int, int]], count: int, seed: int, allowed: Allowed) -> np.ndarray:
-    if count > allowed.count:
-        raise ConfigError(
-            f"retrieve.max_pairs: {count} random pairs were asked for, {allowed.count} pass retrieve.filters; ask for fewer"
-        )
-    total = sum(num_rows for _, num_rows in parts)
-    size = count
-    while True:  # a larger draw until enough of it is allowed: the first `count` of them are as random as any
-        drawn = draw(parts, size, seed, in_order=False)
-        drawn = drawn[allowed.contains(drawn)]
-        if len(drawn) >= count:
-            return np.sort(drawn[:count])
-        size = min(total, 4 * size)

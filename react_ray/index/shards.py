@@ -107,6 +107,12 @@ def check_covers(index: Artifact, embeddings: Artifact) -> None:
                 )
 
 
+def uncovered(index: Artifact, embeddings: Artifact) -> list[int]:
+    """Parts of the embeddings that are neither in the base nor in its deltas."""
+    covered = {int(part) for one in (index, *deltas(index)) for part in one.facts["covers"]}
+    return [part for part in range(embeddings.num_parts) if part not in covered]
+
+
 def files_checksum(receipt: Receipt) -> str:
     return " ".join(receipt.files[name]["sha256"][:16] for name in sorted(receipt.files))
 

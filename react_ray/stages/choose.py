@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.artifact import MANIFEST, Artifact, create, open_artifact
@@ -20,7 +21,7 @@ from react_ray.errors import ArtifactMismatch, ConfigError, RetrievalError
 from react_ray.index.allowed import Allowed
 from react_ray.index.config import Key
 from react_ray.index.deleted import deleted_pairs
-from react_ray.index.random_pairs import as_random, draw, select_random
+from react_ray.index.random_pairs import select_random
 from react_ray.index.screen import Screen
 from react_ray.index.select import candidates, coverage, select
 from react_ray.index.set_report import lines, set_report
@@ -28,6 +29,7 @@ from react_ray.index.shards import deltas
 from react_ray.recipe import Recipe
 from react_ray.stages import allow, match_names, search
 from react_ray.stages.candidates import OTHER_IMAGES, Screening
+from react_ray.stages.collect import gather
 from react_ray.stages.layout import Layout
 from react_ray.storage import join, open_storage
 
@@ -96,25 +98,33 @@ class Chooser:
         return chosen, funnel | {"hits": hits.num_rows} | dropped | {"chosen": chosen.num_rows}
 
     def _random(self, screening: Screening) -> tuple[pa.Table, dict[str, int]]:
-        parts = [(receipt.part, receipt.rows) for receipt in self.pairs.receipts()]
+        """Pairs that a training can use, and that pass what the retrieved ones have to pass."""
         bits = None if self.allowed is None else Allowed.load(self.allowed)
-        if not screening.needed:
-            return select_random(parts, self.count, self.recipe.seed, bits), {}
-        total = sum(rows for _, rows in parts)
-        size = min(total, 2 * self.count)
-        while True:  # draw more than is needed, take the first that pass
-            drawn = draw(parts, size, self.recipe.seed, in_order=False)
-            drawn = drawn if bits is None else drawn[bits.contains(drawn)]
-            order = np.argsort(drawn)
-            screen = screening(drawn[order], -order.astype(np.float32))
-            passed = drawn[np.sort(order[screen.kept])]
-            if len(passed) >= self.count:
-                return as_random(np.sort(passed[: self.count])), screen.dropped
-            if size == total:
-                raise ConfigError(
-                    f"retrieve.max_pairs: {self.count} random pairs were asked for, {len(passed)} pass filters, dedup and decontaminate; ask for fewer"
-                )
-            size = min(total, GROWTH * size)
+        dropped: dict[str, int] = {}
+
+        def passes(drawn: np.ndarray) -> np.ndarray:
+            left = np.arange(len(drawn)) if bits is None else np.flatnonzero(bits.contains(drawn))
+            left = left[self._usable(drawn[left])]
+            if screening.needed:
+                order = np.argsort(drawn[left])
+                screen = screening(drawn[left][order], -order.astype(np.float32))
+                dropped.update(screen.dropped)
+                left = left[order[screen.kept]]
+            kept = np.zeros(len(drawn), dtype=bool)
+            kept[left] = True
+            return kept
+
+        parts = [(receipt.part, receipt.rows) for receipt in self.pairs.receipts()]
+        return select_random(parts, self.count, self.recipe.seed, passes, "can be used and pass filters, dedup and decontaminate"), dropped
+
+    def _usable(self, pair_ids: np.ndarray) -> np.ndarray:
+        """bool [N]: neither image nor caption has failed, as far as they were embedded."""
+        if not len(pair_ids):
+            return np.zeros(0, dtype=bool)
+        rows = gather(self.embeddings, pair_ids, ["pair_id", "status", "similarity"])
+        usable: np.ndarray = pc.equal(rows["status"], schema.OK).to_numpy()
+        both: np.ndarray = pc.is_valid(rows["similarity"]).to_numpy()
+        return usable & both if both.any() else usable
 
     def _search(self, screening: Screening) -> tuple[pa.Table, pa.Table, dict[str, int]]:
         """Rounds of search: all queries with k, then those of classes that are short, with more."""

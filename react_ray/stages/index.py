@@ -22,7 +22,7 @@ from react_ray.index.config import AUTO, FLAT, IndexConfig
 from react_ray.index.deleted import deleted_pairs
 from react_ray.index.held_out import queries_name
 from react_ray.index.plan import IndexPlan, plan_index
-from react_ray.index.shards import DELTAS, check_covers, deltas, files_checksum, quantizer_name
+from react_ray.index.shards import DELTAS, check_covers, deltas, files_checksum, quantizer_name, uncovered
 from react_ray.parquet import parquet_bytes
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
@@ -46,7 +46,7 @@ def run(recipe: Recipe) -> Artifact:
     if open_storage(uri).exists(MANIFEST):
         base = open_artifact(uri, "index")
         _require_same(base, recipe, embeddings)
-        added = _added(base, embeddings)
+        added = uncovered(base, embeddings)
         if added:
             _build(recipe, embeddings, join(uri, DELTAS, f"{len(deltas(base)) + 1:05d}"), added, base)
         return base
@@ -174,11 +174,6 @@ def _require_same(base: Artifact, recipe: Recipe, embeddings: Artifact) -> None:
                 f"{base.uri} was built with index.{name}={plan.get(name)!r}, now {value!r}; use another `database`, or delete that directory"
             )
     check_covers(base, embeddings)
-
-
-def _added(base: Artifact, embeddings: Artifact) -> list[int]:
-    covered = {int(part) for one in (base, *deltas(base)) for part in one.facts["covers"]}
-    return [part for part in range(embeddings.num_parts) if part not in covered]
 
 
 def _digested(recipe: Recipe, config: IndexConfig) -> dict[str, Any]:

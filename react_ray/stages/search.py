@@ -17,11 +17,11 @@ import pyarrow as pa
 from react_ray import schema
 from react_ray.artifact import Artifact, create
 from react_ray.clip.identity import same_text_tower
-from react_ray.errors import ArtifactMismatch
+from react_ray.errors import ArtifactMismatch, ArtifactMissing
 from react_ray.index.config import SearchParams
 from react_ray.index.deleted import deleted_pairs
 from react_ray.index.merge import Hits
-from react_ray.index.shards import check_covers, deltas, params_for
+from react_ray.index.shards import check_covers, deltas, params_for, uncovered
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.section import digest
@@ -46,6 +46,8 @@ def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None = 
     source = embeddings if wanted.search == "exact" else layout.open_database("index", "index")
     if wanted.search == "index":
         check_covers(source, embeddings)
+        if missing := uncovered(source, embeddings):
+            raise ArtifactMissing(f"{source.uri} is without {len(missing)} parts that were added to {embeddings.uri}; run `react-ray index RECIPE` first")
     parents = {"queries": queries, wanted.search: source} | ({} if allowed is None else {"allowed": allowed})
     if wanted.search == "index":
         parents |= {f"delta{number}": delta for number, delta in enumerate(deltas(source))}

@@ -81,6 +81,8 @@ def test_only_what_was_added_is_worked_on_and_it_is_found(tmp_path: Path) -> Non
     with pytest.raises(ArtifactMissing, match=r"embeddings has 3 parts, .*/pairs 5: pairs were added; run `react-ray embed"):
         retrieve.run(recipe)
     embed.run(recipe)
+    with pytest.raises(ArtifactMissing, match=r"index is without 2 parts that were added to .*/embeddings; run `react-ray index"):
+        retrieve.run(recipe)
     index.run(recipe)
     after = files(recipe)
     assert {name: after[name] for name in before} == before

@@ -209,12 +209,12 @@ def test_random_pairs_are_drawn_from_what_is_allowed() -> None:
     pool, bits = [(0, 400), (3, 200)], Allowed()
     for part, num_rows in pool:
         bits.add(part, np.arange(num_rows) % 3 == 0)
-    chosen = select_random(pool, 150, seed=0, allowed=bits)["pair_id"].to_numpy()
+    chosen = select_random(pool, 150, seed=0, passes=bits.contains)["pair_id"].to_numpy()
     assert len(np.unique(chosen)) == 150 and (row_of(chosen) % 3 == 0).all()
-    assert np.array_equal(chosen, select_random(pool, 150, seed=0, allowed=bits)["pair_id"].to_numpy())
-    assert not np.array_equal(chosen, select_random(pool, 150, seed=1, allowed=bits)["pair_id"].to_numpy())
-    with pytest.raises(ConfigError, match=r"201 pass retrieve\.filters"):
-        select_random(pool, 202, seed=0, allowed=bits)
+    assert np.array_equal(chosen, select_random(pool, 150, seed=0, passes=bits.contains)["pair_id"].to_numpy())
+    assert not np.array_equal(chosen, select_random(pool, 150, seed=1, passes=bits.contains)["pair_id"].to_numpy())
+    with pytest.raises(ConfigError, match="202 random pairs were asked for, 201 are there; ask for fewer"):
+        select_random(pool, 202, seed=0, passes=bits.contains)
 
 
 def test_random_pairs_come_from_the_whole_pool_once_each_and_by_seed() -> None:
@@ -229,7 +229,7 @@ def test_random_pairs_come_from_the_whole_pool_once_each_and_by_seed() -> None:
     some = select_random(pool, 20, seed=1)
     assert some.equals(select_random(list(reversed(pool)), 20, seed=1))
     assert not some.equals(select_random(pool, 20, seed=2))
-    with pytest.raises(ConfigError, match="the pool has 100"):
+    with pytest.raises(ConfigError, match="101 random pairs were asked for, 100 are there"):
         select_random(pool, 101, seed=0)
 
 
