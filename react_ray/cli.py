@@ -217,7 +217,7 @@ def _plan(recipe: RecipeArgument, overrides: Overrides = None) -> None:
         if wanted.customize.method == "linear":
             typer.echo(f"{arm}: a head on stored vectors, no model runs".removeprefix(": "))
         else:
-            typer.echo(f"{arm}: {plan(wanted.backbone, wanted.customize).text()}".removeprefix(": "))
+            typer.echo(f"{arm}: {plan(wanted.customized, wanted.customize, wanted.backbone).text()}".removeprefix(": "))
 
 
 @app.callback(invoke_without_command=True)

@@ -27,7 +27,7 @@ from react_ray.storage import absolute, join, read_bytes
 
 ARM_NAME = re.compile(r"[a-z][a-z0-9_]*")
 OF_ARMS = ("customize.", "retrieve.", "tasks.")  # everything else is the run's, which all arms share
-BASE = "base"  # the backbone as it came: evaluated beside every arm
+BASE = "base"  # the backbone as it came: evaluated beside every arm; of an arm with a backbone of its own, base.ARM
 
 
 class ClusterConfig(Section):
@@ -70,6 +70,26 @@ class Recipe(Section):
     def fused(self) -> bool:
         """True where embed fetches the images itself, in one pipeline."""
         return self.embed.images and (self.download.fused or not self.download.keep_images)
+
+    @property
+    def customized(self) -> BackboneConfig:
+        """The model that customize trains and evaluate compares; what embeds and retrieves is `backbone`."""
+        other = self.customize.backbone
+        return BackboneConfig.model_validate(other.model_dump()) if other.name else self.backbone
+
+    def bases(self) -> dict[str, BackboneConfig]:
+        """The untouched models that arms are compared with, by name: one for each backbone that is customised, first the recipe's own."""
+        wanted = {arm: self.arm(arm).customized for arm in self.arm_names()}
+        first = self.customized if self.customized in wanted.values() else next(iter(wanted.values()))
+        found = {BASE: first}
+        for arm, backbone in wanted.items():
+            if backbone not in found.values():
+                found[f"{BASE}.{arm}"] = backbone
+        return found
+
+    def base_of(self, arm: str) -> str:
+        """The name of the untouched model that an arm began from."""
+        return next(name for name, backbone in self.bases().items() if backbone == self.arm(arm).customized)
 
     def arm_names(self) -> list[str]:
         """Without arms a recipe is its own only arm, and lies directly in the run."""
@@ -130,7 +150,7 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
             if not path.startswith(OF_ARMS):
                 raise ConfigError(
                     f"arms.{name}: {path} is not what an arm can change: {', '.join(OF_ARMS)} with a field, such as "
-                    "customize.method: full; set it for the whole run, or make a recipe of its own"
+                    "customize.method: full, or customize.backbone for another model; set it for the whole run, or make a recipe of its own"
                 )
         recipe.arm(name)
     return recipe
@@ -208,6 +228,8 @@ def as_recipe(values: dict[str, Any]) -> Recipe:
 def _explain(error: Any) -> str:
     location = [str(part) for part in error["loc"]]
     path = ".".join(location)
+    if error["type"] == "value_error" and "; " in error["msg"]:  # of a section's own check, which says what to do
+        return f"{path}: {error['ctx']['error']}"
     if error["type"] == "extra_forbidden":
         model: type[BaseModel] = Recipe
         for name in location[:-1]:

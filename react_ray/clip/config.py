@@ -27,6 +27,19 @@ class BackboneConfig(Section):
     gated: str = field("", "URI of a gated.safetensors to load on top; empty = none")
 
 
+class OtherBackbone(BackboneConfig):
+    """A model beside the recipe's: nothing of it holds until it is named."""
+
+    name: str = field("", "as backbone.name: the model that is customised; empty = the recipe's backbone, which embeds and retrieves")
+
+    @model_validator(mode="after")
+    def _is_named(self) -> Self:
+        given = [name for name in self.model_fields_set - {"name"} if getattr(self, name) != type(self).model_fields[name].default]
+        if given and not self.name:
+            raise ValueError(f"{', '.join(sorted(given))} of a model without a name; set its name too, or make it {{}}")
+        return self
+
+
 class EmbedConfig(Section):
     images: bool = field(True, "embed the images: keys for text-to-image retrieval")
     captions: bool = field(True, "embed the captions: keys for text-to-text retrieval, and constants of the training")

@@ -20,6 +20,11 @@ def tag_of(config: BackboneConfig) -> str:
     return PurePosixPath(config.pretrained).name if is_file else config.pretrained
 
 
+def short_name(config: BackboneConfig) -> str:
+    """For people: a file or a repository without its folders."""
+    return PurePosixPath(config.name).name.removesuffix(".json")
+
+
 def published(config: BackboneConfig, dim: int) -> dict[str, Any]:
     """Of vectors that somebody else made: the model is taken at the recipe's word."""
     return {"name": config.name, "tag": tag_of(config), "weights_sha256": "", "text_sha256": "", "dim": dim}

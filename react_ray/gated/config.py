@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+from typing_extensions import Self
+
+from react_ray.clip.config import OtherBackbone
 from react_ray.section import Section, field, speed
 
 # As published; ViT-H-14 was not: as L/14, whose blocks are the nearest.
@@ -37,6 +41,7 @@ class CustomizeConfig(Section):
         "retrieved", "the retrieved pairs, or (pre-training) the whole of ingest.source as it is"
     )
     method: Method = field("gated-image", "what trains: gated blocks, image tower, text tower, everything, low-rank updates, or a head on stored vectors")
+    backbone: OtherBackbone = field(OtherBackbone(), "the model that is customised, where it is not the one that retrieved")
     last_k_layers: int = field(
         0,
         "gated-image, lora: how many of the last image blocks get what trains; cost is linear; 0 = as REACT published it for "
@@ -77,7 +82,9 @@ class CustomizeConfig(Section):
         0, "captions of other pairs that every image of a step is compared with too; needs their stored vectors", ge=0
     )
     live_text: bool = field(
-        False, "run the text tower in each step even where it is frozen; else captions are the retrieved set's vectors"
+        False,
+        "run the text tower in each step even where it is frozen; else captions are the retrieved set's vectors, and it runs only "
+        "where customize.backbone has another text tower than the model that made them",
     )
     max_undecodable: float = field(
         0.01, "share of images that may fail to decode: others take their place; the run stops beyond it", ge=0, le=1
@@ -120,6 +127,15 @@ class CustomizeConfig(Section):
     watch_gpus: float = speed(0.0, "GPUs of the actor that scores while training; 0 = it computes on CPUs", ge=0)
     trackers: list[Literal["wandb", "mlflow"]] = speed([], "where the metrics go besides files and TensorBoard; each is installed by hand")
     keep_last: int = speed(2, "checkpoints that are kept", ge=1)
+
+    @model_validator(mode="after")
+    def _a_head_is_of_what_embedded(self) -> Self:
+        if self.method == "linear" and self.backbone.name:
+            raise ValueError(
+                f"method=linear trains on the stored vectors, which are not {self.backbone.name}'s; choose another method, or "
+                "make customize.backbone {}"
+            )
+        return self
 
 
 def last_k_layers(config: CustomizeConfig, name: str, num_blocks: int) -> int:

@@ -13,6 +13,7 @@ import torch
 
 from react_ray.clip.backbone import architecture, empty_model
 from react_ray.clip.config import BackboneConfig
+from react_ray.clip.identity import published, same_text_tower, short_name
 from react_ray.errors import ConfigError
 from react_ray.gated.attach import attach_gated_blocks, image_blocks
 from react_ray.gated.config import CustomizeConfig, needs_text_tower
@@ -43,6 +44,7 @@ class Plan:
     num_trainable: int
     memory: dict[str, int]
     on_host: int  # of these, what offload moves to the memory of the host
+    other_encoder: str = ""  # the model that embedded the captions, where this one's text tower is taken for another
 
     @property
     def peak_gb(self) -> float:
@@ -53,6 +55,8 @@ class Plan:
             f"{self.name}, {self.method}: {self.num_parameters:,} parameters, {self.num_trainable:,} train "
             f"({100 * self.num_trainable / self.num_parameters:.1f} %)"
         ]
+        if self.other_encoder:
+            lines.append(f"  its text tower runs in each step: captions were embedded by {self.other_encoder}")
         lines += [f"  {what:<34} {size / 2**30:8.2f} GB" for what, size in self.memory.items()]
         if self.on_host:
             lines.append(f"  {'of it on the host':<34} {self.on_host / 2**30:8.2f} GB")
@@ -60,10 +64,16 @@ class Plan:
         return "\n".join(lines)
 
 
-def plan(backbone: BackboneConfig, config: CustomizeConfig) -> Plan:
-    """batch_size / num_workers images per worker; the activation is that of the backbone's name, tag or quick_gelu."""
+def plan(backbone: BackboneConfig, config: CustomizeConfig, encoder: BackboneConfig | None = None) -> Plan:
+    """batch_size / num_workers images per worker; the activation is that of the backbone's name, tag or quick_gelu.
+
+    encoder: the model that embedded the captions; without weights, its text tower is this one's if names and tags are equal.
+    """
     if config.method == "linear":
         raise ConfigError("customize.method=linear trains a head on stored vectors: it needs no more than these; plan another method")
+    other = ""
+    if encoder and not needs_text_tower(config) and not same_text_tower(published(backbone, 0), published(encoder, 0)):
+        config, other = config.model_copy(update={"live_text": True}), short_name(encoder)
     name, quick_gelu = backbone.name, architecture(backbone)[0]["quick_gelu"]
     model: Any = empty_model(name)
     config = resolved(config, name, model)
@@ -97,7 +107,7 @@ def plan(backbone: BackboneConfig, config: CustomizeConfig) -> Plan:
     on_host = 0
     if config.offload:
         on_host = memory["AdamW's two moments"] + (memory["weights (float32)"] if stage == 3 else 0)
-    return Plan(name, config.method, total, trainable, {k: v for k, v in memory.items() if v}, on_host)
+    return Plan(name, config.method, total, trainable, {k: v for k, v in memory.items() if v}, on_host, other)
 
 
 def _activations(model: Any, config: CustomizeConfig, quick_gelu: bool) -> tuple[int, int]:

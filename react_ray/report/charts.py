@@ -52,7 +52,7 @@ def dot_plot(data: ReportData) -> str:
 
 def _dot_row(data: ReportData, task: str, top: float, grid: str) -> str:
     inside = grid
-    base, compared = data.spread(task, data.base), data.spread(task, data.compared_arm)
+    base, compared = data.spread(task, data.base_of(data.compared_arm)), data.spread(task, data.compared_arm)
     index = list(data.arms).index(data.compared_arm)
     if base and compared:
         low, high = sorted((base.mean, compared.mean))

@@ -57,9 +57,10 @@ class Spread(NamedTuple):
 class ReportData:
     name: str
     seed: int
-    arms: dict[str, str]  # name -> label, in order; the first is the base that all are compared with
+    arms: dict[str, str]  # name -> label, in order; the first is a base
     tasks: dict[str, dict[str, float]]  # task -> arm -> top-1
     mean: dict[str, float]  # arm -> mean of top-1 over tasks
+    bases: dict[str, str] = field(default_factory=dict)  # arm -> the base that it is compared with; else the first of `arms`
     compared: str = ""  # the arm of `per_class` and of the headline; empty = the last one
     facts: list[tuple[str, str]] = field(default_factory=list)  # (what, value), shown below the title
     num_images: dict[str, int] = field(default_factory=dict)  # task -> images behind each score
@@ -73,9 +74,14 @@ class ReportData:
     recipe_yaml: str = ""
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def base(self) -> str:
-        return next(iter(self.arms))
+    def base_of(self, arm: str) -> str:
+        """Of a base, itself."""
+        return self.bases.get(arm, arm if arm in self.bases.values() else next(iter(self.arms)))
+
+    def gain_over_base(self, task: str, arm: str) -> Spread | None:
+        """None of a base."""
+        base = self.base_of(arm)
+        return None if arm == base else self.gain(task, arm, base)
 
     @property
     def compared_arm(self) -> str:

@@ -56,7 +56,9 @@ def _headline(data: ReportData) -> str:
     gains = [
         f'<b class="{"up" if gain.mean > 0 else "down"}">{gain_points(gain.mean)}</b> against {escape(label)}'
         for arm, label in data.arms.items()
-        if arm != data.compared_arm and (gain := data.gain(MEAN, data.compared_arm, arm))
+        if arm != data.compared_arm
+        and data.base_of(arm) == data.base_of(data.compared_arm)
+        and (gain := data.gain(MEAN, data.compared_arm, arm))
     ]
     if compared is None or not gains:
         return ""
@@ -75,8 +77,9 @@ def _tile(data: ReportData, index: int, arm: str, label: str) -> str:
     if spread:
         value = points(spread.mean)
         std = f" <small>± {points(spread.std)}</small>" if spread.num_seeds > 1 else ""
-        gain = data.gain(MEAN, arm, data.base) if arm != data.base else None
-        under = f"{gain_points(gain.mean)} against {escape(data.arms[data.base])}" if gain else "where all arms begin"
+        gain = data.gain_over_base(MEAN, arm)
+        begins = "where all arms begin" if len(set(data.bases.values())) < 2 else "where its arms begin"
+        under = f"{gain_points(gain.mean)} against {escape(data.arms[data.base_of(arm)])}" if gain else begins
     main = f" main a{index % 7}" if arm == data.compared_arm else ""
     return (
         f'<div class="tile{main}"><div class="label">{mark(index)}{escape(label)}</div>'
@@ -108,7 +111,7 @@ def _changes(data: ReportData) -> str:
 
     tasks = list(dict.fromkeys(c.task for c in changes))
     bars = gain_bars([(task, images(gained, task), images(lost, task)) for task in tasks])
-    base, arm = escape(data.arms[data.base]), escape(data.arms[data.compared_arm])
+    base, arm = (escape(data.arms[one]) for one in (data.base_of(data.compared_arm), data.compared_arm))
     same = len(changes) - len(gained) - len(lost)
     return (
         f'<h2>Classes gained and lost</h2><p class="note">{arm} against {base}, seed {data.seed}: {len(gained)} classes gained, '

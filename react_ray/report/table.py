@@ -52,6 +52,8 @@ def html_table(data: ReportData) -> str:
     """One row per task, the mean last; the best arm of a row is bold, the change against the base below it."""
     references = list(data.reference_lines)
     has_counts = bool(data.num_images)
+    bases = dict.fromkeys(data.base_of(arm) for arm in data.arms)
+    against = data.arms[next(iter(bases))] if len(bases) == 1 else "the base of its own backbone"
     head = '<th scope="col">task</th>'
     head += '<th scope="col" class="n count">images</th>' if has_counts else ""
     head += "".join(
@@ -61,7 +63,7 @@ def html_table(data: ReportData) -> str:
     body = "".join(_html_row(data, task, has_counts) for task in [*data.tasks, MEAN])
     return (
         f'<div class="scroll" tabindex="0"><table><caption>Top-1 in points, {_seeds(data)}; below it the change against '
-        f"{escape(data.arms[data.base])}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"{escape(against)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -79,7 +81,7 @@ def _html_row(data: ReportData, task: str, has_counts: bool) -> str:
             continue
         value = f"<b>{shown[arm]}</b>" if float(shown[arm]) == best else shown[arm]
         std = f'<span class="std"> ±{points(spread.std)}</span>' if spread.num_seeds > 1 else ""
-        gain = data.gain(task, arm, data.base) if arm != data.base else None
+        gain = data.gain_over_base(task, arm)
         cells += f'<td class="n">{value}{std}{_gain(gain.mean) if gain else ""}</td>'
     for label in data.reference_lines:
         reference = data.reference(label, task)

@@ -33,13 +33,13 @@ from react_ray.recipe import Recipe
 from react_ray.section import digest
 from react_ray.stages.ask import queries_uri
 from react_ray.stages.cluster import nodes, placement, require_memory
-from react_ray.stages.collect import class_vectors
+from react_ray.stages.failures import own_error
 from react_ray.stages.labelled import slices_of
 from react_ray.stages.layout import Layout
 from react_ray.stages.linear import train_linear
 from react_ray.stages.progress_board import ProgressBoard
 from react_ray.stages.training_checks import check_watching, check_workers
-from react_ray.stages.training_data import check_text_tower, data_facts
+from react_ray.stages.training_data import class_targets, data_facts, of_backbone, with_captions
 from react_ray.stages.training_rows import RetrievedRows, SourceRows
 from react_ray.stages.watching import Watched, Watcher
 from react_ray.storage import arrow_filesystem, join, open_storage
@@ -96,36 +96,42 @@ def run(recipe: Recipe) -> list[Artifact]:
         _fit([replace(job, progress=board, watcher=watcher) for job in jobs], recipe)
     if waiting:
         open_storage(Layout(recipe).run).delete_all("ray_train")  # Ray Train's own state: of no use once the models are there
-    return [arm.model if arm.model.sealed else arm.model.seal(backbone=arm.backbone, method=arm.config.method) for arm in arms]
+    return [arm.model if arm.model.sealed else _seal(arm) for arm in arms]
+
+
+def _seal(arm: _Arm) -> Artifact:
+    said = of_backbone(arm.config)
+    return arm.model.seal(backbone=arm.backbone, method=arm.config.method, **({"summary": [said]} if said else {}))
 
 
 def _plan(recipe: Recipe, arm: str) -> _Arm:
     layout, wanted = Layout(recipe, arm), recipe.arm(arm)
     config = wanted.customize
     parents: dict[str, Artifact] = {}
-    if config.train_on == "source":
-        rows: Rows = SourceRows(open_source(wanted.ingest), config.every_caption)
-        data: dict[str, Any] = wanted.ingest.digested()
-    else:
+    if config.train_on == "retrieved":
         root = layout.retrieved_root()
         retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
         images = open_artifact(join(root, "images"), "images", "retrieve" if recipe.download.of == "pairs" else "download")
-        parents, rows, data = {"retrieved": retrieved, "images": images}, RetrievedRows(retrieved, images, needs_caption_vectors(config)), {}
+        parents = {"retrieved": retrieved, "images": images}
     if config.method == "linear" and config.train_on == "source":
         raise ConfigError("customize.method=linear needs retrieved pairs, which know their class; set train_on=retrieved")
     if config.class_loss and config.train_on == "source":
         raise ConfigError("customize.class_loss needs retrieved pairs, which know their class; set it to 0 or train_on=retrieved")
-    model_of = load_backbone(wanted.backbone, seed=recipe.seed)
+    model_of = load_backbone(wanted.customized, seed=recipe.seed)
     backbone, image_size = model_of.describe(), model_of.image_size
-    config = resolved(config, wanted.backbone.name, model_of.model)
-    if "retrieved" in parents:
-        check_text_tower(parents["retrieved"], backbone, config)
+    config = resolved(config, wanted.customized.name, model_of.model)
+    if parents:
+        config = with_captions(config, parents["retrieved"], backbone, recipe.embed.captions)
+        rows: Rows = RetrievedRows(parents["retrieved"], parents["images"], needs_caption_vectors(config))
+    else:
+        rows = SourceRows(open_source(wanted.ingest), config.every_caption)
     check_installed(config.trackers)
     check_workers(config)
     if config.method != "linear":
         check_batch_size(rows, config.batch_size)
     check_watching(wanted)
-    plan = {"backbone": backbone, "seed": recipe.seed, "data": data, **config.digested()}
+    data = {} if parents else wanted.ingest.digested()
+    plan = config.digested() | {"backbone": backbone, "seed": recipe.seed, "data": data}
     model = create(layout.of_arm("model"), "model", plan, parents, 1)
     queries = queries_uri(recipe, arm)
     if config.method == "linear":
@@ -139,10 +145,10 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
     job = None
     if not model.sealed and model.pending():
         job = Job(
-            backbone=wanted.backbone,
+            backbone=wanted.customized,
             config=config,
             rows=rows,
-            class_CD=class_vectors(open_artifact(queries, "queries", "retrieve")) if config.class_loss else None,
+            class_CD=class_targets(recipe, arm, backbone) if config.class_loss else None,
             **data_facts(parents.get("retrieved"), queries, config, wanted.name),
             seed=recipe.seed,
             arm=arm,
@@ -178,7 +184,7 @@ def _watched(recipe: Recipe, layout: Layout) -> Watched:
     tasks = load_tasks(recipe.tasks)
     name = recipe.customize.watch_dataset
     return Watched(
-        backbone=recipe.backbone,
+        backbone=recipe.customized,
         seed=recipe.seed,
         text_trains=text_trains(recipe.customize.method),
         tasks=tuple(tasks),
@@ -234,7 +240,7 @@ def _fit(jobs: list[Job], recipe: Recipe) -> None:
     except ReactRayError:
         raise
     except Exception as error:
-        cause = _own_error(error)
+        cause = own_error(error)
         names = ", ".join(job.arm for job in jobs if job.model.pending())
         raise cause or PartFailed(
             f"customize {names}: {error}; checkpoints are kept below {jobs[0].run}, run the same command again to go on"
@@ -255,29 +261,11 @@ def _work(settings: dict[str, Any]) -> None:
     train_worker(settings)
 
 
-def _own_error(error: BaseException) -> ReactRayError | None:
-    """The user's own mistake, however deep Ray has wrapped it."""
-    seen: set[int] = set()
-    queue: list[Any] = [error]
-    while queue:
-        one = queue.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, ReactRayError):
-            return one
-        queue += [one.__cause__, one.__context__, getattr(one, "cause", None)]
-        failures = getattr(one, "worker_failures", None)
-        if isinstance(failures, dict):
-            queue += list(failures.values())
-    return None
-
-
 def _show(jobs: list[Job], stop: threading.Event) -> None:
     """One line for each training, until the next one has begun."""
     for position, job in enumerate(jobs):
         later = {other.arm for other in jobs[position + 1 :]}
-        with Progress(f"train {job.arm}".strip(), 0, "pairs", unit="steps", note=STARTING) as progress:
+        with Progress(f"train {job.arm}".strip(), 0, "pairs", unit="steps", note=of_backbone(job.config) or STARTING) as progress:
             while True:
                 ended = stop.wait(POLL_S)
                 try:

@@ -1,4 +1,4 @@
-"""evaluate: the base and every arm's model on labelled images -> `scores/`, one row of predictions per image.
+"""evaluate: every base that was customised and every arm's model on labelled images -> `scores/`, one row of predictions per image.
 
 All models go through one pass over one pool of actors: starting a process costs more than a small evaluation set.
 Next: evals/zeroshot.py, then report.py.
@@ -25,7 +25,7 @@ from react_ray.recipe import Recipe
 from react_ray.stages.cluster import actor_pool
 from react_ray.stages.device import worker_device
 from react_ray.stages.labelled import ReadSlices, Slice, slices_of
-from react_ray.stages.layout import BASE, Layout
+from react_ray.stages.layout import Layout
 from react_ray.stages.run_parts import Work, run_parts
 from react_ray.storage import join, local_file
 
@@ -41,10 +41,10 @@ class Candidate:
 
 
 def run(recipe: Recipe) -> list[Artifact]:
-    """Gives the sealed `predictions` of the base and of each arm, in this order."""
+    """Gives the sealed `predictions` of each base (one, unless arms customise several backbones) and of each arm, in this order."""
     tasks = load_tasks(recipe.tasks)
     slices = _slices(recipe, tasks)
-    candidates = [_candidate(recipe, tasks, arm, len(slices)) for arm in [BASE, *recipe.arm_names()]]
+    candidates = [_candidate(recipe, tasks, arm, len(slices)) for arm in [*recipe.bases(), *recipe.arm_names()]]
     open_ones = [c for c in candidates if not c.scores.sealed]
     jobs = [(c, part) for c in open_ones for part in c.scores.pending()]
     run_parts(
@@ -66,9 +66,12 @@ def _slices(recipe: Recipe, tasks: list[TargetTask]) -> list[Slice]:
 
 
 def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, num_parts: int) -> Candidate:
-    layout = Layout(recipe, "" if arm == BASE else arm)
-    backbone, parents, head = recipe.backbone, {}, ""
-    if arm != BASE:
+    bases, layout = recipe.bases(), Layout(recipe, arm if arm in recipe.arm_names() else "")
+    parents, head = {}, ""
+    if arm in bases:
+        backbone = bases[arm]
+    else:
+        backbone = recipe.arm(arm).customized
         model = open_artifact(layout.of_arm("model"), "model", "customize")
         parents = {"model": model}
         if model.facts.get("method") == "linear":

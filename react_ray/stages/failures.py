@@ -21,3 +21,21 @@ def answer(error: ReactRayError, board: Any, rank: int, retries: int) -> None:
     ray.get(board.stop.remote(known, rank, retries if isinstance(known, PASSING) else 0))
     if not isinstance(known, ALIKE):
         raise error
+
+
+def own_error(error: BaseException) -> ReactRayError | None:
+    """The user's own mistake, however deep Ray has wrapped it."""
+    seen: set[int] = set()
+    queue: list[Any] = [error]
+    while queue:
+        one = queue.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, ReactRayError):
+            return one
+        queue += [one.__cause__, one.__context__, getattr(one, "cause", None)]
+        failures = getattr(one, "worker_failures", None)
+        if isinstance(failures, dict):
+            queue += list(failures.values())
+    return None

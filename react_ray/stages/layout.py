@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from react_ray.artifact import MANIFEST, Artifact, open_artifact, plan_of
 from react_ray.errors import ArtifactMismatch, ConfigError
-from react_ray.recipe import Recipe
+from react_ray.recipe import BASE, Recipe
 from react_ray.storage import join, open_storage
-
-BASE = "base"  # the backbone as it came: evaluated beside every arm
 
 
 class Layout:
@@ -26,8 +24,9 @@ class Layout:
     def of_arm(self, kind: str) -> str:
         return join(self.arm_root, kind)
 
-    def scores(self, arm: str) -> str:
-        return self.of_run("scores/base") if arm == BASE else self.of_arm("scores")
+    def scores(self, candidate: str) -> str:
+        """Of an arm, or of one of the recipe's bases."""
+        return self.of_run(f"scores/{candidate}") if candidate.partition(".")[0] == BASE else self.of_arm("scores")
 
     def retrieved_root(self) -> str:
         """Arms that do not change retrieval train on the run's own retrieved pairs."""

@@ -10,7 +10,7 @@ import yaml
 from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ArtifactMismatch, ConfigError
-from react_ray.gated.config import needs_caption_vectors
+from react_ray.gated.config import CustomizeConfig, needs_caption_vectors
 from react_ray.index.filters import parse
 from react_ray.pairs.source import open_source
 from react_ray.recipe import Recipe, as_recipe
@@ -61,8 +61,7 @@ def require(recipe: Recipe, verb: str) -> None:
     if verb in ("run", "retrieve", "evaluate"):
         load_tasks(recipe.tasks)
     trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]
-    reads_captions = any(one.train_on == "retrieved" and one.method != "linear" and needs_caption_vectors(one) for one in trained)
-    if verb in ("run", "customize") and reads_captions and not recipe.embed.captions:
+    if verb in ("run", "customize") and any(map(_reads_captions, trained)) and not recipe.embed.captions:
         raise ConfigError("embed.captions=false leaves no vectors of captions, and training reads them; set embed.captions=true, or customize.live_text=true")
     if verb in ("run", "evaluate", "report") and not recipe.evaluate.datasets:
         raise ConfigError(
@@ -72,3 +71,10 @@ def require(recipe: Recipe, verb: str) -> None:
     if verb in ("run", "retrieve"):
         for arm in recipe.arm_names():
             parse(recipe.arm(arm).retrieve.filters)
+
+
+def _reads_captions(config: CustomizeConfig) -> bool:
+    """Whether a training needs stored vectors of captions: a backbone of its own runs its text tower where there are none."""
+    if config.train_on == "source" or config.method == "linear":
+        return False
+    return config.extra_captions > 0 or (needs_caption_vectors(config) and not config.backbone.name)

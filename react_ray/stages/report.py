@@ -13,16 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from react_ray.artifact import Artifact, open_artifact
+from react_ray.clip.identity import short_name, tag_of
 from react_ray.errors import ArtifactError
 from react_ray.evals import pixel_knn
 from react_ray.evals.zeroshot import summarise as summarise_predictions
 from react_ray.progress import Metrics
-from react_ray.recipe import Recipe
+from react_ray.recipe import BASE, Recipe
 from react_ray.report.data import ClassChange, Picture, ReportData, Seed, StageRow
 from react_ray.report.page import render
 from react_ray.report.table import render_table
 from react_ray.stages.ask import queries_uri
-from react_ray.stages.layout import BASE, Layout
+from react_ray.stages.layout import Layout
 from react_ray.storage import join, open_storage
 
 LABELS = {BASE: "base CLIP", "random": "random pairs", "locked_text": "locked-text", "gated_image": "gated-image"}
@@ -43,7 +44,7 @@ def summarise(recipe: Recipe) -> dict[str, Any]:
     """Top-1 per task and arm on the headline dataset, their means, and what the run cost."""
     tasks: dict[str, dict[str, float]] = {}
     mean: dict[str, float] = {}
-    for arm in [BASE, *recipe.arm_names()]:
+    for arm in [*recipe.bases(), *recipe.arm_names()]:
         for row in _scores(recipe, arm).facts["scores"]:
             if row["dataset"] != recipe.evaluate.headline or row["metric"] != "top1":
                 continue
@@ -64,13 +65,14 @@ def summarise(recipe: Recipe) -> dict[str, Any]:
 
 def gather(recipe: Recipe, summary: dict[str, Any]) -> ReportData:
     storage = open_storage(recipe.out)
-    arms = [BASE, *(arm or "customized" for arm in recipe.arm_names())]
+    bases = {arm or "customized": recipe.base_of(arm) for arm in recipe.arm_names()}
     compared = _compared(recipe)
     seconds = summary["seconds"]
     return ReportData(
         name=recipe.name,
         seed=recipe.seed,
-        arms={arm: LABELS.get(arm, arm) for arm in arms},
+        arms=_labels(recipe, bases),
+        bases=bases,
         tasks=summary["tasks"],
         mean=summary["mean"],
         facts=_facts(recipe, summary),
@@ -89,6 +91,16 @@ def gather(recipe: Recipe, summary: dict[str, Any]) -> ReportData:
         recipe_yaml=recipe.yaml(),
         notes=[*recipe.evaluate.notes, *_retrieved(recipe)],
     )
+
+
+def _labels(recipe: Recipe, bases: dict[str, str]) -> dict[str, str]:
+    """In the order of the table: each base, and what came of it."""
+    labels = {}
+    for base, backbone in recipe.bases().items():
+        named = f"base {short_name(backbone)} {tag_of(backbone)}".strip()
+        labels[base] = LABELS[BASE] if len(recipe.bases()) == 1 else named
+        labels |= {arm: LABELS.get(arm, arm) for arm, of in bases.items() if of == base}
+    return labels
 
 
 def _retrieved(recipe: Recipe) -> list[str]:
@@ -117,7 +129,7 @@ def _references(recipe: Recipe) -> dict[str, dict[str, float]]:
 
 
 def _scores(recipe: Recipe, arm: str) -> Artifact:
-    layout = Layout(recipe, "" if arm == BASE else arm)
+    layout = Layout(recipe, arm if arm in recipe.arm_names() else "")
     return open_artifact(layout.scores(arm), "predictions", "evaluate")
 
 
@@ -131,6 +143,8 @@ def _facts(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("backbone", f"{embeddings.facts['backbone']['name']}, weights {embeddings.facts['backbone']['weights_sha256'][:12]}"),
         ("evaluation set", recipe.evaluate.headline),
     ]
+    others = {short_name(backbone): "" for backbone in recipe.bases().values() if backbone != recipe.backbone}
+    facts += [("customised", ", ".join(others))] if others else []
     for arm in recipe.arm_names():
         root = Layout(recipe, arm).retrieved_root()
         manifest = open_artifact(join(root, "retrieved"), "retrieved", "retrieve").manifest
@@ -151,7 +165,7 @@ def _predictions(recipe: Recipe, arm: str) -> pa.Table:
 def _changes(recipe: Recipe, compared: str) -> list[ClassChange]:
     """Per class: images that the base recognises, and that the compared arm does."""
     counts: dict[tuple[str, str], list[int]] = {}
-    for place, arm in enumerate((BASE, compared)):
+    for place, arm in enumerate((recipe.base_of(compared), compared)):
         table = _predictions(recipe, arm)
         for task, label, rank in zip(*(table[c].to_pylist() for c in ("task", "label", "rank")), strict=True):
             row = counts.setdefault((task, label), [0, 0, 0])

@@ -121,6 +121,7 @@ def _train(job: Job) -> None:
         "last_k_layers": config.last_k_layers if config.method == "gated-image" else 0,
         "digest": job.digest,
         "seed": job.seed,
+        "live_text": needs_text_tower(config),
         "steps": total,
         "pairs_seen": total * config.batch_size,
         "num_pairs": batches.num_rows,

@@ -20,7 +20,7 @@ from react_ray.errors import ArtifactMismatch, ReactRayError, ResourceError
 from react_ray.recipe import load_recipe
 from react_ray.stages import embed, ingest, retrieve
 from react_ray.vectors import from_vectors
-from tests.support.small_run import small_recipe
+from tests.support.small_run import OTHER_CLIP, small_recipe
 
 
 def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -61,6 +61,12 @@ BEFORE_RAY: dict[str, tuple[str, Callable[[Path], list[str]], str]] = {
     "arm of sections": ("run", lambda _: ["arms={one: {customize: {lr: 0.1}}}"], "arms.one: customize is not what an arm can change"),
     "arm of another model": ("run", lambda _: ["arms={one: {backbone.name: ViT-B-16}}"], "set it for the whole run"),
     "no captions": ("run", lambda _: ["embed.captions=false", "retrieve.keys=[image]"], "set embed.captions=true"),
+    "no captions for a bank": (
+        "run",
+        lambda _: ["embed.captions=false", "retrieve.keys=[image]", f"customize.backbone.name={OTHER_CLIP}", "customize.extra_captions=8"],
+        "set embed.captions=true",
+    ),
+    "a head of another model": ("run", lambda _: ["customize.method=linear", "customize.backbone.name=RN50"], "not RN50's; choose another method"),
     "nothing to compare on": ("run", lambda _: ["evaluate.datasets={}"], "evaluate.datasets is empty"),
     "no built-in task": ("run", lambda _: ["tasks.builtin=[imagenet1k]"], "did you mean 'imagenet'?"),
     "no such radius": ("run", lambda _: ["retrieve.dedup.phash=40"], "retrieve.dedup.phash"),

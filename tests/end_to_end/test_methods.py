@@ -7,15 +7,21 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
 
+from react_ray.artifact import open_artifact
 from react_ray.cli import main
+from react_ray.clip.backbone import load_backbone
+from react_ray.clip.embedder import Embedder
+from react_ray.clip.prompts import load_tasks
 from react_ray.clip.weights import read_info, read_weights
 from react_ray.errors import ArtifactMismatch, ConfigError, TrainingDiverged
 from react_ray.gated.linear_head import load_head
 from react_ray.recipe import Recipe, load_recipe
+from tests.support.small_run import OTHER_CLIP, contents
 
 
 @pytest.fixture
@@ -60,6 +66,33 @@ def test_vectors_of_another_text_tower_are_refused_before_anything_starts(finish
     with pytest.raises(ConfigError, match=r"customize.batch_size 100000 is larger than the \d+ pairs .*; make it smaller"):
         customize.run(recipe_of(finished, copied, "customize.batch_size=100000"))
     assert not (copied / "run/model").exists()
+
+
+def test_another_backbone_is_another_model_of_the_same_retrieved_pairs(finished: Path, copied: Path, local_ray: None) -> None:
+    from react_ray.stages import customize, embed, evaluate, index, retrieve
+
+    places = [f"database={copied / 'database'}", f"out={copied / 'run'}"]
+    before = contents(str(copied / "database"), str(copied / "run"))
+    changed = load_recipe(str(finished / "recipe.yaml"), [*places, f"customize.backbone.name={OTHER_CLIP}"])
+    for verb in (embed.run, index.run, retrieve.run):
+        verb(changed)
+    for verb in (customize.run, evaluate.run):
+        with pytest.raises(ArtifactMismatch, match=r"backbone.*was .*, now "):
+            verb(changed)
+    assert contents(str(copied / "database"), str(copied / "run")) == before
+
+
+def test_classes_are_asked_again_in_the_space_of_another_backbone(finished: Path, copied: Path) -> None:
+    from react_ray.stages.collect import class_vectors
+    from react_ray.stages.training_data import class_targets
+
+    recipe = recipe_of(finished, copied, f"customize.backbone.name={OTHER_CLIP}", "retrieve.prompts=averaged")
+    embedder = Embedder(load_backbone(recipe.customized), 64, "cpu")
+    found_CD = class_targets(recipe, "", embedder.backbone.describe())
+    expected_CD = np.concatenate([embedder.zero_shot_classifier(task) for task in load_tasks(recipe.tasks)])
+    np.testing.assert_allclose(found_CD, expected_CD, atol=2e-3)
+    asked = open_artifact(f"{recipe.out}/queries", "queries")
+    np.testing.assert_array_equal(class_targets(recipe, "", asked.facts["backbone"]), class_vectors(asked))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_at_once_and_names_its_pairs(

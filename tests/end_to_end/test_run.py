@@ -10,9 +10,12 @@ import pytest
 import yaml
 from safetensors import safe_open
 
+from react_ray.clip.backbone import load_backbone
+from react_ray.clip.config import BackboneConfig
+from react_ray.gated.export import load_customised
 from react_ray.storage import open_storage
 from tests.support.s3_server import s3_server
-from tests.support.small_run import ARMS, contents, kill_when, react_ray, small_recipe
+from tests.support.small_run import ARMS, OTHER_CLIP, contents, kill_when, react_ray, small_recipe
 
 
 def test_a_run_goes_from_class_names_to_a_table_and_a_report(finished: Path) -> None:
@@ -20,7 +23,7 @@ def test_a_run_goes_from_class_names_to_a_table_and_a_report(finished: Path) -> 
     assert set(summary) == {"tasks", "mean", "seed", "seconds", "peak_rss_gb"}
     assert set(summary["tasks"]) == {"weather", "food"}
     for scores in [summary["mean"], *summary["tasks"].values()]:
-        assert set(scores) == {"base", *ARMS}
+        assert set(scores) == {"base", "base.other", *ARMS}
         assert all(0 <= value <= 1 for value in scores.values())
     assert summary["seconds"].keys() >= {"ingest", "embed", "index", "retrieve", "customize", "evaluate"}
     assert 0 < summary["peak_rss_gb"] < 8
@@ -29,6 +32,29 @@ def test_a_run_goes_from_class_names_to_a_table_and_a_report(finished: Path) -> 
     assert "<html" in (finished / "run/report.html").read_text()[:500]
     resolved = yaml.safe_load((finished / "run/recipe.yaml").read_text())
     assert resolved["customize"]["batch_size"] == 64 and resolved["customize"]["beta2"] == 0.98
+
+
+def test_an_arm_customises_another_backbone_than_the_one_that_retrieved(finished: Path) -> None:
+    model = finished / "run/arms/other/model"
+    info, card = (json.loads((model / name).read_text()) for name in ("gated.json", "model_card.json"))
+    assert info["live_text"] and info["backbone"]["dim"] == 24 and info["backbone"]["image_size"] == 40
+    assert card["backbone"]["name"] == OTHER_CLIP and card["data"]["retrieved_by"]["dim"] == 16
+    assert "customises other_clip: its text tower runs in each step" in (finished / "stderr").read_text()
+    ours = load_customised(str(model))
+    base = load_backbone(BackboneConfig(name=OTHER_CLIP))
+    assert (ours.image_size, ours.dim, ours.crop) == (40, 24, "squash") and ours.text_sha256 == base.text_sha256
+    assert ours.weights_sha256 != base.weights_sha256
+
+    places = ("scores/base", "arms/random/scores", "scores/base.other", "arms/other/scores")
+    manifests = [json.loads((finished / "run" / place / "manifest.json").read_text()) for place in places]
+    scored = [manifest["config"]["backbone"] for manifest in manifests]
+    assert [backbone["dim"] for backbone in scored] == [16, 16, 24, 24]
+    assert [backbone["weights_sha256"] for backbone in scored[2:]] == [base.weights_sha256, ours.weights_sha256]
+
+    header = next(line for line in (finished / "stdout").read_text().splitlines() if line.startswith("task "))
+    columns = [header.index(label) for label in ("base tiny_clip", "random pairs", "gated-image", "base other_clip")]
+    assert columns == sorted(columns) and header.split()[-1] == "other"
+    assert "against base other_clip" in (finished / "run/report.html").read_text()
 
 
 def test_progress_of_every_stage_is_visible(finished: Path) -> None:
@@ -46,8 +72,6 @@ def test_only_gated_blocks_and_the_temperature_train_and_the_rest_is_unchanged(f
     assert blocks == {"1", "2"} and all(".gated_attn_block." in name for name in names - {"logit_scale"})
     assert len(names) == 1 + 14 * 2
 
-    from react_ray.clip.backbone import load_backbone
-    from react_ray.clip.config import BackboneConfig
     from react_ray.gated.checkpoint import load_gated
 
     resolved = yaml.safe_load((finished / "run/recipe.yaml").read_text())

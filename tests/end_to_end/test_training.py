@@ -16,6 +16,7 @@ from react_ray.clip.weights import read_weights
 from react_ray.errors import ConfigError, PartFailed
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.storage import open_parquet
+from tests.support.small_run import OTHER_CLIP
 
 SHARDED = {
     "zero_0": {},
@@ -102,16 +103,19 @@ def test_batches_are_the_same_wherever_they_are_made_and_scores_come_meanwhile(
         "plain": {"customize.data_workers": 1},
         "watched": watched,
         "best": watched | {"customize.keep": "best"},
+        "wider": watched | {"customize.backbone.name": OTHER_CLIP, "customize.class_loss": 1.0},
     }
     sets = "evaluate.datasets={test: 'sample://validation.parquet', held: 'sample://test.parquet'}"
-    thread, two, plain, last, kept = customize.run(recipe_of(finished, copied, sets, arms=arms))
+    thread, two, plain, last, kept, _ = customize.run(recipe_of(finished, copied, sets, arms=arms))
     close(weights(two), weights(thread), 0)
     close(weights(plain), weights(last), 0)
     assert losses(copied / "run", "thread") != losses(copied / "run", "watched")
 
-    lines = [json.loads(line) for line in (copied / "run/metrics/scores-watched.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [5, 10, 12]
-    assert all(set(line) == {"step", "top1/mean", "top1/weather", "top1/food"} for line in lines)
+    assert (copied / "run/arms/wider/class_queries/manifest.json").exists(), "its class loss is in its own space"
+    for arm in ("wider", "watched"):
+        lines = [json.loads(line) for line in (copied / f"run/metrics/scores-{arm}.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == [5, 10, 12]
+        assert all(set(line) == {"step", "top1/mean", "top1/weather", "top1/food"} for line in lines)
     card = json.loads((copied / "run/arms/watched/model/model_card.json").read_text())
     assert {(row["dataset"], row["task"], row["step"]) for row in card["scores"]} == {("held", task, 12) for task in ("weather", "food", "mean")}
     best = max(lines, key=lambda line: (line["top1/mean"], -line["step"]))["step"]

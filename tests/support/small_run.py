@@ -21,7 +21,8 @@ from react_ray.storage import open_storage
 
 ARTIFACTS = ("pairs", "images", "embeddings", "index")
 AGENT = re.compile(r"^ray::\w+Agent|/agent\.py |/agent/main\.py ")
-ARMS = ("random", "locked_text", "gated_image")
+ARMS = ("random", "other", "gated_image")
+OTHER_CLIP = str(Path(__file__).with_name("other_clip.json"))  # another text tower, other pixels
 
 
 def small_recipe(folder: Path, **changes: Any) -> str:
@@ -51,7 +52,7 @@ def small_recipe(folder: Path, **changes: Any) -> str:
         "cluster": {"num_cpus": 2, "object_store_gb": 0.2, "threads_per_actor": 1},
         "arms": {
             "random": {"retrieve.selection": "random"},
-            "locked_text": {"customize.method": "locked-text"},
+            "other": {"customize.method": "locked-text", "customize.backbone.name": OTHER_CLIP},
             "gated_image": {"customize.epochs": 3.2},
         },
     }

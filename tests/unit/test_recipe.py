@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import react_ray
+from react_ray.clip.config import BackboneConfig
 from react_ray.errors import ConfigError
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.storage import Storage
@@ -208,6 +209,33 @@ def test_an_arm_can_be_changed_on_the_command_line(tmp_path: Path) -> None:
     assert recipe.arms == {"one": {"customize.lr": 0.2}, "two": {"customize.augment.flip": 0.5}, "three": {}}
     assert recipe.arm("two").customize.augment.flip == 0.5
     assert load_recipe(path, ["arms={}"]).arms == {}
+
+
+def test_arms_share_a_base_for_each_backbone_that_is_customised(tmp_path: Path) -> None:
+    large = {"customize.backbone.name": "ViT-L-14", "customize.backbone.pretrained": "openai"}
+    arms = {"large": large, "plain": {}, "larger": large | {"customize.lr": 0.1}, "huge": {"customize.backbone": {"name": "ViT-H-14"}}}
+    recipe = load_recipe(write(tmp_path, arms=arms))
+    assert recipe.arm("large").customized == BackboneConfig(name="ViT-L-14", pretrained="openai")
+    assert recipe.arm("plain").customized == recipe.arm("large").backbone == recipe.backbone
+    assert {name: base.name for name, base in recipe.bases().items()} == {"base": "ViT-B-32", "base.large": "ViT-L-14", "base.huge": "ViT-H-14"}
+    assert [recipe.base_of(arm) for arm in arms] == ["base.large", "base", "base.large", "base.huge"]
+    alone = load_recipe(write(tmp_path, customize={"backbone": {"name": "ViT-L-14"}}))
+    assert alone.bases() == {"base": alone.customized} and alone.base_of("") == "base" and alone.backbone.name == "ViT-B-32"
+
+
+@pytest.mark.parametrize(
+    "override, said",
+    [
+        ("customize.backbone.pretrained=openai", "customize.backbone: pretrained of a model without a name; set its name too, or make it {}"),
+        ("customize.backbone={name: RN50, tag: x}", "customize.backbone.tag: no such field; "),
+        (
+            "customize={method: linear, backbone: {name: RN50}}",
+            "customize: method=linear trains on the stored vectors, which are not RN50's; choose another method, or make customize.backbone {}",
+        ),
+    ],
+)
+def test_a_backbone_that_cannot_be_customised_is_one_line(tmp_path: Path, override: str, said: str) -> None:
+    assert mistake(write(tmp_path), override).startswith(said)
 
 
 def test_where_and_how_wide_are_not_digested(tmp_path: Path) -> None:

@@ -88,6 +88,13 @@ def test_half_of_the_layers_of_an_unpublished_backbone_train(tmp_path: Path) -> 
     assert {name.split(".")[3] for name in names if ".gated_attn_block." in name} == {"2", "3"}
 
 
+def test_the_text_tower_of_another_model_than_the_encoder_counts() -> None:
+    large, own = BackboneConfig(name="ViT-L-14", pretrained="openai"), BackboneConfig(name="ViT-L-14-quickgelu", pretrained="openai")
+    alone, live, same = (plan(large, config(), encoder) for encoder in (None, BackboneConfig(name="ViT-B-32", pretrained="openai"), own))
+    assert same == alone and live.memory["weights (float32)"] > alone.memory["weights (float32)"]
+    assert "its text tower runs in each step: captions were embedded by ViT-B-32" in live.text() and "runs" not in alone.text()
+
+
 def test_sharding_and_offload_take_from_where_they_say() -> None:
     plain, two, three = (plan(BackboneConfig(name="ViT-L-14"), config(zero_stage=stage)) for stage in (0, 2, 3))
     assert two.memory["gradients"] == plain.memory["gradients"] // 8
