@@ -43,7 +43,7 @@ class ClusterConfig(Section):
     num_searchers: int = speed(2, "actors that share the shards of the index, or the embeddings, while searching; one machine has one for all shards", ge=1)
     gpus_per_actor: float = speed(0, "GPUs of each such actor", ge=0)
     roles: bool = speed(False, "place stages on nodes by the Ray label react-role = fetch, embed, index, train")
-    part_retries: int = speed(2, "times that a part is tried again before the stage stops", ge=0)
+    part_retries: int = speed(2, "times that a part is tried again before the stage stops, and that the workers of a training are started again", ge=0)
     memory_gb: float = speed(0, "memory that a run may plan with, GB; 0 = what the machine has free", ge=0)
 
 

@@ -198,7 +198,6 @@ def _download(released: Released, cache_dir: str | None) -> str:
 
 
 def _is_whole(state: dict[str, Tensor]) -> bool:
-    """False for a file of what trained only."""
-    return any(name.endswith("token_embedding.weight") for name in state) and any(
-        n.startswith("visual.") for n in state
-    )
+    """False for a file of what trained only; of method full without the temperature that is all but this."""
+    has_text = any(name.endswith("token_embedding.weight") for name in state)
+    return "logit_scale" in state and has_text and any(name.startswith("visual.") for name in state)

@@ -64,7 +64,7 @@ class Checkpoints:
             kept = self.steps()
             last = f"the last one is of step {kept[-1]}" if kept else "there is none yet"
             raise StorageError(
-                f"a checkpoint could not be written, {last}: {error}; make room or name another `out`, and run the same command again to go on from it"
+                f"a checkpoint could not be written, {last}: {error}; then run the same command again to go on from it"
             ) from error
 
     def newest(self) -> int:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -14,6 +15,7 @@ import ray
 from react_ray.errors import ReactRayError, ResourceError
 from react_ray.recipe import ClusterConfig
 
+logger = logging.getLogger(__name__)
 ROLE_LABEL = "react-role"
 DRIVER_GB = 1.0
 
@@ -141,6 +143,44 @@ def require_memory(config: ClusterConfig, each_gb: float, processes: int, what: 
             f"{what} needs about {needed_gb:.1f} GB of memory and {free_gb:.1f} GB are free; "
             f"{hint or 'use smaller parts or fewer workers'}, or use a larger machine"
         )
+
+
+@dataclass(frozen=True)
+class Demand:
+    """So many processes with so many Ray CPUs and GPUs each, on nodes of one role."""
+
+    what: str
+    processes: int
+    cpus: float
+    gpus: float
+    role: str
+
+
+def require_resources(config: ClusterConfig, demands: list[Demand], hint: str) -> None:
+    """Ray would wait without end for what no node has. demands: at the same time; hint: what to change.
+
+    ResourceError on a Ray of this machine alone. A cluster may start nodes that we do not know: there a warning.
+    """
+    free = [(dict(node["Resources"]), node["Labels"]) for node in nodes()]
+    for demand in demands:
+        wanted = placement(config, demand.role).get("label_selector", {})
+        needed = {"CPU": demand.cpus, "GPU": demand.gpus}
+        for placed in range(demand.processes):
+            fits = (has for has, labels in free if wanted.items() <= labels.items() and all(has.get(name, 0) >= n - 1e-6 for name, n in needed.items()))
+            if (has := next(fits, None)) is None:
+                _short(config, demand, placed, demands, hint)
+                return
+            has.update({name: has.get(name, 0) - n for name, n in needed.items()})
+
+
+def _short(config: ClusterConfig, demand: Demand, placed: int, demands: list[Demand], hint: str) -> None:
+    each = " and ".join(f"{n:g} {name}" for name, n in (("CPUs", demand.cpus), ("GPUs", demand.gpus)) if n)
+    beside = ", ".join(one.what for one in demands if one is not demand)
+    has = " and ".join(f"{sum(node['Resources'].get(key, 0) for node in nodes()):g} {key}s" for key in ("CPU", "GPU"))
+    text = f"{demand.what} needs {demand.processes} x {each}{f' beside {beside}' if beside else ''}, and Ray has {has}, room for {placed} of them"
+    if len(nodes()) == 1 and not (config.address or os.environ.get("RAY_ADDRESS")):
+        raise ResourceError(f"{text}; {hint}, or use a larger machine")
+    logger.warning("%s; it waits until nodes with that come: if none will, stop it and %s", text, hint)
 
 
 def require_disk(uri: str, needed_gb: float, what: str) -> None:

@@ -22,7 +22,7 @@ from react_ray.artifact import Artifact, create, open_artifact
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.prompts import load_tasks
-from react_ray.errors import ConfigError, PartFailed, ReactRayError
+from react_ray.errors import ConfigError, PartFailed
 from react_ray.gated.batches import Rows, check_batch_size, held_bytes
 from react_ray.gated.config import CustomizeConfig, needs_caption_vectors, text_trains
 from react_ray.gated.method import resolved
@@ -33,12 +33,12 @@ from react_ray.recipe import Recipe
 from react_ray.section import digest
 from react_ray.stages.ask import queries_uri
 from react_ray.stages.cluster import nodes, placement, require_memory
-from react_ray.stages.failures import own_error
+from react_ray.stages.failures import answer, lost
 from react_ray.stages.labelled import slices_of
 from react_ray.stages.layout import Layout
 from react_ray.stages.linear import train_linear
 from react_ray.stages.progress_board import ProgressBoard
-from react_ray.stages.training_checks import check_watching, check_workers
+from react_ray.stages.training_checks import check_resources, check_watching, check_workers, loader_cpus
 from react_ray.stages.training_data import class_targets, data_facts, of_backbone, with_captions
 from react_ray.stages.training_rows import RetrievedRows, SourceRows
 from react_ray.stages.watching import Watched, Watcher
@@ -89,6 +89,7 @@ def run(recipe: Recipe) -> list[Artifact]:
     for arm in arms:
         if arm.job:
             waiting.setdefault(_workers(arm.config), []).append(arm.job)
+    check_resources(recipe.cluster, [arm.config for arm in arms if arm.job])
     for jobs in waiting.values():
         _require_memory(recipe, jobs)
         board = ray.remote(ProgressBoard).options(num_cpus=0, **_here()).remote()
@@ -157,8 +158,7 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
             run=layout.run,
             digest=digest([plan, {name: parent.content for name, parent in parents.items()}]),
             recipe_yaml=wanted.yaml(everything=False),
-            # On one machine they share its cores with the workers, which have reserved them all.
-            loaders={"num_cpus": 1 if len(nodes()) > 1 else 0} | placement(recipe.cluster, "fetch"),
+            loaders={"num_cpus": loader_cpus()} | placement(recipe.cluster, "fetch"),
             watched=_watched(wanted, layout) if config.watch_dataset else None,
             rows_gb=held_bytes(rows, config.window_parts, config.cache_gb, image_size, bool(config.augment.auto)) / 2**30,
         )
@@ -237,13 +237,10 @@ def _fit(jobs: list[Job], recipe: Recipe) -> None:
     watcher.start()
     try:
         trainer.fit()
-    except ReactRayError:
-        raise
     except Exception as error:
-        cause = own_error(error)
         names = ", ".join(job.arm for job in jobs if job.model.pending())
-        raise cause or PartFailed(
-            f"customize {names}: {error}; checkpoints are kept below {jobs[0].run}, run the same command again to go on"
+        raise _told(jobs[0].progress) or PartFailed(
+            f"customize {names}: {lost(error)}; checkpoints are kept below {jobs[0].run}, run the same command again to go on"
         ) from error
     finally:
         stop.set()
@@ -254,11 +251,23 @@ def _fit(jobs: list[Job], recipe: Recipe) -> None:
         raise problem
 
 
+def _told(board: Any) -> Exception | None:
+    """What a worker met, as it was before Ray wrapped it."""
+    try:
+        return ray.get(board.problem.remote(), timeout=60)  # type: ignore[no-any-return]
+    except ray.exceptions.RayError:
+        return None  # the cluster is gone
+
+
 def _work(settings: dict[str, Any]) -> None:
     """Imports what only a worker needs there: the controller, which gets this function too, starts seconds sooner."""
-    from react_ray.stages.train_worker import train_worker
+    try:
+        from react_ray.stages.train_worker import train_worker
 
-    train_worker(settings)
+        train_worker(settings)
+    except Exception as error:
+        start = ray.get_runtime_context().get_placement_group_id() or ""  # each start of the workers has its own
+        answer(error, settings["jobs"][0].progress, start, settings["retries"])
 
 
 def _show(jobs: list[Job], stop: threading.Event) -> None:

@@ -5,23 +5,21 @@ An actor in a file of its own, so that its process starts without torch. Next: t
 
 from __future__ import annotations
 
-from collections import Counter
-
 
 class ProgressBoard:
     def __init__(self) -> None:
         self.states: dict[str, tuple[int, int, str]] = {}  # by arm, in the order in which they began
         self.found: Exception | None = None
-        self.times: Counter[int] = Counter()  # by rank, over all starts of the workers
+        self.failed: set[str] = set()  # starts of the workers
         self.said: list[str] = []
 
     def write(self, arm: str, step: int, total: int, note: str) -> None:
         self.states[arm] = (step, total, note)
 
-    def stop(self, problem: Exception, rank: int, retries: int) -> None:
-        """At the first problem that a worker of this rank has met more than `retries` times; what comes after may have come of it."""
-        self.times[rank] += 1
-        if self.times[rank] > retries:
+    def stop(self, problem: Exception, start: str, retries: int) -> None:
+        """At the first problem that is told after `retries` starts of the workers have failed; what comes after may have come of it."""
+        self.failed.add(start)
+        if len(self.failed) > retries:
             self.found = self.found or problem
 
     def problem(self) -> Exception | None:

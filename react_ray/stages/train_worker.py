@@ -20,7 +20,7 @@ from torch import Tensor
 
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.text import drop_text_tower
-from react_ray.errors import ReactRayError, TrainingDiverged
+from react_ray.errors import TrainingDiverged
 from react_ray.evals.zeroshot import MEAN
 from react_ray.gated.auto_augment import AutoAugment
 from react_ray.gated.batches import Batch, Batches
@@ -36,7 +36,6 @@ from react_ray.gated.zero import deepspeed_config
 from react_ray.progress import Metrics
 from react_ray.stages.checkpoints import Checkpoints
 from react_ray.stages.customize import Job
-from react_ray.stages.failures import answer
 from react_ray.stages.loading import iterate
 from react_ray.stages.sharded import (
     clamp_temperature,
@@ -57,19 +56,14 @@ AVERAGE = "average/"  # in front of the names of an exponential moving average
 def train_worker(settings: dict[str, Any]) -> None:
     """Trains the models of `settings["jobs"]` one after another; those that were finished before a failure are left alone.
 
-    An error of ours ends the run (failures.py). Anything else, as that of a lost node, is for Ray Train, which starts the workers again.
+    What an error means is said in failures.py; a lost worker is for Ray Train, which starts all of them again.
     """
     jobs: list[Job] = settings["jobs"]
     if ray.get(jobs[0].progress.problem.remote()):
         return  # of the start before: one worker met it, the others lost that one
     for job in jobs:
-        if not job.model.pending():
-            continue
-        try:
+        if job.model.pending():
             _train(job)
-        except ReactRayError as error:
-            answer(error, job.progress, ray.train.get_context().get_world_rank(), settings["retries"])
-            return
     ray.train.report({"models": len(jobs)})
 
 

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from react_ray.artifact import MANIFEST
 from react_ray.errors import ConfigError
 from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.zero import deepspeed_config
-from react_ray.recipe import Recipe
+from react_ray.recipe import ClusterConfig, Recipe
+from react_ray.stages.cluster import Demand, nodes, require_resources
+from react_ray.stages.layout import Layout
+from react_ray.storage import open_storage
+
+
+def check_trainings(recipe: Recipe) -> None:
+    """Of all arms whose model is not there, before the hours that come before their training."""
+    arms = [recipe.arm(arm) for arm in recipe.arm_names() if not open_storage(Layout(recipe, arm).of_arm("model")).exists(MANIFEST)]
+    for arm in arms:
+        check_workers(arm.customize)
+        check_watching(arm)
+    check_resources(recipe.cluster, [arm.customize for arm in arms if arm.customize.method != "linear"])
 
 
 def check_workers(config: CustomizeConfig) -> None:
@@ -18,6 +31,31 @@ def check_workers(config: CustomizeConfig) -> None:
             raise ConfigError(
                 f"customize.batch_size {config.batch_size} is not a multiple of {number} workers; change one of them"
             )
+
+
+def check_resources(cluster: ClusterConfig, configs: list[CustomizeConfig]) -> None:
+    """Of the workers and of all that runs beside them, by Ray's count. configs: of trainings, which follow each other."""
+    for demands, hint in dict.fromkeys(_demands(config) for config in configs):
+        require_resources(cluster, list(demands), hint)
+
+
+def _demands(config: CustomizeConfig) -> tuple[tuple[Demand, ...], str]:
+    """With what to change."""
+    workers = config.min_workers or config.num_workers
+    demands = [Demand("customize", workers, config.cpus_per_worker, config.gpus_per_worker, "train")]
+    fields = ["min_workers" if config.min_workers else "num_workers", "cpus_per_worker"] + ["gpus_per_worker"] * (config.gpus_per_worker > 0)
+    if config.data_workers and (cpus := loader_cpus()):
+        demands.append(Demand("customize.data_workers", workers * config.data_workers, cpus, 0, "fetch"))
+        fields.append("data_workers")
+    if config.watch_dataset and config.watch_gpus:
+        demands.append(Demand("customize.watch_gpus", 1, 0, config.watch_gpus, "embed"))
+        fields.append("watch_gpus")
+    return tuple(demands), f"lower customize.{', '.join(fields[:-1])} or {fields[-1]}"
+
+
+def loader_cpus() -> int:
+    """Ray CPUs of a process that makes batches: on one machine they share its cores with the workers, which have reserved them all."""
+    return 1 if len(nodes()) > 1 else 0
 
 
 def check_watching(recipe: Recipe) -> None:

@@ -15,6 +15,7 @@ from react_ray.recipe import Recipe
 from react_ray.stages import customize, download, embed, evaluate, index, ingest, report, retrieve
 from react_ray.stages.layout import Layout
 from react_ray.stages.memory import MemoryWatch
+from react_ray.stages.training_checks import check_trainings
 from react_ray.storage import open_storage
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ T = TypeVar("T")
 def run(recipe: Recipe) -> str:
     """Runs everything; returns the table and the path of the report, as text."""
     clock = Clock(recipe)
+    check_trainings(recipe)
     with clock.memory():
         made = clock.time("ingest", lambda: ingest.run(recipe))
         if made.kind == "pairs" and recipe.download.of == "pairs" and not recipe.fused:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from react_ray.errors import StorageError
 from react_ray.storage.base import Storage, open_checked
 
 T = TypeVar("T")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a quota, the largest file that is allowed
 UMASK = os.umask(0)
 os.umask(UMASK)  # it can only be read by setting it
 
@@ -29,7 +32,8 @@ class LocalStorage(Storage):
             return action()
         except OSError as error:
             reason = error.strerror or str(error)
-            raise StorageError(f"cannot {verb} {self._path(path)}: {reason}; check the path and its permissions") from error
+            hint = "make room there" if error.errno in FULL else "check the path and its permissions"
+            raise StorageError(f"cannot {verb} {self._path(path)}: {reason}; {hint}") from error
 
     def read(self, path: str) -> bytes:
         return self._try("read", path, lambda: self._path(path).read_bytes())
@@ -69,6 +73,10 @@ class LocalStorage(Storage):
 
     def delete(self, path: str) -> None:
         self._try("delete", path, lambda: self._path(path).unlink(missing_ok=True))
+
+    def delete_all(self, prefix: str = "") -> None:
+        super().delete_all(prefix)
+        shutil.rmtree(self._path(prefix), ignore_errors=True)  # the folders, and what writers that were killed left in them
 
     def local_file(self, path: str) -> str:
         if not self.exists(path):

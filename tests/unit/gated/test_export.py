@@ -9,10 +9,13 @@ import pyarrow as pa
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms.functional import to_pil_image
 
 from react_ray.artifact import create
 from react_ray.clip.backbone import Backbone, load_backbone, save_backbone
 from react_ray.clip.config import BackboneConfig
+from react_ray.clip.embedder import Embedder
+from react_ray.clip.prompts import TargetTask
 from react_ray.clip.weights import read_weights
 from react_ray.errors import ConfigError
 from react_ray.gated.checkpoint import gated_bytes, write_whole
@@ -192,3 +195,28 @@ def test_the_folder_says_how_images_are_normalised(files: Files, tmp_path: Path)
 def test_a_backbone_knows_its_configuration(files: Files) -> None:
     backbone: Backbone = load_backbone(BackboneConfig(name=files["name"], quick_gelu=True))
     assert backbone.model_cfg["quick_gelu"] is True
+
+
+@pytest.mark.slow
+def test_clip_benchmark_classifies_alike_with_our_model_and_with_the_exported_folder(tmp_path: Path) -> None:
+    """All of CLIP_benchmark's code that meets a model; what it makes of the logits is not ours."""
+    theirs = pytest.importorskip("clip_benchmark.metrics.zeroshot_classification")
+    from clip_benchmark.models import load_clip
+
+    files = made(tmp_path, vocab_size=49408)
+    export_model(files["gated"], str(tmp_path / "folder"), "open_clip", dtype="fp32")
+    names, templates = ["heron", "egret", "ibis"], ["a photo of a {}.", "the {}"]
+    model, _, transform = create_model_and_transforms(files["name"], files["gated"])
+    ours = model, transform, get_tokenizer(files["name"])
+    exported = load_clip("open_clip", f"local-dir:{tmp_path / 'folder'}", "none", None, "cpu")
+    pictures = [to_pil_image(picture) for picture in images(8).sigmoid()]
+    found = []
+    for each, preprocess, tokenizer in (ours, exported):
+        classifier = theirs.zero_shot_classifier(each.eval(), tokenizer, names, [t.format("{c}") for t in templates], "cpu", amp=False)
+        loader = [(torch.stack([preprocess(picture) for picture in pictures]), torch.arange(8) % 3)]
+        logits, _ = theirs.run_classification(each, classifier, loader, "cpu", amp=False)
+        found.append((classifier, logits))
+    torch.testing.assert_close(found[1], found[0], atol=1e-3, rtol=0)
+    task = TargetTask("birds", tuple(names), tuple(templates), tuple((name,) for name in names))
+    embedder = Embedder(load_customised(files["gated"]), 8, "cpu")
+    torch.testing.assert_close(torch.from_numpy(embedder.zero_shot_classifier(task)).float().T, found[0][0], atol=1e-3, rtol=0)

@@ -13,8 +13,10 @@ from react_ray.clip.backbone import Backbone
 from react_ray.clip.text import drop_text_tower
 from react_ray.errors import ConfigError
 from react_ray.gated.batches import Batch
+from react_ray.gated.checkpoint import gated_bytes, write_whole
 from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.gated.method import frozen_sha256, prepare
+from react_ray.gated.models import create_model_and_transforms
 from react_ray.gated.optim import clamp_logit_scale, learning_rate, make_optimizer, set_learning_rate
 from react_ray.gated.step import TrainingStep, class_weights, diverged
 from react_ray.gated.zero import deepspeed_config
@@ -96,6 +98,22 @@ def test_steps_equal_the_method_written_out_in_plain_pytorch(tmp_path: Path) -> 
     assert max(after[name].tanh().abs().item() for name in trained if "alpha" in name) > 0.01
     for name, value in state.items():
         assert (after[name] - value).abs().max() <= 1e-5 * value.abs().max().clamp(min=1), name
+
+
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_step_trained_computes_the_same_once_it_is_loaded_by_name(tmp_path: Path, method: str, learns: bool) -> None:
+    backbone, settings = tiny_backbone(tmp_path), config(method=method, learn_logit_scale=learns)
+    train(backbone, settings, steps=1)
+    path = str(tmp_path / "trained.safetensors")
+    info = {"backbone_config": backbone.config.model_dump(), "seed": 0}
+    write_whole(path, gated_bytes(backbone.model, info, dtype=torch.float32))
+    loaded, *_ = create_model_and_transforms(backbone.config.name, path)
+    image, text = torch.randn(2, 3, 32, 32), backbone.tokenizer(["a heron", "an ibis"])
+    with torch.no_grad():
+        for found, expected in zip(loaded(image, text), backbone.model(image, text), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-5 if method == "lora" else 0, rtol=0)
+    assert torch.equal(loaded.get_parameter("logit_scale"), tiny_backbone(tmp_path).model.get_parameter("logit_scale")) is not learns
 
 
 @pytest.mark.parametrize("method", METHODS)
