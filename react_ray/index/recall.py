@@ -178,7 +178,8 @@ def choose(tables: list[list[dict[str, Any]]], recall: float, k: int, dim: int, 
 def _cheapest(
     tables: list[list[dict[str, Any]]], recall: float, at: int, dim: int, rows_per_list: float
 ) -> tuple[SearchParams, float]:
-    """`choose` at a k that was measured."""
+    """`choose` at a k that was measured. Where cold codes are scanned, time is proportional to the number of lists: then it lies
+    between two measured ones, on the line through their recalls over log(nprobe), above which recall bends."""
     reached: dict[SearchParams, list[float]] = {}
     for table in tables:
         for row in table:
@@ -187,11 +188,16 @@ def _cheapest(
                 reached.setdefault(params, []).append(row["recall"])
     common = {params: min(values) for params, values in reached.items() if len(values) == len(tables)}
     enough = [params for params, value in common.items() if value >= recall]
-    if enough:
-        best = min(enough, key=lambda params: (_cost(params, at, dim, rows_per_list), params.nprobe))
-    else:
+    if not enough:
         best = max(common, key=lambda params: (common[params], -params.nprobe))
-    return best, common[best]
+        return best, common[best]
+    best = min(enough, key=lambda params: (_cost(params, at, dim, rows_per_list), params.nprobe))
+    fewer = max((params.nprobe for params in common if not params.k_factor and params.nprobe < best.nprobe), default=0)
+    if best.k_factor or not fewer:
+        return best, common[best]
+    low = common[SearchParams(fewer)]
+    share = (recall - low) / (common[best] - low)
+    return replace(best, nprobe=ceil(fewer * (best.nprobe / fewer) ** share)), recall
 
 
 def _cost(params: SearchParams, k: int, dim: int, rows_per_list: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -191,7 +193,19 @@ def test_between_two_measured_depths_the_number_of_lists_lies_between_theirs() -
         for k, nprobe, recall in ((1000, 16, 0.96), (1000, 32, 0.97), (10_000, 256, 0.94), (10_000, 512, 0.96))
     ]
     chosen = {k: choose([table], 0.95, k, 12, 250.0)[0].nprobe for k in (500, 1000, 3162, 10_000, 20_000)}
-    assert chosen == {500: 16, 1000: 16, 3162: 91, 10_000: 512, 20_000: 1024}  # 16 * sqrt(512 / 16)
+    assert chosen == {500: 16, 1000: 16, 3162: 77, 10_000: 363, 20_000: 726}  # 256 * sqrt(2), 16 * sqrt(363 / 16)
+
+
+def test_between_two_measured_numbers_of_lists_one_is_taken_that_reaches_the_recall_for_all_kinds() -> None:
+    def measured(*recalls: float) -> list[dict[str, Any]]:
+        return [{"k": 1000, "nprobe": 4 * 2**step, "k_factor": 0.0, "ef_search": 0, "recall": recall} for step, recall in enumerate(recalls)]
+
+    image, text = measured(0.8, 0.9, 0.96, 0.98), measured(0.7, 0.86, 0.94, 0.98)
+    chosen = {recall: choose([image, text], recall, 1000, 12, 250.0) for recall in (0.6, 0.86, 0.9, 0.98)}
+    assert chosen == {0.6: (SearchParams(4), 0.7), 0.86: (SearchParams(8), 0.86), 0.9: (SearchParams(12), 0.9), 0.98: (SearchParams(32), 0.98)}
+    assert choose([image, text], 0.99, 1000, 12, 250.0) == (SearchParams(32), 0.98)
+    ranked = [row | {"k": 10, "k_factor": 20.0} for row in text]
+    assert choose([ranked], 0.9, 10, 12, 250.0) == (SearchParams(16, 20.0), 0.94), "beside re-ranking, lists are not what costs"
 
 
 def test_all_kinds_of_queries_are_measured_at_the_same_settings_until_none_of_them_gains() -> None:
@@ -208,7 +222,7 @@ def test_all_kinds_of_queries_are_measured_at_the_same_settings_until_none_of_th
     table = calibrate({"image": finds(4), "text": finds(16)}, "ivf", 128)
     both = [[row for row in table if row["queries"] == kind] for kind in ("image", "text")]
     assert [[row["nprobe"] for row in rows] for rows in both] == [[1, 2, 4, 8, 16, 32]] * 2
-    assert choose(both, 0.95, 10, 12, 250.0) == (SearchParams(16), 1.0)
+    assert choose(both, 1.0, 10, 12, 250.0) == (SearchParams(16), 1.0)
 
 
 def test_a_query_that_is_held_out_does_not_find_itself() -> None:
