@@ -12,7 +12,8 @@ from math import ceil, sqrt
 from react_ray.errors import ConfigError
 from react_ray.index.config import AUTO, FLAT, IVF_RABITQ, IVF_SQ8, IndexConfig
 
-FLOP_PER_S = 50e9
+FLOP_PER_S = 50e9  # of one core
+QUERY_S = 0.016  # of one held-out query over all settings that are measured
 SMALL = 200_000  # vectors that exact search goes through in milliseconds: no reason to be approximate
 FLAT_RECALL = 0.985  # above what 8-bit codes reach on text queries, only float vectors do
 VECTORS_PER_LIST = 40  # of the training sample: FAISS asks for 39
@@ -61,9 +62,10 @@ def plan_index(num_vectors: int, dim: int, config: IndexConfig, num_parts: int) 
             f"index.kind={kind!r} takes {hot / 2**30:.2f} GB of memory to search {num_vectors:,} vectors and "
             f"index.memory_gb is {config.memory_gb:g}; raise it, or use kind=auto"
         )
-    assigned = 2 * dim * (7 * sqrt(num_lists) if num_lists >= 1024 else num_lists) / FLOP_PER_S
+    assigned = 2 * dim * (10 * sqrt(num_lists) if num_lists >= 1024 else num_lists) / FLOP_PER_S
     sample = min(config.train_sample, num_vectors, VECTORS_PER_LIST * num_lists if num_lists else config.train_sample)
     truth = 2 * config.calibration_queries * 2 * dim / FLOP_PER_S * (kind != FLAT)
+    measured = 2 * config.calibration_queries * QUERY_S * (kind != FLAT)
     each_s = assigned + truth + 40e-9 * dim
     return IndexPlan(
         kind,
@@ -75,7 +77,7 @@ def plan_index(num_vectors: int, dim: int, config: IndexConfig, num_parts: int) 
         hot,
         cold,
         int(each_build * ceil(num_vectors / num_shards)),
-        round(num_vectors * each_s + 12 * sample * assigned, 1),
+        round(num_vectors * each_s + 8 * sample * assigned + measured, 1),
     )
 
 

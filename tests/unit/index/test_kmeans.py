@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from react_ray.index.kmeans import TWO_LEVELS_FROM, Assigner, train_centroids
+from react_ray.index.kmeans import GROUPS_TRIED, GROUPS_TRIED_TRAINING, TWO_LEVELS_FROM, Assigner, train_centroids
+from tests.benchmark.made_vectors import Mixture
 from tests.support.vector_database import clustered
 
 
@@ -44,6 +45,14 @@ def test_two_levels_give_nearly_the_nearest_of_many_lists() -> None:
     lost = score.max(axis=1) - np.take_along_axis(score, lists[:, None].astype(np.int64), axis=1)[:, 0]
     assert (lost < 1e-4).mean() > 0.9 and lost.mean() < 0.01
     np.testing.assert_array_equal(np.concatenate([assigner.assign(vectors[i : i + 999]) for i in range(0, 6000, 999)]), lists)
+
+
+@pytest.mark.parametrize("tried, share", [(GROUPS_TRIED, 0.99), (GROUPS_TRIED_TRAINING, 0.93)])
+def test_few_groups_hold_the_nearest_list_of_vectors_that_lie_as_those_of_clip_do(tried: int, share: float) -> None:
+    mixture = Mixture(512)
+    centroids = train_centroids(mixture.draw(20_000, 0).astype(np.float32), TWO_LEVELS_FROM, seed=0)
+    others = mixture.draw(4000, 1).astype(np.float32)
+    assert (Assigner(centroids, tried).assign(others) == (others @ centroids.T).argmax(axis=1)).mean() > share
 
 
 def test_as_many_lists_as_vectors_that_are_equal_still_ends() -> None:
