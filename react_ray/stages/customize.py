@@ -18,7 +18,7 @@ import ray.train
 import ray.train.torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from react_ray.artifact import Artifact, create, open_artifact
+from react_ray.artifact import MANIFEST, Artifact, create, open_artifact
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.prompts import load_tasks
@@ -38,7 +38,7 @@ from react_ray.stages.labelled import slices_of
 from react_ray.stages.layout import Layout
 from react_ray.stages.linear import train_linear
 from react_ray.stages.progress_board import ProgressBoard
-from react_ray.stages.training_checks import check_resources, check_watching, check_workers, loader_cpus
+from react_ray.stages.training_checks import check_deleted, check_resources, check_watching, check_workers, loader_cpus
 from react_ray.stages.training_data import class_targets, data_facts, of_backbone, with_captions
 from react_ray.stages.training_rows import RetrievedRows, SourceRows
 from react_ray.stages.watching import Watched, Watcher
@@ -114,6 +114,8 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
         retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
         images = open_artifact(join(root, "images"), "images", "retrieve" if recipe.download.of == "pairs" else "download")
         parents = {"retrieved": retrieved, "images": images}
+        if not open_storage(layout.of_arm("model")).exists(MANIFEST):
+            check_deleted(wanted, retrieved)
     if config.method == "linear" and config.train_on == "source":
         raise ConfigError("customize.method=linear needs retrieved pairs, which know their class; set train_on=retrieved")
     if config.class_loss and config.train_on == "source":

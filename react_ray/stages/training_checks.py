@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from react_ray.artifact import MANIFEST
-from react_ray.errors import ConfigError
+import numpy as np
+
+from react_ray.artifact import MANIFEST, Artifact
+from react_ray.errors import ArtifactMismatch, ConfigError
 from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.zero import deepspeed_config
+from react_ray.index.deleted import deleted_pairs
 from react_ray.recipe import ClusterConfig, Recipe
 from react_ray.stages.cluster import Demand, nodes, require_resources
 from react_ray.stages.layout import Layout
@@ -56,6 +59,19 @@ def _demands(config: CustomizeConfig) -> tuple[tuple[Demand, ...], str]:
 def loader_cpus() -> int:
     """Ray CPUs of a process that makes batches: on one machine they share its cores with the workers, which have reserved them all."""
     return 1 if len(nodes()) > 1 else 0
+
+
+def check_deleted(recipe: Recipe, retrieved: Artifact) -> None:
+    """ArtifactMismatch if pairs of a retrieval were deleted from the database since: whoever opted out trains nothing."""
+    deleted = deleted_pairs(recipe.database)
+    if not len(deleted):
+        return
+    gone = sum(int(np.isin(table["pair_id"].to_numpy(), deleted).sum()) for table in retrieved.tables(["pair_id"]))
+    if gone:
+        raise ArtifactMismatch(
+            f"{gone} pairs of {retrieved.uri} were deleted from {recipe.database} since; retrieve and train into another `out`, or delete "
+            "what was retrieved and run `react-ray retrieve RECIPE` again"
+        )
 
 
 def check_watching(recipe: Recipe) -> None:

@@ -17,8 +17,9 @@ from react_ray import schema
 from react_ray.artifact import open_artifact
 from react_ray.cli import main
 from react_ray.errors import ArtifactMismatch, ReactRayError, ResourceError
+from react_ray.index.deleted import delete_pairs
 from react_ray.recipe import load_recipe
-from react_ray.stages import embed, ingest, retrieve
+from react_ray.stages import customize, embed, ingest, retrieve
 from react_ray.vectors import from_vectors
 from tests.support.small_run import OTHER_CLIP, small_recipe
 
@@ -99,7 +100,7 @@ def test_images_that_cannot_be_read_keep_their_place_and_the_run_goes_on(local_r
     captions = ["cloud", "rain", "snow", "sun", "fog", None, "", "cloud with rain"]
     source = write_pool(tmp_path / "pool.parquet", images, captions)
     recipe = load_recipe(
-        small_recipe(tmp_path, ingest={"source": source, "rows_per_part": 3}),
+        small_recipe(tmp_path, ingest={"source": source, "rows_per_part": 3}, arms={}),
         ["index.num_shards=1", "retrieve.search=exact", "retrieve.k=4"],
     )
     stored = ingest.run(recipe)
@@ -115,10 +116,13 @@ def test_images_that_cannot_be_read_keep_their_place_and_the_run_goes_on(local_r
     norms = np.linalg.norm(from_vectors(vectors["image"])[finite].astype(np.float32), axis=1)
     assert np.allclose(norms, 1, atol=1e-3)
 
-    retrieved = pa.concat_tables(retrieve.run(recipe, "gated_image").tables())
+    retrieved = pa.concat_tables(retrieve.run(recipe).tables())
     kept = pa.concat_tables(open_artifact(str(tmp_path / "run/images"), "images").tables())
     assert retrieved["pair_id"].equals(kept["pair_id"])
     assert set(retrieved["pair_id"].to_pylist()) <= set(table["pair_id"].to_pylist())
+    delete_pairs(recipe.database, retrieved["pair_id"].to_numpy()[:1])
+    with pytest.raises(ArtifactMismatch, match=r"1 pairs of .*/retrieved were deleted from"):
+        customize.run(recipe)
 
 
 def test_vectors_of_another_model_are_not_mixed(local_ray: None, tmp_path: Path) -> None:
