@@ -23,7 +23,8 @@ from react_ray.index.quantizer import as_built, grid_of, read_index
 
 CODES_AT_ONCE = 1 << 19  # cold codes that are scored at a time: in float32 they stay in a core's cache
 KEPT_BYTES = 1 << 30  # of mapped codes
-FAULT_BYTES = 1 << 16  # that Linux maps around a byte that is read, if they are in the page cache
+CHECKED_BYTES = 16 << 20  # that are read between two looks at how much is mapped
+FAULT_BYTES = 1 << 16  # that Linux maps around a byte that is read, if they are in the page cache; with large folios more
 ROWS_OF_PAGES = mmap.ALLOCATIONGRANULARITY  # as many rows are whole pages, of codes and of ids
 MAP_FIXED = 0x10
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -61,19 +62,24 @@ class ColdCodes:
         self.codes_ND = codes.reshape(-1, self.dim)  # uint8
         ids_range = _mapped(ids, [first * 8 for first in self.firsts], ends[-1] * 8)
         self._ids_N = np.frombuffer(ids_range, np.int64, self.num_rows, head_of_ids)
-        self._read = 0
+        self._read, self._mapped_before = 0, _mapped_bytes()
         self.faiss: Any = indices[0]  # over all rows from now on
         vectors: Any = faiss.MaybeOwnedVectorUInt8
         view = vectors.create_view(faiss.swig_ptr(codes), codes.size, self.faiss.codes.owner)
         self.faiss.codes, self.faiss.ntotal = view, self.num_rows
 
     def has_read(self, num_bytes: int) -> None:
-        """Once that was a GiB, of an index with more, what was read no longer counts as this process's memory; it stays in
-        the page cache while there is room."""
+        """Once a GiB more is mapped than at the start, what was read no longer counts as this process's memory; it stays in
+        the page cache while there is room. num_bytes: at least; how much Linux maps around it, only Linux knows."""
         self._read += num_bytes
-        if self._read > KEPT_BYTES and self.codes_ND.size > KEPT_BYTES:
+        if self._read > CHECKED_BYTES:
             self._read = 0
-            self._codes.madvise(mmap.MADV_DONTNEED)
+            if _mapped_bytes() - self._mapped_before > KEPT_BYTES:
+                self.forget()
+
+    def forget(self) -> None:
+        """What was read so far no longer counts as this process's memory."""
+        self._codes.madvise(mmap.MADV_DONTNEED)
 
     def pair_ids(self, rows: np.ndarray) -> np.ndarray:
         """int64, of the shape of rows; NO_PAIR where the row is -1."""
@@ -106,6 +112,15 @@ class ColdCodes:
         with ThreadPoolExecutor(num_threads) as pool:
             list(pool.map(score, [slice(start, start + step) for start in range(0, len(rows), step)]))
         return Hits(scores, self.pair_ids(rows))
+
+
+def _mapped_bytes() -> int:
+    """Of all files and shared memory in this process; 0 where it cannot be known: then nothing is given back."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[2]) * mmap.PAGESIZE
+    except OSError:
+        return 0
 
 
 def _mapped(paths: Sequence[str], starts: Sequence[int], size: int) -> mmap.mmap:

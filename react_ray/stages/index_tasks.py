@@ -6,6 +6,7 @@ Both take paths and read what they need themselves. Next: index/quantizer.py and
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -63,17 +64,26 @@ def measure(uri: str, key: str, facts: dict[str, Any], num_threads: int) -> tupl
         truths = [read_truth(index, key, kind, depth) for depth in depths(facts["calibration_k"])]
 
         def search(num: int, k: int, params: SearchParams, asking: np.ndarray = asking) -> Hits:
+            _forget(shards)
             return search_shards(shards, asking[:num], k, params)
 
         def propose(num: int, count: int, nprobe: int, asking: np.ndarray = asking) -> Hits:
             (one,) = shards  # ivf-rabitq: all of a build share a quantiser
             assert isinstance(one, ListIndex)
+            _forget(shards)
             return one.propose(asking[:num], count, nprobe)
 
         if truths[0].valid.any():
             held_out[kind] = HeldOut(search, propose, truths, own)
     with threads(num_threads):
         return shards[0].family, calibrate(held_out, shards[0].family, shards[0].num_lists)
+
+
+def _forget(shards: Sequence[Any]) -> None:
+    """Each setting begins with the memory of the index alone."""
+    for one in shards:
+        if isinstance(one, ListIndex):
+            one.cold.forget()
 
 
 class _Unsealed(Artifact):
