@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,9 +20,11 @@ from react_ray.index.shards import deltas, open_shards, search_shards, shard_pla
 from react_ray.pairs.beside import find_urls
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import download, embed, index, ingest, retrieve
+from react_ray.storage import open_storage
 from react_ray.uri import SAMPLE_DIR
 from react_ray.vectors import from_vectors
-from tests.support.small_run import contents, small_recipe
+from tests.support.s3_server import s3_server
+from tests.support.small_run import contents, react_ray, small_recipe
 from tests.support.url_list import QUICK, misbehaving, write_list
 from tests.support.vector_database import clustered
 from tests.support.web import web_server
@@ -96,6 +99,28 @@ def test_only_what_was_added_is_worked_on_and_it_is_found(tmp_path: Path) -> Non
     found = search_shards(open_shards(shard_places(base, "image")), from_vectors(new["image"]).astype(np.float32), 1, SearchParams())
     np.testing.assert_array_equal(found.pair_ids[:, 0], new["pair_id"].to_numpy())
     assert delta.receipt(0).rows + delta.receipt(1).rows == 30
+
+
+@pytest.mark.slow
+def test_a_database_on_s3_grows_as_one_on_disk(tmp_path: Path) -> None:
+    recipe = begun(tmp_path, *VERBS, backbone=BACKBONE)
+    with s3_server():
+        boto3.client("s3").create_bucket(Bucket="web")
+        places = ["ingest.source=s3://web/source/*.parquet", "database=s3://web/database", "out=s3://web/run"]
+        path = recipe_of(tmp_path, backbone=BACKBONE)
+        there = load_recipe(path, places)
+        for name in ("a.parquet", "b.parquet"):
+            if name == "b.parquet":
+                add(tmp_path, name, 50, 30)
+            open_storage("s3://web").write(f"source/{name}", (tmp_path / "source" / name).read_bytes())
+            for verb in ("ingest", "embed", "index"):
+                done = react_ray(verb, path, *places)  # a process of its own: this one's Ray began without a server
+                assert done.returncode == 0, done.stderr[-2000:]
+        for verb in VERBS:
+            verb(recipe)
+        for kind in ("pairs", "images", "embeddings"):
+            assert rows(of(there, kind)) == [20, 20, 10, 20, 10] and of(there, kind).content == of(recipe, kind).content
+        assert [one.content for one in deltas(of(there, "index"))] == [one.content for one in deltas(of(recipe, "index"))] != []
 
 
 def killed_as_it_began(grown: Path, database: Path) -> None:
