@@ -27,8 +27,10 @@ demo-seeds: demo
 base: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray customize react_ray/recipes/sample_base.yaml
 
+# Unit tests two at a time; the others start clusters, and have the machine for themselves.
 test: $(STAMP)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/unit
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow" tests/cluster tests/end_to_end
 
 test-slow: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow
