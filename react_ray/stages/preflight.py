@@ -20,14 +20,18 @@ from react_ray.storage import check_writable, join, open_storage
 
 
 def begin(recipe: Recipe, verb: str) -> None:
-    """The resolved recipe is the first file of a run; a run of another recipe is not overwritten."""
+    """The resolved recipe is the first file of a run; a run of another recipe is not overwritten.
+
+    How a finished model is evaluated may change: only `scores` are of it, and they compare for themselves.
+    """
     check_writable(recipe.out)
     if verb in ("run", "ingest", "download", "embed", "index"):
         check_writable(recipe.database)
     storage = open_storage(recipe.out)
     if storage.exists("recipe.yaml"):
         found = as_recipe(yaml.safe_load(storage.read("recipe.yaml")))
-        differing = differences(found.digested(), recipe.digested(), "recipe")
+        then, now = ({name: value for name, value in one.digested().items() if name != "evaluate"} for one in (found, recipe))
+        differing = differences(then, now, "recipe")
         if differing:
             raise ArtifactMismatch(
                 f"{recipe.out} is a run of another recipe: {'; '.join(differing[:5])}; use out=... for a new run, or delete that directory"
