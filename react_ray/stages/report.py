@@ -143,6 +143,8 @@ def _facts(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("backbone", f"{embeddings.facts['backbone']['name']}, weights {embeddings.facts['backbone']['weights_sha256'][:12]}"),
         ("evaluation set", recipe.evaluate.headline),
     ]
+    if recipe.evaluate.wise_ft != 1:
+        facts.append(("customised models scored at", f"{recipe.evaluate.wise_ft:g} of the way from the backbone (WiSE-FT)"))
     others = {short_name(backbone): "" for backbone in recipe.bases().values() if backbone != recipe.backbone}
     facts += [("customised", ", ".join(others))] if others else []
     for arm in recipe.arm_names():
