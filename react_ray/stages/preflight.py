@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import yaml
 
-from react_ray.artifact import open_artifact
+from react_ray.artifact import open_artifact, plan_of
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ArtifactMismatch, ConfigError
 from react_ray.gated.config import CustomizeConfig, needs_caption_vectors
@@ -22,7 +22,8 @@ from react_ray.storage import check_writable, join, open_storage
 def begin(recipe: Recipe, verb: str) -> None:
     """The resolved recipe is the first file of a run; a run of another recipe is not overwritten.
 
-    How a finished model is evaluated may change: only `scores` are of it, and they compare for themselves.
+    At which weight of WiSE-FT models are scored may change until they are scored; which sets they are scored on may not, for
+    retrieval was kept clear of those.
     """
     check_writable(recipe.out)
     if verb in ("run", "ingest", "download", "embed", "index"):
@@ -30,13 +31,24 @@ def begin(recipe: Recipe, verb: str) -> None:
     storage = open_storage(recipe.out)
     if storage.exists("recipe.yaml"):
         found = as_recipe(yaml.safe_load(storage.read("recipe.yaml")))
-        then, now = ({name: value for name, value in one.digested().items() if name != "evaluate"} for one in (found, recipe))
-        differing = differences(then, now, "recipe")
+        now = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"wise_ft": found.evaluate.wise_ft})})
+        differing = differences(found.digested(), now.digested(), "recipe")
         if differing:
             raise ArtifactMismatch(
                 f"{recipe.out} is a run of another recipe: {'; '.join(differing[:5])}; use out=... for a new run, or delete that directory"
             )
+        if found.evaluate.wise_ft != recipe.evaluate.wise_ft and (scored := _scored(recipe)):
+            raise ArtifactMismatch(
+                f"{recipe.out} was scored with evaluate.wise_ft={found.evaluate.wise_ft:g}, now {recipe.evaluate.wise_ft:g}; "
+                f"delete {', '.join(scored)} and evaluate again"
+            )
     storage.write("recipe.yaml", recipe.yaml().encode())
+
+
+def _scored(recipe: Recipe) -> list[str]:
+    """URIs of the scores that are there, or begun."""
+    candidates = [(base, "") for base in recipe.bases()] + [(arm, arm) for arm in recipe.arm_names()]
+    return [uri for name, arm in candidates if plan_of(uri := Layout(recipe, arm).scores(name))]
 
 
 def require(recipe: Recipe, verb: str) -> None:

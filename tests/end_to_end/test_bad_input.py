@@ -93,7 +93,8 @@ def test_a_run_of_another_recipe_is_refused_with_both_values(tmp_path: Path, cap
     line = refuse(capsys, "embed", recipe, "customize.lr=0.5")
     assert "customize.lr was 0.001, now 0.5" in line
     line = refuse(capsys, "embed", recipe, "evaluate.wise_ft=0.5")
-    assert "run `react-ray ingest RECIPE` first" in line, "what is evaluated, and how, may change"
+    assert "run `react-ray ingest RECIPE` first" in line, "at which weight models are scored may change"
+    assert "evaluate.datasets" in refuse(capsys, "embed", recipe, "evaluate.datasets={}")
 
 
 def test_images_that_cannot_be_read_keep_their_place_and_the_run_goes_on(local_ray: None, tmp_path: Path) -> None:

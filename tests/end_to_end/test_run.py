@@ -12,7 +12,10 @@ from safetensors import safe_open
 
 from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig
+from react_ray.errors import ArtifactMismatch
 from react_ray.gated.export import load_customised
+from react_ray.recipe import load_recipe
+from react_ray.stages.preflight import begin
 from react_ray.storage import open_storage
 from tests.support.s3_server import s3_server
 from tests.support.small_run import ARMS, OTHER_CLIP, contents, kill_when, react_ray, small_recipe
@@ -80,6 +83,13 @@ def test_only_gated_blocks_and_the_temperature_train_and_the_rest_is_unchanged(f
     load_gated(backbone.model, str(model / "gated.safetensors"))  # refuses if a frozen weight had changed
     after = backbone.model.state_dict()
     assert all(after[name].equal(value) for name, value in before.items() if name != "logit_scale")
+
+
+def test_another_weight_of_wise_ft_asks_for_the_old_scores_to_go_and_touches_nothing(finished: Path) -> None:
+    kept = (finished / "run/recipe.yaml").read_bytes()
+    with pytest.raises(ArtifactMismatch, match=r"evaluate\.wise_ft=1, now 0\.5; delete .*/scores/base, .*/arms/gated_image/scores"):
+        begin(load_recipe(str(finished / "recipe.yaml"), ["evaluate.wise_ft=0.5"]), "evaluate")
+    assert (finished / "run/recipe.yaml").read_bytes() == kept
 
 
 def test_the_same_command_again_changes_nothing(finished: Path) -> None:
