@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 def parquet_bytes(table: pa.Table) -> bytes:
     """Deterministic bytes. Images are compressed already, so zstd level 1 costs little and helps captions; vectors stay as they
-    are: zstd saves 8 % of them for half the time of reading them. Dictionaries are for text. Pages carry a checksum.
+    are: zstd saves 8 % of them for half as much time again (tests/benchmark/bench_vectors.py). Dictionaries are for text. Pages carry a checksum.
     """
     sink = io.BytesIO()
     text = [field.name for field in table.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]

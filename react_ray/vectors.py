@@ -1,5 +1,6 @@
 """Columns of unit vectors: float16 [N, D] in memory, D little-endian float16 as fixed-size binary on disk, null where there is
-none. As lists of float16, Parquet takes 3 to 5 times the processor's time to read them and 10 times to write them.
+none. As lists of float16, Parquet takes 3 times the processor's time to read them and 9 times to write them
+(tests/benchmark/bench_vectors.py).
 
 Of a file, without this package: `np.frombuffer(b"".join(table["image"].drop_null().to_pylist()), np.float16).reshape(-1, D)`.
 """

@@ -77,7 +77,7 @@ class HeldOut:
     propose: Callable[[int, int, int], Hits]
     truths: list[Hits]
     own: np.ndarray
-    _proposed: dict[int, Hits] = field(default_factory=dict)
+    _proposed: dict[int, Hits] = field(default_factory=dict, init=False, repr=False)
 
     def truth(self, k: int) -> Hits | None:
         """None where no query has k true hits; the smallest k is always measured."""

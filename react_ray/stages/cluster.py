@@ -61,7 +61,7 @@ def _no_native_stderr() -> Iterator[None]:
 
 def quiet() -> None:
     """Our progress display speaks for all stages; Ray's own stays silent unless something is wrong."""
-    from ray.data import DataContext  # half a second that actors who search do not wait for
+    from ray.data import DataContext  # slow to load, and actors who search need none
 
     context = DataContext.get_current()
     context.enable_progress_bars = False

@@ -76,7 +76,8 @@ class EmbeddingScanner:
             pair_ids, vectors_ND = table["pair_id"].to_numpy(), from_vectors(table[key])
             if len(deleted):
                 kept = ~np.isin(pair_ids, deleted)
-                pair_ids, vectors_ND = pair_ids[kept], vectors_ND[kept]
+                if not kept.all():
+                    pair_ids, vectors_ND = pair_ids[kept], vectors_ND[kept]
             return pair_ids, vectors_ND
 
         best = RunningTopK(k, on_gpu=bool(ray.get_gpu_ids()))

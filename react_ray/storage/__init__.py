@@ -23,7 +23,7 @@ def open_storage(uri: str) -> Storage:
     uri = absolute(uri)
     if is_local(uri):
         return LocalStorage(uri)
-    from react_ray.storage.s3 import S3Storage  # boto3 takes a quarter of a second, in every process
+    from react_ray.storage.s3 import S3Storage  # boto3 is slow to load, and most processes need none
 
     return S3Storage(uri)
 
