@@ -64,3 +64,8 @@ def recipe_over(uri: str, out: Path, **index: Any) -> Recipe:
             "cluster": {"num_cpus": 2, "num_searchers": 2, "threads_per_actor": 1},
         }
     )
+
+
+def unit_vectors(num: int, dim: int, seed: int) -> np.ndarray:
+    vectors = np.random.default_rng(seed).standard_normal((num, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
