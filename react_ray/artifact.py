@@ -6,7 +6,7 @@
 `create` on an unsealed directory resumes it; on the result of another configuration it raises ArtifactMismatch. One that
 grows may get more parts behind those it has: it is unsealed until they are done, and what was committed is not touched.
 The content hash covers the bytes of all parts and nothing else: not times, not machines, not where it lies.
-Next: stages/run_parts.py, which fills one in parallel.
+Next: runtime/map_parts.py, which fills one in parallel.
 """
 
 from __future__ import annotations
@@ -177,7 +177,9 @@ class Artifact:
         try:
             return self.storage.parquet(name).read(columns=columns)
         except (pa.ArrowInvalid, OSError, StorageError) as error:
-            self.read_file(part, name)  # says so if these are not the bytes that were committed, or cannot be read at all
+            self.read_file(
+                part, name
+            )  # says so if these are not the bytes that were committed, or cannot be read at all
             raise StorageError(f"cannot read {self.uri}/{name}: {error}; run the stage again") from error
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -241,7 +243,9 @@ def create(
     if storage.exists(BUILDING):
         found = json.loads(storage.read(BUILDING))
         if grows and found["parts"] < num_parts and _is_start(found, plan, parents):
-            return Artifact(storage, kind, found["parts"], None).grow(num_parts, parents=plan["parents"], facts=dict(facts))
+            return Artifact(storage, kind, found["parts"], None).grow(
+                num_parts, parents=plan["parents"], facts=dict(facts)
+            )
         differing = differences(found, plan)
         if differing:
             raise ArtifactMismatch(

@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 RecipeArgument = Annotated[str, typer.Argument(help="URI of a recipe (YAML)", metavar="RECIPE")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="section.field=value ...", metavar="[section.field=value ...]")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="section.field=value ...", metavar="[section.field=value ...]")
+]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="ask again those that failed in a way that may pass, and no other")
 ]
 SkipCorrupt = Annotated[
-    bool, typer.Option("--skip-corrupt", help="a part whose file cannot be read gives rows of status `corrupt`; the manifest names it")
+    bool,
+    typer.Option(
+        "--skip-corrupt", help="a part whose file cannot be read gives rows of status `corrupt`; the manifest names it"
+    ),
 ]
 
 SECTIONS = {
@@ -48,12 +53,12 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bo
     option: the verb's own, --retry-failed of download, --skip-corrupt of embed.
     """
     from react_ray.recipe import load_recipe
-    from react_ray.stages import preflight
+    from react_ray.runtime import preflight
 
     recipe = load_recipe(recipe_uri, overrides)
     preflight.begin(recipe, verb)
     preflight.require(recipe, verb)
-    from react_ray.stages.cluster import connected
+    from react_ray.runtime.cluster import connected
 
     with connected(recipe.cluster):
         outcome = _run(verb, recipe, option)
@@ -62,14 +67,16 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bo
         return
     for artifact in outcome:
         assert artifact.manifest is not None, "a verb gives finished artifacts"
-        typer.echo(f"{artifact.uri}: {artifact.manifest.rows} rows in {artifact.num_parts} parts, content {artifact.content}")
+        typer.echo(
+            f"{artifact.uri}: {artifact.manifest.rows} rows in {artifact.num_parts} parts, content {artifact.content}"
+        )
         for line in artifact.facts.get("summary", []):
             typer.echo(f"  {line}")
 
 
 def _run(verb: str, recipe: Recipe, option: bool) -> list[Artifact] | str:
     """Only the verb's own stage is imported: most of them need no torch in this process."""
-    stage = importlib.import_module(f"react_ray.stages.{'whole_run' if verb == 'run' else verb}")
+    stage = importlib.import_module(f"react_ray.stages.{verb}")
     if verb == "download":
         return stage.run(recipe, option)
     if verb == "embed":
@@ -84,7 +91,9 @@ def _fields(verb: str) -> str:
     """The fields of the verb's sections, with defaults and meanings, for --help."""
     from react_ray.recipe import Recipe
 
-    return "\n".join(line for section in SECTIONS.get(verb, []) for line in _lines(section, Recipe.model_fields[section].annotation))
+    return "\n".join(
+        line for section in SECTIONS.get(verb, []) for line in _lines(section, Recipe.model_fields[section].annotation)
+    )
 
 
 def _lines(path: str, model: Any) -> list[str]:
@@ -139,7 +148,9 @@ for _verb, _summary in {
     _add(_verb, _summary)
 
 
-@app.command("delete", help="Take pairs out of every search from now on: ids from a text file, one a line. Nothing is rebuilt.")
+@app.command(
+    "delete", help="Take pairs out of every search from now on: ids from a text file, one a line. Nothing is rebuilt."
+)
 def _delete(
     recipe_uri: RecipeArgument,
     ids: Annotated[str, typer.Argument(help="URI of a text file of pair_ids, one a line", metavar="IDS")],
@@ -155,8 +166,8 @@ def _delete(
 @app.command("compact", help="The index and what was added to it as one again, without deleted pairs; the lists stay.")
 def _compact(recipe_uri: RecipeArgument, overrides: Overrides = None) -> None:
     from react_ray.recipe import load_recipe
-    from react_ray.stages import preflight
-    from react_ray.stages.cluster import connected
+    from react_ray.runtime import preflight
+    from react_ray.runtime.cluster import connected
 
     recipe = load_recipe(recipe_uri, overrides)
     preflight.require(recipe, "index")
@@ -169,7 +180,9 @@ def _compact(recipe_uri: RecipeArgument, overrides: Overrides = None) -> None:
 
 
 @app.command("stats", help="Statuses, hosts, sizes and rates of an artifact of images, finished or not.")
-def _stats(uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")]) -> None:
+def _stats(
+    uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")],
+) -> None:
     from react_ray.pairs.stats import stats
 
     typer.echo(stats(uri))
@@ -182,13 +195,23 @@ def _stats(uri: Annotated[str, typer.Argument(help="URI of the artifact, such as
 def _export(
     what: Annotated[str, typer.Argument(help="webdataset, parquet, files, clip-retrieval, or model", metavar="WHAT")],
     uri: Annotated[
-        str, typer.Argument(help="URI of the artifact: <database>/images, <database>/embeddings, <run>/model", metavar="URI")
+        str,
+        typer.Argument(
+            help="URI of the artifact: <database>/images, <database>/embeddings, <run>/model", metavar="URI"
+        ),
     ],
-    out: Annotated[str, typer.Argument(help="URI of a folder that is empty or new; a file for --layout official", metavar="OUT")],
+    out: Annotated[
+        str, typer.Argument(help="URI of a folder that is empty or new; a file for --layout official", metavar="OUT")
+    ],
     rows_per_shard: Annotated[
-        int | None, typer.Option("--rows-per-shard", help="rows of each shard: 10,000 images, or 1,000,000 vectors", show_default=False)
+        int | None,
+        typer.Option(
+            "--rows-per-shard", help="rows of each shard: 10,000 images, or 1,000,000 vectors", show_default=False
+        ),
     ] = None,
-    layout: Annotated[str, typer.Option("--layout", help="of a model: official (REACT's files) or open_clip")] = "official",
+    layout: Annotated[
+        str, typer.Option("--layout", help="of a model: official (REACT's files) or open_clip")
+    ] = "official",
     wise_ft: Annotated[float, typer.Option("--wise-ft", help="of a model: 1 = as trained, 0 = the backbone")] = 1.0,
     dtype: Annotated[str, typer.Option("--dtype", help="of a model: fp16 or fp32")] = "fp16",
 ) -> None:
@@ -197,8 +220,8 @@ def _export(
 
         typer.echo(export_model(uri, out, layout, wise_ft, dtype))
         return
-    from react_ray.pairs.export import export
-    from react_ray.pairs.export_vectors import LAYOUT, export_vectors
+    from react_ray.pairs.export.images import export
+    from react_ray.pairs.export.vectors import LAYOUT, export_vectors
 
     if what == LAYOUT:
         typer.echo(export_vectors(uri, out, 1_000_000 if rows_per_shard is None else rows_per_shard))
@@ -208,8 +231,8 @@ def _export(
 
 @app.command("plan", help="Parameters and peak memory of every arm's training, on paper: nothing is started.")
 def _plan(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    from react_ray.gated.plan import plan
     from react_ray.recipe import load_recipe
+    from react_ray.training.memory_plan import plan
 
     loaded = load_recipe(recipe, overrides)
     for arm in loaded.arm_names():

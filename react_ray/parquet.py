@@ -14,7 +14,9 @@ def parquet_bytes(table: pa.Table) -> bytes:
     are: zstd saves 8 % of them for half as much time again (tests/benchmark/bench_vectors.py). Dictionaries are for text. Pages carry a checksum.
     """
     sink = io.BytesIO()
-    text = [field.name for field in table.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    text = [
+        field.name for field in table.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+    ]
     leaves = {path: kind for field in table.schema for path, kind in _leaves(field.name, field.type)}
     zstd = [path for path, kind in leaves.items() if not pa.types.is_fixed_size_binary(kind)]
     pq.write_table(

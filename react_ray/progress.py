@@ -32,7 +32,9 @@ class Progress:
         self._started = time.monotonic()
         self._last_line = 0.0
         self._console = Console(file=sys.stderr)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=False) if self._console.is_terminal else None
+        self._live = (
+            Live(console=self._console, refresh_per_second=4, transient=False) if self._console.is_terminal else None
+        )
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -40,7 +42,9 @@ class Progress:
         self._show(force=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._show(force=True)
         if self._live:
             self._live.stop()

@@ -19,10 +19,10 @@ from react_ray.errors import ConfigError
 from react_ray.evals.zeroshot import EvaluateConfig
 from react_ray.gated.config import CustomizeConfig
 from react_ray.index.config import IndexConfig
-from react_ray.index.retrieve_config import RetrieveConfig
 from react_ray.pairs.download_config import DownloadConfig
 from react_ray.pairs.source import IngestConfig
 from react_ray.section import Section, field, speed
+from react_ray.selection.config import RetrieveConfig
 from react_ray.storage import absolute, join, read_bytes
 
 ARM_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -40,10 +40,18 @@ class ClusterConfig(Section):
     num_actors: int = speed(1, "actors of an accelerator pool (embed, evaluate) at most", ge=1)
     min_actors: int = speed(1, "actors of such a pool at least; more come when parts wait, and go when none do", ge=1)
     threads_per_actor: int = speed(2, "CPU threads, and so Ray CPUs, of each such actor", ge=1)
-    num_searchers: int = speed(2, "actors that share the shards of the index, or the embeddings, while searching; one machine has one for all shards", ge=1)
+    num_searchers: int = speed(
+        2,
+        "actors that share the shards of the index, or the embeddings, while searching; one machine has one for all shards",
+        ge=1,
+    )
     gpus_per_actor: float = speed(0, "GPUs of each such actor", ge=0)
     roles: bool = speed(False, "place stages on nodes by the Ray label react-role = fetch, embed, index, train")
-    part_retries: int = speed(2, "times that a part is tried again before the stage stops, and that the workers of a training are started again", ge=0)
+    part_retries: int = speed(
+        2,
+        "times that a part is tried again before the stage stops, and that the workers of a training are started again",
+        ge=0,
+    )
     memory_gb: float = speed(0, "memory that a run may plan with, GB; 0 = what the machine has free", ge=0)
 
 
@@ -199,7 +207,9 @@ def _assign(values: dict[str, Any], path: str, value: Any, model: type[BaseModel
                     here, rest = _mapping(here, rest[0], path), rest[1:]
                 here[".".join(rest)] = value
                 return
-            raise ConfigError(f"{path}: {key} is a single value, it has no fields; write {'.'.join(keys[: depth + 1])}=...")
+            raise ConfigError(
+                f"{path}: {key} is a single value, it has no fields; write {'.'.join(keys[: depth + 1])}=..."
+            )
         here, at = _mapping(here, key, path), inner
 
 

@@ -88,9 +88,7 @@ HITS = pa.schema(
     ]
 )
 
-MATCH = pa.struct(
-    [("class_id", pa.int32()), ("prompt", pa.string()), ("score", pa.float32()), ("key", pa.string())]
-)
+MATCH = pa.struct([("class_id", pa.int32()), ("prompt", pa.string()), ("score", pa.float32()), ("key", pa.string())])
 
 
 def retrieved(dim: int, pairs: pa.Schema = PAIRS) -> pa.Schema:

@@ -27,7 +27,9 @@ def from_vectors(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """A column -> float16 [N, D]; null rows become NaN."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     dim = schema.dim_of(array.type)
-    values = np.frombuffer(array.buffers()[1] or b"", dtype="<f2").reshape(-1, dim)[array.offset : array.offset + len(array)]
+    values = np.frombuffer(array.buffers()[1] or b"", dtype="<f2").reshape(-1, dim)[
+        array.offset : array.offset + len(array)
+    ]
     if not array.null_count:
         return values
     nulls_N = array.is_null().to_numpy(zero_copy_only=False)

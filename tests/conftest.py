@@ -21,7 +21,7 @@ def local_ray() -> Iterator[None]:
     import ray
 
     from react_ray.recipe import ClusterConfig
-    from react_ray.stages.cluster import connected
+    from react_ray.runtime.cluster import connected
 
     with connected(ClusterConfig(num_cpus=2, object_store_gb=0.3)):
         yield

@@ -25,14 +25,14 @@ from torch import Tensor, nn
 from react_ray.clip.attention import use_self_attention
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.identity import tag_of
-from react_ray.clip.weights import read_info, read_weights, weights_bytes, weights_sha256
+from react_ray.clip.weights import official_state_dict, read_weights, weights_bytes, weights_sha256, write_whole
 from react_ray.errors import BackboneError
-from react_ray.gated.attach import attach_gated_blocks, gated_layers
-from react_ray.gated.checkpoint import load_gated, load_official, official_state_dict, write_whole
 from react_ray.pairs.image import CropMode, Interpolation
 from react_ray.storage import local_file
 
 HUB = "hf-hub:"
+# (model, state dict or None for random weights, the path that it was read from)
+LoadWeights = Callable[[nn.Module, dict[str, Tensor] | None, str], None]
 
 
 @dataclass
@@ -91,30 +91,24 @@ class Backbone:
         }
 
 
-def load_backbone(
-    config: BackboneConfig, device: str | torch.device = "cpu", seed: int = 0, weights: str = ""
+def make_backbone(
+    config: BackboneConfig, load: LoadWeights, device: str | torch.device = "cpu", seed: int = 0, weights: str = ""
 ) -> Backbone:
-    """The model in eval mode, all parameters float32. seed: of random weights and of gated blocks not in any file.
+    """The model in eval mode, all parameters float32. seed: of random weights.
 
-    Where config.gated says the seed of the random weights that it was trained on, these are made again.
+    load: puts the weights into the model, and whatever else belongs to it; gated/load.py has the one for all models here.
     weights: tag or file to read in the place of config.pretrained, which still says activation and preprocessing.
     """
     spec, preprocess = architecture(config)
     config = config.model_copy(update={"pretrained": weights or config.pretrained})
     path = _local_weights(config, bool(weights))
-    gated = local_file(config.gated) if config.gated else ""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(read_info(gated).get("seed", seed))
+        torch.manual_seed(seed)
         model = _make(spec)
-    if path:
-        state = read_weights(path)
-        if not hasattr(model, "positional_embedding") and "positional_embedding" in state:
-            state = convert_to_custom_text_state_dict(state)
-        load_official(model, state, path)
-    if config.last_k_layers and not gated_layers(model):
-        attach_gated_blocks(model, config.last_k_layers, generator=torch.Generator().manual_seed(seed))
-    if gated:
-        load_gated(model, gated)
+    state = read_weights(path) if path else None
+    if state is not None and not hasattr(model, "positional_embedding") and "positional_embedding" in state:
+        state = convert_to_custom_text_state_dict(state)
+    load(model, state, path)
     model.eval().to(device)
     model.visual.preprocess_cfg = preprocess
     return Backbone(
@@ -178,7 +172,9 @@ def architecture(config: BackboneConfig) -> tuple[dict[str, Any], dict[str, Any]
     preprocess |= {k: tuple(v) for k, v in (("mean", config.mean), ("std", config.std)) if v}
     preprocess["size"] = spec["vision_cfg"].get("image_size", 224)
     if preprocess["resize_mode"] == "longest":
-        raise BackboneError(f"backbone.name={name}: it pads its images (resize_mode=longest); choose a model that crops or squashes")
+        raise BackboneError(
+            f"backbone.name={name}: it pads its images (resize_mode=longest); choose a model that crops or squashes"
+        )
     # The tag knows with which activation its weights were trained, whatever the name says.
     spec["quick_gelu"] = bool(config.quick_gelu or spec.get("quick_gelu") or given.get("quick_gelu"))
     if "timm_model_name" in spec["vision_cfg"]:

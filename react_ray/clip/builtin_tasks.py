@@ -64,7 +64,9 @@ def builtin_task(name: str) -> tuple[list[str], list[str]]:
     if origin.names:
         names = _json("clip_benchmark", name, NAMES)[origin.names]
     else:
-        names = [n.replace("_", " ") for n in _constant("mmpretrain", name, "datasets/categories.py", origin.categories)]
+        names = [
+            n.replace("_", " ") for n in _constant("mmpretrain", name, "datasets/categories.py", origin.categories)
+        ]
     return list(names), [template.replace("{c}", "{}") for template in templates]
 
 
@@ -86,7 +88,9 @@ def _constant(package: str, task: str, file: str, constant: str) -> Any:
     for node in ast.parse((_folder(package, task) / file).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == constant:
             return ast.literal_eval(node.value)
-    raise ConfigError(f"tasks.builtin: this version of {package} has no {constant}; give the names of {task!r} by tasks.file")
+    raise ConfigError(
+        f"tasks.builtin: this version of {package} has no {constant}; give the names of {task!r} by tasks.file"
+    )
 
 
 def _folder(package: str, task: str) -> Path:

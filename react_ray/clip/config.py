@@ -30,11 +30,17 @@ class BackboneConfig(Section):
 class OtherBackbone(BackboneConfig):
     """A model beside the recipe's: nothing of it holds until it is named."""
 
-    name: str = field("", "as backbone.name: the model that is customised; empty = the recipe's backbone, which embeds and retrieves")
+    name: str = field(
+        "", "as backbone.name: the model that is customised; empty = the recipe's backbone, which embeds and retrieves"
+    )
 
     @model_validator(mode="after")
     def _is_named(self) -> Self:
-        given = [name for name in self.model_fields_set - {"name"} if getattr(self, name) != type(self).model_fields[name].default]
+        given = [
+            name
+            for name in self.model_fields_set - {"name"}
+            if getattr(self, name) != type(self).model_fields[name].default
+        ]
         if given and not self.name:
             raise ValueError(f"{', '.join(sorted(given))} of a model without a name; set its name too, or make it {{}}")
         return self
@@ -47,7 +53,8 @@ class EmbedConfig(Section):
         "auto", "auto: bf16 where actors have a GPU (cluster.gpus_per_actor), else backbone.precision"
     )
     heads: dict[str, str] = speed(
-        {}, "column -> URI of a .safetensors with a linear head on the vectors (see clip/heads.py); its bytes are digested"
+        {},
+        "column -> URI of a .safetensors with a linear head on the vectors (see clip/heads.py); its bytes are digested",
     )
     batch_size: int = speed(256, "rows per forward pass, halved when memory runs out; larger needs more memory", ge=1)
     parts_per_actor: int = speed(

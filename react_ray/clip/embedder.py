@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from react_ray.clip.backbone import Backbone
+from react_ray.clip.image_tower import image_features
 from react_ray.clip.prompts import TargetTask, prompts
 from react_ray.clip.text import can_truncate, text_features
-from react_ray.gated.attach import image_features
 from react_ray.pairs.image import decode_batch
 
 logger = logging.getLogger(__name__)

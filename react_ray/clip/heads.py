@@ -57,10 +57,14 @@ def _load(name: str, uri: str, dim: int) -> LinearHead:
     weight_D, bias = tensors.pop("weight", np.zeros(0, np.float32)), tensors.pop("bias", np.zeros(1, np.float32))
     if tensors or weight_D.shape != (dim,) or bias.shape != (1,):
         found = {key: list(value.shape) for key, value in load_tensors(data).items()}
-        raise BackboneError(f"{uri} is no linear head on {dim} dimensions: it holds {found}; save weight [1, {dim}] and bias [1]")
+        raise BackboneError(
+            f"{uri} is no linear head on {dim} dimensions: it holds {found}; save weight [1, {dim}] and bias [1]"
+        )
     key, activation = metadata.get("key", "image"), metadata.get("activation", "")
     if key not in ("image", "text") or activation not in ("", "sigmoid"):
-        raise BackboneError(f"{uri}: key={key}, activation={activation}; key is image or text, activation empty or sigmoid: save it so")
+        raise BackboneError(
+            f"{uri}: key={key}, activation={activation}; key is image or text, activation empty or sigmoid: save it so"
+        )
     return LinearHead(name, weight_D, float(bias[0]), key, activation == "sigmoid")
 
 

@@ -26,7 +26,8 @@ SLASH = " / "
 
 class TasksConfig(Section):
     file: str = field(
-        "", "URI of a JSON with tasks, or of a .txt with one class a line (synonyms between |); empty = the task given here"
+        "",
+        "URI of a JSON with tasks, or of a .txt with one class a line (synonyms between |); empty = the task given here",
     )
     names: list[str] = field([], "tasks of the file that are meant; empty = all")
     builtin: list[str] = field([], "tasks that libraries ship: imagenet, food-101, ...; before those of the file")
@@ -39,7 +40,9 @@ class TasksConfig(Section):
         "refuse", "a name that two classes have is a mistake, or (as twice in ImageNet) both classes share their pairs"
     )
     split_slashes: bool = field(False, "a name 'carton / box' is asked for as carton and as box; it stays one class")
-    queries: list[str] = field([], "sentences that are searched as they are; each is a class of its own, in no evaluation")
+    queries: list[str] = field(
+        [], "sentences that are searched as they are; each is a class of its own, in no evaluation"
+    )
     seed_images: dict[str, list[str]] = field(
         {}, "class name -> URIs of images or folders of images that are searched too; a new name is a class of its own"
     )
@@ -80,7 +83,9 @@ def load_tasks(config: TasksConfig) -> list[TargetTask]:
         tasks += _file_tasks(config)
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
-        raise ConfigError(f"tasks: two tasks are named {_repeated(names)!r}; rename the one of tasks.file or tasks.name")
+        raise ConfigError(
+            f"tasks: two tasks are named {_repeated(names)!r}; rename the one of tasks.file or tasks.name"
+        )
     return tasks
 
 

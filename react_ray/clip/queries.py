@@ -87,5 +87,7 @@ def _images(name: str, uri: str) -> list[str]:
     except StorageError as error:
         raise ConfigError(f"tasks.seed_images: {name!r}: {error}") from error
     if not found:
-        raise ConfigError(f"tasks.seed_images: {name!r}: {uri} is no image and has none below it; name .jpg, .png or .webp files")
+        raise ConfigError(
+            f"tasks.seed_images: {name!r}: {uri} is no image and has none below it; name .jpg, .png or .webp files"
+        )
     return sorted(found)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -112,3 +115,22 @@ def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
         sha.update(f"{name} {value.dtype}\n".encode())
         sha.update(value.view(torch.uint8).numpy().data)
     return sha.hexdigest()
+
+
+def official_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """Everything, in the layout of the released REACT checkpoints; save it with torch.save or `weights_bytes`."""
+    return {name: at_the_edge(name, value) for name, value in model.state_dict().items()}
+
+
+def at_the_edge(name: str, value: Tensor) -> Tensor:
+    """A copy on the CPU in the shape that files have: gates and logit_scale are scalars there."""
+    copy = value.detach().to("cpu", copy=True)
+    return copy.reshape(()) if is_scalar(name) else copy
+
+
+def write_whole(path: str, data: bytes) -> None:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}", delete=False) as file:
+        file.write(data)
+    os.replace(file.name, target)

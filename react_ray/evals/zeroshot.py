@@ -30,7 +30,9 @@ class EvaluateConfig(Section):
         1.0, "customised models are scored at this weight between the backbone (0) and what was trained (1)", ge=0, le=1
     )
     headline: str = speed("test", "dataset whose top-1 goes into summary.json and the report's table")
-    other_runs: list[str] = speed([], "URIs of finished runs of this recipe with other seeds: the report shows the spread")
+    other_runs: list[str] = speed(
+        [], "URIs of finished runs of this recipe with other seeds: the report shows the spread"
+    )
     pixel_knn: str = speed("", "folder like react_ray/sample for the 1-nearest-neighbour reference line; empty = none")
     notes: list[str] = speed([], "lines that the report ends with")
     batch_size: int = speed(256, "images per forward pass; a larger one needs more memory", ge=1)
@@ -134,7 +136,9 @@ def check_labels(labels: pa.Table, class_names: dict[str, list[str]], dataset: s
     tasks, names = labels["task"].to_pylist(), labels["label"].to_pylist()
     if not set(tasks) & set(class_names):
         found = ", ".join(sorted(set(map(str, tasks)))[:10])
-        raise ConfigError(f"evaluate.datasets.{dataset}: its tasks ({found}) are none of the recipe's; name another dataset")
+        raise ConfigError(
+            f"evaluate.datasets.{dataset}: its tasks ({found}) are none of the recipe's; name another dataset"
+        )
     for task, known in class_names.items():
         unknown = sorted({n for t, n in zip(tasks, names, strict=True) if t == task} - set(known))
         if unknown:

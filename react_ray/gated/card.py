@@ -42,7 +42,9 @@ def data_card(tables: list[pa.Table], class_names: list[str], content: str, reci
     }
 
 
-def model_card(info: dict[str, Any], data: dict[str, Any], scores: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+def model_card(
+    info: dict[str, Any], data: dict[str, Any], scores: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """info: as in gated.json. scores: rows of dataset, task, metric, value; empty before the evaluation."""
     return {
         "method": info.get("method"),

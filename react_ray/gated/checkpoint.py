@@ -6,18 +6,24 @@ train lies in the file, so that it can only be loaded onto the backbone that it 
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from react_ray.clip.weights import is_scalar, load_strict, read_info, read_weights, weights_bytes, weights_sha256
+from react_ray.clip.image_tower import image_blocks
+from react_ray.clip.weights import (
+    at_the_edge,
+    load_strict,
+    read_info,
+    read_weights,
+    weights_bytes,
+    weights_sha256,
+    write_whole,
+)
 from react_ray.errors import BackboneError
-from react_ray.gated.attach import NAME, attach_gated_blocks, gated_layers, image_blocks
+from react_ray.gated.attach import NAME, attach_gated_blocks, gated_layers
 from react_ray.gated.lora import is_lora, lora_modules, lora_state, merged
 from react_ray.gated.method import frozen_sha256
 
@@ -31,13 +37,8 @@ def gated_state(model: nn.Module) -> dict[str, Tensor]:
 
 def _for_a_file(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     updates = lora_modules(model)
-    state = {name: _at_the_edge(name, value) for name, value in state.items()}
+    state = {name: at_the_edge(name, value) for name, value in state.items()}
     return lora_state(state, updates[0].scale) if updates else state
-
-
-def _at_the_edge(name: str, value: Tensor) -> Tensor:
-    copy = value.detach().to("cpu", copy=True)
-    return copy.reshape(()) if is_scalar(name) else copy
 
 
 def gated_bytes(
@@ -59,14 +60,6 @@ def gated_bytes(
 def save_gated(model: nn.Module, path: str, info: dict[str, Any]) -> None:
     """`gated_bytes` as a local file, written whole or not at all."""
     write_whole(path, gated_bytes(model, info))
-
-
-def write_whole(path: str, data: bytes) -> None:
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}", delete=False) as file:
-        file.write(data)
-    os.replace(file.name, target)
 
 
 def load_gated(model: nn.Module, path: str, check_backbone: bool = True) -> dict[str, Any]:
@@ -104,11 +97,6 @@ def _check_frozen(frozen: dict[str, Tensor], info: dict[str, Any], path: str) ->
         raise BackboneError(
             f"{path} was trained on another backbone; load the one named in it: {info.get('backbone', '?')}"
         )
-
-
-def official_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """Everything, in the layout of the released REACT checkpoints; save it with torch.save or `weights_bytes`."""
-    return {name: _at_the_edge(name, value) for name, value in model.state_dict().items()}
 
 
 def load_official(model: nn.Module, state: dict[str, Tensor], origin: str = "the state dict") -> None:

@@ -19,7 +19,9 @@ Method = Literal["gated-image", "locked-text", "locked-image", "full", "lora", "
 class AugmentConfig(Section):
     """Everything is off at its default. With `auto`, timm does it on whole images, and takes only flip, crop_* and erase."""
 
-    auto: str = field("", "timm's automatic augmentation, rand-m9-mstd0.5-inc1 in REACT; its crops are of the whole image")
+    auto: str = field(
+        "", "timm's automatic augmentation, rand-m9-mstd0.5-inc1 in REACT; its crops are of the whole image"
+    )
     rotate_deg: float = field(0.0, "rotation is uniform in +- this many degrees", ge=0, le=180)
     scale: float = field(0.0, "size is multiplied by 2 to the power of +- this", ge=0, le=2)
     stretch: float = field(0.0, "aspect ratio is multiplied by 2 to the power of +- this", ge=0, le=2)
@@ -33,15 +35,22 @@ class AugmentConfig(Section):
     color: float = field(0.0, "gain in 1 +- this and offset in +- half of this, for each channel alone", ge=0, le=1)
     saturation: float = field(0.0, "gain uniform in 1 +- this, around the grey of the pixel", ge=0, le=1)
     grey: float = field(0.0, "probability of no colour at all", ge=0, le=1)
-    erase: float = field(0.0, "probability that a rectangle, 2 to 33 % of the area, is made grey (auto: noise)", ge=0, le=1)
+    erase: float = field(
+        0.0, "probability that a rectangle, 2 to 33 % of the area, is made grey (auto: noise)", ge=0, le=1
+    )
 
 
 class CustomizeConfig(Section):
     train_on: Literal["retrieved", "source"] = field(
         "retrieved", "the retrieved pairs, or (pre-training) the whole of ingest.source as it is"
     )
-    method: Method = field("gated-image", "what trains: gated blocks, image tower, text tower, everything, low-rank updates, or a head on stored vectors")
-    backbone: OtherBackbone = field(OtherBackbone(), "the model that is customised, where it is not the one that retrieved")
+    method: Method = field(
+        "gated-image",
+        "what trains: gated blocks, image tower, text tower, everything, low-rank updates, or a head on stored vectors",
+    )
+    backbone: OtherBackbone = field(
+        OtherBackbone(), "the model that is customised, where it is not the one that retrieved"
+    )
     last_k_layers: int = field(
         0,
         "gated-image, lora: how many of the last image blocks get what trains; cost is linear; 0 = as REACT published it for "
@@ -73,10 +82,15 @@ class CustomizeConfig(Section):
     )
     pair_loss: float = field(1.0, "weight of the contrastive loss between images and their own captions", ge=0)
     class_loss: float = field(
-        0.0, "weight of the cross entropy of an image against the prompts of all classes, its retrieved class as target", ge=0
+        0.0,
+        "weight of the cross entropy of an image against the prompts of all classes, its retrieved class as target",
+        ge=0,
     )
     class_weight_power: float = field(
-        0.0, "a pair's terms weigh (pairs of its class) ** -this, 1 in the mean; 1 = all classes count equally", ge=0, le=1
+        0.0,
+        "a pair's terms weigh (pairs of its class) ** -this, 1 in the mean; 1 = all classes count equally",
+        ge=0,
+        le=1,
     )
     extra_captions: int = field(
         0, "captions of other pairs that every image of a step is compared with too; needs their stored vectors", ge=0
@@ -96,27 +110,44 @@ class CustomizeConfig(Section):
         False, "train_on=source: an image with n captions counts as n pairs; else one of them is drawn per epoch"
     )
     window_parts: int = field(
-        0, "parts whose rows are shuffled together; more memory, better mixing; 0 = as many as hold half a GB of images", ge=0
+        0,
+        "parts whose rows are shuffled together; more memory, better mixing; 0 = as many as hold half a GB of images",
+        ge=0,
     )
     watch_dataset: str = field(
-        "", "name in evaluate.datasets whose zero-shot score is taken while training, by an actor beside it; empty = none"
+        "",
+        "name in evaluate.datasets whose zero-shot score is taken while training, by an actor beside it; empty = none",
     )
-    watch_every_steps: int = field(500, "steps between such scores; the last step is always scored, others are left out where scoring is slower and keep=last", ge=1)
-    keep: Literal["last", "best"] = field("last", "which weights become the model: of the last step, or the best on watch_dataset")
+    watch_every_steps: int = field(
+        500,
+        "steps between such scores; the last step is always scored, others are left out where scoring is slower and keep=last",
+        ge=1,
+    )
+    keep: Literal["last", "best"] = field(
+        "last", "which weights become the model: of the last step, or the best on watch_dataset"
+    )
     save_dtype: Literal["fp32", "fp16"] = field("fp32", "of the weights in the model's file")
     cache_gb: float = speed(2.0, "decoded images that each worker keeps between epochs, GB; 0 = decode each time", ge=0)
     num_workers: int = speed(1, "data-parallel processes", ge=1)
-    min_workers: int = speed(0, "elastic: a training goes on with so many while others are lost; 0 = always num_workers", ge=0)
+    min_workers: int = speed(
+        0, "elastic: a training goes on with so many while others are lost; 0 = always num_workers", ge=0
+    )
     threads_per_worker: int = speed(1, "torch threads of each", ge=1)
     data_workers: int = speed(
-        0, "processes beside each worker, on any CPU node, that read, decode and augment; 0 = a thread of the worker", ge=0
+        0,
+        "processes beside each worker, on any CPU node, that read, decode and augment; 0 = a thread of the worker",
+        ge=0,
     )
     cpus_per_worker: float = speed(1.0, "Ray CPUs that each reserves", ge=0)
     gpus_per_worker: float = speed(0.0, "GPUs of each", ge=0)
     micro_batch_size: int = speed(
-        0, "images of a worker whose activations exist at once, what trains then runs forward twice; 0 = all, once", ge=0
+        0,
+        "images of a worker whose activations exist at once, what trains then runs forward twice; 0 = all, once",
+        ge=0,
     )
-    activation_checkpointing: bool = speed(False, "keep one activation per block and compute the rest again; less memory")
+    activation_checkpointing: bool = speed(
+        False, "keep one activation per block and compute the rest again; less memory"
+    )
     compile: bool = speed(False, "torch.compile the image blocks: a minute at the start, needs a compiler")
     offload: bool = speed(False, "ZeRO 1 to 3: optimizer states, and with 3 parameters, in the memory of the host")
     zero_stage: int = speed(
@@ -125,7 +156,9 @@ class CustomizeConfig(Section):
     checkpoint_every_steps: int = speed(500, "steps between checkpoints; a crash loses at most these", ge=1)
     checkpoint_every_minutes: float = speed(0.0, "minutes between checkpoints, beside those by steps; 0 = off", ge=0)
     watch_gpus: float = speed(0.0, "GPUs of the actor that scores while training; 0 = it computes on CPUs", ge=0)
-    trackers: list[Literal["wandb", "mlflow"]] = speed([], "where the metrics go besides files and TensorBoard; each is installed by hand")
+    trackers: list[Literal["wandb", "mlflow"]] = speed(
+        [], "where the metrics go besides files and TensorBoard; each is installed by hand"
+    )
     keep_last: int = speed(2, "checkpoints that are kept", ge=1)
 
     @model_validator(mode="after")

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from react_ray.artifact import MANIFEST, open_artifact
-from react_ray.clip.backbone import HUB, Backbone, load_backbone
+from react_ray.clip.backbone import HUB, Backbone
 from react_ray.clip.config import BackboneConfig
-from react_ray.clip.weights import read_info, weights_bytes
+from react_ray.clip.weights import official_state_dict, read_info, weights_bytes
 from react_ray.errors import ConfigError
 from react_ray.gated.card import json_bytes
-from react_ray.gated.checkpoint import official_state_dict
+from react_ray.gated.load import load_backbone
 from react_ray.gated.portable import portable_config, portable_state_dict
 from react_ray.gated.wise_ft import interpolate
 from react_ray.storage import join, local_file, open_storage
@@ -66,12 +66,16 @@ def load_customised(uri: str, wise_ft: float = 1.0) -> Backbone:
     info = read_info(path)
     config = info.get("backbone_config")
     if config is None:
-        raise ConfigError(f"{uri} does not say which backbone it was trained on; load it with create_model_and_transforms(base=...)")
+        raise ConfigError(
+            f"{uri} does not say which backbone it was trained on; load it with create_model_and_transforms(base=...)"
+        )
     base_config = BackboneConfig.model_validate(config)
     backbone = load_backbone(base_config.model_copy(update={"gated": path}))
     if wise_ft != 1:
         if not base_config.pretrained and not base_config.name.startswith(HUB) and "seed" not in info:
-            raise ConfigError(f"{uri} was trained on random weights of a seed that it does not say; leave wise_ft at 1, or run customize again")
+            raise ConfigError(
+                f"{uri} was trained on random weights of a seed that it does not say; leave wise_ft at 1, or run customize again"
+            )
         interpolate(load_backbone(base_config, seed=info.get("seed", 0)).model, backbone.model, wise_ft)
     return backbone
 
@@ -93,7 +97,10 @@ def _evaluated(uri: str, wise_ft: float) -> list[dict[str, Any]]:
         return []
     found = open_artifact(scores, "predictions")
     assert found.manifest is not None, "an artifact that was opened has a manifest"
-    of_these = found.manifest.config["wise_ft"] == wise_ft and found.manifest.parents["model"] == open_artifact(uri, "model").content
+    of_these = (
+        found.manifest.config["wise_ft"] == wise_ft
+        and found.manifest.parents["model"] == open_artifact(uri, "model").content
+    )
     return found.facts["scores"] if of_these else []
 
 

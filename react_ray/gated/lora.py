@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from react_ray.clip.image_tower import image_blocks
 from react_ray.errors import BackboneError
-from react_ray.gated.attach import image_blocks
 
 MATRICES = (("attn", "in_proj_weight"), ("attn.out_proj", "weight"), ("mlp.c_fc", "weight"), ("mlp.c_proj", "weight"))
 PARAMETER = re.compile(r"(.+)\.parametrizations\.(\w+)\.0\.(lora_[AB])")
@@ -42,7 +42,9 @@ def attach_lora(model: nn.Module, last_k: int, rank: int, alpha: float, seed: in
     """Updates of the four matrices of each of the last `last_k` image blocks; outputs stay bit-identical."""
     blocks = image_blocks(model)
     if not 1 <= last_k <= len(blocks):
-        raise BackboneError(f"last_k_layers={last_k}, but the image tower has {len(blocks)} blocks; choose 1 to {len(blocks)}")
+        raise BackboneError(
+            f"last_k_layers={last_k}, but the image tower has {len(blocks)} blocks; choose 1 to {len(blocks)}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for block in blocks[len(blocks) - last_k :]:
@@ -78,10 +80,14 @@ def merged(model: nn.Module, state: dict[str, Tensor], origin: str) -> dict[str,
         matrix = name.rpartition(".")[0]
         pair = [state.get(f"{matrix}{end}") for end in UPDATES]
         if matrix not in own or pair[0] is None or pair[1] is None or own[matrix].ndim != 2:
-            raise BackboneError(f"{origin} does not fit the model: no matrix {matrix} or half of its update; name the model that it was made for")
+            raise BackboneError(
+                f"{origin} does not fit the model: no matrix {matrix} or half of its update; name the model that it was made for"
+            )
         update = pair[1].float() @ pair[0].float()
         if update.shape != own[matrix].shape:
-            raise BackboneError(f"{origin}: {matrix} is {list(update.shape)}, the model has {list(own[matrix].shape)}; name the model that it was made for")
+            raise BackboneError(
+                f"{origin}: {matrix} is {list(update.shape)}, the model has {list(own[matrix].shape)}; name the model that it was made for"
+            )
         out[matrix] = own[matrix] + update.to(own[matrix])
     return out
 

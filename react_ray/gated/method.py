@@ -1,6 +1,6 @@
 """What trains: the ways to customise a CLIP.
 
-Takes a model, leaves `requires_grad` as the method says. Next: gated/optim.py.
+Takes a model, leaves `requires_grad` as the method says. Next: training/optim.py.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from react_ray.clip.image_tower import image_blocks
 from react_ray.clip.weights import weights_sha256
 from react_ray.errors import ConfigError
-from react_ray.gated.attach import NAME, attach_gated_blocks, image_blocks
+from react_ray.gated.attach import NAME, attach_gated_blocks
 from react_ray.gated.config import CustomizeConfig, Method, last_k_layers
 from react_ray.gated.lora import attach_lora, plain_name
 
@@ -35,7 +36,7 @@ def prepare(model: nn.Module, config: CustomizeConfig, seed: int) -> list[str]:
     elif config.method == "lora":
         attach_lora(model, config.last_k_layers, config.lora_rank, config.lora_alpha, seed)
     elif config.method == "linear":
-        raise ConfigError("customize.method=linear trains no model; it has a path of its own (gated/linear_head.py)")
+        raise ConfigError("customize.method=linear trains no model; it has a path of its own (training/linear_head.py)")
     model.to(device)
     return freeze(model, config.method, config.learn_logit_scale)
 
@@ -44,7 +45,9 @@ def trainable_names(model: nn.Module, method: Method, learn_logit_scale: bool = 
     """Names of the parameters that `method` trains, in the order of the model."""
     names = [name for name, _ in model.named_parameters() if _trains(name, method)]
     if not any(name not in TEMPERATURE for name in names):
-        raise ConfigError(f"customize.method={method}: nothing to train in this model; attach what the method trains first")
+        raise ConfigError(
+            f"customize.method={method}: nothing to train in this model; attach what the method trains first"
+        )
     return [name for name in names if learn_logit_scale or name not in TEMPERATURE]
 
 

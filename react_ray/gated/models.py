@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from react_ray.clip.backbone import Backbone, hub_file, load_backbone, load_tokenizer, transforms
+from react_ray.clip.backbone import Backbone, hub_file, load_tokenizer, transforms
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.weights import read_info, read_weights
 from react_ray.errors import BackboneError
 from react_ray.gated.attach import NAME, gated_layers
 from react_ray.gated.config import LAST_K_LAYERS
+from react_ray.gated.load import load_backbone
 from react_ray.storage import local_file
 
 PREFIX = "react_"
@@ -127,7 +128,9 @@ def load_model(
             weights = path
         else:
             if not (base or trained_on.get("pretrained") or (trained_on and "seed" in info)):
-                raise BackboneError(f"{path} holds only what trained; pass base=<tag or file of the backbone's weights>")
+                raise BackboneError(
+                    f"{path} holds only what trained; pass base=<tag or file of the backbone's weights>"
+                )
             weights = base
             values |= {"pretrained": trained_on.get("pretrained", base), "gated": pretrained}
     else:  # plain base weights, or none: gated blocks are new, gates at zero
@@ -149,7 +152,9 @@ def check_size(model_name: str, model: nn.Module) -> None:
         in_blocks = sum(p.numel() for name, p in model.named_parameters() if f".{NAME}." in name)
         expected += (len(layers) - _last_k_layers(model_name)) * (in_blocks // len(layers))
     if found != expected:
-        raise BackboneError(f"{model_name} has {found:,} parameters instead of {expected:,}; name the model that these weights are of")
+        raise BackboneError(
+            f"{model_name} has {found:,} parameters instead of {expected:,}; name the model that these weights are of"
+        )
 
 
 def _base_name(model_name: str) -> str:

@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from react_ray.clip.image_tower import image_blocks
+from react_ray.clip.weights import official_state_dict
 from react_ray.errors import BackboneError
-from react_ray.gated.attach import NAME, gated_layers, image_blocks
-from react_ray.gated.checkpoint import official_state_dict
+from react_ray.gated.attach import NAME, gated_layers
 
 HOST = re.compile(r"(visual\.transformer\.resblocks\.)(\d+)\.(.*)")
 GATES = ("alpha_attn", "alpha_dense")

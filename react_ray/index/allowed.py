@@ -22,7 +22,9 @@ class Allowed:
     def __init__(self) -> None:
         self._bits: dict[int, np.ndarray] = {}
         self._num_rows: dict[int, int] = {}
-        self._joined: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None  # parts, first bytes, rows; all bits
+        self._joined: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = (
+            None  # parts, first bytes, rows; all bits
+        )
         self.count = 0
 
     @classmethod
@@ -62,7 +64,9 @@ class Allowed:
         at = np.searchsorted(parts, part).clip(max=len(parts) - 1)
         known = (parts[at] == part) & (row < num_rows[at]) & (pair_ids >= 0)
         row = np.where(known, row, 0)
-        found: np.ndarray = known & (bits.take(starts[at] + (row >> 3), mode="clip") >> (7 - (row & 7)).astype(np.uint8) & 1).astype(bool)
+        found: np.ndarray = known & (
+            bits.take(starts[at] + (row >> 3), mode="clip") >> (7 - (row & 7)).astype(np.uint8) & 1
+        ).astype(bool)
         return found
 
 

@@ -24,7 +24,9 @@ from react_ray.index.quantizer import as_built, grid_of, read_index
 CODES_AT_ONCE = 1 << 19  # cold codes that are scored at a time: in float32 they stay in a core's cache
 KEPT_BYTES = 1 << 30  # of mapped codes
 CHECKED_BYTES = 16 << 20  # that are read between two looks at how much is mapped
-FAULT_BYTES = 1 << 16  # that Linux maps around a byte that is read, if they are in the page cache; with large folios more
+FAULT_BYTES = (
+    1 << 16
+)  # that Linux maps around a byte that is read, if they are in the page cache; with large folios more
 ROWS_OF_PAGES = mmap.ALLOCATIONGRANULARITY  # as many rows are whole pages, of codes and of ids
 MAP_FIXED = 0x10
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -43,16 +45,25 @@ class ColdCodes:
         self.dim, self.lengths = int(indices[0].d), [int(one.ntotal) for one in indices]
         for path, path_of_ids, length, values in zip(cold, ids, self.lengths, trained, strict=True):
             if length != len(np.load(path_of_ids, mmap_mode="r")):
-                raise ArtifactCorrupt(f"{path} and {path_of_ids} are of different shards; delete the index and build it again")
+                raise ArtifactCorrupt(
+                    f"{path} and {path_of_ids} are of different shards; delete the index and build it again"
+                )
             if not np.array_equal(values, trained[0]):
-                raise ArtifactMismatch(f"{path} and {cold[0]} are of different quantisers; delete the index and build it again")
+                raise ArtifactMismatch(
+                    f"{path} and {cold[0]} are of different quantisers; delete the index and build it again"
+                )
         self.first_D, self.step_D = grid_of(indices[0])  # float64: the decoded value is first + code * step
         # FAISS and NumPy write what is before the rows first, as many bytes in each shard.
-        head, head_of_ids = os.path.getsize(cold[0]) - self.lengths[0] * self.dim, os.path.getsize(ids[0]) - self.lengths[0] * 8
+        head, head_of_ids = (
+            os.path.getsize(cold[0]) - self.lengths[0] * self.dim,
+            os.path.getsize(ids[0]) - self.lengths[0] * 8,
+        )
         for paths, width, before in ((cold, self.dim, head), (ids, 8, head_of_ids)):
             for path, length in zip(paths, self.lengths, strict=True):
                 if os.path.getsize(path) != before + length * width:
-                    raise ArtifactCorrupt(f"{path} is written in another format than {paths[0]}; delete the index and build it again")
+                    raise ArtifactCorrupt(
+                        f"{path} is written in another format than {paths[0]}; delete the index and build it again"
+                    )
         spare = max(-(-head // self.dim), -(-head_of_ids // 8))
         ends = np.cumsum([-(-(length + spare) // ROWS_OF_PAGES) * ROWS_OF_PAGES for length in self.lengths]).tolist()
         self.firsts = [0, *ends[:-1]]  # the first row of each shard
@@ -136,5 +147,7 @@ def _mapped(paths: Sequence[str], starts: Sequence[int], size: int) -> mmap.mmap
             os.close(descriptor)
         if found != address + start:
             reason = os.strerror(ctypes.get_errno())
-            raise ResourceError(f"{path} cannot be mapped ({reason}); raise the limit of mappings (sysctl vm.max_map_count), or open fewer shards")
+            raise ResourceError(
+                f"{path} cannot be mapped ({reason}); raise the limit of mappings (sysctl vm.max_map_count), or open fewer shards"
+            )
     return whole

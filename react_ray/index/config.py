@@ -17,14 +17,22 @@ class IndexConfig(Section):
         '"flat" = exact, 4 bytes x D of memory per vector; "ivf-sq8" = D bytes; "ivf-rabitq" = D/8 + 8 bytes, and D bytes on '
         'disk that re-rank; any FAISS factory string ("HNSW32"); "auto" = the first of these that memory_gb and recall allow',
     )
-    num_lists: int = field(0, "IVF lists; more make a search faster and the training slower; 0 = from the number of vectors", ge=0)
-    num_shards: int = field(0, "shards that are built and searched in parallel; 0 = as many as build_memory_gb needs", ge=0)
+    num_lists: int = field(
+        0, "IVF lists; more make a search faster and the training slower; 0 = from the number of vectors", ge=0
+    )
+    num_shards: int = field(
+        0, "shards that are built and searched in parallel; 0 = as many as build_memory_gb needs", ge=0
+    )
     keys: list[Key] = field(["image", "text"], "sides of a pair that get an index each", min_length=1)
-    recall: float = field(0.95, "share of the true hits that a search finds; more costs time (0.90, 0.95, 0.99)", gt=0, le=1)
+    recall: float = field(
+        0.95, "share of the true hits that a search finds; more costs time (0.90, 0.95, 0.99)", gt=0, le=1
+    )
     memory_gb: float = field(8, "memory that the searched index may take, all shards of a key together, GB", gt=0)
     build_memory_gb: float = field(2.5, "memory that the building of one shard may take, GB", gt=0)
     nprobe: int = field(0, "IVF lists that a query visits; 0 = what the calibration found for `recall`", ge=0)
-    k_factor: float = field(0, "candidates per hit that are re-ranked; 0 = what the calibration found for `recall`", ge=0)
+    k_factor: float = field(
+        0, "candidates per hit that are re-ranked; 0 = what the calibration found for `recall`", ge=0
+    )
     train_sample: int = field(
         262_144, "random vectors that train IVF lists and codes; 4 bytes x D of memory each", ge=1
     )
@@ -32,7 +40,8 @@ class IndexConfig(Section):
         500, "held-out queries of each kind, captions and images, that measure recall in every build; 0 = none", ge=0
     )
     calibration_k: Literal[1000, 10_000] = field(
-        1000, "most hits per query for which recall is measured; 10000 is for retrieve.k above 1000, and makes the build longer"
+        1000,
+        "most hits per query for which recall is measured; 10000 is for retrieve.k above 1000, and makes the build longer",
     )
     metadata: bool = field(True, "url, caption and the other columns of pairs beside each shard, in its order")
     train_threads: int = speed(0, "threads that train; 0 = all cores of the machine", ge=0)

@@ -34,7 +34,9 @@ def read_ids(uri: str) -> np.ndarray:
     for number, line in enumerate(read_bytes(uri).decode("utf-8", "replace").split("\n"), 1):
         if line.strip():
             if not line.strip().isdecimal() or int(line) >= 2**63:
-                raise ConfigError(f"{uri}: line {number} is {line.strip()[:40]!r}, no pair_id; write one whole number a line")
+                raise ConfigError(
+                    f"{uri}: line {number} is {line.strip()[:40]!r}, no pair_id; write one whole number a line"
+                )
             ids.append(int(line))
     return np.array(ids, dtype=np.int64)
 
@@ -42,5 +44,7 @@ def read_ids(uri: str) -> np.ndarray:
 def deleted_pairs(database: str) -> np.ndarray:
     """int64, sorted, each once; empty if nothing was ever deleted."""
     storage = open_storage(join(database, FOLDER))
-    files = [np.load(io.BytesIO(storage.read(name)), allow_pickle=False) for name in storage.list() if name.endswith(".npy")]
+    files = [
+        np.load(io.BytesIO(storage.read(name)), allow_pickle=False) for name in storage.list() if name.endswith(".npy")
+    ]
     return distinct(np.concatenate([np.empty(0, np.int64), *files]))

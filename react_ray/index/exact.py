@@ -97,10 +97,22 @@ class RunningTopK:
                 continue
             rough, column = self._knn(self._rough_QD[first:last], block_ND)
             of_blocks = [rough[rows - first] for rows in blocks], [column[rows - first] for rows in blocks]
-            list(pool.map(lambda rows, *found: self._settle(rows, found[0], found[1], margin_Q, ids, block_ND), blocks, *of_blocks))
+            list(
+                pool.map(
+                    lambda rows, *found: self._settle(rows, found[0], found[1], margin_Q, ids, block_ND),
+                    blocks,
+                    *of_blocks,
+                )
+            )
 
     def _settle(
-        self, rows: np.ndarray, rough: np.ndarray, column: np.ndarray, margin_Q: np.ndarray, ids: np.ndarray, block_ND: np.ndarray
+        self,
+        rows: np.ndarray,
+        rough: np.ndarray,
+        column: np.ndarray,
+        margin_Q: np.ndarray,
+        ids: np.ndarray,
+        block_ND: np.ndarray,
     ) -> None:
         """Take what FAISS found for these queries in a block; scan it where more than FAISS was asked for may be hits."""
         assert self._hits is not None

@@ -36,7 +36,13 @@ def queries_name(key: str) -> str:
 def write_queries(storage: Storage, key: str, queries: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
     """kind -> (pair_ids int64 [Q], vectors float [Q, D] holding float16 values)."""
     tables = [
-        pa.table({"pair_id": ids, "queries": pa.array([kind] * len(ids), pa.string()), "embedding": as_vectors(vector_QD.astype(np.float16))})
+        pa.table(
+            {
+                "pair_id": ids,
+                "queries": pa.array([kind] * len(ids), pa.string()),
+                "embedding": as_vectors(vector_QD.astype(np.float16)),
+            }
+        )
         for kind, (ids, vector_QD) in queries.items()
     ]
     storage.write(queries_name(key), parquet_bytes(pa.concat_tables(tables)))
@@ -58,7 +64,9 @@ def read_truth(index: Artifact, key: str, kind: str, depth: int) -> Hits:
     found = []
     for shard in range(index.facts["num_shards"]):
         part = index.facts["keys"].index(key) * index.facts["num_shards"] + shard
-        rows = np.load(io.BytesIO(index.read_file(part, f"{shard_name(key, shard)}.truth-{kind}-{depth}.npy")), allow_pickle=False)
+        rows = np.load(
+            io.BytesIO(index.read_file(part, f"{shard_name(key, shard)}.truth-{kind}-{depth}.npy")), allow_pickle=False
+        )
         found.append(Hits(np.ascontiguousarray(rows["score"]), np.ascontiguousarray(rows["pair_id"])))
     return merge(found, depth)
 
@@ -91,9 +99,13 @@ class Truth:
                 first = rows.stop
                 for depth in self._depths:
                     if depth <= band_depth:
-                        found.setdefault((kind, depth), []).append(Hits(hits.scores[rows, :depth], hits.pair_ids[rows, :depth]))
+                        found.setdefault((kind, depth), []).append(
+                            Hits(hits.scores[rows, :depth], hits.pair_ids[rows, :depth])
+                        )
         return {
-            f"truth-{kind}-{depth}.npy": _truth_bytes(np.concatenate([one.scores for one in hits]), np.concatenate([one.pair_ids for one in hits]))
+            f"truth-{kind}-{depth}.npy": _truth_bytes(
+                np.concatenate([one.scores for one in hits]), np.concatenate([one.pair_ids for one in hits])
+            )
             for (kind, depth), hits in found.items()
         }
 

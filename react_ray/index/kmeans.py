@@ -72,7 +72,9 @@ class Assigner:
         best = np.full(len(rows), -np.inf, np.float32)
         second, lists, other = best.copy(), np.zeros(len(rows), np.int32), np.zeros(len(rows), np.int32)
         for members, chosen in self._candidates(vector_ND):
-            score = np.take(vector_ND, chosen, axis=0) @ self.blocks[members].T  # take, unlike [], lets other threads run
+            score = (
+                np.take(vector_ND, chosen, axis=0) @ self.blocks[members].T
+            )  # take, unlike [], lets other threads run
             first = score.argmax(axis=1)
             at = np.arange(len(chosen))
             top = score[at, first]
@@ -105,7 +107,9 @@ class Assigner:
         order = np.argsort(near.ravel(), kind="stable")
         group = near.ravel()[order]
         bounds = np.searchsorted(group, np.arange(len(self.groups) + 1))
-        return [(g, row[order[bounds[g] : bounds[g + 1]]]) for g in range(len(self.groups)) if bounds[g] < bounds[g + 1]]
+        return [
+            (g, row[order[bounds[g] : bounds[g + 1]]]) for g in range(len(self.groups)) if bounds[g] < bounds[g + 1]
+        ]
 
 
 def gpu_centroids(sample_ND: np.ndarray, num_lists: int, seed: int) -> np.ndarray:

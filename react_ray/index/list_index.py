@@ -45,7 +45,11 @@ class ListIndex:
     """Searching is thread-safe: nothing in here changes after construction."""
 
     def __init__(
-        self, shards: Sequence[Sequence[str]], coarse: faiss.Index, deleted: np.ndarray | None = None, allowed: Allowed | None = None
+        self,
+        shards: Sequence[Sequence[str]],
+        coarse: faiss.Index,
+        deleted: np.ndarray | None = None,
+        allowed: Allowed | None = None,
     ) -> None:
         """shards: paths of the three files of each; coarse: of coarse_quantizer(), that of all of them; deleted: pair_ids,
         sorted, that no search returns; allowed: the only ones that a search returns; None = all."""
@@ -63,7 +67,9 @@ class ListIndex:
                     "delete the index and build it again"
                 )
             if one.ntotal != length:
-                raise ArtifactCorrupt(f"{path} and its cold.faiss are of different shards; delete the index and build it again")
+                raise ArtifactCorrupt(
+                    f"{path} and its cold.faiss are of different shards; delete the index and build it again"
+                )
             lists: Any = faiss.downcast_InvertedLists(one.invlists)
             more_L = np.array([lists.list_size(number) for number in range(one.nlist)], np.int64)
             if not self._owners:
@@ -152,7 +158,9 @@ class ListIndex:
             while first < len(queries_QD):
                 fits = int(np.searchsorted(np.cumsum(num_Q[first:]), SCORES_AT_ONCE, side="right"))
                 block = slice(first, first + max(1, fits))
-                found.append(self._scan(probes_QP[block], whole_QD[block], worth_Q[block], offset_Q[block], k, pool, num_threads))
+                found.append(
+                    self._scan(probes_QP[block], whole_QD[block], worth_Q[block], offset_Q[block], k, pool, num_threads)
+                )
                 first = block.stop
         return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
 
@@ -177,7 +185,11 @@ class ListIndex:
             """Of each query (scores, rows) of every list that it visits."""
             found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in probes_QP]
             for at in some.tolist():
-                spans = [(low, high) for low, high in (bounds[lists[at] : lists[at] + 2].tolist() for bounds in self._bounds) if low < high]
+                spans = [
+                    (low, high)
+                    for low, high in (bounds[lists[at] : lists[at] + 2].tolist() for bounds in self._bounds)
+                    if low < high
+                ]
                 if not spans:
                     continue
                 asking = query[start[at] : end[at]]

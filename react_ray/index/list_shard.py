@@ -56,9 +56,7 @@ class ListShardBuilder:
         lists = self._assigner.assign(vectors_ND, self._num_threads)
         wide = lists.astype(np.int64)
         codes = np.empty((len(lists), self._hot.code_size), np.uint8)
-        self._hot.encode_vectors(
-            len(lists), faiss.swig_ptr(vectors_ND), faiss.swig_ptr(wide), faiss.swig_ptr(codes)
-        )
+        self._hot.encode_vectors(len(lists), faiss.swig_ptr(vectors_ND), faiss.swig_ptr(wide), faiss.swig_ptr(codes))
         self._ids.append(pair_ids)
         self._lists.append(lists)
         self._hot_codes.append(codes)

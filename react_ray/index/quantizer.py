@@ -145,7 +145,9 @@ def read_index(path: str | Path, flags: int = 0) -> faiss.Index:
     try:
         return faiss.read_index(str(path), flags)
     except MemoryError as error:
-        raise ResourceError(f"{path} does not fit into memory ({error}); search on more nodes, or free some memory") from error
+        raise ResourceError(
+            f"{path} does not fit into memory ({error}); search on more nodes, or free some memory"
+        ) from error
     except RuntimeError as error:
         raise ArtifactCorrupt(
             f"{path} cannot be read as an index shard ({_reason(error)}); if it is not whole, delete the index and build it again"

@@ -18,14 +18,23 @@ from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.merge import NO_PAIR, Hits, check_k
 
 KS = (10, 100, 1000, 10_000)
-DEPTHS = {101: 1 << 30, 1001: 64, 10_001: 16}  # hits of the truth, and for how many queries at most: the deepest is the dearest
+DEPTHS = {
+    101: 1 << 30,
+    1001: 64,
+    10_001: 16,
+}  # hits of the truth, and for how many queries at most: the deepest is the dearest
 K_FACTORS = {  # 0: cold codes are scanned
     10: (2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 17.0, 20.0, 28.0, 40.0, 56.0, 80.0, 112.0, 160.0),
     100: (2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0, 22.0, 32.0),
     1000: (0.0,),
     10_000: (0.0,),
 }
-LEAST_SHARE = {10: 1 / 2048, 100: 1 / 2048, 1000: 1 / 2048, 10_000: 1 / 64}  # of the lists: fewer are not worth measuring
+LEAST_SHARE = {
+    10: 1 / 2048,
+    100: 1 / 2048,
+    1000: 1 / 2048,
+    10_000: 1 / 64,
+}  # of the lists: fewer are not worth measuring
 MOST_LISTS = 128  # or a share of them: who visits more has too few lists or too coarse a code, or should search exactly
 MOST_SHARE = {10: 1 / 8, 100: 1 / 8, 1000: 1 / 8, 10_000: 1 / 4}
 ENOUGH = 0.002  # of recall, below which one more step is not worth measuring
@@ -60,7 +69,9 @@ def without(hits: Hits, pair_ids: np.ndarray, k: int) -> Hits:
     place = np.arange(min(k, width))
     kept = place + (place >= at)
     gone = kept == width
-    found, scores = (np.take_along_axis(column, np.where(gone, 0, kept), axis=1) for column in (hits.pair_ids, hits.scores))
+    found, scores = (
+        np.take_along_axis(column, np.where(gone, 0, kept), axis=1) for column in (hits.pair_ids, hits.scores)
+    )
     return Hits(np.where(gone, -np.inf, scores).astype(np.float32), np.where(gone, NO_PAIR, found))
 
 
@@ -95,7 +106,12 @@ class HeldOut:
             return {params: recall_at_k(without(self.search(len(own), k + 1, params), own, k), wanted, k)}
         most = round(k * K_FACTORS[k][-1])
         near = without(self._near(len(own), params.nprobe), own, most)
-        true = np.stack([np.isin(found, asked) for found, asked in zip(near.pair_ids, np.where(wanted.valid, wanted.pair_ids, -2), strict=True)])
+        true = np.stack(
+            [
+                np.isin(found, asked)
+                for found, asked in zip(near.pair_ids, np.where(wanted.valid, wanted.pair_ids, -2), strict=True)
+            ]
+        )
         found = {}
         for k_factor in K_FACTORS[k]:
             some = near.scores[:, : round(k * k_factor)]
@@ -130,7 +146,10 @@ def calibrate(held_out: dict[str, HeldOut], family: str, num_lists: int) -> list
             gained = False
             for kind, one in asked.items():
                 recalls = one.recalls(family, k, params)
-                rows = [{"queries": kind, "k": k} | asdict(each) | {"recall": round(recall, 5)} for each, recall in recalls.items()]
+                rows = [
+                    {"queries": kind, "k": k} | asdict(each) | {"recall": round(recall, 5)}
+                    for each, recall in recalls.items()
+                ]
                 table += rows
                 gained |= max(recalls.values()) - reached[kind] >= ENOUGH
                 reached[kind] = max(reached[kind], *recalls.values())
@@ -150,7 +169,9 @@ def _ladder(family: str, num_lists: int, k: int) -> list[SearchParams]:
     return [SearchParams(nprobe=step) for step in steps]
 
 
-def choose(tables: list[list[dict[str, Any]]], recall: float, k: int, dim: int, rows_per_list: float) -> tuple[SearchParams, float]:
+def choose(
+    tables: list[list[dict[str, Any]]], recall: float, k: int, dim: int, rows_per_list: float
+) -> tuple[SearchParams, float]:
     """The cheapest setting that every table (one per kind of query) says reaches the recall at k, and what it reaches.
 
     For k between two measured ones the larger counts, with as many candidates in all, or a number of lists between those of
@@ -159,7 +180,9 @@ def choose(tables: list[list[dict[str, Any]]], recall: float, k: int, dim: int, 
     """
     measured = sorted({row["k"] for table in tables for row in table})
     if not measured:
-        raise RetrievalError("this index was not calibrated; set index.nprobe, or build it with index.calibration_queries > 0")
+        raise RetrievalError(
+            "this index was not calibrated; set index.nprobe, or build it with index.calibration_queries > 0"
+        )
     at = next((value for value in measured if value >= k), measured[-1])
     best, found = _cheapest(tables, recall, at, dim, rows_per_list)
     if k > at and best.nprobe:

@@ -135,7 +135,9 @@ class IndexShard:
         return faiss.serialize_index(self._index).tobytes()
 
     @classmethod
-    def from_bytes(cls, payload: bytes, deleted: np.ndarray | None = None, allowed: Allowed | None = None) -> IndexShard:
+    def from_bytes(
+        cls, payload: bytes, deleted: np.ndarray | None = None, allowed: Allowed | None = None
+    ) -> IndexShard:
         return cls(from_payload(payload), deleted, allowed)
 
     def write(self, path: str | Path) -> None:
@@ -143,7 +145,11 @@ class IndexShard:
 
     @classmethod
     def read(
-        cls, path: str | Path, memory_map: bool = False, deleted: np.ndarray | None = None, allowed: Allowed | None = None
+        cls,
+        path: str | Path,
+        memory_map: bool = False,
+        deleted: np.ndarray | None = None,
+        allowed: Allowed | None = None,
     ) -> IndexShard:
         """memory_map: leave on disk what FAISS can map (refine stores, IVF codes that are not fast-scan)."""
         return cls(read_index(path, faiss.IO_FLAG_MMAP_IFC if memory_map else 0), deleted, allowed)
@@ -194,7 +200,10 @@ class IndexShard:
                 wanted = ~np.isin(pair_ids, self._unwanted) if len(self._unwanted) else True
                 found = best(scores, np.where(wanted, pair_ids, NO_PAIR), k)
                 settled = ended | (scores[:, -1] < found.scores[:, -1]) | (fetch >= self.num_vectors)
-                hits.scores[rows[settled]], hits.pair_ids[rows[settled]] = found.scores[settled], found.pair_ids[settled]
+                hits.scores[rows[settled]], hits.pair_ids[rows[settled]] = (
+                    found.scores[settled],
+                    found.pair_ids[settled],
+                )
                 left.append(rows[~settled])
             unsettled, fetch = np.concatenate(left), min(4 * fetch, self.num_vectors)
         return hits

@@ -75,7 +75,9 @@ def open_shards(
         else:
             path = place.index.local_file(place.part, f"{name}.faiss")
             found.append(IndexShard.read(path, deleted=deleted, allowed=allowed))
-    return found + [ListIndex(shards, coarse_quantizer(quantizer), deleted, allowed) for quantizer, shards in lists.items()]
+    return found + [
+        ListIndex(shards, coarse_quantizer(quantizer), deleted, allowed) for quantizer, shards in lists.items()
+    ]
 
 
 def quantizer_name(key: str) -> str:
@@ -120,7 +122,9 @@ def files_checksum(receipt: Receipt) -> str:
 def shard_places(index: Artifact, key: str) -> list[ShardPlace]:
     """All shards of a key; RetrievalError if the index has no such key."""
     if key not in index.facts["keys"]:
-        raise RetrievalError(f"the index has no {key} keys, only {index.facts['keys']}; add it to index.keys and build again")
+        raise RetrievalError(
+            f"the index has no {key} keys, only {index.facts['keys']}; add it to index.keys and build again"
+        )
     return [ShardPlace(one, key, shard) for one in (index, *deltas(index)) for shard in range(one.facts["num_shards"])]
 
 

@@ -15,7 +15,9 @@ WITH_URLS = ("retrieved", "pairs")
 
 def check_images(images: Artifact) -> None:
     if images.kind != "images":
-        raise ArtifactMismatch(f"{images.uri} holds {images.kind}; name an artifact of images, such as <database>/images")
+        raise ArtifactMismatch(
+            f"{images.uri} holds {images.kind}; name an artifact of images, such as <database>/images"
+        )
 
 
 def find_urls(images: Artifact) -> Artifact | None:
@@ -54,5 +56,7 @@ def with_urls(images: Artifact, columns: list[str], extra: list[str] | None = No
         there = pairs.read(part, ["pair_id", *wanted]) if pairs is not None else None
         for name in wanted:
             known = there is not None and there["pair_id"] == table["pair_id"]
-            table = table.append_column(name, there[name] if there is not None and known else pa.nulls(len(table), pa.string()))
+            table = table.append_column(
+                name, there[name] if there is not None and known else pa.nulls(len(table), pa.string())
+            )
         yield table

@@ -21,7 +21,7 @@ IMAGE_VECTOR_NAMES, TEXT_VECTOR_NAMES = ("image_vector",), ("text_vector",)
 
 @dataclass(frozen=True)
 class Columns:
-    """"" = there is none. Without an image there is a URL, or a vector."""
+    """ "" = there is none. Without an image there is a URL, or a vector."""
 
     image: str
     caption: str
@@ -57,7 +57,12 @@ def find_columns(found: pa.Schema, config: IngestConfig) -> Columns:
 
 
 def _find(
-    found: pa.Schema, config: IngestConfig, field: str, usual: tuple[str, ...], fits: Callable[[pa.DataType], bool], otherwise: str
+    found: pa.Schema,
+    config: IngestConfig,
+    field: str,
+    usual: tuple[str, ...],
+    fits: Callable[[pa.DataType], bool],
+    otherwise: str,
 ) -> str:
     named: str = getattr(config, field)
     if not named:

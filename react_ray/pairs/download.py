@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from react_ray import schema
 from react_ray.pairs.download_config import DownloadConfig
-from react_ray.pairs.fetch import Fetched, Fetcher
-from react_ray.pairs.status import is_retriable
 from react_ray.pairs.store import Stored, prepare
+from react_ray.web.fetch import Fetched, Fetcher
+from react_ray.web.status import is_retriable
 
 __all__ = ["COLUMNS", "DownloadConfig", "download", "retry"]
 

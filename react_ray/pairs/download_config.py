@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from react_ray.pairs.fetch_config import FetchConfig
 from react_ray.pairs.store_config import StoreConfig
 from react_ray.section import speed
+from react_ray.web.fetch_config import FetchConfig
 
 
 class DownloadConfig(FetchConfig, StoreConfig):
@@ -39,6 +39,8 @@ class DownloadConfig(FetchConfig, StoreConfig):
     def _what_is_not_kept_is_fetched_again_once_it_is_retrieved(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("keep_images") is False:
             if values.get("of", "retrieved") != "retrieved":
-                raise ValueError("keep_images=false leaves no images of the pairs; leave out download.of, or set keep_images=true")
+                raise ValueError(
+                    "keep_images=false leaves no images of the pairs; leave out download.of, or set keep_images=true"
+                )
             return values | {"of": "retrieved"}
         return values

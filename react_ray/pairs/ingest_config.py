@@ -13,9 +13,13 @@ FormatName = Literal["", "parquet", "arrow", "tar", "csv", "tsv", "jsonl", "json
 
 class IngestConfig(Section):
     source: str = field(..., "URI of a file, a folder or a glob: pairs with images, or URLs of images with captions")
-    format: FormatName = field("", "parquet, arrow, tar, csv, tsv, jsonl, json, txt, images, npy (clip-retrieval) or npz (DataComp); empty = by the names of files")
+    format: FormatName = field(
+        "",
+        "parquet, arrow, tar, csv, tsv, jsonl, json, txt, images, npy (clip-retrieval) or npz (DataComp); empty = by the names of files",
+    )
     image_column: str = field(
-        "", "column of encoded images: binary, or a struct with a binary field `bytes`; empty = image, jpg, png or webp, if there is one"
+        "",
+        "column of encoded images: binary, or a struct with a binary field `bytes`; empty = image, jpg, png or webp, if there is one",
     )
     caption_column: str = field(
         "", "column of captions: string, or list of strings (the first is the caption); empty = caption, TEXT or text"
@@ -24,12 +28,14 @@ class IngestConfig(Section):
         "", "column of the URLs of images or of where the pairs come from; empty = url or URL, if there is one"
     )
     image_vector_column: str = field(
-        "", "column of published vectors of images, lists of floats, made by the recipe's backbone: they are not embedded again"
+        "",
+        "column of published vectors of images, lists of floats, made by the recipe's backbone: they are not embedded again",
     )
     text_vector_column: str = field("", "as image_vector_column, of captions")
     vector_prefix: str = field("", "of DataComp's .npz: b32 or l14; empty = the only one it has")
     similarity_column: str = field(
-        "", "published similarity of image and text, which proves the order of vectors; empty = by its usual names, none = do not compare"
+        "",
+        "published similarity of image and text, which proves the order of vectors; empty = by its usual names, none = do not compare",
     )
     rows_per_part: int = field(
         2048,

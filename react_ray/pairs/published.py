@@ -37,7 +37,9 @@ def to_vectors(table: pa.Table, part: int, config: IngestConfig, dim: int) -> tu
             has_values = pc.is_valid(table[name]).to_numpy(zero_copy_only=False)
             status[has_values & ~np.isfinite(sides[-1]).all(axis=1)] = schema.NOT_FINITE
     image_ND, text_ND = sides
-    status[(status == schema.OK) & ~np.isfinite(image_ND).all(axis=1) & ~np.isfinite(text_ND).all(axis=1)] = schema.EMPTY
+    status[(status == schema.OK) & ~np.isfinite(image_ND).all(axis=1) & ~np.isfinite(text_ND).all(axis=1)] = (
+        schema.EMPTY
+    )
     if found.image_vector and found.text_vector:
         _check_order(table, part, config, (image_ND.astype(np.float32) * text_ND.astype(np.float32)).sum(axis=1))
     return image_ND, text_ND, status

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from react_ray.artifact import Artifact, Receipt, open_unfinished
 from react_ray.pairs.beside import check_images, with_urls
-from react_ray.pairs.status import is_retriable
 from react_ray.schema import OK
+from react_ray.web.status import is_retriable
 
 NUM_HOSTS = 50
 NO_HOST = "(no host)"
@@ -79,13 +79,17 @@ def _text(uri: str, found: Stats) -> str:
         low, middle, high = (_quantile(found.shorter_sides, share) for share in (0.1, 0.5, 0.9))
         lines.append(f"shorter side of the originals: {low} (10 %), {middle} (half), {high} pixels (90 %)")
     if may_pass:
-        lines.append(f"{may_pass:,} rows may give an image when they are asked again: react-ray download --retry-failed RECIPE")
+        lines.append(
+            f"{may_pass:,} rows may give an image when they are asked again: react-ray download --retry-failed RECIPE"
+        )
     lines += ["", f"{'status':<24}{'rows':>12}  share"]
     lines += [f"{status:<24}{n:>12,}  {_share(n, found.rows)}" for status, n in _ordered(found.statuses)]
     if found.hosts:
         shown = _ordered(found.hosts)[:NUM_HOSTS]
         lines += ["", f"{'host':<40}{'rows':>12}{'images':>12}  share   ({len(shown)} of {len(found.hosts):,} hosts)"]
-        lines += [f"{host:<40}{n:>12,}{found.hosts_ok[host]:>12,}  {_share(found.hosts_ok[host], n)}" for host, n in shown]
+        lines += [
+            f"{host:<40}{n:>12,}{found.hosts_ok[host]:>12,}  {_share(found.hosts_ok[host], n)}" for host, n in shown
+        ]
     else:
         lines += ["", "hosts: not known, no pairs/ or retrieved/ with these rows lies beside it"]
     return "\n".join(lines)

@@ -60,7 +60,9 @@ class ReportData:
     arms: dict[str, str]  # name -> label, in order; the first is a base
     tasks: dict[str, dict[str, float]]  # task -> arm -> top-1
     mean: dict[str, float]  # arm -> mean of top-1 over tasks
-    bases: dict[str, str] = field(default_factory=dict)  # arm -> the base that it is compared with; else the first of `arms`
+    bases: dict[str, str] = field(
+        default_factory=dict
+    )  # arm -> the base that it is compared with; else the first of `arms`
     compared: str = ""  # the arm of `per_class` and of the headline; empty = the last one
     facts: list[tuple[str, str]] = field(default_factory=list)  # (what, value), shown below the title
     num_images: dict[str, int] = field(default_factory=dict)  # task -> images behind each score

@@ -12,66 +12,41 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import ray
 import ray.train
 import ray.train.torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from react_ray.artifact import MANIFEST, Artifact, create, open_artifact
-from react_ray.clip.backbone import load_backbone
-from react_ray.clip.config import BackboneConfig
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ConfigError, PartFailed
-from react_ray.gated.batches import Rows, check_batch_size, held_bytes
+from react_ray.evals.labelled import slices_of
 from react_ray.gated.config import CustomizeConfig, needs_caption_vectors, text_trains
+from react_ray.gated.load import load_backbone
 from react_ray.gated.method import resolved
-from react_ray.gated.trackers import check_installed
 from react_ray.pairs.source import open_source
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
+from react_ray.runtime.cluster import nodes, placement, require_memory
+from react_ray.runtime.layout import Layout
 from react_ray.section import digest
-from react_ray.stages.ask import queries_uri
-from react_ray.stages.cluster import nodes, placement, require_memory
-from react_ray.stages.failures import answer, lost
-from react_ray.stages.labelled import slices_of
-from react_ray.stages.layout import Layout
-from react_ray.stages.linear import train_linear
-from react_ray.stages.progress_board import ProgressBoard
-from react_ray.stages.training_checks import check_deleted, check_resources, check_watching, check_workers, loader_cpus
-from react_ray.stages.training_data import class_targets, data_facts, of_backbone, with_captions
-from react_ray.stages.training_rows import RetrievedRows, SourceRows
-from react_ray.stages.watching import Watched, Watcher
+from react_ray.stages.retrieval.embed_queries import queries_uri
+from react_ray.stages.training.checks import check_deleted, check_resources, check_watching, check_workers, loader_cpus
+from react_ray.stages.training.data import class_targets, data_facts, of_backbone, with_captions
+from react_ray.stages.training.failures import answer, lost
+from react_ray.stages.training.job import Job
+from react_ray.stages.training.linear import train_linear
+from react_ray.stages.training.online_eval import Watched, Watcher
+from react_ray.stages.training.progress_board import ProgressBoard
+from react_ray.stages.training.rows import RetrievedRows, SourceRows
 from react_ray.storage import arrow_filesystem, join, open_storage
+from react_ray.training.batches import Rows, check_batch_size, held_bytes
+from react_ray.training.trackers import check_installed
 
 logger = logging.getLogger(__name__)
 POLL_S = 1.0
 WORKER_GB = 1.5  # besides the rows
 STARTING = "starting workers"
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a worker needs to know."""
-
-    backbone: BackboneConfig
-    config: CustomizeConfig
-    rows: Rows
-    class_CD: np.ndarray | None  # float32: the mean of each class's queries
-    class_weight_C: np.ndarray | None  # float32: factors of each class's pairs
-    card: dict[str, Any]  # the data's part of the model card
-    seed: int
-    arm: str
-    model: Artifact
-    checkpoints: str
-    run: str
-    digest: str
-    recipe_yaml: str
-    loaders: dict[str, Any]  # Ray options of the processes that make batches
-    rows_gb: float  # memory of a process that makes batches
-    watched: Watched | None = None  # what is scored while it trains
-    progress: Any = None  # a ProgressBoard
-    watcher: Any = None  # a Watcher
 
 
 @dataclass
@@ -96,7 +71,9 @@ def run(recipe: Recipe) -> list[Artifact]:
         watcher = _watcher(recipe, jobs)
         _fit([replace(job, progress=board, watcher=watcher) for job in jobs], recipe)
     if waiting:
-        open_storage(Layout(recipe).run).delete_all("ray_train")  # Ray Train's own state: of no use once the models are there
+        open_storage(Layout(recipe).run).delete_all(
+            "ray_train"
+        )  # Ray Train's own state: of no use once the models are there
     return [arm.model if arm.model.sealed else _seal(arm) for arm in arms]
 
 
@@ -112,14 +89,20 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
     if config.train_on == "retrieved":
         root = layout.retrieved_root()
         retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
-        images = open_artifact(join(root, "images"), "images", "retrieve" if recipe.download.of == "pairs" else "download")
+        images = open_artifact(
+            join(root, "images"), "images", "retrieve" if recipe.download.of == "pairs" else "download"
+        )
         parents = {"retrieved": retrieved, "images": images}
         if not open_storage(layout.of_arm("model")).exists(MANIFEST):
             check_deleted(wanted, retrieved)
     if config.method == "linear" and config.train_on == "source":
-        raise ConfigError("customize.method=linear needs retrieved pairs, which know their class; set train_on=retrieved")
+        raise ConfigError(
+            "customize.method=linear needs retrieved pairs, which know their class; set train_on=retrieved"
+        )
     if config.class_loss and config.train_on == "source":
-        raise ConfigError("customize.class_loss needs retrieved pairs, which know their class; set it to 0 or train_on=retrieved")
+        raise ConfigError(
+            "customize.class_loss needs retrieved pairs, which know their class; set it to 0 or train_on=retrieved"
+        )
     model_of = load_backbone(wanted.customized, seed=recipe.seed)
     backbone, image_size = model_of.describe(), model_of.image_size
     config = resolved(config, wanted.customized.name, model_of.model)
@@ -162,7 +145,8 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
             recipe_yaml=wanted.yaml(everything=False),
             loaders={"num_cpus": loader_cpus()} | placement(recipe.cluster, "fetch"),
             watched=_watched(wanted, layout) if config.watch_dataset else None,
-            rows_gb=held_bytes(rows, config.window_parts, config.cache_gb, image_size, bool(config.augment.auto)) / 2**30,
+            rows_gb=held_bytes(rows, config.window_parts, config.cache_gb, image_size, bool(config.augment.auto))
+            / 2**30,
         )
     return _Arm(config, backbone, model, job)
 
@@ -191,7 +175,7 @@ def _watched(recipe: Recipe, layout: Layout) -> Watched:
         text_trains=text_trains(recipe.customize.method),
         tasks=tuple(tasks),
         dataset=name,
-        slices=tuple(slices_of(recipe, tasks, name)),
+        slices=tuple(slices_of(name, recipe.evaluate.datasets[name], tasks)),
         place=join(layout.of_arm("checkpoints"), "watched"),
     )
 
@@ -230,7 +214,9 @@ def _fit(jobs: list[Job], recipe: Recipe) -> None:
             name=f"train-{digest([job.digest for job in jobs])}",
             storage_path=join(path, "ray_train"),
             storage_filesystem=filesystem,
-            failure_config=ray.train.FailureConfig(max_failures=-1 if config.min_workers else recipe.cluster.part_retries),  # of the whole run
+            failure_config=ray.train.FailureConfig(
+                max_failures=-1 if config.min_workers else recipe.cluster.part_retries
+            ),  # of the whole run
         ),
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if config.gpus_per_worker else "gloo"),
     )
@@ -264,7 +250,7 @@ def _told(board: Any) -> Exception | None:
 def _work(settings: dict[str, Any]) -> None:
     """Imports what only a worker needs there: the controller, which gets this function too, starts seconds sooner."""
     try:
-        from react_ray.stages.train_worker import train_worker
+        from react_ray.stages.training.loop import train_worker
 
         train_worker(settings)
     except Exception as error:
@@ -276,7 +262,9 @@ def _show(jobs: list[Job], stop: threading.Event) -> None:
     """One line for each training, until the next one has begun."""
     for position, job in enumerate(jobs):
         later = {other.arm for other in jobs[position + 1 :]}
-        with Progress(f"train {job.arm}".strip(), 0, "pairs", unit="steps", note=of_backbone(job.config) or STARTING) as progress:
+        with Progress(
+            f"train {job.arm}".strip(), 0, "pairs", unit="steps", note=of_backbone(job.config) or STARTING
+        ) as progress:
             while True:
                 ended = stop.wait(POLL_S)
                 try:
@@ -290,7 +278,9 @@ def _show(jobs: list[Job], stop: threading.Event) -> None:
                 step, total, note = states.get(job.arm, (0, 0, STARTING))
                 progress.total = total
                 progress.advance(
-                    rows=(step - progress.done) * job.config.batch_size, done=step - progress.done, note=note or STARTING
+                    rows=(step - progress.done) * job.config.batch_size,
+                    done=step - progress.done,
+                    note=note or STARTING,
                 )
                 if later & states.keys():
                     break

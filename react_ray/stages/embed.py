@@ -17,18 +17,18 @@ import pyarrow as pa
 import torch
 
 from react_ray.artifact import Artifact, Receipt, create, part_name
-from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig, EmbedConfig
 from react_ray.clip.embed import embed
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.heads import load_heads
+from react_ray.gated.load import load_backbone
 from react_ray.recipe import Recipe
-from react_ray.stages.cluster import actor_pool, require_memory, thread_pool
-from react_ray.stages.device import worker_device
-from react_ray.stages.download import Floor
-from react_ray.stages.embed_rows import FetchImages, Quarantine, ReadRows
-from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import Step, Work, run_parts
+from react_ray.runtime.cluster import actor_pool, require_memory, thread_pool
+from react_ray.runtime.device import worker_device
+from react_ray.runtime.layout import Layout
+from react_ray.runtime.map_parts import Step, Work, map_parts
+from react_ray.stages.downloading.download_part import Floor
+from react_ray.stages.embedding.read_rows import FetchImages, Quarantine, ReadRows
 from react_ray.storage import read_bytes
 
 FETCH_CPUS = 0.25  # of a process that fetches beside an actor that embeds: the two and a reading task fit on two cores
@@ -44,12 +44,17 @@ def run(recipe: Recipe, skip_corrupt: bool = False) -> Artifact:
     backbone = load_backbone(backbone_config, seed=recipe.seed).describe()
     load_heads(recipe.embed.heads, backbone["dim"])
     embeddings = create(
-        layout.database("embeddings"), "embeddings", _config(recipe, backbone), {rows.kind: rows}, rows.num_parts, grows=True
+        layout.database("embeddings"),
+        "embeddings",
+        _config(recipe, backbone),
+        {rows.kind: rows},
+        rows.num_parts,
+        grows=True,
     )
     images = _images_on_the_way(recipe, rows)
     if not embeddings.sealed:
         _require_memory(recipe, rows)
-        run_parts(
+        map_parts(
             "embed",
             embeddings.pending(),
             rows.num_parts,

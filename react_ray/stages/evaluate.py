@@ -14,20 +14,21 @@ import pyarrow as pa
 import torch
 
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
-from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, load_tasks
-from react_ray.evals.zeroshot import predict, summarise
-from react_ray.gated.linear_head import HEAD_FILE, load_head
+from react_ray.evals.classify import classify_rows
+from react_ray.evals.labelled import ReadSlices, Slice, slices_of
+from react_ray.evals.zeroshot import summarise
+from react_ray.gated.load import load_backbone
 from react_ray.gated.wise_ft import interpolate
 from react_ray.recipe import Recipe
-from react_ray.stages.cluster import actor_pool
-from react_ray.stages.device import worker_device
-from react_ray.stages.labelled import ReadSlices, Slice, slices_of
-from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import Work, run_parts
+from react_ray.runtime.cluster import actor_pool
+from react_ray.runtime.device import worker_device
+from react_ray.runtime.layout import Layout
+from react_ray.runtime.map_parts import Work, map_parts
 from react_ray.storage import join, local_file
+from react_ray.training.linear_head import HEAD_FILE, load_head
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def run(recipe: Recipe) -> list[Artifact]:
     candidates = [_candidate(recipe, tasks, arm, len(slices)) for arm in [*recipe.bases(), *recipe.arm_names()]]
     open_ones = [c for c in candidates if not c.scores.sealed]
     jobs = [(c, part) for c in open_ones for part in c.scores.pending()]
-    run_parts(
+    map_parts(
         "evaluate",
         list(range(len(jobs))),
         len(jobs),
@@ -62,7 +63,7 @@ def run(recipe: Recipe) -> list[Artifact]:
 
 
 def _slices(recipe: Recipe, tasks: list[TargetTask]) -> list[Slice]:
-    return [part for name in recipe.evaluate.datasets for part in slices_of(recipe, tasks, name)]
+    return [part for name, uri in recipe.evaluate.datasets.items() for part in slices_of(name, uri, tasks)]
 
 
 def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, num_parts: int) -> Candidate:
@@ -89,30 +90,8 @@ def _seal(candidate: Candidate, recipe: Recipe) -> Artifact:
     rows = summarise(pa.concat_tables(candidate.scores.tables()))
     names = ("dataset", "task", "metric", "value", "num_images")
     return candidate.scores.seal(
-        scores=[
-            dict(zip(names, row, strict=True)) | {"model": candidate.name, "seed": recipe.seed} for row in rows
-        ]
+        scores=[dict(zip(names, row, strict=True)) | {"model": candidate.name, "seed": recipe.seed} for row in rows]
     )
-
-
-def classify_rows(
-    table: pa.Table, embedder: Embedder, classifiers: dict[str, np.ndarray], tasks: list[TargetTask], num_threads: int
-) -> pa.Table:
-    """schema.PREDICTIONS of a table of `read_slice`."""
-    dim = embedder.backbone.dim
-    pixels, problems = embedder.decode(table["image"].to_pylist(), num_threads)
-    good = np.array([problem is None for problem in problems], bool)
-    image_ND = np.full((table.num_rows, dim), np.nan, np.float16)
-    image_ND[good] = embedder.embed_images(pixels[good])
-    names = np.array(table["task"].to_pylist(), dtype=object)
-    dataset = table["dataset"][0].as_py() if table.num_rows else ""
-    found = []
-    for task in tasks:
-        rows = np.flatnonzero(names == task.name)
-        here = table.take(pa.array(rows))
-        labels, places = here["label"].to_pylist(), here["row"].to_numpy()
-        found.append(predict(image_ND[rows], classifiers[task.name], list(task.class_names), labels, dataset, task.name, places))
-    return pa.concat_tables(found)
 
 
 class Classify(Work):

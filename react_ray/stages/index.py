@@ -26,11 +26,11 @@ from react_ray.index.shards import DELTAS, check_covers, deltas, files_checksum,
 from react_ray.parquet import parquet_bytes
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
-from react_ray.stages.build_shard import BuildShard
-from react_ray.stages.cluster import answers, largest_node_cpus, placement, require_disk, require_memory
-from react_ray.stages.index_tasks import measure, prepare
-from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import ReadNothing, run_parts
+from react_ray.runtime.cluster import answers, largest_node_cpus, placement, require_disk, require_memory
+from react_ray.runtime.layout import Layout
+from react_ray.runtime.map_parts import ReadNothing, map_parts
+from react_ray.stages.indexing.build_shard import BuildShard
+from react_ray.stages.indexing.train_and_calibrate import measure, prepare
 from react_ray.storage import Storage, join, open_storage
 
 COMPACTING, SETTLED = "compacting.json", "settled.json"  # what the plan was; before and after the old shards are gone
@@ -63,7 +63,9 @@ def compact(recipe: Recipe) -> Artifact:
     if storage.exists(MANIFEST):
         base = open_artifact(uri, "index")
         _require_same(base, recipe, embeddings)
-        _planned(recipe, embeddings, list(range(embeddings.num_parts)), base.facts["settled"])  # raises before anything goes
+        _planned(
+            recipe, embeddings, list(range(embeddings.num_parts)), base.facts["settled"]
+        )  # raises before anything goes
         storage.write(COMPACTING, json.dumps(base.facts["settled"]).encode())
     return run(recipe)
 
@@ -109,11 +111,13 @@ def _build(recipe: Recipe, embeddings: Artifact, uri: str, parts: list[int], bas
                     index.storage.write(name, base.storage.read(name))
     else:
         where = placement(recipe.cluster, "index")
-        training = ray.remote(max_calls=1)(prepare).options(num_cpus=1, **where)  # its process ends, and gives its memory back
+        training = ray.remote(max_calls=1)(prepare).options(
+            num_cpus=1, **where
+        )  # its process ends, and gives its memory back
         _shown("train lists", [training.remote(embeddings, index.uri, key, config, recipe.seed) for key in config.keys])
     cores = int(ray.cluster_resources().get("CPU", 1)) // index.num_parts
     num_threads = max(1, min(cores, largest_node_cpus(recipe.cluster, "index")))
-    run_parts(
+    map_parts(
         "index",
         index.pending(),
         index.num_parts,
@@ -178,7 +182,16 @@ def _require_same(base: Artifact, recipe: Recipe, embeddings: Artifact) -> None:
 
 def _digested(recipe: Recipe, config: IndexConfig) -> dict[str, Any]:
     """What the bytes of an index depend on: not how it is searched, nor the budgets from which it was planned."""
-    names = ("kind", "num_lists", "num_shards", "keys", "train_sample", "calibration_queries", "calibration_k", "metadata")
+    names = (
+        "kind",
+        "num_lists",
+        "num_shards",
+        "keys",
+        "train_sample",
+        "calibration_queries",
+        "calibration_k",
+        "metadata",
+    )
     return {name: getattr(config, name) for name in names} | {"seed": recipe.seed if config.kind != FLAT else 0}
 
 

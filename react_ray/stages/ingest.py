@@ -21,9 +21,9 @@ from react_ray.pair_id import pair_ids
 from react_ray.pairs.published import to_vectors
 from react_ray.pairs.source import IngestConfig, Source, open_source, to_images, to_pairs
 from react_ray.recipe import Recipe
-from react_ray.stages.cluster import placement, require_disk
-from react_ray.stages.layout import Layout
-from react_ray.stages.run_parts import Work, run_parts
+from react_ray.runtime.cluster import placement, require_disk
+from react_ray.runtime.layout import Layout
+from react_ray.runtime.map_parts import Work, map_parts
 from react_ray.storage import read_bytes
 from react_ray.vectors import embeddings_table
 
@@ -50,7 +50,7 @@ def run(recipe: Recipe) -> Artifact:
     pending = sorted({part for artifact in made.values() for part in artifact.pending()})
     if pending:
         require_disk(recipe.database, 1.2 * source.num_bytes * len(pending) / num_parts / 2**30, "ingest")
-    run_parts(
+    map_parts(
         "ingest",
         pending,
         num_parts,

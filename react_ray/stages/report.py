@@ -22,8 +22,8 @@ from react_ray.recipe import BASE, Recipe
 from react_ray.report.data import ClassChange, Picture, ReportData, Seed, StageRow
 from react_ray.report.page import render
 from react_ray.report.table import render_table
-from react_ray.stages.ask import queries_uri
-from react_ray.stages.layout import Layout
+from react_ray.runtime.layout import Layout
+from react_ray.stages.retrieval.embed_queries import queries_uri
 from react_ray.storage import join, open_storage
 
 LABELS = {BASE: "base CLIP", "random": "random pairs", "locked_text": "locked-text", "gated_image": "gated-image"}
@@ -125,7 +125,9 @@ def _references(recipe: Recipe) -> dict[str, dict[str, float]]:
     if not config.pixel_knn:
         return {}
     rows = summarise_predictions(pixel_knn.run(config.pixel_knn, config.headline))
-    return {"1-NN on 16x16 pixels, with labels": {task: value for _, task, metric, value, _ in rows if metric == "top1"}}
+    return {
+        "1-NN on 16x16 pixels, with labels": {task: value for _, task, metric, value, _ in rows if metric == "top1"}
+    }
 
 
 def _scores(recipe: Recipe, arm: str) -> Artifact:
@@ -140,11 +142,16 @@ def _facts(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str]]:
     assert pairs.manifest is not None
     facts = [
         ("pool", f"{pairs.manifest.rows:,} pairs"),
-        ("backbone", f"{embeddings.facts['backbone']['name']}, weights {embeddings.facts['backbone']['weights_sha256'][:12]}"),
+        (
+            "backbone",
+            f"{embeddings.facts['backbone']['name']}, weights {embeddings.facts['backbone']['weights_sha256'][:12]}",
+        ),
         ("evaluation set", recipe.evaluate.headline),
     ]
     if recipe.evaluate.wise_ft != 1:
-        facts.append(("customised models scored at", f"{recipe.evaluate.wise_ft:g} of the way from the backbone (WiSE-FT)"))
+        facts.append(
+            ("customised models scored at", f"{recipe.evaluate.wise_ft:g} of the way from the backbone (WiSE-FT)")
+        )
     others = {short_name(backbone): "" for backbone in recipe.bases().values() if backbone != recipe.backbone}
     facts += [("customised", ", ".join(others))] if others else []
     for arm in recipe.arm_names():
@@ -182,8 +189,13 @@ def _gallery(recipe: Recipe, arm: str) -> list[tuple[str, list[Picture]]]:
     root = layout.retrieved_root()
     retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
     images = open_artifact(join(root, "images"), "images", "retrieve")
-    queries = pa.concat_tables(open_artifact(queries_uri(recipe, arm), "queries", "retrieve").tables(["class_id", "task", "class_name"]))
-    names = {c: f"{n} ({t})" for c, t, n in zip(*(queries[x].to_pylist() for x in ("class_id", "task", "class_name")), strict=True)}
+    queries = pa.concat_tables(
+        open_artifact(queries_uri(recipe, arm), "queries", "retrieve").tables(["class_id", "task", "class_name"])
+    )
+    names = {
+        c: f"{n} ({t})"
+        for c, t, n in zip(*(queries[x].to_pylist() for x in ("class_id", "task", "class_name")), strict=True)
+    }
     found = _best_rows(retrieved, sorted(names))
     chosen = list(found)[:: max(1, len(found) // CLASSES_SHOWN)][:CLASSES_SHOWN]
     pictures: dict[int, dict[int, Picture]] = {one: {} for one in chosen}
@@ -191,7 +203,10 @@ def _gallery(recipe: Recipe, arm: str) -> list[tuple[str, list[Picture]]]:
     for part in sorted({part for part, *_ in places}):
         here = [place for place in places if place[0] == part]
         rows = pa.array([row for _, row, *_ in here])
-        pairs, encoded = retrieved.read(part).take(rows).to_pylist(), images.read(part, ["image"])["image"].take(rows).to_pylist()
+        pairs, encoded = (
+            retrieved.read(part).take(rows).to_pylist(),
+            images.read(part, ["image"])["image"].take(rows).to_pylist(),
+        )
         for (_, _, one, rank), pair, data in zip(here, pairs, encoded, strict=True):
             if data is not None:
                 credit = ", ".join(str(pair[column]) for column in ("source", "license") if column in pair)
@@ -210,7 +225,10 @@ def _best_rows(retrieved: Artifact, class_ids: list[int]) -> dict[int, list[tupl
     order = np.lexsort((row, part, -score, class_id))
     starts = np.searchsorted(class_id[order], class_ids)
     ends = np.searchsorted(class_id[order], class_ids, side="right")
-    shown = {one: order[start : min(end, start + PICTURES_SHOWN)] for one, start, end in zip(class_ids, starts, ends, strict=True)}
+    shown = {
+        one: order[start : min(end, start + PICTURES_SHOWN)]
+        for one, start, end in zip(class_ids, starts, ends, strict=True)
+    }
     return {one: list(zip(part[at].tolist(), row[at].tolist(), strict=True)) for one, at in shown.items() if len(at)}
 
 
@@ -236,7 +254,9 @@ def _stages(recipe: Recipe, seconds: dict[str, float]) -> list[StageRow]:
     add("index", layout.database("index"), "index", "index")
     add("retrieve", layout.of_run("retrieved"), "retrieved", "retrieve")
     for arm in recipe.arm_names():
-        add(f"customize {arm}".strip(), Layout(recipe, arm).of_arm("model"), "model", "")  # its own time, of a stage that trains all
+        add(
+            f"customize {arm}".strip(), Layout(recipe, arm).of_arm("model"), "model", ""
+        )  # its own time, of a stage that trains all
     add("evaluate", layout.of_run("scores/base"), "predictions", "evaluate")
     return rows
 

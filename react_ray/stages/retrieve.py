@@ -8,8 +8,8 @@ from __future__ import annotations
 from react_ray.artifact import Artifact
 from react_ray.errors import ArtifactMissing
 from react_ray.recipe import Recipe
-from react_ray.stages import ask, choose, collect
-from react_ray.stages.layout import Layout
+from react_ray.runtime.layout import Layout
+from react_ray.stages.retrieval import embed_queries, gather_pairs, select_pairs
 
 
 def run(recipe: Recipe, arm: str = "") -> Artifact:
@@ -21,5 +21,5 @@ def run(recipe: Recipe, arm: str = "") -> Artifact:
             f"{embeddings.uri} has {embeddings.num_parts} parts, {pairs.uri} {pairs.num_parts}: pairs were added; run `react-ray embed RECIPE` and `react-ray index RECIPE` first"
         )
     root, wanted = layout.retrieved_root(), recipe.arm(arm)
-    queries = ask.embed_queries(wanted, ask.queries_uri(recipe, arm))
-    return collect.run(wanted, root, queries, choose.run(wanted, root, queries, main=recipe.out))
+    queries = embed_queries.embed_queries(wanted, embed_queries.queries_uri(recipe, arm))
+    return gather_pairs.run(wanted, root, queries, select_pairs.run(wanted, root, queries, main=recipe.out))

@@ -100,5 +100,7 @@ def open_empty(uri: str) -> Storage:
     check_writable(uri)
     storage = open_storage(uri)
     if storage.list():
-        raise ConfigError(f"export: {storage.uri} is not empty, readers would take old files for new ones; name another folder")
+        raise ConfigError(
+            f"export: {storage.uri} is not empty, readers would take old files for new ones; name another folder"
+        )
     return storage

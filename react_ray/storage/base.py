@@ -93,4 +93,6 @@ def open_checked(name: str, action: Callable[[], pq.ParquetFile]) -> pq.ParquetF
     except FileNotFoundError:
         raise
     except (pa.ArrowInvalid, OSError) as error:
-        raise StorageError(f"cannot read {name}: not a Parquet file ({error}); write it again or name another file") from error
+        raise StorageError(
+            f"cannot read {name}: not a Parquet file ({error}); write it again or name another file"
+        ) from error

@@ -76,7 +76,9 @@ class LocalStorage(Storage):
 
     def delete_all(self, prefix: str = "") -> None:
         super().delete_all(prefix)
-        shutil.rmtree(self._path(prefix), ignore_errors=True)  # the folders, and what writers that were killed left in them
+        shutil.rmtree(
+            self._path(prefix), ignore_errors=True
+        )  # the folders, and what writers that were killed left in them
 
     def local_file(self, path: str) -> str:
         if not self.exists(path):

@@ -98,7 +98,9 @@ class S3Storage(Storage):
                 Bucket=self.bucket, Prefix=f"{key}/" if key else ""
             )
             found = {o["Key"]: o["Size"] for page in pages for o in page.get("Contents", [])}
-            return {key.removeprefix(root): found[key] for key in sorted(found) if not key.endswith("/")}  # no markers of folders
+            return {
+                key.removeprefix(root): found[key] for key in sorted(found) if not key.endswith("/")
+            }  # no markers of folders
 
         return self._try("list", prefix, action)
 

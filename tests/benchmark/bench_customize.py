@@ -57,7 +57,12 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     names = ["official", "ours"] if options.official else ["ours"]
     children = {}
     for name in names:
-        children[name] = subprocess.Popen([sys.executable, __file__, *arguments(options), "--child", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        children[name] = subprocess.Popen(
+            [sys.executable, __file__, *arguments(options), "--child", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         answer(children[name], "ready")
     best: dict[str, float] = {}
     cpu: dict[str, float] = {}
@@ -136,17 +141,20 @@ def data(options: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
 
 def our_step(options: argparse.Namespace) -> Step:
     from react_ray.clip.text import drop_text_tower
-    from react_ray.gated.batches import Batch
     from react_ray.gated.config import LAST_K_LAYERS, CustomizeConfig
     from react_ray.gated.method import freeze
     from react_ray.gated.models import load_model
-    from react_ray.gated.optim import clamp_logit_scale, make_optimizer
-    from react_ray.gated.step import TrainingStep
+    from react_ray.training.batches import Batch
+    from react_ray.training.optim import clamp_logit_scale, make_optimizer
+    from react_ray.training.step import TrainingStep
 
     weights = options.weights if Path(options.weights).exists() else ""
     backbone = load_model(f"react_{options.model}", weights, device=device())
     config = CustomizeConfig(
-        batch_size=options.batch, precision=options.precision, compile=options.compile, last_k_layers=LAST_K_LAYERS[options.model]
+        batch_size=options.batch,
+        precision=options.precision,
+        compile=options.compile,
+        last_k_layers=LAST_K_LAYERS[options.model],
     )
     images, captions = data(options)
     with torch.inference_mode():
@@ -175,7 +183,9 @@ def official_step(options: argparse.Namespace) -> Step:
     from open_clip.loss import ClipLoss
 
     if not str(open_clip.__file__).startswith(sys.path[0]):
-        raise SystemExit(f"{options.official} has no react_customization/src/open_clip; name a checkout of microsoft/react")
+        raise SystemExit(
+            f"{options.official} has no react_customization/src/open_clip; name a checkout of microsoft/react"
+        )
     model: Any = open_clip.create_model(f"react_{options.model}").to(device())
     with torch.no_grad():
         for name, parameter in model.named_parameters():

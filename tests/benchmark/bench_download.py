@@ -57,7 +57,11 @@ def main() -> None:
                         rates[name].append(measure(program, urls, trusted, options.in_flight))
                 best = {name: round(max(values), 1) for name, values in rates.items()}
                 ours, peer = best["ours"], best.get("peer")
-                cells[f"{scheme}_{size}"] = {"ours": ours, "peer": peer, "ratio": round(ours / peer, 2) if peer else None}
+                cells[f"{scheme}_{size}"] = {
+                    "ours": ours,
+                    "peer": peer,
+                    "ratio": round(ours / peer, 2) if peer else None,
+                }
                 print(f"{scheme:5} {size:5} {kilobytes:5.1f} kB  {rates} images per CPU second", flush=True)
     print(json.dumps({name: cells[name] for name in sorted(cells)}))
 
@@ -112,7 +116,9 @@ def measure(program: list[str], urls: list[str], ca_file: str, in_flight: int) -
         raise SystemExit(f"{program[1]}: {result['ok']} of {len(urls)} images came; nothing to compare")
     if "fetch_cpu_s" in result:
         total, fetching = (1000 * result[name] / result["ok"] for name in ("cpu_s", "fetch_cpu_s"))
-        print(f"    ours: {total:.2f} ms CPU an image, {fetching:.2f} of it the requests, the rest decoding, shrinking and encoding")
+        print(
+            f"    ours: {total:.2f} ms CPU an image, {fetching:.2f} of it the requests, the rest decoding, shrinking and encoding"
+        )
     return result["ok"] / result["cpu_s"]
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from react_ray.artifact import create
 from react_ray.pairs.download import DownloadConfig, download
-from react_ray.pairs.fetch import Fetcher
+from react_ray.web.fetch import Fetcher
 
 
 def main() -> None:
@@ -28,7 +28,9 @@ def main() -> None:
         per_host_concurrency=job["in_flight"],
         adaptive=False,
     )
-    pairs = pa.table({"pair_id": pa.array(range(len(urls)), pa.int64()), "url": urls, "caption": ["a caption"] * len(urls)})
+    pairs = pa.table(
+        {"pair_id": pa.array(range(len(urls)), pa.int64()), "url": urls, "caption": ["a caption"] * len(urls)}
+    )
     began = time.process_time()
     images = create(job["folder"], "images", config.digested(), {}, 1)
     with Fetcher(config) as fetcher:

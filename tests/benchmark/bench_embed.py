@@ -36,18 +36,40 @@ import torch
 import yaml
 
 from react_ray.artifact import Artifact, create, open_artifact
-from react_ray.clip.backbone import load_backbone
 from react_ray.clip.embedder import Embedder
+from react_ray.clip.image_tower import image_features
 from react_ray.clip.pixels import decoded_batches
 from react_ray.clip.text import text_features
-from react_ray.gated.attach import image_features
+from react_ray.gated.load import load_backbone
 from react_ray.pair_id import pair_ids
 from react_ray.recipe import Recipe, load_recipe
+from react_ray.runtime.cluster import connected
 from react_ray.stages import embed
-from react_ray.stages.cluster import connected
 from tests.benchmark.bench_store import jpeg
 
-WORDS = ["a", "photo", "of", "the", "small", "large", "red", "heron", "egret", "water", "reeds", "at", "dawn", "in", "front", "house", "with", "two", "people", "near", "river"]
+WORDS = [
+    "a",
+    "photo",
+    "of",
+    "the",
+    "small",
+    "large",
+    "red",
+    "heron",
+    "egret",
+    "water",
+    "reeds",
+    "at",
+    "dawn",
+    "in",
+    "front",
+    "house",
+    "with",
+    "two",
+    "people",
+    "near",
+    "river",
+]
 TINY = Path(__file__).parents[1] / "support/tiny_clip.json"
 
 
@@ -60,7 +82,9 @@ def main() -> None:
     parser.add_argument("--rows-per-part", type=int, default=2048 if on_gpu else 64)
     parser.add_argument("--batch-size", type=int, default=256 if on_gpu else 32)
     parser.add_argument("--threads", type=int, default=os.cpu_count() if on_gpu else 2)
-    parser.add_argument("--rounds", type=int, default=3, help="of the stage, each between two of the forward passes; the median counts")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of the stage, each between two of the forward passes; the median counts"
+    )
     parser.add_argument("--memory-parts", type=int, default=200, help="0 = leave the memory out")
     arguments = parser.parse_args()
     result: dict[str, Any] = {"device": torch.cuda.get_device_name() if on_gpu else f"CPU, {arguments.threads} threads"}
@@ -84,13 +108,19 @@ def bench(folder: Path, model: str, arguments: argparse.Namespace, on_gpu: bool)
             stages.append(steady_rate(embed.run(recipe)))
             forwards.append(measured["forward_only"]())
             shutil.rmtree(Path(recipe.database, "embeddings"))
-    ratio = float(np.median([2 * stage / (before + after) for stage, before, after in zip(stages, forwards, forwards[1:], strict=False)]))
+    ratio = float(
+        np.median(
+            [2 * stage / (before + after) for stage, before, after in zip(stages, forwards, forwards[1:], strict=False)]
+        )
+    )
     rates = {"stage": float(np.median(stages)), "forward_only": float(np.median(forwards))}
     rates |= {name: measure() for name, measure in measured.items() if name not in rates}
     starves = min(("decode", "tokenize"), key=lambda part: rates[part])
     aim = 0.90 if on_gpu else 0.95
     verdict = {"ratio": round(ratio, 3), "aim": aim, "starved_by": "" if ratio >= aim else starves}
-    return {f"{name}_pairs_per_s" if name != "stage" else "stage": round(rate, 2) for name, rate in rates.items()} | verdict
+    return {
+        f"{name}_pairs_per_s" if name != "stage" else "stage": round(rate, 2) for name, rate in rates.items()
+    } | verdict
 
 
 def recipe_of(folder: Path, model: str, rows_per_part: int, batch_size: int, threads: int, gpus: int) -> Recipe:

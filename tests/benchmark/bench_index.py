@@ -27,10 +27,10 @@ from react_ray.index.quantizer import faiss_threads
 from react_ray.index.recall import recall_at_k
 from react_ray.index.shards import open_shards, params_for, search_shards, shard_places
 from react_ray.recipe import Recipe
+from react_ray.runtime.cluster import connected
+from react_ray.runtime.memory import MemoryWatch
 from react_ray.stages import index
-from react_ray.stages.cluster import connected
-from react_ray.stages.fan_out import search_exactly
-from react_ray.stages.memory import MemoryWatch
+from react_ray.stages.retrieval.shard_actors import search_exactly
 from tests.benchmark.made_vectors import write
 
 NUM_QUERIES = 500
@@ -55,7 +55,9 @@ def main() -> None:
             began = time.monotonic()
             built = index.run(recipe)
             build_s = time.monotonic() - began
-        queries = {kind: mixture.draw(NUM_QUERIES, 10**6, kind == "text").astype(np.float32) for kind in ("image", "text")}
+        queries = {
+            kind: mixture.draw(NUM_QUERIES, 10**6, kind == "text").astype(np.float32) for kind in ("image", "text")
+        }
         truth = {kind: search_exactly(recipe, embeddings, "image", asking, 100) for kind, asking in queries.items()}
     print(json.dumps(built.facts["calibration"]["image"]))
     print(json.dumps(report(built, queries, truth, asked.recall) | {
@@ -98,12 +100,20 @@ def report(built: Artifact, queries: dict[str, np.ndarray], truth: dict[str, Hit
     }
 
 
-def found(shards: list, queries: dict[str, np.ndarray], truth: dict[str, Hits], kind: str, k: int, params: SearchParams) -> float:  # type: ignore[type-arg]
+def found(
+    shards: list, queries: dict[str, np.ndarray], truth: dict[str, Hits], kind: str, k: int, params: SearchParams
+) -> float:  # type: ignore[type-arg]
     return round(recall_at_k(search_shards(shards, queries[kind], k, params), truth[kind], k), 4)
 
 
 def recipe_over(root: Path, kind: str, recall: float, cpus: int, **changes: object) -> Recipe:
-    index_config = {"kind": kind, "keys": ["image"], "recall": recall, "metadata": False, "train_threads": cpus} | changes
+    index_config = {
+        "kind": kind,
+        "keys": ["image"],
+        "recall": recall,
+        "metadata": False,
+        "train_threads": cpus,
+    } | changes
     return Recipe.model_validate(
         {
             "name": "bench",

@@ -34,9 +34,9 @@ from react_ray.index.ordering import distinct
 from react_ray.index.recall import recall_at_k
 from react_ray.index.shards import params_for
 from react_ray.recipe import Recipe
+from react_ray.runtime.cluster import connected
 from react_ray.stages import index
-from react_ray.stages.cluster import connected
-from react_ray.stages.fan_out import ShardFanOut, search_exactly
+from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_exactly
 from react_ray.vectors import from_vectors
 from tests.benchmark.bench_index import recipe_over
 from tests.benchmark.made_vectors import write
@@ -72,7 +72,9 @@ def main() -> None:
 
             scan = search_exactly(whole_recipe, embeddings, "image", bulk_QD[:50], BULK_K)
             for name, params in (("bulk", SearchParams(BULK_LISTS)), ("bulk95", of_recall)):
-                out[f"{name}_s"] = round(float(np.median([seconds_of(lambda params=params: bulk(params)) for _ in range(asked.repeats)])), 2)  # type: ignore[misc]
+                out[f"{name}_s"] = round(
+                    float(np.median([seconds_of(lambda params=params: bulk(params)) for _ in range(asked.repeats)])), 2
+                )  # type: ignore[misc]
                 found = shards.search(bulk_QD[:50], BULK_K, params)
                 out |= {f"{name}_nprobe": params.nprobe, f"{name}_recall": round(recall_at_k(found, scan, BULK_K), 4)}
             out["bulk_distinct"] = num_distinct[0]
@@ -105,7 +107,10 @@ def main() -> None:
         truth = search_exactly(four_recipe, embeddings, "image", batch_QD, 10)
     out |= {"shards_recall": round(recall_at_k(hits, truth, 10), 4), "shards_params": [params.nprobe, params.k_factor]}
     out |= {"one_params": [of_one.nprobe, of_one.k_factor], "shards_ratio": round(faiss_s / ray_s, 3)}
-    out |= {"shards_queries_per_s": round(BATCHES * BATCH / ray_s), "one_queries_per_s": round(BATCHES * BATCH / faiss_s)}
+    out |= {
+        "shards_queries_per_s": round(BATCHES * BATCH / ray_s),
+        "one_queries_per_s": round(BATCHES * BATCH / faiss_s),
+    }
     print(json.dumps(out | {"n": asked.n}))
 
 
@@ -115,7 +120,9 @@ def built(root: Path, cpus: int, num_shards: int) -> tuple[Artifact, Recipe]:
     folder.mkdir(exist_ok=True)
     if not (folder / "embeddings").exists():
         (folder / "embeddings").symlink_to(root / "embeddings")
-    recipe = recipe_over(folder, "ivf-rabitq", 0.95, cpus, num_shards=num_shards, build_memory_gb=64, calibration_k=BULK_K)
+    recipe = recipe_over(
+        folder, "ivf-rabitq", 0.95, cpus, num_shards=num_shards, build_memory_gb=64, calibration_k=BULK_K
+    )
     with connected(recipe.cluster):
         return index.run(recipe), recipe
 

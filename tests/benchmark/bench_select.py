@@ -22,11 +22,11 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray import schema
-from react_ray.index.duplicates import NONE, near_hashes, near_vectors
-from react_ray.index.name_match import NameMatch
-from react_ray.index.retrieve_config import RetrieveConfig
-from react_ray.index.select import select
 from react_ray.pair_id import ROW_BITS
+from react_ray.selection.config import RetrieveConfig
+from react_ray.selection.duplicates import NONE, near_hashes, near_vectors
+from react_ray.selection.name_match import NameMatch
+from react_ray.selection.select import select
 
 NUM_QUERIES, NUM_NAMES, NUM_CAPTIONS = 1000, 10_000, 20_000
 PART_ROWS = 100_000
@@ -50,12 +50,18 @@ def main() -> None:
     hashes, copies = made_hashes(asked.n)
     began = time.monotonic()
     found = near_hashes(hashes, 3)
-    out |= {"phash_s": round(time.monotonic() - began, 2), "phash_found": round(float((found[copies] != NONE).mean()), 4)}
+    out |= {
+        "phash_s": round(time.monotonic() - began, 2),
+        "phash_found": round(float((found[copies] != NONE).mean()), 4),
+    }
 
     vectors, copies = made_vectors(asked.vectors, asked.dim)
     began = time.monotonic()
     found = near_vectors(vectors, 0.96)
-    out |= {"cosine_s": round(time.monotonic() - began, 2), "cosine_found": round(float((found[copies] != NONE).mean()), 4)}
+    out |= {
+        "cosine_s": round(time.monotonic() - began, 2),
+        "cosine_found": round(float((found[copies] != NONE).mean()), 4),
+    }
 
     generator = np.random.default_rng(4)
     words = [f"w{number}" for number in range(30_000)]

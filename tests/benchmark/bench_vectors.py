@@ -51,7 +51,14 @@ def main() -> None:
 
 def write(sink: io.BytesIO, column: pa.Array, codec: str) -> None:
     level = 1 if codec == "zstd" else None
-    pq.write_table(pa.table({"v": column}), sink, use_dictionary=False, compression=codec, compression_level=level, write_page_checksum=True)
+    pq.write_table(
+        pa.table({"v": column}),
+        sink,
+        use_dictionary=False,
+        compression=codec,
+        compression_level=level,
+        write_page_checksum=True,
+    )
 
 
 def read(sink: io.BytesIO, kind: str, dim: int) -> np.ndarray:

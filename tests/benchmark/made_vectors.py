@@ -28,7 +28,9 @@ class Mixture:
         random = np.random.default_rng(seed)
         self.spectrum = (np.arange(1, dim + 1) ** -0.25).astype(np.float32)
         coarse = 0.8 * random.standard_normal((COARSE, dim), dtype=np.float32)
-        self.centre = coarse[random.integers(0, COARSE, FINE)] + 0.8 * random.standard_normal((FINE, dim), dtype=np.float32)
+        self.centre = coarse[random.integers(0, COARSE, FINE)] + 0.8 * random.standard_normal(
+            (FINE, dim), dtype=np.float32
+        )
         self.share = random.pareto(1.2, FINE) + 0.1
         self.share /= self.share.sum()
         self.mean = 1.2 * random.standard_normal(dim, dtype=np.float32)

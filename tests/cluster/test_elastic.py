@@ -23,7 +23,10 @@ def test_a_training_goes_on_with_fewer_workers(finished: Path, tmp_path: Path) -
     for name in ("database", "run/queries", "run/retrieved", "run/images"):
         shutil.copytree(finished / name, tmp_path / name)
     arms = "arms={gated_image: {customize.epochs: 3.2, customize.min_workers: 1, customize.checkpoint_every_steps: 2}}"
-    recipe = load_recipe(str(finished / "recipe.yaml"), [f"database={tmp_path}/database", f"out={tmp_path}/run", "cluster.part_retries=0", arms])
+    recipe = load_recipe(
+        str(finished / "recipe.yaml"),
+        [f"database={tmp_path}/database", f"out={tmp_path}/run", "cluster.part_retries=0", arms],
+    )
     checkpoints = tmp_path / "run/arms/gated_image/checkpoints"
     with cluster_of("any", "any") as cluster:
         ended = threading.Event()

@@ -15,9 +15,9 @@ from ray._private.node import Node
 
 from react_ray.artifact import Artifact, Receipt, create, open_artifact
 from react_ray.recipe import ClusterConfig, load_recipe
+from react_ray.runtime.cluster import ROLE_LABEL, actor_pool, placement, thread_pool
+from react_ray.runtime.map_parts import Work, map_parts
 from react_ray.stages import embed, index, ingest, retrieve
-from react_ray.stages.cluster import ROLE_LABEL, actor_pool, placement, thread_pool
-from react_ray.stages.run_parts import Work, run_parts
 from react_ray.vectors import from_vectors
 from tests.support.small_run import contents, small_recipe
 from tests.support.three_nodes import cluster_of
@@ -51,7 +51,7 @@ def test_work_goes_to_the_nodes_of_its_role(tmp_path: Path) -> None:
             ]
         ):
             made = create(str(tmp_path / str(number)), "where", {}, {}, 4)
-            run_parts("where", made.pending(), 4, one_row, SayWhere, (made,), 0, "rows", options=options)
+            map_parts("where", made.pending(), 4, one_row, SayWhere, (made,), 0, "rows", options=options)
             assert {str(receipt.facts["role"]) for receipt in made.receipts()} <= {role, f"['{role}']"}
             assert made.seal().manifest.rows == 4  # type: ignore[union-attr]
 
@@ -109,8 +109,8 @@ def test_hits_over_shards_on_several_nodes_equal_one_flat_scan(finished: Path) -
         finite = np.isfinite(vectors).all(axis=1)
         scores = (asked @ vectors[finite].T).astype(np.float32)
         order = np.lexsort((np.broadcast_to(pair_ids[finite], scores.shape), -scores), axis=1)[:, :8]
-        mine = hits.filter(pa.compute.equal(hits["key"], key)).sort_by([("query_id", "ascending"), ("rank", "ascending")])
-        assert np.array_equal(mine["pair_id"].to_numpy().reshape(-1, 8), pair_ids[finite][order])
-        assert np.array_equal(
-            mine["score"].to_numpy().reshape(-1, 8), np.take_along_axis(scores, order, axis=1)
+        mine = hits.filter(pa.compute.equal(hits["key"], key)).sort_by(
+            [("query_id", "ascending"), ("rank", "ascending")]
         )
+        assert np.array_equal(mine["pair_id"].to_numpy().reshape(-1, 8), pair_ids[finite][order])
+        assert np.array_equal(mine["score"].to_numpy().reshape(-1, 8), np.take_along_axis(scores, order, axis=1))

@@ -81,10 +81,14 @@ def test_only_what_was_added_is_worked_on_and_it_is_found(tmp_path: Path) -> Non
     assert files(recipe) == whole, "the same source is nothing to do"
     add(tmp_path, "b.parquet", 50, 30)
     ingest.run(recipe)
-    with pytest.raises(ArtifactMissing, match=r"embeddings has 3 parts, .*/pairs 5: pairs were added; run `react-ray embed"):
+    with pytest.raises(
+        ArtifactMissing, match=r"embeddings has 3 parts, .*/pairs 5: pairs were added; run `react-ray embed"
+    ):
         retrieve.run(recipe)
     embed.run(recipe)
-    with pytest.raises(ArtifactMissing, match=r"index is without 2 parts that were added to .*/embeddings; run `react-ray index"):
+    with pytest.raises(
+        ArtifactMissing, match=r"index is without 2 parts that were added to .*/embeddings; run `react-ray index"
+    ):
         retrieve.run(recipe)
     index.run(recipe)
     after = files(recipe)
@@ -96,7 +100,9 @@ def test_only_what_was_added_is_worked_on_and_it_is_found(tmp_path: Path) -> Non
     (delta,) = deltas(base)
     assert sorted(base.facts["covers"]) == ["0", "1", "2"] and sorted(delta.facts["covers"]) == ["3", "4"]
     new = of(recipe, "embeddings").read(3, ["pair_id", "image"])
-    found = search_shards(open_shards(shard_places(base, "image")), from_vectors(new["image"]).astype(np.float32), 1, SearchParams())
+    found = search_shards(
+        open_shards(shard_places(base, "image")), from_vectors(new["image"]).astype(np.float32), 1, SearchParams()
+    )
     np.testing.assert_array_equal(found.pair_ids[:, 0], new["pair_id"].to_numpy())
     assert delta.receipt(0).rows + delta.receipt(1).rows == 30
 
@@ -120,7 +126,11 @@ def test_a_database_on_s3_grows_as_one_on_disk(tmp_path: Path) -> None:
             verb(recipe)
         for kind in ("pairs", "images", "embeddings"):
             assert rows(of(there, kind)) == [20, 20, 10, 20, 10] and of(there, kind).content == of(recipe, kind).content
-        assert [one.content for one in deltas(of(there, "index"))] == [one.content for one in deltas(of(recipe, "index"))] != []
+        assert (
+            [one.content for one in deltas(of(there, "index"))]
+            == [one.content for one in deltas(of(recipe, "index"))]
+            != []
+        )
 
 
 def killed_as_it_began(grown: Path, database: Path) -> None:
@@ -176,7 +186,9 @@ def test_a_growth_that_was_killed_goes_on_also_if_yet_more_was_added(tmp_path: P
 def test_what_is_not_behind_the_old_rows_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
     recipe = begun(tmp_path, ingest.run)
     before = files(recipe)
-    refused = r"first 50 rows of .*source, which now has 60 and no longer the same files.*sort behind.*another `database`"
+    refused = (
+        r"first 50 rows of .*source, which now has 60 and no longer the same files.*sort behind.*another `database`"
+    )
     add(tmp_path, "0.parquet", 50, 10)
     with pytest.raises(ArtifactMismatch, match=refused):
         ingest.run(recipe)
@@ -220,10 +232,15 @@ def test_only_urls_that_were_added_are_asked(tmp_path: Path, fused: bool) -> Non
 
 def test_vectors_that_were_published_since_are_added(tmp_path: Path) -> None:
     vectors = [clustered(50, 16, seed) for seed in (0, 1)]
-    columns = {name: pa.array(list(side), pa.list_(pa.float16())) for name, side in zip(("image_vec", "text_vec"), vectors, strict=True)}
+    columns = {
+        name: pa.array(list(side), pa.list_(pa.float16()))
+        for name, side in zip(("image_vec", "text_vec"), vectors, strict=True)
+    }
     published = pa.table({"caption": drawings(0, 50)["caption"], **columns})
     (tmp_path / "source").mkdir()
-    recipe = load_recipe(recipe_of(tmp_path), ["ingest.image_vector_column=image_vec", "ingest.text_vector_column=text_vec"])
+    recipe = load_recipe(
+        recipe_of(tmp_path), ["ingest.image_vector_column=image_vec", "ingest.text_vector_column=text_vec"]
+    )
     for name, part in (("a.parquet", published.slice(0, 30)), ("b.parquet", published.slice(30))):
         pq.write_table(part, tmp_path / "source" / name)
         ingest.run(recipe)

@@ -57,17 +57,34 @@ BEFORE_RAY: dict[str, tuple[str, Callable[[Path], list[str]], str]] = {
     "stage before": ("embed", lambda _: [], "react-ray ingest"),
     "index before": ("retrieve", lambda _: [], "react-ray embed"),
     "no classes": ("run", lambda _: ["tasks.file=", "tasks.names=[]", "tasks.class_names=[]"], "class"),
-    "template": ("run", lambda _: ["tasks.file=", "tasks.names=[]", "tasks.class_names=[owl]", "tasks.templates=[a photo]"], "{}"),
+    "template": (
+        "run",
+        lambda _: ["tasks.file=", "tasks.names=[]", "tasks.class_names=[owl]", "tasks.templates=[a photo]"],
+        "{}",
+    ),
     "filter": ("run", lambda _: ["retrieve.filters=[width]"], "is no condition"),
-    "arm of sections": ("run", lambda _: ["arms={one: {customize: {lr: 0.1}}}"], "arms.one: customize is not what an arm can change"),
+    "arm of sections": (
+        "run",
+        lambda _: ["arms={one: {customize: {lr: 0.1}}}"],
+        "arms.one: customize is not what an arm can change",
+    ),
     "arm of another model": ("run", lambda _: ["arms={one: {backbone.name: ViT-B-16}}"], "set it for the whole run"),
     "no captions": ("run", lambda _: ["embed.captions=false", "retrieve.keys=[image]"], "set embed.captions=true"),
     "no captions for a bank": (
         "run",
-        lambda _: ["embed.captions=false", "retrieve.keys=[image]", f"customize.backbone.name={OTHER_CLIP}", "customize.extra_captions=8"],
+        lambda _: [
+            "embed.captions=false",
+            "retrieve.keys=[image]",
+            f"customize.backbone.name={OTHER_CLIP}",
+            "customize.extra_captions=8",
+        ],
         "set embed.captions=true",
     ),
-    "a head of another model": ("run", lambda _: ["customize.method=linear", "customize.backbone.name=RN50"], "not RN50's; choose another method"),
+    "a head of another model": (
+        "run",
+        lambda _: ["customize.method=linear", "customize.backbone.name=RN50"],
+        "not RN50's; choose another method",
+    ),
     "nothing to compare on": ("run", lambda _: ["evaluate.datasets={}"], "evaluate.datasets is empty"),
     "no built-in task": ("run", lambda _: ["tasks.builtin=[imagenet1k]"], "did you mean 'imagenet'?"),
     "no such radius": ("run", lambda _: ["retrieve.dedup.phash=40"], "retrieve.dedup.phash"),
@@ -87,7 +104,9 @@ def test_what_cannot_work_is_said_in_one_line_before_anything_starts(
     assert not list(tmp_path.rglob("manifest.json")) and not list(tmp_path.rglob("part-*"))
 
 
-def test_a_run_of_another_recipe_is_refused_with_both_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_another_recipe_is_refused_with_both_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = small_recipe(tmp_path)
     refuse(capsys, "embed", recipe)  # writes the resolved recipe, then misses its input
     line = refuse(capsys, "embed", recipe, "customize.lr=0.5")
@@ -99,7 +118,16 @@ def test_a_run_of_another_recipe_is_refused_with_both_values(tmp_path: Path, cap
 
 def test_images_that_cannot_be_read_keep_their_place_and_the_run_goes_on(local_ray: None, tmp_path: Path) -> None:
     good = drawing(0)
-    images = [good, good[:60], b"<html>not found</html>", None, b"", drawing(1, "CMYK", "JPEG"), drawing(2, "P"), drawing(3, "L")]
+    images = [
+        good,
+        good[:60],
+        b"<html>not found</html>",
+        None,
+        b"",
+        drawing(1, "CMYK", "JPEG"),
+        drawing(2, "P"),
+        drawing(3, "L"),
+    ]
     captions = ["cloud", "rain", "snow", "sun", "fog", None, "", "cloud with rain"]
     source = write_pool(tmp_path / "pool.parquet", images, captions)
     recipe = load_recipe(
@@ -137,7 +165,9 @@ def test_vectors_of_another_model_are_not_mixed(local_ray: None, tmp_path: Path)
         embed.run(load_recipe(recipe, ["seed=1"]))  # random weights of another seed
 
 
-def test_a_part_that_is_corrupt_is_named_after_its_retries_and_the_rest_is_kept(local_ray: None, tmp_path: Path) -> None:
+def test_a_part_that_is_corrupt_is_named_after_its_retries_and_the_rest_is_kept(
+    local_ray: None, tmp_path: Path
+) -> None:
     source = write_pool(tmp_path / "pool.parquet", [drawing(i) for i in range(6)], ["cloud"] * 6)
     recipe = load_recipe(small_recipe(tmp_path, ingest={"source": source, "rows_per_part": 2}))
     images = ingest.run(recipe)

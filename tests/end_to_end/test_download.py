@@ -11,7 +11,7 @@ import pytest
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ArtifactMismatch, ArtifactMissing, SuccessTooLow
-from react_ray.pairs.export import export
+from react_ray.pairs.export.images import export
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import download, ingest
 from react_ray.storage import open_storage
@@ -44,7 +44,9 @@ def killed_then_finished(folder: Path, urls: list[str], rows_per_part: int, kill
     images, num_parts = folder / "database/images", len(urls) // rows_per_part
     kept: dict[Path, int] = {}
     for share in kills:
-        kill_when(recipe, lambda share=share: len(list(images.glob("part-*.json"))) >= share * num_parts, verb="download")
+        kill_when(
+            recipe, lambda share=share: len(list(images.glob("part-*.json"))) >= share * num_parts, verb="download"
+        )
         now = {path: path.stat().st_mtime_ns for path in images.glob("part-*.json")}
         assert {path: now[path] for path in kept} == kept and len(now) < num_parts
         kept = now
@@ -92,7 +94,9 @@ def healing(web: Web, name: str) -> list[str]:
     return fine
 
 
-def test_a_retry_rewrites_only_the_parts_that_have_something_to_retry(web: Web, tmp_path: Path, local_ray: None) -> None:
+def test_a_retry_rewrites_only_the_parts_that_have_something_to_retry(
+    web: Web, tmp_path: Path, local_ray: None
+) -> None:
     path = list_recipe(tmp_path, healing(web, "e2e"), 4)
     recipe = load_recipe(path)
     first = downloaded(recipe)
@@ -116,7 +120,7 @@ def test_a_retry_killed_anywhere_loses_no_row(web: Web, tmp_path: Path, local_ra
     (images / "manifest.json").unlink()  # as a kill leaves it, between taking a receipt away and writing the next
     (images / "part-00001.json").unlink()
     with pytest.raises(ArtifactMissing, match="react-ray download"):
-        from react_ray.stages.preflight import require
+        from react_ray.runtime.preflight import require
 
         require(recipe, "embed")
     resumed = downloaded(recipe)
@@ -178,7 +182,9 @@ def test_images_that_ingest_made_are_not_downloaded(tmp_path: Path, local_ray: N
         download.run(recipe)
 
 
-def test_an_address_inside_the_network_is_a_status_unless_it_is_allowed(web: Web, tmp_path: Path, local_ray: None) -> None:
+def test_an_address_inside_the_network_is_a_status_unless_it_is_allowed(
+    web: Web, tmp_path: Path, local_ray: None
+) -> None:
     recipe = load_recipe(list_recipe(tmp_path, [web.http + "/image/1.jpg"] * 3, 2, allow_private_addresses=False))
     assert {status for _, status, _ in rows_of(downloaded(recipe))} == {"blocked_address"}
 
@@ -192,7 +198,9 @@ def test_images_of_a_list_are_embedded_and_those_of_a_retry_are_not_mistaken_for
     downloaded(recipe)
     embeddings = embed.run(recipe)
     table = pa.concat_tables(embeddings.tables(["image", "status"]))
-    assert table["status"].to_pylist() == [status for _, status, _ in rows_of(open_artifact(str(tmp_path / "database/images"), "images"))]
+    assert table["status"].to_pylist() == [
+        status for _, status, _ in rows_of(open_artifact(str(tmp_path / "database/images"), "images"))
+    ]
     assert embed.run(recipe).content == embeddings.content
     downloaded(recipe, retry_failed=True)
     with pytest.raises(ArtifactMismatch, match=r"parents\.images was .*delete that directory"):
@@ -200,9 +208,20 @@ def test_images_of_a_list_are_embedded_and_those_of_a_retry_are_not_mistaken_for
 
 
 def test_a_run_can_download_only_what_its_captions_retrieve(web: Web, tmp_path: Path) -> None:
-    urls = [f"{web.host(row % 7)}/{'status/404' if row % 10 == 0 else f'image/{row}.jpg'}?side=40&row={row}" for row in range(240)]
+    urls = [
+        f"{web.host(row % 7)}/{'status/404' if row % 10 == 0 else f'image/{row}.jpg'}?side=40&row={row}"
+        for row in range(240)
+    ]
     path = list_recipe(tmp_path, urls, 60, of="retrieved")
-    changes = ["arms={}", "embed.images=false", "retrieve.keys=[text]", "retrieve.k=2", "customize.epochs=2", "customize.batch_size=8", "customize.num_workers=1"]
+    changes = [
+        "arms={}",
+        "embed.images=false",
+        "retrieve.keys=[text]",
+        "retrieve.k=2",
+        "customize.epochs=2",
+        "customize.batch_size=8",
+        "customize.num_workers=1",
+    ]
     done = react_ray("run", path, *changes)
     assert done.returncode == 0, done.stderr[-3000:]
     assert not (tmp_path / "database/images").exists(), "the web was asked for the whole database"

@@ -20,8 +20,9 @@ from safetensors.numpy import load_file, save_file
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ArtifactMismatch, ConfigError, PartFailed
 from react_ray.recipe import Recipe, load_recipe
-from react_ray.stages import download, embed, ingest, search
-from react_ray.stages.ask import embed_queries
+from react_ray.stages import download, embed, ingest
+from react_ray.stages.retrieval import search
+from react_ray.stages.retrieval.embed_queries import embed_queries
 from react_ray.vectors import from_vectors
 from tests.support.small_run import small_recipe
 from tests.support.url_list import list_recipe, misbehaving

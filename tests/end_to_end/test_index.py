@@ -20,7 +20,7 @@ from react_ray.index.recall import recall_at_k
 from react_ray.index.shards import check_covers, deltas, open_shards, params_for, search_shards, shard_places
 from react_ray.recipe import Recipe
 from react_ray.stages import index
-from react_ray.stages.fan_out import ShardFanOut, search_exactly
+from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_exactly
 from react_ray.storage import open_storage
 from tests.support.s3_server import s3_server
 from tests.support.small_run import react_ray
@@ -211,7 +211,9 @@ def test_an_index_of_other_vectors_is_not_searched(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "database/embeddings")
     shutil.rmtree(tmp_path / "database/pairs")
     write_database(recipe.database, 2, 21)
-    with pytest.raises(ArtifactMismatch, match=r"covers another content of part 0 .*; delete the index and build it again"):
+    with pytest.raises(
+        ArtifactMismatch, match=r"covers another content of part 0 .*; delete the index and build it again"
+    ):
         check_covers(built, embeddings_of(recipe))
     shutil.rmtree(tmp_path / "database/embeddings")
     other = create(f"{recipe.database}/embeddings", "embeddings", {}, {}, 0).seal(backbone={"name": "another"}, dim=16)

@@ -11,8 +11,8 @@ import pytest
 from react_ray.artifact import open_artifact
 from react_ray.cli import main
 from react_ray.recipe import Recipe, load_recipe
+from react_ray.runtime.layout import Layout
 from react_ray.stages import ingest
-from react_ray.stages.layout import Layout
 from tests.support.small_run import small_recipe
 
 

@@ -14,13 +14,13 @@ import torch
 
 from react_ray.artifact import open_artifact
 from react_ray.cli import main
-from react_ray.clip.backbone import load_backbone
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import load_tasks
 from react_ray.clip.weights import read_info, read_weights
 from react_ray.errors import ArtifactMismatch, ConfigError, TrainingDiverged
-from react_ray.gated.linear_head import load_head
+from react_ray.gated.load import load_backbone
 from react_ray.recipe import Recipe, load_recipe
+from react_ray.training.linear_head import load_head
 from tests.support.small_run import OTHER_CLIP, contents
 
 
@@ -49,7 +49,14 @@ def test_a_head_is_trained_and_scored_like_any_other_model(finished: Path, copie
     assert sum(count for _, count in card["data"]["pairs_by_class"]) == card["data"]["num_pairs"] > 0
     assert [again.content for again in customize.run(recipe)] == [model.content]
     base, ours = evaluate.run(recipe)
-    between = recipe_of(finished, copied, "customize.method=linear", "customize.lr=0.01", "customize.head_scale=20", "evaluate.wise_ft=0")
+    between = recipe_of(
+        finished,
+        copied,
+        "customize.method=linear",
+        "customize.lr=0.01",
+        "customize.head_scale=20",
+        "evaluate.wise_ft=0",
+    )
     shutil.rmtree(copied / "run/scores")
     again_base, again = evaluate.run(between)
     assert base.content == again_base.content
@@ -59,16 +66,22 @@ def test_a_head_is_trained_and_scored_like_any_other_model(finished: Path, copie
 def test_vectors_of_another_text_tower_are_refused_before_anything_starts(finished: Path, copied: Path) -> None:
     from react_ray.stages import customize
 
-    with pytest.raises(ArtifactMismatch, match=r"embedded by another text tower \(text_sha256 .*set customize.live_text=true"):
+    with pytest.raises(
+        ArtifactMismatch, match=r"embedded by another text tower \(text_sha256 .*set customize.live_text=true"
+    ):
         customize.run(recipe_of(finished, copied, "seed=7"))
     with pytest.raises(ConfigError, match=r"set customize.zero_stage to 1, 2 or 3"):
         customize.run(recipe_of(finished, copied, "customize.offload=true"))
-    with pytest.raises(ConfigError, match=r"customize.batch_size 100000 is larger than the \d+ pairs .*; make it smaller"):
+    with pytest.raises(
+        ConfigError, match=r"customize.batch_size 100000 is larger than the \d+ pairs .*; make it smaller"
+    ):
         customize.run(recipe_of(finished, copied, "customize.batch_size=100000"))
     assert not (copied / "run/model").exists()
 
 
-def test_another_backbone_is_another_model_of_the_same_retrieved_pairs(finished: Path, copied: Path, local_ray: None) -> None:
+def test_another_backbone_is_another_model_of_the_same_retrieved_pairs(
+    finished: Path, copied: Path, local_ray: None
+) -> None:
     from react_ray.stages import customize, embed, evaluate, index, retrieve
 
     places = [f"database={copied / 'database'}", f"out={copied / 'run'}"]
@@ -83,8 +96,8 @@ def test_another_backbone_is_another_model_of_the_same_retrieved_pairs(finished:
 
 
 def test_classes_are_asked_again_in_the_space_of_another_backbone(finished: Path, copied: Path) -> None:
-    from react_ray.stages.collect import class_vectors
-    from react_ray.stages.training_data import class_targets
+    from react_ray.stages.retrieval.gather_pairs import class_vectors
+    from react_ray.stages.training.data import class_targets
 
     recipe = recipe_of(finished, copied, f"customize.backbone.name={OTHER_CLIP}", "retrieve.prompts=averaged")
     embedder = Embedder(load_backbone(recipe.customized), 64, "cpu")
@@ -123,7 +136,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_once_and_names_its_pairs(
             shutil.rmtree(copied / "run" / place)
 
 
-def test_a_trained_model_leaves_in_both_layouts(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trained_model_leaves_in_both_layouts(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = str(finished / "run/arms/gated_image/model")
     for out, layout in ((str(tmp_path / "whole.pt"), "official"), (str(tmp_path / "folder"), "open_clip")):
         with pytest.raises(SystemExit) as ended:
@@ -132,7 +147,9 @@ def test_a_trained_model_leaves_in_both_layouts(finished: Path, tmp_path: Path, 
     assert "parameters of" in capsys.readouterr().out
     for card in (tmp_path / "whole.model_card.json", tmp_path / "folder/model_card.json"):
         scores = json.loads(card.read_text())["scores"]
-        assert {(row["dataset"], row["task"]) for row in scores if row["metric"] == "top1"} == {("test", name) for name in ("weather", "food", "mean")}
+        assert {(row["dataset"], row["task"]) for row in scores if row["metric"] == "top1"} == {
+            ("test", name) for name in ("weather", "food", "mean")
+        }
     state = read_weights(str(tmp_path / "whole.pt"))
     assert sum("gated_attn_block" in name for name in state) == 28
     theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'folder'}")

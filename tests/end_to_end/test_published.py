@@ -11,11 +11,12 @@ import pytest
 
 from react_ray.cli import main
 from react_ray.errors import ArtifactMismatch, ConfigError
-from react_ray.pairs.export_vectors import export_vectors
+from react_ray.pairs.export.vectors import export_vectors
 from react_ray.pairs.source import IngestConfig, open_source
 from react_ray.recipe import Recipe, load_recipe
-from react_ray.stages import embed, ingest, search
-from react_ray.stages.ask import embed_queries
+from react_ray.stages import embed, ingest
+from react_ray.stages.retrieval import search
+from react_ray.stages.retrieval.embed_queries import embed_queries
 from react_ray.vectors import from_vectors
 from tests.support.small_run import small_recipe
 from tests.unit.pairs.test_published import read
@@ -71,7 +72,10 @@ def test_published_vectors_are_a_database_and_are_exported_as_they_came(
     out = tmp_path / "exported"
     with pytest.raises(SystemExit) as ended:
         main(["export", "clip-retrieval", f"{recipe.database}/embeddings", str(out), "--rows-per-shard", "600"])
-    assert ended.value.code == 0 and "1248 pairs in 3 shards of clip-retrieval, 2 without a vector" in capsys.readouterr().out
+    assert (
+        ended.value.code == 0
+        and "1248 pairs in 3 shards of clip-retrieval, 2 without a vector" in capsys.readouterr().out
+    )
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
     assert files[:3] == [f"img_emb/img_emb_{number}.npy" for number in range(3)] and len(files) == 9
     sizes = [np.load(out / name, mmap_mode="r").shape for name in files[:3]]
@@ -82,13 +86,17 @@ def test_published_vectors_are_a_database_and_are_exported_as_they_came(
     again = open_source(IngestConfig(source=str(out), rows_per_part=500))
     image_ND, _, captions, _ = read(again, DIM)  # the exported similarities prove the order
     assert captions == [f"picture {row}" for row in kept]
-    np.testing.assert_allclose(image_ND.astype(np.float32), from_vectors(table["image"])[kept].astype(np.float32), atol=1e-3)
+    np.testing.assert_allclose(
+        image_ND.astype(np.float32), from_vectors(table["image"])[kept].astype(np.float32), atol=1e-3
+    )
     with pytest.raises(ConfigError, match="is not empty"):
         export_vectors(f"{recipe.database}/embeddings", str(out))
 
     queries = embed_queries(recipe, str(tmp_path / "queries"))
     assert search.run(recipe, str(tmp_path / "hits"), queries).manifest.rows > 0  # type: ignore[union-attr]
-    other = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update={"pretrained": "sample://base_clip.safetensors"})})
+    other = recipe.model_copy(
+        update={"backbone": recipe.backbone.model_copy(update={"pretrained": "sample://base_clip.safetensors"})}
+    )
     with pytest.raises(ArtifactMismatch, match=r"config\.backbone\.tag was"):
         ingest.run(other)
 

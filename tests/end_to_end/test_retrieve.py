@@ -17,8 +17,8 @@ from react_ray.artifact import create, open_artifact
 from react_ray.errors import ConfigError, RetrievalError
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import embed, index, ingest, retrieve
-from react_ray.stages.choose import random_count
-from react_ray.stages.collect import class_vectors
+from react_ray.stages.retrieval.gather_pairs import class_vectors
+from react_ray.stages.retrieval.select_pairs import random_count
 from react_ray.vectors import from_vectors
 from tests.support.small_run import small_recipe
 
@@ -42,7 +42,9 @@ def pool(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = [drawing(5 if row in (6, 7) else row) for row in range(NUM_PAIRS)]
     images[8] = drawing(5, "JPEG")
     images[NO_IMAGE] = b"no image"
-    captions = [f"{('An Owl', 'two herons', 'the barn-swallow', 'no bird')[row % 4]} number {row}" for row in range(NUM_PAIRS)]
+    captions = [
+        f"{('An Owl', 'two herons', 'the barn-swallow', 'no bird')[row % 4]} number {row}" for row in range(NUM_PAIRS)
+    ]
     captions[NO_CAPTION] = ""
     table = pa.table(
         {
@@ -67,7 +69,8 @@ def pool(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe_of(folder: Path, run: str, tasks: dict[str, Any] | None = None, **retrieve: Any) -> Recipe:
     values = {
         "out": str(folder / run),
-        "tasks": {"name": "birds", "class_names": NAMES, "templates": ["a photo of a {}.", "a drawing of a {}."]} | (tasks or {}),
+        "tasks": {"name": "birds", "class_names": NAMES, "templates": ["a photo of a {}.", "a drawing of a {}."]}
+        | (tasks or {}),
         "ingest": {"source": str(folder / "pool.parquet"), "rows_per_part": 40},
         "retrieve": {"k": 20, "search": "exact"} | retrieve,
         "evaluate": {"datasets": {"test": str(folder / "test.parquet")}},
@@ -101,7 +104,12 @@ def hits_of(recipe: Recipe, name: str = "hits") -> pa.Table:
 def everything(pool: Path) -> Recipe:
     """A retrieval with every setting at once: sentences and a seed image, filters, duplicates, evaluation images."""
     seed = str(pool / "seed.png")
-    sentences = ["no bird number 31", "no bird number 11", "no bird number 7", "An Owl number 8"]  # their captions are hit
+    sentences = [
+        "no bird number 31",
+        "no bird number 11",
+        "no bird number 7",
+        "An Owl number 8",
+    ]  # their captions are hit
     tasks = {"queries": sentences, "seed_images": {"heron": [seed], "new": [seed]}}
     recipe = recipe_of(pool, "everything", tasks, search="index", **EVERYTHING)
     retrieve.run(recipe)
@@ -165,10 +173,14 @@ def test_random_pairs_are_such_as_training_can_use(pool: Path) -> None:
 
 def test_captions_with_a_name_of_the_class_are_the_string_control(pool: Path) -> None:
     tasks = {"class_names": ["owl", ["heron", "herons"], "barn swallow", "bird"]}
-    recipe = recipe_of(pool, "string", tasks, selection="string", k=2, pairs_per_class=5, keys=["image"], filters=["aesthetic < 5"])
+    recipe = recipe_of(
+        pool, "string", tasks, selection="string", k=2, pairs_per_class=5, keys=["image"], filters=["aesthetic < 5"]
+    )
     retrieved = retrieve.run(recipe)
     found = pa.concat_tables(retrieved.tables())
-    text_ND = np.concatenate([from_vectors(t["text"]) for t in open_artifact(f"{recipe.database}/embeddings", "embeddings").tables()])
+    text_ND = np.concatenate(
+        [from_vectors(t["text"]) for t in open_artifact(f"{recipe.database}/embeddings", "embeddings").tables()]
+    )
     class_CD = class_vectors(open_artifact(f"{recipe.out}/queries", "queries")).astype(np.float64)
     expected = {}
     for label in range(4):
@@ -182,7 +194,13 @@ def test_captions_with_a_name_of_the_class_are_the_string_control(pool: Path) ->
 
 
 def test_classes_that_stay_short_are_asked_for_again(pool: Path) -> None:
-    settings: dict[str, Any] = {"k": 8, "max_k": 100_000, "pairs_per_class": 60, "prompts": "averaged", "keys": ["text"]}
+    settings: dict[str, Any] = {
+        "k": 8,
+        "max_k": 100_000,
+        "pairs_per_class": 60,
+        "prompts": "averaged",
+        "keys": ["text"],
+    }
     recipe = recipe_of(pool, "full", **settings)
     retrieved = retrieve.run(recipe)
     report = json.loads(Path(recipe.out, "selection.json").read_text())
@@ -193,14 +211,30 @@ def test_classes_that_stay_short_are_asked_for_again(pool: Path) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "nothing above the floor": ({}, {"min_score": 1.5, "prompts": "averaged", "keys": ["text"]}, "lower retrieve.min_score"),
-    "nothing allowed": ({}, {"filters": ["aesthetic > 9.5", "width > 999"]}, "none of 240 pairs .*'aesthetic > 9.5' 11, 'width > 999' 0.*relax"),
+    "nothing above the floor": (
+        {},
+        {"min_score": 1.5, "prompts": "averaged", "keys": ["text"]},
+        "lower retrieve.min_score",
+    ),
+    "nothing allowed": (
+        {},
+        {"filters": ["aesthetic > 9.5", "width > 999"]},
+        "none of 240 pairs .*'aesthetic > 9.5' 11, 'width > 999' 0.*relax",
+    ),
     "no such column": ({}, {"filters": ["aestetic > 1"]}, "did you mean aesthetic"),
     "an empty database": ({}, {}, "is empty, so nothing can be retrieved"),
     "a radius without sets": ({}, {"decontaminate": {"cosine": 0.9}}, "datasets=\\[all\\]"),
     "sets without a radius": ({}, {"decontaminate": {"datasets": ["all"]}}, "no radius"),
-    "an unknown set": ({}, {"decontaminate": {"datasets": ["tset"], "phash": 1}}, "none of evaluate.datasets \\(test\\)"),
-    "images against captions": ({"seed_images": {"owl": ["POOL/seed.png"]}}, {"keys": ["text"]}, "add image to retrieve.keys"),
+    "an unknown set": (
+        {},
+        {"decontaminate": {"datasets": ["tset"], "phash": 1}},
+        "none of evaluate.datasets \\(test\\)",
+    ),
+    "images against captions": (
+        {"seed_images": {"owl": ["POOL/seed.png"]}},
+        {"keys": ["text"]},
+        "add image to retrieve.keys",
+    ),
 }
 
 

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from safetensors import safe_open
 
-from react_ray.clip.backbone import load_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.errors import ArtifactMismatch
 from react_ray.gated.export import load_customised
+from react_ray.gated.load import load_backbone
 from react_ray.recipe import load_recipe
-from react_ray.stages.preflight import begin
+from react_ray.runtime.preflight import begin
 from react_ray.storage import open_storage
 from tests.support.s3_server import s3_server
 from tests.support.small_run import ARMS, OTHER_CLIP, contents, kill_when, react_ray, small_recipe
@@ -87,7 +87,9 @@ def test_only_gated_blocks_and_the_temperature_train_and_the_rest_is_unchanged(f
 
 def test_another_weight_of_wise_ft_asks_for_the_old_scores_to_go_and_touches_nothing(finished: Path) -> None:
     kept = (finished / "run/recipe.yaml").read_bytes()
-    with pytest.raises(ArtifactMismatch, match=r"evaluate\.wise_ft=1, now 0\.5; delete .*/scores/base, .*/arms/gated_image/scores"):
+    with pytest.raises(
+        ArtifactMismatch, match=r"evaluate\.wise_ft=1, now 0\.5; delete .*/scores/base, .*/arms/gated_image/scores"
+    ):
         begin(load_recipe(str(finished / "recipe.yaml"), ["evaluate.wise_ft=0.5"]), "evaluate")
     assert (finished / "run/recipe.yaml").read_bytes() == kept
 
@@ -127,7 +129,9 @@ def test_a_run_killed_in_every_phase_ends_with_the_same_artifacts_and_scores(
         assert {path: now[path] for path in kept} == kept, "a part that was committed was done again"
         kept = now
         if phase == "customize":
-            last = max(int(path.parent.name.removeprefix("step_")) for path in checkpoints.glob("step_*/checkpoint.json"))
+            last = max(
+                int(path.parent.name.removeprefix("step_")) for path in checkpoints.glob("step_*/checkpoint.json")
+            )
     if "customize" in killed_in:
         assert f"went on from step {last}" in said
     done = react_ray("run", recipe)

@@ -53,10 +53,12 @@ def losses(run: Path, arm: str = "model") -> list[float]:
 def close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], tolerance: float) -> None:
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
-        torch.testing.assert_close(value, theirs[name], atol=tolerance, rtol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            value, theirs[name], atol=tolerance, rtol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
-@pytest.mark.slow  # tests/unit/stages/test_sharded.py has the same without Ray
+@pytest.mark.slow  # tests/unit/stages/training/test_zero_state.py has the same without Ray
 def test_every_zero_stage_trains_the_same_model(finished: Path, copied: Path, local_ray: None) -> None:
     from react_ray.stages import customize
 
@@ -71,7 +73,9 @@ def test_every_zero_stage_trains_the_same_model(finished: Path, copied: Path, lo
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_with_other_workers_and_another_sharding(finished: Path, copied: Path, local_ray: None) -> None:
+def test_a_training_goes_on_with_other_workers_and_another_sharding(
+    finished: Path, copied: Path, local_ray: None
+) -> None:
     from react_ray.stages import customize
 
     kept = ("customize.keep_last=9", "customize.ema_decay=0.5")
@@ -95,7 +99,15 @@ def test_batches_are_the_same_wherever_they_are_made_and_scores_come_meanwhile(
     """All in one group of workers, whose start is what takes the time."""
     from react_ray.stages import customize
 
-    auto = {"customize.augment": {"auto": "rand-m9-mstd0.5-inc1", "crop_area": 0.08, "crop_ratio": 1.3333, "flip": 0.5, "erase": 0.25}}
+    auto = {
+        "customize.augment": {
+            "auto": "rand-m9-mstd0.5-inc1",
+            "crop_area": 0.08,
+            "crop_ratio": 1.3333,
+            "flip": 0.5,
+            "erase": 0.25,
+        }
+    }
     watched = {"customize.watch_dataset": "held", "customize.watch_every_steps": 5}
     arms = {
         "thread": auto,
@@ -117,9 +129,13 @@ def test_batches_are_the_same_wherever_they_are_made_and_scores_come_meanwhile(
         assert [line["step"] for line in lines] == [5, 10, 12]
         assert all(set(line) == {"step", "top1/mean", "top1/weather", "top1/food"} for line in lines)
     card = json.loads((copied / "run/arms/watched/model/model_card.json").read_text())
-    assert {(row["dataset"], row["task"], row["step"]) for row in card["scores"]} == {("held", task, 12) for task in ("weather", "food", "mean")}
+    assert {(row["dataset"], row["task"], row["step"]) for row in card["scores"]} == {
+        ("held", task, 12) for task in ("weather", "food", "mean")
+    }
     best = max(lines, key=lambda line: (line["top1/mean"], -line["step"]))["step"]
-    every = {int(path.stem[5:]): path for path in (copied / "run/arms/watched/checkpoints/watched").glob("*.safetensors")}
+    every = {
+        int(path.stem[5:]): path for path in (copied / "run/arms/watched/checkpoints/watched").glob("*.safetensors")
+    }
     assert best in every and set(every) <= {5, 10, 12}
     close(weights(kept), read_weights(str(every[best])), 0)
     assert json.loads((copied / "run/arms/best/model/gated.json").read_text())["best_step"] == best
@@ -150,7 +166,10 @@ def test_what_cannot_be_watched_is_refused_before_anything_starts(finished: Path
     sets = "evaluate.datasets={test: 'sample://validation.parquet', held: 'sample://test.parquet'}"
     for changes, problem in (
         (["customize.watch_dataset=none"], "is none of evaluate.datasets .test, held.; name one of them"),
-        (["customize.watch_dataset=test", "customize.keep=best"], "keep=best would choose by test, which the report shows"),
+        (
+            ["customize.watch_dataset=test", "customize.keep=best"],
+            "keep=best would choose by test, which the report shows",
+        ),
         (["customize.keep=best"], "set customize.watch_dataset to one of evaluate.datasets"),
         (["customize.num_workers=3", "customize.min_workers=2"], "batch_size 64 is not a multiple of 3 workers"),
     ):

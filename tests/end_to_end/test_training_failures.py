@@ -51,8 +51,12 @@ def on_a_small_disk(finished: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def recipe_of(finished: Path, folder: Path, *changes: str, **of_arm: object) -> Recipe:
-    arms = json.dumps({ARM: {"customize.epochs": 3.2, **{f"customize.{name}": value for name, value in of_arm.items()}}})
-    return load_recipe(str(finished / "recipe.yaml"), [f"database={folder}/database", f"out={folder}/run", f"arms={arms}", *changes])
+    arms = json.dumps(
+        {ARM: {"customize.epochs": 3.2, **{f"customize.{name}": value for name, value in of_arm.items()}}}
+    )
+    return load_recipe(
+        str(finished / "recipe.yaml"), [f"database={folder}/database", f"out={folder}/run", f"arms={arms}", *changes]
+    )
 
 
 def trace(folder: Path) -> list[list[float]]:
@@ -93,13 +97,19 @@ def kill_two_workers(folder: Path, ended: threading.Event, victims: list[int]) -
             if ended.wait(0.01):
                 return
         seen = checkpoints(folder)[-1]
-        alive = [actor for actor in ray._private.state.actors().values() if actor["State"] == "ALIVE" and "RayTrainWorker" in actor["ActorClassName"]]
+        alive = [
+            actor
+            for actor in ray._private.state.actors().values()
+            if actor["State"] == "ALIVE" and "RayTrainWorker" in actor["ActorClassName"]
+        ]
         victims.append(sorted(actor["Pid"] for actor in alive)[place])
         os.kill(victims[-1], signal.SIGKILL)
 
 
 @pytest.mark.slow
-def test_an_elastic_training_that_fails_at_every_try_ends_and_says_why(finished: Path, untrained: Path, local_ray: None) -> None:
+def test_an_elastic_training_that_fails_at_every_try_ends_and_says_why(
+    finished: Path, untrained: Path, local_ray: None
+) -> None:
     from react_ray.stages import customize
 
     shutil.copytree(finished / f"run/arms/{ARM}/checkpoints", untrained / f"run/arms/{ARM}/checkpoints")
@@ -107,7 +117,9 @@ def test_an_elastic_training_that_fails_at_every_try_ends_and_says_why(finished:
     state = load_file(damaged)
     del state["weight/logit_scale"]
     save_file(state, damaged)
-    with pytest.raises(PartFailed, match=r"at every try: KeyError: 'weight/logit_scale' .*sharded\.py:\d+.*run the same command again"):
+    with pytest.raises(
+        PartFailed, match=r"at every try: KeyError: 'weight/logit_scale' .*sharded\.py:\d+.*run the same command again"
+    ):
         customize.run(recipe_of(finished, untrained, "cluster.part_retries=1", min_workers=1))
     assert not (untrained / f"run/arms/{ARM}/model/gated.safetensors").exists()
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from react_ray.artifact import Artifact, create
 from react_ray.pair_id import pair_ids
 from react_ray.pairs.download import DownloadConfig, download
-from react_ray.pairs.fetch import Fetcher
+from react_ray.web.fetch import Fetcher
 from tests.support.url_list import QUICK
 
 ROWS_PER_PART = 8

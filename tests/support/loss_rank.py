@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from react_ray.gated.loss import Bank, contrastive_loss
+from react_ray.training.loss import Bank, contrastive_loss
 
 Case = tuple[bool, bool, str, int]  # the text tower trains, duplicates are masked, positives, images at once
 Gradients = dict[str, Tensor]

@@ -38,7 +38,9 @@ def encode_image(image: Tensor, state: State, heads: int) -> Tensor:
     for layer in range(1 + max(int(name.split(".")[3]) for name in state if name.startswith(BLOCK))):
         own, new = f"{BLOCK}{layer}.", f"{BLOCK}{layer}.gated_attn_block."
         if f"{new}alpha_attn" in state:
-            x = x + state[f"{new}alpha_attn"].tanh() * attention(norm(x, state, f"{new}ln_1."), state, f"{new}attn.", heads)
+            x = x + state[f"{new}alpha_attn"].tanh() * attention(
+                norm(x, state, f"{new}ln_1."), state, f"{new}attn.", heads
+            )
             x = x + state[f"{new}alpha_dense"].tanh() * mlp(norm(x, state, f"{new}ln_2."), state, f"{new}mlp.")
         x = x + attention(norm(x, state, f"{own}ln_1."), state, f"{own}attn.", heads)
         x = x + mlp(norm(x, state, f"{own}ln_2."), state, f"{own}mlp.")
@@ -52,7 +54,15 @@ def info_nce(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
 
 
 def adamw(
-    state: State, grads: State, moments: dict[str, list[Tensor]], step: int, lr: float, decay: float, beta1: float, beta2: float, eps: float
+    state: State,
+    grads: State,
+    moments: dict[str, list[Tensor]],
+    step: int,
+    lr: float,
+    decay: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
 ) -> None:
     """In place, step counted from 1; no decay for fewer than two dimensions, as in REACT."""
     for name, grad in grads.items():

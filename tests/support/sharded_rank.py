@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from react_ray.clip.text import drop_text_tower
-from react_ray.gated.batches import Batch
 from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.method import frozen_sha256, prepare
-from react_ray.gated.optim import MAX_LOGIT_SCALE
-from react_ray.gated.step import TrainingStep
-from react_ray.stages import sharded
-from react_ray.stages.train_worker import initialize
+from react_ray.stages.training import zero_state
+from react_ray.stages.training.loop import initialize
+from react_ray.training.batches import Batch
+from react_ray.training.optim import MAX_LOGIT_SCALE
+from react_ray.training.step import TrainingStep
 from tests.support.tiny_clip import tiny_backbone
 
 SIZE, STEPS = 12, 2
@@ -47,7 +47,14 @@ def run_rank(rank: int, world_size: int, cases: list[Case], rendezvous: str, fol
 
 
 def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, Any]:
-    given = {"batch_size": SIZE, "last_k_layers": 2, "lr": 1e-3, "grad_clip": 1.0, "zero_stage": case[0], "offload": case[1]}
+    given = {
+        "batch_size": SIZE,
+        "last_k_layers": 2,
+        "lr": 1e-3,
+        "grad_clip": 1.0,
+        "zero_stage": case[0],
+        "offload": case[1],
+    }
     config = CustomizeConfig.model_validate(given)
     folder.mkdir(exist_ok=True)
 
@@ -57,9 +64,9 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
         drop_text_tower(backbone.model)
         frozen = frozen_sha256(backbone.model)
         if state:
-            sharded.load_weights(backbone.model, state)
+            zero_state.load_weights(backbone.model, state)
         engine = initialize(TrainingStep(backbone, config, 0, rank), config, world_size)
-        sharded.load_moments(engine, backbone.model, state, step)
+        zero_state.load_moments(engine, backbone.model, state, step)
         return backbone, engine, frozen
 
     norms: list[float] = []
@@ -69,8 +76,8 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
         for step in range(first, first + STEPS):
             loss = engine(batch(step, rank, world_size, backbone.image_size, backbone.dim))
             engine.backward(loss)
-            norms.append(sharded.optimizer_step(engine, backbone.model))
-            sharded.clamp_temperature(engine, backbone.model)
+            norms.append(zero_state.optimizer_step(engine, backbone.model))
+            zero_state.clamp_temperature(engine, backbone.model)
             share = loss.detach() / world_size
             torch.distributed.all_reduce(share)
             losses.append(float(share))
@@ -78,20 +85,22 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
 
     backbone, engine, frozen = engine_of({}, 0)
     losses = steps(backbone, engine, 0)
-    middle = sharded.training_state(engine, backbone.model)
+    middle = zero_state.training_state(engine, backbone.model)
     losses += steps(backbone, engine, STEPS)
-    end = sharded.training_state(engine, backbone.model)
-    unchanged = sharded.frozen_digest(backbone.model) == frozen
+    end = zero_state.training_state(engine, backbone.model)
+    unchanged = zero_state.frozen_digest(backbone.model) == frozen
     again, resumed, _ = engine_of(middle, STEPS)
-    restored = sharded.training_state(resumed, again.model)
+    restored = zero_state.training_state(resumed, again.model)
     resumed_losses = steps(again, resumed, STEPS)
-    sharded._set(resumed, again.model.get_parameter("logit_scale"), sharded.WEIGHT, torch.tensor([MAX_LOGIT_SCALE + 1]))
-    sharded.clamp_temperature(resumed, again.model)
-    before = sharded.trained_weights(resumed, again.model)
+    zero_state._set(
+        resumed, again.model.get_parameter("logit_scale"), zero_state.WEIGHT, torch.tensor([MAX_LOGIT_SCALE + 1])
+    )
+    zero_state.clamp_temperature(resumed, again.model)
+    before = zero_state.trained_weights(resumed, again.model)
     factor = float("inf") if rank == world_size - 1 else 1.0
     resumed.backward(resumed(batch(STEPS, rank, world_size, again.image_size, again.dim)) * factor)
-    endless = sharded.optimizer_step(resumed, again.model)
-    after = sharded.trained_weights(resumed, again.model)
+    endless = zero_state.optimizer_step(resumed, again.model)
+    after = zero_state.trained_weights(resumed, again.model)
     return {
         "losses": losses,
         "norms": norms,
@@ -102,5 +111,5 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
         "unchanged": unchanged,
         "restored": restored,
         "resumed_losses": resumed_losses,
-        "clamped": sharded.trained_weights(resumed, again.model)["logit_scale"].item(),
+        "clamped": zero_state.trained_weights(resumed, again.model)["logit_scale"].item(),
     }

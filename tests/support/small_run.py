@@ -72,7 +72,9 @@ def react_ray(verb: str, recipe: str, *overrides: str) -> subprocess.CompletedPr
     )
 
 
-def kill_when(recipe: str, reached: Callable[[], bool], *overrides: str, verb: str = "run", everything: bool = False) -> str:
+def kill_when(
+    recipe: str, reached: Callable[[], bool], *overrides: str, verb: str = "run", everything: bool = False
+) -> str:
     """Start a whole run, or one verb, and SIGKILL its driver as soon as `reached()`; gives what it wrote to stderr.
 
     A run that ends before is a failure.

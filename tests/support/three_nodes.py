@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import ray
 from ray.cluster_utils import Cluster
 
-from react_ray.stages.cluster import ROLE_LABEL, quiet
+from react_ray.runtime.cluster import ROLE_LABEL, quiet
 
 
 @contextmanager

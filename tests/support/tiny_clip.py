@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from react_ray.clip.backbone import Backbone, load_backbone
+from react_ray.clip.backbone import Backbone
 from react_ray.clip.config import BackboneConfig
+from react_ray.gated.load import load_backbone
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 

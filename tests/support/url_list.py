@@ -10,7 +10,18 @@ from tests.support.small_run import small_recipe
 from tests.support.web import Web
 
 # Of every 20 rows these 6 fail, each at once and in the same way whenever it is asked.
-BAD = ("/status/404", "/html", "/cut", "/zero", "/short", "/disconnect", "/loop/a", "/huge", "/status/410", "/to?url=ftp://x/")
+BAD = (
+    "/status/404",
+    "/html",
+    "/cut",
+    "/zero",
+    "/short",
+    "/disconnect",
+    "/loop/a",
+    "/huge",
+    "/status/410",
+    "/to?url=ftp://x/",
+)
 GOOD_KINDS = ("jpg", "jpg", "png", "webp")
 QUICK = {"allow_private_addresses": True, "retries": 0, "backoff_s": 0.0}
 

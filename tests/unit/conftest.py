@@ -1,4 +1,4 @@
-"""Fixtures of the foundation's tests: an empty place, on disk and on S3."""
+"""Fixtures of the unit tests: an empty place, on disk and on S3, and a web that misbehaves."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from react_ray.storage import Storage, open_storage
 from tests.support.s3_server import s3_server
+from tests.support.web import Web, web_server
 
 BUCKET = "bucket"
 
@@ -38,3 +39,9 @@ def place(request: pytest.FixtureRequest) -> Storage:
     storage = request.getfixturevalue(f"{request.param}_place")
     assert isinstance(storage, Storage)
     return storage
+
+
+@pytest.fixture(scope="session")
+def web() -> Iterator[Web]:
+    with web_server() as server:
+        yield server

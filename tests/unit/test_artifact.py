@@ -26,7 +26,9 @@ def begin(place: Storage, kind: str = "pairs", num_parts: int = 3, **parents: Ar
     return create(join(place.uri, kind), kind, CONFIG, parents, num_parts)
 
 
-def finished(place: Storage, kind: str = "pairs", text: str = "caption", seconds: float = 1.0, **parents: Artifact) -> Artifact:
+def finished(
+    place: Storage, kind: str = "pairs", text: str = "caption", seconds: float = 1.0, **parents: Artifact
+) -> Artifact:
     artifact = begin(place, kind, **parents)
     for part in artifact.pending():
         artifact.commit(part, table(part, text), seconds)
@@ -91,7 +93,11 @@ def test_an_artifact_with_a_pending_part_cannot_be_sealed(place: Storage) -> Non
     "config, num_parts, shown",
     [
         (CONFIG | {"k": 20}, 3, ["config.k was 10, now 20"]),
-        (CONFIG | {"inner": {"rate": 0.1, "names": []}}, 3, ["config.inner.rate was 0.5, now 0.1", "was ['a'], now []"]),
+        (
+            CONFIG | {"inner": {"rate": 0.1, "names": []}},
+            3,
+            ["config.inner.rate was 0.5, now 0.1", "was ['a'], now []"],
+        ),
         (CONFIG | {"new": 1}, 3, ["config.new was None, now 1"]),
         ({"k": 10}, 3, ["config.inner was {'names': ['a'], 'rate': 0.5}, now None"]),
         (CONFIG, 4, ["parts was 3, now 4"]),
@@ -145,7 +151,9 @@ def test_a_missing_artifact_names_the_verb_that_makes_it(place: Storage) -> None
 
 def test_another_kind_or_version_is_refused(disk_place: Storage) -> None:
     made = finished(disk_place)
-    with pytest.raises(ArtifactMismatch, match=f"holds pairs of version {SCHEMA_VERSION}, not images of version {SCHEMA_VERSION}"):
+    with pytest.raises(
+        ArtifactMismatch, match=f"holds pairs of version {SCHEMA_VERSION}, not images of version {SCHEMA_VERSION}"
+    ):
         open_artifact(made.uri, "images")
     newer = json.loads(made.storage.read(MANIFEST)) | {"schema_version": SCHEMA_VERSION + 1, "of_tomorrow": 1}
     made.storage.write(MANIFEST, json.dumps(newer).encode())

@@ -52,7 +52,10 @@ def test_a_missing_recipe_is_one_line_that_ends_with_what_to_do(
 ) -> None:
     code, out, err = ended(capsys, verb, f"{tmp_path}/gone.yaml")
     assert (code, out) == (2, "")
-    assert err == f"error: cannot read {tmp_path}/gone.yaml: No such file or directory; check the path and its permissions\n"
+    assert (
+        err
+        == f"error: cannot read {tmp_path}/gone.yaml: No such file or directory; check the path and its permissions\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,14 @@ import yaml
 from botocore.validate import ParamValidator
 
 from react_ray.recipe import ClusterConfig, Recipe
-from react_ray.stages.cluster import ROLE_LABEL, placement
+from react_ray.runtime.cluster import ROLE_LABEL, placement
 
 ROOT = Path(__file__).parents[2]
 CLUSTERS = ROOT / "clusters"
 AWS = yaml.safe_load((CLUSTERS / "aws.yaml").read_text())
-RAYCLUSTER = next(d for d in yaml.safe_load_all((CLUSTERS / "kuberay/raycluster.yaml").read_text()) if d["kind"] == "RayCluster")
+RAYCLUSTER = next(
+    d for d in yaml.safe_load_all((CLUSTERS / "kuberay/raycluster.yaml").read_text()) if d["kind"] == "RayCluster"
+)
 RAYJOB = yaml.safe_load((CLUSTERS / "kuberay/rayjob.yaml").read_text())
 GROUPS = {group["groupName"]: group for group in RAYCLUSTER["spec"]["workerGroupSpecs"]}
 TEXTS = {path: path.read_text() for path in sorted(CLUSTERS.rglob("*")) if path.is_file()}
@@ -30,9 +32,13 @@ TEXTS = {path: path.read_text() for path in sorted(CLUSTERS.rglob("*")) if path.
 def roles_of_stages() -> set[str]:
     """Every role that some stage asks for: the second argument of placement(), actor_pool() and thread_pool()."""
     roles = set()
-    for path in (ROOT / "react_ray/stages").glob("*.py"):
+    for path in (ROOT / "react_ray/stages").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("placement", "actor_pool", "thread_pool"):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
+                "placement",
+                "actor_pool",
+                "thread_pool",
+            ):
                 role = node.args[1]
                 if isinstance(role, ast.Constant):
                     roles.add(role.value)
@@ -113,13 +119,19 @@ def test_pods_and_image_run_without_root() -> None:
 
 
 def test_no_file_holds_a_credential() -> None:
-    secret = re.compile(r"""AKIA[0-9A-Z]{12,}|aws_secret_access_key|PRIVATE KEY|RAY_AUTH_TOKEN\s*[=:]\s*["']?\w""", re.IGNORECASE)
+    secret = re.compile(
+        r"""AKIA[0-9A-Z]{12,}|aws_secret_access_key|PRIVATE KEY|RAY_AUTH_TOKEN\s*[=:]\s*["']?\w""", re.IGNORECASE
+    )
     assert secret.search("RAY_AUTH_TOKEN='4f1c'") and not secret.search('RAY_AUTH_TOKEN="$(kubectl get secret)"')
     assert [path for path, text in TEXTS.items() if secret.search(text)] == []
 
 
 def test_files_and_recipe_fields_that_are_named_exist() -> None:
-    mentioned = {path for text in TEXTS.values() for path in re.findall(r"\b(?:clusters|jobs)/[\w/.]+\.(?:yaml|py)|clusters/Dockerfile", text)}
+    mentioned = {
+        path
+        for text in TEXTS.values()
+        for path in re.findall(r"\b(?:clusters|jobs)/[\w/.]+\.(?:yaml|py)|clusters/Dockerfile", text)
+    }
     assert {"clusters/aws.yaml", "jobs/react.py"} <= mentioned
     assert [path for path in sorted(mentioned) if not (ROOT / path).exists()] == []
     commands = "\n".join(TEXTS.values())

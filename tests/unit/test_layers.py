@@ -1,4 +1,4 @@
-"""Imports point down only: foundation <- core <- recipe <- stages, serving <- cli, jobs; and Ray stays on top."""
+"""Imports point down only: foundation <- core <- recipe <- runtime <- stages <- cli, jobs; and Ray stays on top."""
 
 from __future__ import annotations
 
@@ -13,18 +13,43 @@ import pytest
 import react_ray
 
 PACKAGE = Path(react_ray.__file__).parent
-FOUNDATION = {"errors", "section", "schema", "vectors", "pair_id", "uri", "storage", "parquet", "manifest", "artifact", "progress"}
-CORE = {"pairs", "clip", "index", "gated", "evals", "report", "sample"}
-LAYERS = [FOUNDATION, CORE, {"recipe"}, {"stages", "serving"}, {"cli"}]
+FOUNDATION = {
+    "errors",
+    "section",
+    "schema",
+    "vectors",
+    "pair_id",
+    "uri",
+    "storage",
+    "parquet",
+    "manifest",
+    "artifact",
+    "progress",
+}
+CORE = [
+    "sample",
+    "web",
+    "pairs",
+    "index",
+    "selection",
+    "clip",
+    "gated",
+    "training",
+    "evals",
+    "report",
+]  # each may import those before it
+LAYERS = [FOUNDATION, *({package} for package in CORE), {"recipe"}, {"runtime"}, {"stages"}, {"cli"}]
+# Within the stages: the folders hold the parts of the verbs; a verb imports no other verb, but `run` which is all of them.
+STAGES = ["downloading", "embedding", "indexing", "retrieval", "training", "a verb", "run"]
 MAY_IMPORT = {
     "boto3": {"storage"},
     "botocore": {"storage"},
     "pyarrow.fs": {"storage"},
-    "aiohttp": {"pairs"},
+    "aiohttp": {"web"},
     "open_clip": {"clip.backbone"},
-    "deepspeed": {"stages.train_worker", "stages.sharded"},
-    "faiss": {"index"},
-    "ray": {"stages", "serving"},
+    "deepspeed": {"stages.training"},
+    "faiss": {"index", "selection.duplicates"},
+    "ray": {"runtime", "stages"},
 }
 
 
@@ -68,6 +93,19 @@ def test_a_module_imports_nothing_above_it(module: str) -> None:
     assert {name for name in own(MODULES[module]) if layer(name) > layer(module)} == set()
 
 
+def floor(module: str) -> int:
+    """Of a module of `stages`: the place of its folder in STAGES, or that of a verb."""
+    name = module.split(".")[1]
+    return STAGES.index(name) if name in STAGES else STAGES.index("a verb")
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("stages.")])
+def test_the_parts_of_a_verb_import_no_verb_and_a_verb_no_other(module: str) -> None:
+    other = [name for name in own(MODULES[module]) if name.startswith("stages.") and name != module]
+    verb = floor(module) == STAGES.index("a verb")
+    assert [name for name in other if floor(name) > floor(module) or (verb and floor(name) == floor(module))] == []
+
+
 @pytest.mark.parametrize("library", list(MAY_IMPORT))
 def test_a_library_has_its_one_importer(library: str) -> None:
     importers = {module for module, path in MODULES.items() if any(within(name, {library}) for name in imports(path))}
@@ -101,6 +139,6 @@ assert "torch" in sys.modules
 
 def test_recipes_load_without_torch_and_all_that_computes_loads_without_ray_and_deepspeed() -> None:
     below = [module for module in MODULES if layer(module) <= LAYERS.index({"recipe"})]
-    assert {"storage", "gated.loss", "index.shard", "clip.backbone", "report.page", "recipe"} <= set(below)
+    assert {"storage", "training.loss", "index.shard", "clip.backbone", "report.page", "recipe"} <= set(below)
     ended = subprocess.run([sys.executable, "-c", LIGHT, *below], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr

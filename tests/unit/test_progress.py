@@ -16,7 +16,13 @@ from react_ray.storage import Storage
         (0, None, 0, "", r"embed +0/4 parts +0 pairs +0 pairs/s +\d+ s"),
         (1500, None, 1, "", r"embed +1/4 parts +1,500 pairs +[\d,]+ pairs/s  ETA [\d,]+ s +\d+ s"),
         (2000, 1999, 4, "", r"embed +4/4 parts +2,000 pairs +[\d,]+ pairs/s  100\.0 % ok +\d+ s"),
-        (10, 9, 3, "loss 2.1", r"embed +3/4 parts +10 pairs +[\d,]+ pairs/s  90\.0 % ok  ETA [\d,]+ s +\d+ s  loss 2\.1"),
+        (
+            10,
+            9,
+            3,
+            "loss 2.1",
+            r"embed +3/4 parts +10 pairs +[\d,]+ pairs/s  90\.0 % ok  ETA [\d,]+ s +\d+ s  loss 2\.1",
+        ),
     ],
 )
 def test_a_line_says_parts_rows_speed_failures_and_the_time_left(
@@ -32,7 +38,9 @@ def test_without_a_terminal_the_first_and_the_last_line_are_plain_and_go_to_stde
 ) -> None:
     with Progress("a_long_name_of_a_stage", 100, "images of many kinds", "steps") as progress:
         for _ in range(100):
-            progress.advance(rows=1_000_000, note="[bold]not markup[/bold], and long enough for more than eighty columns")
+            progress.advance(
+                rows=1_000_000, note="[bold]not markup[/bold], and long enough for more than eighty columns"
+            )
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert out == "" and "\x1b" not in err

@@ -142,7 +142,9 @@ def test_later_overrides_win(tmp_path: Path) -> None:
     assert load_recipe(write(tmp_path), ["seed=1", "seed=2"]).seed == 2
 
 
-@pytest.mark.parametrize("text, shown", [("a: [", "not YAML"), ("- a", "mapping"), ("", "mapping"), ("\x00", "not YAML")])
+@pytest.mark.parametrize(
+    "text, shown", [("a: [", "not YAML"), ("- a", "mapping"), ("", "mapping"), ("\x00", "not YAML")]
+)
 def test_a_file_that_is_no_recipe_says_so(tmp_path: Path, text: str, shown: str) -> None:
     (tmp_path / "recipe.yaml").write_text(text)
     assert shown in mistake(str(tmp_path / "recipe.yaml"))
@@ -213,20 +215,36 @@ def test_an_arm_can_be_changed_on_the_command_line(tmp_path: Path) -> None:
 
 def test_arms_share_a_base_for_each_backbone_that_is_customised(tmp_path: Path) -> None:
     large = {"customize.backbone.name": "ViT-L-14", "customize.backbone.pretrained": "openai"}
-    arms = {"large": large, "plain": {}, "larger": large | {"customize.lr": 0.1}, "huge": {"customize.backbone": {"name": "ViT-H-14"}}}
+    arms = {
+        "large": large,
+        "plain": {},
+        "larger": large | {"customize.lr": 0.1},
+        "huge": {"customize.backbone": {"name": "ViT-H-14"}},
+    }
     recipe = load_recipe(write(tmp_path, arms=arms))
     assert recipe.arm("large").customized == BackboneConfig(name="ViT-L-14", pretrained="openai")
     assert recipe.arm("plain").customized == recipe.arm("large").backbone == recipe.backbone
-    assert {name: base.name for name, base in recipe.bases().items()} == {"base": "ViT-B-32", "base.large": "ViT-L-14", "base.huge": "ViT-H-14"}
+    assert {name: base.name for name, base in recipe.bases().items()} == {
+        "base": "ViT-B-32",
+        "base.large": "ViT-L-14",
+        "base.huge": "ViT-H-14",
+    }
     assert [recipe.base_of(arm) for arm in arms] == ["base.large", "base", "base.large", "base.huge"]
     alone = load_recipe(write(tmp_path, customize={"backbone": {"name": "ViT-L-14"}}))
-    assert alone.bases() == {"base": alone.customized} and alone.base_of("") == "base" and alone.backbone.name == "ViT-B-32"
+    assert (
+        alone.bases() == {"base": alone.customized}
+        and alone.base_of("") == "base"
+        and alone.backbone.name == "ViT-B-32"
+    )
 
 
 @pytest.mark.parametrize(
     "override, said",
     [
-        ("customize.backbone.pretrained=openai", "customize.backbone: pretrained of a model without a name; set its name too, or make it {}"),
+        (
+            "customize.backbone.pretrained=openai",
+            "customize.backbone: pretrained of a model without a name; set its name too, or make it {}",
+        ),
         ("customize.backbone={name: RN50, tag: x}", "customize.backbone.tag: no such field; "),
         (
             "customize={method: linear, backbone: {name: RN50}}",
@@ -240,6 +258,8 @@ def test_a_backbone_that_cannot_be_customised_is_one_line(tmp_path: Path, overri
 
 def test_where_and_how_wide_are_not_digested(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path))
-    moved = load_recipe(write(tmp_path), ["out=/elsewhere", "database=s3://b/d", "cluster.num_cpus=8", "embed.batch_size=3"])
+    moved = load_recipe(
+        write(tmp_path), ["out=/elsewhere", "database=s3://b/d", "cluster.num_cpus=8", "embed.batch_size=3"]
+    )
     assert isinstance(recipe, Recipe) and recipe != moved and recipe.digested() == moved.digested()
     assert load_recipe(write(tmp_path), ["seed=1"]).digested() != recipe.digested()

@@ -76,7 +76,9 @@ def _archive(file: BinaryIO, uri: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
     except zipfile.BadZipFile as error:
-        raise StorageError(f"cannot read {uri}: no .npz file ({error}); it is cut off or something else, write it again") from error
+        raise StorageError(
+            f"cannot read {uri}: no .npz file ({error}); it is cut off or something else, write it again"
+        ) from error
 
 
 def _header(file: IO[bytes], uri: str) -> tuple[int, int, str]:
@@ -97,4 +99,6 @@ def _header(file: IO[bytes], uri: str) -> tuple[int, int, str]:
 
 def _check_length(uri: str, found: int, wanted: int) -> None:
     if found != wanted:
-        raise StorageError(f"cannot read {uri}: {found} bytes where its header says {wanted}; it is cut off, write it again")
+        raise StorageError(
+            f"cannot read {uri}: {found} bytes where its header says {wanted}; it is cut off, write it again"
+        )

@@ -68,7 +68,9 @@ def _batches_of_stream(uri: str, row_start: int) -> Iterator[Chunk]:
     file = open_arrow_file(uri)
     reader = pa.ipc.open_stream(file)
     if any(pa.types.is_dictionary(field.type) for field in reader.schema):
-        raise StorageError(f"cannot read {uri}: a stream with dictionaries; write it again as Parquet or as an Arrow file")
+        raise StorageError(
+            f"cannot read {uri}: a stream with dictionaries; write it again as Parquet or as an Arrow file"
+        )
     start = file.tell()
     for batch in reader:
         if batch.num_rows:

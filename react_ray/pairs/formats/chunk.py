@@ -20,7 +20,9 @@ class Chunk:
     num_rows: int
     num_bytes: int
     start: int  # what the format finds its rows by: the first byte, or the number of a row group or batch
-    names: tuple[str, ...] = ()  # of the file's columns, or of the files that are its rows, where that is not in its bytes
+    names: tuple[
+        str, ...
+    ] = ()  # of the file's columns, or of the files that are its rows, where that is not in its bytes
 
 
 class Format(Protocol):

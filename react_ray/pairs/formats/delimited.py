@@ -32,7 +32,9 @@ class Delimited:
         names = self._names(uri)
         rows = ((start, end) for start, end, row in self._rows(uri) if row or len(names) == 1)
         next(rows, None)  # the names
-        return pa.schema([(name, pa.string()) for name in names]), cut(uri, rows, row_start, rows_per_part, tuple(names))
+        return pa.schema([(name, pa.string()) for name in names]), cut(
+            uri, rows, row_start, rows_per_part, tuple(names)
+        )
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
         names = chunks[0].names
@@ -42,7 +44,9 @@ class Delimited:
             found = csv.reader((_line(line, "utf-8") for line in lines), delimiter=self.delimiter)
             rows += [_fit(row, len(names)) for row in found if row or len(names) == 1]
         values = list(zip(*rows, strict=True))
-        return pa.table({name: pa.array(values[names.index(name)], pa.string()) for name in columns.names if name in names})
+        return pa.table(
+            {name: pa.array(values[names.index(name)], pa.string()) for name in columns.names if name in names}
+        )
 
     def _names(self, uri: str) -> list[str]:
         with open_bytes(uri) as file:

@@ -113,7 +113,9 @@ def _images(root: str, pattern: str, held: dict[str, list[str]]) -> tuple[Format
     name, uris = next(iter(wanted.items()))
     if len(wanted) > 1 or (wanted is tables and len(uris) > 1):
         names = ", ".join(sorted(uri for some in wanted.values() for uri in some)[:5])
-        raise ConfigError(f"ingest.source: {root} has images and several tables ({names}); keep one, or name it metadata.csv")
+        raise ConfigError(
+            f"ingest.source: {root} has images and several tables ({names}); keep one, or name it metadata.csv"
+        )
     with reading(uris[0]):
         return folder_table(_format(name, uris[0]), uris[0]), uris
 

@@ -79,7 +79,9 @@ class ImageFiles:
         else:
             captions = [posixpath.basename(posixpath.dirname(name)) for name in names]
         images = _read_all(folder, names)
-        return pa.table({"file_name": names, "image": pa.array(images, pa.binary()), "caption": captions}, schema=COLUMNS)
+        return pa.table(
+            {"file_name": names, "image": pa.array(images, pa.binary()), "caption": captions}, schema=COLUMNS
+        )
 
 
 # Where the captions of a chunk of ImageFiles are.
@@ -130,7 +132,9 @@ def _stem(name: str) -> str:
 def _path(name: str | None) -> str:
     """A path below the folder, or "" for what cannot be one: a row must not lead elsewhere, nor stop the others."""
     path = posixpath.normpath(name) if name else ""
-    impossible = path.startswith(("/", "..")) or "\0" in path or any(len(part.encode()) > 255 for part in path.split("/"))
+    impossible = (
+        path.startswith(("/", "..")) or "\0" in path or any(len(part.encode()) > 255 for part in path.split("/"))
+    )
     return "" if impossible else path
 
 

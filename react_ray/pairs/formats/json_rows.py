@@ -67,7 +67,9 @@ def columns_of(rows: list[Row]) -> pa.Schema:
                 values.setdefault(name, []).append(value)
             else:
                 values.setdefault(name, [])
-    return pa.schema([(name, TEXTS if found and all(map(_is_texts, found)) else pa.string()) for name, found in values.items()])
+    return pa.schema(
+        [(name, TEXTS if found and all(map(_is_texts, found)) else pa.string()) for name, found in values.items()]
+    )
 
 
 def table_of(rows: list[Row], columns: pa.Schema) -> pa.Table:

@@ -24,7 +24,11 @@ class Lines:
         return COLUMNS, cut(uri, _lines(uri), row_start, rows_per_part)
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
-        lines = [line for chunk in chunks for line in read_span(uri, chunk.start, chunk.num_bytes).removesuffix(b"\n").split(b"\n")]
+        lines = [
+            line
+            for chunk in chunks
+            for line in read_span(uri, chunk.start, chunk.num_bytes).removesuffix(b"\n").split(b"\n")
+        ]
         urls = [line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").strip() or None for line in lines]
         return pa.table({"url": pa.array(urls, pa.string())})
 

@@ -41,7 +41,9 @@ def read_span(uri: str, start: int, length: int) -> bytes:
             _open_gzip.cache_clear()
             raise
     if len(data) < length:
-        raise StorageError(f"cannot read {uri}: it ends before byte {start + length}; it has changed, run the stage again")
+        raise StorageError(
+            f"cannot read {uri}: it ends before byte {start + length}; it has changed, run the stage again"
+        )
     return data
 
 

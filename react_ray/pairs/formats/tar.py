@@ -83,7 +83,9 @@ def _members(file: BinaryIO, uri: str) -> Iterator[Member]:
                 yield Member(named[1], named[2].lower(), info.offset, info.offset_data, info.size)
         file.seek(tar.offset)  # type: ignore[attr-defined]
         if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes a broken header for the end
-            raise StorageError(f"cannot read {uri}: no tar header at byte {tar.offset}; the file is damaged, write it again")  # type: ignore[attr-defined]
+            raise StorageError(
+                f"cannot read {uri}: no tar header at byte {tar.offset}; the file is damaged, write it again"
+            )  # type: ignore[attr-defined]
 
 
 def _rows(chunk: Chunk) -> list[Row]:

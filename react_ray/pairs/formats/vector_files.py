@@ -49,7 +49,9 @@ class VectorFiles:
     def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
         shard = self.shards[uri]
         arrays = shard.arrays()
-        fields = [pa.field(name, pa.list_(pa.from_numpy_dtype(array.dtype), array.dim)) for name, array in arrays.items()]
+        fields = [
+            pa.field(name, pa.list_(pa.from_numpy_dtype(array.dtype), array.dim)) for name, array in arrays.items()
+        ]
         counts = {f"{array.uri} {array.member}".strip(): array.num_rows for array in arrays.values()}
         if shard.metadata:
             metadata = open_parquet(shard.metadata)
@@ -78,16 +80,22 @@ def clip_retrieval(uris: list[str]) -> tuple[VectorFiles, list[str]]:
         if match := NPY_NAME.fullmatch(uri):
             kind, number = match[1], int(match[2])
             if number in found[kind]:
-                raise ConfigError(f"ingest.source: {found[kind][number]} and {uri} have one number; name the folder of one set")
+                raise ConfigError(
+                    f"ingest.source: {found[kind][number]} and {uri} have one number; name the folder of one set"
+                )
             found[kind][number] = uri
     if not (found["img_emb"] or found["text_emb"]):
-        raise ConfigError(f"ingest.source: {uris[0]} is not named img_emb_0.npy or text_emb_0.npy as clip-retrieval does; rename it")
+        raise ConfigError(
+            f"ingest.source: {uris[0]} is not named img_emb_0.npy or text_emb_0.npy as clip-retrieval does; rename it"
+        )
     present = {kind: files for kind, files in found.items() if files}
     numbers = set().union(*present.values())
     for kind, files in present.items():
         if lacking := sorted(numbers - set(files)):
             others = " and ".join(sorted(set(present) - {kind}))
-            raise ConfigError(f"ingest.source: {kind} lacks number {lacking[0]} that {others} have; fetch it, or take them away")
+            raise ConfigError(
+                f"ingest.source: {kind} lacks number {lacking[0]} that {others} have; fetch it, or take them away"
+            )
     shards = [Shard(*(found[kind].get(number, "") for kind in found)) for number in sorted(numbers)]
     named = {shard.image or shard.text: shard for shard in shards}
     return VectorFiles(named), list(named)
@@ -98,7 +106,9 @@ def datacomp(uris: list[str], tables: list[str], prefix: str) -> tuple[VectorFil
     metadata = {uri.rpartition(".")[0]: uri for uri in tables}
     missing = [uri for uri in uris if tables and uri.rpartition(".")[0] not in metadata]
     if missing:
-        raise ConfigError(f"ingest.source: {missing[0]} has no .parquet of its name beside it; fetch it, or take the .npz away")
+        raise ConfigError(
+            f"ingest.source: {missing[0]} has no .parquet of its name beside it; fetch it, or take the .npz away"
+        )
     named = {uri: Shard(uri, "", metadata.get(uri.rpartition(".")[0], ""), prefix) for uri in uris}
     return VectorFiles(named), list(named)
 
@@ -118,7 +128,9 @@ def _of_npz(uri: str, prefix: str) -> dict[str, ArrayFile]:
 def _check_counts(counts: dict[str, int]) -> None:
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} has {num_rows} rows" for name, num_rows in counts.items())
-        raise ConfigError(f"ingest.source: {listed}; row i of each must be one pair: fetch these files again, or take the shard away")
+        raise ConfigError(
+            f"ingest.source: {listed}; row i of each must be one pair: fetch these files again, or take the shard away"
+        )
 
 
 def _cut(uri: str, num_rows: int, row_start: int, rows_per_part: int, row_bytes: int) -> Iterator[Chunk]:

@@ -37,11 +37,19 @@ def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "clip_benchmark" / "__init__.py").write_text("raise ImportError('the library itself is not needed')")
     (data / "en_classnames.json").write_text(json.dumps({"eurosat": ["forest", "river"]}))
     (data / "en_zeroshot_classification_templates.json").write_text(
-        json.dumps({"eurosat": ["a centered satellite photo of {c}."], "food101": ["a photo of {c}, a type of food."], "cifar10": ["{c}"]})
+        json.dumps(
+            {
+                "eurosat": ["a centered satellite photo of {c}."],
+                "food101": ["a photo of {c}, a type of food."],
+                "cifar10": ["{c}"],
+            }
+        )
     )
     (tmp_path / "mmpretrain" / "datasets").mkdir(parents=True)
     (tmp_path / "mmpretrain" / "__init__.py").write_text("raise ImportError('the library itself is not needed')")
-    (tmp_path / "mmpretrain" / "datasets" / "categories.py").write_text("FOOD101_CATEGORIES = ('apple_pie', 'baklava')\n")
+    (tmp_path / "mmpretrain" / "datasets" / "categories.py").write_text(
+        "FOOD101_CATEGORIES = ('apple_pie', 'baklava')\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
 
 

@@ -86,7 +86,16 @@ def test_whatever_comes_from_the_web_keeps_its_place(backbone: Backbone, pool: T
     np.testing.assert_allclose(image_ND[5], alone[0], atol=2e-3)
     expected = (image_ND[7].astype(np.float32) * text_ND[7].astype(np.float32)).sum()
     assert made["similarity"].to_pylist()[7] == pytest.approx(expected, abs=1e-6)
-    assert [score is None for score in made["similarity"].to_pylist()] == [False, True, True, True, False, False, True, False]
+    assert [score is None for score in made["similarity"].to_pylist()] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_modes_leave_the_other_side_null(backbone: Backbone, pool: ThreadPoolExecutor) -> None:
@@ -205,7 +214,9 @@ def head(path: Path, metadata: dict[str, str] | None = None, **tensors: Any) -> 
     return str(path)
 
 
-def test_linear_heads_score_the_side_that_they_are_for(backbone: Backbone, tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+def test_linear_heads_score_the_side_that_they_are_for(
+    backbone: Backbone, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
     weight = np.random.default_rng(0).normal(size=16).astype(np.float32)
     uris = {
         "safety": head(tmp_path / "a.safetensors", {"activation": "sigmoid"}, weight=weight[None], bias=[1]),
@@ -241,7 +252,11 @@ def test_heads_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_queries_meet_vectors_of_their_own_text_tower_only(tmp_path: Path, backbone: Backbone) -> None:
     base = backbone.describe()
     gated = tiny_backbone(tmp_path, last_k_layers=2).describe()
-    assert base["weights_sha256"] != gated["weights_sha256"] and same_text_tower(base, gated) and not same_image_tower(base, gated)
+    assert (
+        base["weights_sha256"] != gated["weights_sha256"]
+        and same_text_tower(base, gated)
+        and not same_image_tower(base, gated)
+    )
     assert not same_text_tower(base, tiny_backbone(tmp_path, seed=1).describe())
     config = backbone.config.model_copy(update={"name": "ViT-B-32", "pretrained": "openai"})
     theirs = published(config, 512)

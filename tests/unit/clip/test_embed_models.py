@@ -14,10 +14,12 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from react_ray.clip.backbone import Backbone, load_backbone
+from react_ray.clip.backbone import Backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
-from react_ray.gated.attach import gated_layers, image_blocks
+from react_ray.clip.image_tower import image_blocks
+from react_ray.gated.attach import gated_layers
+from react_ray.gated.load import load_backbone
 
 TEXTS = ["a heron", "", "a great egret in the reeds at dawn, photographed from a boat"]
 
@@ -39,7 +41,9 @@ def load(folder: Path, name: str, preprocess: dict[str, Any], **config: Any) -> 
     return load_backbone(BackboneConfig(name=str(path), **config))
 
 
-def reference(name: str, backbone: Backbone, preprocess: dict[str, Any], pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def reference(
+    name: str, backbone: Backbone, preprocess: dict[str, Any], pixels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """open_clip's model with these weights, on these pixels and texts."""
     spec = spec_of(name)
     make = open_clip.CustomTextCLIP if spec.pop("custom_text", False) else open_clip.CLIP
@@ -50,7 +54,9 @@ def reference(name: str, backbone: Backbone, preprocess: dict[str, Any], pixels:
     with torch.inference_mode():
         image_BCHW = torch.stack([transform(Image.fromarray(image)) for image in pixels])
         text_BT = backbone.tokenizer(TEXTS)
-        return model.encode_image(image_BCHW, normalize=True).numpy(), model.encode_text(text_BT, normalize=True).numpy()
+        return model.encode_image(image_BCHW, normalize=True).numpy(), model.encode_text(
+            text_BT, normalize=True
+        ).numpy()
 
 
 def equal(found: np.ndarray, expected: np.ndarray) -> None:
@@ -64,7 +70,9 @@ SIGLIP = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resi
 MODELS = {"ViT-B-32": CLIP, "ViT-B-16": CLIP, "ViT-B-16-SigLIP": SIGLIP}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "ViT-B-16")) for name in MODELS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "ViT-B-16")) for name in MODELS]
+)
 def test_vectors_equal_open_clips_own(name: str, tmp_path: Path) -> None:
     backbone = load(tmp_path, name, MODELS[name])
     assert (backbone.crop == "squash") == (name == "ViT-B-16-SigLIP")
@@ -90,4 +98,6 @@ def test_vectors_of_a_gated_model_equal_open_clips_own_pass_through_it(tmp_path:
     equal(found, expected)
     for host in image_blocks(backbone.model)[6:]:
         host.gated_attn_block.alpha_attn.data.zero_()
-    assert np.abs(Embedder(backbone, 2, "cpu").image_vectors(images_NCHW) - found).max() > 1e-3, "the blocks did nothing"
+    assert np.abs(Embedder(backbone, 2, "cpu").image_vectors(images_NCHW) - found).max() > 1e-3, (
+        "the blocks did nothing"
+    )

@@ -7,11 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from react_ray.clip.backbone import Backbone, load_backbone
+from react_ray.clip.backbone import Backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TasksConfig, load_tasks
 from react_ray.clip.text import can_truncate, text_features
+from react_ray.gated.load import load_backbone
 from tests.support.tiny_clip import tiny_backbone, tiny_config
 
 TEXTS = ["a", "heron", "", "a great egret in the reeds at dawn", "heron", "x " * 40, "flag of Côte d’Ivoire"]

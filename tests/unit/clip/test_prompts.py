@@ -62,7 +62,9 @@ def test_a_text_file_has_a_class_a_line_with_its_synonyms(tmp_path: Path) -> Non
     file = tmp_path / "birds.txt"
     file.write_text("\ufeffgrey heron | Ardea cinerea\n\nlittle egret\n", encoding="utf-8")
     (task,) = load_tasks(TasksConfig(file=str(file), name="birds", templates=["a {}"]))
-    assert task == TargetTask("birds", ("grey heron", "little egret"), ("a {}",), (("grey heron", "Ardea cinerea"), ("little egret",)))
+    assert task == TargetTask(
+        "birds", ("grey heron", "little egret"), ("a {}",), (("grey heron", "Ardea cinerea"), ("little egret",))
+    )
     file.write_text("heron |\n")
     with pytest.raises(ConfigError, match="class 0 has an empty name"):
         load_tasks(TasksConfig(file=str(file)))

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from react_ray.clip.backbone import Backbone
+from react_ray.clip.image_tower import draw_patches, image_blocks, image_features
 from react_ray.errors import BackboneError, ConfigError
-from react_ray.gated.attach import attach_gated_blocks, draw_patches, gated_layers, gates, image_blocks, image_features
+from react_ray.gated.attach import attach_gated_blocks, gated_layers, gates
 from react_ray.gated.block import GatedBlock
 from react_ray.gated.method import freeze, frozen_sha256
 from tests.support.tiny_clip import tiny_backbone

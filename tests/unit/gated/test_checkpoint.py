@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from react_ray.clip.weights import read_weights
+from react_ray.clip.weights import official_state_dict, read_weights
 from react_ray.errors import BackboneError
 from react_ray.gated.attach import gated_layers
 from react_ray.gated.checkpoint import (
@@ -16,7 +16,6 @@ from react_ray.gated.checkpoint import (
     gated_state,
     load_gated,
     load_official,
-    official_state_dict,
     save_gated,
 )
 from react_ray.gated.method import Method, freeze

@@ -12,14 +12,15 @@ from torch import nn
 from torchvision.transforms.functional import to_pil_image
 
 from react_ray.artifact import create
-from react_ray.clip.backbone import Backbone, load_backbone, save_backbone
+from react_ray.clip.backbone import Backbone, save_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask
-from react_ray.clip.weights import read_weights
+from react_ray.clip.weights import read_weights, write_whole
 from react_ray.errors import ConfigError
-from react_ray.gated.checkpoint import gated_bytes, write_whole
+from react_ray.gated.checkpoint import gated_bytes
 from react_ray.gated.export import export_model, load_customised
+from react_ray.gated.load import load_backbone
 from react_ray.gated.method import Method, freeze
 from react_ray.gated.models import create_model_and_transforms, get_tokenizer
 from tests.support.tiny_clip import tiny_config
@@ -31,7 +32,9 @@ def images(count: int = 4) -> torch.Tensor:
     return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(5))
 
 
-def made(folder: Path, method: Method = "gated-image", vision: dict[str, Any] | None = None, vocab_size: int = 64) -> Files:
+def made(
+    folder: Path, method: Method = "gated-image", vision: dict[str, Any] | None = None, vocab_size: int = 64
+) -> Files:
     """A backbone in half precision, as released ones, and what was trained on it: the files' paths."""
     name = tiny_config(folder, vision, {"vocab_size": vocab_size})
     base, gated = str(folder / "base.safetensors"), str(folder / "gated.safetensors")
@@ -68,7 +71,10 @@ def test_a_released_file_goes_in_and_comes_out_bit_for_bit(files: Files, suffix:
     assert all(torch.equal(again[name].view(torch.int16), value.view(torch.int16)) for name, value in released.items())
     write_whole(
         second_gated := str(Path(files["folder"], "whole.safetensors")),
-        gated_bytes(_all_trains(backbone.model), {"backbone_config": BackboneConfig(name=files["name"], pretrained=first).model_dump()}),
+        gated_bytes(
+            _all_trains(backbone.model),
+            {"backbone_config": BackboneConfig(name=files["name"], pretrained=first).model_dump()},
+        ),
     )
     export_model(second_gated, second, "official")
     if suffix == ".safetensors":
@@ -101,12 +107,17 @@ def test_the_model_works_in_open_clips_own_zero_shot_code(tmp_path: Path) -> Non
     names, templates = ["heron", "egret", "bittern"], ["a photo of a {}.", "the {} here."]
     model, _, _ = create_model_and_transforms(files["name"], files["gated"])
     tokenizer = get_tokenizer(files["name"])
-    head = open_clip.build_zero_shot_classifier(model, tokenizer, names, [lambda c, t=t: t.format(c) for t in templates])
+    head = open_clip.build_zero_shot_classifier(
+        model, tokenizer, names, [lambda c, t=t: t.format(c) for t in templates]
+    )
     folder = str(tmp_path / "portable")
     export_model(files["gated"], folder, "open_clip", dtype="fp32")
     theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     their_head = open_clip.build_zero_shot_classifier(
-        theirs.eval(), open_clip.get_tokenizer(f"local-dir:{folder}"), names, [lambda c, t=t: t.format(c) for t in templates]
+        theirs.eval(),
+        open_clip.get_tokenizer(f"local-dir:{folder}"),
+        names,
+        [lambda c, t=t: t.format(c) for t in templates],
     )
     assert head.shape == (16, 3)
     torch.testing.assert_close(head, their_head, atol=1e-5, rtol=1e-5)
@@ -166,7 +177,12 @@ def test_what_cannot_be_meant_is_said(files: Files, tmp_path: Path) -> None:
 def test_the_card_has_the_scores_of_the_weights_beside_it_and_no_others(files: Files, tmp_path: Path) -> None:
     model = create(str(tmp_path / "run/model"), "model", {}, {}, 1)
     card = {"scores": [{"value": 0.1}]}
-    model.commit_files(0, {"gated.safetensors": Path(files["gated"]).read_bytes(), "model_card.json": json.dumps(card).encode()}, 0.0, 1)
+    model.commit_files(
+        0,
+        {"gated.safetensors": Path(files["gated"]).read_bytes(), "model_card.json": json.dumps(card).encode()},
+        0.0,
+        1,
+    )
     model = model.seal()
 
     def scores_of_export(wise_ft: float) -> list[float]:
@@ -212,11 +228,15 @@ def test_clip_benchmark_classifies_alike_with_our_model_and_with_the_exported_fo
     pictures = [to_pil_image(picture) for picture in images(8).sigmoid()]
     found = []
     for each, preprocess, tokenizer in (ours, exported):
-        classifier = theirs.zero_shot_classifier(each.eval(), tokenizer, names, [t.format("{c}") for t in templates], "cpu", amp=False)
+        classifier = theirs.zero_shot_classifier(
+            each.eval(), tokenizer, names, [t.format("{c}") for t in templates], "cpu", amp=False
+        )
         loader = [(torch.stack([preprocess(picture) for picture in pictures]), torch.arange(8) % 3)]
         logits, _ = theirs.run_classification(each, classifier, loader, "cpu", amp=False)
         found.append((classifier, logits))
     torch.testing.assert_close(found[1], found[0], atol=1e-3, rtol=0)
     task = TargetTask("birds", tuple(names), tuple(templates), tuple((name,) for name in names))
     embedder = Embedder(load_customised(files["gated"]), 8, "cpu")
-    torch.testing.assert_close(torch.from_numpy(embedder.zero_shot_classifier(task)).float().T, found[0][0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        torch.from_numpy(embedder.zero_shot_classifier(task)).float().T, found[0][0], atol=1e-3, rtol=0
+    )

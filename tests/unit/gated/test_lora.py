@@ -7,14 +7,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from react_ray.clip.backbone import load_backbone, save_backbone
+from react_ray.clip.backbone import save_backbone
 from react_ray.clip.config import BackboneConfig
-from react_ray.clip.weights import read_weights
+from react_ray.clip.image_tower import image_features
+from react_ray.clip.weights import read_weights, write_whole
 from react_ray.errors import BackboneError
-from react_ray.gated.attach import image_features
-from react_ray.gated.checkpoint import gated_bytes, load_gated, write_whole
+from react_ray.gated.checkpoint import gated_bytes, load_gated
 from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.export import export_model, load_customised
+from react_ray.gated.load import load_backbone
 from react_ray.gated.method import frozen_sha256, prepare
 from tests.support.tiny_clip import tiny_config
 
@@ -55,7 +56,9 @@ def test_a_file_holds_the_updates_alone_and_gives_the_model_back(tmp_path: Path)
 def test_half_precision_files_and_exports_hold_the_updated_matrices(tmp_path: Path) -> None:
     model, _, path = updated(tmp_path)
     export_model(path, str(tmp_path / "whole.safetensors"), dtype="fp32")
-    whole: Any = load_backbone(BackboneConfig(name=str(tmp_path / "tiny.json"), pretrained=str(tmp_path / "whole.safetensors"))).model
+    whole: Any = load_backbone(
+        BackboneConfig(name=str(tmp_path / "tiny.json"), pretrained=str(tmp_path / "whole.safetensors"))
+    ).model
     torch.testing.assert_close(whole.encode_image(images()), load_customised(path).model.encode_image(images()))  # type: ignore[operator]
     write_whole(path, gated_bytes(model, {}, dtype=torch.float16))
     assert all(value.dtype == torch.float16 for value in read_weights(path).values())
@@ -76,6 +79,9 @@ def test_the_frozen_part_is_the_backbone_as_it_came(tmp_path: Path) -> None:
 def test_half_an_update_is_refused_by_its_matrix(tmp_path: Path) -> None:
     _, config, path = updated(tmp_path)
     state = read_weights(path)
-    save_file({k: v for k, v in state.items() if not k.endswith("resblocks.2.mlp.c_fc.weight.lora_A")}, tmp_path / "half.safetensors")
+    save_file(
+        {k: v for k, v in state.items() if not k.endswith("resblocks.2.mlp.c_fc.weight.lora_A")},
+        tmp_path / "half.safetensors",
+    )
     with pytest.raises(BackboneError, match=r"no matrix visual.transformer.resblocks.2.mlp.c_fc.weight or half"):
         load_gated(load_backbone(config).model, str(tmp_path / "half.safetensors"))

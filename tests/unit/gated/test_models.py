@@ -7,13 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from react_ray.clip.backbone import empty_model, load_backbone, save_backbone
+from react_ray.clip.backbone import empty_model, save_backbone
 from react_ray.clip.config import BackboneConfig
-from react_ray.clip.weights import weights_sha256
+from react_ray.clip.image_tower import image_blocks
+from react_ray.clip.weights import weights_sha256, write_whole
 from react_ray.errors import BackboneError
-from react_ray.gated.attach import attach_gated_blocks, gated_layers, image_blocks
-from react_ray.gated.checkpoint import gated_bytes, write_whole
+from react_ray.gated.attach import attach_gated_blocks, gated_layers
+from react_ray.gated.checkpoint import gated_bytes
 from react_ray.gated.config import LAST_K_LAYERS
+from react_ray.gated.load import load_backbone
 from react_ray.gated.method import Method, freeze
 from react_ray.gated.models import (
     RELEASED,
@@ -50,7 +52,9 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_delta_computes_as_it_did_while_it_was_trained(files: dict[str, str], tmp_path: Path) -> None:
-    trained_on = BackboneConfig(name=files["name"], pretrained=files["base"], quick_gelu=True, mean=[0.1] * 3, std=[0.2] * 3)
+    trained_on = BackboneConfig(
+        name=files["name"], pretrained=files["base"], quick_gelu=True, mean=[0.1] * 3, std=[0.2] * 3
+    )
     model = load_backbone(trained_on.model_copy(update={"last_k_layers": 2})).model
     freeze(model, "gated-image")
     path = str(tmp_path / "quick.safetensors")
@@ -58,12 +62,16 @@ def test_a_delta_computes_as_it_did_while_it_was_trained(files: dict[str, str], 
     loaded = load_model(files["name"], path)
     images = torch.rand(2, 3, loaded.image_size, loaded.image_size)
     assert torch.equal(loaded.model.encode_image(images), model.eval().encode_image(images))
-    assert not torch.equal(loaded.model.encode_image(images), load_model(files["name"], files["base"]).model.encode_image(images))
+    assert not torch.equal(
+        loaded.model.encode_image(images), load_model(files["name"], files["base"]).model.encode_image(images)
+    )
     assert (loaded.mean, loaded.std) == ((0.1,) * 3, (0.2,) * 3)
 
 
 def test_a_whole_model_computes_as_it_did_while_it_was_trained(files: dict[str, str], tmp_path: Path) -> None:
-    trained_on = BackboneConfig(name=files["name"], pretrained=files["base"], quick_gelu=True, mean=[0.1] * 3, std=[0.2] * 3)
+    trained_on = BackboneConfig(
+        name=files["name"], pretrained=files["base"], quick_gelu=True, mean=[0.1] * 3, std=[0.2] * 3
+    )
     model = load_backbone(trained_on).model
     freeze(model, "full")
     path = str(tmp_path / "whole.safetensors")
@@ -84,7 +92,9 @@ def test_the_activation_of_a_whole_model_is_that_of_the_tag_or_name_that_it_was_
     trained_on = BackboneConfig(name=name, pretrained=tag)
     path = str(tmp_path / "whole.safetensors")
     model = load_model("ViT-B-32").model
-    write_whole(path, gated_bytes(model, {"backbone_config": trained_on.model_dump()}, model.state_dict(), torch.float16))
+    write_whole(
+        path, gated_bytes(model, {"backbone_config": trained_on.model_dump()}, model.state_dict(), torch.float16)
+    )
     loaded = load_model("ViT-B-32", path)
     assert type(image_blocks(loaded.model)[0].mlp.gelu).__name__ == "QuickGELU"
     assert loaded.model_cfg["quick_gelu"] is True

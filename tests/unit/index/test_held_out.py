@@ -17,7 +17,10 @@ from tests.support.vector_database import clustered
 @pytest.mark.parametrize("sizes", [(70, 100), (3, 20), (0, 65)])
 def test_the_truth_of_every_depth_is_what_exact_search_finds_at_it(sizes: tuple[int, int]) -> None:
     parts = [(np.arange(400) + first, clustered(400, 8, seed=first)) for first in (0, 1000, 2000)]
-    queries = {kind: (np.arange(size), clustered(100, 8, seed=size)[:size].astype(np.float32)) for kind, size in zip(("image", "text"), sizes, strict=True)}
+    queries = {
+        kind: (np.arange(size), clustered(100, 8, seed=size)[:size].astype(np.float32))
+        for kind, size in zip(("image", "text"), sizes, strict=True)
+    }
     queries = {kind: asked for kind, asked in queries.items() if len(asked[0])}
     truth = Truth(queries, depths(10_000))
     for ids, vectors in parts:

@@ -32,7 +32,9 @@ def test_a_vector_gets_its_nearest_list_however_vectors_come(vectors: np.ndarray
     lists = assigner.assign(vectors)
     exact = (vectors.astype(np.float64) @ centroids.astype(np.float64).T).argmax(axis=1)
     np.testing.assert_array_equal(lists, exact)
-    np.testing.assert_array_equal(np.concatenate([assigner.assign(vectors[i : i + 7]) for i in range(0, 3000, 7)]), lists)
+    np.testing.assert_array_equal(
+        np.concatenate([assigner.assign(vectors[i : i + 7]) for i in range(0, 3000, 7)]), lists
+    )
 
 
 def test_two_levels_give_nearly_the_nearest_of_many_lists() -> None:
@@ -44,7 +46,9 @@ def test_two_levels_give_nearly_the_nearest_of_many_lists() -> None:
     score = vectors @ centroids.T
     lost = score.max(axis=1) - np.take_along_axis(score, lists[:, None].astype(np.int64), axis=1)[:, 0]
     assert (lost < 1e-4).mean() > 0.9 and lost.mean() < 0.01
-    np.testing.assert_array_equal(np.concatenate([assigner.assign(vectors[i : i + 999]) for i in range(0, 6000, 999)]), lists)
+    np.testing.assert_array_equal(
+        np.concatenate([assigner.assign(vectors[i : i + 999]) for i in range(0, 6000, 999)]), lists
+    )
 
 
 @pytest.mark.parametrize("tried, share", [(GROUPS_TRIED, 0.99), (GROUPS_TRIED_TRAINING, 0.93)])

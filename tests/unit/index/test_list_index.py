@@ -136,12 +136,17 @@ def test_the_answer_is_the_same_over_any_number_of_shards_and_for_one_query_as_f
     whole = ListIndex([paths], coarse)
     want = whole.search(queries, 50, params)
     for num_shards in (2, 5):
-        shards = [build(tmp_path / f"{num_shards}-{s}", quantizer, ids[s::num_shards], vectors[s::num_shards]) for s in range(num_shards)]
+        shards = [
+            build(tmp_path / f"{num_shards}-{s}", quantizer, ids[s::num_shards], vectors[s::num_shards])
+            for s in range(num_shards)
+        ]
         shards.insert(1, build(tmp_path / f"{num_shards}-empty", quantizer, ids[:0], vectors[:0]))
         joined = ListIndex(shards, coarse)
         assert joined.num_vectors == NUM
         same(joined.search(queries, 50, params), want)
-        if not params.k_factor:  # processes that each hold some propose more candidates than one: their scores are the same
+        if (
+            not params.k_factor
+        ):  # processes that each hold some propose more candidates than one: their scores are the same
             same(merge([ListIndex([shard], coarse).search(queries, 50, params) for shard in shards], 50), want)
     for q in range(0, len(queries), 7):
         same(whole.search(queries[q : q + 1], 50, params), Hits(want.scores[q : q + 1], want.pair_ids[q : q + 1]))
@@ -158,14 +163,19 @@ def test_a_list_of_as_many_rows_as_a_block_has_bytes_is_joined_like_any_other(tm
     del hot, owner
     assert size < 900
     cuts = [0, size, size, 900]  # FAISS's own merge_from writes behind the end of the first piece, see join_lists
-    pieces = [build(tmp_path / str(n), quantizer, ids[a:b], vectors[a:b]) for n, (a, b) in enumerate(itertools.pairwise(cuts))]
+    pieces = [
+        build(tmp_path / str(n), quantizer, ids[a:b], vectors[a:b]) for n, (a, b) in enumerate(itertools.pairwise(cuts))
+    ]
     asked = clustered(40, DIM, seed=10).astype(np.float32)
     codes = []
     for shards in (whole, pieces):
         index = ListIndex(shards, coarse)
         lists = faiss.downcast_InvertedLists(index._hot.invlists)
         codes.append(faiss.rev_swig_ptr(lists.get_codes(0), -(-900 // 32) * size).copy())
-        same(index.search(asked, 20, SearchParams(1, 4.0)), ListIndex(whole, coarse).search(asked, 20, SearchParams(1, 4.0)))
+        same(
+            index.search(asked, 20, SearchParams(1, 4.0)),
+            ListIndex(whole, coarse).search(asked, 20, SearchParams(1, 4.0)),
+        )
     np.testing.assert_array_equal(*codes)
 
 

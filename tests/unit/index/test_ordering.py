@@ -11,7 +11,11 @@ from react_ray.index.ordering import descending, distinct_pairs, order_by, order
 @pytest.mark.parametrize("largest", [3, 1000, 2**40])
 def test_rows_are_ordered_by_the_first_key_first_and_ties_keep_their_order(largest: int) -> None:
     generator = np.random.default_rng(largest)
-    keys = [generator.integers(0, largest, 5000), generator.integers(0, 5, 5000), generator.integers(0, 2, 5000).astype(bool)]
+    keys = [
+        generator.integers(0, largest, 5000),
+        generator.integers(0, 5, 5000),
+        generator.integers(0, 2, 5000).astype(bool),
+    ]
     assert np.array_equal(order_by(*keys), np.lexsort(keys[::-1]))
     assert order_by(np.empty(0, np.int64)).tolist() == []
 

@@ -71,14 +71,24 @@ def test_between_two_measured_depths_the_number_of_lists_lies_between_theirs() -
 
 def test_between_two_measured_numbers_of_lists_one_is_taken_that_reaches_the_recall_for_all_kinds() -> None:
     def measured(*recalls: float) -> list[dict[str, Any]]:
-        return [{"k": 1000, "nprobe": 4 * 2**step, "k_factor": 0.0, "ef_search": 0, "recall": recall} for step, recall in enumerate(recalls)]
+        return [
+            {"k": 1000, "nprobe": 4 * 2**step, "k_factor": 0.0, "ef_search": 0, "recall": recall}
+            for step, recall in enumerate(recalls)
+        ]
 
     image, text = measured(0.8, 0.9, 0.96, 0.98), measured(0.7, 0.86, 0.94, 0.98)
     chosen = {recall: choose([image, text], recall, 1000, 12, 250.0) for recall in (0.6, 0.86, 0.9, 0.98)}
-    assert chosen == {0.6: (SearchParams(4), 0.7), 0.86: (SearchParams(8), 0.86), 0.9: (SearchParams(12), 0.9), 0.98: (SearchParams(32), 0.98)}
+    assert chosen == {
+        0.6: (SearchParams(4), 0.7),
+        0.86: (SearchParams(8), 0.86),
+        0.9: (SearchParams(12), 0.9),
+        0.98: (SearchParams(32), 0.98),
+    }
     assert choose([image, text], 0.99, 1000, 12, 250.0) == (SearchParams(32), 0.98)
     ranked = [row | {"k": 10, "k_factor": 20.0} for row in text]
-    assert choose([ranked], 0.9, 10, 12, 250.0) == (SearchParams(16, 20.0), 0.94), "beside re-ranking, lists are not what costs"
+    assert choose([ranked], 0.9, 10, 12, 250.0) == (SearchParams(16, 20.0), 0.94), (
+        "beside re-ranking, lists are not what costs"
+    )
 
 
 def test_all_kinds_of_queries_are_measured_at_the_same_settings_until_none_of_them_gains() -> None:

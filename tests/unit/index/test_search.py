@@ -203,7 +203,9 @@ def test_what_cannot_be_meant_says_what_to_do() -> None:
 def test_a_truncated_shard_is_corrupt_wherever_it_was_cut(kind: str, tmp_path) -> None:
     vectors = unit_vectors(50, 8, seed=17)
     config = IndexConfig(kind=kind)
-    whole = build_shard(iter([(np.arange(50), vectors)]), config, train(vectors.astype(np.float32), config, 0)).to_bytes()
+    whole = build_shard(
+        iter([(np.arange(50), vectors)]), config, train(vectors.astype(np.float32), config, 0)
+    ).to_bytes()
     for length in (0, 3, 20, 100, len(whole) // 2, len(whole) - 1):
         with pytest.raises(ArtifactCorrupt, match="build it again"):
             IndexShard.from_bytes(whole[:length])

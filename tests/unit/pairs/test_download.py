@@ -10,10 +10,10 @@ import pytest
 
 from react_ray import schema
 from react_ray.pairs.download import DownloadConfig, download, retry
-from react_ray.pairs.fetch import Fetcher
 from react_ray.pairs.image import read_header
 from react_ray.pairs.store import prepare
 from react_ray.parquet import parquet_bytes
+from react_ray.web.fetch import Fetcher
 from tests.support.url_list import QUICK, misbehaving
 from tests.support.web import Web
 from tests.support.web_pages import image
@@ -30,7 +30,11 @@ def fetcher() -> Iterator[Fetcher]:
 def pairs_of(urls: list[str | None]) -> pa.Table:
     rows = range(len(urls))
     return pa.table(
-        {"pair_id": pa.array([7 + row for row in rows], pa.int64()), "url": urls, "caption": [f"c {row}" for row in rows]}
+        {
+            "pair_id": pa.array([7 + row for row in rows], pa.int64()),
+            "url": urls,
+            "caption": [f"c {row}" for row in rows],
+        }
     )
 
 
@@ -48,7 +52,16 @@ def test_every_row_has_its_image_or_its_reason_in_its_own_place(web: Web, fetche
     table = download(pairs_of(urls), fetcher, CONFIG)
     assert table.schema == schema.IMAGES
     assert table["pair_id"].to_pylist() == list(range(7, 15)) and table["caption"][4].as_py() == "c 4"
-    assert table["status"].to_pylist() == ["ok", "http_404", "no_url", "not_an_image", "ok", "undecodable", "too_large", "empty"]
+    assert table["status"].to_pylist() == [
+        "ok",
+        "http_404",
+        "no_url",
+        "not_an_image",
+        "ok",
+        "undecodable",
+        "too_large",
+        "empty",
+    ]
     rows = table.to_pylist()
     assert [row["image"] is not None for row in rows] == [row["status"] == "ok" for row in rows]
     assert [row["error"] is None for row in rows] == [row["status"] == "ok" for row in rows]
@@ -90,4 +103,6 @@ def test_a_retry_asks_for_what_may_pass_and_keeps_all_other_rows(web: Web, fetch
 
 def test_the_section_has_the_fields_of_fetching_and_storing_and_digests_what_changes_results() -> None:
     assert {"image_size", "total_timeout_s", "encode_quality", "retries"} <= set(CONFIG.digested())
-    assert not {"of", "min_success", "num_workers", "queue_mb", "parts_per_worker", "max_in_flight"} & set(CONFIG.digested())
+    assert not {"of", "min_success", "num_workers", "queue_mb", "parts_per_worker", "max_in_flight"} & set(
+        CONFIG.digested()
+    )

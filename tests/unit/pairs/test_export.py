@@ -16,12 +16,24 @@ from PIL import Image
 from react_ray.artifact import Artifact, create
 from react_ray.cli import main
 from react_ray.errors import ArtifactMissing, ConfigError
-from react_ray.pairs.export import export
+from react_ray.pairs.export.images import export
 from react_ray.pairs.source import IngestConfig, open_source, to_images, to_pairs
 from tests.support.downloaded import downloaded
 from tests.support.web import Web
 
-COLUMNS = ["url", "caption", "key", "status", "error_message", "width", "height", "original_width", "original_height", "sha256", "similarity"]
+COLUMNS = [
+    "url",
+    "caption",
+    "key",
+    "status",
+    "error_message",
+    "width",
+    "height",
+    "original_width",
+    "original_height",
+    "sha256",
+    "similarity",
+]
 NUM_ROWS = 28
 
 
@@ -62,7 +74,9 @@ def test_tars_hold_each_image_with_its_caption_and_its_metadata(images: Artifact
         assert (meta["width"], meta["original_width"], meta["similarity"]) == (32, 40 + row, row % 8 / 100)
 
 
-def test_the_table_beside_a_tar_has_every_row_with_img2datasets_columns_and_words(images: Artifact, tmp_path: Path) -> None:
+def test_the_table_beside_a_tar_has_every_row_with_img2datasets_columns_and_words(
+    images: Artifact, tmp_path: Path
+) -> None:
     export("webdataset", images.uri, str(tmp_path), rows_per_shard=20)
     tables = [pq.read_table(tmp_path / f"0000{shard}.parquet") for shard in range(2)]
     assert [table.column_names for table in tables] == [COLUMNS] * 2 and [len(table) for table in tables] == [20, 8]
@@ -112,7 +126,9 @@ def test_webdatasets_reader_decodes_every_sample(images: Artifact, tmp_path: Pat
 
     export("webdataset", images.uri, str(tmp_path), 10)
     shards = str(tmp_path / "{00000..00002}.tar")
-    samples = list(webdataset.WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("jpg;png;webp", "txt", "json"))
+    samples = list(
+        webdataset.WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("jpg;png;webp", "txt", "json")
+    )
     rows = [row for row in stored(images) if row["status"] == "ok"]
     assert [(picture.size, caption, meta["sha256"]) for picture, caption, meta in samples] == [
         ((row["width"], row["height"]), row["caption"], row["sha256"]) for row in rows

@@ -62,7 +62,9 @@ def datacomp(folder: Path, counts: list[int], compressed: bool = False) -> Vecto
         rows = slice(first, first + count)
         arrays = {"b32_img": images[rows], "b32_txt": texts[rows], "l14_img": texts[rows], "l14_txt": images[rows]}
         (np.savez_compressed if compressed else np.savez)(folder / f"{number:032x}.npz", **arrays)
-        table = metadata(images[rows], texts[rows], first, "clip_b32_similarity_score").rename_columns({"caption": "text", "key": "uid"})
+        table = metadata(images[rows], texts[rows], first, "clip_b32_similarity_score").rename_columns(
+            {"caption": "text", "key": "uid"}
+        )
         pq.write_table(table, folder / f"{number:032x}.parquet")
         first += count
     return images, texts, np.arange(sum(counts))
@@ -120,7 +122,9 @@ def test_vectors_in_a_parquet_file_are_normalised_and_what_is_none_keeps_its_pla
     rows: list[list[float] | None] = vector_ND.tolist()
     rows[7] = None
     kind = pa.list_(pa.float64(), DIM) if fixed else pa.list_(pa.float64())
-    pq.write_table(pa.table({"TEXT": ["x"] * 2000, "clip": pa.array(rows, kind)}), tmp_path / "a.parquet", row_group_size=300)
+    pq.write_table(
+        pa.table({"TEXT": ["x"] * 2000, "clip": pa.array(rows, kind)}), tmp_path / "a.parquet", row_group_size=300
+    )
     source = open_source(IngestConfig(source=str(tmp_path), image_vector_column="clip", rows_per_part=700))
     image_ND, text_ND, _, statuses = read(source)
     norm_N = np.linalg.norm(image_ND.astype(np.float32), axis=1)
@@ -134,10 +138,14 @@ def test_vectors_in_a_parquet_file_are_normalised_and_what_is_none_keeps_its_pla
 def test_files_of_different_lengths_are_refused_with_both_counts(tmp_path: Path) -> None:
     clip_retrieval(tmp_path, [1000, 800])
     np.save(tmp_path / "img_emb/img_emb_1.npy", unit(0, 799))
-    with pytest.raises(ConfigError, match=r"img_emb_1\.npy has 799 rows, .*text_emb_1\.npy has 800 rows.*take the shard away"):
+    with pytest.raises(
+        ConfigError, match=r"img_emb_1\.npy has 799 rows, .*text_emb_1\.npy has 800 rows.*take the shard away"
+    ):
         open_source(IngestConfig(source=str(tmp_path)))
     datacomp(tmp_path / "npz", [10])
-    pq.write_table(pq.read_table(next((tmp_path / "npz").glob("*.parquet"))).slice(1), next((tmp_path / "npz").glob("*.parquet")))
+    pq.write_table(
+        pq.read_table(next((tmp_path / "npz").glob("*.parquet"))).slice(1), next((tmp_path / "npz").glob("*.parquet"))
+    )
     with pytest.raises(ConfigError, match=r"has 10 rows, .*\.parquet has 9 rows"):
         open_source(IngestConfig(source=str(tmp_path / "npz"), vector_prefix="b32"))
 
@@ -146,7 +154,10 @@ def test_rows_that_are_shifted_are_found_by_their_published_similarity(tmp_path:
     images, _, _ = clip_retrieval(tmp_path, [2000])
     shifted = np.roll(images, 1, axis=0)
     np.save(tmp_path / "img_emb/img_emb_0.npy", shifted)
-    with pytest.raises(ConfigError, match=r"rows of part 0 are not where their vectors are: similarity of pair \d+ is .*fetch the files again"):
+    with pytest.raises(
+        ConfigError,
+        match=r"rows of part 0 are not where their vectors are: similarity of pair \d+ is .*fetch the files again",
+    ):
         read(open_source(IngestConfig(source=str(tmp_path))))
     close(read(open_source(IngestConfig(source=str(tmp_path), similarity_column="none")))[0], shifted)
 

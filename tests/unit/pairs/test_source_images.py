@@ -42,7 +42,13 @@ def shard(start: int, stop: int) -> dict[str, bytes]:
     """As img2dataset writes it: 000000007.jpg, .json, .txt."""
     files = {}
     for i in range(start, stop):
-        about = {"url": f"http://a/{i}", "caption": f"drawing {i}", "key": f"{i:09d}", "status": "success", "width": 20 + i}
+        about = {
+            "url": f"http://a/{i}",
+            "caption": f"drawing {i}",
+            "key": f"{i:09d}",
+            "status": "success",
+            "width": 20 + i,
+        }
         files[f"{i:09d}.{SUFFIXES[i % 4]}"] = drawing(i, SUFFIXES[i % 4])
         files[f"{i:09d}.json"] = json.dumps(about).encode()
         files[f"{i:09d}.txt"] = f"drawing {i}".encode()
@@ -94,7 +100,12 @@ def test_a_bad_sample_of_a_tar_keeps_its_place(tmp_path: Path) -> None:
     files["000000006.txt"] = b"\xff " + b"x" * 100_000
     (tmp_path / "a.tar").write_bytes(tar(files))
     pairs, images = read_all(IngestConfig(source=str(tmp_path / "*.tar"), rows_per_part=3))
-    assert pairs["caption"].to_pylist() == ["drawing 0", "", *(f"drawing {i}" for i in range(2, 6)), "\ufffd " + "x" * 100_000]
+    assert pairs["caption"].to_pylist() == [
+        "drawing 0",
+        "",
+        *(f"drawing {i}" for i in range(2, 6)),
+        "\ufffd " + "x" * 100_000,
+    ]
     assert pairs["url"].to_pylist() == ["http://a/0", None, None, *(f"http://a/{i}" for i in range(3, 7))]
     ok, cut = schema.OK, schema.UNDECODABLE
     assert images["status"].to_pylist() == [ok, ok, ok, cut, cut, schema.EMPTY, ok]
@@ -116,7 +127,9 @@ def test_names_in_folders_long_names_and_notes_of_a_mac_are_understood(tmp_path:
 def test_a_damaged_tar_is_a_storage_error_and_not_a_shorter_one(tmp_path: Path, damage: str) -> None:
     data = tar(shard(0, 7))
     middle = len(data) // 2 // 512 * 512
-    (tmp_path / "a.tar").write_bytes(data[: middle + 100] if damage == "cut" else data[:middle] + b"?" * 5000 + data[middle + 5000 :])
+    (tmp_path / "a.tar").write_bytes(
+        data[: middle + 100] if damage == "cut" else data[:middle] + b"?" * 5000 + data[middle + 5000 :]
+    )
     with pytest.raises(StorageError, match=r"cannot read .*a.tar: .*write it again"):
         open_source(IngestConfig(source=str(tmp_path)))
 
@@ -140,7 +153,9 @@ def test_a_text_beside_each_image_is_its_caption(place: Storage, rows_per_part: 
 
 
 def test_without_texts_the_caption_is_the_folder(place: Storage) -> None:
-    uri = folder_of(place, {f"train/{'owl' if i < 3 else 'heron'}/{name}": data for i, (name, data) in enumerate(IMAGES.items())})
+    uri = folder_of(
+        place, {f"train/{'owl' if i < 3 else 'heron'}/{name}": data for i, (name, data) in enumerate(IMAGES.items())}
+    )
     pairs, images = read_all(IngestConfig(source=uri, rows_per_part=3))
     assert pairs["caption"].to_pylist() == ["heron"] * 4 + ["owl"] * 3
     assert set(images["status"].to_pylist()) == {schema.OK}
@@ -174,7 +189,9 @@ def test_a_table_beside_images_names_them(place: Storage, name: str, table: byte
     assert pairs["caption"].to_pylist() == [row["caption"] for row in METADATA]
     assert pairs["n"].to_pylist() == [row["n"] for row in METADATA]
     assert images["image"].to_pylist() == list(IMAGES.values())
-    assert [name for name in pairs.column_names if name.startswith("file")] == ["filepath" if name == "labels.csv" else "file_name"]
+    assert [name for name in pairs.column_names if name.startswith("file")] == [
+        "filepath" if name == "labels.csv" else "file_name"
+    ]
 
 
 def test_metadata_of_each_sub_folder_is_relative_to_it(place: Storage) -> None:
@@ -200,8 +217,16 @@ def test_a_folder_that_could_be_meant_in_two_ways_says_so(tmp_path: Path) -> Non
             open_source(IngestConfig(source=str(tmp_path)))
 
     refused("1.jpg", drawing(1), r"images and no captions; add a \.txt")
-    refused("a.csv", b"name,caption\n1.jpg,one\n", "names none: it has name, caption; rename the column of file names to file_name")
-    refused("a.csv", b"file,caption\none.jpg,one\n", r"none of the first 1 files of the column 'file' is there, such as one\.jpg; name")
+    refused(
+        "a.csv",
+        b"name,caption\n1.jpg,one\n",
+        "names none: it has name, caption; rename the column of file names to file_name",
+    )
+    refused(
+        "a.csv",
+        b"file,caption\none.jpg,one\n",
+        r"none of the first 1 files of the column 'file' is there, such as one\.jpg; name",
+    )
     refused("b.csv", b"file,caption\n1.jpg,one\n", r"several tables .*; keep one, or name it metadata\.csv")
     refused("a.tar", b"", r"holds csv, images, tar; say which is meant with ingest\.format")
     (tmp_path / "b.csv").rename(tmp_path / "metadata.csv")

@@ -32,18 +32,31 @@ def test_a_line_that_is_no_object_is_an_empty_row(tmp_path: Path, name: str) -> 
     assert pairs["late"].to_pylist() == [None] * 5 + ["1"]
 
 
-def test_several_captions_of_json_stay_a_list_and_one_alone_becomes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_captions_of_json_stay_a_list_and_one_alone_becomes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(json_rows, "FIRST_ROWS", 2)
-    rows = [{"url": "a", "caption": ["x", "y"]}, {"url": "b"}, {"url": "c", "caption": "z"}, {"url": "d", "caption": [None, 1]}]
+    rows = [
+        {"url": "a", "caption": ["x", "y"]},
+        {"url": "b"},
+        {"url": "c", "caption": "z"},
+        {"url": "d", "caption": [None, 1]},
+    ]
     uri = write(tmp_path, "list.json", json.dumps(rows).encode())
     pairs = read_all(IngestConfig(source=uri, rows_per_part=3))
     assert pairs["caption"].to_pylist() == ["x", "", "z", ""]
     assert pairs["captions"].to_pylist() == [["x", "y"], None, ["z"], [None, "1"]]
 
 
-def test_elements_of_a_json_array_are_found_wherever_a_read_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elements_of_a_json_array_are_found_wherever_a_read_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [{"url": f"http://ä/{i}", "caption": '"]}, {[\\' * (i % 5), "n": [i, {"a": -1.5e3}]} for i in range(40)]
-    for text in (json.dumps(rows), json.dumps(rows, indent=2, ensure_ascii=False), f" {json.dumps(rows, separators=(',', ':'))}\n"):
+    for text in (
+        json.dumps(rows),
+        json.dumps(rows, indent=2, ensure_ascii=False),
+        f" {json.dumps(rows, separators=(',', ':'))}\n",
+    ):
         uri = write(tmp_path, "list.json", text.encode())
         for read_bytes in (16, 61, 1000):
             monkeypatch.setattr(json_rows, "READ_BYTES", read_bytes)
@@ -53,7 +66,9 @@ def test_elements_of_a_json_array_are_found_wherever_a_read_ends(tmp_path: Path,
             assert [json.loads(n) for n in pairs["n"].to_pylist()] == [row["n"] for row in rows]
 
 
-@pytest.mark.parametrize("text", ['[{"url": "a"} {"url": "b"}]', '[{"url": "a"}, {"url": ', '[{"url": "a"},]', '[{"url": "a"}, nope]'])
+@pytest.mark.parametrize(
+    "text", ['[{"url": "a"} {"url": "b"}]', '[{"url": "a"}, {"url": ', '[{"url": "a"},]', '[{"url": "a"}, nope]']
+)
 def test_a_broken_json_array_says_where(tmp_path: Path, text: str) -> None:
     uri = write(tmp_path, "list.json", text.encode())
     with pytest.raises(StorageError, match=r"no JSON at byte \d+.*correct it"):

@@ -80,7 +80,10 @@ KINDS = [*((kind, "") for kind in WRITERS), *((kind, ".gz") for kind in GZIPPED)
 
 def expected(table: pa.Table = TABLE) -> dict[str, list[str | None]]:
     rows = table.to_pydict()
-    return rows | {"url": [url or None for url in rows["url"]], "caption": [caption or "" for caption in rows["caption"]]}
+    return rows | {
+        "url": [url or None for url in rows["url"]],
+        "caption": [caption or "" for caption in rows["caption"]],
+    }
 
 
 def values(table: pa.Table) -> dict[str, list[str | None]]:
@@ -98,7 +101,9 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, kind: str, gz: str, ro
 
 
 @pytest.mark.parametrize(("kind", "gz"), KINDS)
-def test_a_folder_and_a_glob_on_any_storage_are_one_table_in_the_order_of_names(place: Storage, kind: str, gz: str) -> None:
+def test_a_folder_and_a_glob_on_any_storage_are_one_table_in_the_order_of_names(
+    place: Storage, kind: str, gz: str
+) -> None:
     suffix, writer = WRITERS[kind]
     for name, start, stop in (("a", 0, 9), ("b/c", 9, 10), ("d", 10, NUM_ROWS)):
         write(place, f"{name}.{suffix}{gz}", writer(TABLE.slice(start, stop - start)))
@@ -135,7 +140,7 @@ def test_columns_and_a_format_are_named_where_they_are_not_usual(tmp_path: Path)
 @pytest.mark.parametrize("name", ["list.csv", "list.csv.gz"])
 def test_a_bad_row_of_csv_does_not_shift_another(tmp_path: Path, name: str) -> None:
     rows = [
-        b"\xef\xbb\xbf\"url\",caption,size",
+        b'\xef\xbb\xbf"url",caption,size',
         b"http://a/0,zero,1",
         b"http://a/1,a comma, not quoted,1",  # more fields than names: which one is which?
         b"",
@@ -162,11 +167,15 @@ def test_an_empty_line_is_a_row_of_a_csv_of_one_column(tmp_path: Path) -> None:
 def test_missing_columns_are_answered_with_those_that_exist(tmp_path: Path, kind: str) -> None:
     suffix, writer = WRITERS[kind]
     uri = write(tmp_path, f"list.{suffix}", writer(TABLE.rename_columns(["link", "alt", "license"])))
-    with pytest.raises(ConfigError, match=r"link, alt, license: name one with ingest.image_column or ingest.url_column"):
+    with pytest.raises(
+        ConfigError, match=r"link, alt, license: name one with ingest.image_column or ingest.url_column"
+    ):
         open_source(IngestConfig(source=uri))
     with pytest.raises(ConfigError, match=r"link, alt, license: name one with ingest.caption_column"):
         open_source(IngestConfig(source=uri, url_column="link"))
-    with pytest.raises(ConfigError, match=r"ingest.url_column: no column 'href' .*; name one of its columns: link, alt, license"):
+    with pytest.raises(
+        ConfigError, match=r"ingest.url_column: no column 'href' .*; name one of its columns: link, alt, license"
+    ):
         open_source(IngestConfig(source=uri, url_column="href"))
     with pytest.raises(ConfigError, match="not image bytes; name a binary column"):
         open_source(IngestConfig(source=uri, url_column="link", caption_column="alt", image_column="license"))
@@ -187,7 +196,9 @@ def test_an_empty_file_among_others_is_no_rows(tmp_path: Path) -> None:
     assert values(read_all(IngestConfig(source=str(tmp_path)))) == expected()
 
 
-@pytest.mark.parametrize(("kind", "gz"), [("csv", ".gz"), ("jsonl", ".gz"), ("json", ".gz"), ("feather", ""), ("arrow stream", "")])
+@pytest.mark.parametrize(
+    ("kind", "gz"), [("csv", ".gz"), ("jsonl", ".gz"), ("json", ".gz"), ("feather", ""), ("arrow stream", "")]
+)
 def test_a_file_that_is_cut_off_is_a_storage_error(tmp_path: Path, kind: str, gz: str) -> None:
     suffix, writer = WRITERS[kind]
     data = writer(TABLE)
@@ -209,7 +220,9 @@ def test_a_file_that_shrank_after_it_was_planned_is_a_storage_error(tmp_path: Pa
 def test_files_of_two_headers_and_folders_of_two_formats_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "a.csv", b"url,caption,size\nu,c,1\n")
     write(tmp_path, "b.csv", b"url,caption\nu,c\n")
-    with pytest.raises(ConfigError, match=r"b.csv lacks the columns \['size'\] of .*a.csv; name a folder of one schema"):
+    with pytest.raises(
+        ConfigError, match=r"b.csv lacks the columns \['size'\] of .*a.csv; name a folder of one schema"
+    ):
         open_source(IngestConfig(source=str(tmp_path)))
     write(tmp_path, "b.jsonl", b'{"url": "u", "caption": "c"}\n')
     with pytest.raises(ConfigError, match=r"holds csv, jsonl; say which is meant with ingest\.format"):
@@ -229,7 +242,9 @@ def test_a_quote_that_is_never_closed_is_an_error_and_not_a_caption(tmp_path: Pa
 def test_columns_of_another_order_or_kind_of_text_are_one_table(tmp_path: Path) -> None:
     pq.write_table(TABLE.slice(0, 9), tmp_path / "a.parquet")
     other = TABLE.slice(9).select(["license", "url", "caption"])
-    pq.write_table(other.cast(pa.schema([(name, pa.large_string()) for name in other.column_names])), tmp_path / "b.parquet")
+    pq.write_table(
+        other.cast(pa.schema([(name, pa.large_string()) for name in other.column_names])), tmp_path / "b.parquet"
+    )
     assert values(read_all(IngestConfig(source=str(tmp_path), rows_per_part=10))) == expected()
 
 

@@ -16,7 +16,13 @@ from tests.support.web import Web
 
 def urls_of(web: Web) -> list[str | None]:
     fine: list[str | None] = [f"{web.host(1)}/image/{row}.jpg?side={100 + row}" for row in range(16)]
-    return [*fine, f"{web.host(2)}/status/404", f"{web.host(2)}/status/503", f"{web.host(2)}/image/1.jpg?side=300", None]
+    return [
+        *fine,
+        f"{web.host(2)}/status/404",
+        f"{web.host(2)}/status/503",
+        f"{web.host(2)}/image/1.jpg?side=300",
+        None,
+    ]
 
 
 def test_statuses_hosts_and_sizes_are_those_of_the_rows(web: Web, tmp_path: Path) -> None:
@@ -38,7 +44,9 @@ def test_the_command_prints_shares_rates_and_what_to_ask_again(
     assert "3 of 3 parts, 20 rows, 17 images (85.0%)" in text
     assert "2 s of work on parts, 13 rows and 11 images per second" in text
     assert "1 rows may give an image when they are asked again: react-ray download --retry-failed" in text
-    assert [line.split() for line in text.splitlines() if line.startswith("127.0.0.3")] == [["127.0.0.3", "3", "1", "33.3%"]]
+    assert [line.split() for line in text.splitlines() if line.startswith("127.0.0.3")] == [
+        ["127.0.0.3", "3", "1", "33.3%"]
+    ]
     assert "101 (10 %), 108 (half), 115 pixels (90 %)" in text
 
 

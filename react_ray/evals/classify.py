@@ -1,0 +1,32 @@
+"""Labelled images in; the prediction of one model for each, out: decoded, embedded, compared with each task's classifier."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray.clip.embedder import Embedder
+from react_ray.clip.prompts import TargetTask
+from react_ray.evals.zeroshot import predict
+
+
+def classify_rows(
+    table: pa.Table, embedder: Embedder, classifiers: dict[str, np.ndarray], tasks: list[TargetTask], num_threads: int
+) -> pa.Table:
+    """schema.PREDICTIONS of a table of `read_slice`."""
+    dim = embedder.backbone.dim
+    pixels, problems = embedder.decode(table["image"].to_pylist(), num_threads)
+    good = np.array([problem is None for problem in problems], bool)
+    image_ND = np.full((table.num_rows, dim), np.nan, np.float16)
+    image_ND[good] = embedder.embed_images(pixels[good])
+    names = np.array(table["task"].to_pylist(), dtype=object)
+    dataset = table["dataset"][0].as_py() if table.num_rows else ""
+    found = []
+    for task in tasks:
+        rows = np.flatnonzero(names == task.name)
+        here = table.take(pa.array(rows))
+        labels, places = here["label"].to_pylist(), here["row"].to_numpy()
+        found.append(
+            predict(image_ND[rows], classifiers[task.name], list(task.class_names), labels, dataset, task.name, places)
+        )
+    return pa.concat_tables(found)

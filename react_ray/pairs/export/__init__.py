@@ -1,0 +1,1 @@
+"""Stored images and vectors in; the files that other tools read, out."""

@@ -1,0 +1,1 @@
+"""Which of the pairs that were hit become the training set."""

@@ -1,0 +1,121 @@
+"""SetReport: what a retrieved set is, as plain values: counts and scores by class, overlap, examples, who got too little.
+
+Takes the chosen pairs, the hits' funnel and the queries; gives a dict for JSON and a few lines for the terminal.
+Next: stages/retrieval/select_pairs.py, which stores it beside `retrieved/`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from react_ray.index.ordering import distinct
+from react_ray.selection.select import coverage
+
+BINS = np.round(np.arange(-1.0, 1.0001, 0.05), 2)  # of the cosine
+EXAMPLES, OVERLAPS, NAMED = 3, 20, 10
+
+
+def set_report(
+    chosen: pa.Table, queries: pa.Table, funnel: dict[str, int], poor_below: int, exclusive: bool = True
+) -> dict[str, Any]:
+    """chosen: select.SELECTED; queries: class_id, class_name, task; funnel: what happened to how many, in order."""
+    score = chosen["score"].to_numpy()
+    class_id = chosen["class_id"].to_numpy()
+    order = np.lexsort((chosen["pair_id"].to_numpy(), -score, class_id))
+    ends = np.searchsorted(class_id[order], np.arange(int(class_id.max(initial=-1)) + 2))
+    task_of = dict(zip(queries["class_id"].to_pylist(), queries["task"].to_pylist(), strict=True))
+    classes = []
+    for number, name, count in (
+        coverage(chosen, queries, exclusive) if (class_id >= 0).any() else []
+    ):  # none asked for random pairs
+        rows = order[ends[number] : ends[number + 1]] if number + 1 < len(ends) else order[:0]
+        best = chosen.take(pa.array(rows[:EXAMPLES]))
+        row: dict[str, Any] = {"class_id": number, "task": task_of[number], "class_name": name, "pairs": count}
+        if len(rows):
+            found = score[rows].astype(np.float64)
+            row |= {
+                "score_min": _short(found.min()),
+                "score_mean": _short(found.mean()),
+                "score_max": _short(found.max()),
+            }
+            row["best"] = [
+                {"pair_id": pair, "score": _short(s), "prompt": matches[0]["prompt"]}
+                for pair, s, matches in zip(
+                    *(best[c].to_pylist() for c in ("pair_id", "score", "matches")), strict=True
+                )
+            ]
+        classes.append(row)
+    matches = _matches(chosen)
+    return {
+        "funnel": funnel,
+        "pairs": chosen.num_rows,
+        "classes": classes,
+        "poor": [f"{row['class_name']} ({row['task']})" for row in classes if row["pairs"] < poor_below],
+        "poor_below": poor_below,
+        "matches_per_pair": _short(len(matches) / max(chosen.num_rows, 1)),
+        "keys": dict(sorted(Counter(matches["key"].to_pylist()).items())) if len(matches) < 10_000_000 else {},
+        "overlap": _overlap(matches, {row["class_id"]: row["class_name"] for row in classes}),
+        "score_histogram": {
+            "bins": BINS.tolist(),
+            "pairs": np.histogram(score.astype(np.float64).round(4), BINS)[0].tolist(),
+        },
+    }
+
+
+def lines(report: dict[str, Any]) -> list[str]:
+    """The report for a terminal."""
+    counts = np.array([row["pairs"] for row in report["classes"]])
+    out = ["; ".join(f"{count:,} {what}" for what, count in report["funnel"].items())]
+    if len(counts):
+        out.append(
+            f"{report['pairs']:,} pairs for {len(counts):,} classes: {counts.min():,} to {counts.max():,} each, median {int(np.median(counts)):,}; "
+            f"{report['overlap']['pairs']:,} pairs were hit for several classes"
+        )
+    if report["poor"]:
+        more = " ..." if len(report["poor"]) > NAMED else ""
+        fewer = "no pair" if report["poor_below"] == 1 else f"fewer than {report['poor_below']} pairs"
+        out.append(f"{len(report['poor'])} classes got {fewer}: {', '.join(report['poor'][:NAMED])}{more}")
+    return out
+
+
+def _matches(chosen: pa.Table) -> pa.Table:
+    """One row per match: row (of the pair), class_id, key."""
+    matches = chosen["matches"].combine_chunks()
+    flat = matches.flatten()
+    return pa.table(
+        {
+            "row": pc.list_parent_indices(matches),
+            "class_id": pc.struct_field(flat, "class_id"),
+            "key": pc.struct_field(flat, "key"),
+        }
+    )
+
+
+def _overlap(matches: pa.Table, names: dict[int, str]) -> dict[str, Any]:
+    """How many pairs were hit for more than one class, and the pairs of classes that most often were."""
+    rows, classes = matches["row"].to_numpy().astype(np.int64), matches["class_id"].to_numpy().astype(np.int64)
+    if not len(rows):
+        return {"pairs": 0, "most": []}
+    width = int(classes.max()) + 1
+    met = distinct(rows * width + classes)
+    rows, classes = met // width, met % width
+    start = np.flatnonzero(np.diff(rows, prepend=-1))
+    sizes = np.diff(start, append=len(rows))
+    place = np.arange(len(rows)) - np.repeat(start, sizes)
+    both: Counter[int] = Counter()
+    for step in range(1, min(int(sizes.max()), OVERLAPS)):  # class with the class `step` places on, in the same pair
+        later = np.flatnonzero(place + step < np.repeat(sizes, sizes))
+        cell, count = np.unique(classes[later] * width + classes[later + step], return_counts=True)
+        both.update(dict(zip(cell.tolist(), count.tolist(), strict=True)))
+    most = sorted(both.items(), key=lambda item: (-item[1], item[0]))[:OVERLAPS]
+    named = [{"classes": [names.get(c // width, "?"), names.get(c % width, "?")], "pairs": n} for c, n in most]
+    return {"pairs": int((sizes > 1).sum()), "most": named}
+
+
+def _short(value: float) -> float:
+    return round(float(value), 4)

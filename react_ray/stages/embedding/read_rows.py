@@ -1,0 +1,65 @@
+"""The rows that embed works on: read from `images/` or `pairs/`, or fetched from the web on the way.
+
+Here and not in embed.py so that the processes that read start in a moment, without torch. Next: clip/embed.py.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pyarrow as pa
+
+from react_ray import schema
+from react_ray.artifact import Artifact
+from react_ray.errors import ReactRayError
+from react_ray.pair_id import pair_ids
+from react_ray.pairs.download import COLUMNS as URL_COLUMNS
+from react_ray.pairs.download import DownloadConfig
+from react_ray.runtime.map_parts import Change
+from react_ray.stages.downloading.download_part import Download
+
+COLUMNS = ["pair_id", "caption", "image", "status"]  # what clip/embed.py takes
+
+
+class ReadRows:
+    """with_urls: of `pairs`, for FetchImages; else COLUMNS, of which `pairs` has no image."""
+
+    def __init__(self, rows: Artifact, with_urls: bool) -> None:
+        self.rows, self.with_urls = rows, with_urls
+
+    def __call__(self, part: int) -> pa.Table:
+        if self.with_urls or self.rows.kind == "images":
+            return self.rows.read(part, URL_COLUMNS if self.with_urls else COLUMNS)
+        table = self.rows.read(part, ["pair_id", "caption"])
+        table = table.append_column("image", pa.nulls(len(table), pa.binary()))
+        return table.append_column("status", pa.array([schema.OK] * len(table)))
+
+
+class Quarantine:
+    """Rows for a part that cannot be read: as many as its receipt says, at their addresses, so that nothing shifts."""
+
+    def __init__(self, rows: Artifact) -> None:
+        self.rows = rows
+
+    def __call__(self, part: int, error: ReactRayError) -> pa.Table:
+        num_rows = self.rows.receipt(part).rows
+        columns = {"pair_id": pa.array(pair_ids(part, num_rows)), "status": pa.array([schema.CORRUPT] * num_rows)}
+        columns |= {"caption": pa.nulls(num_rows, pa.string()), "image": pa.nulls(num_rows, pa.binary())}
+        columns["url"] = pa.nulls(num_rows, pa.string())
+        return pa.table(columns | {"error": pa.array([str(error)] * num_rows)})
+
+
+class FetchImages(Change):
+    """Lives in an actor, called by several threads: `pairs` in, `images` out, and stored if there is an artifact for them."""
+
+    def __init__(self, config: DownloadConfig, images: Artifact | None) -> None:
+        self.download, self.images = Download(config, images), images
+
+    def __call__(self, part: int, table: pa.Table) -> pa.Table:
+        if "error" in table.column_names:
+            return table
+        began = time.monotonic()
+        images = self.download(part, table)
+        if self.images is not None:
+            self.images.recommit(part, images, time.monotonic() - began)
+        return images.select(COLUMNS)

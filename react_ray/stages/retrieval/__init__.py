@@ -1,0 +1,1 @@
+"""The steps of `retrieve`, in files named for them."""

@@ -1,0 +1,111 @@
+"""references: the images of evaluation sets -> `references/`, hashes and vectors that nothing retrieved may be near to.
+
+Next: selection/screen.py.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from react_ray.artifact import Artifact, Receipt, create
+from react_ray.clip.config import BackboneConfig
+from react_ray.clip.embedder import Embedder
+from react_ray.errors import ConfigError
+from react_ray.evals.labelled import ReadRowGroups, row_groups
+from react_ray.gated.load import load_backbone
+from react_ray.pairs.image import inspect
+from react_ray.recipe import Recipe
+from react_ray.runtime.cluster import actor_pool
+from react_ray.runtime.device import worker_device
+from react_ray.runtime.map_parts import Work, map_parts
+from react_ray.selection.screen import References
+from react_ray.vectors import as_vectors, from_vectors
+
+ALL = "all"
+IMAGES_AT_ONCE = 1024  # decoded: 150 MB at 224 px
+
+
+def run(recipe: Recipe, uri: str) -> Artifact:
+    """Gives the sealed `references`. ConfigError for a set that is not there or has no images."""
+    wanted = recipe.retrieve.decontaminate
+    groups = [group for source in sources(recipe) for group in row_groups(source)]
+    backbone = load_backbone(recipe.backbone, seed=recipe.seed).describe()
+    config = {"sets": [[g.source, g.number] for g in groups], "vectors": wanted.cosine > 0, "backbone": backbone}
+    references = create(uri, "references", config, {}, len(groups))
+    if references.sealed:
+        return references
+    map_parts(
+        "references",
+        references.pending(),
+        len(groups),
+        ReadRowGroups(groups),
+        ReferencePart,
+        (
+            recipe.backbone if wanted.cosine > 0 else None,
+            recipe.evaluate.batch_size,
+            recipe.seed,
+            recipe.cluster.threads_per_actor,
+            references,
+        ),
+        recipe.cluster.part_retries,
+        "images",
+        options=actor_pool(recipe.cluster, "embed"),
+    )
+    return references.seal()
+
+
+def sources(recipe: Recipe) -> list[str]:
+    """URIs of the evaluation sets that are meant."""
+    sets, asked = recipe.evaluate.datasets, recipe.retrieve.decontaminate.datasets
+    if asked == [ALL]:
+        if not sets:
+            raise ConfigError(
+                "retrieve.decontaminate.datasets=[all], but evaluate.datasets is empty; name the sets there"
+            )
+        return list(sets.values())
+    for name in asked:
+        if name not in sets and "/" not in name:
+            raise ConfigError(
+                f"retrieve.decontaminate.datasets: {name!r} is none of evaluate.datasets ({', '.join(sets)}); name one of them or a URI"
+            )
+    return [sets.get(name, name) for name in asked]
+
+
+def load(references: Artifact) -> References:
+    table = pa.concat_tables(references.tables())
+    vectors_RD = from_vectors(table["image"])
+    hashes = table["phash"].drop_null().to_numpy()
+    return References(hashes, vectors_RD[np.isfinite(vectors_RD).all(axis=1)])
+
+
+class ReferencePart(Work):
+    """Lives in an actor: the model, where vectors are compared, is loaded once."""
+
+    def __init__(
+        self, backbone: BackboneConfig | None, batch_size: int, seed: int, num_threads: int, references: Artifact
+    ) -> None:
+        torch.set_num_threads(num_threads)
+        self.references, self.num_threads = references, num_threads
+        device = worker_device()
+        self.embedder = (
+            Embedder(load_backbone(backbone, device=device, seed=seed), batch_size, device) if backbone else None
+        )
+
+    def __call__(self, part: int, table: pa.Table) -> Receipt:
+        began = time.monotonic()
+        images = table["image"].to_pylist() if table.num_rows else []
+        hashes = [inspect(image).phash for image in images]
+        dim = self.embedder.backbone.dim if self.embedder else 1
+        image_ND = np.full((len(images), dim), np.nan, np.float16)
+        if self.embedder:
+            for start in range(0, len(images), IMAGES_AT_ONCE):
+                block = images[start : start + IMAGES_AT_ONCE]
+                pixels, problems = self.embedder.decode(block, self.num_threads)
+                good = np.flatnonzero([problem is None for problem in problems])
+                image_ND[start + good] = self.embedder.embed_images(pixels[good])
+        out = pa.table({"phash": pa.array(hashes, pa.uint64()), "image": as_vectors(image_ND)})
+        return self.references.commit(part, out, time.monotonic() - began)

@@ -1,0 +1,174 @@
+"""Fan-out: queries to Ray actors that hold shards, or that stream the embeddings; answers merged exactly.
+
+ShardFanOut keeps its actors for many batches: one process for several shards, with threads, because each process would hold
+what shards share. Batches are on their way while earlier ones are answered. Next: index/merge.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import ray
+
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.errors import ReactRayError, ShardUnavailable
+from react_ray.index.allowed import Allowed
+from react_ray.index.config import SearchParams
+from react_ray.index.deleted import deleted_pairs
+from react_ray.index.exact import RunningTopK
+from react_ray.index.merge import Hits, merge
+from react_ray.index.quantizer import faiss_threads
+from react_ray.index.shards import ShardPlace, open_shards, search_shards, shard_places
+from react_ray.recipe import Recipe
+from react_ray.runtime.cluster import answers, largest_node_cpus, nodes, placement
+from react_ray.vectors import from_vectors
+
+QUERIES_AT_ONCE = 1024
+ANSWER_BYTES = 256 << 20  # of one batch: 12 bytes a hit
+BATCHES_AHEAD = 2  # that each server has waiting
+PARTS_AHEAD = 2  # that are read while one is searched
+
+
+class ShardServer:
+    """Serves every shard that it is given from one process with threads."""
+
+    def __init__(
+        self, places: list[ShardPlace], deleted: np.ndarray, num_threads: int, allowed: Artifact | None = None
+    ) -> None:
+        faiss_threads(num_threads)
+        self.problem: ReactRayError | None = None
+        try:
+            self.shards = open_shards(places, deleted, None if allowed is None else Allowed.load(allowed))
+        except (
+            ReactRayError
+        ) as error:  # of an actor that cannot be made, Ray would tell the traceback and not the cause
+            self.problem = error
+
+    def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+        if self.problem:
+            raise self.problem
+        return search_shards(self.shards, queries_QD, k, params)
+
+
+class EmbeddingScanner:
+    """Keeps the best k of each query over the parts that it is given: exact, one pass, no index."""
+
+    def __init__(self, num_threads: int) -> None:
+        faiss_threads(num_threads)
+
+    def scan(
+        self,
+        embeddings: Artifact,
+        key: str,
+        parts: list[int],
+        queries_QD: np.ndarray,
+        k: int,
+        deleted: np.ndarray,
+        allowed: Artifact | None,
+    ) -> Hits:
+        def read(part: int) -> tuple[np.ndarray, np.ndarray]:
+            table = embeddings.read(part, ["pair_id", key])
+            if allowed is not None:
+                table = table.filter(allowed.read(part, ["allowed"])["allowed"])
+            pair_ids, vectors_ND = table["pair_id"].to_numpy(), from_vectors(table[key])
+            if len(deleted):
+                kept = ~np.isin(pair_ids, deleted)
+                if not kept.all():
+                    pair_ids, vectors_ND = pair_ids[kept], vectors_ND[kept]
+            return pair_ids, vectors_ND
+
+        best = RunningTopK(k, on_gpu=bool(ray.get_gpu_ids()))
+        with ThreadPoolExecutor(PARTS_AHEAD) as pool:
+            coming = deque(pool.submit(read, part) for part in parts[:PARTS_AHEAD])
+            for after in [*parts[PARTS_AHEAD:], *[None] * len(coming)]:
+                found = coming.popleft().result()
+                if after is not None:
+                    coming.append(pool.submit(read, after))
+                best.update(queries_QD, *found)
+        return best.result()
+
+
+class ShardFanOut:
+    """`with ShardFanOut(recipe, index, "image") as shards: shards.search(queries, k, params)`."""
+
+    def __init__(self, recipe: Recipe, index: Artifact, key: str, allowed: Artifact | None = None) -> None:
+        """allowed: of allow.py, the pairs that may be found; None = all."""
+        places = shard_places(index, key)
+        num_servers, num_threads = _width(recipe, len(places))
+        deleted = ray.put(deleted_pairs(recipe.database))
+        start = _actor(ShardServer, recipe)
+        self._servers = [start(places[i::num_servers], deleted, num_threads, allowed) for i in range(num_servers)]
+
+    def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+        """queries float [Q, D]; returns Hits [Q, k]."""
+        step = max(1, min(QUERIES_AT_ONCE, ANSWER_BYTES // (12 * k)))
+        blocks = [queries_QD[i : i + step].astype(np.float16) for i in range(0, len(queries_QD), step)]
+        waiting: list[list[Any]] = []
+        found: list[Hits] = []
+        for block in blocks:
+            sent = ray.put(block)
+            waiting.append([server.search.remote(sent, k, params) for server in self._servers])
+            if len(waiting) > BATCHES_AHEAD:
+                found.append(merge(_answers(waiting.pop(0)), k))
+        found += [merge(_answers(one), k) for one in waiting]
+        if len(found) == 1:
+            return found[0]
+        return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
+
+    def __enter__(self) -> ShardFanOut:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for server in self._servers:
+            ray.kill(server)
+
+
+def search_exactly(
+    recipe: Recipe, embeddings: Artifact, key: str, queries_QD: np.ndarray, k: int, allowed: Artifact | None = None
+) -> Hits:
+    """One streaming pass over all vectors of a key, deleted pairs left out."""
+    embeddings = open_artifact(embeddings.uri, "embeddings")
+    num_scanners, num_threads = _width(recipe, embeddings.num_parts)
+    start = _actor(EmbeddingScanner, recipe, recipe.cluster.gpus_per_actor)
+    scanners = [start(num_threads) for _ in range(num_scanners)]
+    queries, deleted = ray.put(queries_QD), ray.put(deleted_pairs(recipe.database))
+    shares = [list(range(i, embeddings.num_parts, num_scanners)) for i in range(num_scanners)]
+    try:
+        asked = [
+            scanner.scan.remote(embeddings, key, share, queries, k, deleted, allowed)
+            for scanner, share in zip(scanners, shares, strict=True)
+        ]
+        return merge(_answers(asked), k)
+    finally:
+        for scanner in scanners:
+            ray.kill(scanner)
+
+
+def _width(recipe: Recipe, most: int) -> tuple[int, int]:
+    """(processes, threads of each). One machine has one process, with all its cores: what it needs is opened once."""
+    if len(nodes()) == 1:
+        return 1, max(1, largest_node_cpus(recipe.cluster, "index"))
+    return min(most, recipe.cluster.num_searchers), recipe.cluster.threads_per_actor
+
+
+def _actor(kind: type, recipe: Recipe, num_gpus: float = 0) -> Callable[..., Any]:
+    """Starts actors of this kind, on the nodes of the index or on those with GPUs; one that dies comes back and answers what
+    it was asked."""
+    where = placement(recipe.cluster, "embed" if num_gpus else "index")
+    return ray.remote(kind).options(num_cpus=1, num_gpus=num_gpus, max_restarts=3, max_task_retries=3, **where).remote
+
+
+def _answers(waiting: list[Any]) -> list[Hits]:
+    try:
+        return answers(waiting)
+    except ray.exceptions.RayActorError as error:
+        raise ShardUnavailable(
+            f"a shard did not answer after its restarts: {error}; run the same command again"
+        ) from error

@@ -1,0 +1,99 @@
+"""What a recipe may not ask of a training, found before anything starts. Next: train_worker.py."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from react_ray.artifact import MANIFEST, Artifact
+from react_ray.errors import ArtifactMismatch, ConfigError
+from react_ray.gated.config import CustomizeConfig
+from react_ray.index.deleted import deleted_pairs
+from react_ray.recipe import ClusterConfig, Recipe
+from react_ray.runtime.cluster import Demand, nodes, require_resources
+from react_ray.runtime.layout import Layout
+from react_ray.storage import open_storage
+from react_ray.training.deepspeed_config import deepspeed_config
+
+
+def check_trainings(recipe: Recipe) -> None:
+    """Of all arms whose model is not there, before the hours that come before their training."""
+    arms = [
+        recipe.arm(arm)
+        for arm in recipe.arm_names()
+        if not open_storage(Layout(recipe, arm).of_arm("model")).exists(MANIFEST)
+    ]
+    for arm in arms:
+        check_workers(arm.customize)
+        check_watching(arm)
+    check_resources(recipe.cluster, [arm.customize for arm in arms if arm.customize.method != "linear"])
+
+
+def check_workers(config: CustomizeConfig) -> None:
+    """What DeepSpeed or the loader would refuse, it refuses before anything starts."""
+    if config.min_workers > config.num_workers:
+        raise ConfigError(
+            f"customize.min_workers={config.min_workers} is more than num_workers={config.num_workers}; lower it"
+        )
+    for number in range(config.min_workers or config.num_workers, config.num_workers + 1):
+        deepspeed_config(config, number)
+        if config.batch_size % number:
+            raise ConfigError(
+                f"customize.batch_size {config.batch_size} is not a multiple of {number} workers; change one of them"
+            )
+
+
+def check_resources(cluster: ClusterConfig, configs: list[CustomizeConfig]) -> None:
+    """Of the workers and of all that runs beside them, by Ray's count. configs: of trainings, which follow each other."""
+    for demands, hint in dict.fromkeys(_demands(config) for config in configs):
+        require_resources(cluster, list(demands), hint)
+
+
+def _demands(config: CustomizeConfig) -> tuple[tuple[Demand, ...], str]:
+    """With what to change."""
+    workers = config.min_workers or config.num_workers
+    demands = [Demand("customize", workers, config.cpus_per_worker, config.gpus_per_worker, "train")]
+    fields = ["min_workers" if config.min_workers else "num_workers", "cpus_per_worker"] + ["gpus_per_worker"] * (
+        config.gpus_per_worker > 0
+    )
+    if config.data_workers and (cpus := loader_cpus()):
+        demands.append(Demand("customize.data_workers", workers * config.data_workers, cpus, 0, "fetch"))
+        fields.append("data_workers")
+    if config.watch_dataset and config.watch_gpus:
+        demands.append(Demand("customize.watch_gpus", 1, 0, config.watch_gpus, "embed"))
+        fields.append("watch_gpus")
+    return tuple(demands), f"lower customize.{', '.join(fields[:-1])} or {fields[-1]}"
+
+
+def loader_cpus() -> int:
+    """Ray CPUs of a process that makes batches: on one machine they share its cores with the workers, which have reserved them all."""
+    return 1 if len(nodes()) > 1 else 0
+
+
+def check_deleted(recipe: Recipe, retrieved: Artifact) -> None:
+    """ArtifactMismatch if pairs of a retrieval were deleted from the database since: whoever opted out trains nothing."""
+    deleted = deleted_pairs(recipe.database)
+    if not len(deleted):
+        return
+    gone = sum(int(np.isin(table["pair_id"].to_numpy(), deleted).sum()) for table in retrieved.tables(["pair_id"]))
+    if gone:
+        raise ArtifactMismatch(
+            f"{gone} pairs of {retrieved.uri} were deleted from {recipe.database} since; retrieve and train into another `out`, or delete "
+            "what was retrieved and run `react-ray retrieve RECIPE` again"
+        )
+
+
+def check_watching(recipe: Recipe) -> None:
+    name, keep = recipe.customize.watch_dataset, recipe.customize.keep
+    known = recipe.evaluate.datasets
+    if keep == "best" and not name:
+        raise ConfigError(
+            "customize.keep=best needs a measure of it; set customize.watch_dataset to one of evaluate.datasets"
+        )
+    if name and name not in known:
+        raise ConfigError(
+            f"customize.watch_dataset={name} is none of evaluate.datasets ({', '.join(known) or 'empty'}); name one of them"
+        )
+    if keep == "best" and name == recipe.evaluate.headline:
+        raise ConfigError(
+            f"customize.keep=best would choose by {name}, which the report shows: it would flatter; watch another dataset, or set evaluate.headline to another"
+        )

@@ -1,0 +1,38 @@
+"""Job: one training as its workers get it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from react_ray.artifact import Artifact
+from react_ray.clip.config import BackboneConfig
+from react_ray.gated.config import CustomizeConfig
+from react_ray.stages.training.online_eval import Watched
+from react_ray.training.batches import Rows
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to know."""
+
+    backbone: BackboneConfig
+    config: CustomizeConfig
+    rows: Rows
+    class_CD: np.ndarray | None  # float32: the mean of each class's queries
+    class_weight_C: np.ndarray | None  # float32: factors of each class's pairs
+    card: dict[str, Any]  # the data's part of the model card
+    seed: int
+    arm: str
+    model: Artifact
+    checkpoints: str
+    run: str
+    digest: str
+    recipe_yaml: str
+    loaders: dict[str, Any]  # Ray options of the processes that make batches
+    rows_gb: float  # memory of a process that makes batches
+    watched: Watched | None = None  # what is scored while it trains
+    progress: Any = None  # a ProgressBoard
+    watcher: Any = None  # a Watcher

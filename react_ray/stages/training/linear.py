@@ -1,0 +1,91 @@
+"""customize.method=linear: `retrieved/` and `embeddings/` -> a head in `model/`, on the driver, in seconds.
+
+Each task has its own classes: its head is trained on the pairs that were retrieved for them. Next: training/linear_head.py.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray.artifact import Artifact
+from react_ray.errors import ConfigError
+from react_ray.gated.card import json_bytes, model_card
+from react_ray.gated.config import CustomizeConfig
+from react_ray.progress import Progress
+from react_ray.stages.retrieval.gather_pairs import class_vectors, gather
+from react_ray.training.linear_head import HEAD_FILE, head_bytes, train_head
+from react_ray.vectors import from_vectors
+
+
+def train_linear(
+    model: Artifact,
+    retrieved: Artifact,
+    embeddings: Artifact,
+    queries: Artifact,
+    config: CustomizeConfig,
+    seed: int,
+    info: dict[str, Any],
+    facts: dict[str, Any],
+) -> None:
+    """Commits part 0 of `model`. info: what the file says of itself. facts: `class_weight_C` and `card`."""
+    began = time.monotonic()
+    image_ND, class_id_N = _vectors(retrieved, embeddings)
+    start_CD, weight_C = class_vectors(queries), facts["class_weight_C"]
+    head_CD = start_CD.copy()
+    for task, first, last in _tasks(queries):
+        rows = (class_id_N >= first) & (class_id_N < last)
+        if not rows.any():
+            continue
+        classes = slice(first, last)
+        with Progress(f"head {task}", 0, "pairs", unit="steps") as progress:
+
+            def show(step: int, steps: int, loss: float, progress: Progress = progress) -> None:
+                progress.total = steps
+                progress.advance(config.batch_size, note=f"loss {loss:.3f}")
+
+            head_CD[classes] = train_head(
+                image_ND[rows],
+                class_id_N[rows] - first,
+                start_CD[classes],
+                config,
+                seed,
+                None if weight_C is None else weight_C[classes],
+                show,
+            )
+    files = {
+        HEAD_FILE: head_bytes(head_CD, start_CD, info),
+        "head.json": json_bytes(info),
+        "model_card.json": json_bytes(model_card(info, facts["card"])),
+    }
+    model.commit_files(0, files, time.monotonic() - began, len(image_ND))
+
+
+def _vectors(retrieved: Artifact, embeddings: Artifact) -> tuple[np.ndarray, np.ndarray]:
+    """Of the pairs that have an image and a class: float16 [N, D] and int32 [N]."""
+    vectors, class_ids = [], []
+    for part in range(retrieved.num_parts):
+        table = retrieved.read(part, ["pair_id", "class_id"])
+        found = gather(embeddings, table["pair_id"].to_numpy(), ["pair_id", "image"])["image"]
+        class_id_N = table["class_id"].fill_null(-1).to_numpy()
+        good = np.asarray(found.is_valid()) & (class_id_N >= 0)
+        vectors.append(from_vectors(found.filter(pa.array(good))))
+        class_ids.append(class_id_N[good])
+    if not sum(map(len, vectors)):
+        raise ConfigError(
+            "customize.method=linear trains on stored image vectors, and there are none; set embed.images=true and embed again"
+        )
+    return np.concatenate(vectors), np.concatenate(class_ids)
+
+
+def _tasks(queries: Artifact) -> list[tuple[str, int, int]]:
+    """(task, its first class id, one after its last), in order."""
+    ranges: dict[str, tuple[int, int]] = {}
+    for table in queries.tables(["task", "class_id"]):
+        for task, class_id in zip(table["task"].to_pylist(), table["class_id"].to_pylist(), strict=True):
+            first, last = ranges.get(task, (class_id, class_id + 1))
+            ranges[task] = (min(first, class_id), max(last, class_id + 1))
+    return [(task, first, last) for task, (first, last) in ranges.items()]

@@ -1,0 +1,74 @@
+"""Where the rows of a training come from: what retrieval found, or a corpus as it is. Next: training/batches.py, which takes them."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.errors import ConfigError
+from react_ray.pairs.source import Source, to_images, to_pairs
+from react_ray.stages.retrieval.gather_pairs import trainable
+
+
+class RetrievedRows:
+    """What retrieval found. needs_vectors: captions come with their vectors, so the text tower need not run; else any caption
+    will do."""
+
+    def __init__(self, retrieved: Artifact, images: Artifact, needs_vectors: bool = True) -> None:
+        self.retrieved, self.images, self.needs_vectors = retrieved.uri, images.uri, needs_vectors
+        self.part_sizes = [
+            receipt.facts["trainable"] if "trainable" in receipt.facts and needs_vectors else self._count(receipt.part)
+            for receipt in retrieved.receipts()
+        ]
+        self.part_bytes = [receipt.bytes for receipt in images.receipts()]
+
+    def _count(self, part: int) -> int:
+        """Of images that were downloaded once they were retrieved: only then is it known."""
+        images = open_artifact(self.images, "images").read(part, ["status"])
+        rows = open_artifact(self.retrieved, "retrieved").read(part, [self._needed])
+        return pc.sum(trainable(images, rows, self._needed)).as_py() or 0
+
+    @property
+    def _needed(self) -> str:
+        return "text_embedding" if self.needs_vectors else "caption"
+
+    def read(self, part: int) -> pa.Table:
+        images = open_artifact(self.images, "images").read(part, ["image", "status"])
+        rows = open_artifact(self.retrieved, "retrieved").read(
+            part, list(dict.fromkeys(["pair_id", "caption", "class_id", self._needed]))
+        )
+        table = rows.append_column("image", images["image"]).filter(trainable(images, rows, self._needed))
+        return table.append_column("captions", _as_lists(table["caption"]))
+
+
+class SourceRows:
+    """A corpus as it is, for pre-training. An image with n captions is n rows, or one row that draws from them."""
+
+    def __init__(self, source: Source, every_caption: bool) -> None:
+        if not source.has_images:
+            raise ConfigError(
+                f"customize.train_on=source needs images: {source.config.source} is a list of URLs; name a source with images in ingest.source"
+            )
+        self.source, self.every_caption = source, every_caption
+        sizes = [(table.num_rows, table.nbytes) for table in map(self.read, range(len(source.parts)))]
+        self.part_sizes, self.part_bytes = [rows for rows, _ in sizes], [size for _, size in sizes]
+
+    def read(self, part: int) -> pa.Table:
+        table = self.source.read(part)
+        images, pairs = to_images(table, part, self.source.config), to_pairs(table, part, self.source.config)
+        captions = pairs["captions"] if "captions" in pairs.column_names else _as_lists(pairs["caption"])
+        rows = pa.table({"image": images["image"], "captions": captions}).filter(pc.equal(images["status"], "ok"))
+        if not self.every_caption:
+            return rows
+        return pa.table(
+            {
+                "image": rows["image"].take(pc.list_parent_indices(rows["captions"])),
+                "captions": _as_lists(pc.list_flatten(rows["captions"])),
+            }
+        )
+
+
+def _as_lists(captions: pa.ChunkedArray) -> pa.ListArray:
+    values = captions.combine_chunks() if isinstance(captions, pa.ChunkedArray) else captions
+    return pa.ListArray.from_arrays(pa.array(range(len(values) + 1), pa.int32()), values)

@@ -1,0 +1,1 @@
+"""How a customised model is trained, on one worker: batches, loss, optimiser. No ray, no deepspeed."""

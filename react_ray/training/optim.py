@@ -1,0 +1,100 @@
+"""The optimiser's three decisions: which parameters decay, how the learning rate goes, what is averaged.
+
+Takes a model whose requires_grad is set (gated/method.py). Next: training/loss.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.method import TEMPERATURE
+
+MAX_LOGIT_SCALE = math.log(100)
+GATES = ("alpha_attn", "alpha_dense")
+NO_DECAY = ("bn", "ln", "bias", "logit_scale")
+
+
+def param_groups(model: nn.Module, config: CustomizeConfig) -> list[dict[str, Any]]:
+    """AdamW's groups, none empty; each has `name`, `params`, `weight_decay`, `lr` and `initial_lr`, its peak.
+
+    No decay for ndim < 2 and for names with bn, ln, bias or logit_scale, as in open_clip; gates have their own rate.
+    """
+    members: dict[str, list[nn.Parameter]] = {"decay": [], "no_decay": [], "gates": []}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name.rpartition(".")[2] in GATES:
+            members["gates"].append(parameter)
+        elif parameter.ndim < 2 or any(part in name for part in NO_DECAY):
+            members["no_decay"].append(parameter)
+        else:
+            members["decay"].append(parameter)
+    groups = []
+    for name, params in members.items():
+        lr = config.lr * (config.gate_lr_scale if name == "gates" else 1)
+        decay = config.weight_decay if name == "decay" else 0.0
+        groups.append({"name": name, "params": params, "weight_decay": decay, "lr": lr, "initial_lr": lr})
+    return [group for group in groups if group["params"]]
+
+
+def make_optimizer(model: nn.Module, config: CustomizeConfig) -> torch.optim.AdamW:
+    """Fused AdamW over `param_groups`."""
+    return torch.optim.AdamW(
+        param_groups(model, config), betas=(config.beta1, config.beta2), eps=config.eps, fused=True
+    )
+
+
+def learning_rate(step: int, total: int, config: CustomizeConfig) -> float:
+    """Factor of the peak for step 0 .. total - 1: linear warm-up, then cosine to zero.
+
+    A run shorter than its warm-up warms up over a tenth of its steps.
+    """
+    warmup = config.warmup_steps if config.warmup_steps < total else total // 10
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+
+def set_learning_rate(optimizer: Any, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+@torch.no_grad()
+def clamp_logit_scale(model: nn.Module) -> None:
+    """To [0, ln 100], after every step, as CLIP does."""
+    model.get_parameter(TEMPERATURE[0]).clamp_(0, MAX_LOGIT_SCALE)
+
+
+class Ema:
+    """Exponential moving average of the trainable tensors: shadow <- d * shadow + (1 - d) * value.
+
+    d = min(decay, (1 + t) / (10 + t)) at update t, so that the random start is forgotten. Needs whole tensors
+    (ZeRO stage 3 shards them).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.num_updates = 0
+        self.shadow = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        self.num_updates += 1
+        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        values = [model.get_parameter(name).detach() for name in self.shadow]
+        get_ema_multi_avg_fn(decay)(list(self.shadow.values()), values, None)
+
+    def resume(self, shadow: dict[str, Tensor], num_updates: int) -> None:
+        """Goes on from a copy of `shadow`, as it was after so many updates."""
+        if shadow.keys() != self.shadow.keys():
+            raise ValueError("the average is of other parameters than those that train; resume with the same method")
+        self.num_updates = num_updates
+        for name, value in shadow.items():
+            self.shadow[name].copy_(value.reshape(self.shadow[name].shape))

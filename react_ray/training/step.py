@@ -1,0 +1,133 @@
+"""TrainingStep: a batch in, the loss of the global batch out; all that a worker computes between data and optimiser.
+
+Takes a backbone that `method.prepare` has frozen, and batches of training/batches.py. A loss is a function of (seed, step,
+weights): random numbers are drawn for the global batch, and a rank takes its rows. Next: stages/training/loop.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from react_ray.clip.backbone import Backbone
+from react_ray.clip.image_tower import draw_patches, image_blocks, image_features
+from react_ray.clip.text import text_features
+from react_ray.errors import TrainingDiverged
+from react_ray.gated.config import CustomizeConfig, needs_text_tower, text_trains
+from react_ray.training.augment import augment_rows, draw
+from react_ray.training.batches import Batch
+from react_ray.training.loss import Bank, class_loss, contrastive_loss
+
+NUM_NAMED = 10
+
+
+class TrainingStep(nn.Module):
+    """class_CD: float32, the mean prompt vector of each class; class_weight_C: float32, factors of a class's pairs."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        config: CustomizeConfig,
+        seed: int,
+        rank: int = 0,
+        class_CD: np.ndarray | None = None,
+        class_weight_C: np.ndarray | None = None,
+    ) -> None:
+        super().__init__()
+        self.clip = backbone.model
+        self._backbone, self._config, self._seed, self._rank = backbone, config, seed, rank
+        self._class_CD = None if class_CD is None else torch.from_numpy(class_CD)
+        self._class_weight_C = None if class_weight_C is None else torch.from_numpy(class_weight_C)
+        if config.activation_checkpointing:
+            self.clip.visual.set_grad_checkpointing(True)  # type: ignore[union-attr,operator]
+        if config.compile:
+            for block in image_blocks(self.clip):
+                block.compile()
+
+    def forward(self, batch: Batch) -> Tensor:
+        config, device = self._config, next(self.clip.parameters()).device
+        generator = torch.Generator().manual_seed(mix(self._seed, batch.step))
+        local = len(batch.captions)
+        mine = slice(self._rank * local, (self._rank + 1) * local)
+        draw_BK = draw(config.batch_size, generator)[mine]
+        keep_BP = draw_patches(config.batch_size, self.clip, config.patch_dropout, generator)
+        pixels = torch.from_numpy(batch.image_BCHW).to(device)  # uint8: a quarter of the bytes of float32
+        if not config.augment.auto:  # otherwise it was done where the images were decoded
+            pixels = augment_rows(pixels, draw_BK, config.augment)
+        image_BCHW = self._backbone.normalize(pixels)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            keep_BP = None if keep_BP is None else keep_BP[mine].to(device)
+            image_BD = image_features(self.clip, image_BCHW, keep_BP, config.micro_batch_size)
+            text_BD = self._text(batch, device)
+        class_id_B = torch.from_numpy(batch.class_id_B).to(device)
+        logit_scale = self.clip.get_parameter("logit_scale")
+        weight_B = self._weights(class_id_B)
+        loss = image_BD.new_zeros((), dtype=torch.float32)
+        if config.pair_loss:
+            loss = loss + config.pair_loss * contrastive_loss(
+                image_BD,
+                text_BD,
+                logit_scale,
+                caption_ids=torch.from_numpy(batch.caption_id_B).to(device),
+                class_ids=class_id_B,
+                weights=weight_B,
+                mask_duplicates=config.mask_duplicate_captions,
+                mask_classes=config.mask_same_class,
+                positives=config.positives,
+                bank=_bank(batch, device),
+            )
+        if config.class_loss:
+            assert self._class_CD is not None, "the class loss needs the classes' vectors"
+            class_CD = self._class_CD.to(device)
+            loss = loss + config.class_loss * class_loss(image_BD, class_CD, logit_scale, class_id_B, weight_B)
+        return loss
+
+    def _weights(self, class_id_B: Tensor) -> Tensor | None:
+        if self._class_weight_C is None:
+            return None
+        weight_B = self._class_weight_C.to(class_id_B.device)[class_id_B.clamp(min=0)]
+        return torch.where(class_id_B >= 0, weight_B, 1.0)
+
+    def _text(self, batch: Batch, device: torch.device) -> Tensor:
+        """Cached unit vectors where the text tower is frozen and they exist; otherwise the tower runs."""
+        if batch.text_BD is not None and not needs_text_tower(self._config):
+            return torch.from_numpy(batch.text_BD).to(device)
+        tokens = self._backbone.tokenizer(batch.captions).to(device)
+        with torch.set_grad_enabled(text_trains(self._config.method) and torch.is_grad_enabled()):
+            return text_features(self.clip, tokens)
+
+
+def class_weights(class_ids: np.ndarray, num_classes: int, power: float) -> np.ndarray:
+    """float32 [C]: (pairs of the class) ** -power, scaled to a mean of 1 over the pairs with a class (ids >= 0)."""
+    count_C = np.bincount(class_ids[class_ids >= 0], minlength=num_classes).astype(np.float64)
+    weight_C = np.where(count_C > 0, np.maximum(count_C, 1) ** -power, 1.0)
+    total = (weight_C * count_C).sum()
+    return (weight_C * (count_C.sum() / total if total else 1.0)).astype(np.float32)
+
+
+def diverged(what: str, value: float, step: int, pair_ids: np.ndarray, listed: str, kept: str) -> TrainingDiverged:
+    """pair_ids: of the whole global batch. listed: the file that has all of them; kept: what is kept of the training."""
+    named = ", ".join(map(str, pair_ids[:NUM_NAMED]))
+    more = f" and {len(pair_ids) - NUM_NAMED} more" if len(pair_ids) > NUM_NAMED else ""
+    return TrainingDiverged(
+        f"the {what} of step {step} is {value}, of pairs {named}{more} (all are in {listed}); {kept}; lower customize.lr, set "
+        "customize.grad_clip, or take those pairs out"
+    )
+
+
+def mix(*numbers: int) -> int:
+    """One seed of several numbers."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 1_000_003 + number + 0x9E3779B9) % (1 << 62)
+    return seed
+
+
+def _bank(batch: Batch, device: torch.device) -> Bank | None:
+    if batch.bank_MD is None:
+        return None
+    assert batch.bank_id_M is not None and batch.bank_class_M is not None
+    return Bank(
+        *(torch.from_numpy(column).to(device) for column in (batch.bank_MD, batch.bank_id_M, batch.bank_class_M))
+    )

@@ -1,0 +1,233 @@
+"""One URL in; one Answer out: the bytes, or a status, or where a redirect leads.
+
+One pool of connections, one cache of names and, in the whole process, one TLS context: building that for every request
+costs many times the request itself (tests/benchmark/bench_download.py --peer, https). Next: admission.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+import zlib
+from collections import deque
+from dataclasses import dataclass
+from functools import lru_cache
+from time import monotonic
+
+import aiohttp
+from aiohttp import hdrs
+
+from react_ray import __version__
+from react_ray.errors import ConfigError, ResourceError
+from react_ray.web import status
+from react_ray.web.addresses import BlockedAddress, Resolver, public_socket
+from react_ray.web.fetch_config import FetchConfig
+from react_ray.web.opt_out import opted_out
+from react_ray.web.politeness import retry_after_s
+from react_ray.web.web_url import WebUrl
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+GOOD = frozenset({200, 203})
+WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 47}  # 47: zlib or gzip, by its header
+DRAIN_BYTES = 65536  # of an error page: cheaper to read than a new connection
+READ_BUFFER = 262144
+DNS_TTL_S = 300
+DNS_CACHE_SIZE = 20_000
+
+
+@dataclass
+class Answer:
+    status: str
+    error: str | None = None
+    data: bytes | None = None
+    http_status: int | None = None
+    location: str | None = None  # set for a redirect, whose status means nothing
+    retry_after_s: float | None = None
+
+
+class HttpClient:
+    """Made and used within one event loop."""
+
+    def __init__(self, config: FetchConfig, resolver: Resolver | None = None) -> None:
+        self._config = config
+        self._left_idle: deque[float] = deque()  # when connections were left with nothing more to ask of their host
+        self._most_idle = 2 * config.max_in_flight
+        connector = aiohttp.TCPConnector(
+            limit=0,  # fetch.py counts
+            ssl=tls_context(config.ca_file, config.verify_tls),
+            resolver=resolver or Resolver(config.allow_private_addresses),
+            socket_factory=None if config.allow_private_addresses else public_socket,
+            ttl_dns_cache=DNS_TTL_S,
+            dns_cache_max_size=DNS_CACHE_SIZE,
+            keepalive_timeout=config.keep_alive_s,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={
+                hdrs.USER_AGENT: config.user_agent.replace("{version}", __version__),
+                hdrs.ACCEPT_ENCODING: "identity",
+            },
+            auto_decompress=False,
+            read_bufsize=READ_BUFFER,
+            timeout=aiohttp.ClientTimeout(
+                total=config.total_timeout_s,
+                connect=config.connect_timeout_s,
+                sock_read=config.first_byte_timeout_s,
+            ),
+        )
+
+    async def get(self, url: WebUrl, max_bytes: int, more_of_host: bool = True, check_opt_out: bool = False) -> Answer:
+        """Never raises for what a server or a network does. Redirects are not followed but returned."""
+        headers = None if more_of_host or self._may_leave_idle() else {hdrs.CONNECTION: "close"}
+        response: aiohttp.ClientResponse | None = None
+        try:
+            response = await self._session.get(url.url, headers=headers, allow_redirects=False)
+            return await self._read(response, max_bytes, check_opt_out)
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
+            answer = _failure(error, in_body=response is not None)
+            answer.http_status = response.status if response is not None else None
+            return answer
+        finally:
+            if response is not None:
+                response.release()  # closes the connection if the body was not read to its end
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int, check_opt_out: bool) -> Answer:
+        code, headers = response.status, response.headers
+        if code not in GOOD:
+            answer = Answer(status.http_status(code), f"HTTP {code}", http_status=code)
+            if code in REDIRECTS and hdrs.LOCATION in headers:
+                answer.location = headers[hdrs.LOCATION]
+            if hdrs.RETRY_AFTER in headers:
+                answer.retry_after_s = retry_after_s(headers[hdrs.RETRY_AFTER])
+            if response.content_length is not None and response.content_length <= DRAIN_BYTES:
+                await response.content.read()
+            return answer
+        if check_opt_out and (directive := opted_out(headers, self._config.user_agent_token)):
+            return Answer(status.OPTED_OUT, directive, http_status=code)
+        if (response.content_length or 0) > max_bytes:
+            return _too_many(max_bytes, code)
+        blocks = []
+        num_bytes = 0
+        while block := await response.content.readany():
+            num_bytes += len(block)
+            if num_bytes > max_bytes:
+                return _too_many(max_bytes, code)
+            blocks.append(block)
+        data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        encoding = headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+        if data and encoding not in ("identity", ""):
+            return _decoded(data, encoding, max_bytes, code)
+        if not data:
+            return Answer(status.EMPTY, "no bytes", http_status=code)
+        return Answer(status.OK, None, data, code)
+
+    def _may_leave_idle(self) -> bool:
+        """A pool has thousands of hosts with one URL each: their connections must not use up the files of a process."""
+        now = monotonic()
+        while self._left_idle and self._left_idle[0] < now - self._config.keep_alive_s:
+            self._left_idle.popleft()
+        if len(self._left_idle) >= self._most_idle:
+            return False
+        self._left_idle.append(now)
+        return True
+
+
+@lru_cache(maxsize=4)
+def tls_context(ca_file: str, verify: bool) -> ssl.SSLContext:
+    """One for the process. ConfigError if the file is not what it should be."""
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:  # SSLError is one
+            raise ConfigError(
+                f"fetch.ca_file: cannot use {ca_file}: {error}; name a PEM file of certificate authorities"
+            ) from error
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _too_many(max_bytes: int, code: int) -> Answer:
+    return Answer(status.TOO_MANY_BYTES, f"more than {max_bytes} bytes", http_status=code)
+
+
+def _decoded(data: bytes, encoding: str, max_bytes: int, code: int) -> Answer:
+    """For servers that compress although they were asked not to; a bomb stops at `max_bytes`."""
+    if encoding not in WINDOW_BITS:
+        return Answer(status.BAD_ENCODING, "an encoding that was not asked for", http_status=code)
+    decoder = zlib.decompressobj(WINDOW_BITS[encoding])
+    try:
+        plain = decoder.decompress(data, max_bytes + 1)
+    except zlib.error:
+        return Answer(status.BAD_ENCODING, f"not {encoding} as its header says", http_status=code)
+    if len(plain) > max_bytes:
+        return _too_many(max_bytes, code)
+    if not decoder.eof:
+        return Answer(status.BAD_ENCODING, f"{encoding} that ends too soon", http_status=code)
+    return Answer(status.OK, None, plain, code) if plain else Answer(status.EMPTY, "no bytes", http_status=code)
+
+
+def _failure(error: Exception, in_body: bool) -> Answer:
+    """A status, and a text without addresses, ports and URLs, so that a second run stores the same one."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return Answer(status.TIMEOUT_CONNECT, "no connection in time")
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        if in_body:
+            return Answer(status.TIMEOUT_BODY, "silent within the body")
+        return Answer(status.TIMEOUT_FIRST_BYTE, "no answer in time")
+    if isinstance(error, asyncio.TimeoutError):
+        return Answer(status.TIMEOUT_TOTAL, "not complete in time")
+    if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
+        return Answer(status.TLS, _tls_reason(error))
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return _name_failure(error.os_error)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return Answer(status.TRUNCATED, "the body ended too soon")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _system_failure(error.os_error)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return Answer(status.DISCONNECTED, "the server closed the connection")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return Answer(status.BAD_RESPONSE, "not an HTTP response")
+    if isinstance(error, OSError):
+        return _system_failure(error)
+    if isinstance(error, (aiohttp.InvalidURL, ValueError)):
+        return Answer(status.BAD_URL, "not a valid URL")
+    return Answer(status.DISCONNECTED, "the connection broke")
+
+
+def _tls_reason(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) -> str:
+    cause = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else error.os_error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return str(cause.verify_message)
+    return str(getattr(cause, "reason", None) or "handshake failed").lower().replace("_", " ")
+
+
+def _name_failure(error: OSError) -> Answer:
+    if isinstance(error, BlockedAddress):
+        return Answer(status.BLOCKED_ADDRESS, str(error))
+    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME:
+        return Answer(status.DNS_NOT_FOUND, "no such host")
+    return Answer(status.DNS_FAILURE, "the name server did not answer")
+
+
+def _system_failure(error: OSError) -> Answer:
+    if isinstance(error, BlockedAddress):
+        return Answer(status.BLOCKED_ADDRESS, str(error))
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        raise ResourceError("no file is left for another connection; raise `ulimit -n` or lower fetch.max_in_flight")
+    if error.errno == errno.ECONNREFUSED:
+        return Answer(status.REFUSED, "connection refused")
+    if error.errno == errno.ETIMEDOUT:  # the system gave up before we did
+        return Answer(status.TIMEOUT_CONNECT, "no connection in time")
+    if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL):
+        return Answer(status.UNREACHABLE, "no route to the host")
+    return Answer(status.DISCONNECTED, "the connection broke")

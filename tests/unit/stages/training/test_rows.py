@@ -1,0 +1,59 @@
+"""Rows of a training: which retrieved pairs are of use, and what they weigh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from react_ray.artifact import create
+from react_ray.gated.config import CustomizeConfig, needs_caption_vectors
+from react_ray.stages.training.rows import RetrievedRows
+from react_ray.vectors import as_vectors
+
+
+def retrieved_rows(folder: Path, needs_vectors: bool, facts: dict[str, int]) -> RetrievedRows:
+    """Five pairs: whole; without a vector; without a caption, twice; whose image failed."""
+    vectors = as_vectors(np.eye(4, dtype=np.float16)).take(pa.array([0, None, None, None, 3]))
+    retrieved = create(str(folder / "retrieved"), "retrieved", {}, {}, 1)
+    if not retrieved.sealed:
+        captions = ["heron", "egret", None, " ", "stork"]
+        table = pa.table({"pair_id": range(5), "caption": captions, "class_id": range(5), "text_embedding": vectors})
+        retrieved.commit(0, table, 1.0, **facts)
+        retrieved.seal()
+    images = create(str(folder / "images"), "images", {}, {}, 1)
+    if not images.sealed:
+        images.commit(
+            0, pa.table({"image": [b"1", b"2", b"3", b"4", None], "status": ["ok", "ok", "ok", "ok", "failed"]}), 1.0
+        )
+        images.seal()
+    return RetrievedRows(retrieved, images, needs_vectors)
+
+
+@pytest.mark.parametrize("facts", [{"trainable": 1}, {}])
+def test_pairs_without_a_vector_train_where_the_text_tower_runs_and_no_others_do(
+    tmp_path: Path, facts: dict[str, int]
+) -> None:
+    stored = retrieved_rows(tmp_path, True, facts)
+    assert stored.part_sizes == [1]
+    assert stored.read(0)["captions"].to_pylist() == [["heron"]] and "text_embedding" in stored.read(0).column_names
+    live = retrieved_rows(tmp_path, False, facts)
+    assert live.part_sizes == [2] and live.part_bytes[0] > 0
+    assert live.read(0)["captions"].to_pylist() == [["heron"], ["egret"]]
+    assert live.read(0)["image"].to_pylist() == [b"1", b"2"] and "text_embedding" not in live.read(0).column_names
+
+
+def test_stored_vectors_are_needed_by_locked_text_unless_it_runs_and_by_a_bank_of_captions() -> None:
+    needs = {
+        "locked-text": True,
+        "gated-image": True,
+        "lora": True,
+        "full": False,
+        "locked-image": False,
+    }
+    assert {name: needs_caption_vectors(CustomizeConfig.model_validate({"method": name})) for name in needs} == needs
+    live = CustomizeConfig(live_text=True)
+    assert not needs_caption_vectors(live)
+    assert needs_caption_vectors(live.model_copy(update={"extra_captions": 8}))
