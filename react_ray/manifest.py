@@ -1,11 +1,28 @@
-"""Manifest: what a sealed artifact says of itself, all parts together. Next: artifact.py, which writes it last."""
+"""What an artifact says of itself: a receipt for each finished part, and one manifest for all parts together."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 2  # 2: vectors are fixed-size binary, in version 1 they were lists
+from react_ray.section import digest
+
+SCHEMA_VERSION = 2  # 2: vectors are fixed-size binary; in version 1 they were lists
+BUILDING, MANIFEST = "_building.json", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """States what one finished part holds. `files` maps the name of each file to its sha256 and size in bytes."""
+
+    part: int
+    rows: int
+    ok: int
+    bytes: int
+    seconds: float
+    statuses: dict[str, int]
+    files: dict[str, dict[str, Any]]
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -21,3 +38,12 @@ class Manifest:
     content: str
     facts: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+
+def part_name(part: int) -> str:
+    return f"part-{part:05d}"
+
+
+def content_hash(receipts: list[Receipt]) -> str:
+    """Covers the bytes of all parts and nothing else: no times, no machines, no place."""
+    return digest([[r.part, r.rows, sorted((n, f["sha256"]) for n, f in r.files.items())] for r in receipts])

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from react_ray.artifact import MANIFEST, open_artifact
+from react_ray.artifact import open_artifact
 from react_ray.clip.backbone import HUB, Backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.weights import official_state_dict, read_info, weights_bytes
@@ -22,6 +22,8 @@ from react_ray.gated.card import json_bytes
 from react_ray.gated.load import load_backbone
 from react_ray.gated.portable import portable_config, portable_state_dict
 from react_ray.gated.wise_ft import interpolate
+from react_ray.kinds import MODEL, PREDICTIONS
+from react_ray.manifest import MANIFEST
 from react_ray.storage import join, local_file, open_storage
 
 LAYOUTS = ("official", "open_clip")
@@ -95,13 +97,12 @@ def _evaluated(uri: str, wise_ft: float) -> list[dict[str, Any]]:
     scores = join(uri.rstrip("/").rpartition("/")[0], "scores")
     if not all(open_storage(place).exists(MANIFEST) for place in (uri, scores)):
         return []
-    found = open_artifact(scores, "predictions")
-    assert found.manifest is not None, "an artifact that was opened has a manifest"
+    found = open_artifact(scores, PREDICTIONS)
     of_these = (
         found.manifest.config["wise_ft"] == wise_ft
-        and found.manifest.parents["model"] == open_artifact(uri, "model").content
+        and found.manifest.parents["model"] == open_artifact(uri, MODEL).content
     )
-    return found.facts["scores"] if of_these else []
+    return found.facts.scores if of_these else []
 
 
 def _official(backbone: Backbone, name: str, dtype: torch.dtype) -> bytes:

@@ -62,8 +62,8 @@ def read_queries(storage: Storage, key: str) -> dict[str, tuple[np.ndarray, np.n
 def read_truth(index: Artifact, key: str, kind: str, depth: int) -> Hits:
     """The exact hits of the held-out queries over all shards of a key; depth: one of DEPTHS."""
     found = []
-    for shard in range(index.facts["num_shards"]):
-        part = index.facts["keys"].index(key) * index.facts["num_shards"] + shard
+    for shard in range(index.facts.num_shards):
+        part = index.facts.keys.index(key) * index.facts.num_shards + shard
         rows = np.load(
             io.BytesIO(index.read_file(part, f"{shard_name(key, shard)}.truth-{kind}-{depth}.npy")), allow_pickle=False
         )

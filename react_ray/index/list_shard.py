@@ -17,7 +17,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from react_ray.artifact import Piece
+from react_ray.draft import Piece
 from react_ray.errors import RetrievalError
 from react_ray.index.exact import finite_rows
 from react_ray.index.kmeans import Assigner

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from react_ray.artifact import MANIFEST, Artifact, Receipt, open_artifact
+from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, RetrievalError
 from react_ray.index.allowed import Allowed
 from react_ray.index.config import FLAT, IVF_RABITQ, SearchParams
@@ -23,6 +23,8 @@ from react_ray.index.list_shard import FILES, coarse_quantizer
 from react_ray.index.merge import Hits, merge
 from react_ray.index.recall import choose
 from react_ray.index.shard import IndexShard
+from react_ray.kinds import INDEX
+from react_ray.manifest import MANIFEST, Receipt
 from react_ray.pair_id import part_of, row_of
 from react_ray.storage import join
 
@@ -39,7 +41,7 @@ class ShardPlace:
 
     @property
     def part(self) -> int:
-        return int(self.index.facts["keys"].index(self.key)) * int(self.index.facts["num_shards"]) + self.shard
+        return int(self.index.facts.keys.index(self.key)) * int(self.index.facts.num_shards) + self.shard
 
     def read_quantizer(self) -> bytes:
         """ArtifactCorrupt if these are not the bytes that the shard was built with."""
@@ -69,7 +71,7 @@ def open_shards(
     found: list[IndexShard | ListIndex] = []
     for place in places:
         name = shard_name(place.key, place.shard)
-        if place.index.facts["kind"] == IVF_RABITQ:
+        if place.index.facts.kind == IVF_RABITQ:
             files = [place.index.local_file(place.part, f"{name}.{suffix}") for suffix in FILES]
             lists.setdefault(place.read_quantizer(), []).append(files)
         else:
@@ -91,18 +93,18 @@ def shard_name(key: str, shard: int) -> str:
 def deltas(index: Artifact) -> list[Artifact]:
     """What was added to a base since it was built or compacted, in order."""
     found = sorted({path.split("/")[1] for path in index.storage.list(DELTAS) if path.endswith(f"/{MANIFEST}")})
-    return [open_artifact(join(index.uri, DELTAS, name), "index") for name in found]
+    return [open_artifact(join(index.uri, DELTAS, name), INDEX) for name in found]
 
 
 def check_covers(index: Artifact, embeddings: Artifact) -> None:
     """ArtifactMismatch unless the base and its deltas were built of these embeddings, by the same model."""
-    if index.facts["backbone"] != embeddings.facts["backbone"]:
+    if index.facts.backbone != embeddings.facts.backbone:
         raise ArtifactMismatch(
             f"{index.uri} was built of vectors of another model than {embeddings.uri} holds; delete the index and build it again"
         )
     receipts = embeddings.receipts()
     for one in (index, *deltas(index)):
-        for part, checksum in one.facts["covers"].items():
+        for part, checksum in one.facts.covers.items():
             if int(part) >= len(receipts) or files_checksum(receipts[int(part)]) != checksum:
                 raise ArtifactMismatch(
                     f"{index.uri} covers another content of part {part} of {embeddings.uri}; delete the index and build it again"
@@ -111,7 +113,7 @@ def check_covers(index: Artifact, embeddings: Artifact) -> None:
 
 def uncovered(index: Artifact, embeddings: Artifact) -> list[int]:
     """Parts of the embeddings that are neither in the base nor in its deltas."""
-    covered = {int(part) for one in (index, *deltas(index)) for part in one.facts["covers"]}
+    covered = {int(part) for one in (index, *deltas(index)) for part in one.facts.covers}
     return [part for part in range(embeddings.num_parts) if part not in covered]
 
 
@@ -121,11 +123,11 @@ def files_checksum(receipt: Receipt) -> str:
 
 def shard_places(index: Artifact, key: str) -> list[ShardPlace]:
     """All shards of a key; RetrievalError if the index has no such key."""
-    if key not in index.facts["keys"]:
+    if key not in index.facts.keys:
         raise RetrievalError(
             f"the index has no {key} keys, only {index.facts['keys']}; add it to index.keys and build again"
         )
-    return [ShardPlace(one, key, shard) for one in (index, *deltas(index)) for shard in range(one.facts["num_shards"])]
+    return [ShardPlace(one, key, shard) for one in (index, *deltas(index)) for shard in range(one.facts.num_shards)]
 
 
 def search_shards(
@@ -139,12 +141,12 @@ def params_for(index: Artifact, key: str, recall: float, k: int) -> tuple[Search
     """What the calibration of this index says for a recall at k, and the recall that it measured there (1 where exact, or
     where there is nothing to choose and nothing was measured)."""
     tables: dict[str, list[dict[str, float]]] = {}
-    for row in index.facts["calibration"].get(key, []):
+    for row in index.facts.calibration.get(key, []):
         tables.setdefault(row["queries"], []).append(row)
-    if index.facts["kind"] == FLAT or (index.facts["family"] == "none" and not tables):
+    if index.facts.kind == FLAT or (index.facts.family == "none" and not tables):
         return SearchParams(), 1.0
-    rows_per_list = index.facts["rows"][key] / max(index.facts["num_lists"], 1)
-    return choose(list(tables.values()), recall, k, index.facts["dim"], rows_per_list)
+    rows_per_list = index.facts.rows[key] / max(index.facts.num_lists, 1)
+    return choose(list(tables.values()), recall, k, index.facts.dim, rows_per_list)
 
 
 def metadata_bytes(tables: dict[int, pa.Table], pair_ids: np.ndarray) -> bytes:

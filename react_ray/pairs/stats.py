@@ -9,7 +9,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from react_ray.artifact import Artifact, Receipt, open_unfinished
+from react_ray.artifact import Parts
+from react_ray.draft import open_unfinished
+from react_ray.manifest import Receipt
 from react_ray.pairs.beside import check_images, with_urls
 from react_ray.schema import OK
 from react_ray.web.status import is_retriable
@@ -43,7 +45,7 @@ def stats(uri: str) -> str:
     return _text(images.uri, collect_stats(images))
 
 
-def collect_stats(images: Artifact) -> Stats:
+def collect_stats(images: Parts) -> Stats:
     found = Stats(images.num_parts, images.receipts())
     for receipt in found.receipts:
         found.statuses.update(receipt.statuses)

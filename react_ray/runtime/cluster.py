@@ -60,13 +60,7 @@ def _no_native_stderr() -> Iterator[None]:
 
 
 def quiet() -> None:
-    """Our progress display speaks for all stages; Ray's own stays silent unless something is wrong."""
-    from ray.data import DataContext  # slow to load, and actors who search need none
-
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.target_max_block_size = 1 << 40  # one part = one block, however large
-    context.target_min_block_size = 1
+    """Our progress display speaks for all stages; Ray's libraries stay silent unless something is wrong."""
     for name in ("ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from react_ray.artifact import MANIFEST, Artifact, open_artifact, plan_of
+from typing import TypeVar
+
+from react_ray.artifact import Artifact, open_artifact, plan_of
 from react_ray.errors import ArtifactMismatch, ConfigError
+from react_ray.kinds import IMAGES, PAIRS, Kind
+from react_ray.manifest import MANIFEST
 from react_ray.recipe import BASE, Recipe
 from react_ray.storage import join, open_storage
+
+F = TypeVar("F")
 
 
 class Layout:
@@ -35,12 +41,12 @@ class Layout:
     def open_images(self) -> Artifact:
         """Of the database: made by ingest of a source that has images, or by download of a list of URLs."""
         listed = open_storage(self.database("pairs")).exists(MANIFEST)
-        return self.open_database("images", "download" if listed else "ingest")
+        return self.open_database(IMAGES, "download" if listed else "ingest")
 
     def open_embedded(self) -> Artifact:
         """What embed reads: `images`; or `pairs`, of which captions suffice or the URLs are fetched on the way."""
         if not self.recipe.embed.images:
-            return self.open_database("pairs", "ingest")
+            return self.open_database(PAIRS)
         if self.recipe.fused:
             return self._open_urls()
         if self.recipe.download.of == "pairs":
@@ -56,12 +62,12 @@ class Layout:
             raise ArtifactMismatch(
                 f"{uri} was made by ingest, of a source that has images: there is nothing to fetch; set download.fused=false and download.keep_images=true"
             )
-        return self.open_database("pairs", "ingest")
+        return self.open_database(PAIRS)
 
     def has_published_vectors(self) -> bool:
         """True where ingest found vectors in the source: nobody embeds them again."""
         plan = plan_of(self.database("embeddings"))
         return bool(plan) and not plan["parents"]
 
-    def open_database(self, kind: str, made_by: str) -> Artifact:
-        return open_artifact(self.database(kind), kind, made_by)
+    def open_database(self, kind: Kind[F], made_by: str = "") -> Artifact[F]:
+        return open_artifact(self.database(kind.name), kind, made_by)

@@ -5,12 +5,15 @@ Next: ingest.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 import yaml
 
 from react_ray.artifact import open_artifact, plan_of
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ArtifactMismatch, ConfigError
 from react_ray.gated.config import CustomizeConfig, needs_caption_vectors
+from react_ray.kinds import EMBEDDINGS, INDEX, MODEL, PAIRS, PREDICTIONS, RETRIEVED, Kind
 from react_ray.pairs.source import open_source
 from react_ray.recipe import Recipe, as_recipe
 from react_ray.runtime.layout import Layout
@@ -56,24 +59,24 @@ def _scored(recipe: Recipe) -> list[str]:
 def require(recipe: Recipe, verb: str) -> None:
     """ArtifactMissing for the first thing that `verb` needs and that is not there, before Ray is started for it."""
     layout = Layout(recipe)
-    needs = {
-        "download": [("pairs", "ingest")] * (recipe.download.of == "pairs"),
-        "index": [("embeddings", "embed")],
-        "retrieve": [("embeddings", "embed")] + [("index", "index")] * (recipe.retrieve.search == "index"),
+    needs: dict[str, list[Kind[Any]]] = {
+        "download": [PAIRS] * (recipe.download.of == "pairs"),
+        "index": [EMBEDDINGS],
+        "retrieve": [EMBEDDINGS] + [INDEX] * (recipe.retrieve.search == "index"),
     }
-    for kind, made_by in needs.get(verb, []):
-        layout.open_database(kind, made_by)
+    for kind in needs.get(verb, []):
+        layout.open_database(kind)
     if verb == "embed" and not layout.has_published_vectors():
         layout.open_embedded()
     for arm in recipe.arm_names():
         of_arm = Layout(recipe, arm)
         needs_retrieved = verb == "customize" and recipe.arm(arm).customize.train_on == "retrieved"
         if needs_retrieved or (verb == "download" and recipe.download.of == "retrieved"):
-            open_artifact(join(of_arm.retrieved_root(), "retrieved"), "retrieved", "retrieve")
+            open_artifact(join(of_arm.retrieved_root(), "retrieved"), RETRIEVED)
         if verb in ("evaluate", "report"):
-            open_artifact(of_arm.of_arm("model"), "model", "customize")
+            open_artifact(of_arm.of_arm("model"), MODEL)
         if verb == "report":
-            open_artifact(of_arm.of_arm("scores"), "predictions", "evaluate")
+            open_artifact(of_arm.of_arm("scores"), PREDICTIONS)
     if verb in ("run", "ingest"):
         open_source(
             recipe.ingest.model_copy(update={"max_rows": 1})

@@ -17,13 +17,16 @@ import ray.train
 import ray.train.torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from react_ray.artifact import MANIFEST, Artifact, create, open_artifact
+from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.prompts import load_tasks
+from react_ray.draft import Draft, create
 from react_ray.errors import ConfigError, PartFailed
 from react_ray.evals.labelled import slices_of
 from react_ray.gated.config import CustomizeConfig, needs_caption_vectors, text_trains
 from react_ray.gated.load import load_backbone
 from react_ray.gated.method import resolved
+from react_ray.kinds import EMBEDDINGS, IMAGES, MODEL, QUERIES, RETRIEVED, ModelFacts
+from react_ray.manifest import MANIFEST
 from react_ray.pairs.source import open_source
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
@@ -53,7 +56,7 @@ STARTING = "starting workers"
 class _Arm:
     config: CustomizeConfig
     backbone: dict[str, Any]
-    model: Artifact
+    model: Draft[ModelFacts]
     job: Job | None  # None: it is trained already
 
 
@@ -74,12 +77,12 @@ def run(recipe: Recipe) -> list[Artifact]:
         open_storage(Layout(recipe).run).delete_all(
             "ray_train"
         )  # Ray Train's own state: of no use once the models are there
-    return [arm.model if arm.model.sealed else _seal(arm) for arm in arms]
+    return [_seal(arm) for arm in arms]
 
 
-def _seal(arm: _Arm) -> Artifact:
+def _seal(arm: _Arm) -> Artifact[ModelFacts]:
     said = of_backbone(arm.config)
-    return arm.model.seal(backbone=arm.backbone, method=arm.config.method, **({"summary": [said]} if said else {}))
+    return arm.model.seal(ModelFacts(arm.backbone, arm.config.method, [said] if said else []))
 
 
 def _plan(recipe: Recipe, arm: str) -> _Arm:
@@ -88,9 +91,9 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
     parents: dict[str, Artifact] = {}
     if config.train_on == "retrieved":
         root = layout.retrieved_root()
-        retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
+        retrieved = open_artifact(join(root, "retrieved"), RETRIEVED, "retrieve")
         images = open_artifact(
-            join(root, "images"), "images", "retrieve" if recipe.download.of == "pairs" else "download"
+            join(root, "images"), IMAGES, "retrieve" if recipe.download.of == "pairs" else "download"
         )
         parents = {"retrieved": retrieved, "images": images}
         if not open_storage(layout.of_arm("model")).exists(MANIFEST):
@@ -118,14 +121,14 @@ def _plan(recipe: Recipe, arm: str) -> _Arm:
     check_watching(wanted)
     data = {} if parents else wanted.ingest.digested()
     plan = config.digested() | {"backbone": backbone, "seed": recipe.seed, "data": data}
-    model = create(layout.of_arm("model"), "model", plan, parents, 1)
+    model = create(layout.of_arm("model"), MODEL, plan, parents, 1)
     queries = queries_uri(recipe, arm)
     if config.method == "linear":
         if not model.sealed and model.pending():
-            asked = open_artifact(queries, "queries", "retrieve")
+            asked = open_artifact(queries, QUERIES)
             facts = data_facts(parents.get("retrieved"), asked.uri, config, wanted.name)
             info = {"backbone": backbone, "method": "linear", "digest": digest(plan)}
-            embeddings = layout.open_database("embeddings", "embed")
+            embeddings = layout.open_database(EMBEDDINGS)
             train_linear(model, parents["retrieved"], embeddings, asked, config, recipe.seed, info, facts)
         return _Arm(config, backbone, model, None)
     job = None

@@ -9,13 +9,15 @@ Next: pairs/download.py, then embed.py.
 
 from __future__ import annotations
 
-from react_ray.artifact import Artifact, create, open_artifact, plan_of
+from react_ray.artifact import Artifact, open_artifact, plan_of
+from react_ray.draft import create
 from react_ray.errors import ArtifactMismatch
+from react_ray.kinds import IMAGES, PAIRS, RETRIEVED
 from react_ray.pairs.download import COLUMNS
 from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import thread_pool
 from react_ray.runtime.layout import Layout
-from react_ray.runtime.map_parts import ReadPart, map_parts
+from react_ray.runtime.map_parts import MapStage, ReadPart, map_parts
 from react_ray.stages.downloading.download_part import DownloadPart, Floor
 from react_ray.storage import join
 from react_ray.web.status import is_retriable
@@ -29,34 +31,31 @@ def run(recipe: Recipe, retry_failed: bool = False) -> list[Artifact]:
 def targets(recipe: Recipe) -> list[tuple[Artifact, str]]:
     """What has URLs, and where its images go. ArtifactMissing or ArtifactMismatch if there is nothing to download."""
     if recipe.download.of == "pairs":
-        pairs, uri = Layout(recipe).open_database("pairs", "ingest"), Layout(recipe).database("images")
+        pairs, uri = Layout(recipe).open_database(PAIRS), Layout(recipe).database("images")
         if "pairs" not in plan_of(uri).get("parents", {"pairs": ""}):
             raise ArtifactMismatch(
                 f"{uri} was made by ingest, of a source that has images: there is nothing to download; go on with `react-ray embed`"
             )
         return [(pairs, uri)]
     roots = dict.fromkeys(Layout(recipe, arm).retrieved_root() for arm in recipe.arm_names())
-    return [(open_artifact(join(root, "retrieved"), "retrieved", "retrieve"), join(root, "images")) for root in roots]
+    return [(open_artifact(join(root, "retrieved"), RETRIEVED, "retrieve"), join(root, "images")) for root in roots]
 
 
 def _download(recipe: Recipe, pairs: Artifact, uri: str, retry_failed: bool) -> Artifact:
     config = recipe.download
-    images = create(uri, "images", config.digested(), {pairs.kind: pairs}, pairs.num_parts, grows=True)
+    images = create(uri, IMAGES, config.digested(), {pairs.kind.name: pairs}, pairs.num_parts, grows=True)
     failed = [r.part for r in images.receipts() if any(map(is_retriable, r.statuses))] if retry_failed else []
     if images.sealed and not failed:
-        return images
+        return images.open()
     if images.sealed:
-        images = images.unseal()
-    map_parts(
+        images = images.reopen()
+    stage = MapStage(
         "download",
-        sorted({*images.pending(), *failed}),
-        pairs.num_parts,
         ReadPart(pairs, COLUMNS),
-        DownloadPart,
-        (config, images, retry_failed),
-        recipe.cluster.part_retries,
-        "pairs",
+        DownloadPart(config, images, retry_failed),
         options=thread_pool(recipe.cluster, "fetch", config.num_workers, config.parts_per_worker),
-        watch=None if retry_failed else Floor(config, uri),
+        retries=recipe.cluster.part_retries,
     )
+    wanted = sorted({*images.pending(), *failed})
+    map_parts(stage, wanted, pairs.num_parts, watch=None if retry_failed else Floor(config, uri))
     return images.seal()

@@ -16,17 +16,20 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from react_ray.artifact import Artifact, Receipt, create, part_name
+from react_ray.artifact import Artifact
 from react_ray.clip.config import BackboneConfig, EmbedConfig
 from react_ray.clip.embed import embed
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.heads import load_heads
+from react_ray.draft import Draft, create
 from react_ray.gated.load import load_backbone
+from react_ray.kinds import EMBEDDINGS, IMAGES, EmbeddingsFacts, NoFacts
+from react_ray.manifest import Receipt, part_name
 from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import actor_pool, require_memory, thread_pool
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.layout import Layout
-from react_ray.runtime.map_parts import Step, Work, map_parts
+from react_ray.runtime.map_parts import MapStage, Step, Work, map_parts
 from react_ray.stages.downloading.download_part import Floor
 from react_ray.stages.embedding.read_rows import FetchImages, Quarantine, ReadRows
 from react_ray.storage import read_bytes
@@ -38,39 +41,36 @@ def run(recipe: Recipe, skip_corrupt: bool = False) -> Artifact:
     """skip_corrupt: a part that cannot be read gives rows of status `corrupt`, and the manifest names it."""
     layout = Layout(recipe)
     if layout.has_published_vectors():
-        return layout.open_database("embeddings", "ingest")
+        return layout.open_database(EMBEDDINGS, "ingest")
     rows = layout.open_embedded()
     backbone_config = embedding_backbone(recipe)
     backbone = load_backbone(backbone_config, seed=recipe.seed).describe()
     load_heads(recipe.embed.heads, backbone["dim"])
     embeddings = create(
         layout.database("embeddings"),
-        "embeddings",
+        EMBEDDINGS,
         _config(recipe, backbone),
-        {rows.kind: rows},
+        {rows.kind.name: rows},
         rows.num_parts,
         grows=True,
     )
     images = _images_on_the_way(recipe, rows)
     if not embeddings.sealed:
         _require_memory(recipe, rows)
-        map_parts(
+        stage = MapStage(
             "embed",
-            embeddings.pending(),
-            rows.num_parts,
             ReadRows(rows, recipe.fused),
-            EmbedPart,
-            (backbone_config, recipe.embed, recipe.seed, recipe.cluster.threads_per_actor, embeddings),
-            recipe.cluster.part_retries,
-            "pairs",
+            EmbedPart(backbone_config, recipe.embed, recipe.seed, recipe.cluster.threads_per_actor, embeddings),
             options=actor_pool(recipe.cluster, "embed", _parts_at_once(recipe)),
-            watch=Floor(recipe.download, embeddings.uri) if recipe.fused else None,
             steps=_steps(recipe, images),
             instead=Quarantine(rows) if skip_corrupt else None,
+            retries=recipe.cluster.part_retries,
         )
-    if images is not None and not images.sealed:
+        watch = Floor(recipe.download, embeddings.uri) if recipe.fused else None
+        map_parts(stage, embeddings.pending(), rows.num_parts, watch)
+    if images is not None:
         images.seal()
-    return embeddings if embeddings.sealed else _seal(embeddings, backbone)
+    return _seal(embeddings, backbone)
 
 
 def embedding_backbone(recipe: Recipe) -> BackboneConfig:
@@ -102,42 +102,49 @@ def _require_memory(recipe: Recipe, rows: Artifact) -> None:
     require_memory(recipe.cluster, 1 + parts_gb, recipe.cluster.num_actors, "embed")
 
 
-def _images_on_the_way(recipe: Recipe, pairs: Artifact) -> Artifact | None:
+def _images_on_the_way(recipe: Recipe, pairs: Artifact) -> Draft[NoFacts] | None:
     """The same artifact as the download stage makes."""
     if not (recipe.fused and recipe.download.keep_images):
         return None
     uri = Layout(recipe).database("images")
-    return create(uri, "images", recipe.download.digested(), {"pairs": pairs}, pairs.num_parts, grows=True)
+    return create(uri, IMAGES, recipe.download.digested(), {"pairs": pairs}, pairs.num_parts, grows=True)
 
 
-def _steps(recipe: Recipe, images: Artifact | None) -> tuple[Step, ...]:
+def _steps(recipe: Recipe, images: Draft[NoFacts] | None) -> tuple[Step, ...]:
     if not recipe.fused:
         return ()
     config = recipe.download
     options = thread_pool(recipe.cluster, "fetch", config.num_workers, config.parts_per_worker)
-    return (Step(FetchImages, (config, images), options | {"num_cpus": FETCH_CPUS}),)
+    return (Step(FetchImages(config, images), options | {"num_cpus": FETCH_CPUS}),)
 
 
-def _seal(embeddings: Artifact, backbone: dict[str, Any]) -> Artifact:
+def _seal(embeddings: Draft[EmbeddingsFacts], backbone: dict[str, Any]) -> Artifact[EmbeddingsFacts]:
     reasons = {receipt.part: receipt.facts.get("quarantined") for receipt in embeddings.receipts()}
     quarantined = {part_name(part): reason for part, reason in reasons.items() if reason}
-    facts = {"backbone": backbone, "dim": backbone["dim"], "dtype": "float16"}
-    return embeddings.seal(**facts, **({"quarantined": quarantined} if quarantined else {}))
+    return embeddings.seal(EmbeddingsFacts(backbone, backbone["dim"], quarantined=quarantined))
 
 
 class EmbedPart(Work):
     """Lives in an actor, called by several threads: the model is loaded once, parts flow through."""
 
     def __init__(
-        self, backbone: BackboneConfig, config: EmbedConfig, seed: int, num_threads: int, embeddings: Artifact
+        self,
+        backbone: BackboneConfig,
+        config: EmbedConfig,
+        seed: int,
+        num_threads: int,
+        embeddings: Draft[EmbeddingsFacts],
     ) -> None:
-        torch.set_num_threads(num_threads)
-        device = worker_device()
-        loaded = load_backbone(backbone, device=device, seed=seed)
+        self.backbone, self.config, self.seed, self.num_threads = backbone, config, seed, num_threads
+        self.embeddings = embeddings
+
+    def setup(self) -> None:
+        torch.set_num_threads(self.num_threads)
+        device, config = worker_device(), self.config
+        loaded = load_backbone(self.backbone, device=device, seed=self.seed)
         self.embedder = Embedder(loaded, config.batch_size, device, config.compile, config.channels_last)
         self.heads = load_heads(config.heads, loaded.dim)
-        self.pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
-        self.config, self.embeddings = config, embeddings
+        self.pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="decode")
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()

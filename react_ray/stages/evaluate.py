@@ -13,20 +13,23 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from react_ray.artifact import Artifact, Receipt, create, open_artifact
+from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, load_tasks
+from react_ray.draft import Draft, create
 from react_ray.evals.classify import classify_rows
 from react_ray.evals.labelled import ReadSlices, Slice, slices_of
 from react_ray.evals.zeroshot import summarise
 from react_ray.gated.load import load_backbone
 from react_ray.gated.wise_ft import interpolate
+from react_ray.kinds import MODEL, PREDICTIONS, PredictionsFacts
+from react_ray.manifest import Receipt
 from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import actor_pool
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.layout import Layout
-from react_ray.runtime.map_parts import Work, map_parts
+from react_ray.runtime.map_parts import MapStage, Work, map_parts
 from react_ray.storage import join, local_file
 from react_ray.training.linear_head import HEAD_FILE, load_head
 
@@ -37,7 +40,7 @@ class Candidate:
 
     name: str
     backbone: BackboneConfig
-    scores: Artifact
+    scores: Draft[PredictionsFacts]
     head: str = ""  # URI of a linear head that stands in the place of the prompts
 
 
@@ -48,18 +51,16 @@ def run(recipe: Recipe) -> list[Artifact]:
     candidates = [_candidate(recipe, tasks, arm, len(slices)) for arm in [*recipe.bases(), *recipe.arm_names()]]
     open_ones = [c for c in candidates if not c.scores.sealed]
     jobs = [(c, part) for c in open_ones for part in c.scores.pending()]
-    map_parts(
+    stage = MapStage(
         "evaluate",
-        list(range(len(jobs))),
-        len(jobs),
         ReadSlices([slices[part] for _, part in jobs], [task.name for task in tasks]),
-        Classify,
-        (jobs, recipe, tasks),
-        recipe.cluster.part_retries,
-        "images",
+        Classify(jobs, recipe, tasks),
+        noun="images",
         options=actor_pool(recipe.cluster, "embed"),
+        retries=recipe.cluster.part_retries,
     )
-    return [c.scores if c.scores.sealed else _seal(c, recipe) for c in candidates]
+    map_parts(stage, list(range(len(jobs))), len(jobs))
+    return [c.scores.open() if c.scores.sealed else _seal(c, recipe) for c in candidates]
 
 
 def _slices(recipe: Recipe, tasks: list[TargetTask]) -> list[Slice]:
@@ -73,9 +74,9 @@ def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, num_parts: int
         backbone = bases[arm]
     else:
         backbone = recipe.arm(arm).customized
-        model = open_artifact(layout.of_arm("model"), "model", "customize")
+        model = open_artifact(layout.of_arm("model"), MODEL)
         parents = {"model": model}
-        if model.facts.get("method") == "linear":
+        if model.facts.method == "linear":
             head = join(model.uri, HEAD_FILE)
         else:
             backbone = backbone.model_copy(update={"gated": join(model.uri, "gated.safetensors")})
@@ -83,23 +84,25 @@ def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, num_parts: int
         "backbone": load_backbone(backbone, seed=recipe.seed).describe(),
         "tasks": [[task.name, list(task.class_names), list(task.templates)] for task in tasks],
     }
-    return Candidate(arm, backbone, create(layout.scores(arm), "predictions", config, parents, num_parts), head)
+    return Candidate(arm, backbone, create(layout.scores(arm), PREDICTIONS, config, parents, num_parts), head)
 
 
-def _seal(candidate: Candidate, recipe: Recipe) -> Artifact:
-    rows = summarise(pa.concat_tables(candidate.scores.tables()))
+def _seal(candidate: Candidate, recipe: Recipe) -> Artifact[PredictionsFacts]:
+    scores = candidate.scores
+    rows = summarise(pa.concat_tables(scores.read(part) for part in range(scores.num_parts)))
     names = ("dataset", "task", "metric", "value", "num_images")
-    return candidate.scores.seal(
-        scores=[dict(zip(names, row, strict=True)) | {"model": candidate.name, "seed": recipe.seed} for row in rows]
-    )
+    found = [dict(zip(names, row, strict=True)) | {"model": candidate.name, "seed": recipe.seed} for row in rows]
+    return scores.seal(PredictionsFacts(found))
 
 
 class Classify(Work):
     """Lives in an actor; keeps the model that it used last."""
 
     def __init__(self, jobs: list[tuple[Candidate, int]], recipe: Recipe, tasks: list[TargetTask]) -> None:
-        torch.set_num_threads(recipe.cluster.threads_per_actor)
         self.jobs, self.recipe, self.tasks = jobs, recipe, tasks
+
+    def setup(self) -> None:
+        torch.set_num_threads(self.recipe.cluster.threads_per_actor)
         self.device = worker_device()
         self.loaded: str | None = None  # "" is the name of a recipe's only arm
 

@@ -13,17 +13,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from react_ray.artifact import Artifact, Receipt, create, plan_of
+from react_ray.artifact import Artifact, plan_of
 from react_ray.clip.heads import load_heads
 from react_ray.clip.identity import published
+from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
+from react_ray.kinds import EMBEDDINGS, IMAGES, PAIRS, EmbeddingsFacts, PairsFacts
+from react_ray.manifest import Receipt
 from react_ray.pair_id import pair_ids
 from react_ray.pairs.published import to_vectors
 from react_ray.pairs.source import IngestConfig, Source, open_source, to_images, to_pairs
 from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import placement, require_disk
 from react_ray.runtime.layout import Layout
-from react_ray.runtime.map_parts import Work, map_parts
+from react_ray.runtime.map_parts import MapStage, Work, map_parts
 from react_ray.storage import read_bytes
 from react_ray.vectors import embeddings_table
 
@@ -37,10 +40,12 @@ def run(recipe: Recipe) -> Artifact:
     source, grows = _open(recipe.ingest, layout.database("pairs"))
     config = recipe.ingest.digested()
     num_parts = len(source.parts)
-    known = {"source": {"ends": source.ends, "files": source.files_before(source.num_rows)}}
-    made = {"pairs": create(layout.database("pairs"), "pairs", config, {}, num_parts, grows, known)}
+    known = PairsFacts({"ends": source.ends, "files": source.files_before(source.num_rows)})
+    made: dict[str, Draft[Any]] = {
+        "pairs": create(layout.database("pairs"), PAIRS, config, {}, num_parts, grows, known)
+    }
     if source.has_images:
-        made["images"] = create(layout.database("images"), "images", config, {}, num_parts, grows)
+        made["images"] = create(layout.database("images"), IMAGES, config, {}, num_parts, grows)
     model: dict[str, Any] = {}
     if source.has_vectors:
         from react_ray.clip.backbone import embedding_dim  # torch, which no other source needs here
@@ -50,22 +55,17 @@ def run(recipe: Recipe) -> Artifact:
     pending = sorted({part for artifact in made.values() for part in artifact.pending()})
     if pending:
         require_disk(recipe.database, 1.2 * source.num_bytes * len(pending) / num_parts / 2**30, "ingest")
-    map_parts(
+    stage = MapStage(
         "ingest",
-        pending,
-        num_parts,
         source.read,
-        CommitPairs,
-        (recipe.ingest, made, recipe.embed.heads, model.get("dim", 0)),
-        recipe.cluster.part_retries,
-        "pairs",
+        CommitPairs(recipe.ingest, made, recipe.embed.heads, model.get("dim", 0)),
         options=placement(recipe.cluster, "fetch"),
+        retries=recipe.cluster.part_retries,
     )
-    for kind, artifact in made.items():
-        if not artifact.sealed:
-            facts = {"backbone": model, "dim": model["dim"], "dtype": "float16"} if kind == "embeddings" else {}
-            made[kind] = artifact.seal(**facts)
-    return made["images"] if "images" in made else made["pairs"]
+    map_parts(stage, pending, num_parts)
+    facts = {"embeddings": EmbeddingsFacts(model, model["dim"])} if model else {}
+    sealed = {kind: draft.seal(facts.get(kind)) for kind, draft in made.items()}
+    return sealed["images"] if "images" in sealed else sealed["pairs"]
 
 
 def _open(config: IngestConfig, uri: str) -> tuple[Source, bool]:
@@ -86,16 +86,18 @@ def _open(config: IngestConfig, uri: str) -> tuple[Source, bool]:
     return source, True
 
 
-def _create_embeddings(recipe: Recipe, model: dict[str, Any], num_parts: int, grows: bool) -> Artifact:
+def _create_embeddings(recipe: Recipe, model: dict[str, Any], num_parts: int, grows: bool) -> Draft[EmbeddingsFacts]:
     heads = {name: hashlib.sha256(read_bytes(uri)).hexdigest() for name, uri in recipe.embed.heads.items()}
     config = {"published": recipe.ingest.digested(), "backbone": model, "heads": heads}
-    return create(Layout(recipe).database("embeddings"), "embeddings", config, {}, num_parts, grows)
+    return create(Layout(recipe).database("embeddings"), EMBEDDINGS, config, {}, num_parts, grows)
 
 
 class CommitPairs(Work):
-    def __init__(self, config: IngestConfig, made: dict[str, Artifact], heads: dict[str, str], dim: int) -> None:
-        self.config, self.made, self.dim = config, made, dim
-        self.heads = load_heads(heads, dim) if dim else []
+    def __init__(self, config: IngestConfig, made: dict[str, Draft[Any]], heads: dict[str, str], dim: int) -> None:
+        self.config, self.made, self.head_uris, self.dim = config, made, heads, dim
+
+    def setup(self) -> None:
+        self.heads = load_heads(self.head_uris, self.dim) if self.dim else []
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()

@@ -17,6 +17,7 @@ from react_ray.clip.identity import short_name, tag_of
 from react_ray.errors import ArtifactError
 from react_ray.evals import pixel_knn
 from react_ray.evals.zeroshot import summarise as summarise_predictions
+from react_ray.kinds import EMBEDDINGS, IMAGES, INDEX, MODEL, PAIRS, PREDICTIONS, QUERIES, RETRIEVED, Kind
 from react_ray.progress import Metrics
 from react_ray.recipe import BASE, Recipe
 from react_ray.report.data import ClassChange, Picture, ReportData, Seed, StageRow
@@ -45,7 +46,7 @@ def summarise(recipe: Recipe) -> dict[str, Any]:
     tasks: dict[str, dict[str, float]] = {}
     mean: dict[str, float] = {}
     for arm in [*recipe.bases(), *recipe.arm_names()]:
-        for row in _scores(recipe, arm).facts["scores"]:
+        for row in _scores(recipe, arm).facts.scores:
             if row["dataset"] != recipe.evaluate.headline or row["metric"] != "top1":
                 continue
             if row["task"] == "mean":
@@ -78,7 +79,7 @@ def gather(recipe: Recipe, summary: dict[str, Any]) -> ReportData:
         facts=_facts(recipe, summary),
         num_images={
             r["task"]: r["num_images"]
-            for r in _scores(recipe, BASE).facts["scores"]
+            for r in _scores(recipe, BASE).facts.scores
             if r["dataset"] == recipe.evaluate.headline and r["metric"] == "top1"
         },
         other_seeds=[_other_seed(uri) for uri in recipe.evaluate.other_runs],
@@ -108,9 +109,9 @@ def _retrieved(recipe: Recipe) -> list[str]:
     roots = {Layout(recipe, arm).retrieved_root(): arm for arm in reversed(recipe.arm_names())}
     out = []
     for root, arm in reversed(roots.items()):
-        facts = open_artifact(join(root, "retrieved"), "retrieved", "retrieve").facts
+        facts = open_artifact(join(root, "retrieved"), RETRIEVED, "retrieve").facts
         label = "random pairs" if recipe.arm(arm).retrieve.selection == "random" else "retrieved"
-        out += [f"{label}: {line}" for line in facts.get("summary", [])]
+        out += [f"{label}: {line}" for line in facts.summary]
     return out
 
 
@@ -132,20 +133,16 @@ def _references(recipe: Recipe) -> dict[str, dict[str, float]]:
 
 def _scores(recipe: Recipe, arm: str) -> Artifact:
     layout = Layout(recipe, arm if arm in recipe.arm_names() else "")
-    return open_artifact(layout.scores(arm), "predictions", "evaluate")
+    return open_artifact(layout.scores(arm), PREDICTIONS)
 
 
 def _facts(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str]]:
     layout = Layout(recipe)
-    pairs = layout.open_database("pairs", "ingest")
-    embeddings = layout.open_database("embeddings", "embed")
-    assert pairs.manifest is not None
+    pairs = layout.open_database(PAIRS)
+    backbone = layout.open_database(EMBEDDINGS).facts.backbone
     facts = [
-        ("pool", f"{pairs.manifest.rows:,} pairs"),
-        (
-            "backbone",
-            f"{embeddings.facts['backbone']['name']}, weights {embeddings.facts['backbone']['weights_sha256'][:12]}",
-        ),
+        ("pool", f"{pairs.rows:,} pairs"),
+        ("backbone", f"{backbone['name']}, weights {backbone['weights_sha256'][:12]}"),
         ("evaluation set", recipe.evaluate.headline),
     ]
     if recipe.evaluate.wise_ft != 1:
@@ -156,9 +153,8 @@ def _facts(recipe: Recipe, summary: dict[str, Any]) -> list[tuple[str, str]]:
     facts += [("customised", ", ".join(others))] if others else []
     for arm in recipe.arm_names():
         root = Layout(recipe, arm).retrieved_root()
-        manifest = open_artifact(join(root, "retrieved"), "retrieved", "retrieve").manifest
-        assert manifest is not None
-        facts.append((f"pairs for {LABELS.get(arm, arm or 'training')}", f"{manifest.rows:,}"))
+        rows = open_artifact(join(root, "retrieved"), RETRIEVED).rows
+        facts.append((f"pairs for {LABELS.get(arm, arm or 'training')}", f"{rows:,}"))
     if summary["seconds"]:
         facts.append(("wall clock", f"{sum(summary['seconds'].values()):,.0f} s"))
     if summary["peak_rss_gb"]:
@@ -187,10 +183,10 @@ def _gallery(recipe: Recipe, arm: str) -> list[tuple[str, list[Picture]]]:
     """For a few classes, evenly spread over all, their best pairs."""
     layout = Layout(recipe, arm)
     root = layout.retrieved_root()
-    retrieved = open_artifact(join(root, "retrieved"), "retrieved", "retrieve")
-    images = open_artifact(join(root, "images"), "images", "retrieve")
+    retrieved = open_artifact(join(root, "retrieved"), RETRIEVED, "retrieve")
+    images = open_artifact(join(root, "images"), IMAGES, "retrieve")
     queries = pa.concat_tables(
-        open_artifact(queries_uri(recipe, arm), "queries", "retrieve").tables(["class_id", "task", "class_name"])
+        open_artifact(queries_uri(recipe, arm), QUERIES).tables(["class_id", "task", "class_name"])
     )
     names = {
         c: f"{n} ({t})"
@@ -236,28 +232,27 @@ def _stages(recipe: Recipe, seconds: dict[str, float]) -> list[StageRow]:
     layout = Layout(recipe)
     rows = []
 
-    def add(stage: str, uri: str, kind: str, wall: str) -> None:
+    def add(stage: str, uri: str, kind: Kind[Any], wall: str) -> None:
         try:
             manifest = open_artifact(uri, kind).manifest
         except ArtifactError:
             return
-        assert manifest is not None
         spent = seconds.get(wall, manifest.seconds)
         rows.append(StageRow(stage, manifest.parts, manifest.rows, manifest.ok, manifest.bytes, spent))
 
     if "download" in seconds and recipe.download.of == "pairs":
-        add("ingest", layout.database("pairs"), "pairs", "ingest")
-        add("download", layout.database("images"), "images", "download")
+        add("ingest", layout.database("pairs"), PAIRS, "ingest")
+        add("download", layout.database("images"), IMAGES, "download")
     else:
-        add("ingest", layout.database("images"), "images", "ingest")
-    add("embed", layout.database("embeddings"), "embeddings", "embed")
-    add("index", layout.database("index"), "index", "index")
-    add("retrieve", layout.of_run("retrieved"), "retrieved", "retrieve")
+        add("ingest", layout.database("images"), IMAGES, "ingest")
+    add("embed", layout.database("embeddings"), EMBEDDINGS, "embed")
+    add("index", layout.database("index"), INDEX, "index")
+    add("retrieve", layout.of_run("retrieved"), RETRIEVED, "retrieve")
     for arm in recipe.arm_names():
         add(
-            f"customize {arm}".strip(), Layout(recipe, arm).of_arm("model"), "model", ""
+            f"customize {arm}".strip(), Layout(recipe, arm).of_arm("model"), MODEL, ""
         )  # its own time, of a stage that trains all
-    add("evaluate", layout.of_run("scores/base"), "predictions", "evaluate")
+    add("evaluate", layout.of_run("scores/base"), PREDICTIONS, "evaluate")
     return rows
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from react_ray.artifact import Artifact
 from react_ray.errors import ArtifactMissing
+from react_ray.kinds import EMBEDDINGS, PAIRS
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.stages.retrieval import embed_queries, gather_pairs, select_pairs
@@ -15,7 +16,7 @@ from react_ray.stages.retrieval import embed_queries, gather_pairs, select_pairs
 def run(recipe: Recipe, arm: str = "") -> Artifact:
     """Gives the sealed `retrieved` of one arm (the run's own, when the arm does not change retrieval)."""
     layout = Layout(recipe, arm)
-    embeddings, pairs = layout.open_database("embeddings", "embed"), layout.open_database("pairs", "ingest")
+    embeddings, pairs = layout.open_database(EMBEDDINGS), layout.open_database(PAIRS)
     if embeddings.num_parts < pairs.num_parts:
         raise ArtifactMissing(
             f"{embeddings.uri} has {embeddings.num_parts} parts, {pairs.uri} {pairs.num_parts}: pairs were added; run `react-ray embed RECIPE` and `react-ray index RECIPE` first"

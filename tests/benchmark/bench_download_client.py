@@ -9,7 +9,8 @@ import time
 
 import pyarrow as pa
 
-from react_ray.artifact import create
+from react_ray.draft import create
+from react_ray.kinds import IMAGES
 from react_ray.pairs.download import DownloadConfig, download
 from react_ray.web.fetch import Fetcher
 
@@ -32,12 +33,12 @@ def main() -> None:
         {"pair_id": pa.array(range(len(urls)), pa.int64()), "url": urls, "caption": ["a caption"] * len(urls)}
     )
     began = time.process_time()
-    images = create(job["folder"], "images", config.digested(), {}, 1)
+    images = create(job["folder"], IMAGES, config.digested(), {}, 1)
     with Fetcher(config) as fetcher:
         images.commit(0, download(pairs, fetcher, config), 0.0)
         fetching = next(thread.ident for thread in threading.enumerate() if thread.name == "fetch")
         fetch_cpu_s = time.clock_gettime(time.pthread_getcpuclockid(fetching))  # type: ignore[arg-type]
-    ok = images.seal().manifest.ok  # type: ignore[union-attr]
+    ok = images.seal().manifest.ok
     print(json.dumps({"cpu_s": time.process_time() - began, "fetch_cpu_s": fetch_cpu_s, "ok": ok}))
 
 

@@ -35,12 +35,14 @@ import pyarrow as pa
 import torch
 import yaml
 
-from react_ray.artifact import Artifact, create, open_artifact
+from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.image_tower import image_features
 from react_ray.clip.pixels import decoded_batches
 from react_ray.clip.text import text_features
+from react_ray.draft import create
 from react_ray.gated.load import load_backbone
+from react_ray.kinds import EMBEDDINGS, IMAGES
 from react_ray.pair_id import pair_ids
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.runtime.cluster import connected
@@ -142,7 +144,7 @@ def write_images(recipe: Recipe, num_rows: int, rows_per_part: int, side: int = 
     """`images/` as ingest would leave it: 64 different images, a caption of its own for each row."""
     random = np.random.default_rng(0)
     encoded = [jpeg(side, side, 95, 1.6, seed) for seed in range(min(64, num_rows))]
-    images = create(f"{recipe.database}/images", "images", {}, {}, -(-num_rows // rows_per_part))
+    images = create(f"{recipe.database}/images", IMAGES, {}, {}, -(-num_rows // rows_per_part))
     for part in range(images.num_parts):
         rows = range(part * rows_per_part, min(num_rows, (part + 1) * rows_per_part))
         captions = [f"{' '.join(random.choice(WORDS, int(random.integers(4, 20))))} {row}" for row in rows]
@@ -157,8 +159,8 @@ def steady_rate(embeddings: Artifact) -> float:
     """Pairs/s from the begin of the first part in the actor to the last receipt."""
     written = {r.part: Path(embeddings.uri, f"part-{r.part:05d}.json").stat().st_mtime for r in embeddings.receipts()}
     begin = min(written[receipt.part] - receipt.seconds for receipt in embeddings.receipts())
-    assert embeddings.manifest is not None and embeddings.manifest.ok == embeddings.manifest.rows
-    return embeddings.manifest.rows / (max(written.values()) - begin)
+    assert embeddings.manifest.ok == embeddings.rows
+    return embeddings.rows / (max(written.values()) - begin)
 
 
 def bare_parts(recipe: Recipe, rows: pa.Table, arguments: argparse.Namespace) -> dict[str, Callable[[], float]]:
@@ -248,7 +250,7 @@ def memory(folder: Path, num_parts: int) -> dict[str, dict[str, int]]:
         watcher.start()
         embed.run(recipe)
         watcher.join()
-    assert open_artifact(str(place), "embeddings").num_parts == num_parts
+    assert open_artifact(str(place), EMBEDDINGS).num_parts == num_parts
     return found
 
 

@@ -59,7 +59,7 @@ def main() -> None:
             kind: mixture.draw(NUM_QUERIES, 10**6, kind == "text").astype(np.float32) for kind in ("image", "text")
         }
         truth = {kind: search_exactly(recipe, embeddings, "image", asking, 100) for kind, asking in queries.items()}
-    print(json.dumps(built.facts["calibration"]["image"]))
+    print(json.dumps(built.facts.calibration["image"]))
     print(json.dumps(report(built, queries, truth, asked.recall) | {
         "build_s": round(build_s, 1),
         "peak_rss_gb": round(memory.peak_gb, 2),
@@ -95,7 +95,7 @@ def report(built: Artifact, queries: dict[str, np.ndarray], truth: dict[str, Hit
         "nprobe": of10.nprobe,
         "k_factor": of10.k_factor,
         "shards": len(shards),
-        "num_lists": built.facts["num_lists"],
+        "num_lists": built.facts.num_lists,
         "at_nprobe_16_k_factor_10": found(shards, queries, truth, "text", 10, SearchParams(16, 10.0)),
     }
 

@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray import schema
-from react_ray.artifact import Artifact, create
+from react_ray.artifact import Artifact
+from react_ray.draft import create
+from react_ray.kinds import EMBEDDINGS, EmbeddingsFacts
 from react_ray.pair_id import pair_ids
 from react_ray.vectors import embeddings_table
 
@@ -54,12 +56,12 @@ def write(uri: str, num: int, dim: int) -> tuple[Mixture, Artifact]:
     mixture = Mixture(dim)
     rows_per_part = max(1, min(ROWS_PER_PART, num // 8))  # 8 parts at least: shards are made of parts
     num_parts = -(-num // rows_per_part)
-    embeddings = create(str(Path(uri, "embeddings")), "embeddings", {"made": num, "dim": dim}, {}, num_parts)
-    for part in embeddings.pending() if not embeddings.sealed else []:
+    embeddings = create(str(Path(uri, "embeddings")), EMBEDDINGS, {"made": num, "dim": dim}, {}, num_parts)
+    for part in embeddings.pending():
         rows = min(rows_per_part, num - part * rows_per_part)
         text = np.full((rows, dim), np.nan, np.float16)
         text[:1000] = mixture.draw(min(rows, 1000), part, text=True)
         status = np.array([schema.OK] * rows, object)
         table = embeddings_table(pa.array(pair_ids(part, rows)), mixture.draw(rows, part), text, status, {})
         embeddings.commit(part, table, 0.0)
-    return mixture, embeddings if embeddings.sealed else embeddings.seal(backbone=BACKBONE, dim=dim)
+    return mixture, embeddings.seal(EmbeddingsFacts(BACKBONE, dim))

@@ -17,6 +17,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ArtifactMismatch, ArtifactMissing
 from react_ray.index.config import SearchParams
 from react_ray.index.shards import deltas, open_shards, search_shards, shard_places
+from react_ray.kinds import KINDS
 from react_ray.pairs.beside import find_urls
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import download, embed, index, ingest, retrieve
@@ -59,7 +60,7 @@ def begun(folder: Path, *verbs: Callable[[Recipe], Artifact], **changes: Any) ->
 
 
 def of(recipe: Recipe, kind: str) -> Artifact:
-    return open_artifact(f"{recipe.database}/{kind}", kind)
+    return open_artifact(f"{recipe.database}/{kind}", KINDS[kind])
 
 
 def rows(artifact: Artifact) -> list[int]:
@@ -98,7 +99,7 @@ def test_only_what_was_added_is_worked_on_and_it_is_found(tmp_path: Path) -> Non
     assert images.to_pylist() == drawings(0, 80).to_pylist()
     base = of(recipe, "index")
     (delta,) = deltas(base)
-    assert sorted(base.facts["covers"]) == ["0", "1", "2"] and sorted(delta.facts["covers"]) == ["3", "4"]
+    assert sorted(base.facts.covers) == ["0", "1", "2"] and sorted(delta.facts.covers) == ["3", "4"]
     new = of(recipe, "embeddings").read(3, ["pair_id", "image"])
     found = search_shards(
         open_shards(shard_places(base, "image")), from_vectors(new["image"]).astype(np.float32), 1, SearchParams()

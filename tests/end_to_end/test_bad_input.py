@@ -18,6 +18,7 @@ from react_ray.artifact import open_artifact
 from react_ray.cli import main
 from react_ray.errors import ArtifactMismatch, ReactRayError, ResourceError
 from react_ray.index.deleted import delete_pairs
+from react_ray.kinds import IMAGES
 from react_ray.recipe import load_recipe
 from react_ray.stages import customize, embed, ingest, retrieve
 from react_ray.vectors import from_vectors
@@ -139,7 +140,7 @@ def test_images_that_cannot_be_read_keep_their_place_and_the_run_goes_on(local_r
     status = table["status"].to_pylist()
     assert [s == schema.OK for s in status] == [True, False, False, False, False, True, True, True]
     assert status[3] == status[4] == schema.EMPTY and status[1] == status[2] == schema.UNDECODABLE
-    assert stored.manifest is not None and (stored.manifest.rows, stored.manifest.ok) == (8, 4)
+    assert (stored.manifest.rows, stored.manifest.ok) == (8, 4)
 
     vectors = pa.concat_tables(embed.run(recipe).tables())
     finite = np.isfinite(from_vectors(vectors["image"])).all(axis=1)
@@ -148,7 +149,7 @@ def test_images_that_cannot_be_read_keep_their_place_and_the_run_goes_on(local_r
     assert np.allclose(norms, 1, atol=1e-3)
 
     retrieved = pa.concat_tables(retrieve.run(recipe).tables())
-    kept = pa.concat_tables(open_artifact(str(tmp_path / "run/images"), "images").tables())
+    kept = pa.concat_tables(open_artifact(str(tmp_path / "run/images"), IMAGES).tables())
     assert retrieved["pair_id"].equals(kept["pair_id"])
     assert set(retrieved["pair_id"].to_pylist()) <= set(table["pair_id"].to_pylist())
     delete_pairs(recipe.database, retrieved["pair_id"].to_numpy()[:1])

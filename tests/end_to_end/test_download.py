@@ -11,6 +11,7 @@ import pytest
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ArtifactMismatch, ArtifactMissing, SuccessTooLow
+from react_ray.kinds import IMAGES, RETRIEVED
 from react_ray.pairs.export.images import export
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import download, ingest
@@ -54,7 +55,7 @@ def killed_then_finished(folder: Path, urls: list[str], rows_per_part: int, kill
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"{len(urls)} rows in {num_parts} parts" in done.stdout and "% ok" in done.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a part that was committed was done again"
-    return open_artifact(str(images), "images")
+    return open_artifact(str(images), IMAGES)
 
 
 def test_a_download_that_was_killed_ends_as_one_that_was_left_alone(web: Web, tmp_path: Path, local_ray: None) -> None:
@@ -63,7 +64,7 @@ def test_a_download_that_was_killed_ends_as_one_that_was_left_alone(web: Web, tm
     killed = killed_then_finished(tmp_path / "killed", urls, 20, (0.4,))
     expected = rows_of(undisturbed)
     assert rows_of(killed) == expected and len({pair_id for pair_id, *_ in expected}) == len(urls)
-    assert 0.65 <= undisturbed.manifest.ok / len(urls) <= 0.75  # type: ignore[union-attr]
+    assert 0.65 <= undisturbed.manifest.ok / len(urls) <= 0.75
     assert killed.content == undisturbed.content
 
 
@@ -105,9 +106,9 @@ def test_a_retry_rewrites_only_the_parts_that_have_something_to_retry(
     assert downloaded(recipe).content == first.content, "without --retry-failed nothing is asked again"
     done = react_ray("download", path, "--retry-failed")
     assert done.returncode == 0, done.stderr[-3000:]
-    second = open_artifact(str(tmp_path / "database/images"), "images")
+    second = open_artifact(str(tmp_path / "database/images"), IMAGES)
     assert [status for _, status, _ in rows_of(second) if status != "ok"] == ["http_404", "http_503"]
-    assert second.manifest.ok == first.manifest.ok + 1  # type: ignore[union-attr]
+    assert second.manifest.ok == first.manifest.ok + 1
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert second.content != first.content, "what was built of the older images shall notice"
 
@@ -155,7 +156,7 @@ def test_on_s3_a_list_becomes_the_same_images_and_the_same_tars(web: Web, tmp_pa
         for verb in ("ingest", "download"):
             done = react_ray(verb, path, *places)
             assert done.returncode == 0, done.stderr[-3000:]
-        there = open_artifact("s3://web/database/images", "images")
+        there = open_artifact("s3://web/database/images", IMAGES)
         assert there.content == here.content
         export("webdataset", there.uri, "s3://web/tars", 20)
         for name in ("00000.tar", "00001.tar", "00000.parquet", "00001.parquet"):
@@ -172,7 +173,7 @@ def test_a_list_that_is_dead_stops_with_its_statuses_and_keeps_what_is_done(
     done = len(list((tmp_path / "database/images").glob("part-*.json")))
     assert 5 <= done < 40, "the list was burnt to its end"
     finished = downloaded(load_recipe(path, ["download.min_success=0", "download.per_host_rate=0"]))
-    assert finished.manifest.rows == 400 and finished.manifest.ok == 0  # type: ignore[union-attr]
+    assert finished.manifest.rows == 400 and finished.manifest.ok == 0
 
 
 def test_images_that_ingest_made_are_not_downloaded(tmp_path: Path, local_ray: None) -> None:
@@ -199,7 +200,7 @@ def test_images_of_a_list_are_embedded_and_those_of_a_retry_are_not_mistaken_for
     embeddings = embed.run(recipe)
     table = pa.concat_tables(embeddings.tables(["image", "status"]))
     assert table["status"].to_pylist() == [
-        status for _, status, _ in rows_of(open_artifact(str(tmp_path / "database/images"), "images"))
+        status for _, status, _ in rows_of(open_artifact(str(tmp_path / "database/images"), IMAGES))
     ]
     assert embed.run(recipe).content == embeddings.content
     downloaded(recipe, retry_failed=True)
@@ -225,8 +226,8 @@ def test_a_run_can_download_only_what_its_captions_retrieve(web: Web, tmp_path: 
     done = react_ray("run", path, *changes)
     assert done.returncode == 0, done.stderr[-3000:]
     assert not (tmp_path / "database/images").exists(), "the web was asked for the whole database"
-    retrieved, images = (open_artifact(str(tmp_path / "run" / kind), kind) for kind in ("retrieved", "images"))
+    retrieved, images = (open_artifact(str(tmp_path / "run" / kind.name), kind) for kind in (RETRIEVED, IMAGES))
     pair_ids = pa.concat_tables(retrieved.tables(["pair_id"]))["pair_id"].to_pylist()
     assert 0 < len(pair_ids) < 240 and [pair_id for pair_id, *_ in rows_of(images)] == pair_ids
-    assert {status for _, status, _ in rows_of(images)} <= {"ok", "http_404"} and images.manifest.ok > 0  # type: ignore[union-attr]
+    assert {status for _, status, _ in rows_of(images)} <= {"ok", "http_404"} and images.manifest.ok > 0
     assert (tmp_path / "run/model/manifest.json").exists() and "report.html" in done.stdout

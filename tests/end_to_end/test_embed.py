@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ArtifactMismatch, ConfigError, PartFailed
+from react_ray.kinds import KINDS
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import download, embed, ingest
 from react_ray.stages.retrieval import search
@@ -56,7 +57,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Recip
 
 
 def of(recipe: Recipe, kind: str = "embeddings") -> Artifact:
-    return open_artifact(f"{recipe.database}/{kind}", kind)
+    return open_artifact(f"{recipe.database}/{kind}", KINDS[kind])
 
 
 def column(artifact: Artifact, name: str) -> list[Any]:
@@ -69,9 +70,9 @@ def vectors(artifact: Artifact, key: str) -> np.ndarray:
 
 def test_the_manifest_says_which_model_made_the_vectors_and_no_other_may_go_on(embedded: Recipe) -> None:
     facts = of(embedded).facts
-    assert facts["dim"] == facts["backbone"]["dim"] == 16 and facts["dtype"] == "float16"
+    assert facts.dim == facts.backbone["dim"] == 16 and facts.dtype == "float16"
     pinned = {"name", "tag", "weights_sha256", "text_sha256", "image_size", "mean", "std", "precision", "crop"}
-    assert facts["backbone"].keys() >= pinned
+    assert facts.backbone.keys() >= pinned
     other = embedded.model_copy(update={"embed": embedded.embed.model_copy(update={"precision": "bf16"})})
     with pytest.raises(ArtifactMismatch, match=r"backbone\.precision was 'fp32', now 'bf16'"):
         embed.run(other)
@@ -120,8 +121,8 @@ def test_captions_need_no_images_and_a_corrupt_part_is_put_aside_in_its_place(
     made = embed.run(recipe, skip_corrupt=True)
     assert column(made, "status") == ["corrupt"] * 20 + ["ok"] * 20 + ["corrupt"] * 20
     assert column(made, "pair_id") == column(of(embedded), "pair_id")[:60]
-    assert list(made.facts["quarantined"]) == ["part-00000", "part-00002"]
-    assert "part-00002.parquet" in made.facts["quarantined"]["part-00002"]
+    assert list(made.facts.quarantined) == ["part-00000", "part-00002"]
+    assert "part-00002.parquet" in made.facts.quarantined["part-00002"]
     assert vectors(made, "text")[20:40].tobytes() == vectors(of(embedded), "text")[20:40].tobytes()
     assert np.isnan(vectors(made, "image")).all() and set(column(made, "similarity")) == {None}
 
@@ -164,7 +165,7 @@ def test_fetching_in_the_same_pipeline_gives_the_vectors_of_the_stages_one_by_on
         fused = load_recipe(list_recipe(tmp_path / str(kept), urls, 40, fused=True, keep_images=kept))
         ingest.run(fused)
         made = embed.run(fused)
-        assert made.content == expected.content and 0 < made.manifest.ok < 120  # type: ignore[union-attr]
+        assert made.content == expected.content and 0 < made.manifest.ok < 120
         assert embed.run(fused).content == made.content
         assert not kept or of(fused, "images").content == images.content
         assert kept or (fused.download.of == "retrieved" and not Path(fused.database, "images").exists())

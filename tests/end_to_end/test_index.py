@@ -10,7 +10,8 @@ import boto3
 import numpy as np
 import pytest
 
-from react_ray.artifact import Artifact, create, open_artifact
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.draft import create
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ConfigError, RetrievalError
 from react_ray.index.config import SearchParams
 from react_ray.index.deleted import delete_pairs, deleted_pairs
@@ -18,6 +19,7 @@ from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits
 from react_ray.index.recall import recall_at_k
 from react_ray.index.shards import check_covers, deltas, open_shards, params_for, search_shards, shard_places
+from react_ray.kinds import EMBEDDINGS, INDEX, EmbeddingsFacts
 from react_ray.recipe import Recipe
 from react_ray.stages import index
 from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_exactly
@@ -33,7 +35,7 @@ QUERIES = clustered(20, 16, seed=99, noise=0.9, shift=0.2).astype(np.float32)
 
 
 def embeddings_of(recipe: Recipe) -> Artifact:
-    return open_artifact(f"{recipe.database}/embeddings", "embeddings")
+    return open_artifact(f"{recipe.database}/embeddings", EMBEDDINGS)
 
 
 def ask(recipe: Recipe, base: Artifact, k: int = 10, params: SearchParams = ALL_LISTS) -> Hits:
@@ -71,7 +73,7 @@ def test_a_flat_index_over_any_shards_is_exact_search_and_knows_additions_and_de
     assert left.valid.all() and not np.isin(left.pair_ids, gone).any()
     same(left, search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 10))
     compacted = index.compact(recipe)
-    assert not deltas(compacted) and compacted.facts["rows"]["image"] == 6 * 149 - len(gone)
+    assert not deltas(compacted) and compacted.facts.rows["image"] == 6 * 149 - len(gone)
     same(ask(recipe, compacted), left)
 
 
@@ -91,7 +93,7 @@ def test_a_delta_that_was_killed_goes_on_and_takes_in_what_was_embedded_since(tm
     delta.storage.delete("manifest.json")
     write_database(database, 5, 50, first=4)
     index.run(recipe)
-    assert [sorted(one.facts["covers"]) for one in deltas(base)] == [["2", "3", "4"]]
+    assert [sorted(one.facts.covers) for one in deltas(base)] == [["2", "3", "4"]]
     same(ask(recipe, base), search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 10))
 
 
@@ -112,7 +114,7 @@ def test_a_coded_index_is_the_same_whether_killed_or_not_and_on_s3(tmp_path: Pat
         ended = react_ray("index", str(tmp_path / "recipe.yaml"))  # workers of a Ray of its own know this server
         assert ended.returncode == 0, ended.stderr
         assert "16 lists over 1,200 vectors of dimension 16, 2 shards" in ended.stderr
-        remote = open_artifact("s3://database/web/index", "index")
+        remote = open_artifact("s3://database/web/index", INDEX)
         assert (remote.content, remote.facts) == (built.content, built.facts)
         places = shard_places(remote, "image")
         found = search_shards(open_shards(places), QUERIES, 10, ALL_LISTS)
@@ -135,7 +137,7 @@ def test_metadata_lies_in_the_order_of_rows_and_a_recall_that_is_asked_for_is_wh
         params, measured = params_for(built, "image", target, k)
         assert measured >= target
         assert recall_at_k(ask(recipe, built, k, params), truth, k) > target - 0.06  # of 20 queries
-    measured_of = {(row["queries"], row["k"]) for row in built.facts["calibration"]["image"]}
+    measured_of = {(row["queries"], row["k"]) for row in built.facts.calibration["image"]}
     assert measured_of == {(kind, k) for kind in ("image", "text") for k in (10, 100, 1000)}  # no query has 10,000 hits
 
 
@@ -180,8 +182,8 @@ def test_compacting_keeps_the_kind_and_the_lists_whatever_would_be_planned_now(t
         index.compact(recipe_over(database, tmp_path, num_shards=2, **CODED | {"memory_gb": 1e-6}))
     same(ask(recipe, base), before)  # nothing was taken away for a plan that cannot be
     compacted = index.compact(now)
-    assert (compacted.facts["kind"], compacted.facts["num_lists"]) == ("ivf-rabitq", 16)
-    assert not deltas(compacted) and compacted.facts["rows"]["image"] == 5 * 199
+    assert (compacted.facts.kind, compacted.facts.num_lists) == ("ivf-rabitq", 16)
+    assert not deltas(compacted) and compacted.facts.rows["image"] == 5 * 199
     same(ask(recipe, compacted), before)
 
 
@@ -192,13 +194,13 @@ def test_a_compaction_that_was_killed_goes_on_with_whatever_verb_comes_next(tmp_
     base = index.run(recipe)
     write_database(recipe.database, 5, 20, first=3)
     index.run(recipe)
-    base.storage.write("compacting.json", json.dumps(base.facts["settled"]).encode())
+    base.storage.write("compacting.json", json.dumps(base.facts.settled).encode())
     gone = {"everything": [], "some parts": ["manifest.json", "_building.json", "part-00000.json"]}
     for name in gone[left]:
         base.storage.delete(name)
     built = index.run(recipe)
-    assert not deltas(built) and built.facts["rows"]["image"] == 5 * 19
-    assert sorted(built.facts["covers"]) == ["0", "1", "2", "3", "4"]
+    assert not deltas(built) and built.facts.rows["image"] == 5 * 19
+    assert sorted(built.facts.covers) == ["0", "1", "2", "3", "4"]
     assert not base.storage.exists("compacting.json") and not base.storage.exists("settled.json")
     same(ask(recipe, built), search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 10))
 
@@ -216,7 +218,9 @@ def test_an_index_of_other_vectors_is_not_searched(tmp_path: Path) -> None:
     ):
         check_covers(built, embeddings_of(recipe))
     shutil.rmtree(tmp_path / "database/embeddings")
-    other = create(f"{recipe.database}/embeddings", "embeddings", {}, {}, 0).seal(backbone={"name": "another"}, dim=16)
+    other = create(f"{recipe.database}/embeddings", EMBEDDINGS, {}, {}, 0).seal(
+        EmbeddingsFacts({"name": "another"}, 16)
+    )
     with pytest.raises(ArtifactMismatch, match="of another model"):
         check_covers(built, other)
 

@@ -10,6 +10,7 @@ import pytest
 
 from react_ray.artifact import open_artifact
 from react_ray.cli import main
+from react_ray.kinds import IMAGES, PAIRS
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.runtime.layout import Layout
 from react_ray.stages import ingest
@@ -32,7 +33,7 @@ def recipe_of(source: Path, **changes: object) -> Recipe:
 def test_a_list_of_urls_gives_pairs_alone(url_list: Path, local_ray: None) -> None:
     recipe = recipe_of(url_list)
     made = ingest.run(recipe)
-    assert (made.kind, made.manifest.parts, made.manifest.rows) == ("pairs", 3, 50)  # type: ignore[union-attr]
+    assert (made.kind.name, made.manifest.parts, made.manifest.rows) == ("pairs", 3, 50)
     assert made.read(2).column_names == ["pair_id", "url", "caption", "license"]
     assert made.read(2)["url"][9].as_py() == "http://127.0.0.1/49.jpg"
     assert not Path(Layout(recipe).database("images")).exists()
@@ -72,7 +73,7 @@ def test_pairs_of_tars_are_those_of_their_rows_in_any_parts(tmp_path: Path, samp
                 archive.addfile(info, io.BytesIO(data))
     recipe = recipe_of(tmp_path / "tars")
     images = ingest.run(recipe)
-    assert images.kind == "images" and images.manifest.ok == 60  # type: ignore[union-attr]
+    assert images.kind == IMAGES and images.manifest.ok == 60
     rows = [row for part in images.tables(["image", "caption"]) for row in part.to_pylist()]
     assert rows == table.to_pylist()
-    assert open_artifact(Layout(recipe).database("pairs"), "pairs").read(0).column_names[-1] == "key"
+    assert open_artifact(Layout(recipe).database("pairs"), PAIRS).read(0).column_names[-1] == "key"

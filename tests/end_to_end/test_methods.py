@@ -19,6 +19,7 @@ from react_ray.clip.prompts import load_tasks
 from react_ray.clip.weights import read_info, read_weights
 from react_ray.errors import ArtifactMismatch, ConfigError, TrainingDiverged
 from react_ray.gated.load import load_backbone
+from react_ray.kinds import QUERIES
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.training.linear_head import load_head
 from tests.support.small_run import OTHER_CLIP, contents
@@ -41,7 +42,7 @@ def test_a_head_is_trained_and_scored_like_any_other_model(finished: Path, copie
 
     recipe = recipe_of(finished, copied, "customize.method=linear", "customize.lr=0.01", "customize.head_scale=20")
     [model] = customize.run(recipe)
-    assert model.facts["method"] == "linear"
+    assert model.facts.method == "linear"
     head_CD, _ = load_head(str(copied / "run/model/head.safetensors"))
     start_CD, _ = load_head(str(copied / "run/model/head.safetensors"), 0.0)
     assert head_CD.shape == start_CD.shape and (head_CD != start_CD).any()
@@ -104,8 +105,8 @@ def test_classes_are_asked_again_in_the_space_of_another_backbone(finished: Path
     found_CD = class_targets(recipe, "", embedder.backbone.describe())
     expected_CD = np.concatenate([embedder.zero_shot_classifier(task) for task in load_tasks(recipe.tasks)])
     np.testing.assert_allclose(found_CD, expected_CD, atol=2e-3)
-    asked = open_artifact(f"{recipe.out}/queries", "queries")
-    np.testing.assert_array_equal(class_targets(recipe, "", asked.facts["backbone"]), class_vectors(asked))
+    asked = open_artifact(f"{recipe.out}/queries", QUERIES)
+    np.testing.assert_array_equal(class_targets(recipe, "", asked.facts.backbone), class_vectors(asked))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_at_once_and_names_its_pairs(

@@ -59,8 +59,8 @@ def test_published_vectors_are_a_database_and_are_exported_as_they_came(
     recipe = recipe_of(tmp_path, published, "download.of=retrieved", "retrieve.search=exact")
     assert ingest.run(recipe).kind == "pairs"
     embeddings = embed.run(recipe)
-    assert (embeddings.manifest.rows, embeddings.manifest.ok) == (1250, 1248)  # type: ignore[union-attr]
-    assert embeddings.facts["backbone"]["weights_sha256"] == "" and embeddings.facts["dim"] == DIM
+    assert (embeddings.manifest.rows, embeddings.manifest.ok) == (1250, 1248)
+    assert embeddings.facts.backbone["weights_sha256"] == "" and embeddings.facts.dim == DIM
     table = pa.concat_tables(embeddings.tables())
     assert table["pair_id"].to_pylist() == [(row // 500 << 20) + row % 500 for row in range(1250)]
     text_ND = from_vectors(table["text"])
@@ -93,7 +93,7 @@ def test_published_vectors_are_a_database_and_are_exported_as_they_came(
         export_vectors(f"{recipe.database}/embeddings", str(out))
 
     queries = embed_queries(recipe, str(tmp_path / "queries"))
-    assert search.run(recipe, str(tmp_path / "hits"), queries).manifest.rows > 0  # type: ignore[union-attr]
+    assert search.run(recipe, str(tmp_path / "hits"), queries).manifest.rows > 0
     other = recipe.model_copy(
         update={"backbone": recipe.backbone.model_copy(update={"pretrained": "sample://base_clip.safetensors"})}
     )

@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from react_ray.artifact import create, open_artifact
+from react_ray.artifact import open_artifact
+from react_ray.draft import create
 from react_ray.errors import ConfigError, RetrievalError
+from react_ray.kinds import ALLOWED, EMBEDDINGS, HITS, PAIRS, QUERIES, RETRIEVED
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import embed, index, ingest, retrieve
 from react_ray.stages.retrieval.gather_pairs import class_vectors
@@ -97,7 +99,7 @@ PASSES = [row for row in range(192) if row % 10 and row % 3]  # by NSFW, aesthet
 
 
 def hits_of(recipe: Recipe, name: str = "hits") -> pa.Table:
-    return pa.concat_tables(open_artifact(f"{recipe.out}/{name}", "hits").tables())
+    return pa.concat_tables(open_artifact(f"{recipe.out}/{name}", HITS).tables())
 
 
 @pytest.fixture(scope="module")
@@ -117,20 +119,20 @@ def everything(pool: Path) -> Recipe:
 
 
 def test_filters_are_met_and_every_query_still_has_its_k_hits(pool: Path, everything: Recipe) -> None:
-    found = rows(open_artifact(f"{everything.out}/retrieved", "retrieved"))
+    found = rows(open_artifact(f"{everything.out}/retrieved", RETRIEVED))
     assert len(found) > 20 and set(found) <= set(PASSES)
     counts = hits_of(everything).group_by(["query_id", "key"]).aggregate([("pair_id", "count")])
     assert counts.num_rows == 14 and set(counts["pair_id_count"].to_pylist()) == {20}
-    allowed = pa.concat_tables(open_artifact(f"{everything.out}/allowed", "allowed").tables())
+    allowed = pa.concat_tables(open_artifact(f"{everything.out}/allowed", ALLOWED).tables())
     assert np.flatnonzero(allowed["allowed"]).tolist() == PASSES
     exact = everything.model_copy(
         update={"out": str(pool / "exact"), "retrieve": everything.retrieve.model_copy(update={"search": "exact"})}
     )
-    assert retrieve.run(exact).content == open_artifact(f"{everything.out}/retrieved", "retrieved").content
+    assert retrieve.run(exact).content == open_artifact(f"{everything.out}/retrieved", RETRIEVED).content
 
 
 def test_one_picture_is_retrieved_once_and_none_of_an_evaluation_set(everything: Recipe) -> None:
-    found = set(rows(open_artifact(f"{everything.out}/retrieved", "retrieved")))
+    found = set(rows(open_artifact(f"{everything.out}/retrieved", RETRIEVED)))
     assert not found & {11}, "its caption was asked for, and its image is in the test set"
     assert len(found & {5, 7, 8}) == 1, "one picture in two files and a JPEG; two of their captions were asked for"
     report = json.loads(Path(everything.out, "selection.json").read_text())
@@ -144,7 +146,7 @@ def test_one_picture_is_retrieved_once_and_none_of_an_evaluation_set(everything:
 
 
 def test_seed_images_and_sentences_are_queries_too(everything: Recipe) -> None:
-    found = pa.concat_tables(open_artifact(f"{everything.out}/retrieved", "retrieved").tables()).to_pylist()
+    found = pa.concat_tables(open_artifact(f"{everything.out}/retrieved", RETRIEVED).tables()).to_pylist()
     (seeded,) = [row for row in found if row["caption"].endswith(" 34")]
     assert seeded["score"] == pytest.approx(1, abs=1e-3) and seeded["class_id"] == 1
     assert seeded["matches"][0]["prompt"].endswith("seed.png") and seeded["matches"][0]["key"] == "image"
@@ -179,9 +181,9 @@ def test_captions_with_a_name_of_the_class_are_the_string_control(pool: Path) ->
     retrieved = retrieve.run(recipe)
     found = pa.concat_tables(retrieved.tables())
     text_ND = np.concatenate(
-        [from_vectors(t["text"]) for t in open_artifact(f"{recipe.database}/embeddings", "embeddings").tables()]
+        [from_vectors(t["text"]) for t in open_artifact(f"{recipe.database}/embeddings", EMBEDDINGS).tables()]
     )
-    class_CD = class_vectors(open_artifact(f"{recipe.out}/queries", "queries")).astype(np.float64)
+    class_CD = class_vectors(open_artifact(f"{recipe.out}/queries", QUERIES)).astype(np.float64)
     expected = {}
     for label in range(4):
         named = np.arange(label, 120, 4)
@@ -207,7 +209,7 @@ def test_classes_that_stay_short_are_asked_for_again(pool: Path) -> None:
     assert [row["pairs"] for row in report["classes"]] == [60, 60, 60] and report["poor"] == []
     assert [hits_of(recipe, name).num_rows for name in ("hits", "hits_2")] == [3 * 8, 3 * 32]
     again = retrieve.run(recipe_of(pool, "full", **settings))
-    assert again.content == retrieved.content and again.facts["summary"] == retrieved.facts["summary"]
+    assert again.content == retrieved.content and again.facts.summary == retrieved.facts.summary
 
 
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -245,9 +247,9 @@ def test_what_cannot_be_meant_is_refused_and_leaves_nothing_finished(pool: Path,
     recipe = recipe_of(pool, case.replace(" ", "-"), tasks, **settings)
     if case == "an empty database":
         recipe = recipe.model_copy(update={"database": str(pool / "nothing")})
-        config = open_artifact(str(pool / "database" / "embeddings"), "embeddings")
-        for kind in ("pairs", "embeddings"):
-            create(str(pool / "nothing" / kind), kind, {}, {}, 0).seal(**config.facts)
+        facts = open_artifact(str(pool / "database" / "embeddings"), EMBEDDINGS).facts
+        create(str(pool / "nothing" / "pairs"), PAIRS, {}, {}, 0).seal()
+        create(str(pool / "nothing" / "embeddings"), EMBEDDINGS, {}, {}, 0).seal(facts)
     with pytest.raises((ConfigError, RetrievalError), match=message):
         retrieve.run(recipe)
     assert not list(Path(recipe.out).rglob("retrieved/*"))

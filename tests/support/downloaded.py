@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from react_ray.artifact import Artifact, create
+from react_ray.artifact import Parts
+from react_ray.draft import create
+from react_ray.kinds import IMAGES, PAIRS
 from react_ray.pair_id import pair_ids
 from react_ray.pairs.download import DownloadConfig, download
 from react_ray.web.fetch import Fetcher
@@ -15,11 +17,11 @@ from tests.support.url_list import QUICK
 ROWS_PER_PART = 8
 
 
-def downloaded(folder: Path, urls: list[str | None], seal: bool = True) -> Artifact:
+def downloaded(folder: Path, urls: list[str | None], seal: bool = True) -> Parts:
     """seal=False leaves out the last part and the manifest, as a download that is under way."""
     config = DownloadConfig(**QUICK, image_size=32, resize_mode="keep_ratio")
     num_parts = -(-len(urls) // ROWS_PER_PART)
-    pairs = create(str(folder / "pairs"), "pairs", {}, {}, num_parts)
+    pairs = create(str(folder / "pairs"), PAIRS, {}, {}, num_parts)
     for part in range(num_parts):
         of_part = urls[part * ROWS_PER_PART : (part + 1) * ROWS_PER_PART]
         captions = [f"picture {part}.{row}, “quoted”" for row in range(len(of_part))]
@@ -32,9 +34,9 @@ def downloaded(folder: Path, urls: list[str | None], seal: bool = True) -> Artif
             }
         )
         pairs.commit(part, table, 0.0)
-    pairs = pairs.seal()
-    images = create(str(folder / "images"), "images", config.digested(), {"pairs": pairs}, num_parts)
+    sealed = pairs.seal()
+    images = create(str(folder / "images"), IMAGES, config.digested(), {"pairs": sealed}, num_parts)
     with Fetcher(config) as fetcher:
         for part in range(num_parts if seal else num_parts - 1):
-            images.commit(part, download(pairs.read(part), fetcher, config), 0.5)
+            images.commit(part, download(sealed.read(part), fetcher, config), 0.5)
     return images.seal() if seal else images

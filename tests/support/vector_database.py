@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray import schema
-from react_ray.artifact import Artifact, create, open_artifact
+from react_ray.draft import Draft, create
+from react_ray.kinds import EMBEDDINGS, PAIRS, EmbeddingsFacts, PairsFacts
 from react_ray.pair_id import pair_ids
 from react_ray.recipe import Recipe
 from react_ray.vectors import embeddings_table
@@ -25,7 +26,9 @@ def clustered(num: int, dim: int, seed: int, noise: float = 0.7, shift: float = 
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
 
 
-def write_part(pairs: Artifact, embeddings: Artifact, part: int, image: np.ndarray, text: np.ndarray) -> None:
+def write_part(
+    pairs: Draft[PairsFacts], embeddings: Draft[EmbeddingsFacts], part: int, image: np.ndarray, text: np.ndarray
+) -> None:
     ids = pair_ids(part, len(image))
     captions = [f"caption {pair}" for pair in ids.tolist()]
     table = pa.table({"pair_id": ids, "url": [f"http://e.org/{c[8:]}" for c in captions], "caption": captions})
@@ -36,20 +39,15 @@ def write_part(pairs: Artifact, embeddings: Artifact, part: int, image: np.ndarr
 
 def write_database(uri: str, parts: int, rows: int, dim: int = 16, first: int = 0) -> None:
     """Parts from `first` on; a database that is there grows."""
-    made = []
-    for kind in ("pairs", "embeddings"):
-        parents = {"pairs": made[0]} if made else {}
-        if first:
-            made.append(open_artifact(f"{uri}/{kind}", kind).grow(parts))
-            continue
-        made.append(create(f"{uri}/{kind}", kind, {}, {}, parts))
-        assert not parents or kind == "embeddings"
+    pairs = create(f"{uri}/pairs", PAIRS, {}, {}, parts, grows=True)
+    embeddings = create(f"{uri}/embeddings", EMBEDDINGS, {}, {}, parts, grows=True)
+    assert pairs.pending() == list(range(first, parts))
     for part in range(first, parts):
         image, text = clustered(rows, dim, 2 * part), clustered(rows, dim, 2 * part + 1, 0.9, 0.3)
         image[rows // 2] = np.nan  # a row whose image failed
-        write_part(made[0], made[1], part, image, text)
-    made[0].seal()
-    made[1].seal(backbone=BACKBONE, dim=dim)
+        write_part(pairs, embeddings, part, image, text)
+    pairs.seal()
+    embeddings.seal(EmbeddingsFacts(BACKBONE, dim))
 
 
 def recipe_over(uri: str, out: Path, **index: Any) -> Recipe:

@@ -23,6 +23,8 @@ FOUNDATION = {
     "storage",
     "parquet",
     "manifest",
+    "kinds",
+    "draft",
     "artifact",
     "progress",
 }

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ConfigError
+from react_ray.kinds import IMAGES
 from react_ray.pairs.beside import check_images, extra_columns, with_urls
 from react_ray.pairs.export.layouts import LAYOUTS, META, Layout, Row, Shard
 from react_ray.progress import Progress
@@ -36,15 +37,14 @@ def export(layout: str, uri: str, out: str, rows_per_shard: int = 10_000) -> str
         )
     if rows_per_shard < 1:
         raise ConfigError(f"export: {rows_per_shard} rows per shard; give at least 1")
-    images = open_artifact(uri, "images", "download")
+    images = open_artifact(uri, IMAGES)
     check_images(images)
     storage = open_empty(out)
     return _write(images, storage, layout, rows_per_shard)
 
 
 def _write(images: Artifact, storage: Storage, layout: str, rows_per_shard: int) -> str:
-    assert images.manifest is not None
-    num_rows = images.manifest.rows
+    num_rows = images.rows
     num_shards = -(-num_rows // rows_per_shard)
     suffix = str(images.manifest.config.get("encode_format", "jpg"))
     extra = [field for field in extra_columns(images) if field.name not in {*META.names, *COLUMNS, suffix}]

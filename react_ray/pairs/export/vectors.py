@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from react_ray import schema
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ConfigError
+from react_ray.kinds import EMBEDDINGS, PAIRS
 from react_ray.progress import Progress
 from react_ray.storage import Storage, open_empty
 from react_ray.vectors import from_vectors
@@ -32,16 +33,15 @@ def export_vectors(uri: str, out: str, rows_per_shard: int = 1_000_000) -> str:
     """Writes all shards and says how many. ConfigError for an `out` that is not empty."""
     if rows_per_shard < 1:
         raise ConfigError(f"export: {rows_per_shard} rows per shard; give at least 1")
-    embeddings = open_artifact(uri, "embeddings", "embed")
-    pairs = open_artifact(f"{embeddings.uri.rpartition('/')[0]}/pairs", "pairs", "ingest")
+    embeddings = open_artifact(uri, EMBEDDINGS)
+    pairs = open_artifact(f"{embeddings.uri.rpartition('/')[0]}/pairs", PAIRS)
     storage = open_empty(out)
     return _write(embeddings, pairs, storage, rows_per_shard)
 
 
 def _write(embeddings: Artifact, pairs: Artifact, storage: Storage, rows_per_shard: int) -> str:
-    assert embeddings.manifest is not None
     keys = _keys(embeddings)
-    most = -(-embeddings.manifest.rows // rows_per_shard)
+    most = -(-embeddings.rows // rows_per_shard)
     shard: _Shard | None = None
     num_rows = num_shards = 0
     with ExitStack() as opened, Progress("export", embeddings.num_parts, "pairs") as progress:
@@ -62,13 +62,13 @@ def _write(embeddings: Artifact, pairs: Artifact, storage: Storage, rows_per_sha
                     opened.close()
                     shard = None
             progress.advance(rows=embeddings.receipt(part).rows, ok=table.num_rows)
-    left_out = embeddings.manifest.rows - num_rows
+    left_out = embeddings.rows - num_rows
     return f"{storage.uri}: {num_rows} pairs in {num_shards} shards of {LAYOUT}, {left_out} without a vector left out"
 
 
 def _keys(embeddings: Artifact) -> list[str]:
     """The sides that were embedded at all: a column of nulls alone would leave every row out."""
-    config = embeddings.manifest.config if embeddings.manifest is not None else {}
+    config = embeddings.manifest.config
     if "published" not in config:
         return [key for key, side in (("image", "images"), ("text", "captions")) if config.get(side, True)]
     found = [key for key in FOLDERS if any(table[key].null_count < len(table) for table in embeddings.tables([key]))]

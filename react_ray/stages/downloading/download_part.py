@@ -7,8 +7,10 @@ from collections import Counter
 
 import pyarrow as pa
 
-from react_ray.artifact import Artifact, Receipt
+from react_ray.draft import Draft
 from react_ray.errors import SuccessTooLow
+from react_ray.kinds import NoFacts
+from react_ray.manifest import Receipt
 from react_ray.pairs.download import DownloadConfig, download, retry
 from react_ray.runtime.map_parts import Work
 from react_ray.web.fetch import Fetcher
@@ -17,9 +19,11 @@ from react_ray.web.fetch import Fetcher
 class Download:
     """`pairs` in, `images` out; threads share the Fetcher and so all its limits. What a kill left written is not asked again."""
 
-    def __init__(self, config: DownloadConfig, images: Artifact | None) -> None:
+    def __init__(self, config: DownloadConfig, images: Draft[NoFacts] | None) -> None:
         self.config, self.images = config, images
-        self.fetcher = Fetcher(config)
+
+    def setup(self) -> None:
+        self.fetcher = Fetcher(self.config)
 
     def __call__(self, part: int, table: pa.Table, retry_failed: bool = False) -> pa.Table:
         images = self.images.written(part) if self.images is not None else None
@@ -33,8 +37,11 @@ class Download:
 class DownloadPart(Work):
     """Lives in an actor, called by several threads."""
 
-    def __init__(self, config: DownloadConfig, images: Artifact, retry_failed: bool) -> None:
+    def __init__(self, config: DownloadConfig, images: Draft[NoFacts], retry_failed: bool) -> None:
         self.download, self.images, self.retry_failed = Download(config, images), images, retry_failed
+
+    def setup(self) -> None:
+        self.download.setup()
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()

@@ -11,7 +11,9 @@ import pyarrow as pa
 
 from react_ray import schema
 from react_ray.artifact import Artifact
+from react_ray.draft import Draft
 from react_ray.errors import ReactRayError
+from react_ray.kinds import IMAGES, NoFacts
 from react_ray.pair_id import pair_ids
 from react_ray.pairs.download import COLUMNS as URL_COLUMNS
 from react_ray.pairs.download import DownloadConfig
@@ -28,7 +30,7 @@ class ReadRows:
         self.rows, self.with_urls = rows, with_urls
 
     def __call__(self, part: int) -> pa.Table:
-        if self.with_urls or self.rows.kind == "images":
+        if self.with_urls or self.rows.kind == IMAGES:
             return self.rows.read(part, URL_COLUMNS if self.with_urls else COLUMNS)
         table = self.rows.read(part, ["pair_id", "caption"])
         table = table.append_column("image", pa.nulls(len(table), pa.binary()))
@@ -52,8 +54,11 @@ class Quarantine:
 class FetchImages(Change):
     """Lives in an actor, called by several threads: `pairs` in, `images` out, and stored if there is an artifact for them."""
 
-    def __init__(self, config: DownloadConfig, images: Artifact | None) -> None:
+    def __init__(self, config: DownloadConfig, images: Draft[NoFacts] | None) -> None:
         self.download, self.images = Download(config, images), images
+
+    def setup(self) -> None:
+        self.download.setup()
 
     def __call__(self, part: int, table: pa.Table) -> pa.Table:
         if "error" in table.column_names:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from react_ray.artifact import Artifact, Piece, Receipt, open_artifact
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.draft import Draft, Piece
 from react_ray.index.config import FLAT, IVF_RABITQ, IndexConfig
 from react_ray.index.held_out import Truth, depths, read_queries
 from react_ray.index.list_shard import ListShardBuilder
@@ -23,6 +24,8 @@ from react_ray.index.ordering import distinct
 from react_ray.index.quantizer import threads
 from react_ray.index.shard import build_shard
 from react_ray.index.shards import metadata_bytes, quantizer_name, shard_name
+from react_ray.kinds import EMBEDDINGS, PAIRS, IndexFacts
+from react_ray.manifest import Receipt
 from react_ray.pair_id import part_of
 from react_ray.runtime.map_parts import Work
 from react_ray.runtime.memory import give_back
@@ -35,7 +38,7 @@ class BuildShard(Work):
         self,
         embeddings: Artifact,
         pairs: Artifact | None,
-        index: Artifact,
+        index: Draft[IndexFacts],
         config: IndexConfig,
         parts: list[int],
         deleted: np.ndarray,
@@ -58,7 +61,7 @@ class BuildShard(Work):
         quantizer = storage.read(quantizer_name(key)) if storage.exists(quantizer_name(key)) else None
         queries = read_queries(storage, key) if self.config.kind != FLAT else {}
         truth = Truth(queries, depths(self.config.calibration_k))
-        embeddings = open_artifact(self.embeddings.uri, "embeddings")
+        embeddings = open_artifact(self.embeddings.uri, EMBEDDINGS)
         sources = self.parts[shard :: self.config.num_shards]
 
         def read(source: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +99,7 @@ class BuildShard(Work):
             ids = built.all_ids()
             files[f"{name}.faiss"] = built.to_bytes()
         if self.pairs is not None:
-            pairs = open_artifact(self.pairs.uri, "pairs")
+            pairs = open_artifact(self.pairs.uri, PAIRS)
             wanted = distinct(part_of(ids)).tolist() or sources[:1]
             files[f"{name}.arrow"] = metadata_bytes({source: pairs.read(source) for source in wanted}, ids)
         files |= {f"{name}.{suffix}": data for suffix, data in truth.files().items()}

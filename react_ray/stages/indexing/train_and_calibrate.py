@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from react_ray.index.quantizer import threads, train
 from react_ray.index.recall import HeldOut, calibrate
 from react_ray.index.sample import RunningSample
 from react_ray.index.shards import ShardPlace, open_shards, quantizer_name, search_shards
+from react_ray.kinds import INDEX, IndexFacts
+from react_ray.manifest import Manifest
 from react_ray.storage import open_storage
 from react_ray.vectors import from_vectors
 
@@ -57,13 +60,15 @@ def prepare(embeddings: Artifact, index_uri: str, key: str, config: IndexConfig,
     )
 
 
-def measure(uri: str, key: str, facts: dict[str, Any], num_threads: int) -> tuple[str, list[dict[str, Any]]]:
+def measure(
+    uri: str, key: str, facts: IndexFacts, calibration_k: int, num_threads: int
+) -> tuple[str, list[dict[str, Any]]]:
     """(family, rows of the calibration) of all shards of a key, opened in one process."""
-    index = _Unsealed(uri, facts)
-    shards = open_shards([ShardPlace(index, key, shard) for shard in range(facts["num_shards"])])
+    index = _provisional(uri, facts)
+    shards = open_shards([ShardPlace(index, key, shard) for shard in range(facts.num_shards)])
     held_out = {}
     for kind, (own, asking) in read_queries(open_storage(uri), key).items():
-        truths = [read_truth(index, key, kind, depth) for depth in depths(facts["calibration_k"])]
+        truths = [read_truth(index, key, kind, depth) for depth in depths(calibration_k)]
 
         def search(num: int, k: int, params: SearchParams, asking: np.ndarray = asking) -> Hits:
             _forget(shards)
@@ -88,13 +93,8 @@ def _forget(shards: Sequence[Any]) -> None:
             one.cold.forget()
 
 
-class _Unsealed(Artifact):
-    """An index whose shards are all there and whose manifest is not: its recall is part of the manifest."""
-
-    def __init__(self, uri: str, facts: dict[str, Any]) -> None:
-        super().__init__(open_storage(uri), "index", len(facts["keys"]) * facts["num_shards"], None)
-        self._facts = facts
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return self._facts
+def _provisional(uri: str, facts: IndexFacts) -> Artifact[IndexFacts]:
+    """The index whose shards are all there, opened before it is sealed: its recall becomes part of its manifest."""
+    num_parts = len(facts.keys) * facts.num_shards
+    manifest = Manifest(INDEX.name, {}, {}, num_parts, 0, 0, 0, 0.0, "", asdict(facts))
+    return Artifact(open_storage(uri), INDEX, manifest)

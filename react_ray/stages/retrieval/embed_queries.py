@@ -12,12 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray import schema
-from react_ray.artifact import Artifact, create
+from react_ray.artifact import Artifact
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import load_tasks
 from react_ray.clip.queries import Query, make_queries
+from react_ray.draft import create
 from react_ray.errors import ConfigError
 from react_ray.gated.load import load_backbone
+from react_ray.kinds import QUERIES, QueriesFacts
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
@@ -32,7 +34,7 @@ def queries_uri(recipe: Recipe, arm: str) -> str:
     return layout.of_run("queries") if same else join(layout.retrieved_root(), "queries")
 
 
-def embed_queries(recipe: Recipe, uri: str) -> Artifact:
+def embed_queries(recipe: Recipe, uri: str) -> Artifact[QueriesFacts]:
     """One query per class and prompt (REACT's default), or one per class: the mean of its prompts."""
     tasks = load_tasks(recipe.tasks)
     averaged = recipe.retrieve.prompts == "averaged"
@@ -50,9 +52,9 @@ def embed_queries(recipe: Recipe, uri: str) -> Artifact:
         "prompts": recipe.retrieve.prompts,
         "backbone": backbone.describe(),
     }
-    queries = create(uri, "queries", config, {}, 1)
+    queries = create(uri, QUERIES, config, {}, 1)
     if queries.sealed:
-        return queries
+        return queries.open()
     began = time.monotonic()
     embedder = Embedder(backbone, recipe.embed.batch_size, "cpu")
     texts = [q for q in asked if q.modality == "text"]
@@ -74,7 +76,7 @@ def embed_queries(recipe: Recipe, uri: str) -> Artifact:
     table = table.append_column("embedding", as_vectors(np.concatenate([v.astype(np.float16) for v in vectors])))
     queries.commit(0, schema.conform(table, schema.queries(backbone.dim)), time.monotonic() - began)
     num_classes = max((q.class_id for q in asked), default=-1) + 1
-    return queries.seal(backbone=backbone.describe(), dim=backbone.dim, num_classes=num_classes)
+    return queries.seal(QueriesFacts(backbone.describe(), backbone.dim, num_classes))
 
 
 def _mean_image(embedder: Embedder, query: Query, seeds: dict[str, bytes]) -> np.ndarray:

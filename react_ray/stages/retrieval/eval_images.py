@@ -11,17 +11,20 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from react_ray.artifact import Artifact, Receipt, create
+from react_ray.artifact import Artifact
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
+from react_ray.draft import Draft, create
 from react_ray.errors import ConfigError
 from react_ray.evals.labelled import ReadRowGroups, row_groups
 from react_ray.gated.load import load_backbone
+from react_ray.kinds import REFERENCES, NoFacts
+from react_ray.manifest import Receipt
 from react_ray.pairs.image import inspect
 from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import actor_pool
 from react_ray.runtime.device import worker_device
-from react_ray.runtime.map_parts import Work, map_parts
+from react_ray.runtime.map_parts import MapStage, Work, map_parts
 from react_ray.selection.screen import References
 from react_ray.vectors import as_vectors, from_vectors
 
@@ -35,26 +38,18 @@ def run(recipe: Recipe, uri: str) -> Artifact:
     groups = [group for source in sources(recipe) for group in row_groups(source)]
     backbone = load_backbone(recipe.backbone, seed=recipe.seed).describe()
     config = {"sets": [[g.source, g.number] for g in groups], "vectors": wanted.cosine > 0, "backbone": backbone}
-    references = create(uri, "references", config, {}, len(groups))
-    if references.sealed:
-        return references
-    map_parts(
+    references = create(uri, REFERENCES, config, {}, len(groups))
+    compared = recipe.backbone if wanted.cosine > 0 else None
+    num_threads = recipe.cluster.threads_per_actor
+    stage = MapStage(
         "references",
-        references.pending(),
-        len(groups),
         ReadRowGroups(groups),
-        ReferencePart,
-        (
-            recipe.backbone if wanted.cosine > 0 else None,
-            recipe.evaluate.batch_size,
-            recipe.seed,
-            recipe.cluster.threads_per_actor,
-            references,
-        ),
-        recipe.cluster.part_retries,
-        "images",
+        ReferencePart(compared, recipe.evaluate.batch_size, recipe.seed, num_threads, references),
+        noun="images",
         options=actor_pool(recipe.cluster, "embed"),
+        retries=recipe.cluster.part_retries,
     )
+    map_parts(stage, references.pending(), len(groups))
     return references.seal()
 
 
@@ -86,14 +81,23 @@ class ReferencePart(Work):
     """Lives in an actor: the model, where vectors are compared, is loaded once."""
 
     def __init__(
-        self, backbone: BackboneConfig | None, batch_size: int, seed: int, num_threads: int, references: Artifact
+        self,
+        backbone: BackboneConfig | None,
+        batch_size: int,
+        seed: int,
+        num_threads: int,
+        references: Draft[NoFacts],
     ) -> None:
-        torch.set_num_threads(num_threads)
-        self.references, self.num_threads = references, num_threads
+        self.backbone, self.batch_size, self.seed = backbone, batch_size, seed
+        self.num_threads, self.references = num_threads, references
+
+    def setup(self) -> None:
+        torch.set_num_threads(self.num_threads)
         device = worker_device()
-        self.embedder = (
-            Embedder(load_backbone(backbone, device=device, seed=seed), batch_size, device) if backbone else None
-        )
+        self.embedder: Embedder | None = None
+        if self.backbone is not None:
+            loaded = load_backbone(self.backbone, device=device, seed=self.seed)
+            self.embedder = Embedder(loaded, self.batch_size, device)
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()

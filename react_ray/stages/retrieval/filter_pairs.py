@@ -13,12 +13,15 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray import schema
-from react_ray.artifact import Artifact, Receipt, create, part_name
+from react_ray.artifact import Artifact
+from react_ray.draft import Draft, create
 from react_ray.errors import RetrievalError
 from react_ray.index.deleted import deleted_pairs
+from react_ray.kinds import ALLOWED, EMBEDDINGS, PAIRS, AllowedFacts
+from react_ray.manifest import Receipt, part_name
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
-from react_ray.runtime.map_parts import ReadNothing, Work, map_parts
+from react_ray.runtime.map_parts import MapStage, ReadNothing, Work, map_parts
 from react_ray.section import digest
 from react_ray.selection.filters import Condition, check_columns, parse
 from react_ray.selection.screen import hosts
@@ -31,9 +34,9 @@ NOT_FILTERED = {"pair_id", "image"}
 def run(recipe: Recipe, uri: str) -> Artifact:
     """Gives the sealed `allowed`: the parts of pairs, with a column `allowed`. RetrievalError if nothing passes."""
     layout = Layout(recipe)
-    pairs = layout.open_database("pairs", "ingest")
+    pairs = layout.open_database(PAIRS)
     images = layout.open_images() if recipe.retrieve.filters and recipe.download.of == "pairs" else None
-    embeddings = layout.open_database("embeddings", "embed")
+    embeddings = layout.open_database(EMBEDDINGS)
     conditions = parse(recipe.retrieve.filters)
     of_pairs = set(_columns(pairs)) - NOT_FILTERED
     of_images = (set(schema.IMAGES.names) - NOT_FILTERED - of_pairs) if images is not None else set()
@@ -46,18 +49,15 @@ def run(recipe: Recipe, uri: str) -> Artifact:
     config: dict[str, Any] = {"filters": recipe.retrieve.filters}
     if len(deleted):
         config["deleted"] = digest(deleted.tolist())
-    allowed = create(uri, "allowed", config, parents, pairs.num_parts)
+    allowed = create(uri, ALLOWED, config, parents, pairs.num_parts)
     if not allowed.sealed:
-        map_parts(
+        stage = MapStage(
             "filter",
-            allowed.pending(),
-            pairs.num_parts,
             ReadNothing(),
-            FilterPart,
-            (conditions, pairs, images, embeddings, of_pairs, of_images, deleted, allowed),
-            recipe.cluster.part_retries,
-            "pairs",
+            FilterPart(conditions, pairs, images, embeddings, of_pairs, of_images, deleted, allowed),
+            retries=recipe.cluster.part_retries,
         )
+        map_parts(stage, allowed.pending(), pairs.num_parts)
         receipts = allowed.receipts()
         passed = {c.text: sum(r.facts["passed"][i] for r in receipts) for i, c in enumerate(conditions)}
         total, kept = sum(r.rows for r in receipts), sum(r.facts["kept"] for r in receipts)
@@ -66,8 +66,8 @@ def run(recipe: Recipe, uri: str) -> Artifact:
             raise RetrievalError(
                 f"none of {total} pairs passes retrieve.filters (alone: {each or 'all are deleted'}); relax one, or ingest more pairs"
             )
-        allowed = allowed.seal(passed=passed, kept=kept, total=total)
-    return allowed
+        return allowed.seal(AllowedFacts(passed, kept, total))
+    return allowed.open()
 
 
 def _as_host(value: str) -> str:
@@ -89,7 +89,7 @@ class FilterPart(Work):
         of_pairs: set[str],
         of_images: set[str],
         deleted: np.ndarray,
-        allowed: Artifact,
+        allowed: Draft[AllowedFacts],
     ) -> None:
         self.conditions, self.pairs, self.images, self.embeddings = conditions, pairs, images, embeddings
         self.of_pairs, self.of_images, self.deleted, self.allowed = of_pairs, of_images, deleted, allowed

@@ -13,12 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from react_ray import schema
-from react_ray.artifact import Artifact, Receipt, create
+from react_ray.artifact import Artifact
+from react_ray.draft import Draft, create
 from react_ray.index.ordering import distinct
+from react_ray.kinds import EMBEDDINGS, IMAGES, PAIRS, RETRIEVED, NoFacts, RetrievedFacts
+from react_ray.manifest import Receipt
 from react_ray.pair_id import part_of, row_of
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
-from react_ray.runtime.map_parts import ReadPart, Work, map_parts
+from react_ray.runtime.map_parts import MapStage, ReadPart, Work, map_parts
 from react_ray.storage import join
 from react_ray.vectors import from_vectors
 
@@ -26,31 +29,26 @@ from react_ray.vectors import from_vectors
 def run(recipe: Recipe, root: str, queries: Artifact, selected: Artifact) -> Artifact:
     """Gives the sealed `retrieved` below `root`."""
     layout = Layout(recipe)
-    pairs = layout.open_database("pairs", "ingest")
+    pairs = layout.open_database(PAIRS)
     images = layout.open_images() if recipe.download.of == "pairs" else None
-    embeddings = layout.open_database("embeddings", "embed")
+    embeddings = layout.open_database(EMBEDDINGS)
     given = {"pairs": pairs, "images": images, "embeddings": embeddings, "queries": queries, "selected": selected}
     parents = {name: artifact for name, artifact in given.items() if artifact is not None}
-    assert selected.manifest is not None
     config, num_parts = selected.manifest.config, selected.num_parts
-    retrieved = create(join(root, "retrieved"), "retrieved", config, parents, num_parts)
-    kept = create(join(root, "images"), "images", config, parents, num_parts) if images else None
-    map_parts(
+    retrieved = create(join(root, "retrieved"), RETRIEVED, config, parents, num_parts)
+    kept = create(join(root, "images"), IMAGES, config, parents, num_parts) if images else None
+    nearest = recipe.retrieve.selection == "random"
+    stage = MapStage(
         "collect",
-        sorted({*retrieved.pending(), *(kept.pending() if kept else [])}),
-        num_parts,
         ReadPart(selected),
-        CollectPart,
-        (pairs, images, embeddings, queries, recipe.retrieve.selection == "random", retrieved, kept),
-        recipe.cluster.part_retries,
-        "pairs",
+        CollectPart(pairs, images, embeddings, queries, nearest, retrieved, kept),
+        retries=recipe.cluster.part_retries,
     )
-    if not retrieved.sealed:
-        summary = selected.facts["summary"]
-        retrieved = retrieved.seal(dim=embeddings.facts["dim"], backbone=embeddings.facts["backbone"], summary=summary)
-    if kept and not kept.sealed:
+    map_parts(stage, sorted({*retrieved.pending(), *(kept.pending() if kept else [])}), num_parts)
+    if kept:
         kept.seal()
-    return retrieved
+    facts = embeddings.facts
+    return retrieved.seal(RetrievedFacts(facts.backbone, facts.dim, selected.facts.summary))
 
 
 class CollectPart(Work):
@@ -61,12 +59,15 @@ class CollectPart(Work):
         embeddings: Artifact,
         queries: Artifact,
         nearest: bool,
-        retrieved: Artifact,
-        kept: Artifact | None,
+        retrieved: Draft[RetrievedFacts],
+        kept: Draft[NoFacts] | None,
     ) -> None:
-        self.nearest, self.class_CD = nearest, class_vectors(queries)
+        self.nearest, self.queries = nearest, queries
         self.pairs, self.images, self.embeddings = pairs, images, embeddings
         self.retrieved, self.kept = retrieved, kept
+
+    def setup(self) -> None:
+        self.class_CD = class_vectors(self.queries)
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()
@@ -82,7 +83,7 @@ class CollectPart(Work):
         for name in ("class_id", "score", "matches"):
             rows = rows.append_column(name, table[name])
         rows = rows.append_column("text_embedding", vectors["text"])
-        shape = schema.retrieved(self.embeddings.facts["dim"], pairs.schema)
+        shape = schema.retrieved(self.embeddings.facts.dim, pairs.schema)
         facts = {}
         if self.images is not None and self.kept is not None:
             images = gather(self.images, pair_ids)
@@ -103,7 +104,7 @@ def trainable(images: pa.Table, retrieved: pa.Table, needed: str = "text_embeddi
 def class_vectors(queries: Artifact) -> np.ndarray:
     """float32 [C, D], unit norm: the mean of each class's queries."""
     table = pa.concat_tables(queries.tables(["class_id", "embedding"]))
-    sums_CD = np.zeros((queries.facts["num_classes"], queries.facts["dim"]), np.float64)
+    sums_CD = np.zeros((queries.facts.num_classes, queries.facts.dim), np.float64)
     np.add.at(sums_CD, table["class_id"].to_numpy(), from_vectors(table["embedding"]).astype(np.float64))
     return (sums_CD / np.linalg.norm(sums_CD, axis=1, keepdims=True)).astype(np.float32)
 

@@ -11,12 +11,15 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from react_ray.artifact import Artifact, Receipt, create
+from react_ray.artifact import Artifact
 from react_ray.clip.identity import same_image_tower
+from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch, ConfigError
+from react_ray.kinds import CANDIDATE_FACTS, CANDIDATES, EMBEDDINGS, PAIRS, NoFacts
+from react_ray.manifest import Receipt
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
-from react_ray.runtime.map_parts import ReadPart, Work, map_parts
+from react_ray.runtime.map_parts import MapStage, ReadPart, Work, map_parts
 from react_ray.selection.screen import References, Screen, columns_needed, screen
 from react_ray.stages.retrieval import eval_images
 from react_ray.stages.retrieval.gather_pairs import gather
@@ -52,19 +55,17 @@ class Screening:
             raise ConfigError(
                 "retrieve.dedup and decontaminate by sha256 or phash need the images before retrieval; set download.of=pairs, or use dedup.url"
             )
-        embeddings = layout.open_database("embeddings", "embed")
-        assert embeddings.manifest is not None
+        embeddings = layout.open_database(EMBEDDINGS)
         if "image" in self.columns and not embeddings.manifest.config.get("images", True):
             raise ConfigError(
                 "retrieve.dedup.cosine and decontaminate.cosine compare images; set embed.images=true, or leave them at 0"
             )
-        self.artifacts = {"pairs": layout.open_database("pairs", "ingest"), "embeddings": embeddings}
+        self.artifacts: dict[str, Artifact] = {"pairs": layout.open_database(PAIRS), "embeddings": embeddings}
         if recipe.download.of == "pairs":
             self.artifacts["images"] = layout.open_images()
         if wanted.datasets:
             made = eval_images.run(recipe, join(root, "references"))
-            assert made.manifest is not None
-            if wanted.cosine and not same_image_tower(embeddings.facts["backbone"], made.manifest.config["backbone"]):
+            if wanted.cosine and not same_image_tower(embeddings.facts.backbone, made.manifest.config["backbone"]):
                 raise ArtifactMismatch(OTHER_IMAGES.format(embeddings.uri, "retrieve.decontaminate.cosine"))
             self.references = eval_images.load(made)
 
@@ -77,23 +78,22 @@ class Screening:
         storage = open_storage(join(self.root, "candidates"))
         storage.delete_all()  # of an interrupted run, or of an earlier round: other pairs
         num_parts = -(-len(pair_ids) // PAIRS_PER_PART)
-        asked = create(join(storage.uri, "asked"), "candidates", {}, {}, num_parts)
+        asked = create(join(storage.uri, "asked"), CANDIDATES, {}, {}, num_parts)
         for part in range(num_parts):
             asked.commit(
                 part, pa.table({"pair_id": pair_ids[part * PAIRS_PER_PART : (part + 1) * PAIRS_PER_PART]}), 0.0
             )
-        asked = asked.seal()
-        facts = create(join(storage.uri, "facts"), "facts", {"columns": self.columns}, {"asked": asked}, num_parts)
-        map_parts(
-            "screen",
-            facts.pending(),
-            num_parts,
-            ReadPart(asked),
-            FactsPart,
-            (self.columns, self.artifacts, facts),
-            self.recipe.cluster.part_retries,
-            "pairs",
+        sealed = asked.seal()
+        facts = create(
+            join(storage.uri, "facts"), CANDIDATE_FACTS, {"columns": self.columns}, {"asked": sealed}, num_parts
         )
+        stage = MapStage(
+            "screen",
+            ReadPart(sealed),
+            FactsPart(self.columns, self.artifacts, facts),
+            retries=self.recipe.cluster.part_retries,
+        )
+        map_parts(stage, facts.pending(), num_parts)
         if num_parts == 0:
             return Screen(pair_ids, np.ones(0, bool), np.zeros(0, np.int64))
         table = pa.concat_tables(facts.seal().tables())
@@ -103,7 +103,7 @@ class Screening:
 
 
 class FactsPart(Work):
-    def __init__(self, columns: list[str], artifacts: dict[str, Artifact], facts: Artifact) -> None:
+    def __init__(self, columns: list[str], artifacts: dict[str, Artifact], facts: Draft[NoFacts]) -> None:
         self.columns, self.artifacts, self.facts = columns, artifacts, facts
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:

@@ -15,13 +15,15 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray import schema
-from react_ray.artifact import Artifact, create
+from react_ray.artifact import Artifact
 from react_ray.clip.identity import same_text_tower
+from react_ray.draft import create
 from react_ray.errors import ArtifactMismatch, ArtifactMissing
 from react_ray.index.config import SearchParams
 from react_ray.index.deleted import deleted_pairs
 from react_ray.index.merge import Hits
 from react_ray.index.shards import check_covers, deltas, params_for, uncovered
+from react_ray.kinds import EMBEDDINGS, HITS, INDEX
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
@@ -37,13 +39,13 @@ def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None = 
     layout = Layout(recipe)
     wanted = recipe.retrieve
     config = {"keys": wanted.keys, "k": wanted.k, "search": wanted.search}
-    embeddings = layout.open_database("embeddings", "embed")
-    if not same_text_tower(embeddings.facts["backbone"], queries.facts["backbone"]):
+    embeddings = layout.open_database(EMBEDDINGS)
+    if not same_text_tower(embeddings.facts.backbone, queries.facts.backbone):
         raise ArtifactMismatch(
-            f"{embeddings.uri} was embedded by {embeddings.facts['backbone']}, the queries by {queries.facts['backbone']}; "
+            f"{embeddings.uri} was embedded by {embeddings.facts.backbone}, the queries by {queries.facts.backbone}; "
             "name the backbone that embedded the database, or embed it again into another `database`"
         )
-    source = embeddings if wanted.search == "exact" else layout.open_database("index", "index")
+    source: Artifact[Any] = embeddings if wanted.search == "exact" else layout.open_database(INDEX)
     if wanted.search == "index":
         check_covers(source, embeddings)
         if missing := uncovered(source, embeddings):
@@ -54,15 +56,15 @@ def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None = 
     if wanted.search == "index":
         parents |= {f"delta{number}": delta for number, delta in enumerate(deltas(source))}
         searched = {
-            key: search_params(recipe, source, key, wanted.k) for key in wanted.keys if key in source.facts["keys"]
+            key: search_params(recipe, source, key, wanted.k) for key in wanted.keys if key in source.facts.keys
         }
         config |= {"params": {key: [p.nprobe, p.k_factor, p.ef_search] for key, p in searched.items()}}
     deleted = deleted_pairs(recipe.database)
     if len(deleted):
         config |= {"deleted": digest(deleted.tolist())}
-    hits = create(uri, "hits", config, parents, len(wanted.keys))
+    hits = create(uri, HITS, config, parents, len(wanted.keys))
     if hits.sealed:
-        return hits
+        return hits.open()
     table = pa.concat_tables(queries.tables(["query_id", "embedding"]))
     query_ids = table["query_id"].to_numpy()
     queries_QD = from_vectors(table["embedding"]).astype(np.float32)
@@ -91,13 +93,13 @@ def _fan_out(
 def search_params(recipe: Recipe, index: Artifact, key: str, k: int) -> SearchParams:
     """What the recipe names; else what the calibration found for index.recall, with a warning where that was not reached."""
     wanted = recipe.index
-    if wanted.nprobe and (wanted.k_factor or not index.facts["calibration"].get(key)):
+    if wanted.nprobe and (wanted.k_factor or not index.facts.calibration.get(key)):
         return SearchParams(nprobe=wanted.nprobe, k_factor=wanted.k_factor)
     params, reached = params_for(index, key, wanted.recall, k)
     if wanted.nprobe or wanted.k_factor:
         return replace(params, nprobe=wanted.nprobe or params.nprobe, k_factor=wanted.k_factor or params.k_factor)
-    deepest = max((row["k"] for row in index.facts["calibration"].get(key, [])), default=k)
-    if deepest < k and index.facts["num_lists"]:
+    deepest = max((row["k"] for row in index.facts.calibration.get(key, [])), default=k)
+    if deepest < k and index.facts.num_lists:
         logger.warning(
             "recall was measured up to k=%d, for k=%d it is a guess; build with index.calibration_k=10000", deepest, k
         )

@@ -15,13 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from react_ray import schema
-from react_ray.artifact import MANIFEST, Artifact, create, open_artifact
+from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.identity import same_image_tower
+from react_ray.draft import create
 from react_ray.errors import ArtifactMismatch, ConfigError, RetrievalError
 from react_ray.index.allowed import Allowed
 from react_ray.index.config import Key
 from react_ray.index.deleted import deleted_pairs
 from react_ray.index.shards import deltas
+from react_ray.kinds import EMBEDDINGS, INDEX, PAIRS, QUERIES, RETRIEVED, SELECTED, SelectedFacts
+from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.selection.random_pairs import select_random
@@ -43,15 +46,15 @@ def run(recipe: Recipe, root: str, queries: Artifact, main: str) -> Artifact:
     chooser = Chooser(recipe, root, queries, main)
     uri, storage = join(root, "selected"), open_storage(join(root, "selected"))
     if storage.exists(MANIFEST):
-        found = open_artifact(uri, "selected")
-        return create(uri, "selected", chooser.config, chooser.parents, found.num_parts)
+        found = open_artifact(uri, SELECTED)
+        return create(uri, SELECTED, chooser.config, chooser.parents, found.num_parts).open()
     chosen, funnel = chooser.choose()
-    selected = create(uri, "selected", chooser.config, chooser.parents, -(-chosen.num_rows // PAIRS_PER_PART))
+    selected = create(uri, SELECTED, chooser.config, chooser.parents, -(-chosen.num_rows // PAIRS_PER_PART))
     for part in selected.pending():  # by disk, so that a task carries the number of its part and no more
         selected.commit(part, chosen.slice(part * PAIRS_PER_PART, PAIRS_PER_PART), 0.0)
     report = set_report(chosen, chooser.queries, funnel, recipe.retrieve.poor_below, recipe.retrieve.exclusive)
     open_storage(root).write(REPORT, (json.dumps(report, indent=1) + "\n").encode())
-    return selected.seal(summary=lines(report))
+    return selected.seal(SelectedFacts(lines(report)))
 
 
 class Chooser:
@@ -61,11 +64,10 @@ class Chooser:
             self.wanted = self.wanted.model_copy(update={"keys": ["text"]})
         layout = Layout(recipe)
         self.pairs, self.embeddings = (
-            layout.open_database("pairs", "ingest"),
-            layout.open_database("embeddings", "embed"),
+            layout.open_database(PAIRS),
+            layout.open_database(EMBEDDINGS),
         )
-        assert self.pairs.manifest is not None
-        self.num_pairs = self.pairs.manifest.rows
+        self.num_pairs = self.pairs.rows
         _check(recipe, self.embeddings, queries)
         narrowed = self.wanted.filters or len(deleted_pairs(recipe.database))
         self.allowed = filter_pairs.run(recipe, join(root, "allowed")) if narrowed else None
@@ -78,11 +80,11 @@ class Chooser:
             "seed": recipe.seed if random else 0,
             "count": self.count,
         }
-        self.parents = {"pairs": self.pairs, "embeddings": self.embeddings, "queries": queries}
+        self.parents: dict[str, Artifact] = {"pairs": self.pairs, "embeddings": self.embeddings, "queries": queries}
         if self.allowed is not None:
             self.parents["allowed"] = self.allowed
         if self.wanted.selection == "hits" and self.wanted.search == "index":
-            index = layout.open_database("index", "index")
+            index = layout.open_database(INDEX)
             self.parents |= {"index": index} | {f"delta{number}": delta for number, delta in enumerate(deltas(index))}
 
     def choose(self) -> tuple[pa.Table, dict[str, int]]:
@@ -90,7 +92,7 @@ class Chooser:
         screening = Screening(self.recipe, self.root)
         funnel = {"pairs in the database": self.num_pairs}
         if self.allowed is not None:
-            funnel["pass the filters"] = int(self.allowed.facts["kept"])
+            funnel["pass the filters"] = int(self.allowed.facts.kept)
         if self.wanted.selection == "random":
             chosen, dropped = self._random(screening)
             return chosen, funnel | dropped | {"chosen": chosen.num_rows}
@@ -196,17 +198,16 @@ class Chooser:
         """Some of the queries, as an artifact of their own."""
         kept = pa.array(np.flatnonzero(rows))
         table = pa.concat_tables(self.asked.tables()).take(kept)
-        some = create(join(self.root, name), "queries", {"rows": kept.to_pylist()}, {"queries": self.asked}, 1)
+        some = create(join(self.root, name), QUERIES, {"rows": kept.to_pylist()}, {"queries": self.asked}, 1)
         if some.sealed:
-            return some
+            return some.open()
         some.commit(0, table.combine_chunks(), 0.0)
-        return some.seal(**self.asked.facts)
+        return some.seal(self.asked.facts)
 
 
 def _check(recipe: Recipe, embeddings: Artifact, queries: Artifact) -> None:
     """ConfigError or RetrievalError for what would find nothing."""
-    assert embeddings.manifest is not None
-    if not embeddings.manifest.rows:
+    if not embeddings.rows:
         raise RetrievalError(
             f"{embeddings.uri} is empty, so nothing can be retrieved; run `react-ray ingest` with a source that has pairs"
         )
@@ -218,7 +219,7 @@ def _check(recipe: Recipe, embeddings: Artifact, queries: Artifact) -> None:
             )
     if recipe.tasks.seed_images and "image" not in recipe.retrieve.keys:
         raise ConfigError("tasks.seed_images are compared with images; add image to retrieve.keys")
-    if recipe.tasks.seed_images and not same_image_tower(embeddings.facts["backbone"], queries.facts["backbone"]):
+    if recipe.tasks.seed_images and not same_image_tower(embeddings.facts.backbone, queries.facts.backbone):
         raise ArtifactMismatch(OTHER_IMAGES.format(embeddings.uri, "tasks.seed_images"))
 
 
@@ -230,7 +231,7 @@ def random_count(max_pairs: int, root: str, main: str) -> int:
                 "retrieve.selection=random is as large as what the run itself retrieves: use it in an arm, or set retrieve.max_pairs"
             )
         return max_pairs
-    manifest = open_artifact(join(main, "retrieved"), "retrieved", "retrieve").manifest
+    manifest = open_artifact(join(main, "retrieved"), RETRIEVED, "retrieve").manifest
     assert manifest is not None
     return min(max_pairs or manifest.rows, manifest.rows)
 

@@ -24,6 +24,7 @@ from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import Hits, merge
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shards import ShardPlace, open_shards, search_shards, shard_places
+from react_ray.kinds import EMBEDDINGS
 from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import answers, largest_node_cpus, nodes, placement
 from react_ray.vectors import from_vectors
@@ -134,7 +135,7 @@ def search_exactly(
     recipe: Recipe, embeddings: Artifact, key: str, queries_QD: np.ndarray, k: int, allowed: Artifact | None = None
 ) -> Hits:
     """One streaming pass over all vectors of a key, deleted pairs left out."""
-    embeddings = open_artifact(embeddings.uri, "embeddings")
+    embeddings = open_artifact(embeddings.uri, EMBEDDINGS)
     num_scanners, num_threads = _width(recipe, embeddings.num_parts)
     start = _actor(EmbeddingScanner, recipe, recipe.cluster.gpus_per_actor)
     scanners = [start(num_threads) for _ in range(num_scanners)]

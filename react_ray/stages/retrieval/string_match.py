@@ -12,12 +12,15 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray import schema
-from react_ray.artifact import Artifact, Receipt, create
+from react_ray.artifact import Artifact
 from react_ray.clip.prompts import load_tasks
+from react_ray.draft import Draft, create
 from react_ray.index.merge import ranking
+from react_ray.kinds import EMBEDDINGS, MATCHED, PAIRS, NoFacts
+from react_ray.manifest import Receipt
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
-from react_ray.runtime.map_parts import ReadPart, Work, map_parts
+from react_ray.runtime.map_parts import MapStage, ReadPart, Work, map_parts
 from react_ray.selection.name_match import NameMatch
 from react_ray.stages.retrieval.gather_pairs import class_vectors
 from react_ray.vectors import from_vectors
@@ -29,26 +32,26 @@ def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None) -
     """Gives hits (schema.HITS) with key "text": of each class at most k, or as many as pairs_per_class and max_k may need,
     ordered by query and rank."""
     layout = Layout(recipe)
-    pairs, embeddings = layout.open_database("pairs", "ingest"), layout.open_database("embeddings", "embed")
-    given = {"pairs": pairs, "embeddings": embeddings, "queries": queries, "allowed": allowed}
+    pairs, embeddings = layout.open_database(PAIRS), layout.open_database(EMBEDDINGS)
+    given: dict[str, Artifact | None] = {
+        "pairs": pairs,
+        "embeddings": embeddings,
+        "queries": queries,
+        "allowed": allowed,
+    }
     parents = {name: artifact for name, artifact in given.items() if artifact is not None}
     names, query_of = _names(recipe, queries)
     wanted = recipe.retrieve
     k = max(wanted.k, wanted.max_k, SPARE * wanted.pairs_per_class)
-    matched = create(uri, "matched", {"names": [list(name) for name in names], "k": k}, parents, pairs.num_parts)
-    map_parts(
+    matched = create(uri, MATCHED, {"names": [list(name) for name in names], "k": k}, parents, pairs.num_parts)
+    stage = MapStage(
         "match names",
-        matched.pending(),
-        pairs.num_parts,
         ReadPart(pairs, ["pair_id", "caption"]),
-        MatchPart,
-        (names, query_of, embeddings, queries, allowed, k, matched),
-        recipe.cluster.part_retries,
-        "pairs",
+        MatchPart(names, query_of, embeddings, queries, allowed, k, matched),
+        retries=recipe.cluster.part_retries,
     )
-    if not matched.sealed:
-        matched = matched.seal()
-    return _best(pa.concat_tables(matched.tables()), k).select(schema.HITS.names).cast(schema.HITS)
+    map_parts(stage, matched.pending(), pairs.num_parts)
+    return _best(pa.concat_tables(matched.seal().tables()), k).select(schema.HITS.names).cast(schema.HITS)
 
 
 def _names(recipe: Recipe, queries: Artifact) -> tuple[list[tuple[int, int, str]], dict[tuple[int, int], int]]:
@@ -92,11 +95,13 @@ class MatchPart(Work):
         queries: Artifact,
         allowed: Artifact | None,
         k: int,
-        matched: Artifact,
+        matched: Draft[NoFacts],
     ) -> None:
-        self.finder, self.query_of, self.k = NameMatch(names), query_of, k
+        self.names, self.query_of, self.k, self.queries = names, query_of, k, queries
         self.embeddings, self.allowed, self.matched = embeddings, allowed, matched
-        self.class_CD = class_vectors(queries)
+
+    def setup(self) -> None:
+        self.finder, self.class_CD = NameMatch(self.names), class_vectors(self.queries)
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()

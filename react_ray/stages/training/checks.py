@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from react_ray.artifact import MANIFEST, Artifact
+from react_ray.artifact import Artifact
 from react_ray.errors import ArtifactMismatch, ConfigError
 from react_ray.gated.config import CustomizeConfig
 from react_ray.index.deleted import deleted_pairs
+from react_ray.manifest import MANIFEST
 from react_ray.recipe import ClusterConfig, Recipe
 from react_ray.runtime.cluster import Demand, nodes, require_resources
 from react_ray.runtime.layout import Layout

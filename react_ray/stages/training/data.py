@@ -15,6 +15,7 @@ from react_ray.clip.identity import same_image_tower, same_text_tower, short_nam
 from react_ray.errors import ArtifactMismatch
 from react_ray.gated.card import LICENSE_COLUMNS, data_card
 from react_ray.gated.config import CustomizeConfig, needs_caption_vectors, needs_text_tower
+from react_ray.kinds import QUERIES
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.stages.retrieval.embed_queries import embed_queries, queries_uri
@@ -29,7 +30,7 @@ def with_captions(
 
     ArtifactMismatch if stored vectors are needed, and are of another model than the one that is trained against them.
     """
-    made_by = retrieved.facts.get("backbone", {})
+    made_by = retrieved.facts.backbone
     same = same_text_tower(made_by, backbone)
     if config.backbone.name and not (same and has_vectors):
         config = config.model_copy(update={"live_text": True})
@@ -51,8 +52,8 @@ def class_targets(recipe: Recipe, arm: str, backbone: dict[str, Any]) -> np.ndar
 
     Where another model asked, they are embedded once more, into `class_queries` of the arm.
     """
-    asked, wanted = open_artifact(queries_uri(recipe, arm), "queries", "retrieve"), recipe.arm(arm)
-    asked_by = asked.facts["backbone"]
+    asked, wanted = open_artifact(queries_uri(recipe, arm), QUERIES), recipe.arm(arm)
+    asked_by = asked.facts.backbone
     if not same_text_tower(asked_by, backbone) or (
         wanted.tasks.seed_images and not same_image_tower(asked_by, backbone)
     ):
@@ -78,7 +79,7 @@ def data_facts(retrieved: Artifact | None, queries: str, config: CustomizeConfig
     """`class_weight_C` and `card` of a job."""
     if retrieved is None:
         return {"class_weight_C": None, "card": {"recipe": name}}
-    names = _class_names(open_artifact(queries, "queries", "retrieve"))
+    names = _class_names(open_artifact(queries, QUERIES))
     first = retrieved.read(0)
     columns = ["class_id", *(set(LICENSE_COLUMNS) & set(first.column_names))]
     tables = [retrieved.read(part, columns) for part in range(retrieved.num_parts)]
@@ -87,7 +88,7 @@ def data_facts(retrieved: Artifact | None, queries: str, config: CustomizeConfig
         class_ids = pa.concat_tables(tables)["class_id"].fill_null(-1).to_numpy()
         weights = class_weights(class_ids, len(names), config.class_weight_power)
     card = data_card(tables, names, retrieved.content, name)
-    return {"class_weight_C": weights, "card": card | {"retrieved_by": retrieved.facts.get("backbone", {})}}
+    return {"class_weight_C": weights, "card": card | {"retrieved_by": retrieved.facts.backbone}}
 
 
 def _class_names(queries: Artifact) -> list[str]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from react_ray.artifact import Artifact
 from react_ray.clip.config import BackboneConfig
+from react_ray.draft import Draft
 from react_ray.gated.config import CustomizeConfig
+from react_ray.kinds import ModelFacts
 from react_ray.stages.training.online_eval import Watched
 from react_ray.training.batches import Rows
 
@@ -26,7 +27,7 @@ class Job:
     card: dict[str, Any]  # the data's part of the model card
     seed: int
     arm: str
-    model: Artifact
+    model: Draft[ModelFacts]
     checkpoints: str
     run: str
     digest: str

@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray.artifact import Artifact
+from react_ray.draft import Draft
 from react_ray.errors import ConfigError
 from react_ray.gated.card import json_bytes, model_card
 from react_ray.gated.config import CustomizeConfig
+from react_ray.kinds import ModelFacts
 from react_ray.progress import Progress
 from react_ray.stages.retrieval.gather_pairs import class_vectors, gather
 from react_ray.training.linear_head import HEAD_FILE, head_bytes, train_head
@@ -22,7 +24,7 @@ from react_ray.vectors import from_vectors
 
 
 def train_linear(
-    model: Artifact,
+    model: Draft[ModelFacts],
     retrieved: Artifact,
     embeddings: Artifact,
     queries: Artifact,

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ConfigError
+from react_ray.kinds import IMAGES, RETRIEVED
 from react_ray.pairs.source import Source, to_images, to_pairs
 from react_ray.stages.retrieval.gather_pairs import trainable
 
@@ -25,8 +26,8 @@ class RetrievedRows:
 
     def _count(self, part: int) -> int:
         """Of images that were downloaded once they were retrieved: only then is it known."""
-        images = open_artifact(self.images, "images").read(part, ["status"])
-        rows = open_artifact(self.retrieved, "retrieved").read(part, [self._needed])
+        images = open_artifact(self.images, IMAGES).read(part, ["status"])
+        rows = open_artifact(self.retrieved, RETRIEVED).read(part, [self._needed])
         return pc.sum(trainable(images, rows, self._needed)).as_py() or 0
 
     @property
@@ -34,8 +35,8 @@ class RetrievedRows:
         return "text_embedding" if self.needs_vectors else "caption"
 
     def read(self, part: int) -> pa.Table:
-        images = open_artifact(self.images, "images").read(part, ["image", "status"])
-        rows = open_artifact(self.retrieved, "retrieved").read(
+        images = open_artifact(self.images, IMAGES).read(part, ["image", "status"])
+        rows = open_artifact(self.retrieved, RETRIEVED).read(
             part, list(dict.fromkeys(["pair_id", "caption", "class_id", self._needed]))
         )
         table = rows.append_column("image", images["image"]).filter(trainable(images, rows, self._needed))

@@ -11,18 +11,19 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import to_pil_image
 
-from react_ray.artifact import create
 from react_ray.clip.backbone import Backbone, save_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask
 from react_ray.clip.weights import read_weights, write_whole
+from react_ray.draft import create
 from react_ray.errors import ConfigError
 from react_ray.gated.checkpoint import gated_bytes
 from react_ray.gated.export import export_model, load_customised
 from react_ray.gated.load import load_backbone
 from react_ray.gated.method import Method, freeze
 from react_ray.gated.models import create_model_and_transforms, get_tokenizer
+from react_ray.kinds import MODEL, PREDICTIONS, PredictionsFacts
 from tests.support.tiny_clip import tiny_config
 
 Files = dict[str, str]
@@ -175,7 +176,7 @@ def test_what_cannot_be_meant_is_said(files: Files, tmp_path: Path) -> None:
 
 
 def test_the_card_has_the_scores_of_the_weights_beside_it_and_no_others(files: Files, tmp_path: Path) -> None:
-    model = create(str(tmp_path / "run/model"), "model", {}, {}, 1)
+    model = create(str(tmp_path / "run/model"), MODEL, {}, {}, 1)
     card = {"scores": [{"value": 0.1}]}
     model.commit_files(
         0,
@@ -183,7 +184,7 @@ def test_the_card_has_the_scores_of_the_weights_beside_it_and_no_others(files: F
         0.0,
         1,
     )
-    model = model.seal()
+    sealed = model.seal()
 
     def scores_of_export(wise_ft: float) -> list[float]:
         export_model(model.uri, str(tmp_path / "x.safetensors"), wise_ft=wise_ft)
@@ -192,12 +193,12 @@ def test_the_card_has_the_scores_of_the_weights_beside_it_and_no_others(files: F
         return [score["value"] for score in written["scores"]]
 
     assert scores_of_export(1.0) == [0.1]
-    evaluated = create(str(tmp_path / "run/scores"), "predictions", {"wise_ft": 0.5}, {"model": model}, 1)
+    evaluated = create(str(tmp_path / "run/scores"), PREDICTIONS, {"wise_ft": 0.5}, {"model": sealed}, 1)
     evaluated.commit(0, pa.table({"row": [0]}), 0.0)
-    evaluated.seal(scores=[{"value": 0.2}])
+    evaluated.seal(PredictionsFacts([{"value": 0.2}]))
     assert [scores_of_export(weight) for weight in (0.0, 0.5, 1.0)] == [[], [0.2], [0.1]]
     manifest = Path(model.uri.removeprefix("file://"), "manifest.json")
-    manifest.write_text(manifest.read_text().replace(model.content, "another training"))
+    manifest.write_text(manifest.read_text().replace(sealed.content, "another training"))
     assert scores_of_export(0.5) == []
 
 

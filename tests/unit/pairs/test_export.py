@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from react_ray.artifact import Artifact, create
+from react_ray.artifact import Artifact
 from react_ray.cli import main
+from react_ray.draft import create
 from react_ray.errors import ArtifactMissing, ConfigError
+from react_ray.kinds import IMAGES
 from react_ray.pairs.export.images import export
 from react_ray.pairs.source import IngestConfig, open_source, to_images, to_pairs
 from tests.support.downloaded import downloaded
@@ -166,7 +168,7 @@ def test_images_that_ingest_kept_have_the_suffix_of_their_format_and_no_url(tmp_
         sink = io.BytesIO()
         Image.new("RGB", (8, 8), "red").save(sink, kind)
         encoded.append(sink.getvalue())
-    kept = create(str(tmp_path / "images"), "images", {}, {}, 1)
+    kept = create(str(tmp_path / "images"), IMAGES, {}, {}, 1)
     table = pa.table({"image": encoded, "caption": ["a", "b", "c"]})
     kept.commit(0, to_images(table, 0, IngestConfig(source="unused")), 0.0)
     export("webdataset", kept.seal().uri, str(tmp_path / "out"))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from react_ray.artifact import create, open_unfinished
 from react_ray.cli import main
+from react_ray.draft import create, open_unfinished
 from react_ray.errors import ArtifactMismatch, ArtifactMissing
+from react_ray.kinds import PAIRS
 from react_ray.pairs.stats import NUM_HOSTS, collect_stats, host_of, stats
 from tests.support.downloaded import downloaded
 from tests.support.web import Web
@@ -59,7 +60,7 @@ def test_hosts_are_not_guessed_from_pairs_of_another_list(web: Web, tmp_path: Pa
     images = downloaded(tmp_path, urls_of(web))
     (tmp_path / "pairs").rename(tmp_path / "elsewhere")
     assert "hosts: not known" in stats(images.uri)
-    other = create(str(tmp_path / "pairs"), "pairs", {"another": 1}, {}, 3)
+    other = create(str(tmp_path / "pairs"), PAIRS, {"another": 1}, {}, 3)
     for part in range(3):
         other.commit(part, open_unfinished(str(tmp_path / "elsewhere")).read(part).slice(1), 0.0)
     other.seal()

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from react_ray.artifact import Artifact, create
+from react_ray.artifact import Artifact
+from react_ray.draft import create
 from react_ray.errors import ArtifactMismatch
 from react_ray.gated.config import CustomizeConfig
+from react_ray.kinds import RETRIEVED, RetrievedFacts
 from react_ray.stages.training.data import of_backbone, with_captions
 
 ENCODER = {"name": "ViT-B-32", "tag": "openai", "dim": 512, "text_sha256": "a"}
@@ -18,8 +20,8 @@ LARGE = {"name": "ViT-L-14", "tag": "openai", "dim": 768, "text_sha256": "b"}
 
 @pytest.fixture
 def retrieved(tmp_path: Path) -> Artifact:
-    artifact = create(str(tmp_path / "retrieved"), "retrieved", {}, {}, 0)
-    return artifact.seal(backbone=ENCODER)
+    artifact = create(str(tmp_path / "retrieved"), RETRIEVED, {}, {}, 0)
+    return artifact.seal(RetrievedFacts(ENCODER, 8, []))
 
 
 def config(**changes: Any) -> CustomizeConfig:

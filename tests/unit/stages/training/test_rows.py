@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from react_ray.artifact import create
+from react_ray.draft import create
 from react_ray.gated.config import CustomizeConfig, needs_caption_vectors
+from react_ray.kinds import IMAGES, RETRIEVED
 from react_ray.stages.training.rows import RetrievedRows
 from react_ray.vectors import as_vectors
 
@@ -17,19 +18,17 @@ from react_ray.vectors import as_vectors
 def retrieved_rows(folder: Path, needs_vectors: bool, facts: dict[str, int]) -> RetrievedRows:
     """Five pairs: whole; without a vector; without a caption, twice; whose image failed."""
     vectors = as_vectors(np.eye(4, dtype=np.float16)).take(pa.array([0, None, None, None, 3]))
-    retrieved = create(str(folder / "retrieved"), "retrieved", {}, {}, 1)
+    retrieved = create(str(folder / "retrieved"), RETRIEVED, {}, {}, 1)
     if not retrieved.sealed:
         captions = ["heron", "egret", None, " ", "stork"]
         table = pa.table({"pair_id": range(5), "caption": captions, "class_id": range(5), "text_embedding": vectors})
         retrieved.commit(0, table, 1.0, **facts)
-        retrieved.seal()
-    images = create(str(folder / "images"), "images", {}, {}, 1)
+    images = create(str(folder / "images"), IMAGES, {}, {}, 1)
     if not images.sealed:
         images.commit(
             0, pa.table({"image": [b"1", b"2", b"3", b"4", None], "status": ["ok", "ok", "ok", "ok", "failed"]}), 1.0
         )
-        images.seal()
-    return RetrievedRows(retrieved, images, needs_vectors)
+    return RetrievedRows(retrieved.seal(), images.seal(), needs_vectors)
 
 
 @pytest.mark.parametrize("facts", [{"trainable": 1}, {}])
