@@ -1,7 +1,7 @@
 """Builds CLIP models without their weights: a name's layers, preprocessing and tokenizer.
 
-A name is one that open_clip knows, `hf-hub:ORG/REPO`, or the URI of a JSON in the layout of open_clip_config.json. To add
-a kind of backbone, start here.
+A name is one that open_clip knows, `hf-hub:ORG/REPO`, or the URI of a JSON in the layout of open_clip_config.json. To
+add a kind of backbone, start here.
 """
 
 from __future__ import annotations

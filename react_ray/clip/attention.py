@@ -1,8 +1,8 @@
 """Replaces torch's MultiheadAttention with self-attention that makes fewer copies; parameters, names and values stay.
 
 torch's module copies the projected queries, keys and values into a layout of its own, and back, at every call.
-SelfAttention hands views of one projection to scaled_dot_product_attention. clip/architecture.py builds every model with
-it.
+SelfAttention hands views of one projection to scaled_dot_product_attention. clip/architecture.py builds every model
+with it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Finds pretrained weights: an open_clip tag, a repository on the Hugging Face hub, or a file by its URI.
 
-Takes the model name and the tag or file of a BackboneConfig, gives a local path; whatever the hub has is downloaded once.
+Takes the model name and the tag or file of a BackboneConfig, gives a local path; whatever the hub has is downloaded
+once.
 """
 
 from __future__ import annotations
