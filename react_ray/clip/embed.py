@@ -1,7 +1,7 @@
-"""Rows of `images` (or of `pairs`) in; rows of `embeddings` out, one each and in the same order.
+"""Embeds a table of images or pairs: one row of `embeddings` for each row, in the same order.
 
-A row without an image keeps its place with a null vector, and so does one that the model cannot answer: its status says so.
-Identical captions of a part pass the model once. Next: heads.py, whose scores lie beside the vectors; then index/.
+A row whose image is missing or cannot be embedded keeps its place: its vector is null and its status gives the reason.
+The model embeds each distinct caption of a part once.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from react_ray.clip.heads import LinearHead
 from react_ray.clip.pixels import decoded_batches
 from react_ray.vectors import embeddings_table
 
-__all__ = ["EmbedConfig", "embed"]
-
 
 def embed(
     table: pa.Table, embedder: Embedder, config: EmbedConfig, heads: Sequence[LinearHead], pool: ThreadPoolExecutor
 ) -> pa.Table:
-    """Takes pair_id, caption, image (encoded) and status; gives schema.embeddings. pool: the threads that decode."""
+    """Takes columns pair_id, caption, image (encoded) and status; returns schema.embeddings.
+
+    pool: the threads that decode images.
+    """
     status = np.array(table["status"].to_pylist(), dtype=object)
     captions = table["caption"].to_pylist()
     has_caption = np.array([bool(caption) for caption in captions], bool)
@@ -42,7 +43,7 @@ def embed(
 
 
 def _captions(captions: list[str | None], embedder: Embedder) -> np.ndarray:
-    """float16 [N, D]; NaN for an empty caption."""
+    """Returns float16 [N, D], NaN for an empty caption."""
     text_ND = np.full((len(captions), embedder.backbone.dim), np.nan, np.float16)
     rows = [row for row, caption in enumerate(captions) if caption]
     if rows:
@@ -51,7 +52,7 @@ def _captions(captions: list[str | None], embedder: Embedder) -> np.ndarray:
 
 
 def _images(images: pa.ChunkedArray, status: np.ndarray, embedder: Embedder, pool: ThreadPoolExecutor) -> np.ndarray:
-    """float16 [N, D]; NaN where there is no image. Writes into `status` what came of those that were ok."""
+    """Returns float16 [N, D], NaN where there is no image. Updates `status` for rows that fail to decode or embed."""
     backbone = embedder.backbone
     image_ND = np.full((len(images), backbone.dim), np.nan, np.float16)
     rows = np.flatnonzero(status == schema.OK)

@@ -1,8 +1,8 @@
-"""Embedder: arrays of images and lists of texts in, unit vectors out.
+"""Embedder: turns arrays of images and lists of texts into unit vectors.
 
-Takes uint8 images [N, 3, H, W] of the model's size and strings, gives [N, D]; a row that the model answers with anything
-not finite, or with a null vector, is all NaN, for the caller to mark. Several threads may call one Embedder: while one of
-them waits for its answer, another gives the device its next batch. Next: embed.py, which does this for a table of pairs.
+Takes uint8 images [N, 3, H, W] of the model's size, or strings, and gives [N, D]. If the model's output for a row is
+not finite or is the null vector, that row is all NaN, and the caller marks it. Several threads may call one Embedder:
+while one of them copies its result back, another gives the device its next batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from react_ray.clip.text import can_truncate, text_features
 from react_ray.pairs.image import decode_batch
 
 logger = logging.getLogger(__name__)
-MOST_WORDS = 200_000  # some 40 MB
+MOST_WORDS = 200_000  # about 40 MB of tokenizer cache
 
 
 class Embedder:
@@ -35,16 +35,12 @@ class Embedder:
         batch_size: int,
         device: str | torch.device,
         compile: bool = False,
-        channels_last: bool = False,
     ) -> None:
-        """batch_size: rows at a time; it is halved whenever memory runs out, and stays so."""
+        """batch_size: rows per forward pass; it is halved whenever memory runs out, and stays at that."""
         self.backbone = backbone
         self.batch_size = batch_size
         self.device = torch.device(device)
-        self.layout = torch.channels_last if channels_last else torch.contiguous_format
         model = backbone.model.to(self.device).eval()
-        if channels_last:
-            model.get_submodule("visual").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._image_features: Callable[[Tensor], Tensor] = partial(image_features, model)
         if compile:
             self._image_features = torch.compile(self._image_features)
@@ -53,7 +49,7 @@ class Embedder:
         self._first_words = dict(getattr(backbone.tokenizer, "cache", {}))
 
     def decode(self, images: Sequence[bytes | None], num_threads: int = 1) -> tuple[np.ndarray, list[str | None]]:
-        """decode_batch as the backbone wants its images."""
+        """Runs decode_batch with the backbone's image size, crop and interpolation."""
         backbone = self.backbone
         return decode_batch(images, backbone.image_size, num_threads, backbone.crop, backbone.interpolation)
 
@@ -66,7 +62,7 @@ class Embedder:
         return self.text_vectors(texts).astype(np.float16)
 
     def image_vectors(self, images_NCHW: np.ndarray) -> np.ndarray:
-        """As `embed_images`, in float32: before it is rounded for storage."""
+        """As `embed_images`, in float32: not yet rounded for storage."""
         out_ND = np.empty((len(images_NCHW), self.backbone.dim), np.float32)
         for rows in self.batches(len(images_NCHW)):
             pixels_BCHW = torch.from_numpy(np.ascontiguousarray(images_NCHW[rows]))
@@ -80,7 +76,7 @@ class Embedder:
         if not distinct:
             return out_ND
         tokens_NT = self._tokenize(distinct)
-        # Similar lengths lie together, so that a batch cut at its longest text has little padding in it.
+        # Texts are sorted by length, so that a batch cut at its longest text holds little padding.
         length_N = torch.full((len(distinct),), tokens_NT.shape[1]) if self._text_whole else tokens_NT.argmax(dim=1) + 1
         order_N = torch.argsort(length_N, stable=True)
         tokens_NT, length_N = tokens_NT[order_N], length_N[order_N]
@@ -93,7 +89,7 @@ class Embedder:
         return out_ND[[row_of[text] for text in texts]]
 
     def zero_shot_classifier(self, task: TargetTask) -> np.ndarray:
-        """float32 [C, D], unit norm: per class the mean of its normalised prompts, normalised (CLIP, section 3.1.4)."""
+        """Returns float32 [C, D]: per class the normalised mean of its normalised prompts (CLIP, section 3.1.4)."""
         found = prompts(task)
         text_ND = self.text_vectors([p.prompt for p in found])
         sums_CD = np.zeros((len(task.class_names), self.backbone.dim), np.float32)
@@ -101,7 +97,7 @@ class Embedder:
         return sums_CD / np.linalg.norm(sums_CD, axis=1, keepdims=True)
 
     def batches(self, num_rows: int, length_N: Tensor | None = None) -> Iterator[slice]:
-        """Rows of one forward pass; of texts as many as have the tokens of `batch_size` whole ones."""
+        """Yields the rows of each forward pass: batch_size rows, or more if texts are short, up to as many tokens."""
         start = 0
         while start < num_rows:
             stop = min(start + self.batch_size, num_rows)
@@ -113,7 +109,7 @@ class Embedder:
             start = stop
 
     def _tokenize(self, texts: list[str]) -> Tensor:
-        """int64 [N, T] on the CPU. open_clip's tokenizer keeps every word that it has met: of a billion captions, too many."""
+        """Returns int64 [N, T] on the CPU, and bounds the tokenizer's cache, which would keep every word it has met."""
         tokenizer: Any = self.backbone.tokenizer
         with self._tokenizer_is_mine:
             if len(getattr(tokenizer, "cache", ())) > MOST_WORDS:
@@ -125,32 +121,31 @@ class Embedder:
         if self.device.type == "cuda":
             piece_BCHW = piece_BCHW.pin_memory()
         piece_BCHW = piece_BCHW.to(self.device, non_blocking=True)
-        x_BCHW = self.backbone.normalize(piece_BCHW).contiguous(memory_format=self.layout)
-        return self._image_features(x_BCHW)
+        return self._image_features(self.backbone.normalize(piece_BCHW))
 
     def _texts(self, tokens_BT: Tensor, rows: slice) -> Tensor:
         piece_BT = tokens_BT[rows].to(self.device, non_blocking=True)
         return text_features(self.backbone.model, piece_BT, piece_BT.shape[1])
 
     def _run(self, out_ND: np.ndarray, rows: slice, forward: Callable[[slice], Tensor]) -> None:
-        """out_ND[rows] = unit vectors of `forward`, in halves of halves if that is what fits into memory."""
+        """Sets out_ND[rows] to the unit vectors of `forward`, halving the rows per pass until they fit into memory."""
         num_rows = rows.stop - rows.start
         at_once, start = num_rows, 0
         while start < num_rows:
             piece = slice(start, min(start + at_once, num_rows))
             try:
                 answer_BD = self._forward(forward, piece)
-            except RuntimeError as error:  # CUDA's is a class of its own, the CPU's is not
+            except RuntimeError as error:  # CUDA raises a class of its own, the CPU a plain RuntimeError
                 if not _is_out_of_memory(error) or at_once == 1:
                     raise
                 at_once = (at_once + 1) // 2
                 self.batch_size = (self.batch_size + 1) // 2
-                logger.warning("out of memory: going on with %d rows at a time", self.batch_size)
+                logger.warning("out of memory: continuing with %d rows per forward pass", self.batch_size)
             else:
                 out_ND[rows.start + piece.start : rows.start + piece.stop] = answer_BD.cpu().numpy()
                 start = piece.stop
                 continue
-            if self.device.type == "cuda":  # behind the handler: its traceback holds what is to be freed
+            if self.device.type == "cuda":  # after the handler, whose traceback holds the memory to be freed
                 torch.cuda.empty_cache()
 
     def _forward(self, forward: Callable[[slice], Tensor], piece: slice) -> Tensor:
@@ -164,7 +159,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _unit(features_BD: Tensor) -> Tensor:
-    """float32 rows of length 1; NaN in all of a row that is not finite or null."""
+    """Returns float32 rows of length 1; a row that is not finite, or null, becomes all NaN."""
     features_BD = features_BD.float()
     norm_B1 = features_BD.norm(dim=-1, keepdim=True)
     unit_BD = F.normalize(features_BD, dim=-1)

@@ -1,8 +1,8 @@
-"""Linear heads on the vectors (safety, aesthetics, watermark): one float32 column each, that retrieval can filter by.
+"""Scores vectors with linear heads (safety, aesthetics, watermark); retrieval can filter by each head's column.
 
-Takes .safetensors with `weight` [1, D] or [D] and, if there is one, `bias` [1]. Its metadata may say `key` = image (default) or
-text, and `activation` = sigmoid. Stacked linear layers without activations between them are one linear layer: multiply them
-before saving. Next: embed.py.
+A head is a .safetensors file with `weight` [1, D] or [D] and an optional `bias` [1]. Its metadata may set `key` =
+image (default) or text, and `activation` = sigmoid. Stacked linear layers without activations between them are one
+linear layer: multiply them before saving.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from react_ray import schema
 from react_ray.errors import BackboneError, ConfigError
 from react_ray.storage import read_bytes
 
-HEADER_BYTES = 8  # the length of the JSON that a .safetensors file begins with
+HEADER_BYTES = 8  # a .safetensors file begins with the length of its JSON header
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class LinearHead:
     sigmoid: bool
 
     def scores(self, vectors: dict[str, np.ndarray]) -> pa.Array:
-        """{key: float16 [N, D]} -> float32 [N]; null where there is no vector."""
+        """{key: float16 [N, D]} -> float32 [N], null where there is no vector."""
         score_N = vectors[self.key].astype(np.float32) @ self.weight_D + np.float32(self.bias)
         if self.sigmoid:
             score_N = 1 / (1 + np.exp(-score_N))
@@ -40,7 +40,10 @@ class LinearHead:
 
 
 def load_heads(uris: dict[str, str], dim: int) -> list[LinearHead]:
-    """In the order of names. ConfigError for a name that is taken, BackboneError for a file that does not fit."""
+    """Loads heads in the order of their names.
+
+    Raises ConfigError for the name of an existing column, BackboneError for a file that does not fit.
+    """
     taken = sorted(set(uris) & set(schema.embeddings(dim).names))
     if taken:
         raise ConfigError(f"embed.heads.{taken[0]}: every database has such a column; give the head another name")

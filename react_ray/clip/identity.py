@@ -1,7 +1,7 @@
-"""Which model made some vectors: what manifests say of it, and whether queries of another one may meet them.
+"""Identifies the model that made some vectors, and decides whether another model's vectors may be compared with them.
 
-Takes and gives plain dicts as `Backbone.describe` makes them; published vectors have no hash of weights, only the name and the
-tag that the recipe gives. Next: embedder.py.
+Takes and gives the plain dicts that `Backbone.describe` returns and manifests keep. Published vectors come without a
+hash of the weights; only the name and the tag of the recipe identify their model.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ WEIGHT_FILES = (".pt", ".pth", ".bin", ".safetensors")
 
 
 def tag_of(config: BackboneConfig) -> str:
-    """open_clip's tag, or the name of the file of weights without its folder, which may be another tomorrow."""
+    """Returns open_clip's tag, or the name of the weights file without its folder, which may change."""
     is_file = config.pretrained.endswith(WEIGHT_FILES)
     return PurePosixPath(config.pretrained).name if is_file else config.pretrained
 
 
 def short_name(config: BackboneConfig) -> str:
-    """For people: a file or a repository without its folders."""
+    """Returns the name to show to people: a file or a repository without its folders."""
     return PurePosixPath(config.name).name.removesuffix(".json")
 
 
 def published(config: BackboneConfig, dim: int) -> dict[str, Any]:
-    """Of vectors that somebody else made: the model is taken at the recipe's word."""
+    """Returns the facts of a model whose published vectors are used; the recipe is taken at its word."""
     return {"name": config.name, "tag": tag_of(config), "weights_sha256": "", "text_sha256": "", "dim": dim}
 
 
 def same_text_tower(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """True if texts of both lie in one space: equal weights where both are known, else equal names, tags and dimensions.
+    """Returns True if the texts of both models lie in one space.
 
-    The image tower may differ: a gated model answers the queries of its own base.
+    Weights are compared where both are known, otherwise names, tags and dimensions. The image towers may differ: the
+    vectors of a gated model can be searched with queries of its base.
     """
     if one.get("text_sha256") and other.get("text_sha256"):
         return bool(one["text_sha256"] == other["text_sha256"])
@@ -41,7 +42,7 @@ def same_text_tower(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def same_image_tower(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """True if images of both lie in one space: equal weights where both are known, else equal names, tags and dimensions."""
+    """Returns True if the images of both models lie in one space; compared as in `same_text_tower`."""
     if one.get("weights_sha256") and other.get("weights_sha256"):
         return bool(one["weights_sha256"] == other["weights_sha256"])
     return not (one.get("gated") or other.get("gated")) and same_text_tower(one, other)

@@ -1,7 +1,7 @@
-"""The image tower of an open_clip model: its blocks, and its features with less work where that is exact.
+"""Computes image features of an open_clip model, and skips the work that cannot change them.
 
-Takes a CLIP and float images [B, 3, S, S], gives features [B, D]. Towers without `transformer.resblocks`, as timm's, are
-run as they are.
+Takes a CLIP and float images [B, 3, S, S], gives features [B, D]. Towers without `transformer.resblocks`, such as
+timm's, run unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from react_ray.errors import BackboneError
 
 
 def image_blocks(model: nn.Module) -> nn.ModuleList:
-    """The transformer blocks of the image tower, first to last."""
+    """Returns the transformer blocks of the image tower, first to last."""
     blocks = getattr(getattr(getattr(model, "visual", None), "transformer", None), "resblocks", None)
     if not isinstance(blocks, nn.ModuleList) or not all(hasattr(getattr(b, "mlp", None), "c_fc") for b in blocks):
         raise BackboneError(
@@ -29,13 +29,14 @@ def image_blocks(model: nn.Module) -> nn.ModuleList:
 
 
 def image_features(model: nn.Module, image_BCHW: Tensor, keep_BP: Tensor | None = None, micro_batch: int = 0) -> Tensor:
-    """`model.encode_image(image_BCHW)`, [B, D] not normalised, with less work where that is exact.
+    """Returns `model.encode_image(image_BCHW)`, [B, D] not normalised, with less work where that is exact.
 
-    keep_BP: int64, the patches that are looked at (patch dropout, arXiv 2212.00794), None = all.
-    micro_batch: images whose activations exist at once; what trains runs once more in backward. 0 = all, and only once.
+    keep_BP: int64, the patches that the tower sees (patch dropout, arXiv 2212.00794), None = all.
+    micro_batch: number of images whose activations exist at once; the trainable blocks then run a second time in the
+    backward pass. 0 = all images at once, and no second run.
 
-    What comes before the first trainable block runs without autograd; the last block answers for the class token
-    only, since nothing else of it is read (its keys and values still are of all tokens).
+    The layers before the first trainable block run without autograd. The last block computes the class token alone,
+    since no other token is read after it; its keys and values are still computed for all tokens.
     """
     visual: Any = model.visual
     if not _is_plain_vit(visual):
@@ -53,7 +54,10 @@ def image_features(model: nn.Module, image_BCHW: Tensor, keep_BP: Tensor | None 
 
 
 def _in_slices(function: Callable[..., Tensor], x: Tensor, micro_batch: int, *beside: Tensor) -> Tensor:
-    """function(x) by slices that keep nothing but their input and are done again in backward (GradCache, arXiv 2101.06983)."""
+    """Computes function(x) slice by slice; a slice keeps only its input and is recomputed in the backward pass.
+
+    This is GradCache (arXiv 2101.06983).
+    """
     if not micro_batch or len(x) <= micro_batch or not torch.is_grad_enabled():
         return function(x, *beside)
     slices = zip(*(tensor.split(micro_batch) for tensor in (x, *beside)), strict=True)
@@ -61,7 +65,7 @@ def _in_slices(function: Callable[..., Tensor], x: Tensor, micro_batch: int, *be
 
 
 def _stem(visual: Any, image_BCHW: Tensor, keep_BP: Tensor | None = None) -> Tensor:
-    """The tokens before the first block, [B, N, D]."""
+    """Returns the tokens before the first block, [B, N, D]."""
     x_BND = visual._embeds(image_BCHW)
     if keep_BP is None:
         return x_BND
@@ -70,7 +74,7 @@ def _stem(visual: Any, image_BCHW: Tensor, keep_BP: Tensor | None = None) -> Ten
 
 
 def _suffix(visual: Any, first: int, x_BND: Tensor) -> Tensor:
-    """From the tokens before block `first` to the features, [B, D]."""
+    """Computes the features, [B, D], from the tokens before block `first`."""
     blocks = visual.transformer.resblocks
     for block in blocks[first:-1]:
         if visual.transformer.grad_checkpointing and torch.is_grad_enabled():
@@ -84,7 +88,7 @@ def _suffix(visual: Any, first: int, x_BND: Tensor) -> Tensor:
 
 
 def draw_patches(num_images: int, model: nn.Module, patch_dropout: float, generator: torch.Generator) -> Tensor | None:
-    """`keep_BP` for a batch: a share 1 - patch_dropout of the patches of each image; None if nothing is dropped."""
+    """Draws `keep_BP` for a batch, a share 1 - patch_dropout of each image's patches; None if none are dropped."""
     if not patch_dropout:
         return None
     if not _is_plain_vit(model.visual):
@@ -95,7 +99,7 @@ def draw_patches(num_images: int, model: nn.Module, patch_dropout: float, genera
 
 
 def _is_plain_vit(visual: Any) -> bool:
-    """True for open_clip's ViT with class-token pooling and ordinary blocks."""
+    """Returns True for open_clip's ViT with class-token pooling and ordinary blocks."""
     return (
         getattr(visual, "pool_type", "") == "tok"
         and getattr(visual, "attn_pool", None) is None
@@ -108,7 +112,7 @@ def _is_plain_vit(visual: Any) -> bool:
 
 
 def _num_frozen(visual: Any) -> int:
-    """How many leading blocks need no autograd: 0 if anything before them trains."""
+    """Counts the leading blocks that need no autograd; 0 if a layer before them trains."""
     stem = [visual.class_embedding, visual.positional_embedding]
     stem += [*visual.conv1.parameters(), *visual.ln_pre.parameters()]
     if any(p.requires_grad for p in stem):
@@ -118,7 +122,7 @@ def _num_frozen(visual: Any) -> int:
 
 
 def _class_token_only(block: Any, x_BND: Tensor) -> Tensor:
-    """The block's output for token 0, [B, 1, D]. What is hooked before the block, a gated block say, sees all tokens."""
+    """Returns the block's output for token 0, [B, 1, D]. Its forward pre-hooks (gated blocks) see all tokens."""
     for hook in block._forward_pre_hooks.values():
         (x_BND,) = hook(block, (x_BND,))
     kv_BND = block.ln_1(x_BND)

@@ -1,4 +1,4 @@
-"""Encoded images in, batches of uint8 pixels out, decoded in threads ahead of who takes them. Next: embedder.py."""
+"""Decodes images in threads, ahead of the model that takes the batches of uint8 pixels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from react_ray.pairs.image import CropMode, Interpolation, decode_rgb
 
-ROWS_PER_TASK = 8  # a task costs some 20 microseconds, an image hundreds
-AHEAD = 2  # batches that are decoded, or being decoded, while one is with the model
+ROWS_PER_TASK = 8  # a task costs about 20 microseconds, decoding an image hundreds
+AHEAD = 2  # batches that are decoded, or being decoded, while the model has another
 
 
 def decoded_batches(
@@ -22,7 +22,10 @@ def decoded_batches(
     interpolation: Interpolation,
     pool: ThreadPoolExecutor,
 ) -> Iterator[tuple[np.ndarray, list[str | None]]]:
-    """(uint8 [B, 3, size, size], why each row is no image or None) in order. A row that failed is black."""
+    """Yields, in order, (uint8 [B, 3, size, size], the reason why each row failed to decode, or None).
+
+    The pixels of a row that failed are zero.
+    """
     waiting: deque[tuple[np.ndarray, list[Future[list[str | None]]]]] = deque()
 
     def decode(pixels_BCHW: np.ndarray, encoded: Sequence[bytes | None]) -> list[str | None]:

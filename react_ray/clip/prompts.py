@@ -1,8 +1,8 @@
-"""What to recognise: tasks of class names and templates, and the sentences that they make.
+"""Loads tasks (class names and prompt templates), and writes their prompts.
 
-Takes a JSON file {"tasks": {name: {"classes": [...], "templates": [...]}}}, a text file of one class a line, tasks that
-libraries ship, or the names in the recipe itself. A class may be a list of synonyms: the first is its name, all of them
-make prompts. No torch here. Next: queries.py, then embedder.py.
+Tasks come from a JSON file {"tasks": {name: {"classes": [...], "templates": [...]}}}, from a text file with one class
+per line, from installed libraries, or from the recipe itself. A class may be a list of synonyms: the first is its
+name, and all of them make prompts. This file imports no torch.
 """
 
 from __future__ import annotations
@@ -20,31 +20,26 @@ from react_ray.errors import ConfigError
 from react_ray.section import Section, field
 from react_ray.storage import local_file
 
-SYNONYMS = "|"  # between the synonyms of a class in a text file
-SLASH = " / "
+SYNONYMS = "|"  # separates the synonyms of a class in a text file
 
 
 class TasksConfig(Section):
     file: str = field(
         "",
-        "URI of a JSON with tasks, or of a .txt with one class a line (synonyms between |); empty = the task given here",
+        "URI of a JSON with tasks, or of a .txt with one class per line (synonyms separated by |); empty = class_names",
     )
-    names: list[str] = field([], "tasks of the file that are meant; empty = all")
-    builtin: list[str] = field([], "tasks that libraries ship: imagenet, food-101, ...; before those of the file")
-    name: str = field("task", "name of the task given here")
-    class_names: list[str | list[str]] = field(
-        [], "classes of the task given here; a list holds synonyms, the first is the name"
-    )
-    templates: list[str] = field(["a photo of a {}."], "sentences of the task given here, {} is the class name")
+    names: list[str] = field([], "the tasks of `file` to use; empty = all")
+    builtin: list[str] = field([], "tasks shipped by libraries (imagenet, food-101, ...); they precede those of `file`")
+    name: str = field("task", "name of the task that class_names or a .txt file defines")
+    class_names: list[str | list[str]] = field([], "classes of that task; a list holds synonyms, the name first")
+    templates: list[str] = field(["a photo of a {}."], "prompt templates of that task; {} stands for the class name")
     duplicates: Literal["refuse", "share"] = field(
-        "refuse", "a name that two classes have is a mistake, or (as twice in ImageNet) both classes share their pairs"
+        "refuse", "a name that two classes have: refuse = stop, share = both classes get the pairs found by it"
     )
-    split_slashes: bool = field(False, "a name 'carton / box' is asked for as carton and as box; it stays one class")
-    queries: list[str] = field(
-        [], "sentences that are searched as they are; each is a class of its own, in no evaluation"
-    )
+    queries: list[str] = field([], "sentences to search for as they are; each is a class that is not evaluated")
     seed_images: dict[str, list[str]] = field(
-        {}, "class name -> URIs of images or folders of images that are searched too; a new name is a class of its own"
+        {},
+        "class name -> URIs of images, or folders of images, to search for; an unknown name becomes a class of its own",
     )
 
 
@@ -53,7 +48,7 @@ class TargetTask:
     name: str
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
-    synonyms: tuple[tuple[str, ...], ...]  # by class, what it is asked for by; its name too, unless that was split
+    synonyms: tuple[tuple[str, ...], ...]  # the names of each class, its own name first
 
 
 @dataclass(frozen=True)
@@ -64,9 +59,9 @@ class Prompt:
 
 
 def load_tasks(config: TasksConfig) -> list[TargetTask]:
-    """Tasks in the order of `builtin`, then of `names`, or of the file. Raises ConfigError for what cannot be meant.
+    """Returns the tasks of `builtin`, then those of the file or of class_names; raises ConfigError for invalid ones.
 
-    Where a recipe only has `queries` or `seed_images` there are none.
+    The list is empty if the recipe has only `queries` or `seed_images`.
     """
     if len(set(config.builtin)) < len(config.builtin):
         raise ConfigError(f"tasks.builtin: {_repeated(config.builtin)} is listed twice; keep one")
@@ -109,7 +104,7 @@ def _file_tasks(config: TasksConfig) -> list[TargetTask]:
 
 
 def prompts(task: TargetTask) -> list[Prompt]:
-    """Every name of every class in every template: by class, then name, then template."""
+    """Returns each name of each class in each template, ordered by class, then name, then template."""
     return [
         Prompt(class_id, task.class_names[class_id], template.replace("{}", name))
         for class_id, names in enumerate(task.synonyms)
@@ -157,13 +152,12 @@ def _task(name: str, classes: Any, templates: Any, where: str, config: TasksConf
             raise ConfigError(f"{where}: template {template!r} has no {{}}; put {{}} where the class name belongs")
     names = [tuple(s.strip() for s in synonyms) for synonyms in names]
     own = tuple(synonyms[0] for synonyms in names)
-    if config.split_slashes:
-        names = [tuple(part.strip() for s in synonyms for part in s.split(SLASH) if part.strip()) for synonyms in names]
     names = [tuple(dict.fromkeys(synonyms)) for synonyms in names]
-    every = [*own, *(s for first, synonyms in zip(own, names, strict=True) for s in synonyms if s != first)]
+    every = [name for synonyms in names for name in synonyms]
     if len(set(every)) < len(every) and config.duplicates == "refuse":
         raise ConfigError(
-            f"{where}: {_repeated(every)!r} is a name of two classes; tell the two apart, remove one, or set tasks.duplicates=share"
+            f"{where}: {_repeated(every)!r} is a name of two classes; tell the two apart, remove one, "
+            "or set tasks.duplicates=share"
         )
     return TargetTask(name, own, tuple(texts), tuple(names))
 

@@ -1,6 +1,7 @@
-"""Queries: what is asked of the database, and for which class: sentences of every task, free sentences, seed images.
+"""Lists the queries to search for: the prompts of every task, free sentences and seed images.
 
-Takes a TasksConfig, gives one Query per search; classes are numbered over all tasks, the free ones last. Next: embedder.py.
+Takes a TasksConfig, gives one Query per search. Class ids run over all tasks, then over the free sentences, then over
+the seed images of new classes.
 """
 
 from __future__ import annotations
@@ -13,22 +14,25 @@ from react_ray.errors import ConfigError, StorageError
 from react_ray.storage import list_files
 
 Modality = Literal["text", "image"]
-FREE, SEEDS = "queries", "seed images"  # the tasks of sentences and of images that no class name stands for
+FREE, SEEDS = "queries", "seed images"  # stand in the column `task` for sentences and images without a class name
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
 
 @dataclass(frozen=True)
 class Query:
-    class_id: int  # over all tasks
+    class_id: int  # unique over all tasks
     task: str
     class_name: str
-    prompt: str  # what a match says it was found by
+    prompt: str  # names the query in the matches that it finds
     modality: Modality = "text"
-    parts: tuple[str, ...] = ()  # sentences, or URIs of images: the query is the mean of their vectors
+    parts: tuple[str, ...] = ()  # sentences or image URIs; the query is the mean of their vectors
 
 
 def make_queries(config: TasksConfig, averaged: bool) -> list[Query]:
-    """Text queries task by task, then free sentences, then images. ConfigError for what cannot be meant."""
+    """Returns the text queries of each task, then free sentences, then images; raises ConfigError for invalid ones.
+
+    averaged: one query per class, the mean of its prompts, instead of one query per prompt.
+    """
     tasks = load_tasks(config)
     out: list[Query] = []
     first_class = 0

@@ -1,7 +1,7 @@
-"""Caption features without the padding: a causal text tower that reads its answer at the end token needs no more tokens.
+"""Computes text features without the padding after the end token.
 
-Takes int64 tokens [B, T] as the tokenizer gives them, gives features [B, D] equal to `model.encode_text` up to rounding.
-Next: clip/embedder.py.
+A causal text tower whose output is read at the end token does not depend on later tokens. Takes int64 tokens [B, T]
+from the tokenizer, gives features [B, D] equal to `model.encode_text` up to rounding.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ TEXT_PARTS = ("token_embedding", "transformer", "ln_final", "positional_embeddin
 
 
 def text_features(model: nn.Module, text_BT: Tensor, length: int | None = None) -> Tensor:
-    """`model.encode_text(text_BT)`, not normalised, over the tokens up to the last end token of the batch.
+    """Returns `model.encode_text(text_BT)`, not normalised, from the tokens up to the last end token of the batch.
 
-    length: tokens up to there, for who knows it: to ask an accelerator would wait for it.
+    length: number of those tokens, if the caller knows it: to read it from an accelerator would wait for its queue.
     """
     if not can_truncate(model):
         return model.encode_text(text_BT)  # type: ignore[operator]
@@ -35,12 +35,12 @@ def text_features(model: nn.Module, text_BT: Tensor, length: int | None = None) 
 
 
 def text_tower(model: nn.Module) -> nn.Module:
-    """CLIP keeps its text tower at top level, CustomTextCLIP under `text`."""
+    """Returns the text tower: CLIP keeps it at top level, CustomTextCLIP under `text`."""
     return model if hasattr(model, "token_embedding") else model.get_submodule("text")
 
 
 def drop_text_tower(model: nn.Module) -> None:
-    """Frees the text tower, for a training that reads captions' vectors: images and logit_scale stay, texts do not."""
+    """Frees the text tower for a training that reads the captions' vectors; image tower and logit_scale stay."""
     if not hasattr(model, "token_embedding"):
         model.text = None  # type: ignore[assignment]
         return
@@ -50,7 +50,7 @@ def drop_text_tower(model: nn.Module) -> None:
 
 
 def can_truncate(model: nn.Module) -> bool:
-    """True if no token sees a later one and the feature is read at the end token, the largest id of its row."""
+    """Returns True if attention is causal and the feature is read at the end token, the largest id of its row."""
     tower = text_tower(model)
     return (
         getattr(tower, "attn_mask", None) is not None

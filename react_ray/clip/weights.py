@@ -1,7 +1,7 @@
-"""Weights as files: read without executing anything, compare with a model, digest.
+"""Reads, writes, loads and digests weights; reading a file never executes code from it.
 
-Takes paths of .safetensors or .pt, gives {name: tensor}. `logit_scale` and the gates are scalars in files and of shape [1]
-in models: DeepSpeed cannot broadcast 0-dim parameters. Next: clip/backbone.py.
+Takes paths of .safetensors or .pt files, gives {name: tensor}. `logit_scale` and the gates are scalars in files and
+have shape [1] in models, because DeepSpeed cannot broadcast 0-dim parameters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NUM_SHOWN = 5
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
-    """{name: tensor} of a local file; {'state_dict': ...} and names with 'module.' in front are unwrapped."""
+    """Returns {name: tensor} of a local file; unwraps {'state_dict': ...} and the prefix 'module.'."""
     if path.endswith(".safetensors"):
         try:
             return safetensors.torch.load_file(path)
@@ -52,7 +52,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
 
 
 def read_info(path: str) -> dict[str, Any]:
-    """What `weights_bytes` was told about the weights; {} for files of other origin."""
+    """Returns the `info` that `weights_bytes` stored with the weights; {} for files written by other programs."""
     if not path.endswith(".safetensors"):
         return {}
     try:
@@ -63,7 +63,10 @@ def read_info(path: str) -> dict[str, Any]:
 
 
 def weights_bytes(tensors: dict[str, Tensor], info: dict[str, Any], dtype: torch.dtype | None = None) -> bytes:
-    """A .safetensors file; the same tensors and info give the same bytes. dtype: of floating tensors, None keeps theirs."""
+    """Returns a .safetensors file; the same tensors and info give the same bytes.
+
+    dtype: converts floating tensors, None keeps their own.
+    """
     ready = {}
     for name in sorted(tensors):
         value = tensors[name].detach().to("cpu", dtype if tensors[name].is_floating_point() else None)
@@ -72,10 +75,10 @@ def weights_bytes(tensors: dict[str, Tensor], info: dict[str, Any], dtype: torch
 
 
 def load_strict(model: nn.Module, state: dict[str, Tensor], origin: str, names: Iterable[str] | None = None) -> None:
-    """Copies `state` into `model`, any floating dtype into the model's own.
+    """Copies `state` into `model` and converts floating tensors to the model's dtype.
 
-    names: those that must be there, neither more nor fewer; None = all of the model.
-    Raises BackboneError with the first keys that are missing, too many or of another shape.
+    names: the keys that `state` must have, neither more nor fewer; None = all keys of the model.
+    Raises BackboneError with the first keys that are missing, unexpected or of another shape.
     """
     own = model.state_dict()
     wanted = set(own) if names is None else set(names)
@@ -91,7 +94,8 @@ def load_strict(model: nn.Module, state: dict[str, Tensor], origin: str, names: 
     if problems:
         more = f" and {len(problems) - NUM_SHOWN} more" if len(problems) > NUM_SHOWN else ""
         raise BackboneError(
-            f"{origin} does not fit the model: {'; '.join(problems[:NUM_SHOWN])}{more}; name the model that it was made for"
+            f"{origin} does not fit the model: {'; '.join(problems[:NUM_SHOWN])}{more}; "
+            "name the model that it was made for"
         )
     with torch.no_grad():
         for name in sorted(wanted):
@@ -103,12 +107,12 @@ def is_scalar(name: str) -> bool:
 
 
 def weights_sha256(tensors: dict[str, Tensor]) -> str:
-    """Digest of names and raw bytes in the order of names; neither device nor 0-dim against [1] matters."""
+    """Digests names and raw bytes in the order of names; device and 0-dim versus [1] make no difference."""
     return digest_of(sorted(tensors.items(), key=lambda item: item[0]))
 
 
 def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """`weights_sha256` of tensors that come one after the other, in the order of names."""
+    """Computes `weights_sha256` from an iterator of tensors in the order of names."""
     sha = hashlib.sha256()
     for name, tensor in tensors:
         value = tensor.detach().to("cpu").contiguous().reshape(-1)
@@ -118,17 +122,18 @@ def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def official_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """Everything, in the layout of the released REACT checkpoints; save it with torch.save or `weights_bytes`."""
+    """Returns all weights in the layout of the released REACT checkpoints, for torch.save or `weights_bytes`."""
     return {name: at_the_edge(name, value) for name, value in model.state_dict().items()}
 
 
 def at_the_edge(name: str, value: Tensor) -> Tensor:
-    """A copy on the CPU in the shape that files have: gates and logit_scale are scalars there."""
+    """Returns a copy on the CPU in the shape that files have, where gates and logit_scale are scalars."""
     copy = value.detach().to("cpu", copy=True)
     return copy.reshape(()) if is_scalar(name) else copy
 
 
 def write_whole(path: str, data: bytes) -> None:
+    """Writes a local file atomically: a reader sees the old file or the new one."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}", delete=False) as file:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from react_ray.artifact import open_artifact
-from react_ray.clip.backbone import HUB, Backbone
+from react_ray.clip.backbone import Backbone
 from react_ray.clip.config import BackboneConfig
+from react_ray.clip.pretrained import HUB
 from react_ray.clip.weights import official_state_dict, read_info, weights_bytes
 from react_ray.errors import ConfigError
 from react_ray.gated.card import json_bytes

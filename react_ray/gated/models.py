@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from react_ray.clip.backbone import Backbone, hub_file, load_tokenizer, transforms
+from react_ray.clip.architecture import load_tokenizer
+from react_ray.clip.backbone import Backbone, transforms
 from react_ray.clip.config import BackboneConfig
+from react_ray.clip.pretrained import hub_file
 from react_ray.clip.weights import read_info, read_weights
 from react_ray.errors import BackboneError
 from react_ray.gated.attach import NAME, gated_layers

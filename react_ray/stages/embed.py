@@ -34,6 +34,7 @@ from react_ray.stages.downloading.download_part import Floor
 from react_ray.stages.embedding.read_rows import FetchImages, Quarantine, ReadRows
 from react_ray.storage import read_bytes
 
+PARTS_PER_GPU = 2  # one part is decoded while the model has the other
 FETCH_CPUS = 0.25  # of a process that fetches beside an actor that embeds: the two and a reading task fit on two cores
 
 
@@ -91,7 +92,7 @@ def _config(recipe: Recipe, backbone: dict[str, Any]) -> dict[str, Any]:
 
 def _parts_at_once(recipe: Recipe) -> int:
     """Of each actor. Without a GPU there is nothing to keep busy, and two callers of torch's threads stand in each other's way."""
-    return recipe.embed.parts_per_actor if recipe.cluster.gpus_per_actor else 1
+    return PARTS_PER_GPU if recipe.cluster.gpus_per_actor else 1
 
 
 def _require_memory(recipe: Recipe, rows: Artifact) -> None:
@@ -142,7 +143,7 @@ class EmbedPart(Work):
         torch.set_num_threads(self.num_threads)
         device, config = worker_device(), self.config
         loaded = load_backbone(self.backbone, device=device, seed=self.seed)
-        self.embedder = Embedder(loaded, config.batch_size, device, config.compile, config.channels_last)
+        self.embedder = Embedder(loaded, config.batch_size, device, config.compile)
         self.heads = load_heads(config.heads, loaded.dim)
         self.pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="decode")
 

@@ -48,7 +48,7 @@ def run(recipe: Recipe) -> Artifact:
         made["images"] = create(layout.database("images"), IMAGES, config, {}, num_parts, grows)
     model: dict[str, Any] = {}
     if source.has_vectors:
-        from react_ray.clip.backbone import embedding_dim  # torch, which no other source needs here
+        from react_ray.clip.architecture import embedding_dim  # torch, which no other source needs here
 
         model = published(recipe.backbone, embedding_dim(recipe.backbone.name))
         made["embeddings"] = _create_embeddings(recipe, model, num_parts, grows)

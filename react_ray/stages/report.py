@@ -90,7 +90,7 @@ def gather(recipe: Recipe, summary: dict[str, Any]) -> ReportData:
         curves={arm or "customized": Metrics(storage, f"train-{arm or 'model'}").rows() for arm in recipe.arm_names()},
         stages=_stages(recipe, seconds),
         recipe_yaml=recipe.yaml(),
-        notes=[*recipe.evaluate.notes, *_retrieved(recipe)],
+        notes=_retrieved(recipe),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from react_ray.clip.backbone import architecture, empty_model
+from react_ray.clip.architecture import architecture, empty_model
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.identity import published, same_text_tower, short_name
 from react_ray.clip.image_tower import image_blocks

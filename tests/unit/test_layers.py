@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "botocore": {"storage"},
     "pyarrow.fs": {"storage"},
     "aiohttp": {"web"},
-    "open_clip": {"clip.backbone"},
+    "open_clip": {"clip.architecture", "clip.backbone", "clip.pretrained"},
     "deepspeed": {"stages.training"},
     "faiss": {"index", "selection.duplicates"},
     "ray": {"runtime", "stages"},

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 from torch import nn
@@ -45,7 +47,28 @@ def test_everything_else_is_left_to_torch() -> None:
             assert (a is None and b is None) or torch.equal(a, b)
 
 
-def test_every_block_of_a_backbone_has_it(tmp_path: Path) -> None:
+def test_both_towers_of_open_clips_own_models_get_it(tmp_path: Path) -> None:
     model = tiny_backbone(tmp_path, vocab_size=8, last_k_layers=1).model
-    found = [type(module) for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
-    assert found == [SelfAttention] * 6
+    found = {name: type(module) for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)}
+    assert set(found.values()) == {SelfAttention} and len(found) == 6
+    assert sum(name.startswith("visual.") for name in found) == 4  # three blocks and a gated one; two are the text's
+    assert (
+        use_self_attention(open_clip.CLIP(16, {"layers": 3, "width": 64}, {"layers": 2, "heads": 2, "width": 64})) == 5
+    )
+
+
+class OtherAttention(nn.Module):
+    """Attention as open_clip 4 has it: a class of its own with the same parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_proj_weight = nn.Parameter(torch.zeros(48, 16))
+
+
+def test_a_model_whose_attention_is_another_class_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
+    model = nn.Sequential(OtherAttention(), OtherAttention())
+    assert [use_self_attention(model), use_self_attention(model)] == [0, 0]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "OtherAttention" in record.message
+    assert f"open_clip_torch {version('open_clip_torch')}" in record.message
+    assert use_self_attention(nn.Sequential(nn.Linear(2, 2))) == 0 and len(caplog.records) == 1

@@ -21,14 +21,6 @@ def test_imagenet_has_its_names_and_templates_and_shares_what_is_named_twice() -
     assert len(builtin_task("imagenet-7")[1]) == 7
 
 
-def test_slashes_are_kept_or_become_synonyms() -> None:
-    (task,) = load_tasks(TasksConfig(builtin=["imagenet"]))
-    (split,) = load_tasks(TasksConfig(builtin=["imagenet"], split_slashes=True))
-    number = task.class_names.index("cardboard box / carton")
-    assert task.synonyms[number] == ("cardboard box / carton",)
-    assert split.class_names == task.class_names and split.synonyms[number] == ("cardboard box", "carton")
-
-
 @pytest.fixture
 def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The two optional libraries' data files, laid out as they lay them out."""

@@ -91,7 +91,6 @@ def test_two_classes_may_share_a_name_where_that_is_asked_for() -> None:
         ({"class_names": ["cat", "dog", "cat"]}, "'cat' is a name of two classes"),
         ({"class_names": ["heron", "heron "]}, "'heron' is a name of two classes"),
         ({"class_names": ["crane", ["wading bird", "crane"]]}, "'crane' is a name of two classes"),
-        ({"class_names": ["carton", "box / carton"], "split_slashes": True}, "'carton' is a name of two classes"),
         ({"class_names": ["cat"], "templates": ["a cat"]}, "has no {}"),
         ({"class_names": ["cat"], "templates": [""]}, "has no {}"),
         ({"class_names": ["cat"], "templates": []}, "no templates"),

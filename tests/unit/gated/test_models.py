@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from react_ray.clip.backbone import empty_model, save_backbone
+from react_ray.clip.architecture import empty_model
+from react_ray.clip.backbone import save_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.image_tower import image_blocks
 from react_ray.clip.weights import weights_sha256, write_whole
