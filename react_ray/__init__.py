@@ -1,9 +1,13 @@
-"""REACT on Ray. Importing this loads nothing heavy; the public names below load what they need when they are used."""
+"""REACT on Ray. Importing the package loads nothing heavy: each public name loads what it needs at its first use."""
 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
+
+# `uv run react-ray` would otherwise make Ray package the working directory for every worker; Ray reads this on import.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 __version__ = "0.1.0"
 

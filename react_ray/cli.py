@@ -1,6 +1,6 @@
 """`react-ray VERB RECIPE [section.field=value ...]`: the same grammar for every verb and for every file in jobs/.
 
-Exit code 2 for what the user can put right, 1 for everything else. Next: recipe.py.
+Exit code 2 for a mistake that the user can correct, 1 for everything else.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
     from react_ray.artifact import Artifact
     from react_ray.recipe import Recipe
 
+logger = logging.getLogger("react_ray")
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
+VERBOSE = "--verbose"  # may stand anywhere on the command line
 RecipeArgument = Annotated[str, typer.Argument(help="URI of a recipe (YAML)", metavar="RECIPE")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="section.field=value ...", metavar="[section.field=value ...]")
 ]
-RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="ask again those that failed in a way that may pass, and no other")
-]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="request again only the rows whose failure may pass")]
 SkipCorrupt = Annotated[
     bool,
     typer.Option(
-        "--skip-corrupt", help="a part whose file cannot be read gives rows of status `corrupt`; the manifest names it"
+        "--skip-corrupt",
+        help="keep a part whose file cannot be read as rows of status `corrupt`; the manifest names it",
     ),
 ]
 
@@ -48,9 +49,9 @@ SECTIONS = {
 
 
 def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bool = False) -> None:
-    """Load the recipe, look before starting, connect to Ray, run one verb for all arms, say what came of it.
+    """Load the recipe, check it before anything starts, connect to Ray, run one verb for all arms, print the outcome.
 
-    option: the verb's own, --retry-failed of download, --skip-corrupt of embed.
+    option: the verb's own option, which is --retry-failed of download or --skip-corrupt of embed.
     """
     from react_ray.recipe import load_recipe
     from react_ray.runtime import preflight
@@ -60,7 +61,7 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bo
     preflight.require(recipe, verb)
     from react_ray.runtime.cluster import connected
 
-    with connected(recipe.cluster):
+    with connected(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO)):
         outcome = _run(verb, recipe, option)
     if isinstance(outcome, str):
         typer.echo(outcome)
@@ -74,7 +75,7 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bo
 
 
 def _run(verb: str, recipe: Recipe, option: bool) -> list[Artifact] | str:
-    """Only the verb's own stage is imported: most of them need no torch in this process."""
+    """Imports only the stage of this verb: most stages need no torch in this process."""
     stage = importlib.import_module(f"react_ray.stages.{verb}")
     if verb == "download":
         return stage.run(recipe, option)
@@ -87,7 +88,7 @@ def _run(verb: str, recipe: Recipe, option: bool) -> list[Artifact] | str:
 
 
 def _fields(verb: str) -> str:
-    """The fields of the verb's sections, with defaults and meanings, for --help."""
+    """Lists the fields of the verb's sections with defaults and meanings, for --help."""
     from react_ray.recipe import Recipe
 
     return "\n".join(
@@ -96,7 +97,7 @@ def _fields(verb: str) -> str:
 
 
 def _lines(path: str, model: Any) -> list[str]:
-    """One entry per field; below a section within a section, its fields."""
+    """Gives one entry per field, and below a nested section the fields of that section."""
     from pydantic_core import PydanticUndefined
 
     from react_ray.section import Section
@@ -134,22 +135,20 @@ def _add(verb: str, summary: str) -> None:
 
 
 for _verb, _summary in {
-    "ingest": "What people already have -> pairs/ and images/ of the database.",
-    "download": "The images of a list of URLs -> images/.",
-    "embed": "Vectors of images and captions by the frozen CLIP.",
-    "index": "FAISS shards over the vectors.",
-    "retrieve": "Class names x templates -> the pairs that matter for them.",
-    "customize": "Train modular blocks on the frozen CLIP with what was retrieved.",
-    "evaluate": "Zero-shot accuracy of the base and of every customised model.",
-    "report": "The table and report.html of a finished run.",
-    "run": "All of these, in this order; what is done is not done again.",
+    "ingest": "Read your files of pairs, URLs or vectors into the database.",
+    "download": "Download the images of a URL list.",
+    "embed": "Embed images and captions with the frozen CLIP.",
+    "index": "Build FAISS shards over the vectors.",
+    "retrieve": "Search for the class prompts and select the pairs that matter.",
+    "customize": "Train gated blocks on the frozen CLIP with the retrieved pairs.",
+    "evaluate": "Measure the zero-shot accuracy of base and customised models.",
+    "report": "Write the table and report.html of a finished run.",
+    "run": "Run all of these in order; finished work is not repeated.",
 }.items():
     _add(_verb, _summary)
 
 
-@app.command(
-    "delete", help="Take pairs out of every search from now on: ids from a text file, one a line. Nothing is rebuilt."
-)
+@app.command("delete", help="Exclude pairs, by a file of pair_ids, from every search.")
 def _delete(
     recipe_uri: RecipeArgument,
     ids: Annotated[str, typer.Argument(help="URI of a text file of pair_ids, one a line", metavar="IDS")],
@@ -162,7 +161,7 @@ def _delete(
     typer.echo(f"{database}: {delete_pairs(database, read_ids(ids)):,} pairs are deleted")
 
 
-@app.command("compact", help="The index and what was added to it as one again, without deleted pairs; the lists stay.")
+@app.command("compact", help="Merge the index and its deltas, without deleted pairs.")
 def _compact(recipe_uri: RecipeArgument, overrides: Overrides = None) -> None:
     from react_ray.recipe import load_recipe
     from react_ray.runtime import preflight
@@ -172,12 +171,12 @@ def _compact(recipe_uri: RecipeArgument, overrides: Overrides = None) -> None:
     preflight.require(recipe, "index")
     from react_ray.stages import index
 
-    with connected(recipe.cluster):
+    with connected(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO)):
         made = index.compact(recipe)
     typer.echo(f"{made.uri}: {made.manifest.rows} rows in {made.num_parts} parts, content {made.content}")
 
 
-@app.command("stats", help="Statuses, hosts, sizes and rates of an artifact of images, finished or not.")
+@app.command("stats", help="Show statuses, hosts, sizes and rates of a download.")
 def _stats(
     uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")],
 ) -> None:
@@ -188,7 +187,7 @@ def _stats(
 
 @app.command(
     "export",
-    help="Images in img2dataset's layout (webdataset, parquet, files), embeddings in clip-retrieval's, or a customised model.",
+    help="Export images, embeddings or a model for other tools.",
 )
 def _export(
     what: Annotated[str, typer.Argument(help="webdataset, parquet, files, clip-retrieval, or model", metavar="WHAT")],
@@ -204,14 +203,14 @@ def _export(
     rows_per_shard: Annotated[
         int | None,
         typer.Option(
-            "--rows-per-shard", help="rows of each shard: 10,000 images, or 1,000,000 vectors", show_default=False
+            "--rows-per-shard", help="rows per shard; default 10,000 images or 1,000,000 vectors", show_default=False
         ),
     ] = None,
     layout: Annotated[
-        str, typer.Option("--layout", help="of a model: official (REACT's files) or open_clip")
+        str, typer.Option("--layout", help="for a model: official (REACT's files) or open_clip")
     ] = "official",
-    wise_ft: Annotated[float, typer.Option("--wise-ft", help="of a model: 1 = as trained, 0 = the backbone")] = 1.0,
-    dtype: Annotated[str, typer.Option("--dtype", help="of a model: fp16 or fp32")] = "fp16",
+    wise_ft: Annotated[float, typer.Option("--wise-ft", help="for a model: 1 = as trained, 0 = the backbone")] = 1.0,
+    dtype: Annotated[str, typer.Option("--dtype", help="for a model: fp16 or fp32")] = "fp16",
 ) -> None:
     if what == "model":
         from react_ray.gated.export import export_model
@@ -227,7 +226,7 @@ def _export(
     typer.echo(export(what, uri, out, 10_000 if rows_per_shard is None else rows_per_shard))
 
 
-@app.command("plan", help="Parameters and peak memory of every arm's training, on paper: nothing is started.")
+@app.command("plan", help="Compute parameters and peak memory of each training.")
 def _plan(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     from react_ray.recipe import load_recipe
     from react_ray.training.memory_plan import plan
@@ -242,7 +241,12 @@ def _plan(recipe: RecipeArgument, overrides: Overrides = None) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="show the version")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="show the version")] = False,
+    verbose: Annotated[
+        bool, typer.Option(VERBOSE, help="log to stderr, with the messages of Ray and all workers")
+    ] = False,
+) -> None:
     if version:
         typer.echo(f"react_ray {__version__}")
         raise typer.Exit()
@@ -251,6 +255,9 @@ def _root(version: Annotated[bool, typer.Option("--version", help="show the vers
 def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     arguments = sys.argv[1:] if arguments is None else arguments
+    if VERBOSE in arguments:
+        arguments = [argument for argument in arguments if argument != VERBOSE]
+        logger.setLevel(logging.INFO)
     if len(arguments) >= 2 and arguments[0] in SECTIONS and "--help" in arguments:
         app([arguments[0], "--help"], standalone_mode=False)
         typer.echo(f"Fields (write section.field=value):\n{_fields(arguments[0])}")

@@ -1,7 +1,6 @@
 """Recipe: one experiment, complete and typed; the sum of the sections that lie beside their nouns.
 
 Takes YAML (with at most one `base:`) and `section.field=value` overrides, gives a frozen Recipe.
-Next: stages/ingest.py, the first verb.
 """
 
 from __future__ import annotations
@@ -26,67 +25,67 @@ from react_ray.selection.config import RetrieveConfig
 from react_ray.storage import absolute, join, read_bytes
 
 ARM_NAME = re.compile(r"[a-z][a-z0-9_]*")
-OF_ARMS = ("customize.", "retrieve.", "tasks.")  # everything else is the run's, which all arms share
-BASE = "base"  # the backbone as it came: evaluated beside every arm; of an arm with a backbone of its own, base.ARM
+OF_ARMS = ("customize.", "retrieve.", "tasks.")  # all other fields belong to the run, which the arms share
+BASE = "base"  # names the untouched backbone, evaluated beside every arm; base.ARM for an arm with its own backbone
 
 
 class ClusterConfig(Section):
-    """How wide, never what, but for two: on GPUs `embed.precision: auto` is bf16, and of an ivf-rabitq index every searcher
-    proposes candidates of its own, so that several find a little more than one."""
+    """How wide a run is, which never changes its results, with two exceptions: `embed.precision: auto` is bf16 on GPUs,
+    and each searcher of an ivf-rabitq index proposes candidates of its own, so several find a little more than one."""
 
     address: str = speed("", "Ray cluster to join ('auto', ray://...); empty starts one on this machine")
-    num_cpus: int = speed(0, "cores that a local Ray may use; 0 = all", ge=0)
+    num_cpus: int = speed(0, "cores that a local Ray may use; 0 = all cores", ge=0)
     object_store_gb: float = speed(0.5, "shared memory of a local Ray, GB", gt=0)
-    num_actors: int = speed(1, "actors of an accelerator pool (embed, evaluate) at most", ge=1)
-    min_actors: int = speed(1, "actors of such a pool at least; more come when parts wait, and go when none do", ge=1)
-    threads_per_actor: int = speed(2, "CPU threads, and so Ray CPUs, of each such actor", ge=1)
+    num_actors: int = speed(1, "most actors of an accelerator pool (embed, evaluate)", ge=1)
+    min_actors: int = speed(1, "fewest actors of such a pool; more start while parts wait, and stop when none do", ge=1)
+    threads_per_actor: int = speed(2, "CPU threads of each such actor, for which Ray reserves as many CPUs", ge=1)
     num_searchers: int = speed(
         2,
-        "actors that share the shards of the index, or the embeddings, while searching; one machine has one for all shards",
+        "actors that share the shards, or the embeddings, during a search; a single machine has one actor for all",
         ge=1,
     )
     gpus_per_actor: float = speed(0, "GPUs of each such actor", ge=0)
     roles: bool = speed(False, "place stages on nodes by the Ray label react-role = fetch, embed, index, train")
     part_retries: int = speed(
         2,
-        "times that a part is tried again before the stage stops, and that the workers of a training are started again",
+        "how often a part is tried again before its stage stops, and how often training workers are restarted",
         ge=0,
     )
-    memory_gb: float = speed(0, "memory that a run may plan with, GB; 0 = what the machine has free", ge=0)
+    memory_gb: float = speed(0, "memory that a plan may use, GB; 0 = the free memory of the machine", ge=0)
 
 
 class Recipe(Section):
-    name: str = field(..., "names the run in reports")
+    name: str = field(..., "name of the run in reports")
     seed: int = field(0, "seed of every random choice")
-    database: str = speed(..., "URI of what is built once and shared by tasks: pairs, images, embeddings, index")
+    database: str = speed(..., "URI of the database that tasks share: pairs, images, embeddings, index")
     out: str = speed(..., "URI of this run")
-    tasks: TasksConfig = field(TasksConfig(), "what to recognise")
+    tasks: TasksConfig = field(TasksConfig(), "the classes to recognise")
     backbone: BackboneConfig = field(..., "the frozen CLIP")
     ingest: IngestConfig = field(..., "the source of pairs")
-    download: DownloadConfig = field(DownloadConfig(), "the images of a list of URLs")
-    embed: EmbedConfig = field(EmbedConfig(), "vectors of the database")
+    download: DownloadConfig = field(DownloadConfig(), "downloading the images of a URL list")
+    embed: EmbedConfig = field(EmbedConfig(), "embedding the database")
     index: IndexConfig = field(IndexConfig(), "FAISS shards over the vectors")
     retrieve: RetrieveConfig = field(RetrieveConfig(), "queries, search and selection")
-    customize: CustomizeConfig = field(CustomizeConfig(), "training on what was retrieved")
-    evaluate: EvaluateConfig = field(EvaluateConfig(), "evaluation sets and the tables over them")
-    cluster: ClusterConfig = speed(ClusterConfig(), "width and placement")
+    customize: CustomizeConfig = field(CustomizeConfig(), "training on the retrieved pairs")
+    evaluate: EvaluateConfig = field(EvaluateConfig(), "evaluation sets and how models are scored on them")
+    cluster: ClusterConfig = speed(ClusterConfig(), "the width of a run and where it runs")
     arms: dict[str, dict[str, Any]] = field(
-        {}, "variants of this recipe that one run trains side by side: name -> {section.field: value}"
+        {}, "variants that one run trains side by side: name -> {section.field: value}"
     )
 
     @property
     def fused(self) -> bool:
-        """True where embed fetches the images itself, in one pipeline."""
+        """True if embed fetches the images itself, in one pipeline with the model."""
         return self.embed.images and (self.download.fused or not self.download.keep_images)
 
     @property
     def customized(self) -> BackboneConfig:
-        """The model that customize trains and evaluate compares; what embeds and retrieves is `backbone`."""
+        """The model that customize trains and evaluate compares. The model that embeds and retrieves is `backbone`."""
         other = self.customize.backbone
         return BackboneConfig.model_validate(other.model_dump()) if other.name else self.backbone
 
     def bases(self) -> dict[str, BackboneConfig]:
-        """The untouched models that arms are compared with, by name: one for each backbone that is customised, first the recipe's own."""
+        """The untouched models that arms are compared with, by name: one per customised backbone, the recipe's first."""
         wanted = {arm: self.arm(arm).customized for arm in self.arm_names()}
         first = self.customized if self.customized in wanted.values() else next(iter(wanted.values()))
         found = {BASE: first}
@@ -96,15 +95,15 @@ class Recipe(Section):
         return found
 
     def base_of(self, arm: str) -> str:
-        """The name of the untouched model that an arm began from."""
+        """The name of the untouched model that an arm started from."""
         return next(name for name, backbone in self.bases().items() if backbone == self.arm(arm).customized)
 
     def arm_names(self) -> list[str]:
-        """Without arms a recipe is its own only arm, and lies directly in the run."""
+        """The names of all arms. A recipe without arms is its own only arm, named "", and lies directly in the run."""
         return list(self.arms) or [""]
 
     def arms_by_dependence(self) -> list[str]:
-        """Arms with a retrieval of their own last: the random control is as large as the run's own retrieval."""
+        """Arms with a retrieval of their own come last: the random control has the size of the run's retrieval."""
         return sorted(self.arm_names(), key=lambda arm: not self.shares_retrieval(arm))
 
     def arm(self, name: str) -> Recipe:
@@ -117,11 +116,11 @@ class Recipe(Section):
         return as_recipe(values)
 
     def shares_retrieval(self, name: str) -> bool:
-        """True when this arm trains on the run's own retrieved pairs."""
+        """True if this arm trains on the run's own retrieved pairs."""
         return not name or not any(path.startswith(("retrieve.", "tasks.")) for path in self.arms[name])
 
     def yaml(self, everything: bool = True) -> str:
-        """everything=False: only what changes results, the same wherever and however widely it is run."""
+        """everything=False leaves out the fields that change no result, such as places and widths."""
         values = self.model_dump(mode="json") if everything else self.digested()
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
@@ -158,7 +157,8 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
             if not path.startswith(OF_ARMS):
                 raise ConfigError(
                     f"arms.{name}: {path} is not what an arm can change: {', '.join(OF_ARMS)} with a field, such as "
-                    "customize.method: full, or customize.backbone for another model; set it for the whole run, or make a recipe of its own"
+                    "customize.method: full, or customize.backbone for another model; set it for the whole run, or "
+                    "make a recipe of its own"
                 )
         recipe.arm(name)
     return recipe
@@ -250,4 +250,5 @@ def _explain(error: Any) -> str:
         return _unknown(path, location[-1], location[:-1], model)
     if error["type"] == "missing":
         return f"{path}: missing; add it to the recipe or write {path}=... on the command line"
-    return f"{path}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r}; correct it in the recipe or write {path}=..."
+    said = f"{error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r}"
+    return f"{path}: {said}; correct it in the recipe or write {path}=..."

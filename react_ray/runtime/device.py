@@ -1,4 +1,4 @@
-"""worker_device: what the process of a task or an actor computes on."""
+"""The device on which the process of a task or an actor computes."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import torch
 
 
 def worker_device() -> str:
-    """ "cuda" where this process asked Ray for a GPU. One that asked for none may see those of others, and leaves them alone."""
+    """Return "cuda" if this process asked Ray for a GPU, else "cpu": the GPUs that it sees then belong to others."""
     return "cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu"

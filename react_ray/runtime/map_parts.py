@@ -78,7 +78,7 @@ class ReadNothing:
 
 @dataclass(frozen=True)
 class Step:
-    """A change of the table between reading and work. options: as those of MapStage; `compute=` gives it its own actors."""
+    """A change of the table between reading and work. options: as in MapStage; `compute=` gives it its own actors."""
 
     change: Change
     options: dict[str, Any] = field(default_factory=dict)
@@ -122,7 +122,7 @@ def map_parts(stage: MapStage, pending: list[int], total: int, watch: Callable[[
 
 
 def _one_block_a_part() -> DataContext:
-    """Ray's own context, but for the size at which it splits a block: each piece would be committed over the one before."""
+    """Ray's own context, except that it never splits a block: each piece would be committed over the one before."""
     context = DataContext.get_current().copy()
     context.target_max_block_size = 1 << 40
     context.target_min_block_size = 1

@@ -1,5 +1,7 @@
-"""The most memory of a process and all below it (a local Ray is below it); a shared page counts once. And how a process
-gives back what it has freed."""
+"""Measure the peak memory of a process tree, and return freed memory to the system.
+
+A local Ray is below the process that started it; a page that processes share counts once.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,11 @@ import pyarrow as pa
 from typing_extensions import Self
 
 _libc = ctypes.CDLL(None)
-SAMPLE_INTERVAL_S = 10.0  # the kernel walks every page of every process: each second would slow a training
+SAMPLE_INTERVAL_S = 10.0  # the kernel walks every page of every process; sampling each second slows a training
 
 
 def give_back() -> None:
-    """What this process has freed, to the system: the C library and Arrow keep it, and a worker that lives long grows."""
+    """Return freed memory to the system; the C library and Arrow keep it, so a long-lived worker would grow."""
     pa.default_memory_pool().release_unused()
     if hasattr(_libc, "malloc_trim"):  # glibc
         _libc.malloc_trim(0)

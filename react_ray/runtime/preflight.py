@@ -1,7 +1,4 @@
-"""What is looked at before Ray is started: that the run can be written, that it is this recipe's, that its inputs exist.
-
-Next: ingest.py.
-"""
+"""Checks made before Ray starts: the run can be written, it belongs to this recipe, and its inputs exist."""
 
 from __future__ import annotations
 
@@ -19,45 +16,57 @@ from react_ray.recipe import Recipe, as_recipe
 from react_ray.runtime.layout import Layout
 from react_ray.section import differences
 from react_ray.selection.filters import parse
-from react_ray.storage import check_writable, join, open_storage
+from react_ray.storage import Storage, check_writable, join, open_storage
 
 
 def begin(recipe: Recipe, verb: str) -> None:
-    """The resolved recipe is the first file of a run; a run of another recipe is not overwritten.
+    """Write the resolved recipe, the first file of a run. A run of another recipe is not overwritten.
 
-    At which weight of WiSE-FT models are scored may change until they are scored; which sets they are scored on may not, for
-    retrieval was kept clear of those.
+    The WiSE-FT weight of the scores may change until there are scores. The evaluation sets may not change, because
+    retrieval excluded their images.
     """
     check_writable(recipe.out)
     if verb in ("run", "ingest", "download", "embed", "index"):
         check_writable(recipe.database)
     storage = open_storage(recipe.out)
     if storage.exists("recipe.yaml"):
-        found = as_recipe(yaml.safe_load(storage.read("recipe.yaml")))
+        found = _recipe_of(storage)
         now = recipe.model_copy(
             update={"evaluate": recipe.evaluate.model_copy(update={"wise_ft": found.evaluate.wise_ft})}
         )
         differing = differences(found.digested(), now.digested(), "recipe")
         if differing:
             raise ArtifactMismatch(
-                f"{recipe.out} is a run of another recipe: {'; '.join(differing[:5])}; use out=... for a new run, or delete that directory"
+                f"{recipe.out} is a run of another recipe: {'; '.join(differing[:5])}; use out=... for a new run, or "
+                "delete that directory"
             )
         if found.evaluate.wise_ft != recipe.evaluate.wise_ft and (scored := _scored(recipe)):
             raise ArtifactMismatch(
-                f"{recipe.out} was scored with evaluate.wise_ft={found.evaluate.wise_ft:g}, now {recipe.evaluate.wise_ft:g}; "
-                f"delete {', '.join(scored)} and evaluate again"
+                f"{recipe.out} was scored with evaluate.wise_ft={found.evaluate.wise_ft:g}, now "
+                f"{recipe.evaluate.wise_ft:g}; delete {', '.join(scored)} and evaluate again"
             )
     storage.write("recipe.yaml", recipe.yaml().encode())
 
 
+def _recipe_of(storage: Storage) -> Recipe:
+    """The recipe of a run that is there. ArtifactMismatch if a version of this package with other fields wrote it."""
+    try:
+        return as_recipe(yaml.safe_load(storage.read("recipe.yaml")))
+    except ConfigError as error:
+        raise ArtifactMismatch(
+            f"{storage.uri}/recipe.yaml was written by another version of react_ray ({error}); use out=... for a new "
+            "run, or delete that directory"
+        ) from error
+
+
 def _scored(recipe: Recipe) -> list[str]:
-    """URIs of the scores that are there, or begun."""
+    """The URIs of all scores that are finished or begun."""
     candidates = [(base, "") for base in recipe.bases()] + [(arm, arm) for arm in recipe.arm_names()]
     return [uri for name, arm in candidates if plan_of(uri := Layout(recipe, arm).scores(name))]
 
 
 def require(recipe: Recipe, verb: str) -> None:
-    """ArtifactMissing for the first thing that `verb` needs and that is not there, before Ray is started for it."""
+    """ArtifactMissing, before Ray starts, for the first input of `verb` that is not there."""
     layout = Layout(recipe)
     needs: dict[str, list[Kind[Any]]] = {
         "download": [PAIRS] * (recipe.download.of == "pairs"),
@@ -78,20 +87,20 @@ def require(recipe: Recipe, verb: str) -> None:
         if verb == "report":
             open_artifact(of_arm.of_arm("scores"), PREDICTIONS)
     if verb in ("run", "ingest"):
-        open_source(
-            recipe.ingest.model_copy(update={"max_rows": 1})
-        )  # the first rows only: a long file is gone through once
+        first_row = recipe.ingest.model_copy(update={"max_rows": 1})  # ingest itself reads a long file, once
+        open_source(first_row)
     if verb in ("run", "retrieve", "evaluate"):
         load_tasks(recipe.tasks)
     trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]
     if verb in ("run", "customize") and any(map(_reads_captions, trained)) and not recipe.embed.captions:
         raise ConfigError(
-            "embed.captions=false leaves no vectors of captions, and training reads them; set embed.captions=true, or customize.live_text=true"
+            "embed.captions=false leaves no vectors of captions, and training reads them; set embed.captions=true, or "
+            "customize.live_text=true"
         )
     if verb in ("run", "evaluate", "report") and not recipe.evaluate.datasets:
         raise ConfigError(
-            "evaluate.datasets is empty, so there is nothing to compare models on; name a Parquet file of labelled images, "
-            "or use the verbs up to customize one by one"
+            "evaluate.datasets is empty, so there is nothing to compare models on; name a Parquet file of labelled "
+            "images, or use the verbs up to customize one by one"
         )
     if verb in ("run", "retrieve"):
         for arm in recipe.arm_names():
@@ -99,7 +108,7 @@ def require(recipe: Recipe, verb: str) -> None:
 
 
 def _reads_captions(config: CustomizeConfig) -> bool:
-    """Whether a training needs stored vectors of captions: a backbone of its own runs its text tower where there are none."""
+    """True if a training needs stored caption vectors. A backbone of its own can run its text tower instead."""
     if config.train_on == "source" or config.method == "linear":
         return False
     return config.extra_captions > 0 or (needs_caption_vectors(config) and not config.backbone.name)

@@ -30,8 +30,10 @@ from react_ray.manifest import MANIFEST
 from react_ray.pairs.source import open_source
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
-from react_ray.runtime.cluster import nodes, placement, require_memory
+from react_ray.runtime.cluster import nodes
 from react_ray.runtime.layout import Layout
+from react_ray.runtime.placement import placement
+from react_ray.runtime.resources import require_memory
 from react_ray.section import digest
 from react_ray.stages.retrieval.embed_queries import queries_uri
 from react_ray.stages.training.checks import check_deleted, check_resources, check_watching, check_workers, loader_cpus

@@ -15,9 +15,9 @@ from react_ray.errors import ArtifactMismatch
 from react_ray.kinds import IMAGES, PAIRS, RETRIEVED
 from react_ray.pairs.download import COLUMNS
 from react_ray.recipe import Recipe
-from react_ray.runtime.cluster import thread_pool
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, ReadPart, map_parts
+from react_ray.runtime.placement import thread_pool
 from react_ray.stages.downloading.download_part import DownloadPart, Floor
 from react_ray.storage import join
 from react_ray.web.status import is_retriable

@@ -26,10 +26,11 @@ from react_ray.gated.load import load_backbone
 from react_ray.kinds import EMBEDDINGS, IMAGES, EmbeddingsFacts, NoFacts
 from react_ray.manifest import Receipt, part_name
 from react_ray.recipe import Recipe
-from react_ray.runtime.cluster import actor_pool, require_memory, thread_pool
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, Step, Work, map_parts
+from react_ray.runtime.placement import actor_pool, thread_pool
+from react_ray.runtime.resources import require_memory
 from react_ray.stages.downloading.download_part import Floor
 from react_ray.stages.embedding.read_rows import FetchImages, Quarantine, ReadRows
 from react_ray.storage import read_bytes

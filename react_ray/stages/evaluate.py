@@ -26,10 +26,10 @@ from react_ray.gated.wise_ft import interpolate
 from react_ray.kinds import MODEL, PREDICTIONS, PredictionsFacts
 from react_ray.manifest import Receipt
 from react_ray.recipe import Recipe
-from react_ray.runtime.cluster import actor_pool
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, Work, map_parts
+from react_ray.runtime.placement import actor_pool
 from react_ray.storage import join, local_file
 from react_ray.training.linear_head import HEAD_FILE, load_head
 

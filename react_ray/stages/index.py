@@ -30,9 +30,11 @@ from react_ray.manifest import BUILDING, MANIFEST
 from react_ray.parquet import parquet_bytes
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
-from react_ray.runtime.cluster import answers, largest_node_cpus, placement, require_disk, require_memory
+from react_ray.runtime.cluster import answers
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, ReadNothing, map_parts
+from react_ray.runtime.placement import largest_node_cpus, placement
+from react_ray.runtime.resources import require_disk, require_memory
 from react_ray.stages.indexing.build_shard import BuildShard
 from react_ray.stages.indexing.train_and_calibrate import measure, prepare
 from react_ray.storage import Storage, join, open_storage

@@ -24,9 +24,10 @@ from react_ray.pair_id import pair_ids
 from react_ray.pairs.published import to_vectors
 from react_ray.pairs.source import IngestConfig, Source, open_source, to_images, to_pairs
 from react_ray.recipe import Recipe
-from react_ray.runtime.cluster import placement, require_disk
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, Work, map_parts
+from react_ray.runtime.placement import placement
+from react_ray.runtime.resources import require_disk
 from react_ray.storage import read_bytes
 from react_ray.vectors import embeddings_table
 

@@ -18,8 +18,8 @@ from react_ray.draft import Draft, create
 from react_ray.kinds import EMBEDDINGS, HITS, QUERIES, Kind, NoFacts
 from react_ray.manifest import Receipt
 from react_ray.recipe import ClusterConfig, load_recipe
-from react_ray.runtime.cluster import ROLE_LABEL, actor_pool, placement, thread_pool
 from react_ray.runtime.map_parts import MapStage, Work, map_parts
+from react_ray.runtime.placement import ROLE_LABEL, actor_pool, placement, thread_pool
 from react_ray.stages import embed, index, ingest, retrieve
 from react_ray.vectors import from_vectors
 from tests.support.small_run import contents, small_recipe

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import ray
 from ray.cluster_utils import Cluster
 
-from react_ray.runtime.cluster import ROLE_LABEL, quiet
+from react_ray.runtime.cluster import quiet
+from react_ray.runtime.placement import ROLE_LABEL
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +90,16 @@ def test_a_command_that_cannot_be_meant_ends_with_exit_code_2(
 def test_every_verb_has_a_job_of_the_same_name() -> None:
     jobs = {path.stem for path in (Path(__file__).parents[2] / "jobs").glob("*.py")}
     assert jobs == {*SECTIONS, "react"}
+
+
+UV = """
+import react_ray, ray
+from ray._private import ray_constants
+assert not ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV, "Ray would package the working directory under `uv run`"
+"""
+
+
+def test_ray_packages_no_working_directory_under_uv_run() -> None:
+    env = {name: value for name, value in os.environ.items() if name != "RAY_ENABLE_UV_RUN_RUNTIME_ENV"}
+    ended = subprocess.run([sys.executable, "-c", UV], capture_output=True, text=True, env=env)
+    assert ended.returncode == 0, ended.stderr

@@ -16,7 +16,7 @@ import yaml
 from botocore.validate import ParamValidator
 
 from react_ray.recipe import ClusterConfig, Recipe
-from react_ray.runtime.cluster import ROLE_LABEL, placement
+from react_ray.runtime.placement import ROLE_LABEL, placement
 
 ROOT = Path(__file__).parents[2]
 CLUSTERS = ROOT / "clusters"

@@ -22,9 +22,9 @@ from react_ray.kinds import REFERENCES, NoFacts
 from react_ray.manifest import Receipt
 from react_ray.pairs.image import inspect
 from react_ray.recipe import Recipe
-from react_ray.runtime.cluster import actor_pool
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.map_parts import MapStage, Work, map_parts
+from react_ray.runtime.placement import actor_pool
 from react_ray.selection.screen import References
 from react_ray.vectors import as_vectors, from_vectors
 

@@ -26,7 +26,8 @@ from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shards import ShardPlace, open_shards, search_shards, shard_places
 from react_ray.kinds import EMBEDDINGS
 from react_ray.recipe import Recipe
-from react_ray.runtime.cluster import answers, largest_node_cpus, nodes, placement
+from react_ray.runtime.cluster import answers, nodes
+from react_ray.runtime.placement import largest_node_cpus, placement
 from react_ray.vectors import from_vectors
 
 QUERIES_AT_ONCE = 1024

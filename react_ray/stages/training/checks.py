@@ -10,8 +10,9 @@ from react_ray.gated.config import CustomizeConfig
 from react_ray.index.deleted import deleted_pairs
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import ClusterConfig, Recipe
-from react_ray.runtime.cluster import Demand, nodes, require_resources
+from react_ray.runtime.cluster import nodes
 from react_ray.runtime.layout import Layout
+from react_ray.runtime.resources import Demand, require_resources
 from react_ray.storage import open_storage
 from react_ray.training.deepspeed_config import deepspeed_config
 
