@@ -1,8 +1,8 @@
 """Draft: an artifact while it is made. `create` begins or resumes it, `commit` stores a part, `seal` finishes it.
 
 `create` on an unfinished directory resumes it; on the result of another configuration it raises ArtifactMismatch. An
-artifact that grows may get more parts behind those it has: it is unfinished until they are done, and its committed parts
-are not touched.
+artifact that grows may get more parts behind those that it has: it is unfinished until they are done, and its
+committed parts are not touched.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Recipe(Section):
         return BackboneConfig.model_validate(other.model_dump()) if other.name else self.backbone
 
     def bases(self) -> dict[str, BackboneConfig]:
-        """The untouched models that arms are compared with, by name: one per customised backbone, the recipe's first."""
+        """The untouched models that arms are compared with, by name: one per backbone, the recipe's first."""
         wanted = {arm: self.arm(arm).customized for arm in self.arm_names()}
         first = self.customized if self.customized in wanted.values() else next(iter(wanted.values()))
         found = {BASE: first}

@@ -54,8 +54,8 @@ class Layout:
             return self.open_images()
         raise ConfigError(
             "embed.images needs the images of the whole database, and download.of=retrieved leaves them where they "
-            "are; set embed.images=false, download.of=pairs, or download.keep_images=false to fetch them for their vectors "
-            "alone"
+            "are; set embed.images=false, download.of=pairs, or download.keep_images=false to fetch them for their "
+            "vectors alone"
         )
 
     def _open_urls(self) -> Artifact:

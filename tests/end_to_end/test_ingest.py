@@ -14,7 +14,7 @@ from react_ray.kinds import IMAGES, PAIRS
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.runtime.layout import Layout
 from react_ray.stages import ingest
-from tests.support.small_run import small_recipe
+from tests.support.small_run import react_ray, small_recipe
 
 
 @pytest.fixture
@@ -77,3 +77,9 @@ def test_pairs_of_tars_are_those_of_their_rows_in_any_parts(tmp_path: Path, samp
     rows = [row for part in images.tables(["image", "caption"]) for row in part.to_pylist()]
     assert rows == table.to_pylist()
     assert open_artifact(Layout(recipe).database("pairs"), PAIRS).read(0).column_names[-1] == "key"
+
+
+def test_verbose_shows_the_messages_of_ray(url_list: Path) -> None:
+    done = react_ray("ingest", small_recipe(url_list.parent, ingest={"source": str(url_list)}), "--verbose")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Started a local Ray instance" in done.stderr
