@@ -2,7 +2,10 @@
 
 torch's module copies the projected queries, keys and values into a layout of its own, and back, at every call.
 SelfAttention hands views of one projection to scaled_dot_product_attention. clip/architecture.py builds every model
-with it.
+with it. The gain is small: of ViT-B-32's processor seconds (fp32, one thread) it saves 2 % of the image tower's
+forward pass and 5 % of the text tower's forward and backward; the image tower's backward and the text tower's forward
+are within 1 % of torch's (`python -m tests.benchmark.bench_attention`). Vectors differ from torch's in their last
+bits, so that a change of this file changes the content hashes of artifacts.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from react_ray.clip.architecture import architecture, build_model, context_lengt
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.identity import tag_of
 from react_ray.clip.pretrained import local_weights
-from react_ray.clip.weights import official_state_dict, read_weights, weights_bytes, weights_sha256, write_whole
+from react_ray.clip.weights import read_weights, weights_sha256
 from react_ray.errors import BackboneError
 from react_ray.pairs.image import CropMode, Interpolation
 
@@ -117,11 +117,6 @@ def make_backbone(
         preprocess=preprocess,
         model_cfg={k: v for k, v in spec.items() if k != "_name"},
     )
-
-
-def save_backbone(model: nn.Module, path: str, dtype: torch.dtype = torch.float16) -> None:
-    """Writes all weights as .safetensors in the released layout; the same weights give the same bytes."""
-    write_whole(path, weights_bytes(official_state_dict(model), {}, dtype))
 
 
 def transforms(backbone: Backbone) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:

@@ -1,4 +1,4 @@
-"""Labelled images in; the prediction of one model for each, out: decoded, embedded, compared with each task's classifier."""
+"""Classifies labelled images with one model: decodes and embeds them, and compares them with each task's classifier."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from react_ray.evals.zeroshot import predict
 def classify_rows(
     table: pa.Table, embedder: Embedder, classifiers: dict[str, np.ndarray], tasks: list[TargetTask], num_threads: int
 ) -> pa.Table:
-    """schema.PREDICTIONS of a table of `read_slice`."""
+    """Returns schema.PREDICTIONS for a table from `read_slice`. classifiers: task -> float32 [C, D]."""
     dim = embedder.backbone.dim
     pixels, problems = embedder.decode(table["image"].to_pylist(), num_threads)
     good = np.array([problem is None for problem in problems], bool)

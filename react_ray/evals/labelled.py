@@ -1,5 +1,6 @@
-"""The rows of evaluation sets: slices with labels for evaluate, row groups of images for references. Without torch, so that the
-processes that read them start in a moment. Next: evaluate.py, references.py.
+"""Reads evaluation sets: labelled slices for `evaluate`, and row groups of images for decontamination.
+
+This file imports no torch, so that the processes that read start in a moment.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ IMAGES_PER_PART = 1024
 
 @dataclass(frozen=True)
 class Slice:
-    """Some rows of one evaluation set: a part of the scores of every model."""
+    """IMAGES_PER_PART rows of one evaluation set, which become one part of every model's scores."""
 
     dataset: str
     source: str
@@ -30,14 +31,14 @@ class Slice:
 
 @dataclass(frozen=True)
 class RowGroup:
-    """A part: one row group of one file."""
+    """One row group of one file, which becomes one part."""
 
     source: str
     number: int
 
 
 def slices_of(name: str, source: str, tasks: list[TargetTask]) -> list[Slice]:
-    """Of one evaluation set. ConfigError where a label is no class."""
+    """Splits one evaluation set into slices. Raises ConfigError for a label that is not a class of its task."""
     labels = open_parquet(source).read(["task", "label"])
     check_labels(labels, {task.name: list(task.class_names) for task in tasks}, name)
     return [Slice(name, source, start) for start in range(0, labels.num_rows, IMAGES_PER_PART)]
@@ -47,13 +48,14 @@ def row_groups(source: str) -> list[RowGroup]:
     file = open_parquet(source)
     if "image" not in file.schema_arrow.names:
         raise ConfigError(
-            f"retrieve.decontaminate: {source} has no column image, only {', '.join(file.schema_arrow.names)}; name another file"
+            f"retrieve.decontaminate: {source} has no column image, only {', '.join(file.schema_arrow.names)}; "
+            "name another file"
         )
     return [RowGroup(source, number) for number in range(file.num_row_groups)]
 
 
 def read_slice(part: Slice, tasks: list[str]) -> pa.Table:
-    """Columns image, task, label, row, dataset; rows of these tasks."""
+    """Returns the slice's rows of these tasks, with columns image, task, label, row, dataset."""
     table = read_rows(open_parquet(part.source), part.start, IMAGES_PER_PART, ["image", "task", "label"])
     table = table.append_column("row", pa.array(range(part.start, part.start + table.num_rows), pa.int32()))
     table = table.append_column("dataset", pa.array([part.dataset] * table.num_rows))
@@ -61,7 +63,7 @@ def read_slice(part: Slice, tasks: list[str]) -> pa.Table:
 
 
 def read_rows(file: pq.ParquetFile, start: int, count: int, columns: list[str]) -> pa.Table:
-    """These rows, or those of them that there are; only the row groups in which they lie are read."""
+    """Returns up to `count` rows from `start` on; reads only the row groups that contain them."""
     lengths = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
     ends = np.cumsum(lengths)
     groups = [

@@ -1,9 +1,9 @@
-"""The trivial baseline: 1-nearest neighbour on small pictures, given the class labels of base and pool.
+"""Computes a trivial baseline: 1-nearest neighbour on small pictures, given the class labels of base and pool.
 
-Takes the sample data (or a folder like it); gives zero-shot's table of tasks. It sees labels that REACT never sees: a
-row's label comes from the name of its drawing (`key`: "top-hat", "flag-for-ghana"). A model that does not come near
-these figures has learned little about how things look. Run it: `python -m react_ray.evals.pixel_knn`.
-Next: stages/evaluate.py.
+Takes the sample data (or a folder with the same files) and gives predictions like those of zero-shot classification.
+The baseline sees labels that REACT never sees: the label of a row comes from the name of its drawing (`key`:
+"top-hat", "flag-for-ghana"). A model that does not come near these figures has learned little about how things look.
+To print the figures, run `python -m react_ray.evals.pixel_knn`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROWS_AT_ONCE = 256
 
 
 def run(folder: str = "sample://", dataset: str = "test", size: int = SIZE) -> pa.Table:
-    """Predictions (schema.PREDICTIONS) of a dataset of the folder; `score` is minus the squared distance per pixel."""
+    """Returns schema.PREDICTIONS for a dataset of the folder; `score` is minus the mean squared distance of values."""
     folder = absolute(folder)
     tasks = {
         name: task["classes"] for name, task in json.loads(read_bytes(join(folder, "tasks.json")))["tasks"].items()
@@ -76,7 +76,7 @@ def shrink(images: pa.ChunkedArray, size: int = SIZE) -> np.ndarray:
 
 
 class Labels:
-    """(task, class) of a drawing by its name, or None."""
+    """Finds the (task, class) of a drawing by its name."""
 
     def __init__(self, tasks: dict[str, list[str]]) -> None:
         self.by_slug = {slug(name): (task, name) for task, names in tasks.items() for name in names}
@@ -96,7 +96,7 @@ class Labels:
         return label
 
     def _country_codes(self, keys: list[str], captions: list[str]) -> dict[str, str]:
-        """Sets of flags are named by two letters ("gh"); their captions say which country that is."""
+        """Maps two-letter names of flags ("gh") to the country that most of their captions name."""
         votes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         for key, caption in zip(keys, captions, strict=True):
             if re.fullmatch("[a-z]{2}", key):
@@ -108,7 +108,7 @@ class Labels:
 
 
 def slug(name: str) -> str:
-    """ "Côte d’Ivoire" -> "cote-divoire", "Antigua & Barbuda" -> "antigua-and-barbuda"."""
+    """Turns "Côte d’Ivoire" into "cote-divoire", and "Antigua & Barbuda" into "antigua-and-barbuda"."""
     plain = unicodedata.normalize("NFKD", re.sub("[.’']", "", name.replace("&", " and ")))
     return re.sub("[^a-z0-9]+", "-", plain.encode("ascii", "ignore").decode().lower()).strip("-")
 
@@ -128,7 +128,7 @@ def _nearest(
     dataset: str,
     task: str,
 ) -> pa.Table:
-    """Each class lies where its nearest drawing lies; classes without any drawing come last."""
+    """Ranks classes by the distance of their nearest drawing; classes without a drawing come last."""
     classes = sorted({*train_label, *true})
     position = {name: i for i, name in enumerate(classes)}
     order = np.argsort([position[name] for name in train_label], kind="stable")
@@ -158,10 +158,10 @@ def _nearest(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="1-nearest neighbour on small pictures, with labels")
+    parser = argparse.ArgumentParser(description="classify small pictures by their nearest labelled neighbour")
     parser.add_argument("--folder", default="sample://", help="holds tasks.json, base, pool and the dataset as Parquet")
-    parser.add_argument("--dataset", default="test", help="which file of the folder is classified")
-    parser.add_argument("--size", type=int, default=SIZE, help="width and height that pictures are shrunk to, pixels")
+    parser.add_argument("--dataset", default="test", help="file of the folder to classify")
+    parser.add_argument("--size", type=int, default=SIZE, help="side to which pictures are shrunk, pixels")
     wanted = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     rows = summarise(run(wanted.folder, wanted.dataset, wanted.size))

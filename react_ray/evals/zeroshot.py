@@ -1,8 +1,7 @@
-"""Zero-shot classification: the class whose prompts are nearest to the image.
+"""Zero-shot classification: predicts the class whose prompts are nearest to the image.
 
-Takes unit image embeddings and a classifier (one unit vector per class: its prompts encoded, normalised, averaged,
-normalised); gives predictions per image and their summary. An image that could not be read counts as wrong.
-Next: pixel_knn.py, the baseline that any of this should pass.
+Takes unit image embeddings and a classifier (one unit vector per class: its prompts encoded, normalised, averaged and
+normalised again), gives a prediction per image and their summary. An image that could not be read counts as wrong.
 """
 
 from __future__ import annotations
@@ -18,38 +17,40 @@ from react_ray.errors import ConfigError
 from react_ray.section import Section, field, speed
 
 NO_CLASS = -1
-MEAN = "mean"  # stands in the column `task` for the unweighted mean over tasks
+MEAN = "mean"  # in the column `task`: the unweighted mean over tasks
 IMAGES_AT_ONCE = 8192
 
 
 class EvaluateConfig(Section):
     datasets: dict[str, str] = field(
-        {}, "name -> URI of a Parquet file with columns image, task, label; labels are class names of that task"
+        {}, "name -> URI of a Parquet file with columns image, task, label; each label is a class name of its task"
     )
     wise_ft: float = field(
-        1.0, "customised models are scored at this weight between the backbone (0) and what was trained (1)", ge=0, le=1
+        1.0, "score customised models at this weight between the backbone (0) and the trained model (1)", ge=0, le=1
     )
-    headline: str = speed("test", "dataset whose top-1 goes into summary.json and the report's table")
+    headline: str = speed("test", "dataset whose top-1 accuracy the report and summary.json show")
     other_runs: list[str] = speed(
-        [], "URIs of finished runs of this recipe with other seeds: the report shows the spread"
+        [], "URIs of finished runs of this recipe with other seeds; the report then shows mean and standard deviation"
     )
-    pixel_knn: str = speed("", "folder like react_ray/sample for the 1-nearest-neighbour reference line; empty = none")
-    notes: list[str] = speed([], "lines that the report ends with")
-    batch_size: int = speed(256, "images per forward pass; a larger one needs more memory", ge=1)
+    pixel_knn: str = speed(
+        "", "folder with the files of react_ray/sample, for a 1-nearest-neighbour reference line; empty = no line"
+    )
+    batch_size: int = speed(256, "images per forward pass, halved when memory runs out", ge=1)
 
 
 class Classified(NamedTuple):
-    """One entry per image; an image without an embedding has top1 -1, rank -1 and score NaN."""
+    """Holds one entry per image; an image without an embedding has top1 -1, rank -1 and score NaN."""
 
-    top1: np.ndarray  # int64 [N]: position of the predicted class; equal scores: the first
-    rank: np.ndarray  # int64 [N]: classes before the true one, 0 = top-1
-    score: np.ndarray  # float32 [N]: cosine of the predicted class
+    top1: np.ndarray  # int64 [N]: position of the predicted class, the first one of equal scores
+    rank: np.ndarray  # int64 [N]: number of classes ranked before the true one, 0 = top-1
+    score: np.ndarray  # float32 [N]: cosine of image and predicted class
 
 
 def classify(image_ND: np.ndarray, classifier_CD: np.ndarray, label_N: np.ndarray) -> Classified:
-    """image float16 or float32 [N, D], NaN rows where an image failed; classifier float32 [C, D]; label int [N] in C.
+    """Classifies images by cosine similarity.
 
-    Scores are summed in float64, so that the answer does not depend on how images are batched.
+    image_ND: float16 or float32, NaN rows where an image failed. classifier_CD: float32. label_N: int, positions in C.
+    Scores are summed in float64, so that the result does not depend on how images are batched.
     """
     num_images = len(image_ND)
     top1 = np.full(num_images, NO_CLASS, dtype=np.int64)
@@ -78,10 +79,10 @@ def predict(
     task: str,
     first_row: int | np.ndarray = 0,
 ) -> pa.Table:
-    """Predictions (schema.PREDICTIONS) of the images of one task.
+    """Returns the predictions (schema.PREDICTIONS) for the images of one task.
 
-    first_row: the row of the first image in its dataset, or the row of each. A name that two classes share is right
-    for either: the rank of the better one counts.
+    first_row: the row of the first image in its dataset, or the rows of all images. If two classes share a name, either
+    one is correct: the better rank counts.
     """
     known = set(class_names)
     unknown = sorted({label for label in labels if label not in known})
@@ -109,9 +110,9 @@ def predict(
 
 
 def summarise(predictions: pa.Table) -> list[tuple[str, str, str, float, int]]:
-    """(dataset, task, metric, value, num_images) for metrics top1 and top5, values in [0, 1].
+    """Returns rows of (dataset, task, metric, value, num_images) for metrics top1 and top5, with values in [0, 1].
 
-    Datasets and tasks keep the order in which they first appear; after the tasks of a dataset comes task "mean", the
+    Datasets and tasks keep the order of their first appearance. After the tasks of a dataset comes the task "mean", the
     unweighted mean over them, with the number of all images.
     """
     dataset = np.array(predictions["dataset"].to_pylist(), dtype=object)
@@ -132,7 +133,10 @@ def summarise(predictions: pa.Table) -> list[tuple[str, str, str, float, int]]:
 
 
 def check_labels(labels: pa.Table, class_names: dict[str, list[str]], dataset: str) -> None:
-    """labels: columns task, label. ConfigError if a label of a known task is none of its classes, or no task is known."""
+    """Raises ConfigError if a label of a known task is not one of its classes, or if no task is known.
+
+    labels: table with columns task and label.
+    """
     tasks, names = labels["task"].to_pylist(), labels["label"].to_pylist()
     if not set(tasks) & set(class_names):
         found = ", ".join(sorted(set(map(str, tasks)))[:10])
@@ -146,7 +150,7 @@ def check_labels(labels: pa.Table, class_names: dict[str, list[str]], dataset: s
 
 
 def _positions(class_names: list[str], labels: list[str], first: bool) -> np.ndarray:
-    """Of the first (or last) class of each name: differ where a name occurs twice, as in ImageNet's list."""
+    """Returns the position of the first (or last) class with each label's name; ImageNet lists two names twice."""
     numbered = list(enumerate(class_names))
     position = {name: i for i, name in (reversed(numbered) if first else numbered)}
     return np.array([position[label] for label in labels], dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Charts as HTML and inline SVG: a dot plot of tasks, bars of gained and lost classes, and lines over training steps.
+"""Draws charts as HTML and inline SVG: a dot plot of tasks, bars of gained and lost images, lines over training steps.
 
-Colours are CSS classes `a0` ... (style.py), so that light and dark pages share one drawing; every arm also has its own
-mark and dash, for readers who do not see the colours. Next: page.py.
+Colours are the CSS classes `a0`, `a1`, ... (style.py), so that light and dark pages share one drawing. Every arm also
+has its own mark and dash, for readers who cannot tell the colours apart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from react_ray.report.data import MEAN, ReportData
 from react_ray.report.style import MARKS, mark
 from react_ray.report.table import points
 
-MAX_POINTS = 120  # of a line; more steps are averaged in bins
+MAX_POINTS = 120  # per line; if there are more steps, they are averaged in bins
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 350, 10, 174
 
@@ -31,7 +31,7 @@ def legend(data: ReportData, arms: Sequence[str] | None = None, references: bool
 
 
 def dot_plot(data: ReportData) -> str:
-    """One row per task and one for the mean; a bar joins the base and the compared arm."""
+    """Draws one row per task and one for the mean; a bar joins the base and the compared arm."""
     rows = [*data.tasks, MEAN]
     shown = [spread.mean for row in rows for arm in data.arms if (spread := data.spread(row, arm))]
     shown += [
@@ -44,9 +44,10 @@ def dot_plot(data: ReportData) -> str:
     axis = "".join(f'<span style="left:{100 * tick / top:.2f}%">{100 * tick:.0f}</span>' for tick in ticks)
     body = "".join(_dot_row(data, row, top, grid) for row in rows)
     return (
-        f'{legend(data, references=True)}<div class="dots" role="img" aria-label="Top-1 per task and arm; the table above '
-        f'has the same numbers">{body}<div class="row axis"><span></span><div class="track">{axis}</div></div>'
-        '<p class="unit">top-1, points</p></div>'
+        f'{legend(data, references=True)}<div class="dots" role="img" aria-label="Top-1 accuracy per task and arm; the '
+        f'table above shows the same numbers">{body}'
+        f'<div class="row axis"><span></span><div class="track">{axis}</div></div>'
+        '<p class="unit">top-1 accuracy, points</p></div>'
     )
 
 
@@ -77,12 +78,13 @@ def _dot_row(data: ReportData, task: str, top: float, grid: str) -> str:
 
 
 def gain_bars(gains: Sequence[tuple[str, int, int]]) -> str:
-    """(task, images gained, images lost) as bars to the right and to the left of one line."""
+    """Draws (task, images gained, images lost) as bars to the right and to the left of one line."""
     widest = max([1, *(max(gained, lost) for _, gained, lost in gains)])
+    bar = '<i class="bar {}" style="width:{:.1f}%"></i>'
     rows = "".join(
         f'<div class="row"><span>{escape(task)}</span><div class="both">'
-        f'<div class="half left"><em>{f"−{lost}" if lost else ""}</em><i class="bar down" style="width:{82 * lost / widest:.1f}%"></i></div>'
-        f'<div class="half"><i class="bar up" style="width:{82 * gained / widest:.1f}%"></i><em>{f"+{gained}" if gained else ""}</em></div>'
+        f'<div class="half left"><em>{f"−{lost}" if lost else ""}</em>{bar.format("down", 82 * lost / widest)}</div>'
+        f'<div class="half">{bar.format("up", 82 * gained / widest)}<em>{f"+{gained}" if gained else ""}</em></div>'
         f"</div></div>"
         for task, gained, lost in gains
     )
@@ -90,7 +92,7 @@ def gain_bars(gains: Sequence[tuple[str, int, int]]) -> str:
 
 
 def line_chart(title: str, unit: str, lines: dict[int, list[tuple[float, float]]]) -> str:
-    """One small chart over steps; `lines` maps an arm's index to its (step, value) points."""
+    """Draws one small chart over steps. lines: index of an arm -> its (step, value) points."""
     drawn = {index: _bins([p for p in line if math.isfinite(p[1])]) for index, line in lines.items()}
     values = [value for line in drawn.values() for _, value in line]
     steps = [step for line in drawn.values() for step, _ in line]
@@ -121,19 +123,20 @@ def line_chart(title: str, unit: str, lines: dict[int, list[tuple[float, float]]
     grid += f'<text x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">step</text>'
     paths = "".join(
         f'<path class="line a{index % len(MARKS)}" d="M{" ".join(f"{x(s):.1f} {y(v):.1f}" for s, v in line)}"/>'
-        f'<svg class="a{index % len(MARKS)}" x="{x(line[-1][0]) - 6:.1f}" y="{y(line[-1][1]) - 6:.1f}" width="12" height="12">'
-        f'<use href="#m{index % len(MARKS)}"/></svg>'
+        f'<svg class="a{index % len(MARKS)}" x="{x(line[-1][0]) - 6:.1f}" y="{y(line[-1][1]) - 6:.1f}" '
+        f'width="12" height="12"><use href="#m{index % len(MARKS)}"/></svg>'
         for index, line in drawn.items()
         if line
     )
     return (
         f'<figure class="chart"><figcaption>{escape(title)} <span>{escape(unit)}</span></figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} over steps">{grid}{paths}</svg></figure>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} over steps">{grid}{paths}</svg>'
+        "</figure>"
     )
 
 
 def nice_ticks(low: float, high: float, num: int) -> list[float]:
-    """About `num` round numbers that enclose low and high."""
+    """Returns about `num` round numbers that enclose low and high."""
     if high - low < 1e-12 * max(1.0, abs(high)):
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
     raw = (high - low) / num
@@ -144,7 +147,7 @@ def nice_ticks(low: float, high: float, num: int) -> list[float]:
 
 
 def tick_label(value: float) -> str:
-    """Short: 0.002 and 2e-5, 1500 and 20k, without the dust of floating point."""
+    """Formats a number briefly (0.002, 2e-5, 1500, 20k) and without floating-point noise."""
     if abs(value) < 1e-12:
         return "0"
     if abs(value) < 1e-3:
@@ -156,7 +159,7 @@ def tick_label(value: float) -> str:
 
 
 def _bins(line: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Means of equal runs of steps, so that a long training draws as fast as a short one."""
+    """Averages equal runs of steps, so that a long training draws as fast as a short one."""
     size = math.ceil(len(line) / MAX_POINTS)
     if size <= 1:
         return line

@@ -1,7 +1,6 @@
-"""What was retrieved for each class, as pictures inside the page.
+"""Shows the pairs retrieved for each class, with their pictures inside the page.
 
 Pictures come from the web: captions are escaped, and bytes that are not one of five image formats are left out.
-Next: page.py.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from html import escape
 
 from react_ray.report.data import Picture, ReportData
 
-OPEN_CLASSES = 12  # the rest is folded away
+OPEN_CLASSES = 12  # the other classes are folded away
 
 
 def gallery(data: ReportData, max_bytes: int) -> str:
-    """At most `max_bytes` of HTML for pictures; where that is too little every class loses its worst ones first."""
+    """Returns HTML with at most `max_bytes` for pictures; if there are more, every class loses its worst ones first."""
     everything = [(name, [Picture(*picture) for picture in pictures]) for name, pictures in data.gallery]
     kept = _within(everything, max_bytes)
     classes = [_class_row(name, pictures[: kept[i]], len(pictures)) for i, (name, pictures) in enumerate(everything)]
@@ -28,12 +27,12 @@ def gallery(data: ReportData, max_bytes: int) -> str:
         html += f'<p class="note">Pictures by: {escape("; ".join(credits))}.</p>'
     dropped = sum(len(pictures) for _, pictures in everything) - sum(kept)
     if dropped:
-        html += f'<p class="note">{dropped} pictures are left out, to keep this file small.</p>'
+        html += f'<p class="note">{dropped} pictures are left out to keep this file small.</p>'
     return html
 
 
 def mime_type(data: bytes) -> str | None:
-    """By the first bytes; None for anything that a browser should not be given."""
+    """Infers the type from the first bytes; returns None for anything that a browser should not get."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     if data[4:12] in (b"ftypavif", b"ftypavis"):
@@ -45,7 +44,7 @@ def mime_type(data: bytes) -> str | None:
 
 
 def _within(classes: list[tuple[str, list[Picture]]], max_bytes: int) -> list[int]:
-    """How many pictures each class keeps: rank by rank over all classes until the bytes are spent."""
+    """Returns how many pictures each class keeps: rank by rank over all classes until the bytes are spent."""
     kept = [0] * len(classes)
     left = max_bytes
     for rank in range(max((len(pictures) for _, pictures in classes), default=0)):
@@ -60,9 +59,10 @@ def _within(classes: list[tuple[str, list[Picture]]], max_bytes: int) -> list[in
 
 
 def _class_row(name: str, pictures: list[Picture], total: int) -> str:
-    figures = "".join(_figure(picture) for picture in pictures) or '<p class="mute">nothing</p>'
+    figures = "".join(_figure(picture) for picture in pictures) or '<p class="mute">no pictures</p>'
     count = f"{len(pictures)} of {total} shown" if len(pictures) < total else f"{total} shown"
-    return f'<section class="class"><h3>{escape(name)}<small>{count}</small></h3><div class="pictures">{figures}</div></section>'
+    heading = f"<h3>{escape(name)}<small>{count}</small></h3>"
+    return f'<section class="class">{heading}<div class="pictures">{figures}</div></section>'
 
 
 def _figure(picture: Picture) -> str:

@@ -1,7 +1,7 @@
-"""ReportData in; one HTML file out that needs nothing else: no network, no script, no other file.
+"""Renders ReportData as one HTML file that needs no network, no script and no other file.
 
-It reads from the result to its reasons: the headline, tasks x arms, which classes were gained and lost, what was
-retrieved, how training went, what it cost, and the recipe to do it again.
+The page leads from the result to its reasons: the headline, the table of tasks x arms, the classes gained and lost, the
+retrieved pairs, the training curves, the cost of each stage, and the recipe that repeats the run.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from react_ray.report.style import CSS, mark, marks
 from react_ray.report.table import gain_points, html_table, points
 
 MAX_FILE_BYTES = 3_900_000
-MAX_NAMES = 24  # of a task's gained or lost classes
+MAX_NAMES = 24  # gained or lost classes named per task
 
 CURVES = (
-    ("loss", "Loss", "of the training batches, nats"),
-    ("lr", "Learning rate", "after warm-up and decay"),
+    ("loss", "Training loss", "nats"),
+    ("lr", "Learning rate", "with warm-up and decay"),
     ("logit_scale", "Logit scale", "inverse temperature"),
-    ("gate_attn_abs_mean", "Attention gates", "mean |tanh α| over blocks"),
-    ("gate_dense_abs_mean", "Dense gates", "mean |tanh α| over blocks"),
+    ("gate_attn_abs_mean", "Attention gates", "mean |tanh α| over the gated blocks"),
+    ("gate_dense_abs_mean", "Dense gates", "mean |tanh α| over the gated blocks"),
 )
 
 
@@ -36,7 +36,7 @@ def render(data: ReportData) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(data.name)} – react_ray report</title><style>{CSS}</style></head>"
         f"<body>{marks()}<main>{before}{_gallery(data, budget)}{after}"
-        "<footer>Written by react_ray. Everything shown is inside this file.</footer></main></body></html>\n"
+        "<footer>Written by react_ray. This file is complete: it loads nothing else.</footer></main></body></html>\n"
     )
 
 
@@ -51,7 +51,7 @@ def _head(data: ReportData) -> str:
 
 
 def _headline(data: ReportData) -> str:
-    """The result in one sentence: the compared arm against every other, by the paired difference."""
+    """States the result in one sentence: the compared arm against every other arm, by the paired difference."""
     compared = data.spread(MEAN, data.compared_arm)
     gains = [
         f'<b class="{"up" if gain.mean > 0 else "down"}">{gain_points(gain.mean)}</b> against {escape(label)}'
@@ -63,11 +63,12 @@ def _headline(data: ReportData) -> str:
     if compared is None or not gains:
         return ""
     seeds = "one seed" if data.num_seeds == 1 else f"{data.num_seeds} seeds"
+    tasks = "one task" if len(data.tasks) == 1 else f"{len(data.tasks)} tasks"
     label = data.arms[data.compared_arm]
     gains[0] = gains[0].replace("</b>", "</b> points", 1)
     return (
-        f'<p class="lead">{escape(label[:1].upper() + label[1:])} recognises <b>{points(compared.mean)} %</b> of the images '
-        f"(mean over {len(data.tasks)} tasks, {seeds}): {', '.join(gains)}.</p>"
+        f'<p class="lead">{escape(label[:1].upper() + label[1:])} classifies <b>{points(compared.mean)} %</b> of the '
+        f"images correctly (mean over {tasks}, {seeds}): {', '.join(gains)}.</p>"
     )
 
 
@@ -78,7 +79,7 @@ def _tile(data: ReportData, index: int, arm: str, label: str) -> str:
         value = points(spread.mean)
         std = f" <small>± {points(spread.std)}</small>" if spread.num_seeds > 1 else ""
         gain = data.gain_over_base(MEAN, arm)
-        begins = "where all arms begin" if len(set(data.bases.values())) < 2 else "where its arms begin"
+        begins = "the start of all arms" if len(set(data.bases.values())) < 2 else "the start of its arms"
         under = f"{gain_points(gain.mean)} against {escape(data.arms[data.base_of(arm)])}" if gain else begins
     main = f" main a{index % 7}" if arm == data.compared_arm else ""
     return (
@@ -88,13 +89,13 @@ def _tile(data: ReportData, index: int, arm: str, label: str) -> str:
 
 
 def _scores(data: ReportData) -> str:
-    note = "Zero-shot top-1: the share of images whose class has the nearest text."
+    note = "Zero-shot top-1 accuracy is the share of images for which the text of the correct class is the nearest one."
     if set(data.tasks) & set(data.num_images):
         smallest = min(set(data.tasks) & set(data.num_images), key=lambda task: (data.num_images[task], task))
         worth = 100 / max(1, data.num_images[smallest])
-        note += f" One image is worth {worth:.1f} points of {smallest}, so read the mean before any single task."
+        note += f" In {smallest}, one image is worth {worth:.1f} points, so read the mean before any single task."
     if data.reference_lines:
-        note += f" Not an arm but a yardstick: {', '.join(data.reference_lines)}."
+        note += f" For comparison, a reference that is not an arm of this run: {', '.join(data.reference_lines)}."
     plot = f'<div class="card" style="margin-top:14px">{dot_plot(data)}</div>'
     return f'<h2>Tasks and arms</h2><p class="note">{escape(note)}</p>{html_table(data)}{plot}'
 
@@ -114,8 +115,9 @@ def _changes(data: ReportData) -> str:
     base, arm = (escape(data.arms[one]) for one in (data.base_of(data.compared_arm), data.compared_arm))
     same = len(changes) - len(gained) - len(lost)
     return (
-        f'<h2>Classes gained and lost</h2><p class="note">{arm} against {base}, seed {data.seed}: {len(gained)} classes gained, '
-        f'{len(lost)} lost, {same} unchanged. Bars count images.</p><div class="columns changes"><div class="card">{bars}</div>'
+        f'<h2>Classes gained and lost</h2><p class="note">{arm} against {base}, seed {data.seed}: accuracy rises in '
+        f"{len(gained)} classes, falls in {len(lost)} and stays the same in {same}. The bars count images.</p>"
+        f'<div class="columns changes"><div class="card">{bars}</div>'
         f'<div class="card names"><h3 class="up">Gained</h3>{_names(gained, tasks)}</div>'
         f'<div class="card names"><h3 class="down">Lost</h3>{_names(lost, tasks)}</div></div>'
     )
@@ -126,7 +128,7 @@ def _size(change: ClassChange) -> tuple[int, str]:
 
 
 def _names(changes: list[ClassChange], tasks: list[str]) -> str:
-    """The classes of each task, largest change first, as running text: there may be hundreds."""
+    """Lists the classes of each task, largest change first, as running text, since there may be hundreds."""
 
     def name(c: ClassChange) -> str:
         count = (
@@ -147,8 +149,9 @@ def _gallery(data: ReportData, budget: int) -> str:
     if not data.gallery:
         return ""
     return (
-        '<h2>What was retrieved</h2><p class="note">Pairs taken from the external pool, best first. The word says which side '
-        "of the pair was searched, image or text, the number is the cosine similarity to the class's query.</p>"
+        '<h2>What was retrieved</h2><p class="note">These pairs were retrieved for each class, best first. The word '
+        "below a picture is the side of the pair that was searched, image or text; the number is its cosine similarity "
+        "to the class's query.</p>"
         f"{gallery(data, budget)}"
     )
 
@@ -180,13 +183,15 @@ def _stages(data: ReportData) -> str:
     )
     head = "".join(f'<th scope="col" class="n">{name}</th>' for name, _ in columns)
     body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"""<td class="n">{cell(*row)}</td>""" for _, cell in columns)}</tr>'
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f'<td class="n">{cell(*row)}</td>' for _, cell in columns)
+        + "</tr>"
         for row in data.stages
     )
     total = _seconds(sum(row[5] for row in data.stages))
     return (
-        f'<h2>Stages</h2><p class="note">{total} in all stages together.</p><div class="scroll" tabindex="0"><table><thead><tr>'
-        f'<th scope="col">stage</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<h2>Stages</h2><p class="note">All stages together took {total}.</p><div class="scroll" tabindex="0"><table>'
+        f'<thead><tr><th scope="col">stage</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 
@@ -198,7 +203,8 @@ def _notes(data: ReportData) -> str:
 def _recipe(data: ReportData) -> str:
     if not data.recipe_yaml:
         return ""
-    return f"<h2>Recipe</h2><details><summary>the resolved recipe, to run it again</summary><pre>{escape(data.recipe_yaml)}</pre></details>"
+    summary = "the complete recipe, which repeats this run"
+    return f"<h2>Recipe</h2><details><summary>{summary}</summary><pre>{escape(data.recipe_yaml)}</pre></details>"
 
 
 def _seeds(data: ReportData) -> list[int]:

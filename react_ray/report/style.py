@@ -1,7 +1,7 @@
-"""How the page looks: one style sheet for light and dark, wide and narrow, and the marks that tell the arms apart.
+"""Defines the page's look: one style sheet for light and dark, wide and narrow, and the marks of the arms.
 
-The seven colours are told apart with any colour vision, on both grounds; marks and dashes say the same without colour.
-Next: table.py.
+The seven colours can be told apart with any colour vision, on both backgrounds; marks and dashes repeat the distinction
+without colour.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ MARKS = (
 
 
 def marks() -> str:
-    """The symbols that all charts use, once per page."""
+    """Returns the symbols that all charts use; the page includes them once."""
     symbols = "".join(f'<symbol id="m{i}" viewBox="0 0 16 16">{shape}</symbol>' for i, shape in enumerate(MARKS))
     return f'<svg width="0" height="0" class="defs" aria-hidden="true">{symbols}</svg>'
 
 
-def mark(index: int, style: str = "") -> str:
-    position = f' style="{style}"' if style else ""
-    return f'<svg class="mark a{index % len(MARKS)}"{position} aria-hidden="true"><use href="#m{index % len(MARKS)}"/></svg>'
+def mark(index: int) -> str:
+    """Returns the mark of an arm, in its colour."""
+    number = index % len(MARKS)
+    return f'<svg class="mark a{number}" aria-hidden="true"><use href="#m{number}"/></svg>'
 
 
 CSS = """
@@ -36,7 +37,8 @@ CSS = """
   --rule: #30363c; --grid: #2a2f35; --up: #43d3a6; --down: #ff9663; --track: #22272c;
   --c0: #a4adb7; --c1: #ff8b45; --c2: #5cb3f2; --c3: #35cf9d; --c4: #e290cb; --c5: #e8bd4a; --c6: #8fd0f5; } }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue",
+body { margin: 0; background: var(--page); color: var(--ink);
+  font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue",
   sans-serif; }
 main { max-width: 1120px; margin: 0 auto; padding: 40px 24px 64px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
@@ -53,7 +55,8 @@ p { margin: 6px 0; max-width: 46em; }
 .tile { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 16px 12px; }
 .tile.main { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }
 .tile .label { display: flex; gap: 7px; align-items: center; font-size: 13.5px; color: var(--mute); }
-.tile .value { font-size: 32px; line-height: 1.25; font-weight: 650; color: var(--ink); font-variant-numeric: tabular-nums; }
+.tile .value { font-size: 32px; line-height: 1.25; font-weight: 650; color: var(--ink);
+  font-variant-numeric: tabular-nums; }
 .tile .value small { font-size: 15px; font-weight: 400; color: var(--mute); }
 .tile .under { font-size: 13.5px; color: var(--mute); }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 16px 18px; }
@@ -64,60 +67,76 @@ p { margin: 6px 0; max-width: 46em; }
 symbol { overflow: visible; } symbol * { fill: currentColor; stroke: none; }
 symbol .hollow { fill: var(--card); stroke: currentColor; stroke-width: 2.2; }
 .defs { position: absolute; }
-.legend { display: flex; flex-wrap: wrap; gap: 4px 20px; list-style: none; padding: 0; margin: 0 0 14px; font-size: 13.5px; }
-.legend li { display: flex; align-items: center; gap: 7px; } .legend .tick { position: static; height: 14px; margin: 0 5px; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 20px; list-style: none; padding: 0; margin: 0 0 14px;
+  font-size: 13.5px; }
+.legend li { display: flex; align-items: center; gap: 7px; }
+.legend .tick { position: static; height: 14px; margin: 0 5px; }
 .scroll { overflow-x: auto; border: 1px solid var(--rule); border-radius: 10px; background: var(--card); }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--mute); font-size: 13px; padding: 12px 14px 6px; }
-th, td { padding: 6px 14px; text-align: left; border-top: 1px solid var(--grid); white-space: nowrap; vertical-align: top; }
+th, td { padding: 6px 14px; text-align: left; border-top: 1px solid var(--grid); white-space: nowrap;
+  vertical-align: top; }
 thead th { border-top: 0; font-weight: 600; font-size: 13px; vertical-align: bottom; }
 tbody th { font-weight: 500; position: sticky; left: 0; background: var(--card); }
 td small { display: block; font-size: 12px; line-height: 1.2; } .n { text-align: right; } .ref { color: var(--mute); }
 .std { font-size: 12px; }
 .total > * { border-top: 2px solid var(--rule); font-weight: 650; } .total small, .total .std { font-weight: 400; }
 .dots .row { display: grid; grid-template-columns: 92px 1fr; align-items: center; gap: 12px; min-height: 30px; }
-.dots .row > span { font-size: 13.5px; text-align: right; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.dots .row > span { font-size: 13.5px; text-align: right; overflow: hidden; text-overflow: ellipsis;
+  white-space: nowrap; }
 .dots .total { margin-top: 6px; border-top: 1px solid var(--rule); padding-top: 4px; }
 .track { position: relative; height: 28px; margin: 0 9px; }
 .track .grid { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--grid); }
-.track .join { position: absolute; top: 12.5px; height: 3px; border-radius: 2px; background: currentColor; opacity: 0.35; }
-.tick { position: absolute; top: 5px; height: 18px; width: 3px; margin-left: -1.5px; background: var(--mute); border-radius: 1px;
+.track .join { position: absolute; top: 12.5px; height: 3px; border-radius: 2px; background: currentColor;
+  opacity: 0.35; }
+.tick { position: absolute; top: 5px; height: 18px; width: 3px; margin-left: -1.5px; background: var(--mute);
+  border-radius: 1px;
   opacity: 0.75; }
 .dot { position: absolute; top: 6px; margin-left: -8px; width: 16px; height: 16px; line-height: 0; }
 .dot .mark { width: 16px; height: 16px; }
 .axis { min-height: 18px !important; } .axis .track { height: 16px; }
 .axis .track span { position: absolute; transform: translateX(-50%); font-size: 12px; color: var(--mute); }
 .unit { font-size: 12px; text-align: center; margin: 2px auto 0; padding-left: 104px; }
-.both { display: grid; grid-template-columns: 1fr 1fr; } .half { display: flex; align-items: center; gap: 6px; height: 22px; }
+.both { display: grid; grid-template-columns: 1fr 1fr; } .half { display: flex; align-items: center; gap: 6px;
+  height: 22px; }
 .half.left { justify-content: flex-end; border-right: 1px solid var(--mute); }
 .bar { height: 14px; background: currentColor; display: block; } .half .bar.up { border-radius: 0 3px 3px 0; }
-.half .bar.down { border-radius: 3px 0 0 3px; } .half em { font-style: normal; font-size: 12.5px; color: var(--mute); }
+.half .bar.down { border-radius: 3px 0 0 3px; }
+.half em { font-style: normal; font-size: 12.5px; color: var(--mute); }
 .half.left { gap: 6px; } .bars .row { min-height: 26px; }
 .changes { align-items: start; } .names p { font-size: 13.5px; margin: 0 0 8px; overflow-wrap: anywhere; }
-.chart { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 12px 12px 8px; }
+.chart { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
+  padding: 12px 12px 8px; }
 .chart figcaption { font-weight: 600; font-size: 14px; margin: 0 4px 6px; } .chart figcaption span { font-weight: 400;
   color: var(--mute); }
 .chart > svg { display: block; width: 100%; height: auto; } .chart text { fill: var(--mute); font-size: 11.5px; }
 .chart .grid { stroke: var(--grid); } .chart .base { stroke: var(--mute); }
 .line { fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linejoin: round; }
 .line.a1 { stroke-dasharray: 6 2.5; } .line.a2 { stroke-dasharray: 2.5 2; } .line.a4 { stroke-dasharray: 9 3 2 3; }
-.class { border-top: 1px solid var(--rule); padding: 12px 0 8px; display: grid; grid-template-columns: 130px 1fr; gap: 14px; }
+.class { border-top: 1px solid var(--rule); padding: 12px 0 8px; display: grid; grid-template-columns: 130px 1fr;
+  gap: 14px; }
 .class h3 { overflow-wrap: anywhere; } .class h3 small { display: block; font-weight: 400; color: var(--mute); }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(88px, 1fr)); gap: 12px 10px; }
 .pictures figure { margin: 0; font-size: 12px; line-height: 1.3; }
-.pictures img { width: 72px; height: 72px; object-fit: contain; display: block; background: #fff; border: 1px solid var(--rule);
+.pictures img { width: 72px; height: 72px; object-fit: contain; display: block; background: #fff;
+  border: 1px solid var(--rule);
   border-radius: 6px; margin-bottom: 4px; }
 .pictures .text { display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; overflow: hidden;
   overflow-wrap: anywhere; }
 .pictures .key { color: var(--mute); display: block; font-variant-numeric: tabular-nums; }
-details { margin-top: 12px; } summary { cursor: pointer; color: var(--mute); font-size: 14px; } summary:hover { color: var(--ink); }
-pre { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 16px;
+details { margin-top: 12px; } summary { cursor: pointer; color: var(--mute); font-size: 14px; }
+summary:hover { color: var(--ink); }
+pre { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
+  padding: 14px 16px;
   font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
-footer { margin-top: 56px; border-top: 1px solid var(--rule); padding-top: 12px; color: var(--mute); font-size: 13px; }
+footer { margin-top: 56px; border-top: 1px solid var(--rule); padding-top: 12px; color: var(--mute);
+  font-size: 13px; }
 @media (max-width: 640px) { main { padding: 24px 14px 48px; } h1 { font-size: 25px; } .lead { font-size: 16px; }
   .tiles { grid-template-columns: 1fr 1fr; gap: 8px; } .tile { padding: 10px 12px; } .tile .value { font-size: 26px; }
-  .dots .row { grid-template-columns: 68px 1fr; gap: 8px; } .unit { padding-left: 76px; } .card { padding: 14px 12px; }
+  .dots .row { grid-template-columns: 68px 1fr; gap: 8px; } .unit { padding-left: 76px; }
+  .card { padding: 14px 12px; }
   .class { grid-template-columns: 1fr; gap: 4px; } .class h3 small { display: inline; margin-left: 8px; }
   th, td { padding: 6px; } thead th { white-space: normal; } th .mark { display: block; margin: 0 0 2px auto; }
-  .pictures { grid-template-columns: repeat(auto-fill, minmax(78px, 1fr)); } .count, td .std { display: none; } table { font-size: 13px; } tbody th { white-space: normal; } .legend { gap: 4px 14px; } }
+  .pictures { grid-template-columns: repeat(auto-fill, minmax(78px, 1fr)); } .count, td .std { display: none; }
+  table { font-size: 13px; } tbody th { white-space: normal; } .legend { gap: 4px 14px; } }
 """

@@ -1,4 +1,4 @@
-"""The table of tasks x arms: as text for the terminal, as HTML for the page. Next: charts.py."""
+"""Writes the table of tasks x arms, as text for the terminal and as HTML for the page."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def points(fraction: float) -> str:
 
 
 def gain_points(fraction: float) -> str:
-    """With a real minus sign; a change too small to show has no sign."""
+    """Formats a difference with a sign (a true minus); a change that rounds to zero has none."""
     text = f"{100 * fraction:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
 def render_table(data: ReportData) -> str:
-    """Plain text; points, mean over seeds, the spread below the mean."""
+    """Returns plain text: points, as means over seeds, with the standard deviation of the mean in the last row."""
     references = list(data.reference_lines)
     header = ["task", *data.arms.values(), *references]
     rows: list[list[str]] = []
@@ -49,7 +49,7 @@ def render_table(data: ReportData) -> str:
 
 
 def html_table(data: ReportData) -> str:
-    """One row per task, the mean last; the best arm of a row is bold, the change against the base below it."""
+    """Returns one row per task, the mean last; each row's best arm is bold, with the change against the base below."""
     references = list(data.reference_lines)
     has_counts = bool(data.num_images)
     bases = dict.fromkeys(data.base_of(arm) for arm in data.arms)
@@ -62,8 +62,9 @@ def html_table(data: ReportData) -> str:
     head += "".join(f'<th scope="col" class="n ref">{escape(label)}</th>' for label in references)
     body = "".join(_html_row(data, task, has_counts) for task in [*data.tasks, MEAN])
     return (
-        f'<div class="scroll" tabindex="0"><table><caption>Top-1 in points, {_seeds(data)}; below it the change against '
-        f"{escape(against)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0"><table><caption>Top-1 accuracy in points, {_seeds(data)}; below each value, '
+        f"the change against {escape(against)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        "</div>"
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from react_ray.kinds import PAIRS
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.memory import MemoryWatch
@@ -27,7 +28,7 @@ def run(recipe: Recipe) -> str:
     check_trainings(recipe)
     with clock.memory():
         made = clock.time("ingest", lambda: ingest.run(recipe))
-        if made.kind == "pairs" and recipe.download.of == "pairs" and not recipe.fused:
+        if made.kind == PAIRS and recipe.download.of == "pairs" and not recipe.fused:
             clock.time("download", lambda: download.run(recipe))
         clock.time("embed", lambda: embed.run(recipe))
         if recipe.retrieve.search == "index":

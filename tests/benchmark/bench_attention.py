@@ -4,7 +4,7 @@ One model with random weights changes its attention class from pass to pass, so 
 inputs and the same machine. Seconds are medians over the rounds; `saved` is the median over the rounds of the share of
 torch's seconds that ours does not need. The last line is one JSON object.
 
-    python -m tests.benchmark.bench_attention [--images 8] [--texts 8] [--rounds 9] [--threads 1]
+    python -m tests.benchmark.bench_attention [--images 8] [--texts 8] [--rounds 7] [--threads 1]
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=8, help="images per pass, of 224 pixels: 50 tokens each")
     parser.add_argument("--texts", type=int, default=8, help="texts per pass, of 77 tokens")
-    parser.add_argument("--rounds", type=int, default=9, help="passes of each kind and class; the median counts")
+    parser.add_argument("--rounds", type=int, default=7, help="passes of each kind and class; the median counts")
     parser.add_argument("--threads", type=int, default=1, help="waiting threads spin, which counts")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -1,4 +1,4 @@
-"""A CLIP so small that a test can afford it, built by open_clip from a JSON as any other."""
+"""Builds a CLIP that is small enough for tests, by open_clip from a JSON like any other."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from react_ray.clip.backbone import Backbone
 from react_ray.clip.config import BackboneConfig
+from react_ray.clip.weights import official_state_dict, weights_bytes, write_whole
 from react_ray.gated.load import load_backbone
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 
 
 def tiny_config(folder: Path, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None) -> str:
-    """Path of a model configuration: 32 px, patches of 8, width 32, 3 image blocks, 2 text blocks, 16-d."""
+    """Writes a model configuration and returns its path: 32 px, patches of 8, width 32, 3 + 2 blocks, 16 dimensions."""
     spec = {
         "model_cfg": {
             "embed_dim": 16,
@@ -33,6 +37,11 @@ def tiny_config(folder: Path, vision: dict[str, Any] | None = None, text: dict[s
 def tiny_backbone(
     folder: Path, vision: dict[str, Any] | None = None, seed: int = 0, vocab_size: int = 49408, **config: Any
 ) -> Backbone:
-    """A small vocab_size is faster, and enough where nothing is read."""
+    """A small vocab_size is faster, and enough where no text is tokenised."""
     name = tiny_config(folder, vision, {"vocab_size": vocab_size})
     return load_backbone(BackboneConfig(name=name, **config), seed=seed)
+
+
+def save_backbone(model: nn.Module, path: str, dtype: torch.dtype = torch.float16) -> None:
+    """Writes all weights as .safetensors in the released layout."""
+    write_whole(path, weights_bytes(official_state_dict(model), {}, dtype))

@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from react_ray.clip.backbone import save_backbone, transforms
+from react_ray.clip.backbone import transforms
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.weights import weights_sha256
 from react_ray.errors import BackboneError, StorageError
 from react_ray.gated.attach import gated_layers
 from react_ray.gated.load import load_backbone
-from tests.support.tiny_clip import MEAN, STD, tiny_backbone, tiny_config
+from tests.support.tiny_clip import MEAN, STD, save_backbone, tiny_backbone, tiny_config
 
 
 def load(folder: Path, **config: object) -> BackboneConfig:

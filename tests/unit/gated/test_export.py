@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import to_pil_image
 
-from react_ray.clip.backbone import Backbone, save_backbone
+from react_ray.clip.backbone import Backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask
@@ -24,7 +24,7 @@ from react_ray.gated.load import load_backbone
 from react_ray.gated.method import Method, freeze
 from react_ray.gated.models import create_model_and_transforms, get_tokenizer
 from react_ray.kinds import MODEL, PREDICTIONS, PredictionsFacts
-from tests.support.tiny_clip import tiny_config
+from tests.support.tiny_clip import save_backbone, tiny_config
 
 Files = dict[str, str]
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from react_ray.clip.backbone import save_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.image_tower import image_features
 from react_ray.clip.weights import read_weights, write_whole
@@ -17,7 +16,7 @@ from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.export import export_model, load_customised
 from react_ray.gated.load import load_backbone
 from react_ray.gated.method import frozen_sha256, prepare
-from tests.support.tiny_clip import tiny_config
+from tests.support.tiny_clip import save_backbone, tiny_config
 
 
 def images() -> torch.Tensor:

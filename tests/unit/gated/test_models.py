@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from react_ray.clip.architecture import empty_model
-from react_ray.clip.backbone import save_backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.image_tower import image_blocks
 from react_ray.clip.weights import weights_sha256, write_whole
@@ -26,7 +25,7 @@ from react_ray.gated.models import (
     list_pretrained,
     load_model,
 )
-from tests.support.tiny_clip import tiny_config
+from tests.support.tiny_clip import save_backbone, tiny_config
 
 
 @pytest.fixture

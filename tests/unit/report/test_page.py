@@ -65,10 +65,10 @@ def test_each_arm_is_compared_with_the_base_of_its_own_backbone() -> None:
     gains = [data.gain_over_base(MEAN, arm) for arm in data.arms]
     assert [gain and round(gain.mean, 3) for gain in gains] == [None, -0.05, None, 0.12]
     html = render(data)
-    assert "+12.0 against base L" in html and "−5.0 against base B" in html and html.count("where its arms begin") == 2
+    assert "+12.0 against base L" in html and "−5.0 against base B" in html and html.count("the start of its arms") == 2
     lead = Page(html[html.index('<p class="lead">') :].partition("</p>")[0] + "</p>").text
-    assert lead.endswith("(mean over 1 tasks, one seed): +12.0 points against base L.")
-    assert "below it the change against the base of its own backbone" in html and "large against base L, seed 0" in html
+    assert lead.endswith("(mean over one task, one seed): +12.0 points against base L.")
+    assert "the change against the base of its own backbone" in html and "large against base L, seed 0" in html
 
 
 def test_the_page_needs_nothing_outside_itself() -> None:
