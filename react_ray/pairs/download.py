@@ -16,7 +16,7 @@ import pyarrow as pa
 from react_ray import schema
 from react_ray.pairs.download_config import DownloadConfig
 from react_ray.pairs.store import Stored, prepare
-from react_ray.web.fetch import Fetched, Fetcher
+from react_ray.web.fetch import FetchResult, Fetcher
 from react_ray.web.status import is_retriable
 
 __all__ = ["COLUMNS", "DownloadConfig", "download", "retry"]
@@ -59,7 +59,7 @@ def _fetch_and_prepare(urls: list[str | None], fetcher: Fetcher, config: Downloa
         finally:
             queue.leave(len(data))
 
-    def arrived(row: int, fetched: Fetched) -> None:
+    def arrived(row: int, fetched: FetchResult) -> None:
         if fetched.data is None:
             stored[row] = Stored(status=fetched.status, error=fetched.error)
         else:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from react_ray.artifact import Parts
 from react_ray.draft import open_unfinished
 from react_ray.manifest import Receipt
-from react_ray.pairs.beside import check_images, with_urls
+from react_ray.pairs.image_urls import check_images, with_urls
 from react_ray.schema import OK
 from react_ray.web.status import is_retriable
 

@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 
 from react_ray.errors import ReactRayError, ResourceError
 from react_ray.web.addresses import Resolver
-from react_ray.web.admission import Admission
+from react_ray.web.url_policy import UrlPolicy
 from react_ray.web.fetch_config import FetchConfig
 from react_ray.web.fetch_loop import FetchLoop
-from react_ray.web.fetched import Fetched, OnDone
+from react_ray.web.fetch_result import FetchResult, OnDone
 from react_ray.web.local_url import LOCAL_SCHEMES, local_scheme, read_local
 from react_ray.web.web_url import UrlRefused, WebUrl
 
-__all__ = ["FetchConfig", "Fetched", "Fetcher", "OnDone"]
+__all__ = ["FetchConfig", "FetchResult", "Fetcher", "OnDone"]
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Fetcher:
     """
 
     def __init__(self, config: FetchConfig, resolver: Callable[[], Resolver] | None = None) -> None:
-        self._admission = Admission(config)
+        self._policy = UrlPolicy(config)
         self._local = [scheme for scheme in config.allow_schemes if scheme in LOCAL_SCHEMES]
         self._max_bytes = config.max_bytes
         _reserve_files(3 * config.max_in_flight + OTHER_FILES)
@@ -48,7 +48,7 @@ class Fetcher:
         self._thread.start()
 
         async def begin() -> FetchLoop:
-            return FetchLoop(config, self._admission, resolver() if resolver else None)
+            return FetchLoop(config, self._policy, resolver() if resolver else None)
 
         try:
             self._work = self._wait(begin())
@@ -56,7 +56,7 @@ class Fetcher:
             self._stop()
             raise
 
-    def fetch(self, urls: Sequence[str | None], on_done: OnDone | None = None) -> list[Fetched]:
+    def fetch(self, urls: Sequence[str | None], on_done: OnDone | None = None) -> list[FetchResult]:
         """One result per URL, in their order; equal URLs are asked once.
 
         `on_done(row, fetched)` is called as each arrives, in the fetcher's thread: it holds up all requests until it
@@ -68,20 +68,20 @@ class Fetcher:
         """As `fetch`, but nothing is kept of what was handed to `on_done`: memory holds what is in flight."""
         self._fetch(urls, on_done, keep=False)
 
-    def _fetch(self, urls: Sequence[str | None], on_done: OnDone | None, keep: bool) -> list[Fetched]:
+    def _fetch(self, urls: Sequence[str | None], on_done: OnDone | None, keep: bool) -> list[FetchResult]:
         if self._loop.is_closed():
             raise ReactRayError("this Fetcher is closed; make a new one")
         jobs: dict[str, tuple[WebUrl, list[int]]] = {}
-        refused: list[tuple[int, Fetched]] = []
+        refused: list[tuple[int, FetchResult]] = []
         local: list[tuple[int, str]] = []
         for row, text in enumerate(urls):
             if text and local_scheme(text) in self._local:
                 local.append((row, text))
                 continue
             try:
-                url = self._admission.admit(text)
+                url = self._policy.admit(text)
             except UrlRefused as error:
-                refused.append((row, Fetched(error.status, str(error), None, 0.0, 0, None)))
+                refused.append((row, FetchResult(error.status, str(error), None, 0.0, 0, None)))
             else:
                 jobs.setdefault(str(url.url), (url, []))[1].append(row)
         here = ((row, read_local(text, self._max_bytes)) for row, text in local)

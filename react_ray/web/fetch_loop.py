@@ -1,7 +1,7 @@
 """Jobs of all calls in; each served by a worker, until there are bytes or a status. Runs within one event loop.
 
 A worker is a task that takes one URL after the other for as long as any may be asked, then it ends. What may be asked is
-politeness.py's to say, how many at a time adaptive.py's. Next: fetch.py, which owns the loop.
+politeness.py's to say, how many at a time adaptive_limit.py's. Next: fetch.py, which owns the loop.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from react_ray.web import status
-from react_ray.web.adaptive import AdaptiveLimit
+from react_ray.web.adaptive_limit import AdaptiveLimit
 from react_ray.web.addresses import Resolver
-from react_ray.web.admission import Admission
+from react_ray.web.url_policy import UrlPolicy
 from react_ray.web.fetch_config import FetchConfig
-from react_ray.web.fetched import Fetched, OnDone
+from react_ray.web.fetch_result import FetchResult, OnDone
 from react_ray.web.http_client import Answer, HttpClient
 from react_ray.web.politeness import Schedule, backoff_s
 from react_ray.web.robots import Robots
@@ -27,7 +27,7 @@ from react_ray.web.web_url import UrlRefused, WebUrl
 class _Call:
     """One call of `fetch`; `over` is done when all rows are, or when nobody waits for them any more."""
 
-    results: list[Fetched | None]  # each stays None if they are not to be kept
+    results: list[FetchResult | None]  # each stays None if they are not to be kept
     keep: bool
     num_left: int
     on_done: OnDone | None
@@ -51,12 +51,12 @@ class _Job:
 class FetchLoop:
     """Made, used and closed in the thread of its loop."""
 
-    def __init__(self, config: FetchConfig, admission: Admission, resolver: Resolver | None = None) -> None:
+    def __init__(self, config: FetchConfig, policy: UrlPolicy, resolver: Resolver | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._config = config
-        self._admission = admission
+        self._policy = policy
         self._client = HttpClient(config, resolver)
-        self._robots = Robots(config.user_agent_token, self._client, admission) if config.robots_txt else None
+        self._robots = Robots(config.user_agent_token, self._client, policy) if config.robots_txt else None
         self._schedule: Schedule[_Job] = Schedule(config.per_host_concurrency, config.per_host_rate)
         self._limit = AdaptiveLimit(config.max_in_flight, config.adaptive)
         self._workers: set[asyncio.Task[None]] = set()
@@ -67,10 +67,10 @@ class FetchLoop:
         self,
         num_rows: int,
         jobs: Sequence[tuple[WebUrl, list[int]]],
-        refused: Iterable[tuple[int, Fetched]],
+        refused: Iterable[tuple[int, FetchResult]],
         on_done: OnDone | None,
         keep: bool = True,
-    ) -> list[Fetched]:
+    ) -> list[FetchResult]:
         """`jobs` are URLs with their rows, `refused` the results of rows that need no request; together, all rows."""
         call = _Call([None] * num_rows, keep, num_rows, on_done, self._loop.create_future(), asyncio.current_task())
         self._calls.add(call)
@@ -156,7 +156,7 @@ class FetchLoop:
         self._finish(
             job.call,
             job.rows,
-            Fetched(answer.status, answer.error, answer.data, now - job.started, job.tries, answer.http_status),
+            FetchResult(answer.status, answer.error, answer.data, now - job.started, job.tries, answer.http_status),
         )
 
     async def _ask(self, host: str, url: WebUrl) -> Answer:
@@ -177,7 +177,7 @@ class FetchLoop:
         try:
             if job.num_redirects > self._config.max_redirects:
                 raise UrlRefused(status.REDIRECT_LOOP, f"more than {self._config.max_redirects} redirects")
-            url = self._admission.follow(job.url, location)
+            url = self._policy.follow(job.url, location)
             if str(url.url) in job.visited:
                 raise UrlRefused(status.REDIRECT_LOOP, "redirects lead back to where they were")
         except UrlRefused as refusal:
@@ -201,7 +201,7 @@ class FetchLoop:
         self._schedule.add(host, job, now, now + pause_s)
         return True
 
-    def _finish(self, call: _Call, rows: list[int], fetched: Fetched) -> None:
+    def _finish(self, call: _Call, rows: list[int], fetched: FetchResult) -> None:
         for row in rows:
             if call.over.done():
                 return

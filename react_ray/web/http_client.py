@@ -1,7 +1,7 @@
 """One URL in; one Answer out: the bytes, or a status, or where a redirect leads.
 
 One pool of connections, one cache of names and, in the whole process, one TLS context: building that for every request
-costs many times the request itself (tests/benchmark/bench_download.py --peer, https). Next: admission.py.
+costs many times the request itself (tests/benchmark/bench_download.py --peer, https). Next: policy.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """URLs of many hosts in; the next one that may be asked now, out.
 
 No clock and no network in here: every method is told the time. Hosts are taken one after the other, each with as many
-requests as it may have, so that its connections are used again before they go idle. Next: adaptive.py.
+requests as it may have, so that its connections are used again before they go idle. Next: adaptive_limit.py.
 """
 
 from __future__ import annotations

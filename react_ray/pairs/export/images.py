@@ -20,7 +20,7 @@ import pyarrow as pa
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ConfigError
 from react_ray.kinds import IMAGES
-from react_ray.pairs.beside import check_images, extra_columns, with_urls
+from react_ray.pairs.image_urls import check_images, extra_columns, with_urls
 from react_ray.pairs.export.layouts import LAYOUTS, META, Layout, Row, Shard
 from react_ray.progress import Progress
 from react_ray.schema import OK

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchResult:
     """`status` is of status.py; `error` is one line, the same in every run; `data` is None unless the status is ok."""
 
     status: str
@@ -18,4 +18,4 @@ class Fetched:
     http_status: int | None  # of the last answer
 
 
-OnDone = Callable[[int, Fetched], None]  # row, result
+OnDone = Callable[[int, FetchResult], None]  # row, result

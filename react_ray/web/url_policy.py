@@ -14,7 +14,7 @@ from react_ray.web.local_url import LOCAL_SCHEMES
 from react_ray.web.web_url import UrlRefused, WebUrl, follow, parse_url
 
 
-class Admission:
+class UrlPolicy:
     def __init__(self, config: FetchConfig) -> None:
         self._schemes = tuple(scheme for scheme in config.allow_schemes if scheme not in LOCAL_SCHEMES)
         self._allow_private = config.allow_private_addresses
