@@ -1,7 +1,7 @@
-"""data: and file: URLs, which no server answers: text in, FetchResult out. Read only where `allow_schemes` names them.
+"""Reads data: and file: URLs, which need no server, where `allow_schemes` names them.
 
-A list from elsewhere with file: URLs reads this machine's files into what may be published: allow it for your own lists.
-Next: fetch.py.
+Allow file: only for your own lists: a stranger's list would read this machine's files into a dataset that may be
+published.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ LOCAL_SCHEMES = ("data", "file")
 
 
 def local_scheme(text: str | None) -> str:
-    """ "data" or "file" if `text` is such a URL, otherwise ""."""
+    """Returns "data" or "file" if `text` is such a URL, otherwise ""."""
     scheme = (text or "").lstrip(BLANK)[:5].lower()
     return scheme[:-1] if scheme in ("data:", "file:") else ""
 
 
 def read_local(text: str, max_bytes: int) -> FetchResult:
-    """The bytes of a data: URL (RFC 2397) or of a file: URL (RFC 8089) of this machine."""
+    """Reads a data: URL (RFC 2397), or a file: URL (RFC 8089) of this machine."""
     began = time.monotonic()
     text = text.strip(BLANK)
     try:

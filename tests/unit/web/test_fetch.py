@@ -16,7 +16,7 @@ from react_ray import __version__, schema
 from react_ray.pairs.image import inspect
 from react_ray.web import status
 from react_ray.web.addresses import Resolver
-from react_ray.web.fetch import FetchConfig, FetchResult, Fetcher
+from react_ray.web.fetch import FetchConfig, Fetcher, FetchResult
 from tests.support.web import Web
 from tests.support.web_images import image
 

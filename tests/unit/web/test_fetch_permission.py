@@ -11,9 +11,9 @@ from aiohttp.abc import ResolveResult
 
 from react_ray.web import status
 from react_ray.web.addresses import Resolver
-from react_ray.web.url_policy import UrlPolicy
-from react_ray.web.fetch import FetchConfig, FetchResult, Fetcher
+from react_ray.web.fetch import FetchConfig, Fetcher, FetchResult
 from react_ray.web.fetch_loop import FetchLoop
+from react_ray.web.url_policy import UrlPolicy
 from tests.support.web import HOSTS, Web
 
 OPEN: dict[str, Any] = {"allow_private_addresses": True, "retries": 0}
