@@ -1,7 +1,4 @@
-"""Which columns of a table are the image, the caption and the URL: as the recipe names them, or by their usual names.
-
-Takes a schema and the section `ingest`, gives three names. Next: formats/detect.py.
-"""
+"""Finds the columns of image, caption, URL and published vectors: named by the recipe, or with a usual name."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ IMAGE_VECTOR_NAMES, TEXT_VECTOR_NAMES = ("image_vector",), ("text_vector",)
 
 @dataclass(frozen=True)
 class Columns:
-    """ "" = there is none. Without an image there is a URL, or a vector."""
+    """Names of columns; "" means that there is none. A table without an image column has URLs or vectors."""
 
     image: str
     caption: str
@@ -35,7 +32,10 @@ class Columns:
 
 
 def find_columns(found: pa.Schema, config: IngestConfig) -> Columns:
-    """ConfigError names the columns there are. A table of URLs, or of images, and nothing else has no captions."""
+    """Raises ConfigError, with the columns that exist, if image and URL, or captions, are missing.
+
+    Captions may be missing if URLs or images are the only columns.
+    """
     image = _find(found, config, "image_column", IMAGE_NAMES, _is_image, "not image bytes; name a binary column")
     url = _find(found, config, "url_column", URL_NAMES, _is_text, "not text; name a string column")
     caption = _find(found, config, "caption_column", CAPTION_NAMES, _is_captions, "not text; name a string column")
@@ -47,11 +47,14 @@ def find_columns(found: pa.Schema, config: IngestConfig) -> Columns:
         return Columns(image, caption, url, image_vector, text_vector)
     if not (image or url):
         raise ConfigError(
-            f"ingest.source: {config.source} has no column of image bytes ({', '.join(IMAGE_NAMES)}) nor of URLs ({', '.join(URL_NAMES)}); its columns are {names}: name one with ingest.image_column or ingest.url_column"
+            f"ingest.source: {config.source} has no column of image bytes ({', '.join(IMAGE_NAMES)}) "
+            f"nor of URLs ({', '.join(URL_NAMES)}); its columns are {names}: "
+            "name one with ingest.image_column or ingest.url_column"
         )
     if not caption and set(found.names) - {image, url}:
         raise ConfigError(
-            f"ingest.source: {config.source} has no column of captions ({', '.join(CAPTION_NAMES)}); its columns are {names}: name one with ingest.caption_column"
+            f"ingest.source: {config.source} has no column of captions ({', '.join(CAPTION_NAMES)}); "
+            f"its columns are {names}: name one with ingest.caption_column"
         )
     return Columns(image, caption, url)
 

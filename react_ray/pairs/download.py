@@ -1,8 +1,8 @@
-"""Rows of `pairs` in; rows of `images` out, one each and in the same order: fetched, then decoded, shrunk and encoded.
+"""Downloads the images of a table of pairs: fetches, decodes, resizes and encodes them, one output row per input row.
 
-The fetcher's thread hands over what has arrived to a few threads that prepare it, and waits for them while `queue_mb` lie
-between: originals are never kept, so that memory holds what is in flight and the small images. Equal URLs are asked and
-prepared once. Next: store.py, which prepares; stages/download.py, which runs this for many parts.
+The fetcher's thread hands each response to a few threads that prepare it (store.py), and waits while QUEUE_BYTES are
+not yet prepared. Originals are not kept, so memory holds the requests in flight, the queue and the small images. Equal
+URLs are fetched and prepared once.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ import pyarrow as pa
 from react_ray import schema
 from react_ray.pairs.download_config import DownloadConfig
 from react_ray.pairs.store import Stored, prepare
-from react_ray.web.fetch import Fetched, Fetcher
+from react_ray.web.fetch import Fetcher, FetchResult
 from react_ray.web.status import is_retriable
 
 __all__ = ["COLUMNS", "DownloadConfig", "download", "retry"]
 
 COLUMNS = ["pair_id", "url", "caption"]  # of `pairs`, or of `retrieved`
+QUEUE_BYTES = 64 << 20  # fetched and not yet prepared, of one part
 
 
-def download(pairs: pa.Table, fetcher: Fetcher, config: DownloadConfig) -> pa.Table:
-    """schema.IMAGES. A row without an image says in `status` what its server, or its bytes, did."""
+def download(pairs: pa.Table, fetcher: Fetcher, config: DownloadConfig, queue_bytes: int = QUEUE_BYTES) -> pa.Table:
+    """Returns rows of schema.IMAGES. For a row without an image, `status` says why there is none."""
     urls = pairs["url"].to_pylist()
     distinct = {url: row for row, url in enumerate(dict.fromkeys(urls))}
-    stored = _fetch_and_prepare(list(distinct), fetcher, config)
+    stored = _fetch_and_prepare(list(distinct), fetcher, config, queue_bytes)
     rows = [stored[distinct[url]] for url in urls]
     columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Stored)}
     table = pa.table(
@@ -39,7 +40,7 @@ def download(pairs: pa.Table, fetcher: Fetcher, config: DownloadConfig) -> pa.Ta
 
 
 def retry(pairs: pa.Table, images: pa.Table, fetcher: Fetcher, config: DownloadConfig) -> pa.Table:
-    """`images` of these pairs, the rows whose failure may pass asked again, and no other."""
+    """Returns `images` with the rows whose failure may pass fetched again; the other rows are unchanged."""
     failed = [row for row, status in enumerate(images["status"].to_pylist()) if is_retriable(status)]
     again = download(pairs.take(pa.array(failed, pa.int64())), fetcher, config)
     rows = list(range(len(images)))
@@ -48,9 +49,11 @@ def retry(pairs: pa.Table, images: pa.Table, fetcher: Fetcher, config: DownloadC
     return pa.concat_tables([images, again]).take(pa.array(rows, pa.int64())).combine_chunks()
 
 
-def _fetch_and_prepare(urls: list[str | None], fetcher: Fetcher, config: DownloadConfig) -> list[Stored]:
+def _fetch_and_prepare(
+    urls: list[str | None], fetcher: Fetcher, config: DownloadConfig, queue_bytes: int
+) -> list[Stored]:
     stored: dict[int, Stored] = {}
-    queue = _Queue(int(config.queue_mb * 2**20))
+    queue = _Queue(queue_bytes)
     preparing: list[Future[None]] = []
 
     def prepare_row(row: int, data: bytes) -> None:
@@ -59,7 +62,7 @@ def _fetch_and_prepare(urls: list[str | None], fetcher: Fetcher, config: Downloa
         finally:
             queue.leave(len(data))
 
-    def arrived(row: int, fetched: Fetched) -> None:
+    def arrived(row: int, fetched: FetchResult) -> None:
         if fetched.data is None:
             stored[row] = Stored(status=fetched.status, error=fetched.error)
         else:
@@ -74,7 +77,7 @@ def _fetch_and_prepare(urls: list[str | None], fetcher: Fetcher, config: Downloa
 
 
 class _Queue:
-    """Counts the bytes that were fetched and not prepared yet; one image may enter an empty queue, however large."""
+    """Counts the bytes that are fetched and not yet prepared; an empty queue accepts one image of any size."""
 
     def __init__(self, num_bytes: int) -> None:
         self.most, self.within, self.changed = num_bytes, 0, Condition()

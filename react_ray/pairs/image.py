@@ -1,7 +1,7 @@
-"""Encoded image bytes in; facts about them, or small RGB arrays, out.
+"""Decodes, measures and hashes encoded images.
 
-Bytes come from the web: any of them may be truncated, huge, or no image at all. A bad image is a status (`inspect`) or
-an error per row (`decode_batch`), never the end of a part. Next: clip/embedder.py, which takes the arrays.
+The bytes come from the web: they may be truncated, huge, or no image at all. A bad image gives a status (`inspect`) or
+an error for its row (`decode_batch`); it never fails a part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from react_ray import schema
 
 MAX_PIXELS = 50_000_000  # 150 MB once decoded; a phone's photo has 12 to 50 million
-MAX_ASPECT = 8  # beyond this the ends are cut before resizing: a strip of 1 x 10,000 would grow to 500 million pixels
+MAX_ASPECT = 8  # longer images lose their ends before resizing: a strip of 1 x 10,000 would grow to 500 million pixels
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "ICO")  # no EPS: Pillow hands it to Ghostscript
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0")
 HASH_SIDE = 32
@@ -33,7 +33,7 @@ TURNS = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
-}  # by the EXIF orientation that they make upright
+}  # key: the EXIF orientation that the turn makes upright
 
 CropMode = Literal["center_crop", "squash"]
 Interpolation = Literal["bicubic", "bilinear"]
@@ -42,7 +42,7 @@ RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is known of an image without keeping its pixels; sizes are upright, that is after EXIF orientation."""
+    """Facts about an image; sizes are those of the upright image, after its EXIF orientation is applied."""
 
     width: int | None
     height: int | None
@@ -53,11 +53,11 @@ class ImageFacts:
 
 
 class NotAnImage(ValueError):
-    """A web page, a video, anything that does not begin like an image."""
+    """The bytes are a web page, a video, or anything else that does not begin like an image."""
 
 
 class TooLarge(ValueError):
-    """Refused by the size in its header, before any pixel was decoded."""
+    """The size in the header is above the limit; no pixel has been decoded."""
 
     def __init__(self, message: str, size: tuple[int, int] | None = None) -> None:
         super().__init__(message)
@@ -65,7 +65,7 @@ class TooLarge(ValueError):
 
 
 def inspect(data: bytes | None, max_pixels: int = MAX_PIXELS) -> ImageFacts:
-    """Decode once, to see that it can be done. Never raises for bad bytes."""
+    """Decodes an image once, to prove that it can be decoded. Never raises for bad bytes."""
     if not data:
         return ImageFacts(None, None, None, None, schema.EMPTY, "no bytes")
     sha256 = hashlib.sha256(data).hexdigest()
@@ -86,10 +86,11 @@ def decode_rgb(
     max_pixels: int = MAX_PIXELS,
     interpolation: Interpolation = "bicubic",
 ) -> np.ndarray:
-    """uint8 [3, size, size]. ValueError says why bytes are no image.
+    """Returns uint8 [3, size, size]. Raises ValueError, with the reason, if the bytes cannot be decoded.
 
-    `center_crop` is the evaluation transform of CLIP: resized to the shorter side, then the middle; `squash` ignores the
-    aspect ratio. Equal to torchvision's bit for bit, except where a big JPEG is decoded at a reduced scale.
+    `center_crop` is CLIP's evaluation transform: the shorter side is resized to `size`, then the middle is cropped.
+    `squash` ignores the aspect ratio. Both equal torchvision's bit for bit, except where a large JPEG is decoded at a
+    reduced scale.
     """
     if not data:
         raise ValueError("no bytes")
@@ -101,7 +102,10 @@ def decode_rgb(
 
 
 def decode_whole(data: bytes | None, shortest: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The whole image, upright, RGB; a big JPEG at a reduced scale, both sides still >= shortest. ValueError as decode_rgb."""
+    """Returns the whole image, upright and RGB; a large JPEG at a reduced scale, with both sides still >= shortest.
+
+    Raises ValueError like decode_rgb.
+    """
     if not data:
         raise ValueError("no bytes")
     return _open(data, max_pixels, shrink_to=shortest)[0]
@@ -114,7 +118,7 @@ def decode_batch(
     mode: CropMode = "center_crop",
     interpolation: Interpolation = "bicubic",
 ) -> tuple[np.ndarray, list[str | None]]:
-    """uint8 [N, 3, size, size] and one error or None per row. A row that failed is black: read the errors first."""
+    """Returns uint8 [N, 3, size, size], and an error or None per row. A row that failed is black."""
     images_NCHW = np.zeros((len(images), 3, size, size), dtype=np.uint8)
 
     def decode(row: int) -> str | None:
@@ -126,15 +130,15 @@ def decode_batch(
 
     if num_threads <= 1:
         return images_NCHW, [decode(row) for row in range(len(images))]
-    with ThreadPoolExecutor(num_threads) as pool:  # Pillow frees the GIL while it decodes and resizes
+    with ThreadPoolExecutor(num_threads) as pool:  # Pillow releases the GIL while it decodes and resizes
         return images_NCHW, list(pool.map(decode, range(len(images))))
 
 
 def phash(image: Image.Image) -> int:
-    """64-bit perceptual hash: signs of the 8 x 8 lowest cosine frequencies of the 32 x 32 grey image.
+    """Computes a 64-bit perceptual hash from the 8 x 8 lowest frequencies of the DCT of the 32 x 32 grey image.
 
-    A bit is set where the coefficient lies above the median of the 63 that are not the mean; the mean's own bit says
-    whether the image is light. Computed in integers, so that every machine gets the same bits.
+    A bit is set where its coefficient is above the median of the 63 coefficients other than the mean; the bit of the
+    mean is set if the image is light. The computation is in integers, so that every machine gets the same bits.
     """
     grey = np.asarray(image.convert("L").resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX), dtype=np.int64)
     cosines = _cosines()
@@ -147,13 +151,13 @@ def phash(image: Image.Image) -> int:
 
 @lru_cache(maxsize=1)
 def _cosines() -> np.ndarray:
-    """The first 8 rows of the 32-point DCT-II, int64 [8, 32] in units of 2**-12."""
+    """Returns the first 8 rows of the 32-point DCT-II, int64 [8, 32] in units of 2**-12."""
     k, n = np.arange(8)[:, None], np.arange(HASH_SIDE)[None, :]
     return np.rint(4096 * np.cos(np.pi * k * (2 * n + 1) / (2 * HASH_SIDE))).astype(np.int64)
 
 
 def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The image with no pixel decoded yet. NotAnImage, TooLarge or ValueError says why there is none."""
+    """Opens an image without decoding any pixel. Raises NotAnImage, TooLarge or ValueError."""
     with _bad_bytes(data):
         image = Image.open(io.BytesIO(data), formats=_formats())
         if image.width * image.height > max_pixels:
@@ -163,24 +167,28 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 is upright, and so is an image whose EXIF cannot be read."""
+    """Returns the EXIF orientation, 1 to 8; 1 (upright) also if the EXIF data cannot be read."""
     if "exif" not in image.info:
         return 1
     try:
         value = image.getexif().get(0x0112, 1)
-    except Exception:  # as hostile as any other part of the file, and no reason to lose its pixels
+    except Exception:  # damaged EXIF data is no reason to lose the image
         return 1
     return value if value in TURNS else 1
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Returns width and height after the EXIF orientation is applied."""
     width, height = image.size
     return (height, width) if orientation(image) >= 5 else (width, height)
 
 
 def decode_upright(image: Image.Image, shrink_to: tuple[int, int]) -> Image.Image:
-    """The first frame, as EXIF wants it seen, in its own mode. A JPEG is decoded at 1/2, 1/4 or 1/8 where that is not
-    smaller than `shrink_to`, given as stored, before turning. ValueError for whatever fails."""
+    """Decodes the first frame and applies its EXIF orientation; the mode stays as it is. Raises ValueError.
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if the result is not smaller than `shrink_to`, a size before
+    turning.
+    """
     with _bad_bytes():
         turn = TURNS.get(orientation(image))
         image.draft(None, shrink_to)
@@ -190,23 +198,23 @@ def decode_upright(image: Image.Image, shrink_to: tuple[int, int]) -> Image.Imag
 
 @contextmanager
 def _bad_bytes(data: bytes = b"") -> Iterator[None]:
-    """Whatever a decoder raises, as a ValueError with a message that a second run repeats."""
+    """Converts whatever a decoder raises to a ValueError whose message is the same in every run."""
     try:
         yield
     except (TooLarge, MemoryError):
         raise
-    except Image.DecompressionBombError as error:  # Pillow's own limit, met before the size can be read
+    except Image.DecompressionBombError as error:  # Pillow's own limit, which it checks before we can read the size
         raise TooLarge(str(error)) from error
-    except UnidentifiedImageError as error:  # its text has the address of the buffer
+    except UnidentifiedImageError as error:  # its message contains the address of the buffer
         if data.startswith(SIGNATURES) or data[8:12] in (b"WEBP", b"avif"):
             raise ValueError("the header is damaged") from error
         raise NotAnImage("not an image of a known format") from error
-    except Exception as error:  # decoders of hostile bytes raise anything: OSError, SyntaxError, struct.error, KeyError
+    except Exception as error:  # decoders raise anything on hostile bytes: OSError, SyntaxError, struct.error, KeyError
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def _open(data: bytes, max_pixels: int, shrink_to: int) -> tuple[Image.Image, tuple[int, int]]:
-    """The decoded first frame, upright and RGB, and its size before any shrinking. ValueError for whatever fails."""
+    """Returns the first frame, upright and RGB, and its size before any reduction. Raises ValueError."""
     image = read_header(data, max_pixels)
     size = upright_size(image)
     upright = decode_upright(image, (shrink_to, shrink_to))
@@ -221,9 +229,10 @@ def _formats() -> list[str]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
+    """Converts any mode to RGB, with transparency on a white ground."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I"):  # 16 bits per pixel; Pillow's own conversion would clip instead of scale
+    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow's own conversion would clip instead of scaling
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
@@ -244,7 +253,7 @@ def _center_crop(image: Image.Image, size: int, resampling: Image.Resampling) ->
 
 
 def _cut_ends(image: Image.Image) -> Image.Image:
-    """The middle of a strip, at most MAX_ASPECT times as long as it is wide."""
+    """Cuts a strip to its middle, at most MAX_ASPECT times as long as it is wide."""
     width, height = image.size
     longest = MAX_ASPECT * min(width, height)
     if max(width, height) <= longest:

@@ -1,4 +1,4 @@
-"""The section `ingest` of a recipe: where pairs come from, and which of their columns are what. Next: columns.py."""
+"""Defines IngestConfig, the section `ingest` of a recipe: where pairs come from, and what their columns hold."""
 
 from __future__ import annotations
 
@@ -12,38 +12,46 @@ FormatName = Literal["", "parquet", "arrow", "tar", "csv", "tsv", "jsonl", "json
 
 
 class IngestConfig(Section):
-    source: str = field(..., "URI of a file, a folder or a glob: pairs with images, or URLs of images with captions")
+    source: str = field(
+        ..., "URI of a file, a folder or a glob, which has pairs with images, or URLs of images and captions"
+    )
     format: FormatName = field(
         "",
-        "parquet, arrow, tar, csv, tsv, jsonl, json, txt, images, npy (clip-retrieval) or npz (DataComp); empty = by the names of files",
+        "parquet, arrow, tar, csv, tsv, jsonl, json, txt, images, npy (clip-retrieval) or npz (DataComp); "
+        "empty = inferred from file names",
     )
     image_column: str = field(
         "",
-        "column of encoded images: binary, or a struct with a binary field `bytes`; empty = image, jpg, png or webp, if there is one",
+        "column of encoded images: binary, or a struct with a binary field `bytes`; "
+        "empty = image, jpg, png or webp, if there is one",
     )
     caption_column: str = field(
-        "", "column of captions: string, or list of strings (the first is the caption); empty = caption, TEXT or text"
+        "", "column of captions: strings, or lists of strings whose first is the caption; empty = caption, TEXT or text"
     )
     url_column: str = field(
-        "", "column of the URLs of images or of where the pairs come from; empty = url or URL, if there is one"
+        "", "column of URLs: of the images, or of the pages that pairs come from; empty = url or URL, if there is one"
     )
     image_vector_column: str = field(
         "",
-        "column of published vectors of images, lists of floats, made by the recipe's backbone: they are not embedded again",
+        "column of published image vectors (lists of floats) made by the recipe's backbone; embed is not needed then; "
+        "empty = image_vector, if there is one",
     )
-    text_vector_column: str = field("", "as image_vector_column, of captions")
-    vector_prefix: str = field("", "of DataComp's .npz: b32 or l14; empty = the only one it has")
+    text_vector_column: str = field("", "as image_vector_column, for captions; empty = text_vector, if there is one")
+    vector_prefix: str = field(
+        "", "which vectors of DataComp's .npz files: b32 or l14; empty = the only ones they have"
+    )
     similarity_column: str = field(
         "",
-        "published similarity of image and text, which proves the order of vectors; empty = by its usual names, none = do not compare",
+        "column of published image-text similarities, by which the order of the vectors is checked; "
+        "empty = its usual names, none = no check",
     )
     rows_per_part: int = field(
         2048,
-        "rows of a part; larger = fewer files, more memory and more lost with a failure",
+        "rows per part; larger parts mean fewer files, but more memory and more work lost by a failure",
         ge=1,
         le=MAX_ROWS_PER_PART,
     )
-    max_rows: int = field(0, "read only the first rows, for reduced runs; 0 = all", ge=0)
+    max_rows: int = field(0, "read only this many rows, for small trials; 0 = all", ge=0)
     max_pixels: int = field(
-        MAX_PIXELS, "images of more pixels are refused before decoding (memory: 3 bytes each)", ge=1
+        MAX_PIXELS, "refuse images with more pixels before decoding them (3 bytes of memory per pixel)", ge=1
     )

@@ -1,7 +1,7 @@
-"""Rows of a source that has vectors in; rows of `embeddings` out: unit float16, whatever the source has.
+"""Converts published vectors to rows of `embeddings`: unit float16, whatever type the source has.
 
-Order is proved where it can be: a source that gives the similarity of image and text (LAION's `similarity`, DataComp's
-`clip_b32_similarity_score`) is compared with that of its vectors. Next: clip/identity.py, which model they are said to be of.
+If the source has the similarity of image and text (LAION's `similarity`, DataComp's `clip_b32_similarity_score`), it is
+compared with the similarity of the vectors, which proves that rows and vectors are in the same order.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from react_ray.pairs.columns import find_columns
 from react_ray.pairs.ingest_config import IngestConfig
 from react_ray.vectors import unit_rows
 
-TOLERANCE = 0.02  # float16 vectors are right to 0.001; a neighbour's similarity is 0.05 and more away
-SHARE_ALLOWED = 0.01  # of rows beyond it
+TOLERANCE = 0.02  # float16 vectors are exact to 0.001; the similarity of another row differs by 0.05 and more
+SHARE_ALLOWED = 0.01  # of rows that may differ by more than TOLERANCE
 NOT_COMPARED = "none"
 
 
 def to_vectors(table: pa.Table, part: int, config: IngestConfig, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(image, text: float16 [N, D], unit norm, NaN where there is none; status [N]).
+    """Returns image and text vectors, float16 [N, D] of unit norm with NaN where there is none, and the status [N].
 
-    ConfigError if the vectors are not of `dim`, the model's, or if similarities say that rows are shifted.
+    Raises ConfigError if the vectors do not have the `dim` dimensions of the model, or if similarities show shifted
+    rows.
     """
     found = find_columns(table.schema, config)
     status = np.full(len(table), schema.OK, dtype=object)
@@ -46,13 +47,14 @@ def to_vectors(table: pa.Table, part: int, config: IngestConfig, dim: int) -> tu
 
 
 def _matrix(table: pa.Table, name: str, dim: int) -> np.ndarray:
-    """float32 [N, dim]; NaN for null rows."""
+    """Returns float32 [N, dim], with NaN for null rows."""
     column = table[name].combine_chunks()
     lengths = pc.list_value_length(column)
     wrong = [length for length in pc.unique(lengths).to_pylist() if length not in (dim, None)]
     if wrong:
         raise ConfigError(
-            f"ingest.source: vectors of {name} have {wrong[0]} dimensions, those of the recipe's backbone {dim}; set backbone.name to the model that made them"
+            f"ingest.source: vectors of {name} have {wrong[0]} dimensions, those of the recipe's backbone {dim}; "
+            "set backbone.name to the model that made them"
         )
     vector_ND = np.full((len(table), dim), np.nan, np.float32)
     valid = column.is_valid().to_numpy(zero_copy_only=False)
@@ -66,18 +68,19 @@ def _check_order(table: pa.Table, part: int, config: IngestConfig, similarity_N:
     if not name:
         return
     given_N = table[name].cast(pa.float32()).to_numpy()
-    wrong = np.abs(given_N - similarity_N) > TOLERANCE  # False where one of them is NaN
+    wrong = np.abs(given_N - similarity_N) > TOLERANCE  # False if either is NaN
     if wrong.sum() > SHARE_ALLOWED * len(table):
         row = int(np.flatnonzero(wrong)[0])
         raise ConfigError(
-            f"ingest.source: {wrong.sum()} of {len(table)} rows of part {part} are not where their vectors are: {name} of pair "
-            f"{pair_ids(part, len(table))[row]} is {given_N[row]:.3f}, its vectors give {similarity_N[row]:.3f}; fetch the files again, "
+            f"ingest.source: {wrong.sum()} of {len(table)} rows of part {part} are not where their vectors are: "
+            f"{name} of pair {pair_ids(part, len(table))[row]} is {given_N[row]:.3f}, "
+            f"its vectors give {similarity_N[row]:.3f}; fetch the files again, "
             f"or set ingest.similarity_column={NOT_COMPARED} if it is of another model"
         )
 
 
 def similarity_column(columns: pa.Schema, config: IngestConfig) -> str:
-    """As the recipe names it, or by its usual names; "" if nothing is to be compared."""
+    """Returns the column that the recipe names, or one with a usual name; "" if nothing is to be compared."""
     named = config.similarity_column
     usual = [f"clip_{config.vector_prefix}_similarity_score"] if config.vector_prefix else ["similarity"]
     if named == NOT_COMPARED:

@@ -1,9 +1,9 @@
-"""What people already have in, as one long table cut into parts; the rows of `pairs` and `images` out.
+"""Reads a source as one long table that is cut into parts, and converts its parts to rows of `pairs` and `images`.
 
-A source is a file, a folder or a glob of one format (formats/), read in the order of names and cut into parts of
-`rows_per_part` rows. Files that are added behind those that were cut already begin a part of their own, so no part ever
-changes. It either has images, or URLs of images: then only `pairs` can be made of it. A Source is picklable: plan once, read
-anywhere. Next: image.py, which looks at the bytes.
+A source is a file, a folder or a glob of one format (formats/). Its files are read in the order of their names and cut
+into parts of `rows_per_part` rows. Files that are added later must sort behind the others and begin a new part, so no
+part ever changes. A source without images has URLs or vectors. A Source is picklable: it is planned once and read
+anywhere.
 """
 
 from __future__ import annotations
@@ -44,12 +44,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
+    """A planned source: which rows of which files make each part."""
+
     config: IngestConfig
     format: Format
     schema: pa.Schema
     num_rows: int
     chunks: list[Chunk]
-    ends: tuple[int, ...] = ()  # rows in all, each time that the source was cut
+    ends: tuple[int, ...] = ()  # total number of rows at each time the source was cut
 
     @property
     def columns(self) -> list[str]:
@@ -57,12 +59,12 @@ class Source:
 
     @property
     def has_images(self) -> bool:
-        """False for a list of URLs, of which only `pairs` can be made."""
+        """False for a URL list, from which only `pairs` can be made."""
         return bool(find_columns(self.schema, self.config).image)
 
     @property
     def has_vectors(self) -> bool:
-        """True for published vectors, of which `embeddings` are made."""
+        """True for published vectors, from which `embeddings` are made."""
         return bool(find_columns(self.schema, self.config).vectors)
 
     @property
@@ -77,7 +79,7 @@ class Source:
         return sum(chunk.num_bytes for chunk in self.chunks)
 
     def files_before(self, end: int) -> str:
-        """Digest of the files that hold the rows before this one: their names below the source and their numbers of rows."""
+        """Returns a digest of the files that hold the first `end` rows: their relative names and numbers of rows."""
         root = split_glob(self.config.source)[0]
         rows: dict[str, int] = {}
         for chunk in self.chunks:
@@ -88,7 +90,7 @@ class Source:
         return digest([[uri.removeprefix(root), num_rows] for uri, num_rows in rows.items()])
 
     def read(self, part: int) -> pa.Table:
-        """All columns of one part."""
+        """Reads all columns of one part."""
         if not 0 <= part < len(self.parts):
             raise IndexError(f"part {part} of {len(self.parts)}")
         plan = self.parts[part]
@@ -111,9 +113,9 @@ class Source:
 
 
 def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
-    """Plan the parts. StorageError if nothing is there, ConfigError if it is not what the config says.
+    """Plans the parts. Raises StorageError if there are no files, ConfigError if they are not as the config says.
 
-    Files behind `max_rows` are not looked at. ends: of the Source that was opened before files were added; () = cut anew.
+    Files behind `max_rows` are not opened. ends: those of the Source before files were added; () = cut from the start.
     """
     format, uris = detect(config.source, config.format, config.vector_prefix)
     columns: pa.Schema | None = None
@@ -145,9 +147,10 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
 
 
 def to_pairs(table: pa.Table, part: int, config: IngestConfig) -> pa.Table:
-    """schema.PAIRS, then every other column of the source but the image and the vectors, as it is.
+    """Returns the columns of schema.PAIRS, then all other columns of the source except images and vectors, unchanged.
 
-    A list of captions is kept as the extra column `captions`. A missing caption is the empty string, an empty URL is null.
+    A list of captions is kept as the extra column `captions`. A missing caption becomes the empty string, an empty URL
+    null.
     """
     found = find_columns(table.schema, config)
     columns = {
@@ -164,12 +167,12 @@ def to_pairs(table: pa.Table, part: int, config: IngestConfig) -> pa.Table:
 
 
 def to_images(table: pa.Table, part: int, config: IngestConfig, num_threads: int = 1) -> pa.Table:
-    """schema.IMAGES, one row per row of the source; bytes are kept as they are, or null where they are no image."""
+    """Returns schema.IMAGES, one row per row of the source; bytes are unchanged, or null if they cannot be decoded."""
     found = find_columns(table.schema, config)
     assert found.image, "a source of URLs has no images"
     images: list[bytes | None] = _image_bytes(table[found.image]).to_pylist()
     look = partial(inspect, max_pixels=config.max_pixels)
-    if num_threads <= 1:  # small images are three times slower through a pool of one thread
+    if num_threads <= 1:  # a pool of one thread is three times slower for small images
         facts = [look(data) for data in images]
     else:
         with ThreadPoolExecutor(num_threads) as pool:

@@ -1,6 +1,6 @@
-"""What came of a download, from its receipts and a few of its columns: statuses, hosts, sizes, rates.
+"""Reports on a download, finished or running: statuses, hosts, sizes and rates.
 
-Takes the URI of an artifact of images, finished or being made; gives text. No image is read. Next: export.py.
+It reads the receipts and a few columns of an artifact of images, but no image.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from react_ray.artifact import Parts
 from react_ray.draft import open_unfinished
 from react_ray.manifest import Receipt
-from react_ray.pairs.beside import check_images, with_urls
+from react_ray.pairs.image_urls import check_images, with_urls
 from react_ray.schema import OK
 from react_ray.web.status import is_retriable
 
@@ -25,9 +25,9 @@ class Stats:
     parts: int
     receipts: list[Receipt]
     statuses: Counter[str] = field(default_factory=Counter)
-    hosts: Counter[str] = field(default_factory=Counter)  # rows; empty if no URL is known
+    hosts: Counter[str] = field(default_factory=Counter)  # rows by host; empty if no URL is known
     hosts_ok: Counter[str] = field(default_factory=Counter)
-    shorter_sides: Counter[int] = field(default_factory=Counter)  # of the originals
+    shorter_sides: Counter[int] = field(default_factory=Counter)  # pixels of the originals
 
     @property
     def rows(self) -> int:
@@ -39,7 +39,7 @@ class Stats:
 
 
 def stats(uri: str) -> str:
-    """The tables as text. ArtifactMissing or ArtifactMismatch if there are no images."""
+    """Returns the report as text. Raises ArtifactMissing or ArtifactMismatch if there are no images."""
     images = open_unfinished(uri)
     check_images(images)
     return _text(images.uri, collect_stats(images))
@@ -73,9 +73,11 @@ def _text(uri: str, found: Stats) -> str:
     num_bytes = sum(receipt.bytes for receipt in found.receipts)
     may_pass = sum(count for status, count in found.statuses.items() if is_retriable(status))
     lines = [
-        f"{uri}: {len(found.receipts)} of {found.parts} parts, {found.rows:,} rows, {found.ok:,} images ({_share(found.ok, found.rows)})",
+        f"{uri}: {len(found.receipts)} of {found.parts} parts, {found.rows:,} rows, "
+        f"{found.ok:,} images ({_share(found.ok, found.rows)})",
         f"{num_bytes / 2**20:,.1f} MB stored, {num_bytes / max(found.ok, 1) / 2**10:,.1f} kB per image",
-        f"{seconds:,.0f} s of work on parts, {found.rows / max(seconds, 1e-6):,.0f} rows and {found.ok / max(seconds, 1e-6):,.0f} images per second of it",
+        f"{seconds:,.0f} s of work on parts, {found.rows / max(seconds, 1e-6):,.0f} rows and "
+        f"{found.ok / max(seconds, 1e-6):,.0f} images per second of it",
     ]
     if found.shorter_sides:
         low, middle, high = (_quantile(found.shorter_sides, share) for share in (0.1, 0.5, 0.9))
@@ -93,7 +95,7 @@ def _text(uri: str, found: Stats) -> str:
             f"{host:<40}{n:>12,}{found.hosts_ok[host]:>12,}  {_share(found.hosts_ok[host], n)}" for host, n in shown
         ]
     else:
-        lines += ["", "hosts: not known, no pairs/ or retrieved/ with these rows lies beside it"]
+        lines += ["", "hosts: not known, because no pairs/ or retrieved/ with these rows lies beside it"]
     return "\n".join(lines)
 
 

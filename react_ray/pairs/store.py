@@ -1,10 +1,9 @@
-"""Bytes fetched from the web in; the bytes to store and what is known of them out.
+"""Resizes and encodes downloaded images for storage.
 
-The five resize modes and the sizes they give are img2dataset's. Two things differ: images are stored upright, and a JPEG
-that will be reduced is decoded at a reduced scale. The size is read, judged and planned before any pixel is decoded.
-Simplejpeg decodes the common JPEGs, OpenCV resizes and encodes: as bare calls faster than Pillow alone
-(tests/benchmark/bench_store.py says by how much). Whatever simplejpeg complains of, and all other formats, Pillow decodes.
-Next: image.py, which reads headers and hashes.
+The five resize modes and the resulting sizes are img2dataset's. Two things differ: images are stored upright, and a
+JPEG that will be reduced is decoded at a reduced scale. Filters are applied to the size in the header, before any pixel
+is decoded. simplejpeg decodes the common JPEGs, and OpenCV resizes and encodes, because they are faster than Pillow
+(tests/benchmark/bench_store.py measures by how much). Pillow decodes other formats and what simplejpeg rejects.
 """
 
 from __future__ import annotations
@@ -34,36 +33,39 @@ from react_ray.pairs.store_config import StoreConfig
 
 Size = tuple[int, int]  # width, height
 
-# A JPEG is decoded at 1/scale where it will be reduced at least so much, and area (the mean over what a pixel covers) is
-# worth its five times longer from AREA_FROM on; below, two neighbours say nearly the same. So chosen, nine sharp
-# photographs differ from img2dataset's by 1.2 grey levels over reductions of 1.1 to 19, and by 2.1 at the worst, 2.1.
+# A JPEG is decoded at 1/scale if it will be reduced by at least the second number. Area interpolation (the mean over
+# what a pixel covers) takes five times as long as linear and is worth it from AREA_FROM on; below, the two are nearly
+# equal. With these choices nine sharp photographs differ from img2dataset's by 1.2 grey levels over reductions by 1.1
+# to 19, and by 2.1 grey levels at the worst reduction, 2.1.
 DCT_SCALES = ((8, 16.0), (4, 6.0), (2, 2.0))
 AREA_FROM = 1.75
-JPEG_SPACES = {"RGB": "BGR", "L": "GRAY"}  # mode of the header: what simplejpeg is asked for, in OpenCV's order
-FORMATS = {"jpg": ("JPEG", "MPO"), "png": ("PNG",), "webp": ("WEBP",)}  # Pillow's names; MPO is a JPEG with more behind
+JPEG_SPACES = {"RGB": "BGR", "L": "GRAY"}  # mode in the header -> color space to decode to, in OpenCV's channel order
+FORMATS = {"jpg": ("JPEG", "MPO"), "png": ("PNG",), "webp": ("WEBP",)}  # Pillow's names; an MPO begins with a JPEG
 QUALITY = {"jpg": cv2.IMWRITE_JPEG_QUALITY, "png": cv2.IMWRITE_PNG_COMPRESSION, "webp": cv2.IMWRITE_WEBP_QUALITY}
-LONGEST_SIDE = {"jpg": 65_500, "png": 1_000_000, "webp": 16_383}  # that the encoder takes
+LONGEST_SIDE = {"jpg": 65_500, "png": 1_000_000, "webp": 16_383}  # that the encoder accepts, pixels
 
-cv2.setNumThreads(1)  # a worker has the cores that Ray gave it, and these images are too small to share
+cv2.setNumThreads(1)  # Ray assigns cores to workers, and small images gain nothing from more threads
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Sizes are upright. `image` is null unless status is ok; the facts are there as far as they were reached."""
+    """A row of `images`. Sizes are upright; `image` is None unless the status is ok; other facts are set as far as
+    known.
+    """
 
     image: bytes | None = None
     width: int | None = None
     height: int | None = None
     original_width: int | None = None
     original_height: int | None = None
-    sha256: str | None = None  # of the downloaded bytes, so that it can be compared with a published one
-    phash: int | None = None  # of the whole picture: before it is cropped or padded
+    sha256: str | None = None  # of the downloaded bytes, so that it can be compared with a published checksum
+    phash: int | None = None  # of the whole image, before it is cropped or padded
     status: str = schema.OK
     error: str | None = None
 
 
 def prepare(data: bytes | None, config: StoreConfig) -> Stored:
-    """Never raises for bad bytes: the status says what they are."""
+    """Filters, resizes and encodes one image. Never raises for bad bytes; the status says what is wrong with them."""
     if not data:
         return Stored(status=schema.EMPTY, error="no bytes")
     stored = Stored(sha256=hashlib.sha256(data).hexdigest())
@@ -85,7 +87,7 @@ def prepare(data: bytes | None, config: StoreConfig) -> Stored:
 
 
 def fit(size: Size, config: StoreConfig) -> tuple[Size, Size]:
-    """The size that the picture is scaled to, and that of what is stored: the same, or a square."""
+    """Returns the size that the image is scaled to, and the size that is stored, which is the same or a square."""
     mode = config.resize_mode
     deciding = min(size) if mode in ("keep_ratio", "center_crop") else max(size)
     if mode == "no" or (config.resize_only_if_bigger and deciding <= config.image_size):
@@ -97,7 +99,7 @@ def fit(size: Size, config: StoreConfig) -> tuple[Size, Size]:
 
 
 def _refused(stored: Stored, size: Size, config: StoreConfig) -> Stored | None:
-    """The filters in img2dataset's order and words."""
+    """Applies the filters in the order of img2dataset and with its messages."""
     if min(size) < config.min_image_size:
         return replace(stored, status=schema.TOO_SMALL, error="image too small")
     if 0 < config.max_image_area < size[0] * size[1]:
@@ -112,7 +114,7 @@ def _store(stored: Stored, data: bytes, header: Image.Image, config: StoreConfig
     scaled, final = fit(size, config)
     as_it_is = size == scaled == final and header.format in FORMATS[config.encode_format]
     if config.disable_all_reencoding or (config.skip_reencode and as_it_is and not header.has_transparency_data):
-        picture, _ = _decode(data, header, _reduced(size, 2 * HASH_SIDE))  # also the proof that it is an image
+        picture, _ = _decode(data, header, _reduced(size, 2 * HASH_SIDE))  # proves that it is an image
         return replace(stored, image=data, width=size[0], height=size[1], phash=_phash(picture))
     _check_result(scaled, final, config)
     picture = _resize(*_decode(data, header, scaled), size, scaled)
@@ -121,7 +123,9 @@ def _store(stored: Stored, data: bytes, header: Image.Image, config: StoreConfig
 
 
 def _check_result(scaled: Size, final: Size, config: StoreConfig) -> None:
-    """A strip of 1 x 10,000 pixels is small, but not once its shorter side is 256."""
+    """Raises TooLarge for a result above the limits: a strip of 1 x 10,000 pixels is large once its shorter side is
+    256.
+    """
     if scaled[0] * scaled[1] > config.max_pixels or max(final) > LONGEST_SIDE[config.encode_format]:
         raise TooLarge(f"it would be stored as {scaled[0]} x {scaled[1]} pixels")
 
@@ -132,7 +136,9 @@ def _reduced(size: Size, shorter: int) -> Size:
 
 
 def _decode(data: bytes, header: Image.Image, wanted: Size) -> tuple[np.ndarray, int]:
-    """uint8 [H, W, 3] in BGR or [H, W] grey, upright, at 1/scale of its size but not below `wanted`; and the scale."""
+    """Returns uint8 [H, W, 3] in BGR or [H, W] grey, upright, and the scale: it is 1/scale of the original, >=
+    `wanted`.
+    """
     stored, turn = header.size, orientation(header)
     if turn >= 5:
         wanted = wanted[::-1]
@@ -145,7 +151,7 @@ def _decode(data: bytes, header: Image.Image, wanted: Size) -> tuple[np.ndarray,
                 data, JPEG_SPACES[header.mode], min_width=width, min_height=height, min_factor=scale
             )
             return (picture[:, :, 0] if header.mode == "L" else picture), scale
-        except ValueError:  # it is strict; Pillow tells damage from what is harmless
+        except ValueError:  # simplejpeg is strict; Pillow distinguishes damage from harmless oddities
             pass
     upright = decode_upright(header, (stored[0] // scale, stored[1] // scale))
     scale = 1 if max(upright.size) == max(stored) else scale
@@ -155,8 +161,11 @@ def _decode(data: bytes, header: Image.Image, wanted: Size) -> tuple[np.ndarray,
 
 
 def _resize(picture: np.ndarray, scale: int, size: Size, scaled: Size) -> np.ndarray:
-    """The decoder rounds up what a scale does not divide: 427 rows at 1/2 are 213.5, and it gives 214. Resized as if they
-    were the whole picture they would shift it, so OpenCV gets the true factors and its last row or column is cut."""
+    """Resizes an image that was decoded at 1/scale of `size` to `scaled`.
+
+    The decoder rounds up: of 427 rows at 1/2, which are 213.5, it returns 214. Resizing these as if they were the whole
+    image would shift it, so OpenCV is given the exact factors and its last row or column is cut.
+    """
     height, width = picture.shape[:2]
     if (width, height) == scaled:
         return picture
@@ -173,7 +182,7 @@ def _phash(picture: np.ndarray) -> int:
 
 
 def _crop_or_pad(picture: np.ndarray, final: Size) -> np.ndarray:
-    """The middle of what is too long, white around what is too short; an odd pixel goes to the right or the bottom."""
+    """Crops sides that are too long to their middle and pads short ones with white; an odd pixel goes right or down."""
     height, width = picture.shape[:2]
     left, top = max(0, (width - final[0]) // 2), max(0, (height - final[1]) // 2)
     picture = picture[top : top + final[1], left : left + final[0]]

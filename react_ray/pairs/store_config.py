@@ -1,4 +1,4 @@
-"""StoreConfig: what is kept of a downloaded image, with the names and the sizes of img2dataset 1.47. Next: store.py."""
+"""Defines StoreConfig: how a downloaded image is filtered, resized and encoded, with the names of img2dataset 1.47."""
 
 from __future__ import annotations
 
@@ -17,21 +17,29 @@ EncodeFormat = Literal["jpg", "png", "webp"]
 class StoreConfig(Section):
     resize_mode: ResizeMode = field(
         "border",
-        "no; keep_ratio: the shorter side becomes image_size; keep_ratio_largest: the longer one; border: that, and white "
-        "up to a square; center_crop: keep_ratio, and the middle square",
+        "no; keep_ratio: scale the shorter side to image_size; keep_ratio_largest: scale the longer side; "
+        "border: the same, then pad to a square with white; center_crop: keep_ratio, then crop the middle square",
     )
-    image_size: int = field(256, "side in pixels", ge=1)
-    resize_only_if_bigger: bool = field(False, "leave smaller images as they are: neither enlarged nor made square")
-    skip_reencode: bool = field(False, "keep the downloaded bytes where size and format are right already")
+    image_size: int = field(256, "target side, pixels", ge=1)
+    resize_only_if_bigger: bool = field(
+        False, "do not change smaller images: neither enlarge them nor make them square"
+    )
+    skip_reencode: bool = field(False, "keep the downloaded bytes if size and format already match")
     disable_all_reencoding: bool = field(
-        False, "keep the downloaded bytes always; each is still checked to be an image"
+        False, "always keep the downloaded bytes, which are still checked to be an image"
     )
-    encode_format: EncodeFormat = field("jpg", "format of stored images; transparency lies on white in each")
-    encode_quality: int = field(95, "jpg and webp: 1 to 100; png: compression, 0 (fast) to 9 (small)", ge=0, le=100)
+    encode_format: EncodeFormat = field("jpg", "format of stored images; transparent images get a white ground")
+    encode_quality: int = field(
+        95, "jpg and webp: quality, 1 to 100; png: compression, 0 (fast) to 9 (small)", ge=0, le=100
+    )
     min_image_size: int = field(0, "drop images whose shorter side has fewer pixels; 0 = off", ge=0)
-    max_image_area: float = field(0, "drop images of more pixels; 0 = off", ge=0)
-    max_aspect_ratio: float = field(0, "drop images whose longer side is more times the shorter; 0 = off", ge=0)
-    max_pixels: int = field(MAX_PIXELS, "never decode more pixels, nor enlarge to more (memory: 3 bytes each)", ge=1)
+    max_image_area: float = field(0, "drop images with more pixels; 0 = off", ge=0)
+    max_aspect_ratio: float = field(0, "drop images whose longer side divided by the shorter is more; 0 = off", ge=0)
+    max_pixels: int = field(
+        MAX_PIXELS,
+        "refuse images that have more pixels, or would have once resized (3 bytes of memory per pixel)",
+        ge=1,
+    )
 
     @model_validator(mode="after")
     def _quality_has_the_scale_of_its_format(self) -> Self:

@@ -1,8 +1,8 @@
-"""Host names in; addresses that a URL of the web may lead to out, or BlockedAddress.
+"""Resolves host names and refuses addresses that are not public (protection against SSRF).
 
-A pool's URLs are written by strangers: one of them may name the metadata service of the cloud, or a printer. The check is
-made on the very addresses that are connected to, so a name that changes between check and use gains nothing.
-Next: http_client.py.
+The URLs of a pool are written by strangers, and one of them may name the cloud's metadata service or a printer. The
+check is made on the very address that is connected to, so a name that resolves differently at check and at use (DNS
+rebinding) gains nothing.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from aiohttp.resolver import ThreadedResolver
 
 Lookup = Callable[[str, int, socket.AddressFamily], Awaitable[list[ResolveResult]]]
 
-FAILURE_TTL_S = 60.0  # a dead domain may have hundreds of URLs in one pool
+FAILURE_TTL_S = 60.0  # one pool may have hundreds of URLs of a dead domain
 MAX_FAILURES = 100_000
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class BlockedAddress(OSError):
-    """The host leads into a network that URLs of the web have no business in."""
+    """The host is, or resolves to, an address that is not public."""
 
 
 @lru_cache(maxsize=65536)
 def is_public(address: str) -> bool:
-    """False for loopback, private, link-local, shared, multicast and reserved addresses, however they are wrapped."""
+    """Returns False for loopback, private, link-local, shared, multicast and reserved addresses, also inside IPv6
+    forms.
+    """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -47,12 +49,12 @@ def is_public(address: str) -> bool:
 
 
 def is_address(host: str) -> bool:
-    """Whether a host, as web_url.py gives it, is an address and not a name."""
+    """Returns whether the host of a WebUrl is an address and not a name."""
     return ":" in host or host.replace(".", "").isdigit()
 
 
 class Resolver(AbstractResolver):
-    """Looks names up in threads; remembers failures; refuses a name if any of its addresses is not public."""
+    """Resolves names in threads, caches failures, and refuses a name if any of its addresses is not public."""
 
     def __init__(self, allow_private: bool, lookup: Lookup | None = None) -> None:
         self._allow_private = allow_private
@@ -67,7 +69,7 @@ class Resolver(AbstractResolver):
             raise type(known)(*known.args)
         try:
             found = await self._lookup(host, port, family)
-        except UnicodeError as error:  # a label that IDNA refuses
+        except UnicodeError as error:  # IDNA refuses a label of the name
             raise socket.gaierror(socket.EAI_NONAME, "not a name") from error
         except OSError as error:
             self._remember(host, error)
@@ -83,14 +85,14 @@ class Resolver(AbstractResolver):
 
     def _remember(self, host: str, error: OSError) -> None:
         if isinstance(error, socket.gaierror) and error.errno != socket.EAI_NONAME:
-            return  # the name server had no answer: the next request may get one
+            return  # the name server did not answer; it may answer the next request
         while len(self._failures) >= MAX_FAILURES:
             self._failures.pop(next(iter(self._failures)))
         self._failures[host] = (monotonic() + FAILURE_TTL_S, error)
 
 
 def public_socket(info: AddrInfoType) -> socket.socket:
-    """The last gate: every connection is made through here, whatever was resolved, cached or written as a number."""
+    """Opens the socket of every connection, so no cached name and no numeric host bypasses the check."""
     family, kind, protocol, _, address = info
     if not is_public(str(address[0])):
         raise BlockedAddress("an address that is not public")

@@ -1,4 +1,4 @@
-"""Domains and URL prefixes that are never asked, from the recipe and from a file of the user. Next: politeness.py."""
+"""Blocks domains and URL prefixes that the recipe, or a file that it names, lists."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from react_ray.web.web_url import UrlRefused, WebUrl, parse_url
 
 
 class BlockList:
-    """`example.org` blocks the domain and all below it; `http://example.org/art/` what begins so, on http and https."""
+    """Matches URLs against a list of domains and URL prefixes.
+
+    `example.org` blocks the domain and its subdomains; `http://example.org/art/` blocks every URL with this prefix,
+    over http and https.
+    """
 
     def __init__(self, entries: Iterable[str]) -> None:
         self._domains: set[str] = set()
-        self._prefixes: dict[str, list[str]] = {}  # by host: of what follows it
+        self._prefixes: dict[str, list[str]] = {}  # by host: what follows the host in a URL
         for entry in entries:
             url = _parse(entry)
             if "://" in entry:
@@ -35,7 +39,7 @@ class BlockList:
 
 
 def open_block_list(config: FetchConfig) -> BlockList:
-    """Both lists of the recipe. In the file, blank lines and those that begin with # are passed over."""
+    """Reads `blocked` and `blocked_file`. In the file, blank lines and lines that begin with # are skipped."""
     entries = list(config.blocked)
     if config.blocked_file:
         try:

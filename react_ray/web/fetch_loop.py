@@ -1,7 +1,7 @@
-"""Jobs of all calls in; each served by a worker, until there are bytes or a status. Runs within one event loop.
+"""Serves the URLs of all calls in one event loop: requests, redirects and retries until each has a result.
 
-A worker is a task that takes one URL after the other for as long as any may be asked, then it ends. What may be asked is
-politeness.py's to say, how many at a time adaptive.py's. Next: fetch.py, which owns the loop.
+A worker is a task that serves one URL after another while the schedule (politeness.py) has a URL that may be requested
+now, and then ends. The number of workers is the number of requests in flight, which adaptive_limit.py limits.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from react_ray.web import status
-from react_ray.web.adaptive import AdaptiveLimit
+from react_ray.web.adaptive_limit import AdaptiveLimit
 from react_ray.web.addresses import Resolver
-from react_ray.web.admission import Admission
 from react_ray.web.fetch_config import FetchConfig
-from react_ray.web.fetched import Fetched, OnDone
+from react_ray.web.fetch_result import FetchResult, OnDone
 from react_ray.web.http_client import Answer, HttpClient
 from react_ray.web.politeness import Schedule, backoff_s
 from react_ray.web.robots import Robots
+from react_ray.web.url_policy import UrlPolicy
 from react_ray.web.web_url import UrlRefused, WebUrl
+
+MAX_REDIRECTS = 5  # of one URL
 
 
 @dataclass(eq=False)
 class _Call:
-    """One call of `fetch`; `over` is done when all rows are, or when nobody waits for them any more."""
+    """One call of `fetch`. `over` is done when all rows are, or when the caller no longer waits."""
 
-    results: list[Fetched | None]  # each stays None if they are not to be kept
+    results: list[FetchResult | None]  # all stay None if keep is False
     keep: bool
     num_left: int
     on_done: OnDone | None
@@ -37,7 +39,7 @@ class _Call:
 
 @dataclass(eq=False)
 class _Job:
-    """One URL of a call, which may be that of several rows."""
+    """One URL of a call, with all rows that have this URL."""
 
     url: WebUrl
     rows: list[int]
@@ -49,14 +51,14 @@ class _Job:
 
 
 class FetchLoop:
-    """Made, used and closed in the thread of its loop."""
+    """Must be created, used and closed in the thread of its event loop."""
 
-    def __init__(self, config: FetchConfig, admission: Admission, resolver: Resolver | None = None) -> None:
+    def __init__(self, config: FetchConfig, policy: UrlPolicy, resolver: Resolver | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._config = config
-        self._admission = admission
+        self._policy = policy
         self._client = HttpClient(config, resolver)
-        self._robots = Robots(config.user_agent_token, self._client, admission) if config.robots_txt else None
+        self._robots = Robots(config.user_agent_token, self._client, policy) if config.robots_txt else None
         self._schedule: Schedule[_Job] = Schedule(config.per_host_concurrency, config.per_host_rate)
         self._limit = AdaptiveLimit(config.max_in_flight, config.adaptive)
         self._workers: set[asyncio.Task[None]] = set()
@@ -67,11 +69,11 @@ class FetchLoop:
         self,
         num_rows: int,
         jobs: Sequence[tuple[WebUrl, list[int]]],
-        refused: Iterable[tuple[int, Fetched]],
+        refused: Iterable[tuple[int, FetchResult]],
         on_done: OnDone | None,
         keep: bool = True,
-    ) -> list[Fetched]:
-        """`jobs` are URLs with their rows, `refused` the results of rows that need no request; together, all rows."""
+    ) -> list[FetchResult]:
+        """Fetches `jobs`, which are URLs with their rows; `refused` has the results of all other rows."""
         call = _Call([None] * num_rows, keep, num_rows, on_done, self._loop.create_future(), asyncio.current_task())
         self._calls.add(call)
         try:
@@ -84,7 +86,7 @@ class FetchLoop:
             if call.num_left:
                 await call.over
         finally:
-            call.over.cancel()  # workers pass over what is left of it
+            call.over.cancel()  # workers skip the jobs that are left
             self._calls.discard(call)
         return [fetched for fetched in call.results if fetched is not None]
 
@@ -100,12 +102,14 @@ class FetchLoop:
         await self._client.close()
 
     def _start_workers(self) -> None:
-        """As many as there are jobs that may start, within the limit; and an alarm for those that may start later."""
+        """Starts workers for all jobs that may start now, within the limit, and sets an alarm for the next that may
+        not.
+        """
         while len(self._workers) < self._limit.limit and (taken := self._schedule.take(self._loop.time())) is not None:
             self._workers.add(self._loop.create_task(self._work(*taken)))
         wakes_at = self._schedule.wakes_at()
         if len(self._workers) >= self._limit.limit:
-            return  # each worker looks again when it is done: an alarm that is overdue would ring without end
+            return  # every worker calls this again when it ends; an overdue alarm would fire in an endless loop
         if wakes_at is None or (self._alarm is not None and self._alarm.when() <= wakes_at):
             return
         if self._alarm is not None:
@@ -124,7 +128,7 @@ class FetchLoop:
                 try:
                     if not job.call.over.done():
                         await self._serve(host, job)
-                except Exception as error:  # of on_done, of this machine, or our own bug: the caller must see it
+                except Exception as error:  # from on_done, from this machine, or our own bug: raise it in the caller
                     if not job.call.over.done():
                         job.call.over.set_exception(error)
                 finally:
@@ -139,7 +143,7 @@ class FetchLoop:
         self._start_workers()
 
     async def _serve(self, host: str, job: _Job) -> None:
-        """One request of a job; then it is finished, or in the schedule again."""
+        """Makes one request of a job, which is then finished or in the schedule again."""
         started = self._loop.time()
         job.started = job.started or started
         job.tries += 1
@@ -156,7 +160,7 @@ class FetchLoop:
         self._finish(
             job.call,
             job.rows,
-            Fetched(answer.status, answer.error, answer.data, now - job.started, job.tries, answer.http_status),
+            FetchResult(answer.status, answer.error, answer.data, now - job.started, job.tries, answer.http_status),
         )
 
     async def _ask(self, host: str, url: WebUrl) -> Answer:
@@ -171,13 +175,13 @@ class FetchLoop:
         )
 
     def _redirect(self, job: _Job, location: str, now: float) -> UrlRefused | None:
-        """Puts the job in line at its new host, whose limits and rules hold as for any other URL; or why not."""
+        """Schedules the job at its new host, whose limits and rules apply, or returns why it may not go there."""
         job.num_redirects += 1
         job.visited.add(str(job.url.url))
         try:
-            if job.num_redirects > self._config.max_redirects:
-                raise UrlRefused(status.REDIRECT_LOOP, f"more than {self._config.max_redirects} redirects")
-            url = self._admission.follow(job.url, location)
+            if job.num_redirects > MAX_REDIRECTS:
+                raise UrlRefused(status.REDIRECT_LOOP, f"more than {MAX_REDIRECTS} redirects")
+            url = self._policy.follow(job.url, location)
             if str(url.url) in job.visited:
                 raise UrlRefused(status.REDIRECT_LOOP, "redirects lead back to where they were")
         except UrlRefused as refusal:
@@ -188,7 +192,7 @@ class FetchLoop:
         return None
 
     def _retry(self, host: str, job: _Job, answer: Answer, now: float) -> bool:
-        """Puts the job in line for later, if that may help and the server does not ask for too long a pause."""
+        """Schedules another try, unless the failure is final or the server asks for too long a pause."""
         if not status.is_retriable(answer.status):
             return False
         longest_s = self._config.max_backoff_s
@@ -201,7 +205,7 @@ class FetchLoop:
         self._schedule.add(host, job, now, now + pause_s)
         return True
 
-    def _finish(self, call: _Call, rows: list[int], fetched: Fetched) -> None:
+    def _finish(self, call: _Call, rows: list[int], fetched: FetchResult) -> None:
         for row in rows:
             if call.over.done():
                 return

@@ -1,7 +1,7 @@
-"""One URL in; one Answer out: the bytes, or a status, or where a redirect leads.
+"""Makes one HTTP request and returns an Answer: the bytes, a status, or the location of a redirect.
 
-One pool of connections, one cache of names and, in the whole process, one TLS context: building that for every request
-costs many times the request itself (tests/benchmark/bench_download.py --peer, https). Next: admission.py.
+All requests share a connection pool and a DNS cache, and the whole process has one TLS context: building a context for
+every request costs many times the request itself (tests/benchmark/bench_download.py --peer, https).
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from react_ray.web.web_url import WebUrl
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 GOOD = frozenset({200, 203})
 WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 47}  # 47: zlib or gzip, by its header
-DRAIN_BYTES = 65536  # of an error page: cheaper to read than a new connection
+DRAIN_BYTES = 65536  # an error page up to this size is cheaper to read than a new connection is to open
 READ_BUFFER = 262144
 DNS_TTL_S = 300
+KEEP_ALIVE_S = 15.0  # how long an idle connection is kept for the next request to its host
 DNS_CACHE_SIZE = 20_000
 
 
@@ -43,25 +44,25 @@ class Answer:
     error: str | None = None
     data: bytes | None = None
     http_status: int | None = None
-    location: str | None = None  # set for a redirect, whose status means nothing
+    location: str | None = None  # only of a redirect, whose status has no meaning
     retry_after_s: float | None = None
 
 
 class HttpClient:
-    """Made and used within one event loop."""
+    """Must be created and used within one event loop."""
 
     def __init__(self, config: FetchConfig, resolver: Resolver | None = None) -> None:
         self._config = config
-        self._left_idle: deque[float] = deque()  # when connections were left with nothing more to ask of their host
+        self._left_idle: deque[float] = deque()  # when connections became idle with no further URL of their host
         self._most_idle = 2 * config.max_in_flight
         connector = aiohttp.TCPConnector(
-            limit=0,  # fetch.py counts
+            limit=0,  # fetch_loop.py limits the requests in flight
             ssl=tls_context(config.ca_file, config.verify_tls),
             resolver=resolver or Resolver(config.allow_private_addresses),
             socket_factory=None if config.allow_private_addresses else public_socket,
             ttl_dns_cache=DNS_TTL_S,
             dns_cache_max_size=DNS_CACHE_SIZE,
-            keepalive_timeout=config.keep_alive_s,
+            keepalive_timeout=KEEP_ALIVE_S,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -80,7 +81,10 @@ class HttpClient:
         )
 
     async def get(self, url: WebUrl, max_bytes: int, more_of_host: bool = True, check_opt_out: bool = False) -> Answer:
-        """Never raises for what a server or a network does. Redirects are not followed but returned."""
+        """Never raises for what a server or a network does. Redirects are returned, not followed.
+
+        more_of_host: more URLs of this host are waiting, so its connection will be used again.
+        """
         headers = None if more_of_host or self._may_leave_idle() else {hdrs.CONNECTION: "close"}
         response: aiohttp.ClientResponse | None = None
         try:
@@ -92,7 +96,7 @@ class HttpClient:
             return answer
         finally:
             if response is not None:
-                response.release()  # closes the connection if the body was not read to its end
+                response.release()  # closes the connection unless the whole body was read
 
     async def close(self) -> None:
         await self._session.close()
@@ -128,9 +132,11 @@ class HttpClient:
         return Answer(status.OK, None, data, code)
 
     def _may_leave_idle(self) -> bool:
-        """A pool has thousands of hosts with one URL each: their connections must not use up the files of a process."""
+        """Limits idle connections: a pool has thousands of hosts with one URL each, and each connection is an open
+        file.
+        """
         now = monotonic()
-        while self._left_idle and self._left_idle[0] < now - self._config.keep_alive_s:
+        while self._left_idle and self._left_idle[0] < now - KEEP_ALIVE_S:
             self._left_idle.popleft()
         if len(self._left_idle) >= self._most_idle:
             return False
@@ -140,7 +146,7 @@ class HttpClient:
 
 @lru_cache(maxsize=4)
 def tls_context(ca_file: str, verify: bool) -> ssl.SSLContext:
-    """One for the process. ConfigError if the file is not what it should be."""
+    """Returns the one context of the process. Raises ConfigError if `ca_file` cannot be used."""
     context = ssl.create_default_context()
     if ca_file:
         try:
@@ -160,7 +166,7 @@ def _too_many(max_bytes: int, code: int) -> Answer:
 
 
 def _decoded(data: bytes, encoding: str, max_bytes: int, code: int) -> Answer:
-    """For servers that compress although they were asked not to; a bomb stops at `max_bytes`."""
+    """Decompresses a body sent against `Accept-Encoding: identity`; a decompression bomb stops at `max_bytes`."""
     if encoding not in WINDOW_BITS:
         return Answer(status.BAD_ENCODING, "an encoding that was not asked for", http_status=code)
     decoder = zlib.decompressobj(WINDOW_BITS[encoding])
@@ -176,7 +182,7 @@ def _decoded(data: bytes, encoding: str, max_bytes: int, code: int) -> Answer:
 
 
 def _failure(error: Exception, in_body: bool) -> Answer:
-    """A status, and a text without addresses, ports and URLs, so that a second run stores the same one."""
+    """Maps an exception to a status and a text without addresses, ports or URLs, so that every run stores the same."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Answer(status.TIMEOUT_CONNECT, "no connection in time")
     if isinstance(error, aiohttp.SocketTimeoutError):
@@ -226,7 +232,7 @@ def _system_failure(error: OSError) -> Answer:
         raise ResourceError("no file is left for another connection; raise `ulimit -n` or lower fetch.max_in_flight")
     if error.errno == errno.ECONNREFUSED:
         return Answer(status.REFUSED, "connection refused")
-    if error.errno == errno.ETIMEDOUT:  # the system gave up before we did
+    if error.errno == errno.ETIMEDOUT:  # the system's own timeout came before ours
         return Answer(status.TIMEOUT_CONNECT, "no connection in time")
     if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL):
         return Answer(status.UNREACHABLE, "no route to the host")

@@ -1,7 +1,7 @@
-"""data: and file: URLs, which no server answers: text in, Fetched out. Read only where `allow_schemes` names them.
+"""Reads data: and file: URLs, which need no server, where `allow_schemes` names them.
 
-A list from elsewhere with file: URLs reads this machine's files into what may be published: allow it for your own lists.
-Next: fetch.py.
+Allow file: only for your own lists: a stranger's list would read this machine's files into a dataset that may be
+published.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from urllib.request import url2pathname
 
 from react_ray.web import status
-from react_ray.web.fetched import Fetched
+from react_ray.web.fetch_result import FetchResult
 from react_ray.web.web_url import BLANK
 
 LOCAL_SCHEMES = ("data", "file")
 
 
 def local_scheme(text: str | None) -> str:
-    """ "data" or "file" if `text` is such a URL, otherwise ""."""
+    """Returns "data" or "file" if `text` is such a URL, otherwise ""."""
     scheme = (text or "").lstrip(BLANK)[:5].lower()
     return scheme[:-1] if scheme in ("data:", "file:") else ""
 
 
-def read_local(text: str, max_bytes: int) -> Fetched:
-    """The bytes of a data: URL (RFC 2397) or of a file: URL (RFC 8089) of this machine."""
+def read_local(text: str, max_bytes: int) -> FetchResult:
+    """Reads a data: URL (RFC 2397), or a file: URL (RFC 8089) of this machine."""
     began = time.monotonic()
     text = text.strip(BLANK)
     try:
         data = _of_data(text) if local_scheme(text) == "data" else _of_file(text, max_bytes + 1)
     except (ValueError, binascii.Error) as error:
-        return Fetched(status.BAD_URL, str(error), None, 0.0, 0, None)
+        return FetchResult(status.BAD_URL, str(error), None, 0.0, 0, None)
     except OSError as error:
-        return Fetched(status.FILE_UNREADABLE, error.strerror, None, 0.0, 0, None)
+        return FetchResult(status.FILE_UNREADABLE, error.strerror, None, 0.0, 0, None)
     if len(data) > max_bytes:
-        return Fetched(status.TOO_MANY_BYTES, f"more than {max_bytes} bytes", None, 0.0, 0, None)
+        return FetchResult(status.TOO_MANY_BYTES, f"more than {max_bytes} bytes", None, 0.0, 0, None)
     if not data:
-        return Fetched(status.EMPTY, "no bytes", None, 0.0, 0, None)
-    return Fetched(status.OK, None, data, time.monotonic() - began, 0, None)
+        return FetchResult(status.EMPTY, "no bytes", None, 0.0, 0, None)
+    return FetchResult(status.OK, None, data, time.monotonic() - began, 0, None)
 
 
 def _of_data(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Response headers in; the directive by which the owner keeps an image out of training, or None. Next: robots.py."""
+"""Finds the response header by which an owner opts an image out of training or indexing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ WITH_VALUES = frozenset({"unavailable_after", "max-snippet", "max-image-preview"
 
 
 def opted_out(headers: CIMultiDictProxy[str], token: str) -> str | None:
-    """The directive that forbids the use, for everyone or for the agent named `token`.
+    """Returns the directive that forbids the use to everyone or to the agent named `token`; None if there is none.
 
-    `noai` holds for all; in `somebot: noai, noindex` all that follows the name is for that agent alone.
-    tdm-reservation: https://www.w3.org/community/reports/tdmrep/CG-FINAL-tdmrep-20240510/
+    `noai` holds for all agents; in `somebot: noai, noindex` everything after the name holds for that agent alone.
+    tdm-reservation is defined in https://www.w3.org/community/reports/tdmrep/CG-FINAL-tdmrep-20240510/
     """
     if X_ROBOTS_TAG in headers:
         for value in headers.getall(X_ROBOTS_TAG):

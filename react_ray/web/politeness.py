@@ -1,7 +1,7 @@
-"""URLs of many hosts in; the next one that may be asked now, out.
+"""Schedules requests politely: limits the concurrency, the rate and the pauses of each host.
 
-No clock and no network in here: every method is told the time. Hosts are taken one after the other, each with as many
-requests as it may have, so that its connections are used again before they go idle. Next: adaptive.py.
+There is no clock and no network in here: every method is given the time. The schedule stays with a host while it has
+jobs, at the host's full concurrency, so that connections are used again before they become idle.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ T = TypeVar("T")
 class _Host(Generic[T]):
     jobs: deque[T] = field(default_factory=deque)
     num_in_flight: int = 0
-    not_before: float = 0.0  # by its rate, or by its Retry-After
-    listed: bool = False  # in `ready` or `asleep`: never in both
+    not_before: float = 0.0  # from its rate, or from its Retry-After
+    listed: bool = False  # in `_ready` or `_later`, never in both
 
 
 class Schedule(Generic[T]):
-    """Jobs by host, at most `concurrency` of one host in flight and `rate` of them per second (0 = no limit)."""
+    """Queues jobs by host; at most `concurrency` of a host are in flight and `rate` start per second (0 = no limit)."""
 
     def __init__(self, concurrency: int, rate: float = 0.0) -> None:
         self._concurrency = concurrency
@@ -46,7 +46,7 @@ class Schedule(Generic[T]):
         self._list(host, entry, now, first=False)
 
     def take(self, now: float) -> tuple[str, T] | None:
-        """A host and its job, which is in flight until `done`; None if none may start now."""
+        """Returns a host and a job of it, which is in flight until `done`; None if no job may start now."""
         self._wake(now)
         while self._ready:
             host = self._ready.popleft()
@@ -70,7 +70,7 @@ class Schedule(Generic[T]):
         self._forget(host, entry, now)
 
     def pause(self, host: str, until: float) -> None:
-        """Nothing of this host, which has a job in flight, starts before `until`."""
+        """Starts no job of this host, which has one in flight, before `until`."""
         entry = self._hosts[host]
         entry.not_before = max(entry.not_before, until)
 
@@ -78,11 +78,11 @@ class Schedule(Generic[T]):
         return host in self._hosts and bool(self._hosts[host].jobs)
 
     def wakes_at(self) -> float | None:
-        """When something may start that may not now, if nothing is `done` before; None if there is no such thing."""
+        """Returns the time at which the next waiting job or host may start; None if nothing waits for a time."""
         return self._later[0][0] if self._later else None
 
     def _list(self, host: str, entry: _Host[T], now: float, first: bool = True) -> None:
-        """`first`: a host that was begun goes on before another begins, but newcomers do not push ahead of others."""
+        """`first`: a host that has begun goes on before another begins, but a new host queues behind the others."""
         if entry.listed or not entry.jobs or entry.num_in_flight >= self._concurrency:
             return
         entry.listed = True
@@ -105,7 +105,7 @@ class Schedule(Generic[T]):
                 self._forget(host, entry, now)
 
     def _forget(self, host: str, entry: _Host[T], now: float) -> None:
-        """A pool has more hosts than should stay in memory; one that is paused is remembered until it may be asked."""
+        """Drops a host without jobs, since a pool has many; a paused host is kept until its pause is over."""
         if entry.num_in_flight or entry.jobs or entry.listed:
             return
         if entry.not_before > now:
@@ -116,13 +116,13 @@ class Schedule(Generic[T]):
 
 
 def backoff_s(first_s: float, longest_s: float, url: str, tries: int) -> float:
-    """Doubles with each try; half of it is spread by the URL, so that a host's rows do not come back all at once."""
+    """Returns a pause that doubles with each try; half of it varies by URL, so that retries do not come all at once."""
     spread = zlib.crc32(f"{tries} {url}".encode("utf-8", "surrogateescape")) / 2**32
     return min(longest_s, first_s * 2 ** min(tries - 1, 30)) * (0.5 + 0.5 * spread)
 
 
 def retry_after_s(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds that a Retry-After header asks for, as a number or as a date; None if it says nothing readable."""
+    """Parses the seconds of a Retry-After header, which is a number or a date; None if it is neither."""
     value = (value or "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])

@@ -1,96 +1,84 @@
-"""robots.txt as RFC 9309 reads it, and the cache of what each host allows. Next: adaptive.py.
+"""Decides by robots.txt which URLs a host allows, and caches the rules of each host.
 
-The group of the agent's own token counts, else that of `*`; the longest matching rule wins, and Allow wins a tie.
-https://www.rfc-editor.org/rfc/rfc9309
+Protego parses the files and matches URLs as RFC 9309 says (https://www.rfc-editor.org/rfc/rfc9309): the group of our
+own user agent counts, otherwise the group of `*`; the longest matching rule wins, and Allow wins a tie. We prepare each
+file for Protego, because its own reading differs from the RFC in three places and lets one file cost a gigabyte; see
+`parse_robots`. Where Protego is more lenient than the RFC it stays so: it understands common misspellings such as
+"Dissallow", and takes `Allow: /index.html` to allow `/` as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from time import monotonic
 
+from protego import Protego
+
 from react_ray.web import status
-from react_ray.web.admission import Admission
 from react_ray.web.http_client import HttpClient
+from react_ray.web.url_policy import UrlPolicy
 from react_ray.web.web_url import UrlRefused, WebUrl
 
 MAX_BYTES = 512_000  # the RFC asks for at least 500 KiB
 TTL_S = 24 * 3600.0
 UNREADABLE_TTL_S = 60.0
-MAX_ORIGINS = 100_000
+MAX_ORIGINS = 100_000  # 7 kB each for a file of 30 lines
 MAX_REDIRECTS = 5
 
-
-@dataclass(frozen=True)
-class Rule:
-    """One line: `*` stands for any text, `$` at the end for the end of the path."""
-
-    pattern: str
-    allow: bool
-
-    def matches(self, path: str) -> bool:
-        """Each piece where it first fits: no pattern, however many stars it has, takes more than one pass."""
-        first, *others = self.pattern.removesuffix("$").split("*")
-        if not path.startswith(first):
-            return False
-        at = len(first)
-        last = others.pop() if others and self.pattern.endswith("$") else None
-        for piece in others:
-            found = path.find(piece, at)
-            if found < 0:
-                return False
-            at = found + len(piece)
-        if not self.pattern.endswith("$"):
-            return True
-        return at == len(path) if last is None else path.endswith(last) and len(path) - len(last) >= at
+RECORD = re.compile(r"\s*(?:user[- ]?agent[\s:]+(?P<agent>[^\s#/]*)|allow|di)", re.IGNORECASE)  # di: also misspelt
+ANY, OWN, OTHER = "*", "own", "other"  # the user agents that are left in a file once `_record` has renamed them
 
 
 @dataclass(frozen=True)
 class Rules:
-    rules: list[Rule]
+    """What one robots.txt allows to one user agent."""
+
+    parsed: Protego
 
     def allow(self, path: str) -> bool:
-        """`path` with its query. Everything without a rule is allowed."""
-        matching = [(len(rule.pattern), rule.allow) for rule in self.rules if rule.matches(path)]
-        return max(matching, default=(0, True))[1]
+        """Returns whether `path`, which includes the query, may be fetched; a path that no rule matches may be."""
+        return self.parsed.can_fetch(f"http://host{path}", OWN)  # without an authority, //a/b would lose its //a
 
 
 def parse_robots(text: str, token: str) -> Rules:
-    """The rules for one agent; `token` is compared without case."""
-    groups: dict[str, list[Rule]] = {}
-    agents: list[str] = []
-    in_rules = False
-    for line in text.removeprefix("\ufeff").splitlines():
-        key, colon, value = line.partition("#")[0].partition(":")
-        key, value = key.strip().lower(), value.strip()
-        if not colon:
-            continue
-        if key == "user-agent":
-            if in_rules:  # a new group begins; names in a row share one
-                agents, in_rules = [], False
-            agents.append(value.lower())
-            groups.setdefault(value.lower(), [])
-        elif key in ("allow", "disallow"):
-            in_rules = True
-            if value:  # an empty Disallow forbids nothing
-                for agent in agents:
-                    groups[agent].append(Rule(value, key == "allow"))
-    return Rules(groups.get(token.lower(), groups.get("*", [])))
+    """Parses the rules for one agent; `token` is compared case-insensitively with the file's user agents.
+
+    Only user-agent, allow and disallow records reach Protego, and every other agent is renamed to one name. So
+    (1) a group for `react` is not taken for ours, as Protego matches prefixes of our token;
+    (2) a Crawl-delay between two user-agent lines does not separate them;
+    (3) a byte order mark does not hide the first line;
+    (4) rules are stored once per group and not once per agent: 100 kB with 3,000 agents before 5,000 rules took
+        Protego alone 28 s and 820 MB, and now take 27 ms and 1 MB. The worst file of MAX_BYTES takes 0.3 s and 23 MB.
+    """
+    records = (_record(line, token.lower()) for line in text.removeprefix("\ufeff").splitlines())
+    return Rules(Protego.parse("\n".join(records)))
+
+
+def _record(line: str, token: str) -> str:
+    """Returns the line as Protego shall read it, empty if it is not part of a group."""
+    found = RECORD.match(line)
+    if found is None:
+        return ""
+    if found["agent"] is None:
+        return line
+    agent = found["agent"].lower()
+    return f"User-agent: {agent if agent == ANY else OWN if agent.strip('*') == token else OTHER}"
 
 
 class Robots:
-    """What each origin allows; its file is read once, however many ask at the same time."""
+    """Reads the robots.txt of each origin once, however many requests ask for it at the same time."""
 
-    def __init__(self, token: str, client: HttpClient, admission: Admission) -> None:
+    def __init__(self, token: str, client: HttpClient, policy: UrlPolicy) -> None:
         self._token = token
         self._client = client
-        self._admission = admission
+        self._policy = policy
         self._known: OrderedDict[str, tuple[float, asyncio.Task[Rules | None]]] = OrderedDict()
 
     async def allow(self, url: WebUrl) -> bool | None:
-        """None if the host has a robots.txt that could not be read: then it must be taken to allow nothing."""
+        """Returns None if the host's robots.txt could not be read, which forbids everything (RFC 9309, 2.3.1.4)."""
         origin = url.origin
         until, task = self._known.get(origin, (0.0, None))
         if task is None or monotonic() >= until:
@@ -98,7 +86,7 @@ class Robots:
             self._known[origin] = (monotonic() + TTL_S, task)
             if len(self._known) > MAX_ORIGINS:
                 self._known.popitem(last=False)
-        rules = await asyncio.shield(task)  # one that gives up must not take the file from the others
+        rules = await asyncio.shield(task)  # a request that is cancelled must not cancel the file for the others
         return None if rules is None else rules.allow(url.url.raw_path_qs)
 
     async def close(self) -> None:
@@ -116,14 +104,14 @@ class Robots:
         return None
 
     async def _read(self, origin: str) -> str | None:
-        """Empty, that is everything allowed, where a host has none; redirects are followed."""
+        """Follows redirects. Returns "", which allows everything, if the host has no robots.txt (RFC 9309, 2.3.1.3)."""
         try:
-            url = self._admission.admit(f"{origin}/robots.txt")
+            url = self._policy.admit(f"{origin}/robots.txt")
             answer = await self._client.get(url, MAX_BYTES)
             for _ in range(MAX_REDIRECTS):
                 if answer.location is None:
                     break
-                url = self._admission.follow(url, answer.location)
+                url = self._policy.follow(url, answer.location)
                 answer = await self._client.get(url, MAX_BYTES)
         except UrlRefused:
             return ""
@@ -131,5 +119,6 @@ class Robots:
             return answer.data.decode("utf-8", "replace")
         code = answer.http_status or 0
         none_there = answer.status == status.EMPTY or (300 <= code < 500 and code != 429)
-        host_unknown = answer.status in (status.DNS_NOT_FOUND, status.BLOCKED_ADDRESS)  # the URL itself will say so
+        # In these cases the request for the URL itself fails with the same status.
+        host_unknown = answer.status in (status.DNS_NOT_FOUND, status.BLOCKED_ADDRESS)
         return "" if none_there or host_unknown else None

@@ -1,6 +1,6 @@
-"""Why a URL gave no bytes: every status of a fetched row, and whether asking again may help.
+"""Names every status of a fetched row, and says which of them another request may change.
 
-An answer of the server is `http_` and its code. The others are named here once. Next: fetch_config.py.
+An HTTP status other than success is `http_` and its code; all others are defined here.
 """
 
 from __future__ import annotations
@@ -8,39 +8,39 @@ from __future__ import annotations
 from react_ray import schema
 
 OK = schema.OK
-EMPTY = schema.EMPTY  # the server sent an answer without a byte
+EMPTY = schema.EMPTY  # the response has no bytes
 
 # Refused before any request.
 NO_URL = "no_url"  # null or blank
 BAD_URL = "bad_url"
 SCHEME_REFUSED = "scheme_refused"
-BLOCKED_DOMAIN = "blocked_domain"  # by the user's list of domains and URLs
-FILE_UNREADABLE = "file_unreadable"  # of a file: URL, where those are allowed
-BLOCKED_ADDRESS = "blocked_address"  # the host is, or resolves to, an address inside a network
+BLOCKED_DOMAIN = "blocked_domain"  # on the user's list of domains and URL prefixes
+FILE_UNREADABLE = "file_unreadable"  # of a file: URL, where file: is allowed
+BLOCKED_ADDRESS = "blocked_address"  # the host is, or resolves to, an address that is not public
 
-# The owner says no.
+# Forbidden by the owner.
 ROBOTS = "robots"
 OPTED_OUT = "opted_out"  # X-Robots-Tag or tdm-reservation
 
 # No connection.
 DNS_NOT_FOUND = "dns_not_found"  # the name does not exist
-DNS_FAILURE = "dns_failure"  # the name server did not say
+DNS_FAILURE = "dns_failure"  # the name server did not answer
 REFUSED = "refused"
 UNREACHABLE = "unreachable"
 TLS = "tls"
-TIMEOUT_CONNECT = "timeout_connect"  # name, TCP and TLS together
+TIMEOUT_CONNECT = "timeout_connect"  # of name lookup, TCP and TLS together
 
-# A connection that broke, or an answer that cannot be used.
+# The connection broke, or the response cannot be used.
 TIMEOUT_FIRST_BYTE = "timeout_first_byte"
-TIMEOUT_BODY = "timeout_body"  # the server fell silent within the body
+TIMEOUT_BODY = "timeout_body"  # the server stopped sending within the body
 TIMEOUT_TOTAL = "timeout_total"
 DISCONNECTED = "disconnected"
 TRUNCATED = "truncated"  # fewer bytes than the header promised
 BAD_RESPONSE = "bad_response"  # not HTTP
-BAD_ENCODING = "bad_encoding"  # compressed, and it cannot be undone
+BAD_ENCODING = "bad_encoding"  # compressed in a way that cannot be undone
 TOO_MANY_BYTES = "too_many_bytes"
-REDIRECT_LOOP = "redirect_loop"  # or more redirects than are allowed
-ROBOTS_UNREADABLE = "robots_unreadable"  # no robots.txt could be had: nothing of the host may be fetched (RFC 9309)
+REDIRECT_LOOP = "redirect_loop"  # or more redirects than allowed
+ROBOTS_UNREADABLE = "robots_unreadable"  # nothing of the host may be fetched then (RFC 9309)
 
 RETRIABLE = frozenset(
     {
@@ -57,23 +57,23 @@ RETRIABLE = frozenset(
     }
 )
 
-# What a machine sees that has more requests in flight than its line, its name server or its cores can carry.
+# Failures of a machine that has more requests in flight than its line, its name server or its cores can carry.
 CONGESTED = frozenset(
     {DNS_FAILURE, UNREACHABLE, TIMEOUT_CONNECT, TIMEOUT_FIRST_BYTE, TIMEOUT_BODY, TIMEOUT_TOTAL, DISCONNECTED}
 )
 
 HTTP = "http_"
 RETRIABLE_CODES = frozenset({408, 425, 429})
-FINAL_CODES = frozenset({501, 505, 508, 510, 511})  # 5xx that no second request changes
+FINAL_CODES = frozenset({501, 505, 508, 510, 511})  # 5xx codes that another request does not change
 
 
 def http_status(code: int) -> str:
-    """`http_404` for 404."""
+    """Returns `http_404` for 404."""
     return f"{HTTP}{code}"
 
 
 def is_retriable(status: str) -> bool:
-    """True where another request, now or in a later pass over the failed rows, may give the image."""
+    """Returns whether another request, now or with --retry-failed, may succeed."""
     if status.startswith(HTTP):
         code = int(status.removeprefix(HTTP))
         return code in RETRIABLE_CODES or (500 <= code < 600 and code not in FINAL_CODES)

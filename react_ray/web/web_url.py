@@ -1,7 +1,7 @@
-"""A URL as people wrote it in; one that can be requested, or UrlRefused with a status, out.
+"""Parses URLs as people write them into URLs that can be requested.
 
-Only characters that a request cannot carry are quoted: a URL that is already right reaches the server byte for byte, or
-signed URLs would break. No message repeats a URL: it may hold a password. Next: addresses.py.
+Only characters that a request cannot carry are percent-encoded: a valid URL reaches the server byte for byte, because
+any change would break signed URLs. No message repeats a URL, since it may hold a password.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ PLAIN = re.compile(
 HOST = re.compile(r"(?=.{1,253}\.?$)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 NUMBER = re.compile(r"(?:0[xX][0-9A-Fa-f]*|[0-9]+)")
 STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-LEGAL = (
-    "/?%:@!$&'()*+,;=-._~[]|"  # of a path and a query, besides letters and digits; servers take [ ] and | as they are
-)
-BLANK = "".join(map(chr, range(33)))  # space and control characters, which browsers drop at both ends
+LEGAL = "/?%:@!$&'()*+,;=-._~[]|"  # of path and query, besides letters and digits; servers accept [ ] and | unencoded
+BLANK = "".join(map(chr, range(33)))  # space and control characters, which browsers strip at both ends
 
 
 class UrlRefused(ValueError):
-    """Not to be requested: `status` says why."""
+    """The URL must not be requested; `status` says why."""
 
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
@@ -46,12 +44,12 @@ class WebUrl:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port, without credentials."""
+        """Returns scheme, host and port, without credentials."""
         return str(self.url.origin())
 
 
 def parse_url(text: str | None, schemes: Sequence[str] = ("http", "https")) -> WebUrl:
-    """Quoted where it must be, without its fragment, its host in ASCII. UrlRefused if nothing can be made of it."""
+    """Returns the URL without its fragment, percent-encoded where it must be, its host in ASCII. Raises UrlRefused."""
     text = (text or "").strip(BLANK)
     if not text:
         raise UrlRefused(status.NO_URL, "no URL")
@@ -78,7 +76,7 @@ def parse_url(text: str | None, schemes: Sequence[str] = ("http", "https")) -> W
 
 
 def follow(url: WebUrl, location: str, schemes: Sequence[str] = ("http", "https")) -> WebUrl:
-    """Where a redirect leads."""
+    """Returns the target of a redirect. Raises UrlRefused."""
     try:
         return parse_url(urljoin(str(url.url), location.strip(BLANK)), schemes)
     except UrlRefused:
@@ -88,11 +86,13 @@ def follow(url: WebUrl, location: str, schemes: Sequence[str] = ("http", "https"
 
 
 def _authority(text: str) -> str:
-    """`scheme://user:password@host:port`, checked; a numeric host of any form becomes the address that it means."""
+    """Returns a checked `scheme://user:password@host:port`; a numeric host of any form becomes the address it stands
+    for.
+    """
     try:
         url = URL(text)
         host, port = url.raw_host or "", url.port
-    except ValueError as error:  # also UnicodeError, of names that IDNA cannot write
+    except ValueError as error:  # includes UnicodeError, for names that IDNA cannot encode
         raise UrlRefused(status.BAD_URL, "the host or the port is not valid") from error
     if port == 0 or not (":" in host or HOST.fullmatch(host)):
         raise UrlRefused(status.BAD_URL, "the host or the port is not valid")
@@ -100,7 +100,7 @@ def _authority(text: str) -> str:
 
 
 def _canonical(host: str) -> str:
-    """Systems read 2130706433, 0x7f.1 and 0177.0.0.1 as 127.0.0.1: checks must see what they see."""
+    """Converts 2130706433, 0x7f.1 and 0177.0.0.1 to 127.0.0.1, as systems do, so that checks see the real address."""
     if not NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
         return host.lower()
     try:

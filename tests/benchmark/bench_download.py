@@ -1,11 +1,11 @@
-"""Images per CPU second that a process downloads, shrinks, encodes and stores, all its threads counted; beside img2dataset.
+"""Measures a download in images per CPU second of the process, all its threads included, beside img2dataset.
 
-The server of tests/support/web.py runs in a process of its own, and its images are made before anything is timed. Client and
-peer each are the work on one part (one shard) in a fresh process, from the list of URLs to the file on disk, without start
-and imports: `bench_download_client.py` and `bench_download_peer.py`, with the same options and the same number in flight.
-Both trust the certificates of this system and that of the server, as they would on the web: whoever reads them anew for each
-request pays for it.
-Rounds alternate A-B-A-B, and the best round of each counts. Gives a table and, as its last line, one JSON object.
+The server of tests/support/web.py runs in another process, and its images are made before anything is timed. Client and
+peer each do one part (one shard) in a fresh process, from the URL list to the file on disk, without start and imports:
+`bench_download_client.py` and `bench_download_peer.py`, with the same options and the same number of requests in
+flight. Both trust the system's certificate authorities and the server's, as they would on the web, so a client that
+reads them for every request pays for it. Rounds alternate between the two, and the best round of each counts. The
+output is a table and, as its last line, one JSON object.
 
     python tests/benchmark/bench_download.py [--peer] [--peer-venv DIR] [--images 2000] [--rounds 2]
 """
@@ -27,8 +27,8 @@ from tests.support.web import Web, web_server
 
 PEER = "img2dataset==1.47.0"
 SIDES = {"small": 350, "web": 900}  # about 17 kB and 88 kB
-NUM_DISTINCT = 100  # images that the server keeps; each URL of them differs
-NUM_HOSTS = 6  # those for which the certificate is valid
+NUM_DISTINCT = 100  # images on the server; all URLs are distinct
+NUM_HOSTS = 6  # for which the certificate is valid
 HERE = Path(__file__).parent
 
 
@@ -75,7 +75,7 @@ def peer_python(folder: Path) -> str:
 
 
 def trust(folder: Path, ca_file: str) -> str:
-    """The file of authorities of this system, if it has one, and the server's."""
+    """Writes a file with the certificate authorities of the system, if it has such a file, and of the server."""
     system = ssl.get_default_verify_paths().cafile
     known = Path(system).read_text() if system else ""
     (folder / "trusted.pem").write_text(known + Path(ca_file).read_text())
@@ -83,7 +83,7 @@ def trust(folder: Path, ca_file: str) -> str:
 
 
 def make_images(web: Web, side: int) -> float:
-    """Asks for each distinct image once; gives their mean size in bytes."""
+    """Requests each distinct image once and returns their mean size in bytes."""
     total = 0
     for seed in range(NUM_DISTINCT):
         with urllib.request.urlopen(f"{web.http}/image/{seed}.jpg?side={side}", timeout=60) as answer:
@@ -94,7 +94,8 @@ def make_images(web: Web, side: int) -> float:
 def urls_of(web: Web, scheme: str, side: int, num_images: int) -> list[str]:
     first = web.http if scheme == "http" else web.https
     return [
-        f"{first.replace('127.0.0.1', f'127.0.0.{1 + row % NUM_HOSTS}')}/image/{row % NUM_DISTINCT}.jpg?side={side}&row={row}"
+        f"{first.replace('127.0.0.1', f'127.0.0.{1 + row % NUM_HOSTS}')}"
+        f"/image/{row % NUM_DISTINCT}.jpg?side={side}&row={row}"
         for row in range(num_images)
     ]
 
@@ -117,7 +118,8 @@ def measure(program: list[str], urls: list[str], ca_file: str, in_flight: int) -
     if "fetch_cpu_s" in result:
         total, fetching = (1000 * result[name] / result["ok"] for name in ("cpu_s", "fetch_cpu_s"))
         print(
-            f"    ours: {total:.2f} ms CPU an image, {fetching:.2f} of it the requests, the rest decoding, shrinking and encoding"
+            f"    ours: {total:.2f} ms CPU an image, {fetching:.2f} of it for requests, "
+            "the rest for decoding, resizing and encoding"
         )
     return result["ok"] / result["cpu_s"]
 

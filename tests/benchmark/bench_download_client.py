@@ -1,4 +1,4 @@
-"""One part of our download, as its worker does it: a job as JSON on standard input, CPU seconds and images as JSON out."""
+"""Downloads one part as a worker does: reads a JSON job from standard input, prints CPU seconds and images as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One shard of img2dataset 1.47, as its worker does it; runs in the peer's own venv. Job and answer as in the client's file."""
+"""Downloads one shard with img2dataset 1.47 as its worker does, in its own venv; see bench_download_client.py."""
 
 from __future__ import annotations
 

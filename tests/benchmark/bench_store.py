@@ -1,7 +1,7 @@
-"""Images per CPU second of `prepare`, beside the bare calls of the libraries that could do its work.
+"""Measures `prepare` in images per CPU second, beside bare calls of the libraries that could do its work.
 
-Takes nothing (the images are made here, as large and as hard to decode as those of the web); gives a table and, as its
-last line, one JSON object. Libraries that are not installed are left out.
+The images are made here, as large and as hard to decode as images of the web. The output is a table and, as its last
+line, one JSON object. Libraries that are not installed are left out.
 
     python tests/benchmark/bench_store.py [--repeats 5]
 """
@@ -146,7 +146,7 @@ def save(image: Image.Image) -> bytes:
 
 
 def jpeg(width: int, height: int, quality: int, slope: float, seed: int) -> bytes:
-    """Noise with the spectrum of photographs, and letters on it."""
+    """Makes a JPEG of noise with the spectrum of photographs, and of letters."""
     random = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width)
     frequency[0, 0] = 1

@@ -18,7 +18,7 @@ from react_ray.errors import ArtifactMismatch, ArtifactMissing
 from react_ray.index.config import SearchParams
 from react_ray.index.shards import deltas, open_shards, search_shards, shard_places
 from react_ray.kinds import KINDS
-from react_ray.pairs.beside import find_urls
+from react_ray.pairs.image_urls import find_urls
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import download, embed, index, ingest, retrieve
 from react_ray.storage import open_storage

@@ -1,4 +1,4 @@
-"""A small database as download leaves it, made without Ray: `pairs/`, with a column of its own, and `images/` in parts of 8 rows."""
+"""Makes a small database as `download` does, but without Ray: `pairs/` with an extra column, and `images/`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS_PER_PART = 8
 
 
 def downloaded(folder: Path, urls: list[str | None], seal: bool = True) -> Parts:
-    """seal=False leaves out the last part and the manifest, as a download that is under way."""
+    """Downloads `urls`; seal=False leaves out the last part and the manifest, like a download that is still running."""
     config = DownloadConfig(**QUICK, image_size=32, resize_mode="keep_ratio")
     num_parts = -(-len(urls) // ROWS_PER_PART)
     pairs = create(str(folder / "pairs"), PAIRS, {}, {}, num_parts)

@@ -1,13 +1,11 @@
-"""What img2dataset 1.47.0 makes of a few images, stored for tests/unit/pairs/test_store.py.
+"""Writes the references of tests/unit/pairs/test_store.py with img2dataset 1.47.0.
 
-Takes nothing; gives tests/unit/pairs/references/: the sources, what img2dataset's Resizer makes of each (as PNG: its
-pixels, untouched by a codec) and resizer.json: its sizes and refusals for sizes that no file is needed for.
-Run it where img2dataset is installed, on Python 3.11 or older (it needs imghdr), and commit what changes:
+They are, in tests/unit/pairs/references/, the source images, the results of img2dataset's Resizer (as PNG, which keeps
+the exact pixels), and resizer.json with its sizes and refusals where no image is needed. Run it where img2dataset is
+installed, on Python 3.11 or older (it needs imghdr), and commit what changes:
 
     python -m venv /tmp/i2d && /tmp/i2d/bin/pip install img2dataset==1.47.0
     /tmp/i2d/bin/python tests/support/make_resize_references.py
-
-Next: test_store.py, which compares.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ SIZES = (
     (641, 479),
 )
 SIDE = 64
-# file, and the pairs of mode and image_size that it is resized with; what is no JPEG is never decoded at a reduced scale
+# file: the modes and image sizes with which it is resized; only JPEGs are decoded at a reduced scale
 PICTURES: dict[str, tuple[tuple[str, int], ...]] = {
     "photo.jpg": (("keep_ratio", 110), ("border", 100), ("center_crop", 75), ("keep_ratio_largest", 64)),
     "page.png": (("keep_ratio", 128), ("keep_ratio_largest", 72)),
@@ -71,7 +69,7 @@ def sources() -> Iterator[tuple[str, bytes]]:
 
 
 def scene(width: int, height: int, seed: int, slope: float) -> Image.Image:
-    """Noise whose amplitude falls with frequency, as that of photographs does; the three channels go mostly together."""
+    """Makes noise whose amplitude falls with frequency, like that of photographs; the three channels are correlated."""
     random = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width)
     frequency[0, 0] = 1
@@ -87,7 +85,7 @@ def scene(width: int, height: int, seed: int, slope: float) -> Image.Image:
 
 
 def text(image: Image.Image, height: int) -> Image.Image:
-    """Letters and lines: the edges that resampling treats differently."""
+    """Draws letters and lines, whose edges show differences in resampling."""
     draw = ImageDraw.Draw(image)
     for row, color in enumerate(("black", "crimson", "white", "navy")):
         top = image.height * (2 * row + 1) // 8
@@ -117,7 +115,7 @@ def refusals() -> Iterator[list[Any]]:
 
 
 def kept() -> Iterator[list[Any]]:
-    """Where skip_reencode leaves the downloaded bytes as they are."""
+    """Yields in which cases skip_reencode keeps the downloaded bytes."""
     for size in ((100, 80), (50, 40)):
         for format in ("JPEG", "PNG", "WEBP"):
             for color in ("teal", (0, 128, 128, 90)):

@@ -1,4 +1,4 @@
-"""Files of a source, on disk or another storage, and all pairs that are made of one."""
+"""Writes the files of a source, on disk or in another storage, and reads all pairs of a source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of URLs of the misbehaving web, about 30 % of which give no image, and a recipe that downloads one."""
+"""Makes URL lists of the misbehaving web, of which about 30 % give no image, and a recipe that downloads one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from tests.support.small_run import small_recipe
 from tests.support.web import Web
 
-# Of every 20 rows these 6 fail, each at once and in the same way whenever it is asked.
+# In every 20 rows, 6 fail: immediately, and in the same way at every request.
 BAD = (
     "/status/404",
     "/html",
@@ -27,7 +27,7 @@ QUICK = {"allow_private_addresses": True, "retries": 0, "backoff_s": 0.0}
 
 
 def misbehaving(web: Web, num_rows: int) -> list[str]:
-    """The same list for the same number; every URL of an image once, over several hosts."""
+    """Returns the same list for the same number of rows; image URLs are distinct and spread over several hosts."""
     urls = []
     for row in range(num_rows):
         host = web.host(row % 7)
@@ -50,7 +50,7 @@ def write_list(path: Path, urls: list[str]) -> Path:
 
 
 def list_recipe(folder: Path, urls: list[str], rows_per_part: int, **download: Any) -> str:
-    """Path of a recipe whose source is this list."""
+    """Writes a recipe whose source is this list, and returns its path."""
     source = write_list(folder / "list.csv", urls)
     return small_recipe(
         folder,

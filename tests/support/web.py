@@ -1,8 +1,8 @@
-"""A web that misbehaves, on loopback, in a process of its own: http and https, with a certificate authority of its own.
+"""Serves a misbehaving web on loopback, over http and https, from its own process with its own certificate authority.
 
-`with web_server() as web: web.http + "/image/1.jpg"`. What each path does is in web_pages.py. One server listens on
-127.0.0.1 to 127.0.0.NUM_HOSTS with the same two ports, so that tests have several hosts; the certificate is valid
-for all of them but WRONG_NAME.
+`with web_server() as web: web.http + "/image/1.jpg"`. web_pages.py says what each path does. The server listens on
+127.0.0.1 to 127.0.0.NUM_HOSTS with the same two ports, so that tests have several hosts; its certificate is valid for
+all of them except WRONG_NAME.
 """
 
 from __future__ import annotations
@@ -42,30 +42,30 @@ class Web:
     http: str  # http://127.0.0.1:PORT
     https: str
     ca_file: str
-    closed_port: int  # nobody listens here
+    closed_port: int  # no server listens here
 
     @property
     def wrong_name(self) -> str:
-        """An https host whose certificate is not for its name."""
+        """Returns an https host whose certificate is not valid for its name."""
         return self.https.replace(HOSTS[0], WRONG_NAME)
 
     def host(self, n: int) -> str:
-        """The n-th host, over http."""
+        """Returns the n-th host, over http."""
         return self.http.replace(HOSTS[0], HOSTS[n])
 
     def num_requests(self, path: str) -> int:
-        """Of a path without its query, to all hosts since the start."""
+        """Counts the requests of a path, whatever their query, to all hosts since the start."""
         return int(self._ask("/_facts")["requests"].get(path, 0))
 
     def most_at_once(self, host: str) -> int:
-        """The most requests of one host that were answered at the same time."""
+        """Returns the largest number of requests of one host that were served at the same time."""
         return int(self._ask("/_facts")["most_at_once"].get(host, 0))
 
     def num_connections(self) -> int:
-        return int(self._ask("/_facts")["connections"]) - 1  # without the one that asks
+        return int(self._ask("/_facts")["connections"]) - 1  # without the connection of this question
 
     def set_robots(self, host: str, text: str, code: int = 200) -> None:
-        """robots.txt of one host; 404 until it is set."""
+        """Sets the robots.txt of one host, which is a 404 before."""
         self._ask("/_robots?" + urlencode({"host": host, "text": text, "code": code}))
 
     def _ask(self, path: str) -> dict:
@@ -97,7 +97,7 @@ def web_server() -> Iterator[Web]:
 
 
 def _make_certificates(folder: Path) -> str:
-    """ca.pem, and server.pem with the key of the server."""
+    """Writes ca.pem, and server.pem with the server's key and certificate; returns the path of ca.pem."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "react_ray tests")])
     now = datetime.now(timezone.utc)

@@ -1,4 +1,4 @@
-"""Images that the misbehaving web serves: good ones by seed, and some to choke on. See web_pages.py."""
+"""Makes the images that the misbehaving web serves: good ones by seed, and hostile ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOMB_BYTES = 50_000_000
 
 @lru_cache(maxsize=1000)
 def image(seed: int, kind: str = "jpg", side: int = 300) -> bytes:
-    """A smooth picture with some noise: 300 pixels make a JPEG of about 18 kB."""
+    """Makes a smooth image with some noise; with 300 pixels a side it is a JPEG of about 18 kB."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
     picture = np.asarray(small.resize((side, side), Image.Resampling.BICUBIC)).astype(np.int16)
@@ -29,7 +29,7 @@ def image(seed: int, kind: str = "jpg", side: int = 300) -> bytes:
 
 @lru_cache(maxsize=1)
 def huge_png() -> bytes:
-    """30,000 x 30,000 pixels of black and white in about 100 kB."""
+    """Makes a black and white image of 30,000 x 30,000 pixels in about 100 kB."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -47,6 +47,6 @@ def gzip_bomb() -> bytes:
 
 
 def prepare() -> None:
-    """What takes a second to make: no other request shall wait for it."""
+    """Makes the images that take a second, so that no request waits for them."""
     huge_png()
     gzip_bomb()

@@ -1,6 +1,6 @@
-"""What each path of the misbehaving web does; see web.py.
+"""Defines what each path of the misbehaving web does (`PAGES`); web.py serves them.
 
-Answers are written as raw bytes, so that they can be wrong in any way. `PAGES` is the list of them.
+Responses are written as raw bytes, so that they can be wrong in any way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Request:
     async def send(
         self, body: bytes, code: int = 200, headers: dict[str, str] | None = None, length: int | None = None
     ) -> None:
-        """`length` is the Content-Length if it shall be a lie."""
+        """Sends a response; `length` is a false Content-Length."""
         given = {"Content-Length": str(len(body) if length is None else length)} | (headers or {})
         lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
         self.writer.write(f"HTTP/1.1 {code} {HTTPStatus(code).phrase}\r\n{lines}\r\n".encode() + body)
@@ -56,7 +56,7 @@ class Pages:
         self.robots: dict[str, tuple[int, str]] = {}
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, with one request after the other."""
+        """Serves the requests of one connection."""
         self.num_connections += 1
         try:
             while not writer.is_closing():
@@ -117,7 +117,7 @@ async def _status(request: Request) -> None:
 
 
 async def _flaky(request: Request) -> None:
-    """/flaky/NAME?code=503&times=1: the code so often, then an image."""
+    """/flaky/NAME?code=503&times=1: the code for this number of times, then an image."""
     if request.num_before < int(request.query.get("times", 1)):
         await request.send(b"", int(request.query.get("code", 503)), request.retry_after())
     else:
@@ -130,7 +130,7 @@ async def _slow(request: Request) -> None:
 
 
 async def _stall(request: Request) -> None:
-    """Says nothing until the client gives up."""
+    """Sends nothing until the client gives up."""
     await request.writer.wait_closed()
 
 
@@ -140,7 +140,7 @@ async def _stall_body(request: Request) -> None:
 
 
 async def _drip(request: Request) -> None:
-    """A byte every second, as slow as a patient client would let it be; ?every_s=S"""
+    """Sends a byte every second, or every S seconds with ?every_s=S."""
     await request.send(b"", length=100_000)
     while not request.writer.is_closing():
         request.writer.write(b"x")
@@ -164,20 +164,20 @@ async def _chunked(request: Request) -> None:
 
 
 async def _big(request: Request) -> None:
-    """Announces more bytes than anyone wants."""
+    """Announces 10**12 bytes."""
     await request.send(b"x", length=10**12)
     request.hang_up()
 
 
 async def _short(request: Request) -> None:
-    """Half of what Content-Length promises."""
+    """Sends half of what Content-Length promises."""
     data = image(1)
     await request.send(data[: len(data) // 2], length=len(data))
     request.hang_up()
 
 
 async def _cut(request: Request) -> None:
-    """Half a JPEG, with a Content-Length that is right."""
+    """Sends half a JPEG with a correct Content-Length."""
     await request.send(image(1)[:9000])
 
 
@@ -194,7 +194,7 @@ async def _huge(request: Request) -> None:
 
 
 async def _gzip(request: Request) -> None:
-    """/gzip/good, broken, cut, bomb; compressed although nobody asked for it."""
+    """/gzip/good, broken, cut, bomb: a body that is compressed although the client asked for identity."""
     good = gzip.compress(image(1))
     bodies = {"good": good, "broken": image(1), "cut": good[:5000], "bomb": gzip_bomb()}
     await request.send(bodies[request.rest], headers={"Content-Encoding": "gzip"})
@@ -206,7 +206,7 @@ async def _encoded(request: Request) -> None:
 
 
 async def _loop(request: Request) -> None:
-    """Two pages that lead to each other."""
+    """Redirects from each of two pages to the other."""
     await request.send(b"", 302, {"Location": "/loop/b" if request.rest == "a" else "/loop/a"})
 
 
@@ -237,7 +237,7 @@ async def _garbage(request: Request) -> None:
 
 
 async def _echo(request: Request) -> None:
-    """What was asked: the target and the headers."""
+    """Returns the target and the headers of the request."""
     body = json.dumps({"target": request.target, "headers": request.headers})
     await request.send(body.encode(), headers={"Content-Type": "application/json"})
 

@@ -1,1 +1,1 @@
-"""Stored images and vectors in; the files that other tools read, out."""
+"""Exports stored images in the layouts of img2dataset, and stored vectors in the layout of clip-retrieval."""

@@ -1,13 +1,13 @@
-"""An artifact of images in; the files that img2dataset would have written out, so that its readers read them unchanged.
+"""Exports an artifact of images as the files that img2dataset would have written, so that its readers can read them.
 
     webdataset   00000.tar with 000000000.jpg, .txt and .json of each image
     files        00000/ with the same files
     parquet      the image in the table, column `jpg`
-    all three    00000.parquet with one row per row, failed ones too, and 00000_stats.json
+    all three    00000.parquet with all rows, failed ones too, and 00000_stats.json
 
-Columns that the list of URLs had besides go with the metadata, as img2dataset's --save_additional_columns does with those
-that it is told. Shards have `rows_per_shard` rows, whatever the parts of the artifact; a part is in memory at a time. Every file is written
-whole, and the stats of a shard last. Next: export_layouts.py, which writes one shard.
+The metadata include the further columns of the URL list, as with img2dataset's --save_additional_columns. Shards have
+`rows_per_shard` rows, whatever the parts of the artifact. One part is in memory at a time. Every file is written
+atomically, and the stats of a shard last.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import pyarrow as pa
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ConfigError
 from react_ray.kinds import IMAGES
-from react_ray.pairs.beside import check_images, extra_columns, with_urls
 from react_ray.pairs.export.layouts import LAYOUTS, META, Layout, Row, Shard
+from react_ray.pairs.image_urls import check_images, extra_columns, with_urls
 from react_ray.progress import Progress
 from react_ray.schema import OK
 from react_ray.storage import Storage, open_empty
@@ -30,7 +30,7 @@ COLUMNS = ["caption", "image", "width", "height", "original_width", "original_he
 
 
 def export(layout: str, uri: str, out: str, rows_per_shard: int = 10_000) -> str:
-    """Writes all shards and says how many. ConfigError for an unknown layout or an `out` that is not empty."""
+    """Writes all shards and returns a summary. Raises ConfigError for an unknown layout, or if `out` is not empty."""
     if layout not in LAYOUTS:
         raise ConfigError(
             f"export: no layout {layout!r}; name one of {', '.join(get_args(Layout))}, or clip-retrieval for embeddings"
@@ -63,7 +63,9 @@ def _write(images: Artifact, storage: Storage, layout: str, rows_per_shard: int)
 
 def _rows(images: Artifact, extra: list[str]) -> Iterator[Row]:
     for table in with_urls(images, COLUMNS, extra):
-        for batch in table.to_batches(max_chunksize=256):  # a part's images as Python objects would be there twice
+        for batch in table.to_batches(
+            max_chunksize=256
+        ):  # as Python objects, a whole part's images would be held twice
             for row in pa.Table.from_batches([batch]).to_pylist():
                 known = {name: row[name] for name in ("url", *COLUMNS)}
                 yield Row(**known, ok=row["status"] == OK, extra={name: row[name] for name in extra})

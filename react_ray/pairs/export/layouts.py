@@ -1,6 +1,6 @@
-"""One shard of an export, as img2dataset 1.47 lays it out: names, keys, metadata, statuses and stats are its own words.
+"""Writes one shard of an export in a layout of img2dataset 1.47, with its names, keys, metadata, statuses and stats.
 
-Takes rows, gives files. Metadata goes to disk in groups of META_ROWS rows; images go straight into the tar or the folder.
+Metadata are written in groups of META_ROWS rows; images go straight into the tar or the folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from react_ray.storage import Storage
 Layout = Literal["webdataset", "parquet", "files"]
 SHARD_DIGITS = 5
 META_ROWS = 100
-# What img2dataset finds out only once it has the bytes; everything else is a failure to download.
+# Statuses that img2dataset counts as failed_to_resize, since it has the bytes by then; others are failed_to_download.
 OF_RESIZING = frozenset(
     {
         schema.UNDECODABLE,
@@ -47,6 +47,8 @@ META = pa.schema(
 
 @dataclass(frozen=True)
 class Row:
+    """One row of `images`, with its URL and the further columns of its pair."""
+
     url: str | None
     caption: str
     image: bytes | None
@@ -62,7 +64,7 @@ class Row:
 
 
 class Shard:
-    """What all layouts have: keys, the table of metadata, the stats."""
+    """Has what all layouts share: keys, metadata and stats."""
 
     def __init__(self, storage: Storage, number: int, rows_per_shard: int, suffix: str, extra: list[pa.Field]) -> None:
         self.storage, self.number, self.suffix = storage, number, suffix
@@ -84,7 +86,7 @@ class Shard:
         self.opened.__exit__(kind, error, trace)
 
     def meta(self, row: Row) -> dict[str, Any]:
-        """Counts the row and gives what img2dataset would say of it."""
+        """Counts the row and returns its metadata as img2dataset would write them."""
         key = f"{self.number * 10**self.key_digits + self.count:0{self.key_digits + SHARD_DIGITS}d}"
         self.count += 1
         sizes = {name: getattr(row, name) for name in ("width", "height", "original_width", "original_height")}
@@ -116,7 +118,7 @@ class Shard:
 
 
 class _Table:
-    """00000.parquet."""
+    """Writes 00000.parquet."""
 
     def __init__(self, shard: Shard, columns: pa.Schema) -> None:
         self.columns, self.rows = columns, list[dict[str, Any]]()
@@ -134,6 +136,8 @@ class _Table:
 
 
 class Parquet:
+    """Writes metadata and images into one table."""
+
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
         self.table = _Table(shard, shard.columns.append(pa.field(shard.suffix, pa.binary())))
@@ -152,7 +156,7 @@ class Parquet:
 
 
 class Files:
-    """Beside the table, three files for each image: in a folder here, in a tar below."""
+    """Writes the table of metadata, and three files for each image into a folder."""
 
     def __init__(self, shard: Shard) -> None:
         self.shard, self.table = shard, _Table(shard, shard.columns)
@@ -180,6 +184,8 @@ class Files:
 
 
 class WebDataset(Files):
+    """Writes the three files of each image into a tar instead of a folder."""
+
     def __init__(self, shard: Shard) -> None:
         super().__init__(shard)
         file = shard.opened.enter_context(shard.storage.writing(f"{shard.name}.tar"))
@@ -196,7 +202,7 @@ LAYOUTS: dict[str, type[Parquet] | type[Files]] = {"webdataset": WebDataset, "pa
 
 
 def suffix_of(image: bytes, otherwise: str) -> str:
-    """By its first bytes: what ingest kept may be of any format."""
+    """Returns the extension of an image by its first bytes, since ingest keeps images of any format."""
     if image.startswith(b"\xff\xd8\xff"):
         return "jpg"
     if image.startswith(b"\x89PNG"):

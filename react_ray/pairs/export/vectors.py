@@ -1,10 +1,10 @@
-"""An artifact of embeddings in; the files of clip-retrieval 2.45 out, which autofaiss and `clip-retrieval index` and `back` read.
+"""Exports embeddings as the files of clip-retrieval 2.45, which autofaiss and `clip-retrieval index` and `back` read.
 
     img_emb/img_emb_0.npy  text_emb/text_emb_0.npy   float16 [N, D]
-    metadata/metadata_0.parquet                      row i is vector i: caption, url, pair_id, similarity, scores of heads
+    metadata/metadata_0.parquet                      row i is vector i: caption, url, pair_id, similarity, head scores
 
-These files have no nulls: a pair without one of the vectors that the database has is left out, from all of them. A part is
-in memory at a time. Next: formats/vector_files.py, which reads the same layout.
+These files cannot hold nulls, so a pair that lacks a vector which other pairs have is left out of all of them. One part
+is in memory at a time. formats/vector_files.py reads the same layout.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LAYOUT = "clip-retrieval"
 
 
 def export_vectors(uri: str, out: str, rows_per_shard: int = 1_000_000) -> str:
-    """Writes all shards and says how many. ConfigError for an `out` that is not empty."""
+    """Writes all shards and returns a summary. Raises ConfigError for an `out` that is not empty."""
     if rows_per_shard < 1:
         raise ConfigError(f"export: {rows_per_shard} rows per shard; give at least 1")
     embeddings = open_artifact(uri, EMBEDDINGS)
@@ -67,7 +67,7 @@ def _write(embeddings: Artifact, pairs: Artifact, storage: Storage, rows_per_sha
 
 
 def _keys(embeddings: Artifact) -> list[str]:
-    """The sides that were embedded at all: a column of nulls alone would leave every row out."""
+    """Returns the sides that were embedded; a side without any vector would otherwise leave every row out."""
     config = embeddings.manifest.config
     if "published" not in config:
         return [key for key, side in (("image", "images"), ("text", "captions")) if config.get(side, True)]
@@ -76,7 +76,7 @@ def _keys(embeddings: Artifact) -> list[str]:
 
 
 def _whole_rows(vectors: pa.Table, pairs: Artifact, part: int, keys: list[str]) -> pa.Table:
-    """The part's rows that have all vectors, with what `pairs` says of them; status says nothing any more."""
+    """Returns the rows of a part that have all vectors, joined with the columns of `pairs`, without the status."""
     described = pairs.read(part)
     assert described["pair_id"].equals(vectors["pair_id"]), "rows are not where their ids say"
     whole = pc.is_valid(vectors[keys[0]])
@@ -90,7 +90,7 @@ def _whole_rows(vectors: pa.Table, pairs: Artifact, part: int, keys: list[str]) 
 
 
 class _Shard:
-    """Files that grow with each part and are there, whole, once the shard is closed."""
+    """Writes the files of one shard, which appear atomically when it is closed."""
 
     def __init__(self, storage: Storage, number: str, keys: list[str], columns: pa.Schema) -> None:
         self.storage, self.number, self.keys, self.num_rows = storage, number, keys, 0
@@ -121,7 +121,7 @@ class _Shard:
         self.num_rows += table.num_rows
 
     def _header(self, key: str) -> None:
-        """Written twice: numpy leaves room in it for a number of rows of any length."""
+        """Writes the header: first as a placeholder, then again; NumPy pads it so that any number of rows fits."""
         self.arrays[key].seek(0)
         shape = {"descr": "<f2", "fortran_order": False, "shape": (self.num_rows, self.dims[key])}
         np.lib.format.write_array_header_1_0(self.arrays[key], shape)

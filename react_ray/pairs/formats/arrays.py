@@ -1,7 +1,4 @@
-"""Rows of a two-dimensional array in a .npy, or in a member of an .npz, without reading the others; no pickle ever.
-
-Next: vector_files.py, which knows what the arrays are.
-"""
+"""Reads some rows of a two-dimensional array in a .npy file or in a member of an .npz; never unpickles anything."""
 
 from __future__ import annotations
 
@@ -20,17 +17,19 @@ COMPRESSED = -1
 
 @dataclass(frozen=True)
 class ArrayFile:
+    """Where the rows of one array are."""
+
     uri: str
     member: str  # of an .npz, "" = the file is the array
     num_rows: int
     dim: int
     dtype: str
-    start: int  # byte of the first row, or COMPRESSED
+    start: int  # byte offset of the first row, or COMPRESSED
 
     def read(self, first: int, num_rows: int) -> np.ndarray:
-        """[num_rows, dim] in the file's own type."""
+        """Returns [num_rows, dim] in the type of the file."""
         row_bytes = self.dim * np.dtype(self.dtype).itemsize
-        if self.start == COMPRESSED:  # no way in but from the beginning
+        if self.start == COMPRESSED:  # it can only be read from its beginning
             with open_stream(self.uri) as file, zipfile.ZipFile(file) as archive, archive.open(self.member) as member:
                 _header(member, self.uri)
                 member.seek(first * row_bytes, 1)
@@ -41,7 +40,7 @@ class ArrayFile:
 
 
 def open_npy(uri: str) -> ArrayFile:
-    """StorageError if it is no array of vectors, or ends before its last row."""
+    """Raises StorageError if the file is no array of vectors, or ends before its last row."""
     with open_stream(uri) as file:
         num_rows, dim, dtype = _header(file, uri)
         start = file.tell()
@@ -51,7 +50,7 @@ def open_npy(uri: str) -> ArrayFile:
 
 
 def open_npz(uri: str) -> dict[str, ArrayFile]:
-    """Its two-dimensional arrays of floats, by name without `.npy`."""
+    """Returns the two-dimensional arrays of floats, by name without `.npy`."""
     arrays = {}
     with open_stream(uri) as file, _archive(file, uri) as archive:
         for info in archive.infolist():
@@ -82,7 +81,7 @@ def _archive(file: BinaryIO, uri: str) -> zipfile.ZipFile:
 
 
 def _header(file: IO[bytes], uri: str) -> tuple[int, int, str]:
-    """(rows, dimensions, dtype) of a .npy whose beginning this is."""
+    """Reads the header of a .npy: rows, dimensions and dtype."""
     problem = "it is no .npy file"
     try:
         version = np.lib.format.read_magic(file)  # type: ignore[arg-type]

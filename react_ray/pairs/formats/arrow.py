@@ -1,7 +1,7 @@
-"""Arrow IPC in (Feather 2 and other files, and streams such as Hugging Face's `*.arrow`), record batches out.
+"""Reads Arrow IPC: files, such as Feather 2, and streams, such as Hugging Face's `*.arrow`.
 
-A file is planned from its batches' metadata and one narrow column; a stream has no index, it is walked through once.
-Batches that are compressed or remote are read when a part touches them. Next: spans.py.
+A file is planned from the metadata of its batches and one narrow column; a stream has no index and is read through
+once. Compressed and remote batches are read when a part needs them.
 """
 
 from __future__ import annotations
@@ -82,5 +82,5 @@ def _batches_of_stream(uri: str, row_start: int) -> Iterator[Chunk]:
 def _width(kind: pa.DataType) -> int:
     try:
         return int(kind.bit_width)
-    except ValueError:  # of no fixed width: text comes before bytes, which may be images
+    except ValueError:  # no fixed width: prefer text to bytes, which may be images
         return 1000 if pa.types.is_string(kind) else 2000

@@ -1,7 +1,7 @@
-"""Chunk: some rows of one file, and where in it they lie. Format: what every kind of file can do.
+"""Defines Format, the interface of all file formats, and Chunk, a run of rows in one file.
 
-Planning looks at a file once and gives its chunks; a part of the source is then read from the chunks that it touches
-and from nothing else. Next: parquet.py, the plainest Format.
+A file is planned once, which gives its chunks. A part of the source is then read from the chunks that it overlaps and
+from nothing else. parquet.py is the simplest Format.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ class Chunk:
     row_start: int  # in the whole source
     num_rows: int
     num_bytes: int
-    start: int  # what the format finds its rows by: the first byte, or the number of a row group or batch
-    names: tuple[
-        str, ...
-    ] = ()  # of the file's columns, or of the files that are its rows, where that is not in its bytes
+    start: int  # where the format finds the rows: their first byte, or the number of a row group or batch
+    names: tuple[str, ...] = ()  # of the columns, or of the files that are rows, if the chunk's bytes do not have them
 
 
 class Format(Protocol):
-    """Frozen and picklable: planned on one machine, read on others."""
+    """Is frozen and picklable, because a source is planned on one machine and read on others."""
 
     @property
     def every_column(self) -> bool:
-        """True where all files must have the columns of the first; else only those that are used."""
+        """True if all files must have the columns of the first; otherwise they need only those that are used."""
 
     def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
-        """The columns of a file, and its chunks in order, found as they are asked for; row_start: rows before this file."""
+        """Returns the columns of a file and an iterator over its chunks; row_start is the number of rows before the
+        file.
+        """
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
-        """Rows of consecutive chunks of one file, with exactly these columns."""
+        """Reads consecutive chunks of one file, with exactly these columns."""
 
 
 def cut(
     uri: str, spans: Iterable[tuple[int, int]], row_start: int, rows_per_part: int, names: tuple[str, ...] = ()
 ) -> Iterator[Chunk]:
-    """Chunks of rows that lie one after another in a file, cut where the parts of the source are.
+    """Groups rows that follow each other in a file into chunks, which end where the parts of the source end.
 
-    spans: first byte and byte behind the last of each row.
+    spans: the first byte of each row, and the byte after its last.
     """
     rows, begin, end = 0, 0, 0
     for first, last in spans:

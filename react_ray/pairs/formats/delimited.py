@@ -1,8 +1,8 @@
-"""csv and tsv in (a first line of names, then rows; also .gz), tables of text out: every column as it stands in the file.
+"""Reads csv and tsv, plain or .gz: a first line of column names, then rows. Every column is text.
 
-Python's csv module finds the rows and reads them, so quoted newlines and commas are right and both passes agree: planning
-reads a file once (about a million rows a second), a part its own bytes only. A row with more fields than there are names
-is a row of nulls, since nobody knows which comma was meant as text; missing last fields are null. Next: json_rows.py.
+Python's csv module both finds and parses the rows, so that quoted newlines and commas are handled alike. Planning reads
+a file once (about a million rows a second); reading a part reads only its own bytes. A row with more fields than names
+becomes a row of nulls, since nobody can tell which comma belongs to a text; missing last fields are null.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from react_ray.errors import ConfigError, StorageError
 from react_ray.pairs.formats.chunk import Chunk, cut
 from react_ray.pairs.formats.spans import open_bytes, read_span
 
-MAX_FIELD_BYTES = 16 << 20  # more is a quote that was never closed: an error, not the rest of the file as one caption
+MAX_FIELD_BYTES = 16 << 20  # a longer field is a quote that was never closed, and an error
 MAX_NAMES_BYTES = 1 << 20
 csv.field_size_limit(MAX_FIELD_BYTES)
 
@@ -58,7 +58,7 @@ class Delimited:
         return names
 
     def _rows(self, uri: str) -> Iterator[tuple[int, int, list[str]]]:
-        """First byte, byte behind the last, and fields (as Latin-1) of every record, that of the names too."""
+        """Yields first byte, byte after the last, and fields (as Latin-1) of all records, including the names."""
         end = 0
 
         def lines(file: Iterable[bytes]) -> Iterator[str]:
@@ -75,12 +75,13 @@ class Delimited:
                     start, number = end, number + 1
             except csv.Error as error:
                 raise StorageError(
-                    f"cannot read {uri}: row {number + 1}, at byte {start}: {error}; is a quote not closed? correct that row"
+                    f"cannot read {uri}: row {number + 1}, at byte {start}: {error}; "
+                    "is a quote not closed? correct that row"
                 ) from error
 
 
 def _line(line: bytes, encoding: str) -> str:
-    """One line for the csv module, which stops at a carriage return or a NUL within a line."""
+    """Decodes one line and removes what the csv module rejects within it: carriage returns and NULs."""
     text = line.decode(encoding, "replace").rstrip("\r\n").replace("\r", " ").replace("\0", "")
     return text + "\n"
 

@@ -1,7 +1,4 @@
-"""Which files a source is, and of which format: from the name of a file, or from what a folder or a glob holds.
-
-Takes `ingest.source` and `ingest.format`, gives a Format and the files in their order. Next: ../source.py.
-"""
+"""Lists the files of a source and infers their format from file names, unless `ingest.format` names it."""
 
 from __future__ import annotations
 
@@ -37,7 +34,10 @@ BESIDE_IMAGES = frozenset(("csv", "tsv", "jsonl", "json", "txt"))
 
 
 def detect(source: str, name: str, vector_prefix: str = "") -> tuple[Format, list[str]]:
-    """StorageError if nothing is there, ConfigError if it could be read in two ways or in none."""
+    """Returns the format and its files in order.
+
+    Raises StorageError if there are no files, ConfigError if they fit no format or several.
+    """
     uris = list_files(source)
     if not uris:
         raise StorageError(f"cannot read {source}: no such file, folder or glob with files; check ingest.source")
@@ -70,12 +70,13 @@ def _name_of(uri: str) -> str:
 def _choose(source: str, held: set[str], example: str) -> str:
     if not held:
         raise ConfigError(
-            f"ingest.source: the format of {example} is not known by its name; name it with ingest.format, one of {', '.join(NAMES)}"
+            f"ingest.source: the format of {example} is not known by its name; "
+            f"name it with ingest.format, one of {', '.join(NAMES)}"
         )
     tables = held - {"txt"}
     if "tar" in held and IMAGES not in held:
-        return "tar"  # img2dataset writes .parquet and .json beside its tars
-    for vectors in ("npy", "npz"):  # Parquet beside them is their metadata
+        return "tar"  # img2dataset writes .parquet and .json files beside its tars
+    for vectors in ("npy", "npz"):  # Parquet files beside them are their metadata
         if vectors in held and held <= {vectors, "parquet", "json"}:
             return vectors
     if IMAGES in held and held <= {IMAGES, *BESIDE_IMAGES}:
@@ -104,7 +105,7 @@ def _format(name: str, first: str) -> Format:
 
 
 def _images(root: str, pattern: str, held: dict[str, list[str]]) -> tuple[Format, list[str]]:
-    """By their table if there is one, or by themselves."""
+    """Reads a folder of images by its table if there is one, or else file by file."""
     tables = {name: held[name] for name in ("csv", "tsv", "jsonl") if name in held and not pattern}
     metadata = {name: [uri for uri in uris if _file_name(uri).startswith("metadata.")] for name, uris in tables.items()}
     wanted = {name: uris for name, uris in metadata.items() if uris} or tables

@@ -1,9 +1,9 @@
-"""A folder of images in, one row an image out; its captions are where people put them.
+"""Reads a folder of images, one row per image, in the two layouts that are in use.
 
-FolderTable: rows of a csv, tsv or jsonl in the folder that name files beside it (Hugging Face's metadata.csv or .jsonl, in
-any sub-folder, or the only such file there is). ImageFiles: every image, with the .txt of its name, or else with the name
-of the folder that it lies in. Names are settled when the source is planned, so files that come later shift nothing; they
-travel with the plan, which suits up to a million images: pack more into tars. Next: detect.py.
+FolderTable reads a csv, tsv or jsonl whose rows name image files beside it: Hugging Face's metadata.csv or .jsonl in
+any sub-folder, or the only such file in the folder. ImageFiles reads every image; its caption is in the .txt of the
+same name, or else is the name of the image's folder. File names are part of the plan, so files that are added later
+shift no row; up to a million images are practical, and more should be packed into tars.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from react_ray.storage import Storage, open_storage
 from react_ray.uri import is_local, matches
 
 FILE_COLUMNS = ("file_name", "filename", "file", "filepath", "path", "image")
-READ_THREADS = 16  # of S3, where each read waits for the network
-FIRST_FILES = 20  # of a table must not all be missing
+READ_THREADS = 16  # for S3, where each read waits for the network
+FIRST_FILES = 20  # of a table; if all of them are missing, the table is refused
 COLUMNS = pa.schema([("file_name", pa.string()), ("image", pa.binary()), ("caption", pa.string())])
 CAPTION = ".txt"
 
@@ -50,7 +50,7 @@ class FolderTable:
         return table.append_column("image", pa.array(images, pa.binary()))
 
     def _renamed(self, name: str) -> str:
-        """`image` is the bytes: a column of this name in the table itself gets another."""
+        """Renames a column `image` of the table, because `image` is the column of bytes."""
         if name == "image":
             return "file_name" if self.column == "image" else "image_text"
         return name
@@ -66,7 +66,8 @@ class ImageFiles:
         names = [path for path in sizes if is_image(path) and (not self.pattern or matches(path, self.pattern))]
         if not any("/" in name or _stem(name) + CAPTION in sizes for name in names):
             raise ConfigError(
-                f"ingest.source: {uri} has images and no captions; add a .txt of the same name beside each, or a metadata.csv with the columns file_name and caption"
+                f"ingest.source: {uri} has images and no captions; add a .txt of the same name beside each, "
+                "or a metadata.csv with the columns file_name and caption"
             )
         return COLUMNS, _chunks(uri, names, sizes, row_start, rows_per_part)
 
@@ -84,17 +85,18 @@ class ImageFiles:
         )
 
 
-# Where the captions of a chunk of ImageFiles are.
+# Where ImageFiles finds the captions of a chunk.
 FOLDER_NAME, TEXT_BESIDE = 0, 1
 
 
 def folder_table(table: Format, uri: str) -> FolderTable:
-    """ConfigError if no column of the table names files, or none of the first files is there."""
+    """Raises ConfigError if no column of the table names files, or if none of the first files exists."""
     columns, chunks = table.plan(uri, 0, FIRST_FILES)
     column = next((name for name in FILE_COLUMNS if name in columns.names), "")
     if not column:
         raise ConfigError(
-            f"ingest.source: {uri} lies beside images and names none: it has {', '.join(columns.names)}; rename the column of file names to file_name"
+            f"ingest.source: {uri} lies beside images and names none: it has {', '.join(columns.names)}; "
+            "rename the column of file names to file_name"
         )
     first = next(chunks, None)
     if first is not None:
@@ -102,7 +104,8 @@ def folder_table(table: Format, uri: str) -> FolderTable:
         names = table.read(uri, [first], columns)[column].to_pylist()
         if not any(path and folder.exists(path) for path in map(_path, names)):
             raise ConfigError(
-                f"ingest.source: {uri}: none of the first {len(names)} files of the column {column!r} is there, such as {names[0]}; name them relative to {folder.uri}"
+                f"ingest.source: {uri}: none of the first {len(names)} files of the column {column!r} is there, "
+                f"such as {names[0]}; name them relative to {folder.uri}"
             )
     return FolderTable(table, column)
 
@@ -112,7 +115,7 @@ def is_image(path: str) -> bool:
 
 
 def is_visible(path: str) -> bool:
-    """Not the notes of a system (.DS_Store, _SUCCESS, __MACOSX/)."""
+    """Returns False for files that systems leave, such as .DS_Store, _SUCCESS and __MACOSX/."""
     return not any(part.startswith((".", "_")) for part in path.split("/"))
 
 
@@ -130,7 +133,9 @@ def _stem(name: str) -> str:
 
 
 def _path(name: str | None) -> str:
-    """A path below the folder, or "" for what cannot be one: a row must not lead elsewhere, nor stop the others."""
+    """Returns a path below the folder, or "" if `name` leads elsewhere or cannot be a path: it must not fail other
+    rows.
+    """
     path = posixpath.normpath(name) if name else ""
     impossible = (
         path.startswith(("/", "..")) or "\0" in path or any(len(part.encode()) > 255 for part in path.split("/"))
@@ -146,7 +151,7 @@ def _read_all(folder: Storage, names: Sequence[str | None]) -> list[bytes | None
 
 
 def _read(folder: Storage, name: str | None) -> bytes | None:
-    """None for a file that is not there; one that is and cannot be read is an error."""
+    """Returns None if the file does not exist; raises StorageError if it exists and cannot be read."""
     path = _path(name)
     if not path:
         return None

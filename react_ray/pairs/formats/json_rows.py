@@ -1,8 +1,8 @@
-"""JSON objects in, rows out: one object a line (.jsonl, also .json), or an array of objects (.json); also .gz.
+"""Reads JSON objects as rows: one object per line (.jsonl, also .json) or an array of objects (.json), plain or .gz.
 
-A value is text as it is, anything else its JSON; only a column of lists of texts stays one (several captions). So all
-parts have one schema whatever their rows hold. The columns are the keys of the first rows. A line, or an element, that is
-no object is a row of nulls in its place. Next: lines.py.
+The columns are the keys of the first rows. Strings stay as they are, and other values become their JSON text, so that
+all parts have one schema whatever their rows hold; only a column of lists of strings (several captions) stays a list. A
+line or element that is no object becomes a row of nulls.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from react_ray.errors import StorageError
 from react_ray.pairs.formats.chunk import Chunk, cut
 from react_ray.pairs.formats.spans import open_bytes, read_span
 
-FIRST_ROWS = 1000  # are looked at for columns
+FIRST_ROWS = 1000  # rows whose keys become the columns
 READ_BYTES = 1 << 20
-BOM = b"\xef\xbb\xbf"  # that some editors write first
+BOM = b"\xef\xbb\xbf"  # byte order mark that some editors write
 MAX_OBJECT_BYTES = 64 << 20
 BLANK = re.compile(r"[ \t\r\n]*")
 TEXTS = pa.list_(pa.string())
@@ -45,13 +45,13 @@ class JsonRows:
 
 
 def is_array(uri: str) -> bool:
-    """True for `[{...}, ...]`, False for one object a line."""
+    """Returns True for `[{...}, ...]`, False for one object per line."""
     with open_bytes(uri) as file:
         return file.read(READ_BYTES).removeprefix(BOM).lstrip().startswith(b"[")
 
 
 def parse_object(text: str) -> Row:
-    """The object, or an empty one."""
+    """Parses an object; returns an empty one if the text is none."""
     try:
         value = json.loads(text, strict=False)
     except (ValueError, RecursionError):
@@ -60,6 +60,7 @@ def parse_object(text: str) -> Row:
 
 
 def columns_of(rows: list[Row]) -> pa.Schema:
+    """Returns the keys of all rows, as columns of text or of lists of texts."""
     values: dict[str, list[Any]] = {}
     for row in rows:
         for name, value in row.items():
@@ -73,7 +74,7 @@ def columns_of(rows: list[Row]) -> pa.Schema:
 
 
 def table_of(rows: list[Row], columns: pa.Schema) -> pa.Table:
-    """Rows as columns of these names and types (text, or lists of texts)."""
+    """Converts rows to columns of these names and types, which are text or lists of texts."""
     made = {}
     for field in columns:
         as_column = _as_texts if pa.types.is_list(field.type) else _as_text
@@ -89,7 +90,7 @@ def _as_text(value: Any) -> str | None:
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", "replace").decode()  # half a surrogate pair is valid JSON and no text
+    return text.encode("utf-8", "replace").decode()  # half a surrogate pair is valid JSON but not text
 
 
 def _as_texts(value: Any) -> list[str | None] | None:
@@ -108,7 +109,7 @@ def _parse(chunk: Chunk, is_array: bool) -> list[Row]:
 
 
 def _lines(uri: str) -> Iterator[tuple[int, int]]:
-    """Lines that are not blank."""
+    """Yields the spans of lines that are not blank."""
     with open_bytes(uri) as file:
         start = 0
         for line in file:
@@ -118,7 +119,9 @@ def _lines(uri: str) -> Iterator[tuple[int, int]]:
 
 
 def _elements(uri: str) -> Iterator[tuple[int, int]]:
-    """Elements of an array; read as Latin-1, in which a byte is a character and JSON's structure the same."""
+    """Yields the spans of the elements of an array, read as Latin-1: each byte is a character, and the structure is the
+    same.
+    """
     decode = json.JSONDecoder(strict=False).raw_decode
     with open_bytes(uri) as file:
         window = _Window(file)
@@ -130,7 +133,7 @@ def _elements(uri: str) -> Iterator[tuple[int, int]]:
             while True:
                 try:
                     _, end = decode(window.text, window.at)
-                    if end < len(window.text) or not window.more():  # else a number may go on
+                    if end < len(window.text) or not window.more():  # a number that ends with the text may go on
                         break
                 except (ValueError, RecursionError) as error:
                     if len(window.text) - window.at > MAX_OBJECT_BYTES or not window.more():
@@ -144,20 +147,22 @@ def _elements(uri: str) -> Iterator[tuple[int, int]]:
 
 
 class _Window:
-    """Some of a file as text that begins at byte `offset` of it; all before `at` is done with."""
+    """A window of a file as text, which begins at byte `offset` of the file; everything before `at` has been parsed."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.text, self.offset, self.at = file, file.read(READ_BYTES).decode("latin-1"), 0, 0
         self.at = 3 if self.text.startswith(BOM.decode("latin-1")) else 0
 
     def more(self) -> bool:
-        data = self.file.read(max(READ_BYTES, len(self.text) - self.at))  # an object of n bytes is tried log n times
+        """Reads on, and drops what has been parsed; False at the end of the file."""
+        # The window doubles, so that an object of n bytes is parsed log n times.
+        data = self.file.read(max(READ_BYTES, len(self.text) - self.at))
         if data:
             self.text, self.offset, self.at = self.text[self.at :] + data.decode("latin-1"), self.offset + self.at, 0
         return bool(data)
 
     def next(self) -> str:
-        """The next character that is not blank, "" at the end."""
+        """Moves to the next character that is not blank and returns it, or "" at the end."""
         while True:
             blank = BLANK.match(self.text, self.at)
             assert blank is not None
@@ -175,5 +180,6 @@ class _Window:
 
 def _broken(uri: str, window: _Window, why: str) -> StorageError:
     return StorageError(
-        f"cannot read {uri}: no JSON at byte {window.offset + window.at}: {why}; correct it, or write one object a line (.jsonl)"
+        f"cannot read {uri}: no JSON at byte {window.offset + window.at}: {why}; "
+        "correct it, or write one object a line (.jsonl)"
     )

@@ -1,7 +1,4 @@
-"""Lines in (.txt, also .gz), the column `url` out: a line is a row, and an empty line a row without a URL.
-
-Next: tar.py.
-"""
+"""Reads .txt, plain or .gz, as one URL per line; an empty line is a row without a URL."""
 
 from __future__ import annotations
 

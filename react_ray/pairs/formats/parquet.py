@@ -1,7 +1,4 @@
-"""Parquet in, row groups out. Only footers are read to plan, and only the row groups that a part touches to read it.
-
-Next: arrow.py.
-"""
+"""Reads Parquet: only the footer to plan a file, and only the row groups that a part overlaps to read it."""
 
 from __future__ import annotations
 

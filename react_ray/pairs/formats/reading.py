@@ -1,4 +1,4 @@
-"""reading(uri): what libraries say of a damaged file, as our error that names it. Next: chunk.py."""
+"""Converts the errors that libraries raise for a damaged file to a StorageError that names the file."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Bytes of plain and of gzipped files, alike: a stream to plan from, a span to read a part from.
+"""Reads the bytes of plain and gzipped files: all of them to plan a file, or a span of them to read a part.
 
-A span of a .gz is found by unpacking all that lies before it. Parts are read in their order, so the open file of the
-last span goes on from there: each process unpacks a file about once, and none is ever unpacked whole into memory.
-Next: delimited.py.
+A span of a .gz is reached by unpacking everything before it. Parts are read in order, and the file stays open between
+spans, so each process unpacks a file about once. No file is unpacked into memory as a whole.
 """
 
 from __future__ import annotations
@@ -16,12 +15,14 @@ from react_ray.errors import StorageError
 from react_ray.storage import open_stream, read_range
 
 GZIPPED = (".gz", ".tgz")
-OPEN_FILES = 2  # kept open by a process: the one that it reads, and the next
+OPEN_FILES = 2  # kept open per process: the file being read, and the next
 LOCK = threading.Lock()
 
 
 def open_bytes(uri: str) -> BinaryIO:
-    """The (unpacked) bytes from the beginning, to plan: what is still open of an older file of this name is let go."""
+    """Opens the (unpacked) bytes at their beginning, to plan; closes a file of this name that is still open from
+    before.
+    """
     if not uri.endswith(GZIPPED):
         return open_stream(uri)
     _open_gzip.cache_clear()
@@ -29,7 +30,7 @@ def open_bytes(uri: str) -> BinaryIO:
 
 
 def read_span(uri: str, start: int, length: int) -> bytes:
-    """(Unpacked) bytes; StorageError if there are fewer."""
+    """Returns a span of the (unpacked) bytes. Raises StorageError if the file ends before."""
     if not uri.endswith(GZIPPED):
         return read_range(uri, start, length)
     with LOCK:

@@ -1,8 +1,9 @@
-"""WebDataset tars in (as img2dataset writes and open_clip reads them), one row a sample out; also .tar.gz and .tgz.
+"""Reads WebDataset tars (.tar, .tar.gz, .tgz), as img2dataset writes and open_clip reads them, one row per sample.
 
-Neighbouring members whose names agree up to the first dot are one sample: its image (.jpg, .png, .webp, ...), its caption
-(.txt, or `caption` of .json) and the other keys of .json, as in json_rows.py. What a sample lacks is null. Planning walks
-over the headers once: a local tar is sought through, a remote or a gzipped one is read. Next: image_folder.py.
+Neighbouring members whose names agree up to the first dot are one sample: its image (.jpg, .png, .webp, ...), its
+caption
+(.txt, or `caption` of .json) and the other keys of .json, read as in json_rows.py. What a sample lacks is null.
+Planning visits every header once: it seeks through a local tar, and reads through a remote or gzipped one.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from react_ray.pairs.formats.json_rows import Row, columns_of, parse_object, tab
 from react_ray.pairs.formats.spans import open_bytes, read_span
 
 IMAGE_KINDS = frozenset(("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"))
-SAMPLE = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")  # folder and key, kind
-FIRST_SAMPLES = 100  # are looked at for the keys of their .json
+SAMPLE = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")  # groups: folder and key; kind
+FIRST_SAMPLES = 100  # samples whose .json keys become columns
 OWN = pa.schema([("key", pa.string()), ("image", pa.binary()), ("caption", pa.string())])
 
 
 @dataclass(frozen=True)
 class Member:
     key: str
-    kind: str  # the name behind the key: jpg, txt, json, ...
-    start: int  # of its header
+    kind: str  # the file extension: jpg, txt, json, ...
+    start: int  # first byte of its header
     data_start: int
     num_bytes: int
 
@@ -43,7 +44,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Tar:
-    every_column: bool = False  # .json may lack a key
+    every_column: bool = False  # a .json may lack a key
 
     def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
         with open_bytes(uri) as file:
@@ -77,19 +78,18 @@ def _samples(file: BinaryIO, uri: str) -> Iterator[list[Member]]:
 def _members(file: BinaryIO, uri: str) -> Iterator[Member]:
     with tarfile.open(fileobj=file, mode="r:") as tar:
         while (info := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]  # it would keep every header
+            tar.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps every header
             named = SAMPLE.fullmatch(info.name)
             if info.isfile() and named:
                 yield Member(named[1], named[2].lower(), info.offset, info.offset_data, info.size)
         file.seek(tar.offset)  # type: ignore[attr-defined]
-        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes a broken header for the end
-            raise StorageError(
-                f"cannot read {uri}: no tar header at byte {tar.offset}; the file is damaged, write it again"
-            )  # type: ignore[attr-defined]
+        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile mistakes a broken header for the end
+            at: int = tar.offset  # type: ignore[attr-defined]
+            raise StorageError(f"cannot read {uri}: no tar header at byte {at}; the file is damaged, write it again")
 
 
 def _rows(chunk: Chunk) -> list[Row]:
-    """key, image, caption, and json: an object, empty where there is none."""
+    """Returns key, image, caption and json of each sample; json is an object, empty if there is none."""
     data = read_span(chunk.uri, chunk.start, chunk.num_bytes)
     return [_row(sample, data) for sample in _samples(io.BytesIO(data), chunk.uri)]
 

@@ -1,10 +1,10 @@
-"""Published vectors with their metadata: clip-retrieval's and LAION's .npy, DataComp's .npz, each beside a Parquet file.
+"""Reads published vectors and their metadata: clip-retrieval's and LAION's .npy, DataComp's .npz, with Parquet files.
 
-    img_emb/img_emb_0.npy   text_emb/text_emb_0.npy   metadata/metadata_0.parquet   in any folders; what is not there is null
-    00ab.npz (b32_img, b32_txt, l14_img, l14_txt)     00ab.parquet
+    img_emb/img_emb_0.npy  text_emb/text_emb_0.npy  metadata/metadata_0.parquet   in any folders; any may be missing
+    00ab.npz (b32_img, b32_txt, l14_img, l14_txt)   00ab.parquet
 
-Row i of all files of a shard is one pair: a shard whose files have different numbers of rows is refused with both numbers.
-Gives the metadata's columns, and `image_vector`, `text_vector`. Next: parquet.py, ../published.py.
+Row i of all files of a shard is one pair, so a shard whose files have different numbers of rows is refused. The columns
+are those of the metadata, and `image_vector` and `text_vector`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NPY_NAME = re.compile(r"(?:.*/)?(img_emb|text_emb|metadata)_?(\d+)\.(?:npy|parqu
 
 @dataclass(frozen=True)
 class Shard:
-    """URIs; "" = there is no such file. prefix: of the arrays in an .npz."""
+    """URIs of the files of one shard, "" for a missing file. prefix: of the array names in an .npz; None for .npy."""
 
     image: str = ""
     text: str = ""
@@ -43,7 +43,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class VectorFiles:
-    shards: dict[str, Shard]  # by the URI that names each, in order
+    shards: dict[str, Shard]  # by the URI that names each shard, in order
     every_column: bool = True
 
     def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
@@ -74,7 +74,7 @@ class VectorFiles:
 
 
 def clip_retrieval(uris: list[str]) -> tuple[VectorFiles, list[str]]:
-    """The format, and the URI by which each shard is named, in the order of numbers."""
+    """Returns the format, and the URIs that name the shards, in the order of their numbers."""
     found: dict[str, dict[int, str]] = {"img_emb": {}, "text_emb": {}, "metadata": {}}
     for uri in uris:
         if match := NPY_NAME.fullmatch(uri):
@@ -102,7 +102,7 @@ def clip_retrieval(uris: list[str]) -> tuple[VectorFiles, list[str]]:
 
 
 def datacomp(uris: list[str], tables: list[str], prefix: str) -> tuple[VectorFiles, list[str]]:
-    """prefix: b32 or l14; "" = the only one there is."""
+    """Returns the format, and the URIs of the shards. prefix: b32 or l14; "" = the only one that the files have."""
     metadata = {uri.rpartition(".")[0]: uri for uri in tables}
     missing = [uri for uri in uris if tables and uri.rpartition(".")[0] not in metadata]
     if missing:
@@ -119,7 +119,8 @@ def _of_npz(uri: str, prefix: str) -> dict[str, ArrayFile]:
     chosen = prefix or (prefixes[0] if len(prefixes) == 1 else "")
     if chosen not in prefixes:
         raise ConfigError(
-            f"ingest.vector_prefix={prefix!r}: {uri} has {', '.join(prefixes) or 'no array named *_img or *_txt'}; name one of them"
+            f"ingest.vector_prefix={prefix!r}: {uri} has "
+            f"{', '.join(prefixes) or 'no array named *_img or *_txt'}; name one of them"
         )
     names = {IMAGE_VECTOR: f"{chosen}_img", TEXT_VECTOR: f"{chosen}_txt"}
     return {name: arrays[key] for name, key in names.items() if key in arrays}
@@ -147,7 +148,7 @@ def _column(vector_ND: np.ndarray) -> pa.FixedSizeListArray:
 
 
 def _rows(uri: str, first: int, num_rows: int, columns: list[str]) -> pa.Table:
-    """Of the row groups that hold them only."""
+    """Reads rows of a Parquet file, and only the row groups that hold them."""
     file = open_parquet(uri)
     groups: list[int] = []
     begin = at = 0

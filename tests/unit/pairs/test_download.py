@@ -81,10 +81,9 @@ def test_equal_urls_of_a_part_are_asked_once_and_answer_for_each_row(web: Web, f
 def test_the_bytes_of_a_part_do_not_depend_on_width_or_order_of_arrival(web: Web, fetcher: Fetcher) -> None:
     pairs = pairs_of([url or None for url in misbehaving(web, 120)])
     wide = download(pairs, fetcher, CONFIG)
-    one = {"max_in_flight": 1, "num_threads": 1, "queue_mb": 1e-6}  # the queue has room for one image at a time
-    narrow_config = DownloadConfig(**CONFIG.model_dump() | one)
+    narrow_config = DownloadConfig(**CONFIG.model_dump() | {"max_in_flight": 1, "num_threads": 1})
     with Fetcher(narrow_config) as narrow_fetcher:
-        narrow = download(pairs, narrow_fetcher, narrow_config)
+        narrow = download(pairs, narrow_fetcher, narrow_config, queue_bytes=1)  # room for one image at a time
     assert parquet_bytes(wide) == parquet_bytes(narrow)
     assert 0.65 <= wide["status"].to_pylist().count("ok") / 120 <= 0.75
 
@@ -103,6 +102,4 @@ def test_a_retry_asks_for_what_may_pass_and_keeps_all_other_rows(web: Web, fetch
 
 def test_the_section_has_the_fields_of_fetching_and_storing_and_digests_what_changes_results() -> None:
     assert {"image_size", "total_timeout_s", "encode_quality", "retries"} <= set(CONFIG.digested())
-    assert not {"of", "min_success", "num_workers", "queue_mb", "parts_per_worker", "max_in_flight"} & set(
-        CONFIG.digested()
-    )
+    assert not {"of", "min_success", "num_workers", "parts_per_worker", "max_in_flight"} & set(CONFIG.digested())

@@ -1,4 +1,6 @@
-"""Published vectors in the exact layouts of their publishers, thousands of rows; misaligned ones are refused with both counts."""
+"""Published vectors are read in the exact layouts of their publishers, and misaligned ones are refused with both
+counts.
+"""
 
 from __future__ import annotations
 

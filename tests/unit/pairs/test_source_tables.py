@@ -1,4 +1,4 @@
-"""What react_ray.pairs.source promises of tables: every format gives the same rows, and bad ones stay in their place."""
+"""Every format of tables gives the same rows, and bad rows stay in their place."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from react_ray import __version__, schema
 from react_ray.pairs.image import inspect
 from react_ray.web import status
 from react_ray.web.addresses import Resolver
-from react_ray.web.fetch import FetchConfig, Fetched, Fetcher
+from react_ray.web.fetch import FetchConfig, Fetcher, FetchResult
 from tests.support.web import Web
 from tests.support.web_images import image
 
@@ -25,7 +25,7 @@ HASTY = PATIENT | {"first_byte_timeout_s": 0.3, "total_timeout_s": 1.0}
 EAGER = PATIENT | {"retries": 2, "backoff_s": 0.01, "max_backoff_s": 0.1}
 
 
-def fetch(urls: list[str | None], **config: Any) -> list[Fetched]:
+def fetch(urls: list[str | None], **config: Any) -> list[FetchResult]:
     with Fetcher(FetchConfig(**(PATIENT | config))) as fetcher:
         return fetcher.fetch(urls)
 
@@ -193,14 +193,14 @@ def test_equal_urls_are_asked_once(web: Web, fetcher: Fetcher) -> None:
 
 def test_each_row_is_announced_once_as_it_arrives(web: Web, fetcher: Fetcher) -> None:
     urls = [web.http + "/image/1.jpg", None, web.http + "/status/404", web.http + "/image/1.jpg"]
-    announced: list[tuple[int, Fetched]] = []
+    announced: list[tuple[int, FetchResult]] = []
     results = fetcher.fetch(urls, on_done=lambda row, fetched: announced.append((row, fetched)))
     assert sorted(row for row, _ in announced) == [0, 1, 2, 3]
     assert all(results[row] is fetched for row, fetched in announced)
 
 
 def test_an_error_of_the_caller_reaches_the_caller_and_the_fetcher_goes_on(web: Web, fetcher: Fetcher) -> None:
-    def fail(row: int, fetched: Fetched) -> None:
+    def fail(row: int, fetched: FetchResult) -> None:
         raise ZeroDivisionError("of the caller")
 
     with pytest.raises(ZeroDivisionError, match="of the caller"):

@@ -11,9 +11,9 @@ from aiohttp.abc import ResolveResult
 
 from react_ray.web import status
 from react_ray.web.addresses import Resolver
-from react_ray.web.admission import Admission
-from react_ray.web.fetch import FetchConfig, Fetched, Fetcher
+from react_ray.web.fetch import FetchConfig, Fetcher, FetchResult
 from react_ray.web.fetch_loop import FetchLoop
+from react_ray.web.url_policy import UrlPolicy
 from tests.support.web import HOSTS, Web
 
 OPEN: dict[str, Any] = {"allow_private_addresses": True, "retries": 0}
@@ -102,11 +102,11 @@ def test_this_machine_is_not_reached_however_it_is_written(web: Web, host: str) 
 
 @pytest.mark.parametrize("target", ["http://169.254.169.254/latest/", "http://[fd00:ec2::254]/", "http://2852039166/"])
 def test_a_redirect_does_not_lead_to_the_metadata_of_the_cloud(web: Web, target: str) -> None:
-    async def run() -> list[Fetched]:
+    async def run() -> list[FetchResult]:
         # The server is on loopback: the client is let there by a name, and the redirect is judged as on the web.
-        admission = Admission(FetchConfig())
-        loop = FetchLoop(OPEN_CONFIG, admission)
-        url = admission.admit(f"{web.http.replace('127.0.0.1', 'localhost')}/to?url={target}")
+        policy = UrlPolicy(FetchConfig())
+        loop = FetchLoop(OPEN_CONFIG, policy)
+        url = policy.admit(f"{web.http.replace('127.0.0.1', 'localhost')}/to?url={target}")
         try:
             return await loop.fetch(1, [(url, [0])], [], None)
         finally:

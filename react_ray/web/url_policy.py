@@ -1,7 +1,7 @@
-"""The text of a URL in; a WebUrl that may be requested, or UrlRefused, out: all that is known without asking anybody.
+"""Decides which URLs may be requested, by everything that is known without a request.
 
-A redirect's target passes through here as the first URL does. Names are checked again as addresses, when they have
-been looked up. Next: politeness.py.
+The target of a redirect passes through the same checks as a URL of the list. The addresses that a name resolves to are
+checked later, by addresses.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from react_ray.web.local_url import LOCAL_SCHEMES
 from react_ray.web.web_url import UrlRefused, WebUrl, follow, parse_url
 
 
-class Admission:
+class UrlPolicy:
+    """Parses URLs and raises UrlRefused for a scheme, a domain or an address that the configuration does not allow."""
+
     def __init__(self, config: FetchConfig) -> None:
         self._schemes = tuple(scheme for scheme in config.allow_schemes if scheme not in LOCAL_SCHEMES)
         self._allow_private = config.allow_private_addresses

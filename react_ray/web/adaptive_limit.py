@@ -1,8 +1,8 @@
-"""How each request went in; how many may be in flight, out.
+"""Adapts the number of requests in flight to what the network carries, as TCP adapts its window.
 
-As TCP does with its window: doubled until the first trouble, then a little more with every good window and half as many
-after a bad one. A window is bad if many more requests than usual met congestion, or if they took twice as long as usual.
-Dead links and slow hosts are usual on the web and no trouble: only a change is. Next: fetch_loop.py.
+The limit doubles until the first bad window of requests; after that, every good window adds STEP and every bad one
+halves it. A window is bad if far more of its requests than usual met congestion, or if its median request took twice as
+long as usual. Dead links and slow hosts are normal on the web, so only a change counts as congestion.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from statistics import median
 START = 32
 FEWEST = 8
 STEP = 8
-FEWEST_PER_WINDOW = 64  # a median of fewer says little
+FEWEST_PER_WINDOW = 64  # a median over fewer requests is too noisy
 SLOWER = 2.0
-SLACK_S = 0.05  # on a fast line a median of 2 ms doubles by chance
-MORE_FAILURES = 0.1  # share of a window, above the usual share
-FORGET = 0.1  # weight of one window in what is usual
+SLACK_S = 0.05  # on a fast line, a median of 2 ms doubles by chance
+MORE_FAILURES = 0.1  # by how much the congested share of a window may exceed the usual share
+FORGET = 0.1  # weight of one window in the moving averages of the usual share and time
 
 
 class AdaptiveLimit:
-    """`limit` is `most` at once where `adaptive` is off."""
+    """`limit` is the number of requests that may be in flight now; without `adaptive` it is always `most`."""
 
     def __init__(self, most: int, adaptive: bool = True) -> None:
         self._most = most
@@ -33,7 +33,7 @@ class AdaptiveLimit:
         self.limit = min(START, most) if adaptive else most
 
     def record(self, congested: bool, seconds: float) -> None:
-        """One request that ended; `seconds` until its last byte, or until it failed."""
+        """Counts a finished request, which took `seconds` until its last byte or until it failed."""
         if not self._adaptive:
             return
         if congested:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from react_ray.web.adaptive import FEWEST, START, AdaptiveLimit
+from react_ray.web.adaptive_limit import FEWEST, START, AdaptiveLimit
 
 
 def record(limit: AdaptiveLimit, num: int, seconds: float = 0.1, share_congested: float = 0.0) -> None:

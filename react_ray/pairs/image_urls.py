@@ -1,4 +1,4 @@
-"""An artifact of images in; the `pairs` or `retrieved` beside it, which has the URLs of its rows, out. Next: stats.py."""
+"""Joins stored images with their URLs, which are in the `pairs` or `retrieved` that lies beside the images."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ WITH_URLS: tuple[Kind[Any], ...] = (RETRIEVED, PAIRS)
 
 
 def check_images(images: Parts) -> None:
+    """Raises ArtifactMismatch for an artifact of another kind."""
     if images.kind != IMAGES:
         raise ArtifactMismatch(
             f"{images.uri} holds {images.kind.name}; name an artifact of images, such as <database>/images"
@@ -24,7 +25,10 @@ def check_images(images: Parts) -> None:
 
 
 def find_urls(images: Parts) -> Artifact | None:
-    """None if there is none with these parts (it may have got more since), or if it is not what the images were made of."""
+    """Returns the artifact with the URLs; None if the images were not made from one, or were made from another.
+
+    It may have more parts than the images, if files were added to its source since.
+    """
     folder = images.uri.rpartition("/")[0]
     parents = plan_of(images.uri).get("parents", {})
     for kind in WITH_URLS:
@@ -43,7 +47,7 @@ OWN = {"pair_id", "url", "caption", "class_id", "score", "matches", "text_embedd
 
 
 def extra_columns(images: Parts) -> list[pa.Field]:
-    """What the list of URLs had besides URL and caption."""
+    """Returns the columns that the URL list had besides URL and caption."""
     pairs = find_urls(images)
     if pairs is None or not (done := pairs.done()):
         return []
@@ -51,9 +55,9 @@ def extra_columns(images: Parts) -> list[pa.Field]:
 
 
 def with_urls(images: Parts, columns: list[str], extra: list[str] | None = None) -> Iterator[pa.Table]:
-    """These columns of each part that is done, and of its pairs `url` and `extra`: null where they are not known.
+    """Yields `columns` of each finished part, joined with `url` and the `extra` columns of its pairs.
 
-    One part in memory at a time.
+    The joined columns are null where they are not known. One part is in memory at a time.
     """
     pairs = find_urls(images)
     wanted = ["url", *(extra or [])]
