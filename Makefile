@@ -1,4 +1,4 @@
-# Everything happens in .venv; each target does its own set-up. Long checks have their own targets.
+# Everything happens in .venv, and each target does its own set-up. Long checks have targets of their own.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
@@ -16,18 +16,18 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray run react_ray/recipes/sample.yaml
 
-# The same with seeds 1 and 2 beside it, and a report over all three.
+# The demo with two more seeds, and a report over all three.
 demo-seeds: demo
 	for seed in 1 2; do \
 	  PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray run react_ray/recipes/sample.yaml seed=$$seed out=runs/sample_seed$$seed || exit; \
 	done
 	$(BIN)/react-ray report react_ray/recipes/sample.yaml "evaluate.other_runs=[runs/sample_seed1, runs/sample_seed2]"
 
-# The committed react_ray/sample/base_clip.safetensors, trained again from scratch.
+# Trains the committed react_ray/sample/base_clip.safetensors again from scratch.
 base: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray customize react_ray/recipes/sample_base.yaml
 
-# Unit tests two at a time; the others start clusters, and have the machine for themselves.
+# Unit tests run two at a time; the other tests start clusters and have the machine to themselves.
 test: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/unit
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow" tests/cluster tests/end_to_end
@@ -37,6 +37,7 @@ test-slow: $(STAMP)
 
 check: $(STAMP)
 	$(BIN)/ruff check react_ray jobs tests
+	$(BIN)/ruff format --check react_ray jobs tests
 	$(BIN)/mypy
 
 clean:

@@ -11,6 +11,7 @@ import pytest
 
 from react_ray.cli import main
 from react_ray.errors import ArtifactMismatch, ConfigError
+from react_ray.kinds import PAIRS
 from react_ray.pairs.export.vectors import export_vectors
 from react_ray.pairs.source import IngestConfig, open_source
 from react_ray.recipe import Recipe, load_recipe
@@ -57,7 +58,7 @@ def test_published_vectors_are_a_database_and_are_exported_as_they_came(
     published: Path, tmp_path: Path, local_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = recipe_of(tmp_path, published, "download.of=retrieved", "retrieve.search=exact")
-    assert ingest.run(recipe).kind == "pairs"
+    assert ingest.run(recipe).kind == PAIRS
     embeddings = embed.run(recipe)
     assert (embeddings.manifest.rows, embeddings.manifest.ok) == (1250, 1248)
     assert embeddings.facts.backbone["weights_sha256"] == "" and embeddings.facts.dim == DIM
@@ -67,7 +68,7 @@ def test_published_vectors_are_a_database_and_are_exported_as_they_came(
     np.testing.assert_allclose(text_ND.astype(np.float32), unit(1).astype(np.float32), atol=1e-3)
     assert np.flatnonzero(np.isnan(from_vectors(table["image"])).any(axis=1)).tolist() == [3, 1000]
     content = embeddings.content
-    assert ingest.run(recipe).kind == "pairs" and embed.run(recipe).content == content
+    assert ingest.run(recipe).kind == PAIRS and embed.run(recipe).content == content
 
     out = tmp_path / "exported"
     with pytest.raises(SystemExit) as ended:
