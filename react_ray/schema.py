@@ -50,7 +50,7 @@ def dim_of(vector: pa.DataType) -> int:
 
 
 def embeddings(dim: int, heads: list[str] | None = None) -> pa.Schema:
-    """`similarity` is the cosine of image and text, null unless both exist. heads: names of linear heads, a score each."""
+    """`similarity` is the cosine of image and text, null unless both exist. heads: names of the columns of scores."""
     return pa.schema(
         [
             ("pair_id", pa.int64()),
@@ -92,7 +92,7 @@ MATCH = pa.struct([("class_id", pa.int32()), ("prompt", pa.string()), ("score", 
 
 
 def retrieved(dim: int, pairs: pa.Schema = PAIRS) -> pa.Schema:
-    """`pairs` with the extra columns of its source, then the reason why each pair was selected and its caption's vector."""
+    """`pairs` with the extra columns of its source, then why each pair was selected, and its caption's vector."""
     schema = pairs
     for field in (
         pa.field("class_id", pa.int32()),
