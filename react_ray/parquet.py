@@ -1,4 +1,4 @@
-"""A table as the bytes of a Parquet file. Next: artifact.py, whose parts are such files."""
+"""Serialises a table to the bytes of a Parquet file, the form of every part of an artifact."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import pyarrow.parquet as pq
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """Deterministic bytes. Images are compressed already, so zstd level 1 costs little and helps captions; vectors stay as they
-    are: zstd saves 8 % of them for half as much time again (tests/benchmark/bench_vectors.py). Dictionaries are for text. Pages carry a checksum.
+    """Returns a Parquet file; equal tables give equal bytes.
+
+    Columns are compressed with zstd level 1, which helps captions and costs little for images, which are compressed
+    already. Vectors stay uncompressed: zstd saves 8 % of their size and takes half as much time again
+    (tests/benchmark/bench_vectors.py). Text columns use dictionaries, and pages carry a checksum.
     """
     sink = io.BytesIO()
     text = [
@@ -32,7 +35,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def _leaves(path: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
-    """The columns that Parquet makes of one."""
+    """Yields the (path, type) of each Parquet column that stores one column of a table."""
     if pa.types.is_struct(kind):
         for number in range(kind.num_fields):
             yield from _leaves(f"{path}.{kind.field(number).name}", kind.field(number).type)

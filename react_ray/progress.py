@@ -1,7 +1,7 @@
-"""One progress display for every stage, and one metrics stream.
+"""Shows the progress of a stage, and writes the metrics of a training.
 
-On a terminal a live bar; elsewhere a plain line at most every two seconds. Metrics are JSON lines
-`{"step": ..., name: value, ...}` below `<run>/metrics/`. Takes counts, gives lines; knows nothing of stages.
+On a terminal the progress is a live line; elsewhere it is a plain line, at most every two seconds. Metrics are JSON
+lines `{"step": ..., name: value, ...}` below `<run>/metrics/`.
 """
 
 from __future__ import annotations
@@ -58,9 +58,10 @@ class Progress:
 
     def line(self) -> str:
         seconds = max(time.monotonic() - self._started, 1e-6)
-        if not self.total:  # not known yet
+        if not self.total:  # the total is not known yet
             return f"{self.stage:<10} {self.note}  {seconds:,.0f} s"
-        text = f"{self.stage:<10} {self.done:>5}/{self.total} {self.unit}  {self.rows:>9,} {self.noun}  {self.rows / seconds:>8,.0f} {self.noun}/s"
+        text = f"{self.stage:<10} {self.done:>5}/{self.total} {self.unit}  {self.rows:>9,} {self.noun}"
+        text += f"  {self.rows / seconds:>8,.0f} {self.noun}/s"
         if self.rows and self.ok != self.rows:
             text += f"  {100 * self.ok / self.rows:.1f} % ok"
         if 0 < self.done < self.total:
@@ -79,7 +80,7 @@ class Progress:
 
 
 class Metrics:
-    """One JSON-lines file; rewritten whole at `flush`, because object stores cannot append."""
+    """One JSON-lines file; `flush` rewrites all of it, because object stores cannot append."""
 
     def __init__(self, storage: Storage, name: str) -> None:
         self._storage, self._path = storage, f"metrics/{name}.jsonl"
@@ -89,7 +90,7 @@ class Metrics:
         self._lines.append(json.dumps({"step": step, **values}, sort_keys=True))
 
     def drop_after(self, step: int) -> None:
-        """A resumed run repeats the steps after its checkpoint: forget their first lines."""
+        """Removes the lines after a step: a resumed run repeats the steps after its checkpoint."""
         self._lines = [line for line in self._lines if json.loads(line)["step"] <= step]
 
     def flush(self) -> None:

@@ -1,6 +1,6 @@
-"""The data dictionary: every table that is stored, declared once.
+"""The data dictionary: declares every stored table once.
 
-A row that failed keeps its place: its `status` says why, its payload is null.
+A row that failed keeps its place: its `status` gives the reason, and its payload is null.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ import pyarrow as pa
 
 # Values of `status`.
 OK = "ok"
-UNDECODABLE = "undecodable"  # damaged or truncated; from a source of images also bytes that are none
-TOO_LARGE = "too_large"  # refused by its number of pixels before decoding
-EMPTY = "empty"  # no bytes at all
-NOT_AN_IMAGE = "not_an_image"  # a download of something else: a web page, a video
+UNDECODABLE = "undecodable"  # the image is damaged or truncated; in a source of images, also bytes of another kind
+TOO_LARGE = "too_large"  # the image has too many pixels to be decoded
+EMPTY = "empty"  # there are no bytes at all
+NOT_AN_IMAGE = "not_an_image"  # the download is something else: a web page, a video
 TOO_SMALL = "too_small"  # the shorter side is below store.min_image_size
-TOO_LARGE_AREA = "too_large_area"  # more pixels than store.max_image_area
-ASPECT = "aspect"  # longer than store.max_aspect_ratio times its width
-NOT_FINITE = "not_finite"  # the model gave a NaN or a null vector
-NO_CAPTION = "no_caption"  # where only captions are embedded
-CORRUPT = "corrupt"  # of a part whose file could not be read, and that was put aside (--skip-corrupt)
+TOO_LARGE_AREA = "too_large_area"  # the image has more pixels than store.max_image_area
+ASPECT = "aspect"  # the longer side exceeds store.max_aspect_ratio times the shorter one
+NOT_FINITE = "not_finite"  # the model's output is not finite, or the null vector
+NO_CAPTION = "no_caption"  # there is no caption, and only captions are embedded
+CORRUPT = "corrupt"  # the file of the row's part cannot be read, and --skip-corrupt put the part aside
 
 PAIRS = pa.schema([("pair_id", pa.int64()), ("url", pa.string()), ("caption", pa.string())])
 
@@ -40,7 +40,7 @@ IMAGES = pa.schema(
 
 
 def vector(dim: int) -> pa.DataType:
-    """A unit vector as stored: D little-endian float16, bit-exact through Parquet. See vectors.py."""
+    """The type of a stored unit vector: D little-endian float16 values, bit-exact through Parquet. See vectors.py."""
     return pa.binary(2 * dim)
 
 
@@ -50,7 +50,7 @@ def dim_of(vector: pa.DataType) -> int:
 
 
 def embeddings(dim: int, heads: list[str] | None = None) -> pa.Schema:
-    """similarity: of image and text, null unless there are both. heads: names of linear heads, a score each."""
+    """`similarity` is the cosine of image and text, null unless both exist. heads: names of the columns of scores."""
     return pa.schema(
         [
             ("pair_id", pa.int64()),
@@ -71,7 +71,7 @@ def queries(dim: int) -> pa.Schema:
             ("task", pa.string()),
             ("class_name", pa.string()),
             ("prompt", pa.string()),
-            ("modality", pa.string()),  # what was embedded: "text" or "image"
+            ("modality", pa.string()),  # "text" or "image", whichever was embedded
             ("embedding", vector(dim)),
         ]
     )
@@ -92,7 +92,7 @@ MATCH = pa.struct([("class_id", pa.int32()), ("prompt", pa.string()), ("score", 
 
 
 def retrieved(dim: int, pairs: pa.Schema = PAIRS) -> pa.Schema:
-    """`pairs` (with whatever extra columns its source had), then why each pair was taken and its caption's vector."""
+    """`pairs` with the extra columns of its source, then why each pair was selected, and its caption's vector."""
     schema = pairs
     for field in (
         pa.field("class_id", pa.int32()),
@@ -112,11 +112,11 @@ PREDICTIONS = pa.schema(
         ("label", pa.string()),
         ("predicted", pa.string()),
         ("score", pa.float32()),
-        ("rank", pa.int32()),  # of the true class, 0 = top-1; null where the image could not be decoded
+        ("rank", pa.int32()),  # rank of the true class, 0 = top-1; null if the image could not be decoded
     ]
 )
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Select and cast to exactly `schema`; a missing column is our own bug."""
+    """Selects the columns of `schema` and casts them; a missing column is our own bug."""
     return table.select(schema.names).cast(schema)

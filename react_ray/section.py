@@ -1,7 +1,8 @@
-"""Section: one typed part of a recipe, declared beside the noun that it configures.
+"""Section: one typed part of a recipe, declared beside the code that it configures.
 
-A field that changes *what* is computed is digested; one that changes only *how fast* (workers, inference batch,
-placement) or *where* (a URI) is declared with `speed(...)` and is not. Next: recipe.py, the sum of all sections.
+A field that changes *what* is computed is declared with `field(...)` and digested. A field that changes only *how fast*
+(workers, inference batch, placement) or *where* (a URI) is declared with `speed(...)` and not digested. recipe.py
+combines all sections.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ NOT_DIGESTED: JsonDict = {"digest": False}
 
 
 def field(default: Any, doc: str, **constraints: Any) -> Any:
-    """A field with its one line of meaning, unit and cost."""
+    """Declares a field that changes results. doc: one line with its meaning, unit and cost."""
     return Field(default, description=doc, **constraints)
 
 
 def speed(default: Any, doc: str, **constraints: Any) -> Any:
-    """A field that may change between two runs of the same artifact."""
+    """Declares a field that may change between two runs of the same artifact."""
     return Field(default, description=doc, json_schema_extra=NOT_DIGESTED, **constraints)
 
 
@@ -30,7 +31,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     def digested(self) -> dict[str, Any]:
-        """The fields that change results, as plain JSON values."""
+        """Returns the fields that change results, as plain JSON values."""
         out: dict[str, Any] = {}
         for name, info in type(self).model_fields.items():
             extra = info.json_schema_extra
@@ -47,12 +48,12 @@ class Section(BaseModel):
 
 
 def digest(config: Any) -> str:
-    """sha256 of a JSON value, independent of the order of keys; 16 hex digits name a configuration."""
+    """Returns 16 hex digits of the sha256 of a JSON value, which do not depend on the order of keys."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
-    """'path: found != wanted' for every leaf that differs; keys only in `found` (such as times) are ignored at the top."""
+    """Returns a line for every leaf that differs; at the top level, keys that only `found` has (times) are ignored."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         keys = sorted(wanted) if not path else sorted(set(found) | set(wanted))
         out: list[str] = []

@@ -1,6 +1,6 @@
-"""URIs: the names of places. `/path`, `file:///path`, `s3://bucket/prefix`, and `sample://file` for this package's data.
+"""Handles URIs as strings: `/path`, `file:///path`, `s3://bucket/prefix`, and `sample://file` for this package's data.
 
-Takes and gives strings; looks at nothing. Next: storage/, which reads and writes there.
+These functions access no storage; storage/ reads and writes at the URIs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def join(uri: str, *parts: str) -> str:
 
 
 def absolute(uri: str) -> str:
-    """The same place, named so that every process on every node understands it."""
+    """Returns the URI in a form that means the same place in every process on every node."""
     scheme = urlsplit(uri).scheme if "://" in uri else ""
     if scheme == "sample":
         return str(SAMPLE_DIR / uri.removeprefix("sample://"))
@@ -38,14 +38,14 @@ def is_local(uri: str) -> bool:
 
 
 def split_glob(uri: str) -> tuple[str, str]:
-    """The folder above the first component that has `*`, `?` or `[`, and the pattern from there on ("" = no glob)."""
+    """Splits at the first component with `*`, `?` or `[`: the folder above it, and the pattern ("" = no glob)."""
     parts = absolute(uri).split("/")
     first = next((i for i, part in enumerate(parts) if any(c in part for c in "*?[")), len(parts))
     return "/".join(parts[:first]) or "/", "/".join(parts[first:])
 
 
 def matches(path: str, pattern: str) -> bool:
-    """As the shell has it: `*` stays within one folder, `**` is any number of folders."""
+    """Matches as a shell does: `*` stays within one folder, `**` is any number of folders."""
     return _matches(path.split("/"), pattern.split("/"))
 
 

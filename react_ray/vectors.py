@@ -1,8 +1,9 @@
-"""Columns of unit vectors: float16 [N, D] in memory, D little-endian float16 as fixed-size binary on disk, null where there is
-none. As lists of float16, Parquet takes 3 times the processor's time to read them and 9 times to write them
-(tests/benchmark/bench_vectors.py).
+"""Converts columns of unit vectors between memory (float16 [N, D]) and disk (fixed-size binary).
 
-Of a file, without this package: `np.frombuffer(b"".join(table["image"].drop_null().to_pylist()), np.float16).reshape(-1, D)`.
+A stored vector is D little-endian float16 values in one binary value, null if there is no vector. Lists of float16
+would take 3 times the processor time to read from Parquet, and 9 times to write (tests/benchmark/bench_vectors.py).
+To read a file without this package: `np.frombuffer(b"".join(table["image"].drop_null().to_pylist()),
+np.float16).reshape(-1, D)`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from react_ray import schema
 
 
 def as_vectors(vector_ND: np.ndarray) -> pa.FixedSizeBinaryArray:
-    """float16 [N, D] -> a column; rows that are not finite become null."""
+    """Turns float16 [N, D] into a column; rows that are not finite become null."""
     bad_N = ~np.isfinite(vector_ND).all(axis=1)
     values = np.where(bad_N[:, None], np.float16(0), vector_ND) if bad_N.any() else vector_ND
     packed = np.packbits(~bad_N, bitorder="little") if bad_N.any() else None
@@ -24,7 +25,7 @@ def as_vectors(vector_ND: np.ndarray) -> pa.FixedSizeBinaryArray:
 
 
 def from_vectors(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """A column -> float16 [N, D]; null rows become NaN."""
+    """Turns a column into float16 [N, D]; null rows become NaN."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     dim = schema.dim_of(array.type)
     values = np.frombuffer(array.buffers()[1] or b"", dtype="<f2").reshape(-1, dim)[
@@ -37,7 +38,7 @@ def from_vectors(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
 
 
 def unit_rows(vector_ND: np.ndarray) -> np.ndarray:
-    """Floats of any length and norm -> float16 rows of length 1; NaN in all of a row that is not finite or null."""
+    """Normalises floats [N, D] to float16 rows of length 1; a row that is not finite, or null, becomes all NaN."""
     vector_ND = vector_ND.astype(np.float32)
     norm_N1 = np.linalg.norm(vector_ND, axis=1, keepdims=True)
     norm_N1[~((norm_N1 > 1e-12) & np.isfinite(norm_N1))] = np.nan
@@ -51,7 +52,10 @@ def embeddings_table(
     status_N: np.ndarray,
     heads: dict[str, pa.Array],
 ) -> pa.Table:
-    """schema.embeddings of float16 vectors, unit norm; NaN where there is none. The similarity is that of what is stored."""
+    """Returns schema.embeddings from float16 unit vectors, NaN where there is no vector.
+
+    The similarity is computed from the stored (rounded) vectors.
+    """
     similarity_N = np.einsum("nd,nd->n", image_ND.astype(np.float32), text_ND.astype(np.float32))
     columns = {
         "pair_id": pair_id,

@@ -1,6 +1,6 @@
 """The embedded data of the demo: emoji, flags, icons and clip art by many artists, with captions.
 
 Reached as `sample://base.parquet`, `sample://pool.parquet`, `sample://validation.parquet`, `sample://test.parquet` and
-`sample://tasks.json` through react_ray.storage; this folder holds no code. ATTRIBUTIONS.md says who drew what, under
-which licence, and what each file is for. Next: pairs/source.py, which reads the pool.
+`sample://tasks.json` through react_ray.storage; this folder holds no code. ATTRIBUTIONS.md states the authors, the
+licences and the purpose of each file.
 """

@@ -1,6 +1,6 @@
-"""run: all verbs of a recipe in their order, every arm, with the time and the memory that each took.
+"""run: runs all verbs of a recipe in order, for every arm, and records the time of each and the peak memory.
 
-What is sealed is not done again, so the same command after any interruption goes on where it stopped.
+Sealed artifacts are not made again, so after any interruption the same command continues where it stopped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def run(recipe: Recipe) -> str:
-    """Runs everything; returns the table and the path of the report, as text."""
+    """Runs everything; returns the table and the place of the report, as text."""
     clock = Clock(recipe)
     check_trainings(recipe)
     with clock.memory():
@@ -42,7 +42,7 @@ def run(recipe: Recipe) -> str:
 
 
 class Clock:
-    """Seconds per stage and peak memory, added up over interrupted runs, in `<run>/costs.json`."""
+    """Keeps the seconds of each stage, added up over interrupted runs, and the peak memory in `<run>/costs.json`."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.storage = open_storage(Layout(recipe).run)

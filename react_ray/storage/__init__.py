@@ -1,8 +1,8 @@
-"""Storage: local paths and s3:// behind one small interface. The only importer of boto3 and of pyarrow.fs.
+"""Reads and writes local paths and s3:// URIs through one small interface.
 
-Takes URIs (see uri.py), gives bytes, streams, Parquet files and listings. Every write is whole-object and atomic: a reader sees the old object, the new one,
-or none. S3 settings come from the environment variables of AWS (AWS_ENDPOINT_URL for a compatible server).
-Next: base.py, then artifact.py.
+Takes URIs (see uri.py), gives bytes, streams, Parquet files and listings. Every write is atomic and replaces the whole
+object: a reader sees the old object, the new one, or none. S3 settings come from the environment variables of AWS
+(AWS_ENDPOINT_URL for a compatible server). No other package imports boto3 or pyarrow.fs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def open_storage(uri: str) -> Storage:
     uri = absolute(uri)
     if is_local(uri):
         return LocalStorage(uri)
-    from react_ray.storage.s3 import S3Storage  # boto3 is slow to load, and most processes need none
+    from react_ray.storage.s3 import S3Storage  # boto3 loads slowly, and most processes do not need it
 
     return S3Storage(uri)
 
@@ -39,7 +39,7 @@ def read_bytes(uri: str) -> bytes:
 
 
 def local_file(uri: str) -> str:
-    """A readable local path of any URI."""
+    """Returns a local path with the contents of the URI."""
     storage, name = _split(uri)
     return storage.local_file(name)
 
@@ -65,7 +65,10 @@ def read_range(uri: str, start: int, length: int) -> bytes:
 
 
 def list_files(uri: str, suffix: str = "") -> list[str]:
-    """URIs of one file, or of all files with this suffix below a folder or of a glob (`*`, `?`, `[a-z]`, `**`), sorted."""
+    """Lists the URIs of one file, of all files below a folder, or of a glob (`*`, `?`, `[a-z]`, `**`), sorted.
+
+    suffix: lists only the files whose names end with it.
+    """
     storage, name = _split(uri)
     if storage.exists(name):
         return [absolute(uri)]
@@ -79,7 +82,7 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
 
 
 def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The same place for libraries that take a pyarrow filesystem and a path in it."""
+    """Returns the place as a pyarrow filesystem and a path in it, for libraries that take these."""
     uri = absolute(uri)
     if is_local(uri):
         return pafs.LocalFileSystem(), uri
@@ -89,14 +92,14 @@ def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
 
 
 def check_writable(uri: str) -> None:
-    """Raises StorageError before a run starts, not after its first hour."""
+    """Raises StorageError if nothing can be written there, before a run starts instead of after its first hour."""
     storage = open_storage(uri)
     storage.write(".react_ray-probe", b"")
     storage.delete(".react_ray-probe")
 
 
 def open_empty(uri: str) -> Storage:
-    """A folder to export to: writable, and nothing in it."""
+    """Opens a folder to export to; raises ConfigError unless it is empty."""
     check_writable(uri)
     storage = open_storage(uri)
     if storage.list():

@@ -1,4 +1,4 @@
-"""What every storage can do. Next: local.py, s3.py."""
+"""Defines the interface of every storage; local.py and s3.py implement it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Storage:
-    """A directory-like place. Paths are relative and use `/`."""
+    """A place that holds files, like a directory. Paths are relative and use `/`."""
 
     def __init__(self, uri: str) -> None:
         self.uri = absolute(uri)
@@ -29,7 +29,7 @@ class Storage:
 
     @contextmanager
     def writing(self, path: str) -> Iterator[BinaryIO]:
-        """A file to write what is too large for memory; it is there, whole, once the block has ended without an error."""
+        """Opens a file for data too large for memory; the file appears, complete, when the block ends without error."""
         raise NotImplementedError
         yield
 
@@ -37,11 +37,11 @@ class Storage:
         raise NotImplementedError
 
     def list(self, prefix: str = "") -> list[str]:
-        """Paths of all files below `prefix` (a folder), sorted, relative to this storage."""
+        """Lists the paths of all files below `prefix` (a folder), sorted, relative to this storage."""
         raise NotImplementedError
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
-        """As `list`, with the bytes of each file."""
+        """As `list`, with the size of each file in bytes."""
         raise NotImplementedError
 
     def delete(self, path: str) -> None:
@@ -52,22 +52,22 @@ class Storage:
             self.delete(path)
 
     def local_file(self, path: str) -> str:
-        """A local path with the file's bytes: itself, or a copy in the cache directory."""
+        """Returns a local path with the file's bytes: the file itself, or a copy in the cache directory."""
         raise NotImplementedError
 
     def parquet(self, path: str) -> pq.ParquetFile:
         raise NotImplementedError
 
     def stream(self, path: str) -> BinaryIO:
-        """A file to read from its beginning on, or to seek in."""
+        """Opens a file for sequential reading; it can also seek."""
         raise NotImplementedError
 
     def arrow_file(self, path: str) -> pa.NativeFile:
-        """A file of which only what is asked for is read: a memory map, or ranges of an object."""
+        """Opens a file for random access, as a memory map or by ranges of an object; only requested bytes are read."""
         raise NotImplementedError
 
     def read_range(self, path: str, start: int, length: int) -> bytes:
-        """Exactly `length` bytes; StorageError where the file ends before."""
+        """Returns exactly `length` bytes; raises StorageError if the file ends before."""
 
         def action() -> bytes:
             with self.arrow_file(path) as file:
@@ -76,7 +76,8 @@ class Storage:
         data = self._try("read", path, action)
         if len(data) < length:
             raise StorageError(
-                f"cannot read {self.uri}/{path}: it ends before byte {start + length}; it has changed or is cut off, write it again"
+                f"cannot read {self.uri}/{path}: it ends before byte {start + length}; it has changed or is cut off, "
+                "write it again"
             )
         return data
 

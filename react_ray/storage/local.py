@@ -1,4 +1,4 @@
-"""Files of this machine, or of a file system that all machines mount."""
+"""LocalStorage: files of this machine, or of a file system that all machines mount."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from react_ray.errors import StorageError
 from react_ray.storage.base import Storage, open_checked
 
 T = TypeVar("T")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a quota, the largest file that is allowed
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk or a quota is full, or a file too large
 UMASK = os.umask(0)
-os.umask(UMASK)  # it can only be read by setting it
+os.umask(UMASK)  # the umask can only be read by setting it
 
 
 class LocalStorage(Storage):
@@ -76,9 +76,8 @@ class LocalStorage(Storage):
 
     def delete_all(self, prefix: str = "") -> None:
         super().delete_all(prefix)
-        shutil.rmtree(
-            self._path(prefix), ignore_errors=True
-        )  # the folders, and what writers that were killed left in them
+        # The folders remain, and in them the temporary files of killed writers.
+        shutil.rmtree(self._path(prefix), ignore_errors=True)
 
     def local_file(self, path: str) -> str:
         if not self.exists(path):

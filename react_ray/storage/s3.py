@@ -1,4 +1,4 @@
-"""Objects of S3 and of what speaks like it. Settings come from the environment variables of AWS."""
+"""S3Storage: objects of S3 or a compatible server, which the environment variables of AWS configure."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from react_ray.storage.base import Storage, open_checked
 from react_ray.storage.local import LocalStorage
 
 T = TypeVar("T")
-READ_AHEAD = 8 << 20  # bytes of one request for a stream: few requests, each of which waits
-ONE_REQUEST = 1 << 30  # bytes that one request writes; S3 takes 5 GiB
+READ_AHEAD = 8 << 20  # bytes per request of a stream; each request waits, so few large ones are faster
+ONE_REQUEST = 1 << 30  # largest object written by a single request, bytes; S3 accepts 5 GiB
 S3_ERRORS = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError)
 
 
@@ -39,7 +39,7 @@ class S3Storage(Storage):
         self._client = boto3.client("s3", config=Config(retries={"max_attempts": 5, "mode": "standard"}))
 
     def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
-        """Each process makes its own client; credentials come from its own environment, never with a task."""
+        """Pickles the URI alone: each process makes its own client, with the credentials of its own environment."""
         return S3Storage, (self.uri,)
 
     def _key(self, path: str) -> str:
@@ -50,7 +50,8 @@ class S3Storage(Storage):
             return action()
         except S3_ERRORS as error:
             raise StorageError(
-                f"cannot {verb} s3://{self.bucket}/{self._key(path)}: {error}; check the bucket, AWS credentials and AWS_ENDPOINT_URL"
+                f"cannot {verb} s3://{self.bucket}/{self._key(path)}: {error}; check the bucket, AWS credentials and "
+                "AWS_ENDPOINT_URL"
             ) from error
 
     def read(self, path: str) -> bytes:
@@ -98,9 +99,8 @@ class S3Storage(Storage):
                 Bucket=self.bucket, Prefix=f"{key}/" if key else ""
             )
             found = {o["Key"]: o["Size"] for page in pages for o in page.get("Contents", [])}
-            return {
-                key.removeprefix(root): found[key] for key in sorted(found) if not key.endswith("/")
-            }  # no markers of folders
+            files = [key for key in sorted(found) if not key.endswith("/")]  # without the markers of folders
+            return {key.removeprefix(root): found[key] for key in files}
 
         return self._try("list", prefix, action)
 
@@ -108,7 +108,7 @@ class S3Storage(Storage):
         self._try("delete", path, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._key(path)))
 
     def local_file(self, path: str) -> str:
-        """Cached by ETag, so that a changed object is fetched again."""
+        """Copies the object into the cache, under its ETag, so that a changed object is fetched again."""
 
         def etag() -> str:
             return self._client.head_object(Bucket=self.bucket, Key=self._key(path))["ETag"].strip('"')
@@ -136,7 +136,7 @@ class S3Storage(Storage):
 
 
 def _cache_folder() -> Path:
-    """Of this user alone: what lies in a bucket may be private, and what is read from here is trusted."""
+    """Returns a folder that only this user can access: objects may be private, and cached files are trusted."""
     folder = Path(tempfile.gettempdir(), f"react_ray-cache-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()

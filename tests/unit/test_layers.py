@@ -42,7 +42,7 @@ CORE = [
 ]  # each may import those before it
 LAYERS = [FOUNDATION, *({package} for package in CORE), {"recipe"}, {"runtime"}, {"stages"}, {"cli"}]
 # Within the stages: the folders hold the parts of the verbs; a verb imports no other verb, but `run` which is all of them.
-STAGES = ["downloading", "embedding", "indexing", "retrieval", "training", "a verb", "run"]
+STAGES = ["downloading", "embedding", "indexing", "retrieval", "training", "evaluating", "reporting", "a verb", "run"]
 MAY_IMPORT = {
     "boto3": {"storage"},
     "botocore": {"storage"},

@@ -1,1 +1,1 @@
-"""The parts of `embed`."""
+"""What `embed` consists of: reading or fetching its rows, and embedding a part."""

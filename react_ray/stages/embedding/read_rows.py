@@ -1,6 +1,6 @@
-"""The rows that embed works on: read from `images/` or `pairs/`, or fetched from the web on the way.
+"""Reads the rows that embed works on from `images/` or `pairs/`, or fetches their images from the web.
 
-Here and not in embed.py so that the processes that read start in a moment, without torch. Next: clip/embed.py.
+This file imports no torch, so that the processes that read start in a moment.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ COLUMNS = ["pair_id", "caption", "image", "status"]  # what clip/embed.py takes
 
 
 class ReadRows:
-    """with_urls: of `pairs`, for FetchImages; else COLUMNS, of which `pairs` has no image."""
+    """Reads a part of `images` or `pairs`.
+
+    with_urls: read the columns that FetchImages takes, instead of COLUMNS. If `pairs` is read, the column image is
+    null.
+    """
 
     def __init__(self, rows: Artifact, with_urls: bool) -> None:
         self.rows, self.with_urls = rows, with_urls
@@ -38,7 +42,7 @@ class ReadRows:
 
 
 class Quarantine:
-    """Rows for a part that cannot be read: as many as its receipt says, at their addresses, so that nothing shifts."""
+    """Makes the rows of a part that cannot be read: as many as its receipt counts, so that no pair_id changes."""
 
     def __init__(self, rows: Artifact) -> None:
         self.rows = rows
@@ -52,7 +56,10 @@ class Quarantine:
 
 
 class FetchImages(Change):
-    """Lives in an actor, called by several threads: `pairs` in, `images` out, and stored if there is an artifact for them."""
+    """Turns a part of `pairs` into one of `images` by fetching, in several threads of an actor.
+
+    images: draft in which the part is stored, None = it is only handed on.
+    """
 
     def __init__(self, config: DownloadConfig, images: Draft[NoFacts] | None) -> None:
         self.download, self.images = Download(config, images), images
