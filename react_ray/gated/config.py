@@ -73,13 +73,8 @@ class CustomizeConfig(Section):
     eps: float = field(1e-6, "AdamW's", gt=0)
     warmup_steps: int = field(5000, "steps of linear warm-up, then cosine to zero", ge=0)
     grad_clip: float = field(0.0, "largest norm of the gradient; 0 = off", ge=0)
-    learn_logit_scale: bool = field(True, "train the temperature too, clamped to [0, ln 100]")
     ema_decay: float = field(0.0, "exponential moving average of what trains, saved in its stead; 0 = off", ge=0, lt=1)
     mask_duplicate_captions: bool = field(False, "pairs with the same caption are no negatives of each other")
-    mask_same_class: bool = field(False, "pairs retrieved for the same class are no negatives of each other")
-    positives: Literal["pair", "class"] = field(
-        "pair", "a row's positives: its own caption, or all of its retrieved class"
-    )
     pair_loss: float = field(1.0, "weight of the contrastive loss between images and their own captions", ge=0)
     class_loss: float = field(
         0.0,
@@ -91,9 +86,6 @@ class CustomizeConfig(Section):
         "a pair's terms weigh (pairs of its class) ** -this, 1 in the mean; 1 = all classes count equally",
         ge=0,
         le=1,
-    )
-    extra_captions: int = field(
-        0, "captions of other pairs that every image of a step is compared with too; needs their stored vectors", ge=0
     )
     live_text: bool = field(
         False,
@@ -188,8 +180,3 @@ def text_trains(method: Method) -> bool:
 def needs_text_tower(config: CustomizeConfig) -> bool:
     """False where captions are the retrieved set's vectors, so that the tower need not be there."""
     return config.live_text or text_trains(config.method) or config.train_on == "source"
-
-
-def needs_caption_vectors(config: CustomizeConfig) -> bool:
-    """Whether a retrieved pair whose caption has no vector is of no use."""
-    return not needs_text_tower(config) or config.extra_captions > 0

@@ -38,17 +38,17 @@ def prepare(model: nn.Module, config: CustomizeConfig, seed: int) -> list[str]:
     elif config.method == "linear":
         raise ConfigError("customize.method=linear trains no model; it has a path of its own (training/linear_head.py)")
     model.to(device)
-    return freeze(model, config.method, config.learn_logit_scale)
+    return freeze(model, config.method)
 
 
-def trainable_names(model: nn.Module, method: Method, learn_logit_scale: bool = True) -> list[str]:
+def trainable_names(model: nn.Module, method: Method) -> list[str]:
     """Names of the parameters that `method` trains, in the order of the model."""
     names = [name for name, _ in model.named_parameters() if _trains(name, method)]
-    if not any(name not in TEMPERATURE for name in names):
+    if all(name in TEMPERATURE for name in names):
         raise ConfigError(
             f"customize.method={method}: nothing to train in this model; attach what the method trains first"
         )
-    return [name for name in names if learn_logit_scale or name not in TEMPERATURE]
+    return names
 
 
 def _trains(name: str, method: Method) -> bool:
@@ -62,9 +62,9 @@ def _trains(name: str, method: Method) -> bool:
     return image if method == "locked-text" else not image
 
 
-def freeze(model: nn.Module, method: Method, learn_logit_scale: bool = True) -> list[str]:
+def freeze(model: nn.Module, method: Method) -> list[str]:
     """Sets requires_grad of every parameter, and returns the names that train."""
-    names = trainable_names(model, method, learn_logit_scale)
+    names = trainable_names(model, method)
     trains = set(names)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trains)

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,9 +50,6 @@ class Batch:
     class_id_B: np.ndarray  # int64: class that the pair was retrieved for, -1 = none
     pair_id_B: np.ndarray  # int64, -1 where the source has none
     text_BD: np.ndarray | None  # float16: cached caption vectors
-    bank_MD: np.ndarray | None = None  # float16: vectors of captions of other pairs, the same on every rank
-    bank_id_M: np.ndarray | None = None  # int64: their caption ids
-    bank_class_M: np.ndarray | None = None  # int64: classes that their pairs were retrieved for, -1 = none
 
 
 @dataclass
@@ -82,7 +79,6 @@ class Batches:
         cache_gb: float = 2.0,
         num_threads: int = 1,
         max_undecodable: float = 0.0,
-        extra_captions: int = 0,
         crop: CropMode = "center_crop",
         interpolation: Interpolation = "bicubic",
         augment: Callable[[bytes, int], np.ndarray] | None = None,
@@ -95,7 +91,7 @@ class Batches:
         self.rows, self.batch_size, self.image_size, self.seed = rows, batch_size, image_size, seed
         self.local, self.rank, self.num_threads = batch_size // world_size, rank, num_threads
         self.window_parts = window_parts or parts_of_window(rows)
-        self.max_undecodable, self.extra_captions = max_undecodable, extra_captions
+        self.max_undecodable = max_undecodable
         self.num_decoded, self.num_undecodable, self.waited_s = 0, 0, 0.0
         self.num_rows = sum(rows.part_sizes)
         check_batch_size(rows, batch_size)
@@ -125,29 +121,7 @@ class Batches:
     def batch(self, step: int) -> Batch:
         epoch, index = divmod(step, self.steps_per_epoch)
         first = index * self.batch_size + self.rank * self.local
-        pieces = self._pieces(epoch, first, first + self.local)
-        joined = _join(step, epoch, pieces)
-        return joined if not self.extra_captions else self._with_bank(joined, index)
-
-    def _with_bank(self, batch: Batch, index: int) -> Batch:
-        """Captions of the window in which the global batch begins, drawn by step."""
-        window = self._window(self._parts_at(batch.epoch, index * self.batch_size))
-        if window.text_ND is None:
-            raise ConfigError("customize.extra_captions needs the captions' vectors; retrieve them, or set it to 0")
-        generator = np.random.default_rng([self.seed, batch.step, 1])
-        rows = generator.choice(len(window.captions), min(self.extra_captions, len(window.captions)), replace=False)
-        ids = np.array([caption_id(_draw(window.captions[row], 0.0)) for row in rows], np.int64)
-        return replace(batch, bank_MD=window.text_ND[rows], bank_id_M=ids, bank_class_M=window.class_ids[rows])
-
-    def _parts_at(self, epoch: int, place: int) -> tuple[int, ...]:
-        """The window that holds this place of the epoch's order."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows.part_sizes))
-        for start in range(0, len(order), self.window_parts):
-            parts = order[start : start + self.window_parts]
-            place -= sum(self.rows.part_sizes[part] for part in parts)
-            if place < 0:
-                return tuple(sorted(int(p) for p in parts))
-        raise AssertionError("a place beyond the epoch")
+        return _join(step, epoch, self._pieces(epoch, first, first + self.local))
 
     def _pieces(self, epoch: int, first: int, last: int) -> list[Batch]:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows.part_sizes))

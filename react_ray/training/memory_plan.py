@@ -87,7 +87,7 @@ def plan(backbone: BackboneConfig, config: CustomizeConfig, encoder: BackboneCon
             attach_gated_blocks(model, config.last_k_layers)
         elif config.method == "lora":
             attach_lora(model, config.last_k_layers, config.lora_rank, config.lora_alpha)
-    freeze(model, config.method, config.learn_logit_scale)
+    freeze(model, config.method)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     text = needs_text_tower(config)

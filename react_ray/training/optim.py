@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from react_ray.gated.config import CustomizeConfig
-from react_ray.gated.method import TEMPERATURE
 
 MAX_LOGIT_SCALE = math.log(100)
 GATES = ("alpha_attn", "alpha_dense")
@@ -64,12 +63,6 @@ def learning_rate(step: int, total: int, config: CustomizeConfig) -> float:
 def set_learning_rate(optimizer: Any, factor: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
-
-
-@torch.no_grad()
-def clamp_logit_scale(model: nn.Module) -> None:
-    """To [0, ln 100], after every step, as CLIP does."""
-    model.get_parameter(TEMPERATURE[0]).clamp_(0, MAX_LOGIT_SCALE)
 
 
 class Ema:

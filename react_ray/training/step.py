@@ -17,7 +17,7 @@ from react_ray.errors import TrainingDiverged
 from react_ray.gated.config import CustomizeConfig, needs_text_tower, text_trains
 from react_ray.training.augment import augment_rows, draw
 from react_ray.training.batches import Batch
-from react_ray.training.loss import Bank, class_loss, contrastive_loss
+from react_ray.training.loss import class_loss, contrastive_loss
 
 NUM_NAMED = 10
 
@@ -65,17 +65,13 @@ class TrainingStep(nn.Module):
         weight_B = self._weights(class_id_B)
         loss = image_BD.new_zeros((), dtype=torch.float32)
         if config.pair_loss:
+            caption_ids = torch.from_numpy(batch.caption_id_B).to(device) if config.mask_duplicate_captions else None
             loss = loss + config.pair_loss * contrastive_loss(
                 image_BD,
                 text_BD,
                 logit_scale,
-                caption_ids=torch.from_numpy(batch.caption_id_B).to(device),
-                class_ids=class_id_B,
+                caption_ids=caption_ids,
                 weights=weight_B,
-                mask_duplicates=config.mask_duplicate_captions,
-                mask_classes=config.mask_same_class,
-                positives=config.positives,
-                bank=_bank(batch, device),
             )
         if config.class_loss:
             assert self._class_CD is not None, "the class loss needs the classes' vectors"
@@ -122,12 +118,3 @@ def mix(*numbers: int) -> int:
     for number in numbers:
         seed = (seed * 1_000_003 + number + 0x9E3779B9) % (1 << 62)
     return seed
-
-
-def _bank(batch: Batch, device: torch.device) -> Bank | None:
-    if batch.bank_MD is None:
-        return None
-    assert batch.bank_id_M is not None and batch.bank_class_M is not None
-    return Bank(
-        *(torch.from_numpy(column).to(device) for column in (batch.bank_MD, batch.bank_id_M, batch.bank_class_M))
-    )

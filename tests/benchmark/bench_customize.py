@@ -145,7 +145,7 @@ def our_step(options: argparse.Namespace) -> Step:
     from react_ray.gated.method import freeze
     from react_ray.gated.models import load_model
     from react_ray.training.batches import Batch
-    from react_ray.training.optim import clamp_logit_scale, make_optimizer
+    from react_ray.training.optim import MAX_LOGIT_SCALE, make_optimizer
     from react_ray.training.step import TrainingStep
 
     weights = options.weights if Path(options.weights).exists() else ""
@@ -170,7 +170,7 @@ def our_step(options: argparse.Namespace) -> Step:
         loss = step(batch)
         loss.backward()
         optimizer.step()
-        clamp_logit_scale(backbone.model)
+        backbone.model.get_parameter("logit_scale").data.clamp_(0, MAX_LOGIT_SCALE)
         return float(loss.detach())
 
     return run

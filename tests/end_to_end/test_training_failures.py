@@ -118,7 +118,8 @@ def test_an_elastic_training_that_fails_at_every_try_ends_and_says_why(
     del state["weight/logit_scale"]
     save_file(state, damaged)
     with pytest.raises(
-        PartFailed, match=r"at every try: KeyError: 'weight/logit_scale' .*sharded\.py:\d+.*run the same command again"
+        PartFailed,
+        match=r"at every try: KeyError: 'weight/logit_scale' .*zero_state\.py:\d+.*run the same command again",
     ):
         customize.run(recipe_of(finished, untrained, "cluster.part_retries=1", min_workers=1))
     assert not (untrained / f"run/arms/{ARM}/model/gated.safetensors").exists()

@@ -13,7 +13,7 @@ from react_ray.clip.text import drop_text_tower
 from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.method import frozen_sha256, prepare
 from react_ray.stages.training import zero_state
-from react_ray.stages.training.loop import initialize
+from react_ray.stages.training.engine import clamp_temperature, make_engine, optimizer_step
 from react_ray.training.batches import Batch
 from react_ray.training.optim import MAX_LOGIT_SCALE
 from react_ray.training.step import TrainingStep
@@ -65,7 +65,7 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
         frozen = frozen_sha256(backbone.model)
         if state:
             zero_state.load_weights(backbone.model, state)
-        engine = initialize(TrainingStep(backbone, config, 0, rank), config, world_size)
+        engine = make_engine(TrainingStep(backbone, config, 0, rank), config, world_size)
         zero_state.load_moments(engine, backbone.model, state, step)
         return backbone, engine, frozen
 
@@ -76,8 +76,8 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
         for step in range(first, first + STEPS):
             loss = engine(batch(step, rank, world_size, backbone.image_size, backbone.dim))
             engine.backward(loss)
-            norms.append(zero_state.optimizer_step(engine, backbone.model))
-            zero_state.clamp_temperature(engine, backbone.model)
+            norms.append(optimizer_step(engine, backbone.model))
+            clamp_temperature(engine, backbone.model)
             share = loss.detach() / world_size
             torch.distributed.all_reduce(share)
             losses.append(float(share))
@@ -92,14 +92,14 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
     again, resumed, _ = engine_of(middle, STEPS)
     restored = zero_state.training_state(resumed, again.model)
     resumed_losses = steps(again, resumed, STEPS)
-    zero_state._set(
+    zero_state.set_whole(
         resumed, again.model.get_parameter("logit_scale"), zero_state.WEIGHT, torch.tensor([MAX_LOGIT_SCALE + 1])
     )
-    zero_state.clamp_temperature(resumed, again.model)
+    clamp_temperature(resumed, again.model)
     before = zero_state.trained_weights(resumed, again.model)
     factor = float("inf") if rank == world_size - 1 else 1.0
     resumed.backward(resumed(batch(STEPS, rank, world_size, again.image_size, again.dim)) * factor)
-    endless = zero_state.optimizer_step(resumed, again.model)
+    endless = optimizer_step(resumed, again.model)
     after = zero_state.trained_weights(resumed, again.model)
     return {
         "losses": losses,

@@ -221,19 +221,6 @@ def test_too_many_damaged_images_end_the_run() -> None:
         list(batches(DamagedRows([3])).iterate(0, 6))
 
 
-def test_extra_captions_are_the_same_on_every_rank_and_come_with_their_ids() -> None:
-    ranks = [batches(rank=rank, world_size=2, extra_captions=5) for rank in range(2)]
-    drawn = [[rank.batch(step) for rank in ranks] for step in range(7)]
-    for first, second in drawn:
-        assert first.bank_MD is not None and first.bank_MD.shape == (5, DIM)
-        np.testing.assert_array_equal(first.bank_MD, second.bank_MD)
-        np.testing.assert_array_equal(first.bank_id_M, second.bank_id_M)
-        assert first.bank_class_M is not None and first.bank_class_M.tolist() == first.bank_MD[:, 0].tolist()
-        names = [f"{int(row)} 0" if int(row) % 4 else "" for row in first.bank_MD[:, 0]]
-        assert first.bank_id_M is not None and first.bank_id_M.tolist() == [caption_id(name) for name in names]
-    assert len({tuple(first.bank_id_M.tolist()) for first, _ in drawn if first.bank_id_M is not None}) > 1
-
-
 def test_without_classes_and_vectors_there_are_none() -> None:
     batch = batches(TableRows(columns=())).batch(0)
     assert batch.text_BD is None and batch.class_id_B.tolist() == [-1] * 8
