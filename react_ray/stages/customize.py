@@ -41,8 +41,8 @@ from react_ray.stages.training.online_eval import Watched
 from react_ray.stages.training.rows import RetrievedRows, SourceRows
 from react_ray.stages.training.targets import class_targets, data_facts
 from react_ray.storage import join, open_storage
-from react_ray.training.batches import Rows, check_batch_size, held_bytes
 from react_ray.training.trackers import check_installed
+from react_ray.training.window import Rows, check_batch_size, held_bytes
 
 
 @dataclass

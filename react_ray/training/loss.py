@@ -1,9 +1,9 @@
 """Symmetric InfoNCE over the global batch, with the gradient of the global mean at any number of ranks.
 
-Each rank passes the rows of its images and captions and gets a scalar. Averaged over ranks, as DDP and DeepSpeed do, the
-gradient equals that of one process that holds the whole batch. A rank computes the logits of its own images, a chunk of
-rows at a time, so memory grows with the batch and not with its square. No image feature leaves its rank: ranks exchange
-captions and one number per column.
+Each rank passes the rows of its images and captions and gets a scalar. Averaged over ranks, as DDP and DeepSpeed do,
+the gradient equals that of one process that holds the whole batch. A rank computes the logits of its own images, a
+chunk of rows at a time, so memory grows with the batch and not with its square. No image feature leaves its rank: ranks
+exchange captions and one number per column.
 """
 
 from __future__ import annotations
@@ -32,12 +32,11 @@ def contrastive_loss(
 ) -> Tensor:
     """Mean over the global batch of (cross entropy of rows + cross entropy of columns) / 2.
 
-    image_BD, text_BD: features of the local pairs, of any length; they are normalised here, in float32.
-    logit_scale: the parameter itself, a logarithm.
-    gather: None = the default process group if it has more than one process.
+    image_BD, text_BD: features of the local pairs, of any length; they are normalised here, in float32. logit_scale:
+    the parameter itself, a logarithm. gather: None = the default process group if it has more than one process.
     caption_ids: int64 [B], 0 or more; pairs with equal ids are no negatives of each other. None = all other pairs are.
-    weights: float32 [B], factors of the pairs' terms; None = 1.
-    chunk_rows: number of images whose logits exist at once; 0 = as many as fit in 64 MB. Results differ by rounding alone.
+    weights: float32 [B], factors of the pairs' terms; None = 1. chunk_rows: number of images whose logits exist at
+    once; 0 = as many as fit in 64 MB. Results differ by rounding alone.
     """
     gather = gather or default_gather()
     with torch.autocast(image_BD.device.type, enabled=False):
@@ -60,9 +59,10 @@ def class_loss(
 ) -> Tensor:
     """Cross entropy of images against the prompts of all classes, summed over rows with a class (>= 0), divided by B.
 
-    A retrieved pair knows the class that it was retrieved for, so the prompt of that class is a second text of the pair,
-    and the other classes are its hard negatives. class_CD: one vector per class, the mean of its prompts. weights: float32
-    [B]. Averaged over ranks, the gradient is that of the global batch; with class_id as target it needs no other rank.
+    A retrieved pair knows the class that it was retrieved for, so the prompt of that class is a second text of the
+    pair, and the other classes are its hard negatives. class_CD: one vector per class, the mean of its prompts.
+    weights: float32 [B]. Averaged over ranks, the gradient is that of the global batch; with class_id as target it
+    needs no other rank.
     """
     with torch.autocast(image_BD.device.type, enabled=False):
         logits_BC = logit_scale.float().exp() * F.normalize(image_BD.float(), dim=-1) @ F.normalize(class_CD, dim=-1).T

@@ -1,7 +1,7 @@
 """TrainingStep: a batch in, the loss of the global batch out; all that a worker computes between data and optimiser.
 
-Takes a backbone that `method.prepare` has frozen, and batches of training/batches.py. A loss is a function of (seed, step,
-weights): random numbers are drawn for the global batch, and a rank takes its rows. Next: stages/training/loop.py.
+Takes a backbone that `method.prepare` has frozen, and batches of training/batches.py. A loss is a function of (seed,
+step, weights): random numbers are drawn for the global batch, and a rank takes its rows. Next: stages/training/loop.py.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ def class_weights(class_ids: np.ndarray, num_classes: int, power: float) -> np.n
 
 
 def diverged(what: str, value: float, step: int, pair_ids: np.ndarray, listed: str, kept: str) -> TrainingDiverged:
-    """pair_ids: of the whole global batch. listed: the file that has all of them; kept: what is kept of the training."""
+    """pair_ids: of the whole global batch. listed: the file that has all of them; kept: what is kept of the
+    training."""
     named = ", ".join(map(str, pair_ids[:NUM_NAMED]))
     more = f" and {len(pair_ids) - NUM_NAMED} more" if len(pair_ids) > NUM_NAMED else ""
     return TrainingDiverged(

@@ -1,5 +1,6 @@
 """Weights & Biases and MLflow, where a recipe names them: the same numbers as in the metrics stream, in a run that a
-resumed training finds again. Neither is a dependency; where they write, and as whom, is theirs to say (WANDB_*, MLFLOW_*).
+resumed training finds again. Neither is a dependency; where they write, and as whom, is theirs to say (WANDB_*,
+MLFLOW_*).
 
 Next: stages/training/loop.py.
 """

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from react_ray.errors import ConfigError, PartFailed
-from react_ray.training.batches import Batch, Batches, caption_id, held_bytes, parts_of_window
+from react_ray.training.batches import Batch, Batches, caption_id
 from react_ray.vectors import as_vectors
 
 SIDE, DIM = 8, 4
@@ -164,19 +164,6 @@ def test_decoded_images_kept_or_not_are_the_same() -> None:
         assert_same(kept, not_kept)
     for threads in batches(num_threads=3).iterate(0, 2):
         assert_same(threads, batches().batch(threads.step))
-
-
-def test_unless_the_recipe_says_half_a_gb_of_images_is_shuffled_together_and_its_memory_is_counted() -> None:
-    rows = TableRows([10, 10, 10, 10])
-    assert batches(rows, window_parts=0).window_parts > 4, "all of them"
-    assert held_bytes(rows, 0, 1.0, SIDE, augments=False) == 40 * 3 * SIDE**2 + 2 * sum(rows.part_bytes)
-    assert held_bytes(rows, 2, 1.0, SIDE, augments=True) == 3 * 2 * rows.part_bytes[0]
-    rows.part_bytes = [1 << 30, 1 << 28, 1 << 28, 1 << 27]
-    assert parts_of_window(rows) == 1
-    assert held_bytes(rows, 0, 1.0, SIDE, augments=True) == 3 << 30
-    rows.part_bytes = [1 << 27] * 4
-    assert parts_of_window(rows) == 4
-    assert held_bytes(rows, 0, 0.0, SIDE, augments=False) == 3 << 29
 
 
 class DamagedRows(TableRows):

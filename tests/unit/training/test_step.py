@@ -1,4 +1,4 @@
-"""What a worker computes in a step, against the method written out in plain PyTorch, and for every method and option."""
+"""A training step against the method written out in plain PyTorch, for every method and option."""
 
 from __future__ import annotations
 
