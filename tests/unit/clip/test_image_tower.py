@@ -103,7 +103,7 @@ def test_micro_batches_give_the_same_gradients(tmp_path: Path) -> None:
     attach_gated_blocks(model, 2, generator=torch.Generator().manual_seed(1))
     open_gates(model)
     freeze(model, "gated-image")
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained = [p for name, p in model.named_parameters() if p.requires_grad and name != "logit_scale"]
     whole, sliced = (image_features(model, images(), micro_batch=size) for size in (0, 2))
     torch.testing.assert_close(sliced, whole)
     for a, b in zip(*(torch.autograd.grad(x.square().sum(), trained) for x in (whole, sliced)), strict=True):
