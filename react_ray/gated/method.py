@@ -1,7 +1,4 @@
-"""What trains: the ways to customise a CLIP.
-
-Takes a model, leaves `requires_grad` as the method says. Next: training/optim.py.
-"""
+"""Decides which parameters of a CLIP train: the methods of customisation."""
 
 from __future__ import annotations
 
@@ -19,16 +16,16 @@ TEMPERATURE = ("logit_scale", "logit_bias")
 
 
 def resolved(config: CustomizeConfig, name: str, model: nn.Module) -> CustomizeConfig:
-    """`config` with the number of layers that its 0 stands for on this backbone, where the method has layers to choose."""
+    """`config` with the number that last_k_layers=0 stands for on this backbone, if the method has layers to choose."""
     if config.method not in ("gated-image", "lora"):
         return config
     return config.model_copy(update={"last_k_layers": last_k_layers(config, name, len(image_blocks(model)))})
 
 
 def prepare(model: nn.Module, config: CustomizeConfig, seed: int) -> list[str]:
-    """Adds what the method adds, outputs unchanged, freezes the rest, and returns the names that train.
+    """Adds the method's new parameters, which change no output, freezes the rest, and returns the names that train.
 
-    config: as `resolved` gives it.
+    config: as returned by `resolved`.
     """
     device = next(model.parameters()).device
     if config.method == "gated-image":
@@ -72,6 +69,6 @@ def freeze(model: nn.Module, method: Method) -> list[str]:
 
 
 def frozen_sha256(model: nn.Module) -> str:
-    """Digest of everything that does not train: what a delta checkpoint needs to find again."""
+    """Digest of every frozen tensor: a file of trained tensors fits only the model that has the same."""
     trains = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     return weights_sha256({plain_name(name): value for name, value in model.state_dict().items() if name not in trains})

@@ -56,8 +56,8 @@ class AutoAugment:
             )
         except (AssertionError, ValueError, KeyError) as error:
             raise ConfigError(
-                f"customize.augment.auto={config.auto}: timm does not know it ({error}); write rand-m9-mstd0.5-inc1 for "
-                "example"
+                f"customize.augment.auto={config.auto}: timm does not know it ({error}); write rand-m9-mstd0.5-inc1 "
+                "for example"
             ) from error
         self._transforms = (primary, secondary)
         self._erasing = RandomErasing(probability=1.0, mode="pixel", device="cpu")

@@ -173,8 +173,8 @@ class Batches:
         self.num_undecodable += len(bad)
         if bad and self.num_undecodable > self.max_undecodable * max(self.num_decoded, FIRST_LOOK):
             raise PartFailed(
-                f"{self.num_undecodable} of {self.num_decoded} images cannot be decoded ({problems[bad[0]]}), more than "
-                f"customize.max_undecodable={self.max_undecodable:g}; make the images again, or allow more"
+                f"{self.num_undecodable} of {self.num_decoded} images cannot be decoded ({problems[bad[0]]}), more "
+                f"than customize.max_undecodable={self.max_undecodable:g}; make the images again, or allow more"
             )
         return pixels, bad
 

@@ -77,6 +77,6 @@ def held_bytes(rows: Rows, window_parts: int, cache_gb: float, image_size: int, 
 def check_batch_size(rows: Rows, batch_size: int) -> None:
     if batch_size > sum(rows.part_sizes):
         raise ConfigError(
-            f"customize.batch_size {batch_size} is larger than the {sum(rows.part_sizes)} pairs to train on (those with "
-            "an image and, of a retrieved set, a vector of the caption); make it smaller or retrieve more"
+            f"customize.batch_size {batch_size} is larger than the {sum(rows.part_sizes)} pairs to train on (those "
+            "with an image and, of a retrieved set, a vector of the caption); make it smaller or retrieve more"
         )
