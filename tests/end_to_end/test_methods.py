@@ -1,4 +1,4 @@
-"""A head on stored vectors, and an export, on the artifacts of a finished run."""
+"""Linear heads, other backbones, divergence and exports, on the artifacts of a finished run."""
 
 from __future__ import annotations
 

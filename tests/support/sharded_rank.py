@@ -1,4 +1,4 @@
-"""One worker of a tiny training under DeepSpeed, for spawning: what every ZeRO stage must give alike."""
+"""One worker of a tiny training under DeepSpeed, for spawning: results that must be alike for every ZeRO stage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def batch(step: int, rank: int, world_size: int, image_size: int, dim: int) -> B
 
 
 def run_rank(rank: int, world_size: int, cases: list[Case], rendezvous: str, folder: str) -> None:
-    """Writes what training gave, of each case, as `STAGE-OFFLOAD.pt` in `folder`."""
+    """Writes the results of each case as `STAGE-OFFLOAD.pt` in `folder`."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=world_size)

@@ -43,7 +43,7 @@ class _Coming:
 
 
 def iterate(batches: Batches, start: int, stop: int, num_loaders: int, options: dict[str, Any]) -> Iterator[Batch]:
-    """As `batches.iterate(start, stop)`, with `num_loaders` actors that make the batches; 0 = a thread in this process."""
+    """As `batches.iterate(start, stop)`, with batches made by `num_loaders` actors; 0 = by a thread of this process."""
     if not num_loaders:
         yield from batches.iterate(start, stop)
         return

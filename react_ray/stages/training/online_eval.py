@@ -141,8 +141,8 @@ class Scores:
         found = []
         if self.left_out:
             found.append(
-                f"{len(self.left_out)} scores on {self.watched.dataset} were left out (of step {self.left_out[0]} first)"
-                ": scoring is slower than training; raise customize.watch_every_steps or set customize.watch_gpus"
+                f"{len(self.left_out)} scores on {self.watched.dataset} were left out (of step {self.left_out[0]} "
+                "first): scoring is slower than training; raise customize.watch_every_steps or set customize.watch_gpus"
             )
         if self.problem:
             found.append(
