@@ -13,6 +13,7 @@ from react_ray.clip.text import drop_text_tower
 from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.method import frozen_sha256, prepare
 from react_ray.stages.training import zero_state
+from react_ray.stages.training.agreement import mean_loss
 from react_ray.stages.training.engine import clamp_temperature, make_engine, optimizer_step
 from react_ray.training.batches import Batch
 from react_ray.training.optim import MAX_LOGIT_SCALE
@@ -78,9 +79,7 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
             engine.backward(loss)
             norms.append(optimizer_step(engine, backbone.model))
             clamp_temperature(engine, backbone.model)
-            share = loss.detach() / world_size
-            torch.distributed.all_reduce(share)
-            losses.append(float(share))
+            losses.append(mean_loss(loss)[0])
         return losses
 
     backbone, engine, frozen = engine_of({}, 0)

@@ -97,7 +97,7 @@ class Training:
         self.scores = Scores(self.job.watcher, watched, self.start) if watched else None
         self.watch = Watch(self.config.batch_size)
         self.began = self.saved = time.monotonic()
-        self.asked, self.preempted = 0.0, False
+        self.asked, self.preempted = -math.inf, False
 
     def step(self, batch: Batch) -> None:
         factor = learning_rate(batch.step, self.total, self.config)
