@@ -124,7 +124,9 @@ def _num_frozen(visual: Any) -> int:
 def _class_token_only(block: Any, x_BND: Tensor) -> Tensor:
     """Returns the block's output for token 0, [B, 1, D]. Its forward pre-hooks (gated blocks) see all tokens."""
     for hook in block._forward_pre_hooks.values():
-        (x_BND,) = hook(block, (x_BND,))
+        changed = hook(block, (x_BND,))
+        if changed is not None:  # DeepSpeed's hooks change nothing
+            (x_BND,) = changed
     kv_BND = block.ln_1(x_BND)
     cls_B1D = x_BND[:, :1] + block.ls_1(block.attention(kv_BND[:, :1], k_x=kv_BND, v_x=kv_BND))
     return cls_B1D + block.ls_2(block.mlp(block.ln_2(cls_B1D)))

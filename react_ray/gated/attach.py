@@ -1,8 +1,7 @@
-"""Puts gated blocks before the last blocks of an open_clip image tower.
+"""Puts gated blocks before the last blocks of an open_clip image tower, which must have `transformer.resblocks`.
 
-Takes a CLIP whose image tower has `transformer.resblocks`; the host blocks stay what they are: a forward pre-hook runs
-the gated block on their input, so state-dict names come out as in the released checkpoints
-(`visual.transformer.resblocks.{i}.gated_attn_block.*`) and open_clip itself needs no change.
+The host blocks stay as they are: a forward pre-hook runs the gated block on their input, so that state-dict names are
+those of the released checkpoints (`visual.transformer.resblocks.{i}.gated_attn_block.*`) and open_clip needs no change.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ def attach_gated_blocks(
 ) -> None:
     """Adds a gated block before each of the last `last_k` image blocks, gates at zero: outputs stay bit-identical.
 
-    init: "random" is PyTorch's default as in REACT; "copy" starts each block as a copy of its host.
-    generator: source of the random start, None = torch's global one. MLP ratio is 4 whatever the host has.
-    Raises BackboneError where the tower has no such blocks, too few of them, or has gated ones already.
+    init: "random" is PyTorch's default, as in REACT; "copy" starts each block as a copy of its host.
+    generator: source of the random start, None = torch's global one. The MLP ratio is 4 whatever the host has.
+    Raises BackboneError if the tower has no such blocks, has too few of them, or has gated blocks already.
     """
     blocks = image_blocks(model)
     if not 1 <= last_k <= len(blocks):
@@ -76,7 +75,7 @@ def gated_layers(model: nn.Module) -> list[int]:
 
 
 def gates(model: nn.Module) -> dict[str, float]:
-    """tanh of every gate, by layer: {"06.attn": 0.01, "06.dense": ...}; the health of a training at a glance."""
+    """tanh of every gate, by layer: {"06.attn": 0.01, "06.dense": ...}; they show the health of a training."""
     out = {}
     for i in gated_layers(model):
         block: Any = image_blocks(model)[i].get_submodule(NAME)

@@ -1,7 +1,7 @@
-"""GatedBlock: the only thing that trains in gated-image tuning (REACT section 2.2).
+"""GatedBlock: the only module that trains in gated-image tuning (REACT section 2.2).
 
-Takes image tokens [B, N, D] (or [N, B, D]), gives the same shape: x + tanh(a) * f(x), twice. With both gates at zero it is
-the identity, bit for bit. Next: gated/attach.py, which puts it before the last blocks of an image tower.
+It maps image tokens [B, N, D] (or [N, B, D]) to the same shape: x + tanh(a) * f(x), twice. With both gates at zero it
+is the identity, bit for bit.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from react_ray.clip.attention import SelfAttention
 class GatedBlock(nn.Module):
     """A pre-norm transformer block behind two scalar gates.
 
-    Parameters have the names of the released checkpoints and PyTorch's default initialisation, as those had.
-    The gates are of shape [1] here (DeepSpeed) and scalars in files.
+    Parameters have the names of the released checkpoints and PyTorch's default initialisation, as in their training.
+    The gates have shape [1] here, because DeepSpeed fails on scalars, and are scalars in files.
     """
 
     def __init__(

@@ -1,7 +1,4 @@
-"""The model card: what a customised model is, what it was trained on, and what it is not.
-
-Takes what the training knows and what the driver knows of the data, gives plain JSON for people and registries. Next: gated/models.py.
-"""
+"""Writes the model card, plain JSON for people and registries: what a model is, what it was trained on, its limits."""
 
 from __future__ import annotations
 
@@ -15,14 +12,17 @@ LICENSE_COLUMNS = ("license", "licence", "LICENSE")
 PAPER = "https://arxiv.org/abs/2301.07094"
 LIMITS = (
     "Trained for the classes below; what it lost on other tasks is not measured unless `scores` says so.",
-    "Images and captions come from the source of the run's recipe.yaml, with their own licences; they are not part of the model.",
+    "Images and captions come from the source of the run's recipe.yaml, with their own licences; they are not part of "
+    "the model.",
 )
 
 
 def data_card(tables: list[pa.Table], class_names: list[str], content: str, recipe: str) -> dict[str, Any]:
-    """Of the retrieved pairs: tables with class_id, and a column of licences where the source has one.
+    """The card's part on the retrieved pairs.
 
-    content: digest of the retrieved artifact. recipe: its name; where its source lies is in the run's recipe.yaml. A class of the same name in two tasks counts as two.
+    tables: have class_id, and a column of licences if the source has one. content: digest of the retrieved artifact.
+    recipe: the recipe's name; the location of the source is in the run's recipe.yaml. A class name that is in two tasks
+    counts as two classes.
     """
     counts = [0] * len(class_names)
     licences: dict[str, int] = {}
@@ -45,7 +45,7 @@ def data_card(tables: list[pa.Table], class_names: list[str], content: str, reci
 def model_card(
     info: dict[str, Any], data: dict[str, Any], scores: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """info: as in gated.json. scores: rows of dataset, task, metric, value; empty before the evaluation."""
+    """The whole card. info: as in gated.json. scores: rows of dataset, task, metric and value."""
     return {
         "method": info.get("method"),
         "paper": PAPER,

@@ -1,7 +1,8 @@
-"""A customised model as a file: only what trained (gated.safetensors), or everything in the released layout.
+"""Stores a customised model as a file with only the trained tensors, gated.safetensors, and loads it.
 
-Takes a model with `requires_grad` set, gives bytes that are the same for the same tensors. The digest of what did not
-train lies in the file, so that it can only be loaded onto the backbone that it was trained on. Next: gated/models.py.
+The bytes are the same for the same tensors. The file holds the digest of the frozen tensors, so that it can only be
+loaded onto the backbone that it was trained on. State dicts in the released layout, with all tensors, are loaded here
+too.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ GATED_KEY = re.compile(rf"visual\.transformer\.resblocks\.(\d+)\.{NAME}\.")
 
 
 def gated_state(model: nn.Module) -> dict[str, Tensor]:
-    """What trained, by name; gates and logit_scale as scalars; updates of LoRA beside their matrices. Copies on the CPU."""
+    """CPU copies of the trained tensors, by name; gates and logit_scale are scalars, LoRA's updates beside their
+    matrices.
+    """
     return _for_a_file(model, {name: value for name, value in model.named_parameters() if value.requires_grad})
 
 
@@ -48,10 +51,10 @@ def gated_bytes(
     dtype: torch.dtype | None = None,
     frozen: str = "",
 ) -> bytes:
-    """The file gated.safetensors. info: plain JSON that comes back from `load_gated`.
+    """The file gated.safetensors. info: plain JSON that `load_gated` returns.
 
-    state: other values for what trained, those of an average say; None = the model's. dtype: None = as it is.
-    frozen: digest of what did not train, of a model whose text tower is gone; "" = taken here.
+    state: other values of the trained tensors, an average for example; None = the model's. dtype: None = as they are.
+    frozen: digest of the frozen tensors, needed if the model's text tower was dropped; "" = computed here.
     """
     info = info | {"frozen_sha256": frozen or frozen_sha256(model)}
     return weights_bytes(gated_state(model) if state is None else _for_a_file(model, state), info, dtype)
@@ -65,8 +68,8 @@ def save_gated(model: nn.Module, path: str, info: dict[str, Any]) -> None:
 def load_gated(model: nn.Module, path: str, check_backbone: bool = True) -> dict[str, Any]:
     """Loads a file of `gated_bytes` into the backbone that it was trained on, and returns its info.
 
-    Gated blocks are attached if the file has them. Raises BackboneError if a tensor is missing, too many or of another
-    shape, or (check_backbone) if the rest of the model is not what the file was trained on, bit for bit.
+    Gated blocks are attached if the file has them. Raises BackboneError if a tensor is missing, unknown or of another
+    shape, or (check_backbone) if the rest of the model is not, bit for bit, what the file was trained on.
     """
     state, info = read_weights(path), read_info(path)
     if is_lora(state):
@@ -84,7 +87,7 @@ def load_gated(model: nn.Module, path: str, check_backbone: bool = True) -> dict
 def _load_lora(
     model: nn.Module, state: dict[str, Tensor], info: dict[str, Any], path: str, check_backbone: bool
 ) -> dict[str, Any]:
-    """The matrices themselves are frozen parts of the digest, so it is compared before they are changed."""
+    """The updated matrices are part of the frozen digest, so the digest is compared before they are changed."""
     if check_backbone:
         _check_frozen({name: value for name, value in model.state_dict().items() if name not in state}, info, path)
     whole = merged(model, state, path)

@@ -1,8 +1,8 @@
-"""A customised model for others: one file in the layout of the released checkpoints, or a folder that open_clip loads.
+"""Exports a customised model: one file in the layout of the released checkpoints, or a folder that open_clip loads.
 
-Takes the `model` artifact of a run, or a gated.safetensors, gives `official`: the whole state dict, float16, .pt or
-.safetensors; or `open_clip`: open_clip_config.json and open_clip_model.safetensors of an ordinary ViT, for
-`open_clip.create_model_and_transforms("local-dir:FOLDER")`. Beside it goes the model card, with the run's scores of these weights. This is the last file of the walk.
+`official` is the whole state dict, as .pt or .safetensors. `open_clip` is open_clip_config.json and
+open_clip_model.safetensors of an ordinary ViT, for `open_clip.create_model_and_transforms("local-dir:FOLDER")`. The
+model card lies beside it, with the scores that the run found for these weights.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
 def export_model(uri: str, out: str, layout: str = "official", wise_ft: float = 1.0, dtype: str = "fp16") -> str:
-    """Writes the model, and returns a line that says what lies where.
+    """Writes the model, and returns a line that says what was written and where.
 
-    uri: the artifact `model`, or a gated.safetensors. out: a file for `official`, a folder for `open_clip`; local or s3://.
-    wise_ft: 1 = what was trained, 0 = the backbone. dtype: fp16 as released, or fp32.
+    uri: the artifact `model`, or a gated.safetensors. out: a file for `official`, a folder for `open_clip`; local or
+    s3://. wise_ft: 1 = the trained weights, 0 = the backbone's. dtype: fp16 as released, or fp32.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"export model --layout {layout}: no such layout; choose {' or '.join(LAYOUTS)}")
@@ -64,7 +64,7 @@ def export_model(uri: str, out: str, layout: str = "official", wise_ft: float = 
 
 
 def load_customised(uri: str, wise_ft: float = 1.0) -> Backbone:
-    """The customised model, on the backbone that its file names; or what lies between the two."""
+    """The customised model on the backbone that its file names, or an interpolation between the two."""
     path = local_file(uri if uri.endswith(".safetensors") else join(uri, GATED_FILE))
     info = read_info(path)
     config = info.get("backbone_config")
@@ -77,14 +77,19 @@ def load_customised(uri: str, wise_ft: float = 1.0) -> Backbone:
     if wise_ft != 1:
         if not base_config.pretrained and not base_config.name.startswith(HUB) and "seed" not in info:
             raise ConfigError(
-                f"{uri} was trained on random weights of a seed that it does not say; leave wise_ft at 1, or run customize again"
+                f"{uri} was trained on random weights of a seed that it does not say; leave wise_ft at 1, or run "
+                "customize again"
             )
         interpolate(load_backbone(base_config, seed=info.get("seed", 0)).model, backbone.model, wise_ft)
     return backbone
 
 
 def _card(uri: str, wise_ft: float) -> dict[str, Any]:
-    """Of the artifact `model`, with the scores that were taken of these very weights, while training or by `evaluate`; {} for a bare file."""
+    """The card of the artifact `model`, with the scores of exactly these weights, taken while training or by
+    `evaluate`.
+
+    {} for a bare file.
+    """
     storage = open_storage(uri)
     if uri.endswith(".safetensors") or not storage.exists(CARD_FILE):
         return {}
@@ -94,7 +99,7 @@ def _card(uri: str, wise_ft: float) -> dict[str, Any]:
 
 
 def _evaluated(uri: str, wise_ft: float) -> list[dict[str, Any]]:
-    """What the run's `evaluate` found of this model at this weight; it may have scored another interpolation."""
+    """The scores by the run's `evaluate`, if it scored this model at this weight and not another interpolation."""
     scores = join(uri.rstrip("/").rpartition("/")[0], "scores")
     if not all(open_storage(place).exists(MANIFEST) for place in (uri, scores)):
         return []

@@ -1,7 +1,5 @@
-"""Load a model by its configuration: a plain CLIP, or one with gated blocks or low-rank updates of its own.
-
-Takes a BackboneConfig, gives a Backbone; every stage loads its models here.
-"""
+"""Loads a model by its BackboneConfig: a plain CLIP, or one with gated blocks or low-rank updates. All stages use
+this."""
 
 from __future__ import annotations
 
@@ -19,10 +17,10 @@ from react_ray.storage import local_file
 def load_backbone(
     config: BackboneConfig, device: str | torch.device = "cpu", seed: int = 0, weights: str = ""
 ) -> Backbone:
-    """The model in eval mode, all parameters float32. seed: of random weights and of gated blocks not in any file.
+    """The model in eval mode, all parameters float32. seed: of random weights and of gated blocks that are in no file.
 
-    Where config.gated says the seed of the random weights that it was trained on, these are made again.
-    weights: tag or file to read in the place of config.pretrained, which still says activation and preprocessing.
+    If config.gated names the seed of the random weights that it was trained on, that seed is used.
+    weights: tag or file to read instead of config.pretrained, which still decides activation and preprocessing.
     """
     gated = local_file(config.gated) if config.gated else ""
 

@@ -1,9 +1,9 @@
-"""Low-rank updates (LoRA, arXiv 2106.09685) of the last blocks of an image tower: a baseline beside gated blocks.
+"""Adds low-rank updates (LoRA, arXiv 2106.09685) to the last blocks of an image tower: a baseline beside gated blocks.
 
-Takes a CLIP with `transformer.resblocks`; each matrix W of a block becomes W + alpha / rank * B A, B at zero, so that
-outputs stay as they are. It is done by torch's parametrizations: attention reads `in_proj_weight` as a tensor, and peft,
-which replaces modules, would write that frozen matrix anew in every step, changed by rounding.
-Next: gated/checkpoint.py, which keeps A and B in a file and adds them to the matrices when it is loaded.
+Each matrix W of a block becomes W + alpha / rank * B A, with B at zero, so that outputs stay as they are. The updates
+are torch parametrizations, because attention reads `in_proj_weight` as a tensor: peft, which replaces modules, would
+write that frozen matrix anew in every step, changed by rounding. A file holds A and B, which are added to the matrices
+when it is loaded.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LowRank(nn.Module):
 
 
 def attach_lora(model: nn.Module, last_k: int, rank: int, alpha: float, seed: int = 0) -> None:
-    """Updates of the four matrices of each of the last `last_k` image blocks; outputs stay bit-identical."""
+    """Adds updates to the four matrices of each of the last `last_k` image blocks; outputs stay bit-identical."""
     blocks = image_blocks(model)
     if not 1 <= last_k <= len(blocks):
         raise BackboneError(
@@ -55,7 +55,8 @@ def attach_lora(model: nn.Module, last_k: int, rank: int, alpha: float, seed: in
 
 
 def lora_state(state: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """Of a file: updates under the names of their matrices, `....in_proj_weight.lora_A`; the factor is in B."""
+    """The tensors of a file: updates are named for their matrices, `....in_proj_weight.lora_A`, and B holds the
+    factor."""
     out = {}
     for name, value in state.items():
         match = PARAMETER.fullmatch(name)
@@ -71,7 +72,7 @@ def is_lora(state: dict[str, Tensor]) -> bool:
 
 
 def merged(model: nn.Module, state: dict[str, Tensor], origin: str) -> dict[str, Tensor]:
-    """`state` with whole matrices W + B A of the plain model in the place of A and B."""
+    """`state` with the plain model's whole matrices W + B A instead of A and B."""
     own, out = model.state_dict(), {}
     for name, value in state.items():
         if not name.endswith(UPDATES):
@@ -81,19 +82,21 @@ def merged(model: nn.Module, state: dict[str, Tensor], origin: str) -> dict[str,
         pair = [state.get(f"{matrix}{end}") for end in UPDATES]
         if matrix not in own or pair[0] is None or pair[1] is None or own[matrix].ndim != 2:
             raise BackboneError(
-                f"{origin} does not fit the model: no matrix {matrix} or half of its update; name the model that it was made for"
+                f"{origin} does not fit the model: no matrix {matrix} or half of its update; name the model that it "
+                "was made for"
             )
         update = pair[1].float() @ pair[0].float()
         if update.shape != own[matrix].shape:
             raise BackboneError(
-                f"{origin}: {matrix} is {list(update.shape)}, the model has {list(own[matrix].shape)}; name the model that it was made for"
+                f"{origin}: {matrix} is {list(update.shape)}, the model has {list(own[matrix].shape)}; name the model "
+                "that it was made for"
             )
         out[matrix] = own[matrix] + update.to(own[matrix])
     return out
 
 
 def plain_name(name: str) -> str:
-    """The name that a frozen tensor has without updates: digests are of the backbone as it came."""
+    """The name that a frozen tensor has in a model without updates, for digests of the backbone."""
     return re.sub(r"\.parametrizations\.(\w+)\.original$", r".\1", name)
 
 

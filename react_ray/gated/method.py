@@ -1,7 +1,4 @@
-"""What trains: the ways to customise a CLIP.
-
-Takes a model, leaves `requires_grad` as the method says. Next: training/optim.py.
-"""
+"""Decides which parameters of a CLIP train: the methods of customisation."""
 
 from __future__ import annotations
 
@@ -19,16 +16,16 @@ TEMPERATURE = ("logit_scale", "logit_bias")
 
 
 def resolved(config: CustomizeConfig, name: str, model: nn.Module) -> CustomizeConfig:
-    """`config` with the number of layers that its 0 stands for on this backbone, where the method has layers to choose."""
+    """`config` with the number that last_k_layers=0 stands for on this backbone, if the method has layers to choose."""
     if config.method not in ("gated-image", "lora"):
         return config
     return config.model_copy(update={"last_k_layers": last_k_layers(config, name, len(image_blocks(model)))})
 
 
 def prepare(model: nn.Module, config: CustomizeConfig, seed: int) -> list[str]:
-    """Adds what the method adds, outputs unchanged, freezes the rest, and returns the names that train.
+    """Adds the method's new parameters, which change no output, freezes the rest, and returns the names that train.
 
-    config: as `resolved` gives it.
+    config: as returned by `resolved`.
     """
     device = next(model.parameters()).device
     if config.method == "gated-image":
@@ -38,17 +35,17 @@ def prepare(model: nn.Module, config: CustomizeConfig, seed: int) -> list[str]:
     elif config.method == "linear":
         raise ConfigError("customize.method=linear trains no model; it has a path of its own (training/linear_head.py)")
     model.to(device)
-    return freeze(model, config.method, config.learn_logit_scale)
+    return freeze(model, config.method)
 
 
-def trainable_names(model: nn.Module, method: Method, learn_logit_scale: bool = True) -> list[str]:
+def trainable_names(model: nn.Module, method: Method) -> list[str]:
     """Names of the parameters that `method` trains, in the order of the model."""
     names = [name for name, _ in model.named_parameters() if _trains(name, method)]
-    if not any(name not in TEMPERATURE for name in names):
+    if all(name in TEMPERATURE for name in names):
         raise ConfigError(
             f"customize.method={method}: nothing to train in this model; attach what the method trains first"
         )
-    return [name for name in names if learn_logit_scale or name not in TEMPERATURE]
+    return names
 
 
 def _trains(name: str, method: Method) -> bool:
@@ -62,9 +59,9 @@ def _trains(name: str, method: Method) -> bool:
     return image if method == "locked-text" else not image
 
 
-def freeze(model: nn.Module, method: Method, learn_logit_scale: bool = True) -> list[str]:
+def freeze(model: nn.Module, method: Method) -> list[str]:
     """Sets requires_grad of every parameter, and returns the names that train."""
-    names = trainable_names(model, method, learn_logit_scale)
+    names = trainable_names(model, method)
     trains = set(names)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trains)
@@ -72,6 +69,6 @@ def freeze(model: nn.Module, method: Method, learn_logit_scale: bool = True) -> 
 
 
 def frozen_sha256(model: nn.Module) -> str:
-    """Digest of everything that does not train: what a delta checkpoint needs to find again."""
+    """Digest of every frozen tensor: a file of trained tensors fits only the model that has the same."""
     trains = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     return weights_sha256({plain_name(name): value for name, value in model.state_dict().items() if name not in trains})

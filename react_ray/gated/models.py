@@ -1,7 +1,7 @@
-"""REACT models by name, in open_clip's conventions: the released ones, and those that were customised here.
+"""Creates REACT models by name, in open_clip's conventions: the released models, and those that were customised here.
 
-Takes `react_ViT-B-32` or any name of open_clip with a tag or a file; gives (model, preprocess_train, preprocess_val).
-Released weights live at huggingface.co/react-vl/react-in1k. This is the last file of the walk.
+A name is `react_ViT-B-32`, for example, or any name of open_clip, with a tag or a file as `pretrained`. The released
+weights are at huggingface.co/react-vl/react-in1k.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from react_ray.gated.load import load_backbone
 from react_ray.storage import local_file
 
 PREFIX = "react_"
-# Of whole models, as many new blocks as published included; a file that gives another number is another architecture.
+# Of whole models, with as many new blocks as published. A file with another number of them is another architecture.
 NUM_PARAMETERS = {
     "react_ViT-B-32": 193_804_557,
     "react_ViT-B-16": 192_147_981,
@@ -45,11 +45,11 @@ class Released:
     tag: str
     file: str
     quick_gelu: bool = False
-    centred: bool = False  # images normalised with mean = std = 0.5 instead of OpenAI's numbers
+    centred: bool = False  # images are normalised with mean = std = 0.5 instead of OpenAI's numbers
 
 
-# OpenCLIP's LAION-400M B/32 was trained with QuickGELU, although the official rule (tags that begin with react_clip_)
-# misses it.
+# OpenCLIP's LAION-400M B/32 was trained with QuickGELU too, which the official rule (tags that begin with react_clip_)
+# misses.
 RELEASED = (
     Released("ViT-B-32", "react_clip_ret_laion400m", "clip-vit-base-32-locked-text.pt", True),
     Released("ViT-B-32", "react_openclip_laion400m_ret_laion400m", "openclip-vit-base-32-locked-text.pt", True),
@@ -83,23 +83,23 @@ def create_model_and_transforms(
     force_quick_gelu: bool = False,
     cache_dir: str | None = None,
 ) -> tuple[nn.Module, Callable[..., Tensor], Callable[..., Tensor]]:
-    """(model in eval mode, transform for training, transform for inference).
+    """Returns (model in eval mode, transform for training, transform for inference).
 
-    pretrained: a tag of REACT or of open_clip, a file with a whole model, or a gated.safetensors.
-    base: for a gated.safetensors, tag or file of the backbone's weights; "" = those named in the file, or random ones
-    of its seed.
+    pretrained: a tag of REACT or of open_clip, a file with a whole model, or a gated.safetensors. base: for a
+    gated.safetensors, tag or file of the backbone's weights; "" = the weights that the file names, or random weights of
+    its seed.
     """
     backbone = load_model(model_name, pretrained, base, device, force_quick_gelu, cache_dir)
     return backbone.model, *transforms(backbone)
 
 
 def get_tokenizer(model_name: str) -> Callable[[list[str]], Tensor]:
-    """texts -> int64 [N, context_length]"""
+    """The tokenizer maps texts to int64 [N, context_length]."""
     return load_tokenizer(_base_name(model_name))
 
 
 def list_pretrained() -> list[tuple[str, str]]:
-    """(model, tag) of everything that was released."""
+    """(model, tag) of all released weights."""
     return [(r.model, r.tag) for r in RELEASED]
 
 
@@ -111,7 +111,7 @@ def load_model(
     quick_gelu: bool = False,
     cache_dir: str | None = None,
 ) -> Backbone:
-    """As create_model_and_transforms, with everything that is known about the model."""
+    """As create_model_and_transforms; returns the Backbone, which also describes the model."""
     name = _base_name(model_name)
     values: dict[str, Any] = {"name": name, "quick_gelu": quick_gelu, "pretrained": pretrained}
     weights = ""
@@ -145,7 +145,10 @@ def load_model(
 
 
 def check_size(model_name: str, model: nn.Module) -> None:
-    """BackboneError if a known model has not the number of parameters that it is known for, with as many gated blocks as it has."""
+    """BackboneError if a model of a known name does not have the number of parameters that is known for it.
+
+    The number is that of the model with as many gated blocks as this one has.
+    """
     expected = NUM_PARAMETERS.get(model_name.removesuffix("-quickgelu"))
     if expected is None:
         return
@@ -165,7 +168,7 @@ def _base_name(model_name: str) -> str:
 
 
 def _last_k_layers(model_name: str) -> int:
-    """0 for models without gated blocks."""
+    """The number of gated blocks that the name stands for; 0 if it stands for none."""
     if not model_name.startswith(PREFIX):
         return 0
     name = model_name.removeprefix(PREFIX).removesuffix("-quickgelu")
@@ -176,7 +179,7 @@ def _last_k_layers(model_name: str) -> int:
 
 
 def _released(model_name: str, pretrained: str) -> Released | None:
-    """By tag, or by the name of a downloaded file: its activation and normalisation are known too."""
+    """Finds released weights by tag, or by the name of a downloaded file; both decide activation and normalisation."""
     model_name = model_name.removesuffix("-quickgelu")
     for released in RELEASED:
         if released.model == model_name and pretrained == released.tag:
@@ -205,6 +208,6 @@ def _download(released: Released, cache_dir: str | None) -> str:
 
 
 def _is_whole(state: dict[str, Tensor]) -> bool:
-    """False for a file of what trained only; of method full without the temperature that is all but this."""
+    """False for a file with trained tensors only."""
     has_text = any(name.endswith("token_embedding.weight") for name in state)
     return "logit_scale" in state and has_text and any(name.startswith("visual.") for name in state)

@@ -1,9 +1,8 @@
-"""A gated model as an ordinary ViT with more blocks, so that open_clip and all that builds on it load it unchanged.
+"""Converts a gated model to an ordinary ViT with more blocks, which open_clip and everything built on it can load.
 
-A gated block is a pre-norm block whose two branches are multiplied by tanh(gate), and a branch ends in a linear map: the
-factor goes into that map, and a block of the last k becomes two. A narrower MLP (bigG's) is filled with zeros, which
-give act(0) = 0. Outputs are those of the gated model up to rounding.
-Takes a model of gated/models.py, gives a configuration and weights. Next: gated/export.py.
+A gated block is a pre-norm block whose two branches are multiplied by tanh(gate). Each branch ends in a linear map, so
+the factor goes into that map, and each of the last k blocks becomes two. A narrower MLP (bigG's) is padded with zeros,
+which give act(0) = 0. Outputs equal those of the gated model up to rounding.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ GATES = ("alpha_attn", "alpha_dense")
 
 
 def portable_config(model: nn.Module, model_cfg: dict[str, Any]) -> dict[str, Any]:
-    """open_clip's `model_cfg` with the gated blocks counted among the layers."""
+    """open_clip's `model_cfg`, with the gated blocks counted as layers."""
     out = copy.deepcopy(model_cfg)
     out["vision_cfg"]["layers"] = len(image_blocks(model)) + len(gated_layers(model))
     return out
 
 
 def portable_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """Weights for a model of `portable_config`; copies on the CPU, in the model's own dtype."""
+    """Weights for a model with `portable_config`: CPU copies in the model's own dtype."""
     state = official_state_dict(model)
     layers = gated_layers(model)
     if not layers:
@@ -64,7 +63,7 @@ def _scaled(name: str, value: Tensor, state: dict[str, Tensor], block: str) -> T
 
 
 def _widened(name: str, value: Tensor, width: int) -> Tensor:
-    """The MLP of a gated block has ratio 4, its host's may be wider."""
+    """The MLP of a gated block has ratio 4; its host's MLP may be wider."""
     if not name.startswith("mlp."):
         return value
     missing = width - value.shape[0 if name.startswith("mlp.c_fc") else -1]

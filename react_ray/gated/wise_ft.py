@@ -1,7 +1,7 @@
-"""WiSE-FT (arXiv 2109.01903): weights between those of the backbone and those of the customised model.
+"""WiSE-FT (arXiv 2109.01903): interpolates between the weights of the backbone and those of the customised model.
 
-Takes a base and a customised model, changes the latter in place. 0 is the base, 1 what was trained. A gated block has no
-counterpart in the base: its base is the same block with its gates at zero, which is no block. Next: gated/export.py.
+Weight 0 is the backbone, weight 1 the trained model. A gated block has no counterpart in the backbone; it is
+interpolated towards the same block with gates at zero, which is the identity.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GATES = ("alpha_attn", "alpha_dense")
 
 @torch.no_grad()
 def interpolate(base: nn.Module, customised: nn.Module, weight: float) -> None:
-    """customised <- (1 - weight) * base + weight * customised. Gates: tanh(gate) is multiplied by `weight`."""
+    """In place: customised <- (1 - weight) * base + weight * customised; tanh(gate) is multiplied by `weight`."""
     if not 0 <= weight <= 1:
         raise ConfigError(f"wise_ft={weight}: a weight between base (0) and customised model (1); choose one in [0, 1]")
     theirs = base.state_dict()

@@ -9,7 +9,7 @@ import yaml
 from react_ray.artifact import open_artifact, plan_of
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ArtifactMismatch, ConfigError
-from react_ray.gated.config import CustomizeConfig, needs_caption_vectors
+from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.kinds import EMBEDDINGS, INDEX, MODEL, PAIRS, PREDICTIONS, RETRIEVED, Kind
 from react_ray.pairs.source import open_source
 from react_ray.recipe import Recipe, as_recipe
@@ -109,6 +109,4 @@ def require(recipe: Recipe, verb: str) -> None:
 
 def _reads_captions(config: CustomizeConfig) -> bool:
     """True if a training needs stored caption vectors. A backbone of its own can run its text tower instead."""
-    if config.train_on == "source" or config.method == "linear":
-        return False
-    return config.extra_captions > 0 or (needs_caption_vectors(config) and not config.backbone.name)
+    return config.method != "linear" and not needs_text_tower(config) and not config.backbone.name

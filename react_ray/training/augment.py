@@ -1,7 +1,7 @@
-"""Augmentation of a whole batch at once, on tensors: one table of random numbers, one resampling, a little arithmetic.
+"""Augments a whole batch at once, on tensors: one table of random numbers, one resampling, a little arithmetic.
 
-Takes uint8 images and a generator (or the rows of a `draw`, so that a batch split over ranks gives the same pixels as
-the whole), gives float32 images in [0, 255]. Next: clip/backbone.py, whose `normalize` takes them.
+Random numbers are drawn for the global batch, and each rank takes its rows of them, so that a batch that is split over
+ranks gives the same pixels as the whole one.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def draw(num_images: int, generator: torch.Generator) -> Tensor:
 
 
 def augment(image_BCHW: Tensor, generator: torch.Generator, config: AugmentConfig) -> Tensor:
-    """uint8 [B, 3, H, W] -> float32 in [0, 255]; what leaves the frame is filled from its edge."""
+    """uint8 [B, 3, H, W] -> float32 in [0, 255]; the edge of the image fills what comes from outside the frame."""
     return augment_rows(image_BCHW, draw(len(image_BCHW), generator), config)
 
 
 def augment_rows(image_BCHW: Tensor, draw_BK: Tensor, config: AugmentConfig) -> Tensor:
-    """`augment` with given random numbers: rows may come from a larger draw."""
+    """`augment` with given random numbers, which may be rows of a larger draw."""
     device = image_BCHW.device
     x_BCHW = image_BCHW.float()
     theta_B23 = affine(draw_BK, config)
@@ -51,7 +51,7 @@ def augment_rows(image_BCHW: Tensor, draw_BK: Tensor, config: AugmentConfig) -> 
 
 
 def affine(draw_BK: Tensor, config: AugmentConfig) -> Tensor | None:
-    """The map from output to input coordinates in [-1, 1], [B, 2, 3]; None if all of it is off."""
+    """The map from output to input coordinates in [-1, 1], [B, 2, 3]; None if every geometric change is off."""
     geometry = (config.rotate_deg, config.scale, config.stretch, config.translate, config.shear, config.flip)
     if not any(geometry) and config.crop_area == config.crop_ratio == 1:
         return None

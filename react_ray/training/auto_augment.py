@@ -1,7 +1,7 @@
-"""Augmentation as REACT's: timm's random resized crop, flip, RandAugment and random erasing, of whole images.
+"""Augments images as REACT does: timm's random resized crop, flip, RandAugment and random erasing, of whole images.
 
-Takes encoded bytes and a seed, gives uint8 pixels: the same for the same seed. It runs where images are decoded; what
-runs on the device, on small images, is augment.py. Next: batches.py.
+The pixels are a function of the encoded bytes and a seed. It runs on the CPU, where images are decoded; augment.py runs
+on the device, on images of the model's size.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from react_ray.pairs.image import decode_whole
 
 TAKEN = {"auto", "flip", "crop_area", "crop_ratio", "erase"}
 DRAWS = 100
-SHRINK = 4  # big JPEGs are decoded at a scale that leaves this many times the size: a crop may be small
+SHRINK = 4  # big JPEGs are decoded at a scale that leaves this many times the model's size, for small crops
 
 
 class AutoAugment:
-    """Called with (encoded image, seed). timm draws from the global generators, so calls do not run at the same time."""
+    """A callable of (encoded image, seed). timm draws from the global generators, so calls run one after another."""
 
     def __init__(self, config: AugmentConfig, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         others = [
@@ -56,14 +56,15 @@ class AutoAugment:
             )
         except (AssertionError, ValueError, KeyError) as error:
             raise ConfigError(
-                f"customize.augment.auto={config.auto}: timm does not know it ({error}); write rand-m9-mstd0.5-inc1 for example"
+                f"customize.augment.auto={config.auto}: timm does not know it ({error}); write rand-m9-mstd0.5-inc1 "
+                "for example"
             ) from error
         self._transforms = (primary, secondary)
         self._erasing = RandomErasing(probability=1.0, mode="pixel", device="cpu")
         self._lock = Lock()
 
     def __call__(self, data: bytes, seed: int) -> np.ndarray:
-        """uint8 [3, size, size]. ValueError says why bytes are no image."""
+        """uint8 [3, size, size]; raises ValueError, with the reason, for bytes that are no image."""
         image = decode_whole(data, SHRINK * self.size)
         with self._lock:
             random.seed(seed)
@@ -73,7 +74,7 @@ class AutoAugment:
             return self._erase(pixels_CHW) if random.random() < self.config.erase else pixels_CHW
 
     def _transformed(self, image: Image.Image) -> Image.Image:
-        """Drawn again where timm asks Pillow for what it refuses: to posterise to 0 bits, a black image."""
+        """Draws again where timm asks Pillow for something that it refuses: to posterise to 0 bits, a black image."""
         for _ in range(DRAWS):
             with suppress(ValueError):
                 out = image
@@ -85,7 +86,7 @@ class AutoAugment:
         )
 
     def _erase(self, pixels_CHW: np.ndarray) -> np.ndarray:
-        """Noise in units of the normalised image, as timm makes it, kept in the range of a pixel."""
+        """Erases with noise in units of the normalised image, as timm does, clamped to the range of a pixel."""
         mean, std = (255 * torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
         x_CHW = self._erasing((torch.from_numpy(pixels_CHW.copy()).float() - mean) / std)
         return (x_CHW * std + mean).round_().clamp_(0, 255).to(torch.uint8).numpy()

@@ -1,9 +1,9 @@
-"""Training batches: rows of pairs in, the same sequence of global batches out for any number of workers.
+"""Turns rows of pairs into training batches: the same sequence of global batches for any number of workers.
 
 The order of an epoch is a function of (seed, epoch) alone: parts are shuffled, taken in windows of `window_parts`, and
-the rows of a window are shuffled together. A rank takes its share of every global batch, so step s can be made again
-after any interruption, by any number of ranks. Images are kept decoded (uint8) when all of them fit in `cache_gb`,
-encoded otherwise. In the place of an image that cannot be decoded stands the next one of its window. Next: augment.py, then loss.py.
+the rows of a window are shuffled together. A rank takes its share of every global batch, so the batch of a step can be
+made again after any interruption, by any number of ranks. Images are kept decoded (uint8) if all of them fit in
+`cache_gb`, encoded otherwise. An image that cannot be decoded is replaced by the next good one of its window.
 """
 
 from __future__ import annotations
@@ -13,61 +13,37 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from react_ray.errors import ConfigError, PartFailed
 from react_ray.pairs.image import CropMode, Interpolation, decode_batch
-from react_ray.vectors import from_vectors
+from react_ray.training.window import Rows, Window, check_batch_size, load_window, parts_of_window, pixels_bytes
 
-WINDOW_BYTES = 1 << 29  # of encoded images
-FIRST_LOOK = 1000  # a share is one of this many images at least
-
-
-class Rows(Protocol):
-    """Where training rows come from."""
-
-    part_sizes: list[int]  # rows with a usable image
-    part_bytes: list[int]  # of their images, about
-
-    def read(self, part: int) -> pa.Table:
-        """image: binary; captions: list<string>; optionally pair_id: int64, class_id: int32,
-        text_embedding: schema.vector(D)."""
+FIRST_LOOK = 1000  # max_undecodable is a share of at least so many images
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's share of one global batch; B rows."""
+    """One rank's share of a global batch, B rows."""
 
     step: int
     epoch: int
     image_BCHW: np.ndarray  # uint8
     captions: list[str]
-    caption_id_B: np.ndarray  # int64: equal for equal captions
-    class_id_B: np.ndarray  # int64: class that the pair was retrieved for, -1 = none
+    caption_id_B: np.ndarray  # int64, equal for equal captions
+    class_id_B: np.ndarray  # int64, the class that the pair was retrieved for, -1 = none
     pair_id_B: np.ndarray  # int64, -1 where the source has none
-    text_BD: np.ndarray | None  # float16: cached caption vectors
-    bank_MD: np.ndarray | None = None  # float16: vectors of captions of other pairs, the same on every rank
-    bank_id_M: np.ndarray | None = None  # int64: their caption ids
-    bank_class_M: np.ndarray | None = None  # int64: classes that their pairs were retrieved for, -1 = none
-
-
-@dataclass
-class _Window:
-    images: list[bytes]
-    captions: list[list[str]]
-    class_ids: np.ndarray
-    pair_ids: np.ndarray
-    text_ND: np.ndarray | None
-    stand_in: np.ndarray  # int64: the row whose image and caption are taken, itself where it can be decoded
-    pixels: np.ndarray | None = None
+    text_BD: np.ndarray | None  # float16, stored vectors of the captions
 
 
 class Batches:
-    """`num_decoded` and `num_undecodable` count images; `waited_s` is the time that `iterate` waited for the next batch."""
+    """Makes the batches of one rank.
+
+    `num_decoded` and `num_undecodable` count images; `waited_s` is the time that `iterate` waited for batches.
+    """
 
     def __init__(
         self,
@@ -82,12 +58,11 @@ class Batches:
         cache_gb: float = 2.0,
         num_threads: int = 1,
         max_undecodable: float = 0.0,
-        extra_captions: int = 0,
         crop: CropMode = "center_crop",
         interpolation: Interpolation = "bicubic",
         augment: Callable[[bytes, int], np.ndarray] | None = None,
     ) -> None:
-        """augment: of a whole encoded image and a seed, which is another one in each epoch; None = plain decoding."""
+        """augment: takes a whole encoded image and a seed, which differs in each epoch; None = plain decoding."""
         if batch_size % world_size:
             raise ConfigError(
                 f"customize.batch_size {batch_size} is not a multiple of {world_size} workers; change one of them"
@@ -95,21 +70,21 @@ class Batches:
         self.rows, self.batch_size, self.image_size, self.seed = rows, batch_size, image_size, seed
         self.local, self.rank, self.num_threads = batch_size // world_size, rank, num_threads
         self.window_parts = window_parts or parts_of_window(rows)
-        self.max_undecodable, self.extra_captions = max_undecodable, extra_captions
+        self.max_undecodable = max_undecodable
         self.num_decoded, self.num_undecodable, self.waited_s = 0, 0, 0.0
         self.num_rows = sum(rows.part_sizes)
         check_batch_size(rows, batch_size)
         self.steps_per_epoch = self.num_rows // batch_size
         self.crop, self.interpolation, self.augment = crop, interpolation, augment
         self._keep_pixels = not augment and pixels_bytes(rows, image_size) <= cache_gb * 2**30
-        self._windows: dict[tuple[int, ...], _Window] = {}
+        self._windows: dict[tuple[int, ...], Window] = {}
 
     def iterate(
         self, start_step: int, stop_step: int, make: Callable[[int], Any] | None = None, ahead: int = 1
     ) -> Iterator[Batch]:
-        """Batches of steps start..stop-1; the next `ahead` are prepared while one is used.
+        """The batches of steps start .. stop - 1; the next `ahead` batches are prepared while one is used.
 
-        make: begins the batch of a step elsewhere and gives a future of it; None = in a thread.
+        make: begins the batch of a step elsewhere and returns a future of it; None = in a thread.
         """
         with ThreadPoolExecutor(1) as pool:
             begin = make or (lambda step: pool.submit(self.batch, step))
@@ -125,29 +100,7 @@ class Batches:
     def batch(self, step: int) -> Batch:
         epoch, index = divmod(step, self.steps_per_epoch)
         first = index * self.batch_size + self.rank * self.local
-        pieces = self._pieces(epoch, first, first + self.local)
-        joined = _join(step, epoch, pieces)
-        return joined if not self.extra_captions else self._with_bank(joined, index)
-
-    def _with_bank(self, batch: Batch, index: int) -> Batch:
-        """Captions of the window in which the global batch begins, drawn by step."""
-        window = self._window(self._parts_at(batch.epoch, index * self.batch_size))
-        if window.text_ND is None:
-            raise ConfigError("customize.extra_captions needs the captions' vectors; retrieve them, or set it to 0")
-        generator = np.random.default_rng([self.seed, batch.step, 1])
-        rows = generator.choice(len(window.captions), min(self.extra_captions, len(window.captions)), replace=False)
-        ids = np.array([caption_id(_draw(window.captions[row], 0.0)) for row in rows], np.int64)
-        return replace(batch, bank_MD=window.text_ND[rows], bank_id_M=ids, bank_class_M=window.class_ids[rows])
-
-    def _parts_at(self, epoch: int, place: int) -> tuple[int, ...]:
-        """The window that holds this place of the epoch's order."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows.part_sizes))
-        for start in range(0, len(order), self.window_parts):
-            parts = order[start : start + self.window_parts]
-            place -= sum(self.rows.part_sizes[part] for part in parts)
-            if place < 0:
-                return tuple(sorted(int(p) for p in parts))
-        raise AssertionError("a place beyond the epoch")
+        return _join(step, epoch, self._pieces(epoch, first, first + self.local))
 
     def _pieces(self, epoch: int, first: int, last: int) -> list[Batch]:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows.part_sizes))
@@ -181,8 +134,8 @@ class Batches:
             text_BD=None if window.text_ND is None else window.text_ND[rows],
         )
 
-    def _pixels(self, window: _Window, rows: np.ndarray, seeds: list[int] | None) -> np.ndarray:
-        """Of these rows, or of those that stand in for them: which is found here, once per window."""
+    def _pixels(self, window: Window, rows: np.ndarray, seeds: list[int] | None) -> np.ndarray:
+        """Pixels of these rows, or of the rows that stand in for them, which are found here, once per window."""
         if window.pixels is not None:
             return window.pixels[window.stand_in[rows]]
         pixels, bad = self._decode([window.images[row] for row in window.stand_in[rows]], seeds)
@@ -197,35 +150,20 @@ class Batches:
                 raise PartFailed("no image of a whole window can be decoded; look at the images of the retrieved pairs")
         return pixels
 
-    def _window(self, parts: tuple[int, ...]) -> _Window:
+    def _window(self, parts: tuple[int, ...]) -> Window:
         if parts not in self._windows:
             if not self._keep_pixels:
                 while len(self._windows) > 1:  # a batch straddles two windows at most
                     self._windows.pop(next(iter(self._windows)))
-            window = self._load(parts)
+            window = load_window(self.rows, parts)
             if self._keep_pixels:
                 rows = np.arange(len(window.images))
                 window.pixels, window.images = self._pixels(window, rows, None), []
             self._windows[parts] = window
         return self._windows[parts]
 
-    def _load(self, parts: tuple[int, ...]) -> _Window:
-        table = pa.concat_tables([self.rows.read(part) for part in parts])
-        assert table.num_rows == sum(self.rows.part_sizes[part] for part in parts), "part_sizes do not count the rows"
-        names = table.column_names
-        return _Window(
-            images=table["image"].to_pylist(),
-            captions=table["captions"].to_pylist(),
-            class_ids=table["class_id"].to_numpy().astype(np.int64)
-            if "class_id" in names
-            else np.full(table.num_rows, -1, np.int64),
-            pair_ids=table["pair_id"].to_numpy() if "pair_id" in names else np.full(table.num_rows, -1, np.int64),
-            stand_in=np.arange(table.num_rows),
-            text_ND=from_vectors(table["text_embedding"]) if "text_embedding" in names else None,
-        )
-
     def _decode(self, images: list[bytes], seeds: list[int] | None) -> tuple[np.ndarray, list[int]]:
-        """Pixels, and the places of images that have none. PartFailed if those are too many of all that were decoded."""
+        """Pixels, and the places of images that cannot be decoded; PartFailed if too many of all images cannot be."""
         if seeds is None or self.augment is None:
             pixels, problems = decode_batch(images, self.image_size, self.num_threads, self.crop, self.interpolation)
         else:
@@ -235,33 +173,10 @@ class Batches:
         self.num_undecodable += len(bad)
         if bad and self.num_undecodable > self.max_undecodable * max(self.num_decoded, FIRST_LOOK):
             raise PartFailed(
-                f"{self.num_undecodable} of {self.num_decoded} images cannot be decoded ({problems[bad[0]]}), more than "
-                f"customize.max_undecodable={self.max_undecodable:g}; make the images again, or allow more"
+                f"{self.num_undecodable} of {self.num_decoded} images cannot be decoded ({problems[bad[0]]}), more "
+                f"than customize.max_undecodable={self.max_undecodable:g}; make the images again, or allow more"
             )
         return pixels, bad
-
-
-def check_batch_size(rows: Rows, batch_size: int) -> None:
-    if batch_size > sum(rows.part_sizes):
-        raise ConfigError(
-            f"customize.batch_size {batch_size} is larger than the {sum(rows.part_sizes)} pairs to train on (those with an image and, of a retrieved set, a vector of the caption); make it smaller or retrieve more"
-        )
-
-
-def parts_of_window(rows: Rows) -> int:
-    """How many parts are shuffled together unless the recipe says; a function of the data alone."""
-    return max(1, int(WINDOW_BYTES * len(rows.part_bytes) / max(1, sum(rows.part_bytes))))
-
-
-def pixels_bytes(rows: Rows, image_size: int) -> int:
-    return sum(rows.part_sizes) * 3 * image_size**2
-
-
-def held_bytes(rows: Rows, window_parts: int, cache_gb: float, image_size: int, augments: bool) -> int:
-    """Memory of a process that makes batches: two windows, one of them twice while it is read, or all images decoded and one window."""
-    window = sum(sorted(rows.part_bytes)[-(window_parts or parts_of_window(rows)) :])
-    decoded = pixels_bytes(rows, image_size)
-    return decoded + 2 * window if not augments and decoded <= cache_gb * 2**30 else 3 * window
 
 
 def _augmented(
@@ -282,7 +197,7 @@ def _seed(*numbers: int) -> int:
 
 
 def caption_id(caption: str) -> int:
-    """63 bits of the caption's hash: equal captions are equal, others collide once in 10^9 batches of 4096."""
+    """63 bits of the caption's hash; different captions collide once in 10^9 batches of 4096."""
     return int.from_bytes(hashlib.blake2b(caption.encode(), digest_size=8).digest(), "little") >> 1
 
 

@@ -1,8 +1,8 @@
-"""DeepSpeed's JSON, derived from the recipe in one place: a plain dict, saved with the run.
+"""Derives DeepSpeed's JSON from the recipe: a plain dict, which is saved beside the checkpoints.
 
-Parameters stay float32 and autocast is ours; the optimiser is torch's AdamW, so no stage needs a compiler. Parameters that
-do not train get no gradient and no state, so every stage shards what trains; stage 3 shards the frozen ones too.
-Next: stages/training/loop.py, which hands it to DeepSpeed.
+Parameters stay float32 and autocast is ours. The optimizer is torch's AdamW, so no stage needs a compiler. Frozen
+parameters have no gradient and no optimizer state, so stages 1 and 2 shard only what trains; stage 3 shards all
+weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from react_ray.gated.config import CustomizeConfig
 
 
 def deepspeed_config(config: CustomizeConfig, world_size: int) -> dict[str, Any]:
-    """The whole JSON. Raises ConfigError for combinations that DeepSpeed would refuse later, or silently not do."""
+    """The whole JSON. Raises ConfigError for combinations that DeepSpeed would refuse later, or silently ignore."""
     if config.offload and config.zero_stage == 0:
         raise ConfigError(
             "customize.offload needs optimizer states that are sharded; set customize.zero_stage to 1, 2 or 3"

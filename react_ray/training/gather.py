@@ -1,7 +1,4 @@
-"""Gather: the rows of all ranks, in their order, with the gradient that data-parallel averaging needs.
-
-Takes a tensor of which every rank has equally many rows, gives all of them. Next: training/loss.py.
-"""
+"""Gathers the rows of all ranks, in the order of ranks, with the gradient that data-parallel averaging needs."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from torch import Tensor
 
 
 class Gather(Protocol):
-    """Joins the rows of all ranks, in the order of ranks; every rank has equally many."""
+    """Joins the rows of all ranks, in the order of ranks; every rank has the same number of rows."""
 
     rank: int
 
@@ -21,7 +18,7 @@ class Gather(Protocol):
 
 
 class ProcessGroupGather:
-    """Over torch.distributed's default group; carries gradients where the rows need any."""
+    """Gathers over torch.distributed's default group, and passes gradients back to rows that need them."""
 
     def __init__(self) -> None:
         self.rank = dist.get_rank()
@@ -31,7 +28,7 @@ class ProcessGroupGather:
 
 
 def default_gather() -> Gather | None:
-    """Over the default process group if it is larger than one process."""
+    """A gather over the default process group; None if there is none, or only one process in it."""
     parallel = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
     return ProcessGroupGather() if parallel else None
 
@@ -46,7 +43,7 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        # The gradient of my rows is the sum of what every rank's loss says about them.
+        # The gradient of this rank's rows is the sum of their gradients in the losses of all ranks.
         total = grads[0].contiguous()
         dist.all_reduce(total)
         return total[dist.get_rank() * ctx.num_rows :][: ctx.num_rows]

@@ -1,8 +1,7 @@
-"""A linear head on stored image vectors, started from the class prompts (REAL, arXiv 2401.12425): no model runs.
+"""Trains a linear head on stored image vectors, started from the class prompts (REAL, arXiv 2401.12425).
 
-Takes unit vectors of the retrieved images and the class each was retrieved for, gives one unit vector per class, which
-stands in the place of the zero-shot classifier. Seconds for what takes gated blocks hours: the baseline to pass.
-Next: evals/zeroshot.py.
+The head has one unit vector per class and replaces the zero-shot classifier. No model runs, so it trains in seconds
+where gated blocks take hours: it is the baseline that they have to beat.
 """
 
 from __future__ import annotations
@@ -32,10 +31,11 @@ def train_head(
     class_weight_C: np.ndarray | None = None,
     show: Callable[[int, int, float], None] | None = None,
 ) -> np.ndarray:
-    """float32 [C, D], unit rows: softmax of head_scale * cosine, AdamW, the recipe's epochs, batch size and schedule.
+    """Returns float32 [C, D], unit rows. Softmax of head_scale * cosine; AdamW, epochs, batch size and schedule as in
+    the recipe.
 
     image_ND: float16 or float32, unit rows. class_id_N: int in 0 .. C - 1. start_CD: float32, the classes' prompts.
-    class_weight_C: factors of each class's images. show: called with (step, steps, loss).
+    class_weight_C: the factor of each class's images. show: is called with (step, steps, loss).
     """
     if not len(image_ND):
         raise ConfigError(
@@ -83,13 +83,13 @@ def head_loss(
 
 
 def head_bytes(head_CD: np.ndarray, start_CD: np.ndarray, info: dict[str, Any]) -> bytes:
-    """The file head.safetensors: what was trained, and the prompts that it began from, for interpolation."""
+    """The file head.safetensors: the trained head, and the prompts that it started from, for interpolation."""
     tensors = {"head": torch.from_numpy(head_CD), "start": torch.from_numpy(start_CD.astype(np.float32))}
     return weights_bytes(tensors, info)
 
 
 def load_head(path: str, wise_ft: float = 1.0) -> tuple[np.ndarray, dict[str, Any]]:
-    """(head float32 [C, D] with unit rows, info). wise_ft: 1 = as trained, 0 = the class prompts."""
+    """(the head, float32 [C, D] with unit rows; info). wise_ft: 1 = as trained, 0 = the class prompts."""
     state = read_weights(path)
     if set(state) != {"head", "start"}:
         raise BackboneError(

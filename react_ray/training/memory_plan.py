@@ -1,7 +1,7 @@
-"""What a training needs before it is started: parameters, FLOPs and peak memory of one worker, on paper.
+"""Estimates the parameters and the peak memory of one worker before a training starts.
 
-Takes the recipe's sections, gives a Plan; the model is built on the meta device, without memory. Bytes of activations are
-those that torch keeps for backward, per token and channel of a block; a test measures them again. Next: stages/customize.py.
+The model is built on the meta device, without memory. Bytes of activations are those that torch keeps for backward, per
+token and channel of a block; a test measures them again.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ KEPT = {
     ("bf16", "frozen"): (16.0, 2.0),
     ("bf16", "trained"): (20.0, 4.0),
 }
-QUICK_GELU = {"fp32": 4.0, "bf16": 2.0}  # more, per unit of the ratio
+QUICK_GELU = {"fp32": 4.0, "bf16": 2.0}  # more bytes per unit of the ratio
 GATED_RATIO = 4.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Numbers of one worker; memory in bytes, by what it is for."""
+    """The numbers of one worker; memory in bytes, by purpose."""
 
     name: str
     method: str
     num_parameters: int
     num_trainable: int
     memory: dict[str, int]
-    on_host: int  # of these, what offload moves to the memory of the host
-    other_encoder: str = ""  # the model that embedded the captions, where this one's text tower is taken for another
+    on_host: int  # the part of `memory` that offload moves to the host
+    other_encoder: str = ""  # the model that embedded the captions, where this model has another text tower
 
     @property
     def peak_gb(self) -> float:
@@ -66,9 +66,10 @@ class Plan:
 
 
 def plan(backbone: BackboneConfig, config: CustomizeConfig, encoder: BackboneConfig | None = None) -> Plan:
-    """batch_size / num_workers images per worker; the activation is that of the backbone's name, tag or quick_gelu.
+    """The plan of a worker, which gets batch_size / num_workers images.
 
-    encoder: the model that embedded the captions; without weights, its text tower is this one's if names and tags are equal.
+    encoder: the model that embedded the captions. No weights are loaded here, so two text towers count as the same if
+    names and tags are equal; and the activation function follows from the backbone's name, tag or quick_gelu.
     """
     if config.method == "linear":
         raise ConfigError(
@@ -87,7 +88,7 @@ def plan(backbone: BackboneConfig, config: CustomizeConfig, encoder: BackboneCon
             attach_gated_blocks(model, config.last_k_layers)
         elif config.method == "lora":
             attach_lora(model, config.last_k_layers, config.lora_rank, config.lora_alpha)
-    freeze(model, config.method, config.learn_logit_scale)
+    freeze(model, config.method)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     text = needs_text_tower(config)
@@ -115,7 +116,7 @@ def plan(backbone: BackboneConfig, config: CustomizeConfig, encoder: BackboneCon
 
 
 def _activations(model: Any, config: CustomizeConfig, quick_gelu: bool) -> tuple[int, int]:
-    """(bytes kept for backward, bytes of weights that autocast has cast for it)"""
+    """(bytes of activations kept for backward, bytes of weights that autocast keeps cast to bfloat16)"""
     blocks = image_blocks(model)
     num_tokens, width = model.visual.positional_embedding.shape
     patches = int((num_tokens - 1) * (1 - config.patch_dropout)) + 1
@@ -143,7 +144,8 @@ def _activations(model: Any, config: CustomizeConfig, quick_gelu: bool) -> tuple
 
 
 def _kept_by_layers(config: CustomizeConfig, num_layers: int, ratio: float, quick_gelu: bool) -> list[float]:
-    """Bytes per token and channel of each image block on the gradient's path; the last answers for one token, and counts as whole."""
+    """Bytes per token and channel of each image block on the gradient's path. The last block, of which only one token
+    is needed, counts as a whole."""
     if config.method == "gated-image":
         both = _kept("gated", GATED_RATIO, config, quick_gelu) + _kept("frozen", ratio, config, quick_gelu)
         return [both] * config.last_k_layers

@@ -1,7 +1,5 @@
-"""What is looked at while a model trains: gates, speed, waiting, memory; and TensorBoard's event files of it.
-
-Takes the model and a clock, gives {name: number} for the metrics stream (progress.py). Next: stages/training/loop.py.
-"""
+"""Measures a training, as {name: number} per step: gates, speed, waiting, memory; and writes TensorBoard's event
+files."""
 
 from __future__ import annotations
 
@@ -25,10 +23,10 @@ class Watch:
         self.batch_size = batch_size
         self._last, self._waited_s = time.monotonic(), 0.0
         if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()  # of the training before
+            torch.cuda.reset_peak_memory_stats()  # which the training before has left
 
     def step(self, model: nn.Module, waited_s: float) -> dict[str, float]:
-        """waited_s: seconds that the loop has waited for batches, from its beginning (`Batches.waited_s`)."""
+        """waited_s: seconds that the loop has waited for batches since its beginning (`Batches.waited_s`)."""
         now = time.monotonic()
         seconds = max(now - self._last, 1e-9)
         out = {
@@ -45,7 +43,7 @@ def gate_values(model: nn.Module) -> dict[str, float]:
     try:
         values = {name: abs(value) for name, value in gates(model).items()}
     except BackboneError:
-        return {}  # a tower without blocks: its image tower trains as a whole
+        return {}  # an image tower without blocks, which trains as a whole
     out = {f"gate/{name}": value for name, value in values.items()}
     for kind in ("attn", "dense"):
         chosen = [value for name, value in values.items() if name.endswith(f".{kind}")]
@@ -55,7 +53,7 @@ def gate_values(model: nn.Module) -> dict[str, float]:
 
 
 class TensorBoard:
-    """`tensorboard/NAME/events...` on any storage: the file grows in a folder of this machine and is put there whole."""
+    """`tensorboard/NAME/events...` on any storage; the file grows in a local folder and is copied to storage whole."""
 
     def __init__(self, storage: Storage, name: str, first_step: int) -> None:
         from tensorboardX import SummaryWriter
@@ -69,7 +67,7 @@ class TensorBoard:
             self._writer.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """What a thread has written so far: the last values may come with the next flush."""
+        """Copies what TensorBoard's thread has written so far; the last values may come with the next flush."""
         self._writer.flush()
         self._put()
 

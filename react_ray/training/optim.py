@@ -1,7 +1,4 @@
-"""The optimiser's three decisions: which parameters decay, how the learning rate goes, what is averaged.
-
-Takes a model whose requires_grad is set (gated/method.py). Next: training/loss.py.
-"""
+"""AdamW's parameter groups, the learning-rate schedule, and the moving average of the trainable weights."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from react_ray.gated.config import CustomizeConfig
-from react_ray.gated.method import TEMPERATURE
 
 MAX_LOGIT_SCALE = math.log(100)
 GATES = ("alpha_attn", "alpha_dense")
@@ -21,9 +17,10 @@ NO_DECAY = ("bn", "ln", "bias", "logit_scale")
 
 
 def param_groups(model: nn.Module, config: CustomizeConfig) -> list[dict[str, Any]]:
-    """AdamW's groups, none empty; each has `name`, `params`, `weight_decay`, `lr` and `initial_lr`, its peak.
+    """AdamW's groups, none empty; each has `name`, `params`, `weight_decay`, `lr` and `initial_lr`, the peak of `lr`.
 
-    No decay for ndim < 2 and for names with bn, ln, bias or logit_scale, as in open_clip; gates have their own rate.
+    As in open_clip, nothing with ndim < 2 and no name with bn, ln, bias or logit_scale decays. Gates have a rate of
+    their own. The model's requires_grad must be set (gated/method.py).
     """
     members: dict[str, list[nn.Parameter]] = {"decay": [], "no_decay": [], "gates": []}
     for name, parameter in model.named_parameters():
@@ -51,9 +48,9 @@ def make_optimizer(model: nn.Module, config: CustomizeConfig) -> torch.optim.Ada
 
 
 def learning_rate(step: int, total: int, config: CustomizeConfig) -> float:
-    """Factor of the peak for step 0 .. total - 1: linear warm-up, then cosine to zero.
+    """The factor of the peak rate at step 0 .. total - 1: linear warm-up, then cosine to zero.
 
-    A run shorter than its warm-up warms up over a tenth of its steps.
+    A training that is shorter than its warm-up warms up over a tenth of its steps.
     """
     warmup = config.warmup_steps if config.warmup_steps < total else total // 10
     if step < warmup:
@@ -66,17 +63,11 @@ def set_learning_rate(optimizer: Any, factor: float) -> None:
         group["lr"] = group["initial_lr"] * factor
 
 
-@torch.no_grad()
-def clamp_logit_scale(model: nn.Module) -> None:
-    """To [0, ln 100], after every step, as CLIP does."""
-    model.get_parameter(TEMPERATURE[0]).clamp_(0, MAX_LOGIT_SCALE)
-
-
 class Ema:
     """Exponential moving average of the trainable tensors: shadow <- d * shadow + (1 - d) * value.
 
-    d = min(decay, (1 + t) / (10 + t)) at update t, so that the random start is forgotten. Needs whole tensors
-    (ZeRO stage 3 shards them).
+    d = min(decay, (1 + t) / (10 + t)) at update t, so that the random start is forgotten. It needs unsharded tensors,
+    so it does not work with ZeRO 3.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -92,7 +83,7 @@ class Ema:
         get_ema_multi_avg_fn(decay)(list(self.shadow.values()), values, None)
 
     def resume(self, shadow: dict[str, Tensor], num_updates: int) -> None:
-        """Goes on from a copy of `shadow`, as it was after so many updates."""
+        """Goes on from a copy of `shadow`, the average after `num_updates` updates."""
         if shadow.keys() != self.shadow.keys():
             raise ValueError("the average is of other parameters than those that train; resume with the same method")
         self.num_updates = num_updates

@@ -1,7 +1,7 @@
-"""TrainingStep: a batch in, the loss of the global batch out; all that a worker computes between data and optimiser.
+"""TrainingStep: everything that a worker computes between the data and the optimizer, from a batch to its loss.
 
-Takes a backbone that `method.prepare` has frozen, and batches of training/batches.py. A loss is a function of (seed, step,
-weights): random numbers are drawn for the global batch, and a rank takes its rows. Next: stages/training/loop.py.
+The backbone must have been frozen by `method.prepare`. A loss is a function of (seed, step, weights): random numbers
+are drawn for the global batch, and each rank takes its rows.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from react_ray.errors import TrainingDiverged
 from react_ray.gated.config import CustomizeConfig, needs_text_tower, text_trains
 from react_ray.training.augment import augment_rows, draw
 from react_ray.training.batches import Batch
-from react_ray.training.loss import Bank, class_loss, contrastive_loss
+from react_ray.training.loss import class_loss, contrastive_loss
 
 NUM_NAMED = 10
 
 
 class TrainingStep(nn.Module):
-    """class_CD: float32, the mean prompt vector of each class; class_weight_C: float32, factors of a class's pairs."""
+    """A module whose forward takes a batch and returns the loss."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class TrainingStep(nn.Module):
         class_CD: np.ndarray | None = None,
         class_weight_C: np.ndarray | None = None,
     ) -> None:
+        """class_CD: float32, the mean prompt vector of each class. class_weight_C: float32, the factor of its pairs."""
         super().__init__()
         self.clip = backbone.model
         self._backbone, self._config, self._seed, self._rank = backbone, config, seed, rank
@@ -65,18 +66,9 @@ class TrainingStep(nn.Module):
         weight_B = self._weights(class_id_B)
         loss = image_BD.new_zeros((), dtype=torch.float32)
         if config.pair_loss:
-            loss = loss + config.pair_loss * contrastive_loss(
-                image_BD,
-                text_BD,
-                logit_scale,
-                caption_ids=torch.from_numpy(batch.caption_id_B).to(device),
-                class_ids=class_id_B,
-                weights=weight_B,
-                mask_duplicates=config.mask_duplicate_captions,
-                mask_classes=config.mask_same_class,
-                positives=config.positives,
-                bank=_bank(batch, device),
-            )
+            ids = torch.from_numpy(batch.caption_id_B).to(device) if config.mask_duplicate_captions else None
+            pair_loss = contrastive_loss(image_BD, text_BD, logit_scale, caption_ids=ids, weights=weight_B)
+            loss = loss + config.pair_loss * pair_loss
         if config.class_loss:
             assert self._class_CD is not None, "the class loss needs the classes' vectors"
             class_CD = self._class_CD.to(device)
@@ -90,7 +82,7 @@ class TrainingStep(nn.Module):
         return torch.where(class_id_B >= 0, weight_B, 1.0)
 
     def _text(self, batch: Batch, device: torch.device) -> Tensor:
-        """Cached unit vectors where the text tower is frozen and they exist; otherwise the tower runs."""
+        """The stored unit vectors where the text tower is frozen and vectors exist; otherwise the tower runs."""
         if batch.text_BD is not None and not needs_text_tower(self._config):
             return torch.from_numpy(batch.text_BD).to(device)
         tokens = self._backbone.tokenizer(batch.captions).to(device)
@@ -99,7 +91,7 @@ class TrainingStep(nn.Module):
 
 
 def class_weights(class_ids: np.ndarray, num_classes: int, power: float) -> np.ndarray:
-    """float32 [C]: (pairs of the class) ** -power, scaled to a mean of 1 over the pairs with a class (ids >= 0)."""
+    """float32 [C]: (pairs of the class) ** -power, scaled to a mean of 1 over all pairs with a class (ids >= 0)."""
     count_C = np.bincount(class_ids[class_ids >= 0], minlength=num_classes).astype(np.float64)
     weight_C = np.where(count_C > 0, np.maximum(count_C, 1) ** -power, 1.0)
     total = (weight_C * count_C).sum()
@@ -107,27 +99,18 @@ def class_weights(class_ids: np.ndarray, num_classes: int, power: float) -> np.n
 
 
 def diverged(what: str, value: float, step: int, pair_ids: np.ndarray, listed: str, kept: str) -> TrainingDiverged:
-    """pair_ids: of the whole global batch. listed: the file that has all of them; kept: what is kept of the training."""
+    """pair_ids: of the global batch. listed: the file that lists all of them. kept: what is kept of the training."""
     named = ", ".join(map(str, pair_ids[:NUM_NAMED]))
     more = f" and {len(pair_ids) - NUM_NAMED} more" if len(pair_ids) > NUM_NAMED else ""
     return TrainingDiverged(
-        f"the {what} of step {step} is {value}, of pairs {named}{more} (all are in {listed}); {kept}; lower customize.lr, set "
-        "customize.grad_clip, or take those pairs out"
+        f"the {what} of step {step} is {value}, of pairs {named}{more} (all are in {listed}); {kept}; lower "
+        "customize.lr, set customize.grad_clip, or take those pairs out"
     )
 
 
 def mix(*numbers: int) -> int:
-    """One seed of several numbers."""
+    """Mixes several numbers into one seed."""
     seed = 0
     for number in numbers:
         seed = (seed * 1_000_003 + number + 0x9E3779B9) % (1 << 62)
     return seed
-
-
-def _bank(batch: Batch, device: torch.device) -> Bank | None:
-    if batch.bank_MD is None:
-        return None
-    assert batch.bank_id_M is not None and batch.bank_class_M is not None
-    return Bank(
-        *(torch.from_numpy(column).to(device) for column in (batch.bank_MD, batch.bank_id_M, batch.bank_class_M))
-    )

@@ -1,7 +1,7 @@
-"""Weights & Biases and MLflow, where a recipe names them: the same numbers as in the metrics stream, in a run that a
-resumed training finds again. Neither is a dependency; where they write, and as whom, is theirs to say (WANDB_*, MLFLOW_*).
+"""Sends the numbers of the metrics stream to Weights & Biases or MLflow, if the recipe names them.
 
-Next: stages/training/loop.py.
+A resumed training finds its run again. Neither package is a dependency; where and as whom they write is configured by
+their own environment variables (WANDB_*, MLFLOW_*).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def check_installed(names: Iterable[str]) -> None:
 
 
 def open_trackers(names: Iterable[str], project: str, name: str, digest: str, facts: dict[str, Any]) -> list[Tracker]:
-    """project: the recipe's name. name: of the run. digest: of the training, by which its run is found again."""
+    """project: the recipe's name. name: the run's. digest: the training's, by which its run is found again."""
     makers: dict[str, Any] = {"wandb": Wandb, "mlflow": Mlflow}
     return [makers[one](project, name, digest, facts) for one in names]
 
@@ -44,7 +44,7 @@ class Wandb:
         self._last = 0
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """W&B takes no step before its last one, and a score comes some steps after those that it is of."""
+        """W&B refuses steps before its last one, and the score of a step comes some steps later."""
         self._last = max(self._last, step)
         self._run.log(values | {"at_step": step}, step=self._last)
 

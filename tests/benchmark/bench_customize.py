@@ -1,13 +1,15 @@
 """Samples per second of a gated-image training step: ours, and the official implementation's with its README's flags.
 
-Takes the folder of a checkout of github.com/microsoft/react (not part of this repository) with --official; random images and
-words, the same weights for both. Each runs in a process of its own; they take turns, step by step, and the fastest step of
-each counts. The last line is one JSON object; `loss_difference` says that both computed the same thing.
+--official names the folder of a checkout of github.com/microsoft/react, which is not part of this repository. Both
+implementations get the same weights, and random images and words. Each runs in a process of its own; they take turns,
+step by step, and the fastest step of each counts. The last line is one JSON object; `loss_difference` shows that both
+computed the same loss.
 
-    python tests/benchmark/bench_customize.py [--official PATH] [--model ViT-B-32] [--batch 16] [--steps 5] [--precision fp32]
+    python tests/benchmark/bench_customize.py [--official PATH] [--model ViT-B-32] [--batch 16] [--steps 5]
+        [--precision fp32]
 
-The official step has what its README asks for: --lock-image-unlock-gated --lock-text --grad-checkpointing, the text tower in
-every step. Its checkpoints are of torch 1.12's kind (reentrant), which it was written for.
+The official step uses the flags of its README: --lock-image-unlock-gated --lock-text --grad-checkpointing; the text
+tower runs in every step. Its activation checkpoints are reentrant, as in torch 1.12, for which it was written.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import numpy as np
 import torch
 import torch.utils.checkpoint
 
-GATE = 0.3  # both implementations start from open gates: with closed ones an error behind them would not be seen
+GATE = 0.3  # both implementations start from open gates, because closed gates would hide an error behind them
 Step = Callable[[], float]
 
 
@@ -53,7 +55,7 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
-    """The official child comes first: it leaves its random weights for ours."""
+    """The official child starts first, because it leaves its random weights for ours."""
     names = ["official", "ours"] if options.official else ["ours"]
     children = {}
     for name in names:
@@ -145,7 +147,7 @@ def our_step(options: argparse.Namespace) -> Step:
     from react_ray.gated.method import freeze
     from react_ray.gated.models import load_model
     from react_ray.training.batches import Batch
-    from react_ray.training.optim import clamp_logit_scale, make_optimizer
+    from react_ray.training.optim import MAX_LOGIT_SCALE, make_optimizer
     from react_ray.training.step import TrainingStep
 
     weights = options.weights if Path(options.weights).exists() else ""
@@ -170,7 +172,7 @@ def our_step(options: argparse.Namespace) -> Step:
         loss = step(batch)
         loss.backward()
         optimizer.step()
-        clamp_logit_scale(backbone.model)
+        backbone.model.get_parameter("logit_scale").data.clamp_(0, MAX_LOGIT_SCALE)
         return float(loss.detach())
 
     return run

@@ -22,7 +22,7 @@ from react_ray.kinds import IMAGES
 from react_ray.recipe import load_recipe
 from react_ray.stages import customize, embed, ingest, retrieve
 from react_ray.vectors import from_vectors
-from tests.support.small_run import OTHER_CLIP, small_recipe
+from tests.support.small_run import small_recipe
 
 
 def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -71,16 +71,6 @@ BEFORE_RAY: dict[str, tuple[str, Callable[[Path], list[str]], str]] = {
     ),
     "arm of another model": ("run", lambda _: ["arms={one: {backbone.name: ViT-B-16}}"], "set it for the whole run"),
     "no captions": ("run", lambda _: ["embed.captions=false", "retrieve.keys=[image]"], "set embed.captions=true"),
-    "no captions for a bank": (
-        "run",
-        lambda _: [
-            "embed.captions=false",
-            "retrieve.keys=[image]",
-            f"customize.backbone.name={OTHER_CLIP}",
-            "customize.extra_captions=8",
-        ],
-        "set embed.captions=true",
-    ),
     "a head of another model": (
         "run",
         lambda _: ["customize.method=linear", "customize.backbone.name=RN50"],

@@ -1,4 +1,4 @@
-"""A head on stored vectors, and an export, on the artifacts of a finished run."""
+"""Linear heads, other backbones, divergence and exports, on the artifacts of a finished run."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_another_backbone_is_another_model_of_the_same_retrieved_pairs(
 
 def test_classes_are_asked_again_in_the_space_of_another_backbone(finished: Path, copied: Path) -> None:
     from react_ray.stages.retrieval.gather_pairs import class_vectors
-    from react_ray.stages.training.data import class_targets
+    from react_ray.stages.training.targets import class_targets
 
     recipe = recipe_of(finished, copied, f"customize.backbone.name={OTHER_CLIP}", "retrieve.prompts=averaged")
     embedder = Embedder(load_backbone(recipe.customized), 64, "cpu")

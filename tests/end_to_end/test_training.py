@@ -1,4 +1,4 @@
-"""What must not depend on how a training is run: sharding, interruptions, the number of workers, where batches are made."""
+"""The model depends neither on sharding, interruptions and the number of workers nor on where batches are made."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_training_goes_on_with_other_workers_and_another_sharding(
 def test_batches_are_the_same_wherever_they_are_made_and_scores_come_meanwhile(
     finished: Path, copied: Path, local_ray: None
 ) -> None:
-    """All in one group of workers, whose start is what takes the time."""
+    """All arms train in one group of workers, because its start takes most of the time."""
     from react_ray.stages import customize
 
     auto = {

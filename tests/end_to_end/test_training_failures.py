@@ -1,4 +1,4 @@
-"""What happens to a training whose workers are killed, fail, or have no room left: it goes on, or says what to do."""
+"""A training whose workers are killed or fail, or whose disk is full, goes on or says what to do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def untrained(finished: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def on_a_small_disk(finished: Path, tmp_path: Path) -> Iterator[Path]:
-    """The same with `out` on a disk of its own, of 10 MB."""
+    """As `untrained`, with `out` on a disk of its own of 10 MB."""
     disk = tmp_path / "run"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "none", str(disk)], capture_output=True).returncode:
@@ -90,7 +90,8 @@ def test_a_training_whose_workers_are_killed_goes_on_by_itself_and_ends_as_one_t
 
 
 def kill_two_workers(folder: Path, ended: threading.Event, victims: list[int]) -> None:
-    """kill -9: the first of them once there is a checkpoint, the last of those that came then once there is a later one."""
+    """kill -9: one worker once there is a checkpoint, and one of those that came then once there is a later
+    checkpoint."""
     seen = 0
     for place in (0, -1):
         while not checkpoints(folder) or checkpoints(folder)[-1] <= seen:
@@ -118,7 +119,8 @@ def test_an_elastic_training_that_fails_at_every_try_ends_and_says_why(
     del state["weight/logit_scale"]
     save_file(state, damaged)
     with pytest.raises(
-        PartFailed, match=r"at every try: KeyError: 'weight/logit_scale' .*sharded\.py:\d+.*run the same command again"
+        PartFailed,
+        match=r"at every try: KeyError: 'weight/logit_scale' .*zero_state\.py:\d+.*run the same command again",
     ):
         customize.run(recipe_of(finished, untrained, "cluster.part_retries=1", min_workers=1))
     assert not (untrained / f"run/arms/{ARM}/model/gated.safetensors").exists()

@@ -6,14 +6,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from react_ray.training.loss import Bank, contrastive_loss
+from react_ray.training.loss import contrastive_loss
 
-Case = tuple[bool, bool, str, int]  # the text tower trains, duplicates are masked, positives, images at once
+Case = tuple[bool, bool, int]  # the text tower trains, duplicate captions are masked, images at once
 Gradients = dict[str, Tensor]
 
 
 def problem(num_rows: int = 12) -> dict[str, Tensor]:
-    """A toy model of two linear towers, and a global batch with repeated captions and classes."""
+    """A toy model of two linear towers, and a global batch with repeated captions."""
     generator = torch.Generator().manual_seed(0)
     return {
         "image_weight": torch.randn(6, 8, generator=generator),
@@ -23,15 +23,12 @@ def problem(num_rows: int = 12) -> dict[str, Tensor]:
         "texts": torch.randn(num_rows, 5, generator=generator),
         "caption_ids": torch.tensor([0, 1, 2, 3, 1, 5, 6, 0, 8, 9, 9, 11])[:num_rows],
         "weights": torch.rand(num_rows, generator=generator) + 0.5,
-        "bank": torch.randn(7, 8, generator=generator),
-        "bank_caption_ids": torch.tensor([20, 1, 21, 22, 0, 23, 24]),
-        "class_ids": torch.tensor([0, 0, 1, 1, 2, -1, -1, 0, 3, 3, 2, 1])[:num_rows],
     }
 
 
 def gradients(given: dict[str, Tensor], rows: slice, case: Case) -> Gradients:
-    """Loss and gradients of the rows that this process holds; with several images at once also weights and a bank."""
-    text_trains, mask, positives, chunk_rows = case
+    """Loss and gradients of the rows that this process holds; with several images at once the rows have weights too."""
+    text_trains, mask, chunk_rows = case
     names = ["image_weight", "logit_scale"] + (["text_weight"] if text_trains else [])
     leaves = {
         name: given[name].clone().requires_grad_(name in names)
@@ -41,12 +38,8 @@ def gradients(given: dict[str, Tensor], rows: slice, case: Case) -> Gradients:
         given["images"][rows] @ leaves["image_weight"],
         given["texts"][rows] @ leaves["text_weight"],
         leaves["logit_scale"],
-        caption_ids=given["caption_ids"][rows],
-        class_ids=given["class_ids"][rows],
-        mask_duplicates=mask,
-        positives=positives,  # type: ignore[arg-type]
+        caption_ids=given["caption_ids"][rows] if mask else None,
         weights=given["weights"][rows] if chunk_rows else None,
-        bank=Bank(given["bank"], given["bank_caption_ids"]) if chunk_rows else None,
         chunk_rows=chunk_rows,
     )
     loss.backward()

@@ -1,4 +1,4 @@
-"""One worker of a tiny training under DeepSpeed, for spawning: what every ZeRO stage must give alike."""
+"""One worker of a tiny training under DeepSpeed, for spawning: results that must be alike for every ZeRO stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from react_ray.clip.text import drop_text_tower
 from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.method import frozen_sha256, prepare
 from react_ray.stages.training import zero_state
-from react_ray.stages.training.loop import initialize
+from react_ray.stages.training.agreement import mean_loss
+from react_ray.stages.training.engine import clamp_temperature, make_engine, optimizer_step
 from react_ray.training.batches import Batch
 from react_ray.training.optim import MAX_LOGIT_SCALE
 from react_ray.training.step import TrainingStep
@@ -33,7 +34,7 @@ def batch(step: int, rank: int, world_size: int, image_size: int, dim: int) -> B
 
 
 def run_rank(rank: int, world_size: int, cases: list[Case], rendezvous: str, folder: str) -> None:
-    """Writes what training gave, of each case, as `STAGE-OFFLOAD.pt` in `folder`."""
+    """Writes the results of each case as `STAGE-OFFLOAD.pt` in `folder`."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=world_size)
@@ -65,7 +66,7 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
         frozen = frozen_sha256(backbone.model)
         if state:
             zero_state.load_weights(backbone.model, state)
-        engine = initialize(TrainingStep(backbone, config, 0, rank), config, world_size)
+        engine = make_engine(TrainingStep(backbone, config, 0, rank), config, world_size)
         zero_state.load_moments(engine, backbone.model, state, step)
         return backbone, engine, frozen
 
@@ -76,11 +77,9 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
         for step in range(first, first + STEPS):
             loss = engine(batch(step, rank, world_size, backbone.image_size, backbone.dim))
             engine.backward(loss)
-            norms.append(zero_state.optimizer_step(engine, backbone.model))
-            zero_state.clamp_temperature(engine, backbone.model)
-            share = loss.detach() / world_size
-            torch.distributed.all_reduce(share)
-            losses.append(float(share))
+            norms.append(optimizer_step(engine, backbone.model))
+            clamp_temperature(engine, backbone.model)
+            losses.append(mean_loss(loss)[0])
         return losses
 
     backbone, engine, frozen = engine_of({}, 0)
@@ -92,14 +91,14 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
     again, resumed, _ = engine_of(middle, STEPS)
     restored = zero_state.training_state(resumed, again.model)
     resumed_losses = steps(again, resumed, STEPS)
-    zero_state._set(
+    zero_state.set_whole(
         resumed, again.model.get_parameter("logit_scale"), zero_state.WEIGHT, torch.tensor([MAX_LOGIT_SCALE + 1])
     )
-    zero_state.clamp_temperature(resumed, again.model)
+    clamp_temperature(resumed, again.model)
     before = zero_state.trained_weights(resumed, again.model)
     factor = float("inf") if rank == world_size - 1 else 1.0
     resumed.backward(resumed(batch(STEPS, rank, world_size, again.image_size, again.dim)) * factor)
-    endless = zero_state.optimizer_step(resumed, again.model)
+    endless = optimizer_step(resumed, again.model)
     after = zero_state.trained_weights(resumed, again.model)
     return {
         "losses": losses,

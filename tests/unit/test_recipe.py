@@ -100,7 +100,7 @@ def test_a_missing_field_is_named(tmp_path: Path, key: str) -> None:
     [
         ("seed=3", "seed", 3),
         ("customize.lr=1e-3", "customize.lr", 1e-3),
-        ("customize.learn_logit_scale=false", "customize.learn_logit_scale", False),
+        ("customize.live_text=true", "customize.live_text", True),
         ("customize.augment.flip=0.5", "customize.augment.flip", 0.5),
         ("backbone.pretrained=", "backbone.pretrained", ""),
         ("ingest.source=s3://bucket/a=b", "ingest.source", "s3://bucket/a=b"),

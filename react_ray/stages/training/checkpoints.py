@@ -1,8 +1,12 @@
-"""Checkpoints of a training on storage, written beside it: only what trains and what AdamW remembers of it.
+"""Writes and reads the checkpoints of one training: unsharded trainable weights and Adam moments, on any storage.
 
-`step_N/state.safetensors`, then `step_N/checkpoint.json`: a checkpoint exists iff that exists, and it is written only once
-a finite loss was seen under these weights. Takes whole tensors (sharded.py), gives them back to any number of workers.
-Next: train_worker.py.
+A checkpoint is `step_N/state.safetensors` and, written last, `step_N/checkpoint.json`; it exists if and only if the
+latter exists, and it is written only after a finite loss was seen under its weights. It fits any number of workers
+(zero_state.py).
+
+Why not the checkpoints of Ray Train (`report`, `get_checkpoint`, `num_to_keep`): they are one list for all arms of a
+run, so one arm would delete another's, and that list is written over in place, so a kill in that moment would lose all
+of them.
 """
 
 from __future__ import annotations
@@ -22,44 +26,45 @@ STATE, MARKER = "state.safetensors", "checkpoint.json"
 
 
 class Checkpoints:
-    """One worker writes; every worker may read. At most one checkpoint is on its way: `save` waits for the one before."""
+    """One worker writes, every worker may read. One checkpoint at most is being written: the next one waits for it."""
 
     def __init__(self, storage: Storage, digest: str, keep_last: int) -> None:
         self.storage, self.digest, self.keep_last = storage, digest, max(1, keep_last)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._on_its_way: Future[None] | None = None
-        self._unconfirmed: tuple[int, Callable[[], Any] | None] | None = None
+        self._unconfirmed: tuple[int, dict[str, Tensor], Callable[[], Any] | None] | None = None
+        self._being_written: Future[None] | None = None
 
     def save(self, step: int, state: dict[str, Tensor], before: Callable[[], Any] | None = None) -> None:
-        """Returns at once; `state` is the checkpoint's from now on. It counts from `confirm` on; without, `drop` must come.
+        """Keeps `state`, which belongs to the checkpoint from now on, until `confirm` or `drop` is called.
 
-        before: what must have happened when it counts. Raises what became of the last one, as `wait` does.
+        before: is called, and must return, before the checkpoint counts.
         """
         assert self._unconfirmed is None, "the checkpoint before was neither confirmed nor dropped"
-        self.wait()
-        self._on_its_way = self._thread.submit(self._write, step, state)
-        self._unconfirmed = step, before
+        self._unconfirmed = step, state, before
 
     def confirm(self) -> None:
-        """A finite loss was seen under the weights that were saved last: they count as soon as they are written. Returns at once."""
+        """A finite loss was seen under the weights that were saved last: writes them, in a thread.
+
+        Waits for the checkpoint before, and raises what `wait` raises.
+        """
         if self._unconfirmed is not None:
-            (step, before), written = self._unconfirmed, self._on_its_way
-            self._on_its_way, self._unconfirmed = self._thread.submit(self._count, written, step, before), None
+            self.wait()
+            self._being_written = self._thread.submit(self._write, *self._unconfirmed)
+            self._unconfirmed = None
 
     def drop(self) -> None:
-        """What was saved and not confirmed is gone; what was confirmed lies in storage. StorageError as of `wait`."""
-        unconfirmed, self._unconfirmed = self._unconfirmed, None
+        """Forgets what was saved and not confirmed; waits for what was confirmed."""
+        self._unconfirmed = None
         self.wait()
-        if unconfirmed is not None:
-            self.storage.delete_all(_name(unconfirmed[0]))
 
     def wait(self) -> None:
-        """Until what was saved lies in storage. StorageError if it could not be written: the ones before it are kept."""
-        coming, self._on_its_way = self._on_its_way, None
-        if coming is None:
+        """Until what was confirmed lies in storage. StorageError if it could not be written; older checkpoints are
+        kept."""
+        writing, self._being_written = self._being_written, None
+        if writing is None:
             return
         try:
-            coming.result()
+            writing.result()
         except StorageError as error:
             kept = self.steps()
             last = f"the last one is of step {kept[-1]}" if kept else "there is none yet"
@@ -68,14 +73,15 @@ class Checkpoints:
             ) from error
 
     def newest(self) -> int:
-        """Its step; 0 without one. ArtifactMismatch if it belongs to another training."""
+        """The step of the newest checkpoint, 0 without one. ArtifactMismatch if it belongs to another training."""
         steps = self.steps()
         if not steps:
             return 0
         name = _name(steps[-1])
         if json.loads(self.storage.read(f"{name}/{MARKER}"))["digest"] != self.digest:
             raise ArtifactMismatch(
-                f"{self.storage.uri}/{name} belongs to another configuration or data; delete {self.storage.uri} or name another `out`"
+                f"{self.storage.uri}/{name} belongs to another configuration or data; delete {self.storage.uri} or "
+                "name another `out`"
             )
         return steps[-1]
 
@@ -86,15 +92,12 @@ class Checkpoints:
         marked = [path for path in self.storage.list() if path.endswith(f"/{MARKER}")]
         return sorted(int(path.split("/")[0].removeprefix("step_")) for path in marked)
 
-    def _write(self, step: int, state: dict[str, Tensor]) -> None:
-        self.storage.write(f"{_name(step)}/{STATE}", weights_bytes(state, {}))
-
-    def _count(self, written: Future[None] | None, step: int, before: Callable[[], Any] | None) -> None:
-        if written is not None:
-            written.result()  # it ended before in this same thread: only its error comes of it
+    def _write(self, step: int, state: dict[str, Tensor], before: Callable[[], Any] | None) -> None:
+        name = _name(step)
+        self.storage.write(f"{name}/{STATE}", weights_bytes(state, {}))
         if before:
             before()
-        self.storage.write(f"{_name(step)}/{MARKER}", json.dumps({"step": step, "digest": self.digest}).encode())
+        self.storage.write(f"{name}/{MARKER}", json.dumps({"step": step, "digest": self.digest}).encode())
         for old in self.steps()[: -self.keep_last]:
             self.storage.delete(f"{_name(old)}/{MARKER}")
             self.storage.delete_all(_name(old))

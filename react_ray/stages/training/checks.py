@@ -1,4 +1,4 @@
-"""What a recipe may not ask of a training, found before anything starts. Next: train_worker.py."""
+"""Refuses, before anything starts, the recipes that a training could not follow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from react_ray.training.deepspeed_config import deepspeed_config
 
 
 def check_trainings(recipe: Recipe) -> None:
-    """Of all arms whose model is not there, before the hours that come before their training."""
+    """Checks every arm whose model does not exist yet, before the hours of work that come before its training."""
     arms = [
         recipe.arm(arm)
         for arm in recipe.arm_names()
@@ -31,7 +31,7 @@ def check_trainings(recipe: Recipe) -> None:
 
 
 def check_workers(config: CustomizeConfig) -> None:
-    """What DeepSpeed or the loader would refuse, it refuses before anything starts."""
+    """ConfigError for what DeepSpeed or the loader would refuse later, with any number of workers that may occur."""
     if config.min_workers > config.num_workers:
         raise ConfigError(
             f"customize.min_workers={config.min_workers} is more than num_workers={config.num_workers}; lower it"
@@ -44,14 +44,28 @@ def check_workers(config: CustomizeConfig) -> None:
             )
 
 
+def check_train_on(config: CustomizeConfig) -> None:
+    if config.method == "linear" and config.train_on == "source":
+        raise ConfigError(
+            "customize.method=linear needs retrieved pairs, which know their class; set train_on=retrieved"
+        )
+    if config.class_loss and config.train_on == "source":
+        raise ConfigError(
+            "customize.class_loss needs retrieved pairs, which know their class; set it to 0 or train_on=retrieved"
+        )
+
+
 def check_resources(cluster: ClusterConfig, configs: list[CustomizeConfig]) -> None:
-    """Of the workers and of all that runs beside them, by Ray's count. configs: of trainings, which follow each other."""
+    """ResourceError if Ray could never place the workers and what runs beside them.
+
+    configs: of trainings that follow each other.
+    """
     for demands, hint in dict.fromkeys(_demands(config) for config in configs):
         require_resources(cluster, list(demands), hint)
 
 
 def _demands(config: CustomizeConfig) -> tuple[tuple[Demand, ...], str]:
-    """With what to change."""
+    """(what one training asks of Ray, the fields to lower)"""
     workers = config.min_workers or config.num_workers
     demands = [Demand("customize", workers, config.cpus_per_worker, config.gpus_per_worker, "train")]
     fields = ["min_workers" if config.min_workers else "num_workers", "cpus_per_worker"] + ["gpus_per_worker"] * (
@@ -67,20 +81,21 @@ def _demands(config: CustomizeConfig) -> tuple[tuple[Demand, ...], str]:
 
 
 def loader_cpus() -> int:
-    """Ray CPUs of a process that makes batches: on one machine they share its cores with the workers, which have reserved them all."""
+    """Ray CPUs of a process that makes batches: 0 on one machine, where it shares the cores that the workers
+    reserved."""
     return 1 if len(nodes()) > 1 else 0
 
 
 def check_deleted(recipe: Recipe, retrieved: Artifact) -> None:
-    """ArtifactMismatch if pairs of a retrieval were deleted from the database since: whoever opted out trains nothing."""
+    """ArtifactMismatch if retrieved pairs were deleted from the database since: who opted out is not trained on."""
     deleted = deleted_pairs(recipe.database)
     if not len(deleted):
         return
     gone = sum(int(np.isin(table["pair_id"].to_numpy(), deleted).sum()) for table in retrieved.tables(["pair_id"]))
     if gone:
         raise ArtifactMismatch(
-            f"{gone} pairs of {retrieved.uri} were deleted from {recipe.database} since; retrieve and train into another `out`, or delete "
-            "what was retrieved and run `react-ray retrieve RECIPE` again"
+            f"{gone} pairs of {retrieved.uri} were deleted from {recipe.database} since; retrieve and train into "
+            "another `out`, or delete what was retrieved and run `react-ray retrieve RECIPE` again"
         )
 
 
@@ -93,9 +108,11 @@ def check_watching(recipe: Recipe) -> None:
         )
     if name and name not in known:
         raise ConfigError(
-            f"customize.watch_dataset={name} is none of evaluate.datasets ({', '.join(known) or 'empty'}); name one of them"
+            f"customize.watch_dataset={name} is none of evaluate.datasets ({', '.join(known) or 'empty'}); "
+            "name one of them"
         )
     if keep == "best" and name == recipe.evaluate.headline:
         raise ConfigError(
-            f"customize.keep=best would choose by {name}, which the report shows: it would flatter; watch another dataset, or set evaluate.headline to another"
+            f"customize.keep=best would choose by {name}, which the report shows: it would flatter; watch another "
+            "dataset, or set evaluate.headline to another"
         )

@@ -1,4 +1,8 @@
-"""What an error of a training worker means: the end of the run, or another start of the workers. Next: train_worker.py."""
+"""Decides whether an error of a training worker ends the run or lets Ray Train start the workers again.
+
+A worker turns its error into a WorkerFailed; the controller of Ray Train shows it to EndOfRun, a callback, which ends
+the run with the error that the user should read. Lost workers and preempted nodes are counted by Ray Train itself.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +10,79 @@ import traceback
 from typing import Any
 
 import ray
+from ray.train import UserCallback
 
-from react_ray.errors import (
-    ArtifactCorrupt,
-    ArtifactMismatch,
-    PartFailed,
-    ReactRayError,
-    StorageError,
-    TrainingDiverged,
-)
+from react_ray.errors import ArtifactCorrupt, PartFailed, ReactRayError, StorageError
 
-ALIKE = (ArtifactMismatch, TrainingDiverged)  # all workers meet them at the same place
-PASSING = (ArtifactCorrupt, StorageError)  # storage may answer the next time
+PASSING = (ArtifactCorrupt, StorageError)  # the storage may answer the next time
 COLLECTIVES = ("gloo", "DistBackendError", "DistNetworkError")
 AGAIN = "run the same command again"
 
 
-def answer(error: Exception, board: Any, start: str, retries: int) -> None:
-    """Tells the ProgressBoard, which ends the run: an error of ours would come again at every try; any other ends it after `retries`.
+class WorkerFailed(Exception):
+    """An error of one worker, for the controller."""
 
-    start: names this start of the workers. Raises the error where the other workers may wait for this one: without it they end,
-    and the next start finds what was told. That another process was lost is no error of this one: Ray Train counts those.
-    """
+    def __init__(self, told: ReactRayError, passes: bool, start: str) -> None:
+        """told: the error as the user should read it. passes: whether another start may succeed. start: names this
+        one."""
+        super().__init__(told, passes, start)
+        self.told, self.passes, self.start = told, passes, start
+
+    def __str__(self) -> str:
+        return str(self.told)
+
+
+class EndOfRun(UserCallback):
+    """Ends the run at the first error that would come again, and at any other error after `retries` more starts."""
+
+    def __init__(self, retries: int) -> None:
+        self._retries = retries
+        self._failed_starts: set[str] = set()
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Raises the error that is told: an exception in a callback is the way to end a run without another start."""
+        for _, error in sorted(worker_exceptions.items()):
+            if isinstance(error, WorkerFailed):
+                self._failed_starts.add(error.start)
+                if not error.passes or len(self._failed_starts) > self._retries:
+                    raise error.told
+
+
+def failure(error: Exception, start: str) -> Exception:
+    """What a worker raises for `error`. The loss of another process is no error of this worker and stays as it is."""
     known = getattr(error, "cause", None) or error  # as it was before it came through Ray
     if _another_was_lost(known):
-        raise error
-    passing = not isinstance(known, ReactRayError) or isinstance(known, PASSING)
-    ray.get(board.stop.remote(_told(known), start, retries if passing else 0))
-    if not isinstance(known, ALIKE):
-        raise error
+        return error
+    passes = not isinstance(known, ReactRayError) or isinstance(known, PASSING)
+    return WorkerFailed(_told(known), passes, start)
+
+
+def reason(error: Exception) -> ReactRayError | None:
+    """The error of ours that ended a run of Ray Train; None if the run ended because workers were lost."""
+    ended_by = getattr(error, "controller_failure", None)
+    if isinstance(ended_by, ReactRayError):
+        return ended_by
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    return next((failed.told for _, failed in sorted(failures.items()) if isinstance(failed, WorkerFailed)), None)
 
 
 def lost(error: Exception) -> str:
-    """What Ray Train ended with, in one line: which workers it lost, the others only heard of it."""
+    """One line that names the workers whose loss ended the run, without those that only heard of it."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
     ranks = [
-        str(rank) for rank, failure in sorted(failures.items()) if not any(name in str(failure) for name in COLLECTIVES)
+        str(rank) for rank, failed in sorted(failures.items()) if not any(name in str(failed) for name in COLLECTIVES)
     ]
     if not ranks:
         return " ".join(str(error).split())
     those = f"worker {ranks[0]} was" if len(ranks) == 1 else f"workers {', '.join(ranks)} were"
-    return f"{those} lost once more than cluster.part_retries allows: killed, most often for want of memory, or with their machine"
+    return (
+        f"{those} lost once more than cluster.part_retries allows: killed, most often for want of memory, "
+        "or with their machine"
+    )
 
 
 def _another_was_lost(error: BaseException) -> bool:
-    """By Ray, or by what a collective raises then: torch has a type for it with NCCL, and only a text with gloo."""
+    """Ray has types for the loss of a process, torch has one with NCCL, and gloo has only a text."""
     from torch.distributed import DistError
 
     return isinstance(error, (ray.exceptions.RayError, DistError)) or (
@@ -59,7 +91,7 @@ def _another_was_lost(error: BaseException) -> bool:
 
 
 def _told(error: BaseException) -> ReactRayError:
-    """In one line, that ends with what to do; of an error that is not ours with the place that a report of it needs."""
+    """The error in one line that ends with what to do; an unexpected error also names the place that a report needs."""
     if isinstance(error, PASSING):
         return error if AGAIN in str(error) else type(error)(f"{error}; then {AGAIN} to go on from the last checkpoint")
     if isinstance(error, ReactRayError):
@@ -68,5 +100,6 @@ def _told(error: BaseException) -> ReactRayError:
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     said = " ".join(str(error).split())
     return PartFailed(
-        f"a training worker failed at every try: {type(error).__name__}: {said}{place}; mend that and {AGAIN} to go on from the last checkpoint"
+        f"a training worker failed at every try: {type(error).__name__}: {said}{place}; mend that and {AGAIN} to go on "
+        "from the last checkpoint"
     )

@@ -1,4 +1,4 @@
-"""Job: one training as its workers get it."""
+"""Job: everything that the workers need to know about one training."""
 
 from __future__ import annotations
 
@@ -12,28 +12,33 @@ from react_ray.draft import Draft
 from react_ray.gated.config import CustomizeConfig
 from react_ray.kinds import ModelFacts
 from react_ray.stages.training.online_eval import Watched
-from react_ray.training.batches import Rows
+from react_ray.training.window import Rows
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker needs to know."""
+    """One training, as the driver hands it to the workers."""
 
     backbone: BackboneConfig
     config: CustomizeConfig
     rows: Rows
     class_CD: np.ndarray | None  # float32: the mean of each class's queries
-    class_weight_C: np.ndarray | None  # float32: factors of each class's pairs
-    card: dict[str, Any]  # the data's part of the model card
+    class_weight_C: np.ndarray | None  # float32: the factor of each class's pairs
+    card: dict[str, Any]  # what the model card says about the data
     seed: int
     arm: str
     model: Draft[ModelFacts]
-    checkpoints: str
-    run: str
+    checkpoints: str  # URI
+    run: str  # URI
     digest: str
     recipe_yaml: str
     loaders: dict[str, Any]  # Ray options of the processes that make batches
     rows_gb: float  # memory of a process that makes batches
-    watched: Watched | None = None  # what is scored while it trains
+    watched: Watched | None = None  # the evaluation set that is scored while the model trains
     progress: Any = None  # a ProgressBoard
     watcher: Any = None  # a Watcher
+
+    @property
+    def title(self) -> str:
+        """The name of the training in progress lines and warnings."""
+        return f"train {self.arm}".strip()

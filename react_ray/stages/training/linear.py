@@ -1,6 +1,7 @@
-"""customize.method=linear: `retrieved/` and `embeddings/` -> a head in `model/`, on the driver, in seconds.
+"""Trains a linear head (customize.method=linear) on the stored vectors of the retrieved pairs: on the driver, in
+seconds.
 
-Each task has its own classes: its head is trained on the pairs that were retrieved for them. Next: training/linear_head.py.
+Each task has classes of its own, and its head is trained on the pairs that were retrieved for them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def train_linear(
     info: dict[str, Any],
     facts: dict[str, Any],
 ) -> None:
-    """Commits part 0 of `model`. info: what the file says of itself. facts: `class_weight_C` and `card`."""
+    """Commits part 0 of `model`. info: the description that is stored in the file. facts: `class_weight_C` and
+    `card`."""
     began = time.monotonic()
     image_ND, class_id_N = _vectors(retrieved, embeddings)
     start_CD, weight_C = class_vectors(queries), facts["class_weight_C"]
@@ -67,7 +69,7 @@ def train_linear(
 
 
 def _vectors(retrieved: Artifact, embeddings: Artifact) -> tuple[np.ndarray, np.ndarray]:
-    """Of the pairs that have an image and a class: float16 [N, D] and int32 [N]."""
+    """Vectors float16 [N, D] and class ids int32 [N] of the pairs that have an image vector and a class."""
     vectors, class_ids = [], []
     for part in range(retrieved.num_parts):
         table = retrieved.read(part, ["pair_id", "class_id"])
@@ -78,13 +80,14 @@ def _vectors(retrieved: Artifact, embeddings: Artifact) -> tuple[np.ndarray, np.
         class_ids.append(class_id_N[good])
     if not sum(map(len, vectors)):
         raise ConfigError(
-            "customize.method=linear trains on stored image vectors, and there are none; set embed.images=true and embed again"
+            "customize.method=linear trains on stored image vectors, and there are none; set embed.images=true and "
+            "embed again"
         )
     return np.concatenate(vectors), np.concatenate(class_ids)
 
 
 def _tasks(queries: Artifact) -> list[tuple[str, int, int]]:
-    """(task, its first class id, one after its last), in order."""
+    """(task, its first class id, the id after its last), in the order of the queries."""
     ranges: dict[str, tuple[int, int]] = {}
     for table in queries.tables(["task", "class_id"]):
         for task, class_id in zip(table["task"].to_pylist(), table["class_id"].to_pylist(), strict=True):

@@ -1,7 +1,6 @@
-"""Batches made in processes beside a training worker, on whatever nodes have CPUs to spare.
+"""Makes batches in processes beside a training worker, on any node that has CPUs to spare.
 
-Takes `Batches`, gives the same batches in the same order: which process makes one changes nothing, and one that dies is
-started again. Next: train_worker.py.
+The batches and their order are those of `Batches`, whichever process makes them; a process that dies is started again.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ import torch
 
 from react_ray.training.batches import Batch, Batches
 
-AHEAD = 2  # batches that each process has made, or is making, while one is used
+AHEAD = 2  # batches per process that are made, or being made, while one is used
 
 
 class Loader:
-    """The actor."""
+    """The actor that makes batches."""
 
     def __init__(self, batches: Batches) -> None:
         torch.set_num_threads(1)
         self.batches = batches
 
     def batch(self, step: int) -> tuple[Batch, int, int]:
-        """With the images that were decoded for it, and those that could not be."""
+        """(the batch, the number of images decoded for it, the number of those that could not be decoded)"""
         before = self.batches.num_decoded, self.batches.num_undecodable
         batch = self.batches.batch(step)
         return batch, self.batches.num_decoded - before[0], self.batches.num_undecodable - before[1]
@@ -44,11 +43,11 @@ class _Coming:
 
 
 def iterate(batches: Batches, start: int, stop: int, num_loaders: int, options: dict[str, Any]) -> Iterator[Batch]:
-    """`batches.iterate(start, stop)` by so many actors; 0 = in a thread of this process."""
+    """As `batches.iterate(start, stop)`, with batches made by `num_loaders` actors; 0 = by a thread of this process."""
     if not num_loaders:
         yield from batches.iterate(start, stop)
         return
-    warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # of the object store; nobody writes
+    warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it lies in the object store
     make: Any = ray.remote(Loader).options(max_restarts=-1, max_task_retries=-1, **options)
     loaders = [make.remote(batches) for _ in range(num_loaders)]
 

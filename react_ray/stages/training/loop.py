@@ -1,15 +1,15 @@
-"""What runs on every training worker: model, data, DeepSpeed engine, the loop.
+"""The training loop of every worker: build the model, the data and the DeepSpeed engine, step, save, finish.
 
-Deterministic for (recipe, seed, number of workers): a batch is a function of its step, augmentation of (seed,
-step, place in the batch), so a resumed run repeats the undisturbed one bit for bit on CPU; with another number of workers
-up to the order of sums. Next: training/loss.py.
+A training is deterministic for (recipe, seed, number of workers): a batch is a function of its step, and augmentation
+is a function of (seed, step, place in the batch). A resumed run therefore repeats the undisturbed one bit for bit on
+the CPU, and with another number of workers up to the order of sums.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,25 +19,25 @@ import ray.train.torch
 import torch
 from torch import Tensor
 
+from react_ray.clip.backbone import Backbone
 from react_ray.clip.text import drop_text_tower
-from react_ray.errors import TrainingDiverged
-from react_ray.evals.zeroshot import MEAN
+from react_ray.errors import StorageError, TrainingDiverged
 from react_ray.gated.card import json_bytes, model_card
 from react_ray.gated.checkpoint import gated_bytes
-from react_ray.gated.config import CustomizeConfig, needs_text_tower
+from react_ray.gated.config import needs_text_tower
 from react_ray.gated.load import load_backbone
 from react_ray.gated.method import frozen_sha256, prepare
-from react_ray.progress import Metrics
+from react_ray.stages.training.agreement import least, mean_loss, of_all_workers
 from react_ray.stages.training.checkpoints import Checkpoints
+from react_ray.stages.training.engine import clamp_temperature, make_engine, optimizer_step
 from react_ray.stages.training.job import Job
 from react_ray.stages.training.loader_actors import iterate
+from react_ray.stages.training.log import Log
 from react_ray.stages.training.online_eval import Scores, wait_for
 from react_ray.stages.training.zero_state import (
-    clamp_temperature,
     frozen_digest,
     load_moments,
     load_weights,
-    optimizer_step,
     trained_weights,
     training_state,
 )
@@ -45,271 +45,240 @@ from react_ray.storage import join, open_storage
 from react_ray.training.auto_augment import AutoAugment
 from react_ray.training.batches import Batch, Batches
 from react_ray.training.deepspeed_config import deepspeed_config
-from react_ray.training.metrics import TensorBoard, Watch
-from react_ray.training.optim import Ema, learning_rate, make_optimizer, set_learning_rate
+from react_ray.training.metrics import Watch
+from react_ray.training.optim import Ema, learning_rate, set_learning_rate
 from react_ray.training.step import TrainingStep, diverged
-from react_ray.training.trackers import open_trackers
 
 DIVERGED = "diverged.json"  # beside the checkpoints
-AVERAGE = "average/"  # in front of the names of an exponential moving average
+AVERAGE = "average/"  # prefixes the names of an exponential moving average in a checkpoint
+ASK_EVERY_S = 2.0  # whether a node is about to be preempted; each question is a barrier over Ray, of some milliseconds
 
 
-def train_worker(settings: dict[str, Any]) -> None:
-    """Trains the models of `settings["jobs"]` one after another; those that were finished before a failure are left alone.
-
-    What an error means is said in failures.py; a lost worker is for Ray Train, which starts all of them again.
-    """
-    jobs: list[Job] = settings["jobs"]
-    if ray.get(jobs[0].progress.problem.remote()):
-        return  # of the start before: one worker met it, the others lost that one
+def train_all(jobs: list[Job]) -> None:
+    """Trains the models one after another; those that were finished before a failure are left alone."""
     for job in jobs:
         if job.model.pending():
-            _train(job)
-    ray.train.report({"models": len(jobs)})
+            Training(job).run()
 
 
-def _train(job: Job) -> None:
-    config = job.config
-    context = ray.train.get_context()
-    rank, world_size = context.get_world_rank(), context.get_world_size()
-    torch.set_num_threads(config.threads_per_worker)
-    device = ray.train.torch.get_device()
-    job.progress.write.remote(job.arm, 0, 0, "loading the backbone")
-    backbone = load_backbone(job.backbone, device=str(device), seed=job.seed)
-    model = backbone.model
-    prepare(model, config, job.seed)
-    frozen = kept = frozen_sha256(model)
-    if not needs_text_tower(config):
-        drop_text_tower(model)
-        kept = frozen_sha256(model)
-    checkpoints = Checkpoints(open_storage(job.checkpoints), job.digest, config.keep_last)
-    start = _least(checkpoints.newest(), device)
-    state = checkpoints.load(start) if start else {}
-    if state:
-        load_weights(model, state)
-    engine = initialize(
-        TrainingStep(backbone, config, job.seed, rank, job.class_CD, job.class_weight_C), config, world_size
-    )
-    load_moments(engine, model, state, start)
-    ema = Ema(model, config.ema_decay) if config.ema_decay else None
-    if ema and state:
-        ema.resume(
-            {name.removeprefix(AVERAGE): value for name, value in state.items() if name.startswith(AVERAGE)}, start
-        )
-    batches = Batches(
-        job.rows,
-        batch_size=config.batch_size,
-        image_size=backbone.image_size,
-        seed=job.seed,
-        rank=rank,
-        world_size=world_size,
-        window_parts=config.window_parts,
-        cache_gb=config.cache_gb,
-        num_threads=config.threads_per_worker,
-        max_undecodable=config.max_undecodable,
-        extra_captions=config.extra_captions,
-        crop=backbone.crop,
-        interpolation=backbone.interpolation,
-        augment=AutoAugment(config.augment, backbone.image_size, backbone.mean, backbone.std)
-        if config.augment.auto
-        else None,
-    )
-    total = max(1, round(config.epochs * batches.steps_per_epoch))
-    info = {
-        "backbone": backbone.describe(),
-        "backbone_config": job.backbone.model_dump(),
-        "method": config.method,
-        "last_k_layers": config.last_k_layers if config.method == "gated-image" else 0,
-        "digest": job.digest,
-        "seed": job.seed,
-        "live_text": needs_text_tower(config),
-        "steps": total,
-        "pairs_seen": total * config.batch_size,
-        "num_pairs": batches.num_rows,
-    }
-    first = rank == 0
-    if first:
-        checkpoints.storage.write("deepspeed.json", json_bytes(deepspeed_config(config, world_size)))
-    log = Log(job, start) if first else None
-    scores = Scores(job.watcher, job.watched, start) if first and job.watched else None
-    watch = Watch(config.batch_size)
-    began = saved = time.monotonic()
+class Training:
+    """One training on one worker. `run` is the whole of it; all workers call the same methods in the same order."""
 
-    def save(step: int) -> None:
-        """Every worker takes part; the first one writes, while the training goes on."""
-        state = training_state(engine, model)
-        if ema:
-            state |= {f"{AVERAGE}{name}": value.to("cpu", copy=True) for name, value in ema.shadow.items()}
-        if first:
-            checkpoints.save(
-                step, state, partial(wait_for, scores.pending()) if scores and config.keep == "best" else None
-            )
+    def __init__(self, job: Job) -> None:
+        self.job, self.config = job, job.config
+        context = ray.train.get_context()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.first = self.rank == 0
+        self.device = ray.train.torch.get_device()
 
-    def weights() -> dict[str, Tensor]:
-        return dict(ema.shadow) if ema else trained_weights(engine, model)
+    def run(self) -> None:
+        self.build()
+        try:
+            for batch in iterate(self.batches, self.start, self.total, self.config.data_workers, self.job.loaders):
+                self.step(batch)
+            self.finish()
+        except Exception:
+            with suppress(StorageError):
+                self.checkpoints.wait()  # a preempted run ends by the error of a lost worker: its checkpoint is of use
+            raise
 
-    for batch in iterate(batches, start, total, config.data_workers, job.loaders):
-        factor = learning_rate(batch.step, total, config)
-        set_learning_rate(engine.optimizer, factor)
-        loss = engine(batch)
-        late = (
-            first
-            and config.checkpoint_every_minutes
-            and time.monotonic() - saved > 60 * config.checkpoint_every_minutes
-        )
-        mean, late = _over_workers(loss, bool(late), world_size)
-        if not math.isfinite(mean):  # before a weight is changed, on all workers
-            raise _diverged("loss", mean, batch, job, checkpoints, log, device)
-        checkpoints.confirm()
-        engine.backward(loss)
-        norm = optimizer_step(engine, model)
-        if not math.isfinite(norm):  # on all workers, and no weight was changed
-            raise _diverged("gradient's norm", norm, batch, job, checkpoints, log, device)
-        clamp_temperature(engine, model)
-        if ema:
-            ema.update(model)
+    def build(self) -> None:
+        torch.set_num_threads(self.config.threads_per_worker)
+        self.job.progress.write.remote(self.job.arm, 0, 0, "loading the backbone")
+        backbone = self._build_model()
+        self._build_engine(backbone)
+        self.batches = self._build_batches(backbone)
+        self.total = max(1, round(self.config.epochs * self.batches.steps_per_epoch))
+        self.info = self._describe(backbone)
+        if self.first:
+            self.checkpoints.storage.write("deepspeed.json", json_bytes(deepspeed_config(self.config, self.world_size)))
+        self.log = Log(self.job, self.start) if self.first else None
+        watched = self.job.watched if self.first else None
+        self.scores = Scores(self.job.watcher, watched, self.start) if watched else None
+        self.watch = Watch(self.config.batch_size)
+        self.began = self.saved = time.monotonic()
+        self.asked, self.preempted = -math.inf, False
+
+    def step(self, batch: Batch) -> None:
+        factor = learning_rate(batch.step, self.total, self.config)
+        set_learning_rate(self.engine.optimizer, factor)
+        loss = self.engine(batch)
+        mean, (late, ask) = mean_loss(loss, self._checkpoint_is_late(), self._time_to_ask())
+        if not math.isfinite(mean):  # on all workers, before any weight changes
+            raise self._diverged("loss", mean, batch)
+        self.checkpoints.confirm()
+        self.engine.backward(loss)
+        norm = optimizer_step(self.engine, self.model)
+        if not math.isfinite(norm):  # on all workers, and no weight has changed
+            raise self._diverged("gradient's norm", norm, batch)
+        clamp_temperature(self.engine, self.model)
+        if self.ema:
+            self.ema.update(self.model)
         step = batch.step + 1
-        if log:
-            scale = float(model.get_parameter("logit_scale").detach().exp())
-            values = {"loss": mean, "lr": config.lr * factor, "logit_scale": scale, "grad_norm": norm}
-            values |= watch.step(model, batches.waited_s)
-            log.step(step, total, values)
-        if job.watched and (step % config.watch_every_steps == 0 or step == total):
-            trained = weights()
-            if scores and scores.wants(step, wait=config.keep == "best" or step == total):
-                scores.ask(step, gated_bytes(model, info, trained, None, frozen))
-        if log and scores:
-            log.scores(scores.answers())
-        if step < total and (late or step % config.checkpoint_every_steps == 0):
-            save(step)
-            saved = time.monotonic()
-            if log:
-                log.flush()
-    checkpoints.wait()
-    trained = weights()
-    if frozen_digest(model) != kept:
-        raise AssertionError("a frozen weight has changed while training")
-    if log:
-        if scores:
-            log.scores(scores.answers(wait=True))
+        if self.log:
+            scale = float(self.model.get_parameter("logit_scale").detach().exp())
+            values = {"loss": mean, "lr": self.config.lr * factor, "logit_scale": scale, "grad_norm": norm}
+            values |= self.watch.step(self.model, self.batches.waited_s)
+            self.log.step(step, self.total, values)
+        self._score(step)
+        going = ask and self._is_being_preempted(step)
+        if step < self.total and (late or going or step % self.config.checkpoint_every_steps == 0):
+            self.save(step)
+
+    def save(self, step: int) -> None:
+        """All workers gather the state; the first one writes it while the training goes on."""
+        state = training_state(self.engine, self.model)
+        if self.ema:
+            state |= {f"{AVERAGE}{name}": value.to("cpu", copy=True) for name, value in self.ema.shadow.items()}
+        if self.first:
+            best = self.scores if self.config.keep == "best" else None
+            self.checkpoints.save(step, state, partial(wait_for, best.pending()) if best else None)
+        self.saved = time.monotonic()
+        if self.log:
+            self.log.flush()
+
+    def finish(self) -> None:
+        self.checkpoints.wait()
+        trained = self._weights()
+        if frozen_digest(self.model) != self.kept:
+            raise AssertionError("a frozen weight has changed while training")
+        if self.log:
+            self._write_model(trained, self.log)
+        torch.distributed.barrier()  # so that all workers alike begin the next training, or find this one finished
+
+    def _build_model(self) -> Backbone:
+        """Sets also the digests of the frozen weights: `frozen` of all of them, `kept` of those that stay in memory."""
+        backbone = load_backbone(self.job.backbone, device=str(self.device), seed=self.job.seed)
+        self.model = backbone.model
+        prepare(self.model, self.config, self.job.seed)
+        self.frozen = self.kept = frozen_sha256(self.model)
+        if not needs_text_tower(self.config):
+            drop_text_tower(self.model)
+            self.kept = frozen_sha256(self.model)
+        return backbone
+
+    def _build_engine(self, backbone: Backbone) -> None:
+        """Makes the engine and the average where the newest checkpoint left them, if there is one."""
+        job, config = self.job, self.config
+        self.checkpoints = Checkpoints(open_storage(job.checkpoints), job.digest, config.keep_last)
+        self.start = least(self.checkpoints.newest(), self.device)
+        state = self.checkpoints.load(self.start) if self.start else {}
+        if state:
+            load_weights(self.model, state)
+        step = TrainingStep(backbone, config, job.seed, self.rank, job.class_CD, job.class_weight_C)
+        self.engine = make_engine(step, config, self.world_size)
+        load_moments(self.engine, self.model, state, self.start)
+        self.ema = Ema(self.model, config.ema_decay) if config.ema_decay else None
+        if self.ema and state:
+            average = {n.removeprefix(AVERAGE): value for n, value in state.items() if n.startswith(AVERAGE)}
+            self.ema.resume(average, self.start)
+
+    def _build_batches(self, backbone: Backbone) -> Batches:
+        config, size = self.config, backbone.image_size
+        augment = AutoAugment(config.augment, size, backbone.mean, backbone.std) if config.augment.auto else None
+        return Batches(
+            self.job.rows,
+            batch_size=config.batch_size,
+            image_size=size,
+            seed=self.job.seed,
+            rank=self.rank,
+            world_size=self.world_size,
+            window_parts=config.window_parts,
+            cache_gb=config.cache_gb,
+            num_threads=config.threads_per_worker,
+            max_undecodable=config.max_undecodable,
+            crop=backbone.crop,
+            interpolation=backbone.interpolation,
+            augment=augment,
+        )
+
+    def _describe(self, backbone: Backbone) -> dict[str, Any]:
+        """The content of gated.json."""
+        return {
+            "backbone": backbone.describe(),
+            "backbone_config": self.job.backbone.model_dump(),
+            "method": self.config.method,
+            "last_k_layers": self.config.last_k_layers if self.config.method == "gated-image" else 0,
+            "digest": self.job.digest,
+            "seed": self.job.seed,
+            "live_text": needs_text_tower(self.config),
+            "steps": self.total,
+            "pairs_seen": self.total * self.config.batch_size,
+            "num_pairs": self.batches.num_rows,
+        }
+
+    def _weights(self) -> dict[str, Tensor]:
+        """What becomes the model: the average where there is one. All workers take part."""
+        return dict(self.ema.shadow) if self.ema else trained_weights(self.engine, self.model)
+
+    def _score(self, step: int) -> None:
+        """Hands the weights to the watcher at the steps that are scored, and logs the scores that have come."""
+        config = self.config
+        if self.job.watched and (step % config.watch_every_steps == 0 or step == self.total):
+            trained = self._weights()
+            if self.scores and self.scores.wants(step, wait=config.keep == "best" or step == self.total):
+                self.scores.ask(step, gated_bytes(self.model, self.info, trained, None, self.frozen))
+        if self.log and self.scores:
+            self.log.scores(self.scores.answers())
+
+    def _checkpoint_is_late(self) -> bool:
+        limit_s = 60 * self.config.checkpoint_every_minutes
+        return self.first and limit_s > 0 and time.monotonic() - self.saved > limit_s
+
+    def _time_to_ask(self) -> bool:
+        """Whether the clock of rank 0 says that all workers should ask for preemptions after this step."""
+        if not self.first or self.preempted or time.monotonic() - self.asked < ASK_EVERY_S:
+            return False
+        self.asked = time.monotonic()
+        return True
+
+    def _is_being_preempted(self, step: int) -> bool:
+        """True once, when Ray first says that a node of this training is about to go: time for a last checkpoint.
+
+        The training goes on meanwhile; Ray Train starts it again, on the nodes that are left, when the node is gone.
+        """
+        info = ray.train.get_preemption_info()
+        if info is None:
+            return False
+        self.preempted = True
+        if self.first:
+            ranks = ", ".join(map(str, info.preempted_ranks))
+            self.job.progress.warn.remote(
+                f"{self.job.title}: the node of worker {ranks} is about to be preempted; a checkpoint was taken at "
+                f"step {step}"
+            )
+        return True
+
+    def _diverged(self, what: str, value: float, batch: Batch) -> TrainingDiverged:
+        """All workers take part; the first one, which has the log, leaves behind what is known."""
+        pair_ids = of_all_workers(batch.pair_id_B, self.device)
+        if self.log:
+            self.log.close()
+            found = {"what": what, "step": batch.step, "pair_ids": pair_ids.tolist()}
+            self.checkpoints.storage.write(DIVERGED, json_bytes(found))
+            self.checkpoints.drop()
+        torch.distributed.barrier()  # the first error that is raised ends the run on all workers
+        kept = f"what is kept in {self.job.checkpoints} is of weights whose loss was finite"
+        return diverged(what, value, batch.step, pair_ids, join(self.job.checkpoints, DIVERGED), kept)
+
+    def _write_model(self, trained: dict[str, Tensor], log: Log) -> None:
+        job, info, step = self.job, self.info, self.total
+        if self.scores:
+            log.scores(self.scores.answers(wait=True))
         log.close()
-        kept_step = total
-        if scores and config.keep == "best":
-            kept_step, trained = scores.best()
-            info["best_step"] = kept_step
-        if scores:
-            ray.get([job.progress.warn.remote(f"train {job.arm}".strip() + f": {text}") for text in scores.warnings()])
-        card = model_card(info, job.card, scores.card(kept_step) if scores else None)
+        if self.scores:
+            if self.config.keep == "best":
+                step, trained = self.scores.best()
+                info["best_step"] = step
+            ray.get([job.progress.warn.remote(f"{job.title}: {text}") for text in self.scores.warnings()])
+        card = model_card(info, job.card, self.scores.card(step) if self.scores else None)
+        dtype = torch.float16 if self.config.save_dtype == "fp16" else None
         files = {
-            "gated.safetensors": gated_bytes(
-                model, info, trained, torch.float16 if config.save_dtype == "fp16" else None, frozen
-            ),
+            "gated.safetensors": gated_bytes(self.model, info, trained, dtype, self.frozen),
             "gated.json": json_bytes(info),
             "recipe.yaml": job.recipe_yaml.encode(),
             "model_card.json": json_bytes(card),
         }
+        batches, seconds = self.batches, time.monotonic() - self.began
         bad_share = round(batches.num_undecodable / max(batches.num_decoded, 1), 6)
-        job.model.commit_files(0, files, time.monotonic() - began, batches.num_rows, undecodable_share=bad_share)
-    torch.distributed.barrier()  # the next training begins, or this one is found finished, on all workers alike
-
-
-def _least(step: int, device: torch.device) -> int:
-    """A checkpoint that one worker has just seen may not be seen by another yet."""
-    value = torch.tensor(step, device=device)
-    torch.distributed.all_reduce(value, op=torch.distributed.ReduceOp.MIN)
-    return int(value)
-
-
-def _over_workers(loss: Tensor, late: bool, world_size: int) -> tuple[float, bool]:
-    """(mean of the shares of a loss, which is not finite if one of them is not; whether a worker is late)"""
-    values = torch.stack([loss.detach().double() / world_size, loss.new_tensor(late, dtype=torch.float64)])
-    torch.distributed.all_reduce(values)
-    mean, any_late = values.tolist()
-    return mean, any_late > 0
-
-
-def _diverged(
-    what: str, value: float, batch: Batch, job: Job, checkpoints: Checkpoints, log: Log | None, device: torch.device
-) -> TrainingDiverged:
-    """Every worker takes part; the first one, which has the log, leaves behind what is known."""
-    mine = torch.tensor(batch.pair_id_B, device=device)
-    of_all = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(of_all, mine)
-    pair_ids = torch.cat(of_all).cpu().numpy()
-    if log:
-        log.close()
-        found = {"what": what, "step": batch.step, "pair_ids": pair_ids.tolist()}
-        checkpoints.storage.write(DIVERGED, json_bytes(found))
-        checkpoints.drop()
-    kept = f"what is kept in {job.checkpoints} is of weights whose loss was finite"
-    return diverged(what, value, batch.step, pair_ids, join(job.checkpoints, DIVERGED), kept)
-
-
-def initialize(step: TrainingStep, config: CustomizeConfig, world_size: int) -> Any:
-    os.environ.setdefault("DS_LOG_LEVEL", "error")
-    on_cpu = not config.gpus_per_worker
-    if on_cpu:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    import deepspeed
-    import deepspeed.ops
-
-    if on_cpu:
-        # Built by a C++ compiler at the first start (28 s) for an all-reduce in shared memory; plain gloo needs neither.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    engine, *_ = deepspeed.initialize(
-        model=step, optimizer=make_optimizer(step.clip, config), config=deepspeed_config(config, world_size)
-    )
-    return engine
-
-
-class Log:
-    """What the first worker tells: the metrics stream, TensorBoard, and the progress display."""
-
-    def __init__(self, job: Job, start: int) -> None:
-        storage = open_storage(job.run)
-        self._job, self._start = job, start
-        self._metrics = Metrics(storage, f"train-{job.arm or 'model'}")
-        self._metrics.drop_after(start)
-        self._scored = Metrics(storage, f"scores-{job.arm or 'model'}")
-        self._scored.drop_after(-1)  # they come again, those of before too
-        facts = {
-            "method": job.config.method,
-            "backbone": job.backbone.name,
-            "recipe": job.card["recipe"],
-            "out": job.run,
-        }
-        self._boards: list[Any] = [TensorBoard(storage, job.arm or "model", start)]
-        self._boards += open_trackers(job.config.trackers, job.card["recipe"], job.arm or "model", job.digest, facts)
-        self._score, self._waited = "", 0.0  # share of the time, of late
-
-    def step(self, step: int, total: int, values: dict[str, float]) -> None:
-        self._waited += (values["wait_share"] - self._waited) / 20
-        self._metrics.log(step, **values)
-        for board in self._boards:
-            board.log(step, values)
-        resumed = f"  went on from step {self._start}" if self._start else ""
-        self._job.progress.write.remote(
-            self._job.arm,
-            step,
-            total,
-            f"loss {values['loss']:.3f}  waits {100 * self._waited:.0f} %{self._score}{resumed}",
-        )
-
-    def scores(self, found: dict[int, dict[str, float]]) -> None:
-        for step, values in found.items():
-            named = {f"top1/{task}": value for task, value in values.items()}
-            self._scored.log(step, **named)
-            for board in self._boards:
-                board.log(step, named)
-            self._score = f"  top-1 {100 * values[MEAN]:.1f} % at step {step}"
-
-    def flush(self) -> None:
-        self._metrics.flush()
-        if self._scored.rows():
-            self._scored.flush()
-        self._boards[0].flush()
-
-    def close(self) -> None:
-        self.flush()
-        for board in self._boards:
-            board.close()
+        job.model.commit_files(0, files, seconds, batches.num_rows, undecodable_share=bad_share)

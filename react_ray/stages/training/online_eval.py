@@ -1,8 +1,9 @@
-"""Zero-shot scores while a model trains, by an actor beside it: the training hands over its weights and goes on.
+"""Scores a model zero-shot while it trains, in an actor beside the training, which hands over its weights and goes on.
 
-Takes what trained as the bytes of a gated.safetensors, gives top-1 on an evaluation set; the best so far are kept on
-storage. With keep=best a checkpoint counts only once the scores of its steps lie there, so a resumed training forgets none;
-with keep=last the training waits for no score before its end, and goes without those that come too late. Next: evaluate.py, which scores what came of it.
+The weights come as the bytes of a gated.safetensors; top-1 on an evaluation set, and the best weights so far, are
+written to storage. With keep=best a checkpoint counts only once the scores of its steps are written, so that a resumed
+training forgets none. With keep=last the training waits for no score before its end, and leaves out those that come too
+late.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from react_ray.gated.load import load_backbone
 from react_ray.runtime.device import worker_device
 from react_ray.storage import Storage, join, local_file, open_storage
 
-WAITING = 2  # weights that may wait for their score
+WAITING = 2  # sets of weights that may wait for their score
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What is scored, and where that is written."""
+    """The evaluation set to score on, and the place where scores are written."""
 
     backbone: BackboneConfig
     seed: int
@@ -50,7 +51,7 @@ class Watched:
 
 
 class Watcher:
-    """The actor. One set of weights after the other."""
+    """The actor. It scores one set of weights after the other."""
 
     def __init__(self, batch_size: int, num_threads: int) -> None:
         torch.set_num_threads(num_threads)
@@ -60,7 +61,10 @@ class Watcher:
         self._classifiers: dict[str, Any] | None = None
 
     def score(self, watched: Watched, step: int, weights: bytes) -> dict[str, float]:
-        """{task: top-1}, with their mean. Writes `step_N.json`, and `step_N.safetensors` if no earlier step was as good."""
+        """Returns {task: top-1}, with the mean over tasks.
+
+        Writes `step_N.json`, and `step_N.safetensors` if no earlier step was as good.
+        """
         storage, tasks = open_storage(watched.place), list(watched.tasks)
         embedder = Embedder(self._load(watched, weights), self.batch_size, self.device)
         if self._classifiers is None or watched.text_trains:
@@ -86,15 +90,15 @@ class Watcher:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "weights.safetensors")
             path.write_bytes(weights)
-            load_gated(ours.model, str(path), check_backbone=False)  # the very training that loaded the same backbone
+            load_gated(ours.model, str(path), check_backbone=False)  # this training loaded the same backbone
         return ours
 
 
 class Scores:
-    """The training's side, on one worker."""
+    """The training's side of the scores, on rank 0."""
 
     def __init__(self, watcher: Any, watched: Watched, start: int) -> None:
-        """start: the step that the training goes on from; scores of later steps will be made again."""
+        """start: the step that the training goes on from; scores of later steps are deleted and will be made again."""
         self.watcher, self.watched = watcher, watched
         self.storage = open_storage(watched.place)
         self.problem = ""
@@ -106,7 +110,7 @@ class Scores:
             self.storage.delete(f"{_name(step)}.json")
 
     def wants(self, step: int, wait: bool) -> bool:
-        """Whether to ask for this step. Where the actor is behind: waits for it, or leaves the step out."""
+        """Whether to ask for a score of this step. If the actor is behind, waits for it, or leaves the step out."""
         while len(self._pending) >= WAITING and (wait or self._first_is_there()):
             self._take(self._pending.pop(0))
         if len(self._pending) < WAITING:
@@ -115,11 +119,15 @@ class Scores:
         return False
 
     def ask(self, step: int, weights: bytes) -> None:
-        """Returns at once. Of a step that it `wants`."""
+        """Asks for the score of a step that it `wants`; returns at once."""
         self._pending.append((step, self.watcher.score.remote(self.watched, step, weights)))
 
     def answers(self, wait: bool = False) -> dict[int, dict[str, float]]:
-        """{step: {task: top-1}} of what has come since the last call; first of those before `start`. wait: for all that was asked."""
+        """{step: {task: top-1}} of the scores that have come since the last call; the first call adds those up to
+        `start`.
+
+        wait: for all scores that were asked for.
+        """
         while self._pending and (wait or self._first_is_there()):
             self._take(self._pending.pop(0))
         taken, self._taken = self._taken, {}
@@ -129,31 +137,34 @@ class Scores:
         return [answer for _, answer in self._pending]
 
     def warnings(self) -> list[str]:
-        """What the user should know of the scores that did not come."""
+        """What the user should know about scores that did not come."""
         found = []
         if self.left_out:
             found.append(
-                f"{len(self.left_out)} scores on {self.watched.dataset} were left out (of step {self.left_out[0]} first): scoring is slower than training; raise customize.watch_every_steps or set customize.watch_gpus"
+                f"{len(self.left_out)} scores on {self.watched.dataset} were left out (of step {self.left_out[0]} "
+                "first): scoring is slower than training; raise customize.watch_every_steps or set customize.watch_gpus"
             )
         if self.problem:
             found.append(
-                f"a score on {self.watched.dataset} did not come ({self.problem}), the model was trained without it; mend that before the next training"
+                f"a score on {self.watched.dataset} did not come ({self.problem}), the model was trained without it; "
+                "mend that before the next training"
             )
         return found
 
     def best(self) -> tuple[int, dict[str, Tensor]]:
-        """Step and weights of the highest mean, the earliest of equals."""
+        """Step and weights of the highest mean score; the earliest step among equals."""
         kept = {_step(path) for path in self.storage.list() if path.endswith(".safetensors")}
         means = {step: scores[MEAN] for step, scores in scores_at(self.storage).items() if step in kept}
         if not means:
             raise PartFailed(
-                f"customize.keep=best: no score came from {self.watched.dataset} ({self.problem}); mend that, or set keep=last, and run the same command again"
+                f"customize.keep=best: no score came from {self.watched.dataset} ({self.problem}); mend that, or set "
+                "keep=last, and run the same command again"
             )
         step = min(means, key=lambda step: (-means[step], step))
         return step, read_weights(local_file(join(self.watched.place, f"{_name(step)}.safetensors")))
 
     def card(self, step: int) -> list[dict[str, Any]]:
-        """For the model card."""
+        """The rows of the model card's `scores` for one step."""
         named = {"dataset": self.watched.dataset, "metric": "top1", "step": step}
         return [named | {"task": task, "value": value} for task, value in scores_at(self.storage).get(step, {}).items()]
 
@@ -161,7 +172,7 @@ class Scores:
         step, answer = asked
         try:
             self._taken[step] = ray.get(answer)
-        except ray.exceptions.RayError as error:  # the training needs no score to go on
+        except ray.exceptions.RayError as error:  # the training goes on without the score
             cause = getattr(error, "cause", error)
             self.problem = f"step {step}: {type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
 
@@ -170,13 +181,13 @@ class Scores:
 
 
 def wait_for(answers: list[Any]) -> None:
-    """Until each is there, or has failed."""
+    """Waits until each answer is there, or has failed."""
     if answers:
         ray.wait(answers, num_returns=len(answers))
 
 
 def scores_at(storage: Storage) -> dict[int, dict[str, float]]:
-    """{step: {task: top-1}} of all that has been scored."""
+    """{step: {task: top-1}} of all scores that are written."""
     return {_step(path): json.loads(storage.read(path)) for path in storage.list() if path.endswith(".json")}
 
 

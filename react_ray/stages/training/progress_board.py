@@ -1,6 +1,8 @@
-"""Where a training is: rank 0 writes, the driver reads.
+"""ProgressBoard: the actor that rank 0 writes its progress to and that the driver reads.
 
-An actor in a file of its own, so that its process starts without torch. Next: train_worker.py, which writes.
+It stands beside `ray.train.report` because the callbacks of Ray Train run in its controller, an actor that shows the
+driver nothing, and because `report` lets workers wait until the controller polls them, every 2 s. The class has a file
+of its own so that its process starts without torch.
 """
 
 from __future__ import annotations
@@ -8,28 +10,18 @@ from __future__ import annotations
 
 class ProgressBoard:
     def __init__(self) -> None:
-        self.states: dict[str, tuple[int, int, str]] = {}  # by arm, in the order in which they began
-        self.found: Exception | None = None
-        self.failed: set[str] = set()  # starts of the workers
-        self.said: list[str] = []
+        self._states: dict[str, tuple[int, int, str]] = {}
+        self._warnings: list[str] = []
 
     def write(self, arm: str, step: int, total: int, note: str) -> None:
-        self.states[arm] = (step, total, note)
-
-    def stop(self, problem: Exception, start: str, retries: int) -> None:
-        """At the first problem that is told after `retries` starts of the workers have failed; what comes after may have come of it."""
-        self.failed.add(start)
-        if len(self.failed) > retries:
-            self.found = self.found or problem
-
-    def problem(self) -> Exception | None:
-        return self.found
-
-    def warn(self, text: str) -> None:
-        self.said.append(text)
-
-    def warnings(self) -> list[str]:
-        return self.said
+        self._states[arm] = (step, total, note)
 
     def read(self) -> dict[str, tuple[int, int, str]]:
-        return self.states
+        """{arm: (step, total, note)}, in the order in which the trainings began."""
+        return self._states
+
+    def warn(self, text: str) -> None:
+        self._warnings.append(text)
+
+    def warnings(self) -> list[str]:
+        return self._warnings

@@ -1,4 +1,4 @@
-"""Where the rows of a training come from: what retrieval found, or a corpus as it is. Next: training/batches.py, which takes them."""
+"""The rows of a training: the retrieved pairs, or a whole corpus (for pre-training)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from react_ray.stages.retrieval.gather_pairs import trainable
 
 
 class RetrievedRows:
-    """What retrieval found. needs_vectors: captions come with their vectors, so the text tower need not run; else any caption
-    will do."""
+    """Retrieved pairs whose image was fetched.
+
+    needs_vectors: only pairs whose caption has a stored vector, so that the text tower need not run; else any caption.
+    """
 
     def __init__(self, retrieved: Artifact, images: Artifact, needs_vectors: bool = True) -> None:
         self.retrieved, self.images, self.needs_vectors = retrieved.uri, images.uri, needs_vectors
@@ -25,7 +27,7 @@ class RetrievedRows:
         self.part_bytes = [receipt.bytes for receipt in images.receipts()]
 
     def _count(self, part: int) -> int:
-        """Of images that were downloaded once they were retrieved: only then is it known."""
+        """The trainable rows of a part whose images were downloaded after retrieval; the receipt does not know them."""
         images = open_artifact(self.images, IMAGES).read(part, ["status"])
         rows = open_artifact(self.retrieved, RETRIEVED).read(part, [self._needed])
         return pc.sum(trainable(images, rows, self._needed)).as_py() or 0
@@ -44,12 +46,13 @@ class RetrievedRows:
 
 
 class SourceRows:
-    """A corpus as it is, for pre-training. An image with n captions is n rows, or one row that draws from them."""
+    """All pairs of a source. An image with n captions is n rows (every_caption), or one row that draws one of them."""
 
     def __init__(self, source: Source, every_caption: bool) -> None:
         if not source.has_images:
             raise ConfigError(
-                f"customize.train_on=source needs images: {source.config.source} is a list of URLs; name a source with images in ingest.source"
+                f"customize.train_on=source needs images: {source.config.source} is a list of URLs; name a source with "
+                "images in ingest.source"
             )
         self.source, self.every_caption = source, every_caption
         sizes = [(table.num_rows, table.nbytes) for table in map(self.read, range(len(source.parts)))]

@@ -1,13 +1,13 @@
-"""Whole tensors of a model that DeepSpeed trains, whatever it has sharded: what a checkpoint needs, and what it gives back.
+"""Reads and writes the unsharded tensors of a model that DeepSpeed trains: the content of a checkpoint.
 
-Takes an engine's optimizer and parameters, gives tensors as they are without DeepSpeed; so a checkpoint fits any number
-of workers and any ZeRO stage. All workers must ask for the same parameters in the same order: the parts are gathered.
-Next: checkpoints.py.
+Tensors are those of a training without DeepSpeed, so a checkpoint fits any number of workers and any ZeRO stage. All
+workers must ask for the same parameters in the same order, because the shards are gathered. `deepspeed.utils.safe_*`
+does that for ZeRO 1 to 3; ours are ZeRO 0, for which it has no answer, and the working copies of weights, which it
+leaves as they were.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -15,36 +15,35 @@ from torch import Tensor, nn
 
 from react_ray.clip.weights import digest_of
 from react_ray.gated.lora import plain_name
-from react_ray.training.optim import MAX_LOGIT_SCALE
 
 WEIGHT, MOMENTS = "weight", ("exp_avg", "exp_avg_sq")
 
 
 def trained_weights(engine: Any, model: nn.Module) -> dict[str, Tensor]:
-    """{name: copy on the CPU} of all that trains; float32."""
-    return {name: _whole(engine, parameter, WEIGHT).to("cpu", copy=True) for name, parameter in _trainable(model)}
+    """{name: float32 copy on the CPU} of every trainable parameter."""
+    return {name: whole(engine, parameter, WEIGHT).to("cpu", copy=True) for name, parameter in trainable(model)}
 
 
 def training_state(engine: Any, model: nn.Module) -> dict[str, Tensor]:
-    """`weight/NAME`, and after the first step `exp_avg/NAME` and `exp_avg_sq/NAME`, of all that trains; as trained_weights."""
+    """`weight/NAME` and, after the first step, `exp_avg/NAME` and `exp_avg_sq/NAME`: float32 copies on the CPU."""
     kinds = (WEIGHT, *MOMENTS) if _has_stepped(engine) else (WEIGHT,)
     _link_moments(engine)
     return {
-        f"{kind}/{name}": _whole(engine, parameter, kind).to("cpu", copy=True)
-        for name, parameter in _trainable(model)
+        f"{kind}/{name}": whole(engine, parameter, kind).to("cpu", copy=True)
+        for name, parameter in trainable(model)
         for kind in kinds
     }
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Before the engine is made, which takes its own copies."""
+    """Must come before the engine is made, which takes copies of the weights."""
     with torch.no_grad():
-        for name, parameter in _trainable(model):
+        for name, parameter in trainable(model):
             parameter.copy_(state[f"{WEIGHT}/{name}"])
 
 
 def load_moments(engine: Any, model: nn.Module, state: dict[str, Tensor], step: int) -> None:
-    """AdamW goes on as after `step` steps."""
+    """Puts AdamW where it was after `step` steps."""
     if not any(name.startswith(MOMENTS) for name in state):
         return
     inner = getattr(engine.optimizer, "optimizer", engine.optimizer)
@@ -52,39 +51,14 @@ def load_moments(engine: Any, model: nn.Module, state: dict[str, Tensor], step: 
         moments = {kind: torch.zeros_like(tensor.data) for kind in MOMENTS}
         inner.state[tensor] = {"step": torch.tensor(float(step), device=tensor.device), **moments}
     _link_moments(engine)
-    for name, parameter in _trainable(model):
+    for name, parameter in trainable(model):
         for kind in MOMENTS:
-            _set(engine, parameter, kind, state[f"{kind}/{name}"].to(parameter.device))
-
-
-def optimizer_step(engine: Any, model: nn.Module) -> float:
-    """The norm of the whole gradient before it is clipped, the same on all workers. Where it is not finite no weight changes.
-
-    ZeRO 1 to 3 compute it in their step, and leave the step out themselves; without sharding each worker has all of it.
-    """
-    if engine.zero_optimization_stage():
-        engine.step()
-        return float(engine.get_global_grad_norm())
-    norm = float(torch.nn.utils.get_total_norm(p.grad for _, p in _trainable(model) if p.grad is not None))
-    if math.isfinite(norm):
-        engine.step()
-    return norm
-
-
-def clamp_temperature(engine: Any, model: nn.Module) -> None:
-    """To [0, ln 100], after every step, as CLIP does; in DeepSpeed's own copy too."""
-    parameter = model.get_parameter("logit_scale")
-    if not parameter.requires_grad:
-        return
-    value = _whole(engine, parameter, WEIGHT)
-    clamped = value.clamp(0, MAX_LOGIT_SCALE)
-    if not torch.equal(value, clamped):
-        _set(engine, parameter, WEIGHT, clamped)
+            set_whole(engine, parameter, kind, state[f"{kind}/{name}"].to(parameter.device))
 
 
 def frozen_digest(model: nn.Module) -> str:
-    """gated.method.frozen_sha256, of one tensor after the other where they are sharded."""
-    trains = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    """As gated.method.frozen_sha256, gathering one sharded tensor after the other."""
+    trains = {name for name, _ in trainable(model)}
     names = sorted((plain_name(name), name) for name in model.state_dict() if name not in trains)
     parameters = dict(model.named_parameters())
     buffers = dict(model.named_buffers())
@@ -93,16 +67,72 @@ def frozen_digest(model: nn.Module) -> str:
     )
 
 
+def trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def whole(engine: Any, parameter: nn.Parameter, kind: str) -> Tensor:
+    """The weight of a trainable parameter or one of its moments, as `kind` says, unsharded and in float32."""
+    from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+    if kind == WEIGHT:
+        found = safe_get_full_fp32_param(parameter)
+        return (parameter if found is None else found).detach()
+    found = safe_get_full_optimizer_state(parameter, kind)
+    return engine.optimizer.state[parameter][kind] if found is None else found
+
+
+@torch.no_grad()
+def set_whole(engine: Any, parameter: nn.Parameter, kind: str, value: Tensor) -> None:
+    """Every worker passes the whole value and keeps its shard. value: of the parameter's shape, on its device."""
+    if _is_sharded(parameter):
+        _set_sharded(parameter, kind, value)
+    elif hasattr(parameter, "_hp_mapping"):  # ZeRO 1, 2
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        if kind == WEIGHT:
+            safe_set_full_fp32_param(parameter, value)
+            parameter.copy_(value)
+        else:
+            safe_set_full_optimizer_state(parameter, value, kind)
+    else:
+        (parameter if kind == WEIGHT else engine.optimizer.state[parameter][kind]).copy_(value)
+
+
+def _set_sharded(parameter: Any, kind: str, value: Tensor) -> None:
+    """ZeRO 3. DeepSpeed's safe_set_full_* forgets the padding of the last rank, so the shard is cut here."""
+    from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
+
+    shard = _own_shard(parameter, value)
+    if kind != WEIGHT:
+        safe_set_local_optimizer_state(parameter, shard, kind)
+        return
+    safe_set_local_fp32_param(parameter, shard)
+    parameter.ds_tensor.data.copy_(shard)
+    if parameter.numel():  # a small parameter, which every rank holds as a whole
+        parameter.copy_(value)
+
+
+def _own_shard(parameter: Any, value: Tensor) -> Tensor:
+    """ZeRO 3: rank r of n holds the r-th of n equal pieces; the last piece is padded with zeros."""
+    size = parameter.ds_tensor.ds_numel if hasattr(parameter.ds_tensor, "ds_numel") else parameter.ds_tensor.numel()
+    rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    padded = torch.zeros(size * world_size, dtype=value.dtype, device=value.device)
+    padded[: value.numel()] = value.flatten()
+    return padded[rank * size : (rank + 1) * size]
+
+
 def _stepped(engine: Any, model: nn.Module) -> list[Tensor]:
-    """What AdamW itself steps: parameters, or this worker's parts of them, which lie one after the other."""
+    """The tensors that AdamW itself steps: parameters, or this worker's flat shards of them."""
     for of_stage in ("single_partition_of_fp32_groups", "fp32_partitioned_groups_flat"):
         if hasattr(engine.optimizer, of_stage):
             return list(getattr(engine.optimizer, of_stage))
-    return [parameter for _, parameter in _trainable(model)]
+    return [parameter for _, parameter in trainable(model)]
 
 
 def _link_moments(engine: Any) -> None:
-    """ZeRO 1, 2: parameters learn where their moments are. DeepSpeed does it after the step of the first group, when the others have none."""
+    """ZeRO 1, 2: tells parameters where their moments are. DeepSpeed does so before other groups than the first have
+    any."""
     if not hasattr(engine.optimizer, "single_partition_of_fp32_groups"):
         return
     from deepspeed.utils import lazy_init_hp_params_optimizer_state
@@ -110,10 +140,6 @@ def _link_moments(engine: Any) -> None:
     groups = zip(engine.optimizer.bit16_groups, engine.optimizer.single_partition_of_fp32_groups, strict=True)
     for parameters, flat in groups:
         lazy_init_hp_params_optimizer_state(parameters, flat, engine.optimizer.optimizer.state)
-
-
-def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def _gathered(parameter: nn.Parameter) -> Tensor:
@@ -132,40 +158,3 @@ def _has_stepped(engine: Any) -> bool:
 def _is_sharded(parameter: Tensor) -> bool:
     """By ZeRO 3."""
     return hasattr(parameter, "ds_id")
-
-
-def _whole(engine: Any, parameter: nn.Parameter, kind: str) -> Tensor:
-    key = None if kind == WEIGHT else kind
-    if _is_sharded(parameter):
-        return parameter._z3_optimizer.get_full_hp_param(parameter, key)  # type: ignore[attr-defined]
-    if hasattr(parameter, "_hp_mapping"):  # ZeRO 1, 2
-        return parameter.get_full_hp_param(key)  # type: ignore[attr-defined]
-    return (parameter if key is None else engine.optimizer.state[parameter][key]).detach()
-
-
-@torch.no_grad()
-def _set(engine: Any, parameter: nn.Parameter, kind: str, value: Tensor) -> None:
-    """Every worker has the whole value and keeps its part. value: of the parameter's shape, on its device."""
-    key = None if kind == WEIGHT else kind
-    if _is_sharded(parameter):
-        part = _own_part(parameter, value)
-        parameter._z3_optimizer.set_local_hp_param(part, parameter, key)  # type: ignore[attr-defined]
-        if key is None:
-            parameter.ds_tensor.data.copy_(part)  # type: ignore[attr-defined]
-            if parameter.numel():  # a small one, which is whole everywhere
-                parameter.copy_(value)
-    elif hasattr(parameter, "_hp_mapping"):
-        parameter.set_full_hp_param(value, key)  # type: ignore[attr-defined]
-        if key is None:
-            parameter.copy_(value)
-    else:
-        (parameter if key is None else engine.optimizer.state[parameter][key]).copy_(value)
-
-
-def _own_part(parameter: Any, value: Tensor) -> Tensor:
-    """Of ZeRO 3: rank r of n has the r-th of n equal pieces, the last one filled up."""
-    size = parameter.ds_tensor.ds_numel if hasattr(parameter.ds_tensor, "ds_numel") else parameter.ds_tensor.numel()
-    rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    padded = torch.zeros(size * world_size, dtype=value.dtype, device=value.device)
-    padded[: value.numel()] = value.flatten()
-    return padded[rank * size : (rank + 1) * size]

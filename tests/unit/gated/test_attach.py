@@ -145,7 +145,6 @@ def test_each_method_trains_what_it_says(tmp_path: Path) -> None:
     assert set(freeze(model, "locked-text")) == image | {"logit_scale"}
     assert set(freeze(model, "locked-image")) == every - image
     assert set(freeze(model, "gated-image")) == {n for n in image if "gated_attn_block" in n} | {"logit_scale"}
-    assert len(freeze(model, "gated-image", learn_logit_scale=False)) == 28
     with pytest.raises(ConfigError, match="attach what the method trains first"):
         freeze(tiny(tmp_path).model, "gated-image")
 

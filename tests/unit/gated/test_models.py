@@ -167,7 +167,7 @@ def test_names_that_cannot_be_meant_say_what_was() -> None:
         load_model("RN50", "react_clip_ret_laion400m")
 
 
-# backbone, k, image tower, text tower, one gated block, trainable, total: the published architectures, and H/14 as computed
+# backbone, k, image tower, text tower, one gated block, trainable, total: as published, H/14 as computed
 SIZES = [
     ("ViT-B-32", 6, 87_849_216, 63_428_096, 7_087_874, 42_527_245, 193_804_557),
     ("ViT-B-16", 6, 86_192_640, 63_428_096, 7_087_874, 42_527_245, 192_147_981),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from react_ray.errors import ConfigError, PartFailed
-from react_ray.training.batches import Batch, Batches, caption_id, held_bytes, parts_of_window
+from react_ray.training.batches import Batch, Batches, caption_id
 from react_ray.vectors import as_vectors
 
 SIDE, DIM = 8, 4
@@ -166,19 +166,6 @@ def test_decoded_images_kept_or_not_are_the_same() -> None:
         assert_same(threads, batches().batch(threads.step))
 
 
-def test_unless_the_recipe_says_half_a_gb_of_images_is_shuffled_together_and_its_memory_is_counted() -> None:
-    rows = TableRows([10, 10, 10, 10])
-    assert batches(rows, window_parts=0).window_parts > 4, "all of them"
-    assert held_bytes(rows, 0, 1.0, SIDE, augments=False) == 40 * 3 * SIDE**2 + 2 * sum(rows.part_bytes)
-    assert held_bytes(rows, 2, 1.0, SIDE, augments=True) == 3 * 2 * rows.part_bytes[0]
-    rows.part_bytes = [1 << 30, 1 << 28, 1 << 28, 1 << 27]
-    assert parts_of_window(rows) == 1
-    assert held_bytes(rows, 0, 1.0, SIDE, augments=True) == 3 << 30
-    rows.part_bytes = [1 << 27] * 4
-    assert parts_of_window(rows) == 4
-    assert held_bytes(rows, 0, 0.0, SIDE, augments=False) == 3 << 29
-
-
 class DamagedRows(TableRows):
     """Some images are cut off."""
 
@@ -219,19 +206,6 @@ def test_too_many_damaged_images_end_the_run() -> None:
         list(batches(DamagedRows([3, 4, 20, 47]), max_undecodable=0.001).iterate(0, 6))
     with pytest.raises(PartFailed, match="max_undecodable=0;"):
         list(batches(DamagedRows([3])).iterate(0, 6))
-
-
-def test_extra_captions_are_the_same_on_every_rank_and_come_with_their_ids() -> None:
-    ranks = [batches(rank=rank, world_size=2, extra_captions=5) for rank in range(2)]
-    drawn = [[rank.batch(step) for rank in ranks] for step in range(7)]
-    for first, second in drawn:
-        assert first.bank_MD is not None and first.bank_MD.shape == (5, DIM)
-        np.testing.assert_array_equal(first.bank_MD, second.bank_MD)
-        np.testing.assert_array_equal(first.bank_id_M, second.bank_id_M)
-        assert first.bank_class_M is not None and first.bank_class_M.tolist() == first.bank_MD[:, 0].tolist()
-        names = [f"{int(row)} 0" if int(row) % 4 else "" for row in first.bank_MD[:, 0]]
-        assert first.bank_id_M is not None and first.bank_id_M.tolist() == [caption_id(name) for name in names]
-    assert len({tuple(first.bank_id_M.tolist()) for first, _ in drawn if first.bank_id_M is not None}) > 1
 
 
 def test_without_classes_and_vectors_there_are_none() -> None:

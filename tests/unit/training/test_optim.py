@@ -10,7 +10,6 @@ from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.method import freeze
 from react_ray.training.optim import (
     Ema,
-    clamp_logit_scale,
     learning_rate,
     make_optimizer,
     param_groups,
@@ -61,14 +60,6 @@ def test_the_factor_reaches_every_group(tmp_path: Path) -> None:
         "no_decay": 0.05,
         "gates": pytest.approx(0.15),
     }
-
-
-@pytest.mark.parametrize(("value", "expected"), [(9.0, math.log(100)), (-1.0, 0.0), (2.0, 2.0)])
-def test_logit_scale_stays_between_one_and_a_hundred(tmp_path: Path, value: float, expected: float) -> None:
-    model = tiny_backbone(tmp_path, vocab_size=8).model
-    model.logit_scale.data.fill_(value)
-    clamp_logit_scale(model)
-    assert model.logit_scale.item() == pytest.approx(expected)
 
 
 def test_the_average_follows_its_formula_and_survives_a_restart(tmp_path: Path) -> None:

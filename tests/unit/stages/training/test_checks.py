@@ -19,7 +19,8 @@ from tests.support.small_run import small_recipe
     [
         (
             {"num_workers": 3},
-            r"customize needs 3 x 1 CPUs, and Ray has 2 CPUs and 0 GPUs, room for 2 of them; lower customize\.num_workers or cpus_per_worker, or use a larger machine",
+            r"customize needs 3 x 1 CPUs, and Ray has 2 CPUs and 0 GPUs, room for 2 of them; lower "
+            r"customize\.num_workers or cpus_per_worker, or use a larger machine",
         ),
         ({"num_workers": 1, "cpus_per_worker": 4}, r"needs 1 x 4 CPUs, .*, room for 0 of them"),
         ({"num_workers": 1, "gpus_per_worker": 1}, r"needs 1 x 1 CPUs and 1 GPUs, .* or gpus_per_worker, or use"),

@@ -1,11 +1,11 @@
-"""Which errors of a worker end a training, and which one is told."""
+"""Which errors of a worker end a training, and which error the user is told."""
 
 from __future__ import annotations
 
+import pickle
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 
 import pytest
 import ray
@@ -13,8 +13,7 @@ import ray.train
 import torch
 
 from react_ray.errors import ArtifactMismatch, ConfigError, PartFailed, ReactRayError, StorageError, TrainingDiverged
-from react_ray.stages.training.failures import answer, lost
-from react_ray.stages.training.progress_board import ProgressBoard
+from react_ray.stages.training.failures import EndOfRun, WorkerFailed, failure, lost, reason
 
 RETRIES = 2
 
@@ -25,14 +24,14 @@ def fail(error: Exception) -> None:
 
 
 def through_ray(error: Exception) -> ReactRayError:
-    """As it comes from a process that makes batches."""
+    """The error as it comes from a process that makes batches."""
     with pytest.raises(ReactRayError) as met:
         ray.get(fail.remote(error))
     return met.value
 
 
 def of_a_lost_worker() -> RuntimeError:
-    """What is raised where two workers add up and one of them is gone."""
+    """The error of a gloo all-reduce between two workers when one of them is gone."""
     store = torch.distributed.HashStore()
     with ThreadPoolExecutor(2) as both:
         ours, other = both.map(
@@ -44,58 +43,61 @@ def of_a_lost_worker() -> RuntimeError:
     return met.value
 
 
-def a_board() -> Any:
-    return ray.remote(ProgressBoard).options(num_cpus=0).remote()
+def seen(end: EndOfRun, start: str, *errors: Exception) -> None:
+    """What the controller does with the errors of one start, by rank; they come out of other processes."""
+    failures = {rank: pickle.loads(pickle.dumps(failure(error, start))) for rank, error in enumerate(errors)}
+    end.after_exception(None, failures)
 
 
-def test_an_error_of_ours_ends_the_run_at_once_and_one_of_storage_after_its_retries(local_ray: None) -> None:
+def test_an_error_of_ours_ends_the_run_at_once_and_an_error_of_storage_after_its_retries(local_ray: None) -> None:
     for error in (ArtifactMismatch("a; b"), TrainingDiverged("a; b")):
-        board = a_board()
-        answer(error, board, "first", RETRIES)  # all workers return by themselves
-        assert type(ray.get(board.problem.remote())) is type(error)
-    board = a_board()
-    for start in ("first", "first", "first", "second"):  # of three workers, then of one
-        with pytest.raises(StorageError):
-            answer(StorageError("no answer; look"), board, start, RETRIES)
-    assert ray.get(board.problem.remote()) is None, "two starts"
-    for ours in (PartFailed("no image; look"), ConfigError("no column; look")):
-        with pytest.raises(type(ours)):  # of one worker alone, perhaps: the others must lose it
-            answer(through_ray(ours), board, "third", RETRIES)
-    with pytest.raises(StorageError):
-        answer(StorageError("no answer; look"), board, "third", RETRIES)
-    found = ray.get(board.problem.remote())
-    assert type(found) is PartFailed and str(found) == "no image; look", "the first, as it was"
+        with pytest.raises(type(error), match="a; b"):
+            seen(EndOfRun(RETRIES), "first", error, error)
+    end = EndOfRun(RETRIES)
+    for start in ("first", "first", "second"):  # the controller may see one failure twice
+        seen(end, start, StorageError("no answer; look"), StorageError("no answer; look"))
+    with pytest.raises(PartFailed, match=r"^no image; look$"):
+        seen(end, "second", through_ray(PartFailed("no image; look")))
+    with pytest.raises(ConfigError, match=r"^no column; look$"):
+        seen(EndOfRun(RETRIES), "first", of_a_lost_worker(), through_ray(ConfigError("no column; look")))
+    with pytest.raises(StorageError, match=r"no answer; look; then run the same command again to go on"):
+        seen(end, "third", StorageError("no answer; look"))
 
 
-def test_an_error_that_nobody_expects_ends_the_run_after_its_retries_and_a_lost_worker_never_does(
-    local_ray: None,
-) -> None:
-    board = a_board()
+def test_an_unexpected_error_ends_the_run_after_its_retries_and_a_lost_worker_never_does(local_ray: None) -> None:
+    end = EndOfRun(RETRIES)
     for start in ("first", "second"):
-        with pytest.raises(ZeroDivisionError):
-            answer(ZeroDivisionError("zero"), board, start, RETRIES)
-    lost = ray.exceptions.ActorDiedError(), torch.distributed.DistBackendError("NCCL"), of_a_lost_worker()
-    for number, error in enumerate(lost):
-        with pytest.raises(type(error)):
-            answer(error, board, f"lost {number}", RETRIES)
-    assert ray.get(board.problem.remote()) is None
-    with pytest.raises(ZeroDivisionError):
-        try:
-            print(1 / 0)
-        except ZeroDivisionError as error:
-            answer(error, board, "third", RETRIES)
-    found = ray.get(board.problem.remote())
-    assert type(found) is PartFailed
+        seen(end, start, ZeroDivisionError("zero"))
+    gone = ray.exceptions.ActorDiedError(), torch.distributed.DistBackendError("NCCL"), of_a_lost_worker()
+    for number, error in enumerate(gone):
+        assert failure(error, "start") is error
+        seen(end, f"lost {number}", error)
+    try:
+        print(1 / 0)
+    except ZeroDivisionError as error:
+        told = error
     here = re.escape(__file__)
-    assert re.search(
-        rf"at every try: ZeroDivisionError: division by zero \({here}:\d+\); .* run the same command again", str(found)
-    )
+    with pytest.raises(
+        PartFailed,
+        match=rf"at every try: ZeroDivisionError: division by zero \({here}:\d+\); .* run the same command again",
+    ):
+        end.after_exception(None, {0: pickle.loads(pickle.dumps(failure(told, "third")))})
 
 
-def test_of_a_lost_worker_is_told_which_and_not_who_heard_of_it() -> None:
+def test_the_user_is_told_which_worker_was_lost_and_not_which_workers_heard_of_it() -> None:
     died = ray.exceptions.ActorDiedError()
     error = ray.train.WorkerGroupError(
         "two\nlines", {0: died, 1: of_a_lost_worker(), 2: torch.distributed.DistBackendError("DistBackendError: NCCL")}
     )
+    assert reason(error) is None
     assert lost(error).startswith("worker 0 was lost once more than cluster.part_retries allows: killed, ")
     assert lost(ray.train.WorkerGroupError("two\nlines", {})) == "Training failed due to worker errors: two lines"
+
+
+def test_the_error_that_ended_a_run_is_found_within_that_of_ray_train() -> None:
+    ours = ConfigError("no column; look")
+    assert reason(ray.train.ControllerError(ours)) is ours
+    failed = WorkerFailed(ours, False, "first")
+    mixed = ray.train.WorkerGroupError("both", {0: ray.exceptions.ActorDiedError(), 1: failed})
+    assert reason(mixed) is ours
+    assert reason(ray.train.ControllerError(ValueError("of Ray"))) is None

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from react_ray.draft import create
-from react_ray.gated.config import CustomizeConfig, needs_caption_vectors
+from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.kinds import IMAGES, RETRIEVED
 from react_ray.stages.training.rows import RetrievedRows
 from react_ray.vectors import as_vectors
@@ -44,15 +44,7 @@ def test_pairs_without_a_vector_train_where_the_text_tower_runs_and_no_others_do
     assert live.read(0)["image"].to_pylist() == [b"1", b"2"] and "text_embedding" not in live.read(0).column_names
 
 
-def test_stored_vectors_are_needed_by_locked_text_unless_it_runs_and_by_a_bank_of_captions() -> None:
-    needs = {
-        "locked-text": True,
-        "gated-image": True,
-        "lora": True,
-        "full": False,
-        "locked-image": False,
-    }
-    assert {name: needs_caption_vectors(CustomizeConfig.model_validate({"method": name})) for name in needs} == needs
-    live = CustomizeConfig(live_text=True)
-    assert not needs_caption_vectors(live)
-    assert needs_caption_vectors(live.model_copy(update={"extra_captions": 8}))
+def test_the_text_tower_runs_where_it_trains_or_is_asked_to() -> None:
+    runs = {"locked-text": False, "gated-image": False, "lora": False, "full": True, "locked-image": True}
+    assert {name: needs_text_tower(CustomizeConfig.model_validate({"method": name})) for name in runs} == runs
+    assert needs_text_tower(CustomizeConfig(live_text=True))

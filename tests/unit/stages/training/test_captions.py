@@ -12,7 +12,7 @@ from react_ray.draft import create
 from react_ray.errors import ArtifactMismatch
 from react_ray.gated.config import CustomizeConfig
 from react_ray.kinds import RETRIEVED, RetrievedFacts
-from react_ray.stages.training.data import of_backbone, with_captions
+from react_ray.stages.training.captions import told_of_backbone, with_captions
 
 ENCODER = {"name": "ViT-B-32", "tag": "openai", "dim": 512, "text_sha256": "a"}
 LARGE = {"name": "ViT-L-14", "tag": "openai", "dim": 768, "text_sha256": "b"}
@@ -35,19 +35,18 @@ def test_the_text_tower_of_a_named_backbone_runs_only_where_no_vectors_are_its_o
     assert with_captions(CustomizeConfig(), retrieved, ENCODER) == CustomizeConfig()
 
 
-def test_a_bank_of_captions_of_another_text_tower_is_refused(retrieved: Artifact) -> None:
+def test_stored_captions_of_another_text_tower_are_refused(retrieved: Artifact) -> None:
     with pytest.raises(
-        ArtifactMismatch, match=r"another text tower \(.*text_sha256 a there, b here\); set .*extra_captions=0"
+        ArtifactMismatch,
+        match=r"another text tower \(.*text_sha256 a there, b here\); set customize.live_text=true, or embed",
     ):
-        with_captions(config(extra_captions=8), retrieved, LARGE)
-    with pytest.raises(ArtifactMismatch, match=r"set customize.live_text=true"):
-        with_captions(CustomizeConfig(), retrieved, LARGE)  # of a recipe whose own backbone has changed
+        with_captions(CustomizeConfig(), retrieved, LARGE)  # the recipe's own backbone has changed
 
 
 def test_where_captions_come_from_is_said_of_a_named_backbone(retrieved: Artifact) -> None:
     assert (
-        of_backbone(with_captions(config(), retrieved, LARGE))
+        told_of_backbone(with_captions(config(), retrieved, LARGE))
         == "customises ViT-L-14: its text tower runs in each step"
     )
-    assert "captions are the stored vectors" in of_backbone(with_captions(config(), retrieved, ENCODER))
-    assert of_backbone(CustomizeConfig()) == ""
+    assert "captions are the stored vectors" in told_of_backbone(with_captions(config(), retrieved, ENCODER))
+    assert told_of_backbone(CustomizeConfig()) == ""

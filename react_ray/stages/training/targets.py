@@ -1,0 +1,59 @@
+"""Reads class targets, class weights and the data's part of the model card from sealed artifacts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.clip.identity import same_image_tower, same_text_tower
+from react_ray.gated.card import LICENSE_COLUMNS, data_card
+from react_ray.gated.config import CustomizeConfig
+from react_ray.kinds import QUERIES
+from react_ray.recipe import Recipe
+from react_ray.runtime.layout import Layout
+from react_ray.stages.retrieval.embed_queries import embed_queries, queries_uri
+from react_ray.stages.retrieval.gather_pairs import class_vectors
+from react_ray.training.step import class_weights
+
+
+def class_targets(recipe: Recipe, arm: str, backbone: dict[str, Any]) -> np.ndarray:
+    """float32 [C, D], unit norm: the mean of each class's queries in the space of the model that is trained.
+
+    Where another model embedded the queries, they are embedded once more, into the arm's `class_queries`.
+    """
+    asked, wanted = open_artifact(queries_uri(recipe, arm), QUERIES), recipe.arm(arm)
+    asked_by = asked.facts.backbone
+    if not same_text_tower(asked_by, backbone) or (
+        wanted.tasks.seed_images and not same_image_tower(asked_by, backbone)
+    ):
+        asked = embed_queries(
+            wanted.model_copy(update={"backbone": wanted.customized}), Layout(recipe, arm).of_arm("class_queries")
+        )
+    return class_vectors(asked)
+
+
+def data_facts(retrieved: Artifact | None, queries: str, config: CustomizeConfig, name: str) -> dict[str, Any]:
+    """The fields `class_weight_C` and `card` of a Job. retrieved: None for a training on the source. queries: URI."""
+    if retrieved is None:
+        return {"class_weight_C": None, "card": {"recipe": name}}
+    names = _class_names(open_artifact(queries, QUERIES))
+    first = retrieved.read(0)
+    columns = ["class_id", *(set(LICENSE_COLUMNS) & set(first.column_names))]
+    tables = [retrieved.read(part, columns) for part in range(retrieved.num_parts)]
+    weights = None
+    if config.class_weight_power:
+        class_ids = pa.concat_tables(tables)["class_id"].fill_null(-1).to_numpy()
+        weights = class_weights(class_ids, len(names), config.class_weight_power)
+    card = data_card(tables, names, retrieved.content, name)
+    return {"class_weight_C": weights, "card": card | {"retrieved_by": retrieved.facts.backbone}}
+
+
+def _class_names(queries: Artifact) -> list[str]:
+    """By class id; the ids count through the classes of all tasks."""
+    names: dict[int, str] = {}
+    for table in queries.tables(["class_id", "class_name"]):
+        names |= dict(zip(table["class_id"].to_pylist(), table["class_name"].to_pylist(), strict=True))
+    return [names.get(number, "") for number in range(max(names, default=-1) + 1)]
