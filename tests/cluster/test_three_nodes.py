@@ -1,4 +1,4 @@
-"""A cluster of a head and three nodes: work goes where its role is, a lost node changes nothing, nor do more of them."""
+"""A head and three nodes: work goes to the nodes of its role, and neither more nodes nor lost ones change a result."""
 
 from __future__ import annotations
 

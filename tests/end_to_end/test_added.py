@@ -1,4 +1,4 @@
-"""Files that are added to a source: ingest, download, embed and index work on them alone, and leave what is there as it is."""
+"""Files that are added to a source: ingest, download, embed and index work on them alone and keep the older parts."""
 
 from __future__ import annotations
 

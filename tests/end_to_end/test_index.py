@@ -1,4 +1,4 @@
-"""The index stage on a real Ray: resumed, over shards, on S3; parts that come later, pairs that go, bytes that are wrong."""
+"""The index stage on a real Ray: resumed, sharded, on S3, with added parts, deleted pairs and corrupt bytes."""
 
 from __future__ import annotations
 

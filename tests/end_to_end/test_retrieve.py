@@ -1,4 +1,4 @@
-"""Retrieval as a whole on a small pool with everything in it that a web pool has: copies, hosts, test images, bad values."""
+"""Retrieval on a small pool that has what a web pool has: copies, hosts, test images, bad values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def drawing(number: int, format: str = "PNG") -> bytes:
 
 @pytest.fixture(scope="module")
 def pool(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database of 240 pairs in 6 parts: row 5 again, as a file, in rows 6 and 7 and as a JPEG in row 8; rows 229 and 230 cannot be trained with."""
+    """A database of 240 pairs in 6 parts.
+
+    Rows 6 and 7 repeat the file of row 5, and row 8 its picture as a JPEG; rows 229 and 230 cannot be trained with.
+    """
     folder = tmp_path_factory.mktemp("pool")
     images = [drawing(5 if row in (6, 7) else row) for row in range(NUM_PAIRS)]
     images[8] = drawing(5, "JPEG")

@@ -1,4 +1,4 @@
-"""The demo in miniature: the real sample, a tiny CLIP with random weights, a few steps; and how to run, kill and compare it."""
+"""The demo in miniature (the real sample, a tiny CLIP, a few steps), and functions that run, kill and compare it."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def react_ray(verb: str, recipe: str, *overrides: str) -> subprocess.CompletedPr
 def kill_when(
     recipe: str, reached: Callable[[], bool], *overrides: str, verb: str = "run", everything: bool = False
 ) -> str:
-    """Start a whole run, or one verb, and SIGKILL its driver as soon as `reached()`; gives what it wrote to stderr.
+    """Start a whole run, or one verb, and SIGKILL its driver as soon as `reached()`. Returns what it wrote to stderr.
 
     A run that ends before is a failure.
 
-    `everything`: all its workers too, at once, as when a machine loses power. Otherwise returns when they are gone: they
-    notice after some seconds, and commit what they were at. Ray's agents (dashboard, runtime environments) take a minute
-    more to notice, and touch nothing.
+    everything: kill all its workers at the same moment, as when a machine loses power. Otherwise the function returns
+    when they are gone: they notice the kill after some seconds, and commit the parts that they were working on. Ray's
+    agents (dashboard, runtime environments) take a minute more to notice, and touch nothing.
     """
     with tempfile.TemporaryFile("w+") as said:
         driver = subprocess.Popen(command(verb, recipe, *overrides), stdout=subprocess.DEVNULL, stderr=said)

@@ -19,7 +19,7 @@ BACKBONE = {"name": "made", "weights_sha256": "0" * 64}
 
 
 def clustered(num: int, dim: int, seed: int, noise: float = 0.7, shift: float = 0.0) -> np.ndarray:
-    """float16 [num, dim], unit norm, around shared centres; `shift` moves all of them one way, as captions lie beside images."""
+    """float16 [num, dim], unit norm, around shared centres; `shift` moves them all, as captions lie beside images."""
     centres = np.random.default_rng(1).standard_normal((max(4, num // 40), dim))
     random = np.random.default_rng(seed)
     vectors = centres[random.integers(0, len(centres), num)] + noise * random.standard_normal((num, dim)) + shift

@@ -41,7 +41,7 @@ CORE = [
     "report",
 ]  # each may import those before it
 LAYERS = [FOUNDATION, *({package} for package in CORE), {"recipe"}, {"runtime"}, {"stages"}, {"cli"}]
-# Within the stages: the folders hold the parts of the verbs; a verb imports no other verb, but `run` which is all of them.
+# Within the stages, folders hold the parts of the verbs. A verb imports no other verb, except `run`, which calls all.
 STAGES = ["downloading", "embedding", "indexing", "retrieval", "training", "evaluating", "reporting", "a verb", "run"]
 MAY_IMPORT = {
     "boto3": {"storage"},
@@ -64,7 +64,7 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if 
 
 
 def imports(path: Path, when_run: bool = False) -> set[str]:
-    """Full names of what a file imports, also within functions (not if `when_run` is asked for: then at its top only)."""
+    """The full names that a file imports, also within functions; with `when_run` only at the top of the file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = set()
     for node in tree.body if when_run else ast.walk(tree):

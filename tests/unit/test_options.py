@@ -1,4 +1,4 @@
-"""Every option of a recipe has a user: a shipped recipe that sets it, or a page of docs/options that tells whose case it is."""
+"""Every option of a recipe has a user: a shipped recipe sets it, or a page of docs/options tells whose case it is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 import react_ray
 from react_ray.recipe import Recipe, load_recipe
+from react_ray.stages.training.checks import check_workers
 
 PACKAGE = Path(react_ray.__file__).parent
 RECIPES = sorted((PACKAGE / "recipes").glob("*.yaml"))
@@ -79,5 +80,7 @@ def test_the_pages_name_no_field_that_does_not_exist() -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
-def test_every_shipped_recipe_loads(path: Path) -> None:
-    assert load_recipe(str(path)).name
+def test_every_shipped_recipe_loads_and_fits_its_own_workers(path: Path) -> None:
+    recipe = load_recipe(str(path))
+    for arm in recipe.arm_names():
+        check_workers(recipe.arm(arm).customize)

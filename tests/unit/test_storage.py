@@ -181,7 +181,8 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
 
 
 def test_the_markers_of_folders_that_consoles_make_are_not_files(s3_place: Storage) -> None:
-    s3_place._client.put_object(Bucket="bucket", Key=s3_place._key("folder") + "/", Body=b"")  # type: ignore[attr-defined]
+    key = s3_place._key("folder") + "/"  # type: ignore[attr-defined]
+    s3_place._client.put_object(Bucket="bucket", Key=key, Body=b"")  # type: ignore[attr-defined]
     s3_place.write("folder/f", b"1")
     assert s3_place.list() == s3_place.list("folder") == ["folder/f"]
 
