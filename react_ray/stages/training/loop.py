@@ -11,7 +11,6 @@ import math
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import ray
 import ray.train
@@ -22,7 +21,7 @@ from torch import Tensor
 from react_ray.clip.backbone import Backbone
 from react_ray.clip.text import drop_text_tower
 from react_ray.errors import StorageError, TrainingDiverged
-from react_ray.gated.card import json_bytes, model_card
+from react_ray.gated.card import json_bytes
 from react_ray.gated.checkpoint import gated_bytes
 from react_ray.gated.config import needs_text_tower
 from react_ray.gated.load import load_backbone
@@ -33,6 +32,7 @@ from react_ray.stages.training.engine import clamp_temperature, make_engine, opt
 from react_ray.stages.training.job import Job
 from react_ray.stages.training.loader_actors import iterate
 from react_ray.stages.training.log import Log
+from react_ray.stages.training.model_files import describe, model_files
 from react_ray.stages.training.online_eval import Scores, wait_for
 from react_ray.stages.training.zero_state import (
     frozen_digest,
@@ -51,7 +51,7 @@ from react_ray.training.step import TrainingStep, diverged
 
 DIVERGED = "diverged.json"  # beside the checkpoints
 AVERAGE = "average/"  # prefixes the names of an exponential moving average in a checkpoint
-ASK_EVERY_S = 2.0  # whether a node is about to be preempted; each question is a barrier over Ray, of some milliseconds
+ASK_EVERY_S = 5.0  # whether a node will be preempted: a barrier over Ray, 42 ms on two busy cores; Ray looks every 5 s
 
 
 def train_all(jobs: list[Job]) -> None:
@@ -89,7 +89,7 @@ class Training:
         self._build_engine(backbone)
         self.batches = self._build_batches(backbone)
         self.total = max(1, round(self.config.epochs * self.batches.steps_per_epoch))
-        self.info = self._describe(backbone)
+        self.info = describe(self.job, backbone, self.total, self.batches.num_rows)
         if self.first:
             self.checkpoints.storage.write("deepspeed.json", json_bytes(deepspeed_config(self.config, self.world_size)))
         self.log = Log(self.job, self.start) if self.first else None
@@ -192,21 +192,6 @@ class Training:
             augment=augment,
         )
 
-    def _describe(self, backbone: Backbone) -> dict[str, Any]:
-        """The content of gated.json."""
-        return {
-            "backbone": backbone.describe(),
-            "backbone_config": self.job.backbone.model_dump(),
-            "method": self.config.method,
-            "last_k_layers": self.config.last_k_layers if self.config.method == "gated-image" else 0,
-            "digest": self.job.digest,
-            "seed": self.job.seed,
-            "live_text": needs_text_tower(self.config),
-            "steps": self.total,
-            "pairs_seen": self.total * self.config.batch_size,
-            "num_pairs": self.batches.num_rows,
-        }
-
     def _weights(self) -> dict[str, Tensor]:
         """What becomes the model: the average where there is one. All workers take part."""
         return dict(self.ema.shadow) if self.ema else trained_weights(self.engine, self.model)
@@ -262,23 +247,17 @@ class Training:
         return diverged(what, value, batch.step, pair_ids, join(self.job.checkpoints, DIVERGED), kept)
 
     def _write_model(self, trained: dict[str, Tensor], log: Log) -> None:
-        job, info, step = self.job, self.info, self.total
+        job, step, card = self.job, self.total, None
         if self.scores:
             log.scores(self.scores.answers(wait=True))
         log.close()
         if self.scores:
             if self.config.keep == "best":
                 step, trained = self.scores.best()
-                info["best_step"] = step
+                self.info["best_step"] = step
             ray.get([job.progress.warn.remote(f"{job.title}: {text}") for text in self.scores.warnings()])
-        card = model_card(info, job.card, self.scores.card(step) if self.scores else None)
-        dtype = torch.float16 if self.config.save_dtype == "fp16" else None
-        files = {
-            "gated.safetensors": gated_bytes(self.model, info, trained, dtype, self.frozen),
-            "gated.json": json_bytes(info),
-            "recipe.yaml": job.recipe_yaml.encode(),
-            "model_card.json": json_bytes(card),
-        }
+            card = self.scores.card(step)
+        files = model_files(job, self.model, self.info, trained, self.frozen, card)
         batches, seconds = self.batches, time.monotonic() - self.began
         bad_share = round(batches.num_undecodable / max(batches.num_decoded, 1), 6)
         job.model.commit_files(0, files, seconds, batches.num_rows, undecodable_share=bad_share)

@@ -1,8 +1,8 @@
 """ProgressBoard: the actor that rank 0 writes its progress to and that the driver reads.
 
-It stands beside `ray.train.report` because the callbacks of Ray Train run in its controller, an actor that shows the
-driver nothing, and because `report` lets workers wait until the controller polls them, every 2 s. The class has a file
-of its own so that its process starts without torch.
+`ray.train.report` is no substitute: its callbacks run in Ray Train's controller, an actor that shows the driver
+nothing, and each call waits for the controller's poll, 1.5 s on average. The class has a file of its own so that its
+process starts without torch.
 """
 
 from __future__ import annotations
