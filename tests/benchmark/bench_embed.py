@@ -1,17 +1,19 @@
-"""Pairs per second of the embed stage, beside the bare forward passes of the same model on tensors that lie in memory.
+"""Measures the pairs per second of the embed stage beside the bare forward passes of the same model.
 
-The images are JPEGs of 256 pixels, as hard to decode as photographs, with a caption each; weights are random. One run gives
-all figures, one beside the other, with the same batch size and the same threads: on a CPU in fp32, on a GPU in bf16 (ViT-B-32, ViT-L-14 and
-ViT-bigG-14). Then a tiny model embeds many small parts, to see that memory does not grow with their number. The last line
-is one JSON object.
+The images are JPEGs of 256 pixels that are as hard to decode as photographs, each with a caption; weights are random.
+The bare passes take tensors that lie in memory. One run measures everything alternately, with the same batch size and
+the same threads: on a CPU in fp32, on a GPU in bf16 (ViT-B-32, ViT-L-14 and ViT-bigG-14). Then a tiny model embeds many
+small parts, which shows whether memory grows with their number. The last line is one JSON object.
 
-    python -m tests.benchmark.bench_embed [--models ViT-B-32] [--rows 512] [--batch-size 32] [--threads 2] [--memory-parts 200]
+    python -m tests.benchmark.bench_embed [--models ViT-B-32] [--rows 512] [--batch-size 32] [--threads 2]
+                                          [--memory-parts 200]
 
-stage           rows / (time from the begin of the first part in the actor to the last receipt): reads, decodes, tokenises,
-                embeds, writes; without the starts of Ray and of the model
-forward_only    our forward passes: class token only in the last image block, captions cut at the longest of their batch
+stage           rows / time from the start of the first part in the actor to the last receipt: reading, decoding,
+                tokenising, embedding and writing, without the start of Ray and of the model
+forward_only    our forward passes: the last image block computes the class token only, and captions are cut at the
+                longest one of their batch
 open_clip       open_clip's encode_image and encode_text, for comparison
-decode, tokenize   each alone, in its threads: the smaller of the two starves the device where `ratio` is low
+decode, tokenize   each by itself, in its threads; where `ratio` is low, the slower of the two starves the device
 """
 
 from __future__ import annotations
@@ -49,29 +51,8 @@ from react_ray.runtime.cluster import connected
 from react_ray.stages import embed
 from tests.benchmark.bench_store import jpeg
 
-WORDS = [
-    "a",
-    "photo",
-    "of",
-    "the",
-    "small",
-    "large",
-    "red",
-    "heron",
-    "egret",
-    "water",
-    "reeds",
-    "at",
-    "dawn",
-    "in",
-    "front",
-    "house",
-    "with",
-    "two",
-    "people",
-    "near",
-    "river",
-]
+TEXT = "a photo of the small large red heron egret water reeds at dawn in front house with two people near river"
+WORDS = TEXT.split()
 TINY = Path(__file__).parents[1] / "support/tiny_clip.json"
 
 
@@ -79,15 +60,20 @@ def main() -> None:
     on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     models = ["ViT-B-32", "ViT-L-14", "ViT-bigG-14"] if on_gpu else ["ViT-B-32"]
-    parser.add_argument("--models", nargs="*", default=models, help="none: only the memory")
+    parser.add_argument("--models", nargs="*", default=models, help="models to measure; none = only the memory")
     parser.add_argument("--rows", type=int, default=32768 if on_gpu else 512)
     parser.add_argument("--rows-per-part", type=int, default=2048 if on_gpu else 64)
     parser.add_argument("--batch-size", type=int, default=256 if on_gpu else 32)
     parser.add_argument("--threads", type=int, default=os.cpu_count() if on_gpu else 2)
     parser.add_argument(
-        "--rounds", type=int, default=3, help="of the stage, each between two of the forward passes; the median counts"
+        "--rounds",
+        type=int,
+        default=3,
+        help="runs of the stage, each between two runs of the forward passes; medians count",
     )
-    parser.add_argument("--memory-parts", type=int, default=200, help="0 = leave the memory out")
+    parser.add_argument(
+        "--memory-parts", type=int, default=200, help="parts to embed for the memory; 0 = do not measure it"
+    )
     arguments = parser.parse_args()
     result: dict[str, Any] = {"device": torch.cuda.get_device_name() if on_gpu else f"CPU, {arguments.threads} threads"}
     with tempfile.TemporaryDirectory() as folder:
@@ -106,7 +92,7 @@ def bench(folder: Path, model: str, arguments: argparse.Namespace, on_gpu: bool)
     measured = bare_parts(recipe, images.read(0, ["caption", "image"]), arguments)
     forwards, stages = [measured["forward_only"]()], []
     with connected(recipe.cluster):
-        for _ in range(arguments.rounds):  # one beside the other: the machine's speed drifts
+        for _ in range(arguments.rounds):  # alternately, since the machine's speed drifts
             stages.append(steady_rate(embed.run(recipe)))
             forwards.append(measured["forward_only"]())
             shutil.rmtree(Path(recipe.database, "embeddings"))
@@ -141,7 +127,7 @@ def recipe_of(folder: Path, model: str, rows_per_part: int, batch_size: int, thr
 
 
 def write_images(recipe: Recipe, num_rows: int, rows_per_part: int, side: int = 256) -> Artifact:
-    """`images/` as ingest would leave it: 64 different images, a caption of its own for each row."""
+    """Writes `images/` as ingest would: 64 different images, and a different caption for each row."""
     random = np.random.default_rng(0)
     encoded = [jpeg(side, side, 95, 1.6, seed) for seed in range(min(64, num_rows))]
     images = create(f"{recipe.database}/images", IMAGES, {}, {}, -(-num_rows // rows_per_part))
@@ -156,7 +142,7 @@ def write_images(recipe: Recipe, num_rows: int, rows_per_part: int, side: int = 
 
 
 def steady_rate(embeddings: Artifact) -> float:
-    """Pairs/s from the begin of the first part in the actor to the last receipt."""
+    """Returns the pairs/s from the start of the first part in the actor to the last receipt."""
     written = {r.part: Path(embeddings.uri, f"part-{r.part:05d}.json").stat().st_mtime for r in embeddings.receipts()}
     begin = min(written[receipt.part] - receipt.seconds for receipt in embeddings.receipts())
     assert embeddings.manifest.ok == embeddings.rows
@@ -164,7 +150,7 @@ def steady_rate(embeddings: Artifact) -> float:
 
 
 def bare_parts(recipe: Recipe, rows: pa.Table, arguments: argparse.Namespace) -> dict[str, Callable[[], float]]:
-    """What measures the pairs/s of each part alone, over the first part of the artifact."""
+    """Returns functions that measure the pairs/s of each component by itself, on the first part of the artifact."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     backbone = load_backbone(embed.embedding_backbone(recipe), device=device, seed=recipe.seed)
     model: Any = backbone.model
@@ -216,7 +202,7 @@ def synchronize() -> None:
 
 
 def seconds(action: Callable[[], Any], at_least_s: float = 3.0) -> float:
-    """Mean of as many calls as fill the time."""
+    """Returns the mean duration of as many calls as fill the time."""
     began, calls = time.perf_counter(), 0
     while not calls or time.perf_counter() - began < at_least_s:
         action()
@@ -225,8 +211,10 @@ def seconds(action: Callable[[], Any], at_least_s: float = 3.0) -> float:
 
 
 def memory(folder: Path, num_parts: int) -> dict[str, dict[str, int]]:
-    """RSS of this process and of the actor, MB, once 10, 50 and 100 % of the parts have receipts; and what of it is private:
-    the rest is Ray's object store, whose pages count for every process that has read them."""
+    """Returns the RSS of this process and of the actor, MB, after 10, 50 and 100 % of the parts, and its private share.
+
+    The rest is Ray's object store, whose pages count for every process that has read them.
+    """
     recipe = recipe_of(folder, str(TINY), 64, 64, 1, 0)
     write_images(recipe, num_parts * 64, 64, side=64)
     found: dict[str, dict[str, int]] = {}

@@ -1,4 +1,4 @@
-"""Tasks that libraries ship: ImageNet's from open_clip, which is always here; others from files of the libraries' layout."""
+"""Built-in tasks: ImageNet's from open_clip, others from files in the layout of the optional libraries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_imagenet_has_its_names_and_templates_and_shares_what_is_named_twice() -
 
 @pytest.fixture
 def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The two optional libraries' data files, laid out as they lay them out."""
+    """Writes the data files of the two optional libraries in their own layout."""
     data = tmp_path / "clip_benchmark" / "datasets"
     data.mkdir(parents=True)
     (tmp_path / "clip_benchmark" / "__init__.py").write_text("raise ImportError('the library itself is not needed')")

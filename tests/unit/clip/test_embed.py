@@ -1,4 +1,4 @@
-"""A table of pairs in, a table of vectors out: rows keep their places, whatever is in them."""
+"""Embedding a table of pairs: rows keep their places, whatever they contain."""
 
 from __future__ import annotations
 

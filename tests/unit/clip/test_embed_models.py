@@ -1,4 +1,4 @@
-"""The vectors are open_clip's own, for models of their real size: same random weights, same uint8 pixels, its own transform."""
+"""Vectors equal open_clip's own for models of their real size, with the same random weights and uint8 pixels."""
 
 from __future__ import annotations
 

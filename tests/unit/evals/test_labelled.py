@@ -1,4 +1,4 @@
-"""Rows of an evaluation set, whatever its row groups."""
+"""Reading rows of an evaluation set does not depend on its row groups."""
 
 from __future__ import annotations
 

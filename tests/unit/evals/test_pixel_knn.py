@@ -1,4 +1,4 @@
-"""The labelled baseline: whose name a drawing carries, and whose picture is nearest."""
+"""The labelled baseline: labels from the names of drawings, and the nearest picture."""
 
 from __future__ import annotations
 

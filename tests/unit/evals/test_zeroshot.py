@@ -1,4 +1,4 @@
-"""Zero-shot predictions against a plain loop, and what counts as wrong."""
+"""Zero-shot predictions equal those of a plain loop, and unreadable images count as wrong."""
 
 from __future__ import annotations
 

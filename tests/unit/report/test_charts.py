@@ -1,4 +1,4 @@
-"""What the charts promise."""
+"""The charts: round ticks, short labels, lines inside their axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report page promises: complete, self-contained, and safe with text from the web."""
+"""The report page is complete, self-contained, and safe with text from the web."""
 
 from __future__ import annotations
 

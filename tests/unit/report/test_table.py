@@ -1,4 +1,4 @@
-"""What the text table promises."""
+"""The text table: points, the mean last, the spread over seeds."""
 
 from __future__ import annotations
 
