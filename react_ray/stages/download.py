@@ -1,10 +1,9 @@
-"""download: `pairs/` of the database, or `retrieved/` of a run, -> `images/` beside it: one row per row, fetched by URL.
+"""download: `pairs/` of the database, or `retrieved/` of a run -> `images/` beside it, one row per row.
 
-Each process has one Fetcher for all its parts, so connections, names and TLS are kept. A part whose receipt a kill took
-away while its table was there already is not asked again. `--retry-failed` asks again only the rows whose failure may
-pass: it takes the manifest away, puts new tables in the place of the parts that have such rows, and seals. Parts that `pairs`
-got since are added.
-Next: pairs/download.py, then embed.py.
+Each process has one Fetcher for all its parts, so that connections, resolved names and TLS sessions are kept. If a kill
+left the table of a part without its receipt, its URLs are not requested again. `--retry-failed` fetches only the rows
+whose failure may pass: it reopens the artifact, replaces the parts that have such rows, and seals it. Parts that were
+added to `pairs` since the last run become further parts.
 """
 
 from __future__ import annotations
@@ -18,23 +17,28 @@ from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, ReadPart, map_parts
 from react_ray.runtime.placement import thread_pool
-from react_ray.stages.downloading.download_part import DownloadPart, Floor
+from react_ray.stages.downloading.download_part import DownloadPart
+from react_ray.stages.downloading.success_floor import SuccessFloor
 from react_ray.storage import join
 from react_ray.web.status import is_retriable
 
 
 def run(recipe: Recipe, retry_failed: bool = False) -> list[Artifact]:
-    """Gives the sealed `images`: of the database, or of each retrieval of the run, by `download.of`."""
+    """Returns the sealed `images` of the database, or those of each retrieval of the run, as `download.of` says."""
     return [_download(recipe, pairs, uri, retry_failed) for pairs, uri in targets(recipe)]
 
 
 def targets(recipe: Recipe) -> list[tuple[Artifact, str]]:
-    """What has URLs, and where its images go. ArtifactMissing or ArtifactMismatch if there is nothing to download."""
+    """Returns the artifacts with URLs, and where their images go.
+
+    Raises ArtifactMissing or ArtifactMismatch if there is nothing to download.
+    """
     if recipe.download.of == "pairs":
         pairs, uri = Layout(recipe).open_database(PAIRS), Layout(recipe).database("images")
         if "pairs" not in plan_of(uri).get("parents", {"pairs": ""}):
             raise ArtifactMismatch(
-                f"{uri} was made by ingest, of a source that has images: there is nothing to download; go on with `react-ray embed`"
+                f"{uri} was made by ingest, of a source that has images: there is nothing to download; "
+                "go on with `react-ray embed`"
             )
         return [(pairs, uri)]
     roots = dict.fromkeys(Layout(recipe, arm).retrieved_root() for arm in recipe.arm_names())
@@ -57,5 +61,5 @@ def _download(recipe: Recipe, pairs: Artifact, uri: str, retry_failed: bool) -> 
         retries=recipe.cluster.part_retries,
     )
     wanted = sorted({*images.pending(), *failed})
-    map_parts(stage, wanted, pairs.num_parts, watch=None if retry_failed else Floor(config, uri))
+    map_parts(stage, wanted, pairs.num_parts, watch=None if retry_failed else SuccessFloor(config, uri))
     return images.seal()

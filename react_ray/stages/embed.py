@@ -23,7 +23,7 @@ from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, Step, map_parts
 from react_ray.runtime.placement import actor_pool, thread_pool
 from react_ray.runtime.resources import require_memory
-from react_ray.stages.downloading.download_part import Floor
+from react_ray.stages.downloading.success_floor import SuccessFloor
 from react_ray.stages.embedding.embed_part import EmbedPart
 from react_ray.stages.embedding.read_rows import FetchImages, Quarantine, ReadRows
 from react_ray.storage import read_bytes
@@ -64,7 +64,7 @@ def run(recipe: Recipe, skip_corrupt: bool = False) -> Artifact:
             instead=Quarantine(rows) if skip_corrupt else None,
             retries=recipe.cluster.part_retries,
         )
-        watch = Floor(recipe.download, embeddings.uri) if recipe.fused else None
+        watch = SuccessFloor(recipe.download, embeddings.uri) if recipe.fused else None
         map_parts(stage, embeddings.pending(), rows.num_parts, watch)
     if images is not None:
         images.seal()

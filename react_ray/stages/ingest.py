@@ -1,8 +1,7 @@
-"""ingest: what people already have -> `pairs/` and, if it has them, `images/` of the database.
+"""ingest: any source -> `pairs/` and, if the source has images, `images/` of the database.
 
-Of a list of URLs only `pairs/` is made; of published vectors `embeddings/` too. Files that were added to the source behind
-those it had become more parts; where the source was cut is a fact of `pairs`, from its beginning on. Next: pairs/source.py,
-then embed.py.
+A URL list gives `pairs/` alone; published vectors also give `embeddings/`. Files that were added to the source since
+the last run become further parts. `pairs` records where the source was cut into parts, from its first run on.
 """
 
 from __future__ import annotations
@@ -33,46 +32,36 @@ from react_ray.vectors import embeddings_table
 
 
 def run(recipe: Recipe) -> Artifact:
-    """Gives the sealed `images`, or `pairs` of a list of URLs; where there are both, they have the same parts and rows.
+    """Returns the sealed `images`, or the sealed `pairs` if the source has no images.
 
-    Of published vectors `embeddings` is made as well.
+    All artifacts of one source have the same parts and rows.
     """
-    layout = Layout(recipe)
-    source, grows = _open(recipe.ingest, layout.database("pairs"))
-    config = recipe.ingest.digested()
+    source, grows = _open(recipe.ingest, Layout(recipe).database("pairs"))
+    model = _published_model(recipe, source)
+    drafts = _create(recipe, source, model, grows)
     num_parts = len(source.parts)
-    known = PairsFacts({"ends": source.ends, "files": source.files_before(source.num_rows)})
-    made: dict[str, Draft[Any]] = {
-        "pairs": create(layout.database("pairs"), PAIRS, config, {}, num_parts, grows, known)
-    }
-    if source.has_images:
-        made["images"] = create(layout.database("images"), IMAGES, config, {}, num_parts, grows)
-    model: dict[str, Any] = {}
-    if source.has_vectors:
-        from react_ray.clip.architecture import embedding_dim  # torch, which no other source needs here
-
-        model = published(recipe.backbone, embedding_dim(recipe.backbone.name))
-        made["embeddings"] = _create_embeddings(recipe, model, num_parts, grows)
-    pending = sorted({part for artifact in made.values() for part in artifact.pending()})
+    pending = sorted({part for draft in drafts.values() for part in draft.pending()})
     if pending:
         require_disk(recipe.database, 1.2 * source.num_bytes * len(pending) / num_parts / 2**30, "ingest")
     stage = MapStage(
         "ingest",
         source.read,
-        CommitPairs(recipe.ingest, made, recipe.embed.heads, model.get("dim", 0)),
+        CommitPairs(recipe.ingest, drafts, recipe.embed.heads, model.get("dim", 0)),
         options=placement(recipe.cluster, "fetch"),
         retries=recipe.cluster.part_retries,
     )
     map_parts(stage, pending, num_parts)
     facts = {"embeddings": EmbeddingsFacts(model, model["dim"])} if model else {}
-    sealed = {kind: draft.seal(facts.get(kind)) for kind, draft in made.items()}
-    return sealed["images"] if "images" in sealed else sealed["pairs"]
+    sealed = {kind: draft.seal(facts.get(kind)) for kind, draft in drafts.items()}
+    return sealed["images"] if source.has_images else sealed["pairs"]
 
 
 def _open(config: IngestConfig, uri: str) -> tuple[Source, bool]:
-    """The source, cut where it was cut when `pairs` was begun here, and whether that is known: only then may it grow.
+    """Opens the source, cut where it was cut for the `pairs` at `uri`, and returns whether it was; only then may it
+    grow.
 
-    ArtifactMismatch if other rows are where those were: a pair's address is its place.
+    Raises ArtifactMismatch if the rows of `pairs` are no longer the first rows of the source, since the address of a
+    pair is its place in the source.
     """
     plan = plan_of(uri)
     before = plan.get("facts", {}).get("source") if plan.get("config") == config.digested() else None
@@ -81,21 +70,43 @@ def _open(config: IngestConfig, uri: str) -> tuple[Source, bool]:
     source, end = open_source(config, tuple(before["ends"])), before["ends"][-1]
     if source.num_rows != end and source.files_before(end) != before["files"]:
         raise ArtifactMismatch(
-            f"{uri} has the first {end} rows of {config.source}, which now has {source.num_rows} and no longer the same files, with as many rows, "
-            "before all others; give new files names that sort behind the old ones, or ingest into another `database`"
+            f"{uri} has the first {end} rows of {config.source}, which now has {source.num_rows} and no longer the "
+            "same files, with as many rows, before all others; give new files names that sort behind the old ones, or "
+            "ingest into another `database`"
         )
     return source, True
 
 
-def _create_embeddings(recipe: Recipe, model: dict[str, Any], num_parts: int, grows: bool) -> Draft[EmbeddingsFacts]:
-    heads = {name: hashlib.sha256(read_bytes(uri)).hexdigest() for name, uri in recipe.embed.heads.items()}
-    config = {"published": recipe.ingest.digested(), "backbone": model, "heads": heads}
-    return create(Layout(recipe).database("embeddings"), EMBEDDINGS, config, {}, num_parts, grows)
+def _published_model(recipe: Recipe, source: Source) -> dict[str, Any]:
+    """Describes the model of published vectors, which is the recipe's backbone; empty for other sources."""
+    if not source.has_vectors:
+        return {}
+    from react_ray.clip.architecture import embedding_dim  # torch, which no other source needs here
+
+    return published(recipe.backbone, embedding_dim(recipe.backbone.name))
+
+
+def _create(recipe: Recipe, source: Source, model: dict[str, Any], grows: bool) -> dict[str, Draft[Any]]:
+    """Begins or resumes the artifacts of this source, by kind."""
+    layout, config, num_parts = Layout(recipe), recipe.ingest.digested(), len(source.parts)
+    cut = PairsFacts({"ends": source.ends, "files": source.files_before(source.num_rows)})
+    drafts: dict[str, Draft[Any]] = {
+        "pairs": create(layout.database("pairs"), PAIRS, config, {}, num_parts, grows, cut)
+    }
+    if source.has_images:
+        drafts["images"] = create(layout.database("images"), IMAGES, config, {}, num_parts, grows)
+    if source.has_vectors:
+        heads = {name: hashlib.sha256(read_bytes(uri)).hexdigest() for name, uri in recipe.embed.heads.items()}
+        config = {"published": config, "backbone": model, "heads": heads}
+        drafts["embeddings"] = create(layout.database("embeddings"), EMBEDDINGS, config, {}, num_parts, grows)
+    return drafts
 
 
 class CommitPairs(Work):
-    def __init__(self, config: IngestConfig, made: dict[str, Draft[Any]], heads: dict[str, str], dim: int) -> None:
-        self.config, self.made, self.head_uris, self.dim = config, made, heads, dim
+    """Commits one part to all artifacts of the source. heads, dim: of published vectors; dim = 0 if there are none."""
+
+    def __init__(self, config: IngestConfig, drafts: dict[str, Draft[Any]], heads: dict[str, str], dim: int) -> None:
+        self.config, self.drafts, self.head_uris, self.dim = config, drafts, heads, dim
 
     def setup(self) -> None:
         self.heads = load_heads(self.head_uris, self.dim) if self.dim else []
@@ -103,11 +114,11 @@ class CommitPairs(Work):
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()
         tables = {"pairs": to_pairs(table, part, self.config)}
-        if "images" in self.made:
+        if "images" in self.drafts:
             tables["images"] = to_images(table, part, self.config)
-        if "embeddings" in self.made:
+        if "embeddings" in self.drafts:
             tables["embeddings"] = self._embeddings(part, table)
-        receipts = [self.made[kind].commit(part, tables[kind], time.monotonic() - began) for kind in tables]
+        receipts = [self.drafts[kind].commit(part, tables[kind], time.monotonic() - began) for kind in tables]
         return receipts[-1]
 
     def _embeddings(self, part: int, table: pa.Table) -> pa.Table:

@@ -1,8 +1,7 @@
 """Reads WebDataset tars (.tar, .tar.gz, .tgz), as img2dataset writes and open_clip reads them, one row per sample.
 
 Neighbouring members whose names agree up to the first dot are one sample: its image (.jpg, .png, .webp, ...), its
-caption
-(.txt, or `caption` of .json) and the other keys of .json, read as in json_rows.py. What a sample lacks is null.
+caption (.txt, or `caption` of .json) and the other keys of .json, read as in json_rows.py. What a sample lacks is null.
 Planning visits every header once: it seeks through a local tar, and reads through a remote or gzipped one.
 """
 

@@ -1,1 +1,1 @@
-"""The parts of `download`."""
+"""What `download` consists of: downloading a part, and the share of images below which it stops."""
