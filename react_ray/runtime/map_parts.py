@@ -26,6 +26,7 @@ from react_ray.artifact import Artifact
 from react_ray.errors import ArtifactCorrupt, PartFailed, ReactRayError, StorageError
 from react_ray.manifest import Receipt
 from react_ray.progress import Progress
+from react_ray.runtime.cluster import quiet
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,8 @@ def map_parts(stage: MapStage, pending: list[int], total: int, watch: Callable[[
     """
     if not pending:
         return
+    if not logger.isEnabledFor(logging.INFO):
+        quiet()  # Ray Data sets the level of its own logger when it is imported
     with Progress(stage.name, total, stage.noun) as progress:
         if len(pending) < total:
             progress.advance(done=total - len(pending), note="already done")

@@ -11,6 +11,8 @@ from typing import Literal
 from react_ray.index.config import Key
 from react_ray.section import Section, field, speed
 
+Prompts = Literal["separate", "averaged"]
+
 
 class DedupConfig(Section):
     """Of pairs that are one picture, the one with the best score stays: nothing else may be trained on twice."""
@@ -37,7 +39,7 @@ class DecontaminateConfig(Section):
 class RetrieveConfig(Section):
     keys: list[Key] = field(["image", "text"], "sides of a pair that queries are compared with", min_length=1)
     search: Literal["index", "exact"] = field("index", "FAISS shards, or exact over the embeddings without an index")
-    prompts: Literal["separate", "averaged"] = field(
+    prompts: Prompts = field(
         "separate", "one query per class and template (as REACT), or one per class: the mean of its templates"
     )
     k: int = field(100, "hits per query and key; more candidates, more time and memory", ge=1)

@@ -34,6 +34,7 @@ from react_ray.stages.retrieval.shard_actors import search_exactly
 from tests.benchmark.made_vectors import write
 
 NUM_QUERIES = 500
+NOTHING = np.empty(0, np.int64)  # no pair is deleted
 
 
 def main() -> None:
@@ -58,7 +59,10 @@ def main() -> None:
         queries = {
             kind: mixture.draw(NUM_QUERIES, 10**6, kind == "text").astype(np.float32) for kind in ("image", "text")
         }
-        truth = {kind: search_exactly(recipe, embeddings, "image", asking, 100) for kind, asking in queries.items()}
+        truth = {
+            kind: search_exactly(embeddings, "image", asking, 100, recipe.cluster, NOTHING)
+            for kind, asking in queries.items()
+        }
     print(json.dumps(built.facts.calibration["image"]))
     print(json.dumps(report(built, queries, truth, asked.recall) | {
         "build_s": round(build_s, 1),

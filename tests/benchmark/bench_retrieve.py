@@ -41,6 +41,7 @@ from react_ray.vectors import from_vectors
 from tests.benchmark.bench_index import recipe_over
 from tests.benchmark.made_vectors import write
 
+NOTHING = np.empty(0, np.int64)  # no pair is deleted
 BULK_QUERIES, BULK_K, BULK_LISTS = 1000, 10_000, 160
 BATCH, BATCHES = 1000, 20
 
@@ -63,14 +64,14 @@ def main() -> None:
     whole, whole_recipe = built(root, asked.cpus, 1)
     with connected(whole_recipe.cluster):
         of_recall, _ = params_for(whole, "image", 0.95, BULK_K)
-        with ShardFanOut(whole_recipe, whole, "image") as shards:
+        with ShardFanOut(whole, "image", whole_recipe.cluster, NOTHING) as shards:
             shards.search(bulk_QD[:10], 10, SearchParams(1, 1.0))  # the servers are up
             num_distinct: list[int] = []
 
             def bulk(params: SearchParams) -> None:
                 num_distinct.append(len(distinct(shards.search(bulk_QD, BULK_K, params).rows()[1])))
 
-            scan = search_exactly(whole_recipe, embeddings, "image", bulk_QD[:50], BULK_K)
+            scan = search_exactly(embeddings, "image", bulk_QD[:50], BULK_K, whole_recipe.cluster, NOTHING)
             for name, params in (("bulk", SearchParams(BULK_LISTS)), ("bulk95", of_recall)):
                 out[f"{name}_s"] = round(
                     float(np.median([seconds_of(lambda params=params: bulk(params)) for _ in range(asked.repeats)])), 2
@@ -82,7 +83,7 @@ def main() -> None:
         faiss.omp_set_num_threads(asked.cpus)
         vectors_ND = np.concatenate([from_vectors(t["image"]).astype(np.float32) for t in embeddings.tables(["image"])])
         exact_s, knn_s = alternating(
-            lambda: search_exactly(whole_recipe, embeddings, "image", exact_QD, 100),
+            lambda: search_exactly(embeddings, "image", exact_QD, 100, whole_recipe.cluster, NOTHING),
             lambda: faiss.knn(exact_QD, vectors_ND, 100, metric=faiss.METRIC_INNER_PRODUCT),
             asked.repeats,
         )
@@ -95,7 +96,7 @@ def main() -> None:
         asked_of_faiss = faiss.IndexRefineSearchParameters(
             k_factor=of_one.k_factor, base_index_params=faiss.SearchParametersIVF(nprobe=of_one.nprobe)
         )
-        with ShardFanOut(four_recipe, four, "image") as shards:
+        with ShardFanOut(four, "image", four_recipe.cluster, NOTHING) as shards:
             many_QD = np.concatenate([batch_QD] * BATCHES)
             shards.search(batch_QD, 10, params)
             ray_s, faiss_s = alternating(
@@ -104,7 +105,7 @@ def main() -> None:
                 3 * asked.repeats,
             )
             hits = shards.search(batch_QD, 10, params)
-        truth = search_exactly(four_recipe, embeddings, "image", batch_QD, 10)
+        truth = search_exactly(embeddings, "image", batch_QD, 10, four_recipe.cluster, NOTHING)
     out |= {"shards_recall": round(recall_at_k(hits, truth, 10), 4), "shards_params": [params.nprobe, params.k_factor]}
     out |= {"one_params": [of_one.nprobe, of_one.k_factor], "shards_ratio": round(faiss_s / ray_s, 3)}
     out |= {

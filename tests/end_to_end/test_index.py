@@ -39,8 +39,13 @@ def embeddings_of(recipe: Recipe) -> Artifact:
 
 
 def ask(recipe: Recipe, base: Artifact, k: int = 10, params: SearchParams = ALL_LISTS) -> Hits:
-    with ShardFanOut(recipe, base, "image") as shards:
+    with ShardFanOut(base, "image", recipe.cluster, deleted_pairs(recipe.database)) as shards:
         return shards.search(QUERIES, k, params)
+
+
+def exactly(recipe: Recipe, k: int) -> Hits:
+    deleted = deleted_pairs(recipe.database)
+    return search_exactly(embeddings_of(recipe), "image", QUERIES, k, recipe.cluster, deleted)
 
 
 def same(a: Hits, b: Hits) -> None:
@@ -57,21 +62,21 @@ def test_a_flat_index_over_any_shards_is_exact_search_and_knows_additions_and_de
         open_storage(f"{database}/index").delete_all()
         base = index.run(recipe)
         answers.append(ask(recipe, base, 700))
-    exact = search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 700)
+    exact = exactly(recipe, 700)
     assert exact.valid.sum(axis=1).tolist() == [4 * 149] * len(QUERIES)  # one row of each part failed; -1 is no hit
     same(answers[0], exact)
     same(answers[1], exact)
     write_database(database, 6, 150, first=4)
     assert index.run(recipe).content == base.content and len(deltas(base)) == 1
     assert index.run(recipe).content == base.content and len(deltas(base)) == 1
-    grown = search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 10)
+    grown = exactly(recipe, 10)
     assert (grown.pair_ids >> 20 >= 4).any()
     same(ask(recipe, base), grown)
     gone = np.unique(grown.pair_ids[:, :4])
     delete_pairs(database, gone)
     left = ask(recipe, base)
     assert left.valid.all() and not np.isin(left.pair_ids, gone).any()
-    same(left, search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 10))
+    same(left, exactly(recipe, 10))
     compacted = index.compact(recipe)
     assert not deltas(compacted) and compacted.facts.rows["image"] == 6 * 149 - len(gone)
     same(ask(recipe, compacted), left)
@@ -94,7 +99,7 @@ def test_a_delta_that_was_killed_goes_on_and_takes_in_what_was_embedded_since(tm
     write_database(database, 5, 50, first=4)
     index.run(recipe)
     assert [sorted(one.facts.covers) for one in deltas(base)] == [["2", "3", "4"]]
-    same(ask(recipe, base), search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 10))
+    same(ask(recipe, base), exactly(recipe, 10))
 
 
 def test_a_coded_index_is_the_same_whether_killed_or_not_and_on_s3(tmp_path: Path) -> None:
@@ -132,7 +137,7 @@ def test_metadata_lies_in_the_order_of_rows_and_a_recall_that_is_asked_for_is_wh
         np.testing.assert_array_equal(rows["pair_id"].to_numpy(), shard.cold.pair_ids(np.arange(shard.num_vectors)))
         assert rows["caption"].to_pylist() == [f"caption {pair}" for pair in rows["pair_id"].to_pylist()]
         assert rows["width"].to_pylist() == [pair % 1000 for pair in rows["pair_id"].to_pylist()]
-    truth = search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 100)
+    truth = exactly(recipe, 100)
     for k, target in ((10, 0.9), (100, 0.95)):
         params, measured = params_for(built, "image", target, k)
         assert measured >= target
@@ -202,7 +207,7 @@ def test_a_compaction_that_was_killed_goes_on_with_whatever_verb_comes_next(tmp_
     assert not deltas(built) and built.facts.rows["image"] == 5 * 19
     assert sorted(built.facts.covers) == ["0", "1", "2", "3", "4"]
     assert not base.storage.exists("compacting.json") and not base.storage.exists("settled.json")
-    same(ask(recipe, built), search_exactly(recipe, embeddings_of(recipe), "image", QUERIES, 10))
+    same(ask(recipe, built), exactly(recipe, 10))
 
 
 def test_an_index_of_other_vectors_is_not_searched(tmp_path: Path) -> None:

@@ -1,7 +1,4 @@
-"""ask: the recipe's tasks, free sentences and seed images -> `queries/`, embedded by the backbone of the database.
-
-Next: clip/queries.py, then search.py.
-"""
+"""Embeds class prompts, free sentences and seed images as `queries/`, with the model of the database."""
 
 from __future__ import annotations
 
@@ -13,8 +10,9 @@ import pyarrow as pa
 
 from react_ray import schema
 from react_ray.artifact import Artifact
+from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
-from react_ray.clip.prompts import load_tasks
+from react_ray.clip.prompts import TasksConfig, load_tasks
 from react_ray.clip.queries import Query, make_queries
 from react_ray.draft import create
 from react_ray.errors import ConfigError
@@ -23,46 +21,58 @@ from react_ray.kinds import QUERIES, QueriesFacts
 from react_ray.progress import Progress
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
+from react_ray.selection.config import Prompts
 from react_ray.storage import join, read_bytes
 from react_ray.vectors import as_vectors
 
 
 def queries_uri(recipe: Recipe, arm: str) -> str:
-    """Arms that ask what the run asks share its queries; others have their own."""
+    """The place of an arm's queries: arms that ask what the run asks share its queries."""
     layout, wanted = Layout(recipe, arm), recipe.arm(arm)
     same = (wanted.tasks, wanted.retrieve.prompts) == (recipe.tasks, recipe.retrieve.prompts)
     return layout.of_run("queries") if same else join(layout.retrieved_root(), "queries")
 
 
-def embed_queries(recipe: Recipe, uri: str) -> Artifact[QueriesFacts]:
-    """One query per class and prompt (REACT's default), or one per class: the mean of its prompts."""
-    tasks = load_tasks(recipe.tasks)
-    averaged = recipe.retrieve.prompts == "averaged"
-    asked = make_queries(recipe.tasks, averaged)
+def embed_queries(
+    uri: str,
+    tasks_config: TasksConfig,
+    prompts: Prompts,
+    backbone_config: BackboneConfig,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> Artifact[QueriesFacts]:
+    """Returns the sealed `queries`.
+
+    prompts: "separate" makes one query per class and prompt (as in REACT), "averaged" one per class, the mean of its
+    prompts. seed: of random weights.
+    """
+    tasks = load_tasks(tasks_config)
+    averaged = prompts == "averaged"
+    asked = make_queries(tasks_config, averaged)
     seeds = {image: read_bytes(image) for query in asked if query.modality == "image" for image in query.parts}
-    backbone = load_backbone(recipe.backbone, seed=recipe.seed)
+    backbone = load_backbone(backbone_config, seed=seed)
     config = {
         "tasks": [[t.name, list(t.class_names), [list(s) for s in t.synonyms], list(t.templates)] for t in tasks],
-        "sentences": recipe.tasks.queries,
+        "sentences": tasks_config.queries,
         "seeds": [
             [q.class_name, [hashlib.sha256(seeds[i]).hexdigest() for i in q.parts]]
             for q in asked
             if q.modality == "image"
         ],
-        "prompts": recipe.retrieve.prompts,
+        "prompts": prompts,
         "backbone": backbone.describe(),
     }
     queries = create(uri, QUERIES, config, {}, 1)
     if queries.sealed:
         return queries.open()
     began = time.monotonic()
-    embedder = Embedder(backbone, recipe.embed.batch_size, "cpu")
+    embedder = Embedder(backbone, batch_size, "cpu")
     texts = [q for q in asked if q.modality == "text"]
     images = [q for q in asked if q.modality == "image"]
     with Progress("queries", len(asked), "queries", unit="queries") as progress:
         free = [q.prompt for q in texts]
         vectors = []
-        if averaged:  # one query per class of every task; free sentences have no templates
+        if averaged:  # free sentences have no templates, so they are embedded as they are
             vectors = [embedder.zero_shot_classifier(task).astype(np.float16) for task in tasks]
             free = free[sum(len(task.class_names) for task in tasks) :]
         vectors.append(embedder.embed_texts(free))
@@ -80,7 +90,7 @@ def embed_queries(recipe: Recipe, uri: str) -> Artifact[QueriesFacts]:
 
 
 def _mean_image(embedder: Embedder, query: Query, seeds: dict[str, bytes]) -> np.ndarray:
-    """float16 [1, D], unit norm. ConfigError if a seed is no image."""
+    """Returns float16 [1, D], unit norm: the mean vector of a query's seed images. ConfigError if one is no image."""
     pixels, problems = embedder.decode([seeds[uri] for uri in query.parts])
     for uri, problem in zip(query.parts, problems, strict=True):
         if problem is not None:

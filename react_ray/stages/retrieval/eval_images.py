@@ -1,7 +1,4 @@
-"""references: the images of evaluation sets -> `references/`, hashes and vectors that nothing retrieved may be near to.
-
-Next: selection/screen.py.
-"""
+"""Hashes and embeds the images of evaluation sets into `references/`, so that nothing near to them is retrieved."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from react_ray.gated.load import load_backbone
 from react_ray.kinds import REFERENCES, NoFacts
 from react_ray.manifest import Receipt
 from react_ray.pairs.image import inspect
-from react_ray.recipe import Recipe
+from react_ray.recipe import ClusterConfig
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.map_parts import MapStage, Work, map_parts
 from react_ray.runtime.placement import actor_pool
@@ -29,33 +26,36 @@ from react_ray.selection.screen import References
 from react_ray.vectors import as_vectors, from_vectors
 
 ALL = "all"
-IMAGES_AT_ONCE = 1024  # decoded: 150 MB at 224 px
+IMAGES_AT_ONCE = 1024  # decoded at a time: 150 MB at 224 px
 
 
-def run(recipe: Recipe, uri: str) -> Artifact:
-    """Gives the sealed `references`. ConfigError for a set that is not there or has no images."""
-    wanted = recipe.retrieve.decontaminate
-    groups = [group for source in sources(recipe) for group in row_groups(source)]
-    backbone = load_backbone(recipe.backbone, seed=recipe.seed).describe()
-    config = {"sets": [[g.source, g.number] for g in groups], "vectors": wanted.cosine > 0, "backbone": backbone}
+def eval_images(
+    uri: str, sources: list[str], backbone: BackboneConfig, compares_vectors: bool, batch_size: int, seed: int,
+    cluster: ClusterConfig,
+) -> Artifact[NoFacts]:  # fmt: skip
+    """Returns the sealed `references`. ConfigError for a set that is missing or has no images.
+
+    sources: URIs of Parquet files with a column `image`. compares_vectors: whether the images are embedded too.
+    """
+    groups = [group for source in sources for group in row_groups(source)]
+    described = load_backbone(backbone, seed=seed).describe()
+    config = {"sets": [[g.source, g.number] for g in groups], "vectors": compares_vectors, "backbone": described}
     references = create(uri, REFERENCES, config, {}, len(groups))
-    compared = recipe.backbone if wanted.cosine > 0 else None
-    num_threads = recipe.cluster.threads_per_actor
+    embedded_by = backbone if compares_vectors else None
     stage = MapStage(
         "references",
         ReadRowGroups(groups),
-        ReferencePart(compared, recipe.evaluate.batch_size, recipe.seed, num_threads, references),
+        ReferencePart(embedded_by, batch_size, seed, cluster.threads_per_actor, references),
         noun="images",
-        options=actor_pool(recipe.cluster, "embed"),
-        retries=recipe.cluster.part_retries,
+        options=actor_pool(cluster, "embed"),
+        retries=cluster.part_retries,
     )
     map_parts(stage, references.pending(), len(groups))
     return references.seal()
 
 
-def sources(recipe: Recipe) -> list[str]:
-    """URIs of the evaluation sets that are meant."""
-    sets, asked = recipe.evaluate.datasets, recipe.retrieve.decontaminate.datasets
+def sources_of(asked: list[str], sets: dict[str, str]) -> list[str]:
+    """URIs of the evaluation sets. asked: names of `sets`, URIs, or [all]; ConfigError for a name that is unknown."""
     if asked == [ALL]:
         if not sets:
             raise ConfigError(
@@ -65,7 +65,8 @@ def sources(recipe: Recipe) -> list[str]:
     for name in asked:
         if name not in sets and "/" not in name:
             raise ConfigError(
-                f"retrieve.decontaminate.datasets: {name!r} is none of evaluate.datasets ({', '.join(sets)}); name one of them or a URI"
+                f"retrieve.decontaminate.datasets: {name!r} is none of evaluate.datasets ({', '.join(sets)}); name one "
+                "of them or a URI"
             )
     return [sets.get(name, name) for name in asked]
 
@@ -78,7 +79,7 @@ def load(references: Artifact) -> References:
 
 
 class ReferencePart(Work):
-    """Lives in an actor: the model, where vectors are compared, is loaded once."""
+    """Lives in an actor, which loads the model once if vectors are compared."""
 
     def __init__(
         self,

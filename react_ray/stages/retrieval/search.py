@@ -1,14 +1,15 @@
-"""search: `queries/` against the database -> `hits/`. Ray actors each hold some shards; answers are merged exactly.
+"""Searches the database for `queries/` and stores the `hits/`, one part per key, ordered by query and rank.
 
-`search=index` fans blocks of queries out to actors that serve the FAISS shards; `search=exact` streams the embeddings
-once through actors that keep a running top-k, and needs no index. Next: fan_out.py, then collect.py.
+An index is searched by actors that serve its FAISS shards. Without an index, actors stream the embeddings once and
+keep a running top-k, which is exact. Their answers are merged exactly.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,93 +20,121 @@ from react_ray.artifact import Artifact
 from react_ray.clip.identity import same_text_tower
 from react_ray.draft import create
 from react_ray.errors import ArtifactMismatch, ArtifactMissing
-from react_ray.index.config import SearchParams
-from react_ray.index.deleted import deleted_pairs
+from react_ray.index.config import IndexConfig, Key, SearchParams
 from react_ray.index.merge import Hits
 from react_ray.index.shards import check_covers, deltas, params_for, uncovered
-from react_ray.kinds import EMBEDDINGS, HITS, INDEX
+from react_ray.kinds import HITS, AllowedFacts, IndexFacts, NoFacts, QueriesFacts
 from react_ray.progress import Progress
-from react_ray.recipe import Recipe
-from react_ray.runtime.layout import Layout
+from react_ray.recipe import ClusterConfig
 from react_ray.section import digest
+from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_exactly
 from react_ray.vectors import from_vectors
 
 logger = logging.getLogger(__name__)
 
 
-def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None = None) -> Artifact:
-    """Gives the sealed `hits`: one part per key, ordered by query and rank. allowed: of allow.py; None = all pairs."""
-    layout = Layout(recipe)
-    wanted = recipe.retrieve
-    config = {"keys": wanted.keys, "k": wanted.k, "search": wanted.search}
-    embeddings = layout.open_database(EMBEDDINGS)
-    if not same_text_tower(embeddings.facts.backbone, queries.facts.backbone):
-        raise ArtifactMismatch(
-            f"{embeddings.uri} was embedded by {embeddings.facts.backbone}, the queries by {queries.facts.backbone}; "
-            "name the backbone that embedded the database, or embed it again into another `database`"
-        )
-    source: Artifact[Any] = embeddings if wanted.search == "exact" else layout.open_database(INDEX)
-    if wanted.search == "index":
-        check_covers(source, embeddings)
-        if missing := uncovered(source, embeddings):
-            raise ArtifactMissing(
-                f"{source.uri} is without {len(missing)} parts that were added to {embeddings.uri}; run `react-ray index RECIPE` first"
-            )
-    parents = {"queries": queries, wanted.search: source} | ({} if allowed is None else {"allowed": allowed})
-    if wanted.search == "index":
-        parents |= {f"delta{number}": delta for number, delta in enumerate(deltas(source))}
-        searched = {
-            key: search_params(recipe, source, key, wanted.k) for key in wanted.keys if key in source.facts.keys
-        }
-        config |= {"params": {key: [p.nprobe, p.k_factor, p.ef_search] for key, p in searched.items()}}
-    deleted = deleted_pairs(recipe.database)
-    if len(deleted):
-        config |= {"deleted": digest(deleted.tolist())}
-    hits = create(uri, HITS, config, parents, len(wanted.keys))
+@dataclass(frozen=True)
+class SearchPlan:
+    """What a search goes through and how: an index with its target recall, or the embeddings."""
+
+    database: Database
+    index: Artifact[IndexFacts] | None  # None = exact search over the embeddings
+    config: IndexConfig
+    cluster: ClusterConfig
+    allowed: Artifact[AllowedFacts] | None = None  # the only pairs that may be found; None = all
+
+    def parents(self) -> dict[str, Artifact[Any]]:
+        found: dict[str, Artifact[Any]] = {} if self.allowed is None else {"allowed": self.allowed}
+        if self.index is None:
+            return found | {"exact": self.database.embeddings}
+        return found | {"index": self.index} | {f"delta{i}": delta for i, delta in enumerate(deltas(self.index))}
+
+
+def search(
+    uri: str, queries: Artifact[QueriesFacts], keys: Sequence[Key], k: int, plan: SearchPlan
+) -> Artifact[NoFacts]:
+    """Find k hits of every query and key. ArtifactMismatch if another model embedded the queries."""
+    _check(queries, plan)
+    config: dict[str, Any] = {"keys": list(keys), "k": k, "search": "exact" if plan.index is None else "index"}
+    if plan.index is not None:
+        params = {key: search_params(plan.index, key, k, plan.config) for key in keys if key in plan.index.facts.keys}
+        config["params"] = {key: [p.nprobe, p.k_factor, p.ef_search] for key, p in params.items()}
+    if len(plan.database.deleted):
+        config["deleted"] = digest(plan.database.deleted.tolist())
+    hits = create(uri, HITS, config, {"queries": queries} | plan.parents(), len(keys))
     if hits.sealed:
         return hits.open()
     table = pa.concat_tables(queries.tables(["query_id", "embedding"]))
     query_ids = table["query_id"].to_numpy()
     queries_QD = from_vectors(table["embedding"]).astype(np.float32)
-    with Progress("search", len(wanted.keys), "queries", unit="keys") as progress:
+    answer = _searcher(plan)
+    with Progress("search", len(keys), "queries", unit="keys") as progress:
         for part in hits.pending():
-            key = wanted.keys[part]
             began = time.monotonic()
-            answer = search_exactly if wanted.search == "exact" else _fan_out
-            found = answer(recipe, source, key, queries_QD, wanted.k, allowed)
-            row, pair_id, score, rank = found.rows()
+            row, pair_id, score, rank = answer(keys[part], queries_QD, k).rows()
             columns: dict[str, Any] = {"query_id": query_ids[row], "pair_id": pair_id, "score": score, "rank": rank}
-            columns["key"] = [key] * len(row)
+            columns["key"] = [keys[part]] * len(row)
             hits.commit(part, schema.conform(pa.table(columns), schema.HITS), time.monotonic() - began)
             progress.advance(rows=len(query_ids))
     return hits.seal()
 
 
-def _fan_out(
-    recipe: Recipe, index: Artifact, key: str, queries_QD: np.ndarray, k: int, allowed: Artifact | None
-) -> Hits:
-    params = search_params(recipe, index, key, k)
-    with ShardFanOut(recipe, index, key, allowed) as shards:
-        return shards.search(queries_QD, k, params)
+def _check(queries: Artifact[QueriesFacts], plan: SearchPlan) -> None:
+    embeddings = plan.database.embeddings
+    if not same_text_tower(embeddings.facts.backbone, queries.facts.backbone):
+        raise ArtifactMismatch(
+            f"{embeddings.uri} was embedded by {embeddings.facts.backbone}, the queries by {queries.facts.backbone}; "
+            "name the backbone that embedded the database, or embed it again into another `database`"
+        )
+    if plan.index is None:
+        return
+    check_covers(plan.index, embeddings)
+    if missing := uncovered(plan.index, embeddings):
+        raise ArtifactMissing(
+            f"{plan.index.uri} is without {len(missing)} parts that were added to {embeddings.uri}; run `react-ray "
+            "index RECIPE` first"
+        )
 
 
-def search_params(recipe: Recipe, index: Artifact, key: str, k: int) -> SearchParams:
-    """What the recipe names; else what the calibration found for index.recall, with a warning where that was not reached."""
-    wanted = recipe.index
-    if wanted.nprobe and (wanted.k_factor or not index.facts.calibration.get(key)):
-        return SearchParams(nprobe=wanted.nprobe, k_factor=wanted.k_factor)
-    params, reached = params_for(index, key, wanted.recall, k)
-    if wanted.nprobe or wanted.k_factor:
-        return replace(params, nprobe=wanted.nprobe or params.nprobe, k_factor=wanted.k_factor or params.k_factor)
+def _searcher(plan: SearchPlan) -> Callable[[str, np.ndarray, int], Hits]:
+    """A function of (key, queries_QD, k)."""
+
+    def exactly(key: str, queries_QD: np.ndarray, k: int) -> Hits:
+        database = plan.database
+        return search_exactly(database.embeddings, key, queries_QD, k, plan.cluster, database.deleted, plan.allowed)
+
+    def by_index(key: str, queries_QD: np.ndarray, k: int) -> Hits:
+        assert plan.index is not None
+        params = search_params(plan.index, key, k, plan.config)
+        with ShardFanOut(plan.index, key, plan.cluster, plan.database.deleted, plan.allowed) as shards:
+            return shards.search(queries_QD, k, params)
+
+    return exactly if plan.index is None else by_index
+
+
+def search_params(index: Artifact[IndexFacts], key: str, k: int, config: IndexConfig) -> SearchParams:
+    """The parameters that the recipe names, or those that the calibration found for its target recall.
+
+    Logs a warning where no measured parameters reach that recall.
+    """
+    if config.nprobe and (config.k_factor or not index.facts.calibration.get(key)):
+        return SearchParams(nprobe=config.nprobe, k_factor=config.k_factor)
+    params, reached = params_for(index, key, config.recall, k)
+    if config.nprobe or config.k_factor:
+        return replace(params, nprobe=config.nprobe or params.nprobe, k_factor=config.k_factor or params.k_factor)
     deepest = max((row["k"] for row in index.facts.calibration.get(key, [])), default=k)
     if deepest < k and index.facts.num_lists:
         logger.warning(
             "recall was measured up to k=%d, for k=%d it is a guess; build with index.calibration_k=10000", deepest, k
         )
-    if reached < wanted.recall:
+    if reached < config.recall:
         logger.warning(
-            "index.recall=%g is not reached for %s keys at k=%d: the best that was measured is %.3f; use retrieve.search=exact, or kind=flat",
-            wanted.recall, key, k, reached,
-        )  # fmt: skip
+            "index.recall=%g is not reached for %s keys at k=%d: the best that was measured is %.3f; use "
+            "retrieve.search=exact, or kind=flat",
+            config.recall,
+            key,
+            k,
+            reached,
+        )
     return params

@@ -1,7 +1,7 @@
-"""Fan-out: queries to Ray actors that hold shards, or that stream the embeddings; answers merged exactly.
+"""Fans queries out to Ray actors that hold shards, or that stream the embeddings, and merges their answers exactly.
 
-ShardFanOut keeps its actors for many batches: one process for several shards, with threads, because each process would hold
-what shards share. Batches are on their way while earlier ones are answered. Next: index/merge.py.
+ShardFanOut keeps its actors for many batches. One process with threads serves several shards, because separate
+processes would each hold what shards share. Later batches are sent while earlier ones are answered.
 """
 
 from __future__ import annotations
@@ -15,29 +15,28 @@ from typing import Any
 import numpy as np
 import ray
 
-from react_ray.artifact import Artifact, open_artifact
+from react_ray.artifact import Artifact
 from react_ray.errors import ReactRayError, ShardUnavailable
 from react_ray.index.allowed import Allowed
 from react_ray.index.config import SearchParams
-from react_ray.index.deleted import deleted_pairs
 from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import Hits, merge
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shards import ShardPlace, open_shards, search_shards, shard_places
-from react_ray.kinds import EMBEDDINGS
-from react_ray.recipe import Recipe
+from react_ray.kinds import AllowedFacts, EmbeddingsFacts, IndexFacts
+from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import answers, nodes
 from react_ray.runtime.placement import largest_node_cpus, placement
 from react_ray.vectors import from_vectors
 
 QUERIES_AT_ONCE = 1024
-ANSWER_BYTES = 256 << 20  # of one batch: 12 bytes a hit
-BATCHES_AHEAD = 2  # that each server has waiting
-PARTS_AHEAD = 2  # that are read while one is searched
+ANSWER_BYTES = 256 << 20  # of one batch, at 12 bytes a hit
+BATCHES_AHEAD = 2  # batches that wait at each server
+PARTS_AHEAD = 2  # parts that are read while one is searched
 
 
 class ShardServer:
-    """Serves every shard that it is given from one process with threads."""
+    """Serves its shards from one process with threads."""
 
     def __init__(
         self, places: list[ShardPlace], deleted: np.ndarray, num_threads: int, allowed: Artifact | None = None
@@ -46,9 +45,7 @@ class ShardServer:
         self.problem: ReactRayError | None = None
         try:
             self.shards = open_shards(places, deleted, None if allowed is None else Allowed.load(allowed))
-        except (
-            ReactRayError
-        ) as error:  # of an actor that cannot be made, Ray would tell the traceback and not the cause
+        except ReactRayError as error:  # Ray would show a traceback of an actor that cannot be made, not the cause
             self.problem = error
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
@@ -58,7 +55,7 @@ class ShardServer:
 
 
 class EmbeddingScanner:
-    """Keeps the best k of each query over the parts that it is given: exact, one pass, no index."""
+    """Finds the exact best k of each query in one pass over its parts of the embeddings, without an index."""
 
     def __init__(self, num_threads: int) -> None:
         faiss_threads(num_threads)
@@ -96,15 +93,21 @@ class EmbeddingScanner:
 
 
 class ShardFanOut:
-    """`with ShardFanOut(recipe, index, "image") as shards: shards.search(queries, k, params)`."""
+    """`with ShardFanOut(index, "image", cluster, deleted) as shards: shards.search(queries, k, params)`."""
 
-    def __init__(self, recipe: Recipe, index: Artifact, key: str, allowed: Artifact | None = None) -> None:
-        """allowed: of allow.py, the pairs that may be found; None = all."""
+    def __init__(
+        self,
+        index: Artifact[IndexFacts],
+        key: str,
+        cluster: ClusterConfig,
+        deleted: np.ndarray,
+        allowed: Artifact[AllowedFacts] | None = None,
+    ) -> None:
+        """deleted: pair_ids that no search returns. allowed: the only pairs that may be found; None = all."""
         places = shard_places(index, key)
-        num_servers, num_threads = _width(recipe, len(places))
-        deleted = ray.put(deleted_pairs(recipe.database))
-        start = _actor(ShardServer, recipe)
-        self._servers = [start(places[i::num_servers], deleted, num_threads, allowed) for i in range(num_servers)]
+        num_servers, num_threads = _width(cluster, len(places))
+        start, left_out = _actor(ShardServer, cluster), ray.put(deleted)
+        self._servers = [start(places[i::num_servers], left_out, num_threads, allowed) for i in range(num_servers)]
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
         """queries float [Q, D]; returns Hits [Q, k]."""
@@ -133,18 +136,23 @@ class ShardFanOut:
 
 
 def search_exactly(
-    recipe: Recipe, embeddings: Artifact, key: str, queries_QD: np.ndarray, k: int, allowed: Artifact | None = None
+    embeddings: Artifact[EmbeddingsFacts],
+    key: str,
+    queries_QD: np.ndarray,
+    k: int,
+    cluster: ClusterConfig,
+    deleted: np.ndarray,
+    allowed: Artifact[AllowedFacts] | None = None,
 ) -> Hits:
-    """One streaming pass over all vectors of a key, deleted pairs left out."""
-    embeddings = open_artifact(embeddings.uri, EMBEDDINGS)
-    num_scanners, num_threads = _width(recipe, embeddings.num_parts)
-    start = _actor(EmbeddingScanner, recipe, recipe.cluster.gpus_per_actor)
+    """Search all vectors of a key in one streaming pass. deleted and allowed: as in ShardFanOut."""
+    num_scanners, num_threads = _width(cluster, embeddings.num_parts)
+    start = _actor(EmbeddingScanner, cluster, cluster.gpus_per_actor)
     scanners = [start(num_threads) for _ in range(num_scanners)]
-    queries, deleted = ray.put(queries_QD), ray.put(deleted_pairs(recipe.database))
+    queries, left_out = ray.put(queries_QD), ray.put(deleted)
     shares = [list(range(i, embeddings.num_parts, num_scanners)) for i in range(num_scanners)]
     try:
         asked = [
-            scanner.scan.remote(embeddings, key, share, queries, k, deleted, allowed)
+            scanner.scan.remote(embeddings, key, share, queries, k, left_out, allowed)
             for scanner, share in zip(scanners, shares, strict=True)
         ]
         return merge(_answers(asked), k)
@@ -153,17 +161,19 @@ def search_exactly(
             ray.kill(scanner)
 
 
-def _width(recipe: Recipe, most: int) -> tuple[int, int]:
-    """(processes, threads of each). One machine has one process, with all its cores: what it needs is opened once."""
+def _width(cluster: ClusterConfig, most: int) -> tuple[int, int]:
+    """(processes, threads of each). On one machine, one process with all cores opens everything once."""
     if len(nodes()) == 1:
-        return 1, max(1, largest_node_cpus(recipe.cluster, "index"))
-    return min(most, recipe.cluster.num_searchers), recipe.cluster.threads_per_actor
+        return 1, max(1, largest_node_cpus(cluster, "index"))
+    return min(most, cluster.num_searchers), cluster.threads_per_actor
 
 
-def _actor(kind: type, recipe: Recipe, num_gpus: float = 0) -> Callable[..., Any]:
-    """Starts actors of this kind, on the nodes of the index or on those with GPUs; one that dies comes back and answers what
-    it was asked."""
-    where = placement(recipe.cluster, "embed" if num_gpus else "index")
+def _actor(kind: type, cluster: ClusterConfig, num_gpus: float = 0) -> Callable[..., Any]:
+    """A function that starts an actor of this kind, on a node of the index, or on one with GPUs.
+
+    An actor that dies is restarted, and answers what it was asked.
+    """
+    where = placement(cluster, "embed" if num_gpus else "index")
     return ray.remote(kind).options(num_cpus=1, num_gpus=num_gpus, max_restarts=3, max_task_retries=3, **where).remote
 
 

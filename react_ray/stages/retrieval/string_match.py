@@ -1,7 +1,7 @@
-"""match_names: captions that contain a class's name -> `matched/`, then hits as a search gives them (`selection: string`).
+"""Finds captions that contain a name of a class, as the REAL baseline does (`selection: string`).
 
-A caption's score for a class is the cosine of its vector with the class's prompts, so that the k best of a class are those
-that are most about it, as REAL ranks them. Next: selection/name_match.py, then choose.py.
+The result, `matched/`, is read like the hits of a search. The score of a caption is the cosine of its vector with the
+class's prompts, so that the best k captions of a class are those that are most about it, as REAL ranks them.
 """
 
 from __future__ import annotations
@@ -13,26 +13,30 @@ import pyarrow as pa
 
 from react_ray import schema
 from react_ray.artifact import Artifact
-from react_ray.clip.prompts import load_tasks
+from react_ray.clip.prompts import TargetTask
 from react_ray.draft import Draft, create
 from react_ray.index.merge import ranking
-from react_ray.kinds import EMBEDDINGS, MATCHED, PAIRS, NoFacts
+from react_ray.kinds import MATCHED, AllowedFacts, NoFacts, QueriesFacts
 from react_ray.manifest import Receipt
-from react_ray.recipe import Recipe
-from react_ray.runtime.layout import Layout
+from react_ray.recipe import ClusterConfig
 from react_ray.runtime.map_parts import MapStage, ReadPart, Work, map_parts
 from react_ray.selection.name_match import NameMatch
+from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.gather_pairs import class_vectors
 from react_ray.vectors import from_vectors
 
-SPARE = 4  # times pairs_per_class: some fall to another class or to a screen
 
-
-def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None) -> pa.Table:
-    """Gives hits (schema.HITS) with key "text": of each class at most k, or as many as pairs_per_class and max_k may need,
-    ordered by query and rank."""
-    layout = Layout(recipe)
-    pairs, embeddings = layout.open_database(PAIRS), layout.open_database(EMBEDDINGS)
+def string_match(
+    uri: str,
+    database: Database,
+    queries: Artifact[QueriesFacts],
+    tasks: list[TargetTask],
+    k: int,
+    cluster: ClusterConfig,
+    allowed: Artifact[AllowedFacts] | None = None,
+) -> pa.Table:
+    """Returns hits (schema.HITS) with key "text", at most k of each class, ordered by query and rank."""
+    pairs, embeddings = database.pairs, database.embeddings
     given: dict[str, Artifact | None] = {
         "pairs": pairs,
         "embeddings": embeddings,
@@ -40,22 +44,20 @@ def run(recipe: Recipe, uri: str, queries: Artifact, allowed: Artifact | None) -
         "allowed": allowed,
     }
     parents = {name: artifact for name, artifact in given.items() if artifact is not None}
-    names, query_of = _names(recipe, queries)
-    wanted = recipe.retrieve
-    k = max(wanted.k, wanted.max_k, SPARE * wanted.pairs_per_class)
+    names, query_of = _names(tasks, queries)
     matched = create(uri, MATCHED, {"names": [list(name) for name in names], "k": k}, parents, pairs.num_parts)
     stage = MapStage(
         "match names",
         ReadPart(pairs, ["pair_id", "caption"]),
         MatchPart(names, query_of, embeddings, queries, allowed, k, matched),
-        retries=recipe.cluster.part_retries,
+        retries=cluster.part_retries,
     )
     map_parts(stage, matched.pending(), pairs.num_parts)
     return _best(pa.concat_tables(matched.seal().tables()), k).select(schema.HITS.names).cast(schema.HITS)
 
 
-def _names(recipe: Recipe, queries: Artifact) -> tuple[list[tuple[int, int, str]], dict[tuple[int, int], int]]:
-    """(class_id, number, name) of all names, and for (class_id, number) the query that stands for it."""
+def _names(tasks: list[TargetTask], queries: Artifact) -> tuple[list[tuple[int, int, str]], dict[tuple[int, int], int]]:
+    """Returns (class_id, number, name) of all names, and for each (class_id, number) the query that stands for it."""
     table = pa.concat_tables(queries.tables(["query_id", "class_id", "prompt"])).to_pylist()
     first: dict[int, int] = {}
     by_prompt = {}
@@ -64,7 +66,7 @@ def _names(recipe: Recipe, queries: Artifact) -> tuple[list[tuple[int, int, str]
         by_prompt[row["class_id"], row["prompt"]] = row["query_id"]
     names, query_of = [], {}
     class_id = 0
-    for task in load_tasks(recipe.tasks):
+    for task in tasks:
         for synonyms in task.synonyms:
             for number, name in enumerate(synonyms):
                 names.append((class_id, number, name))
@@ -75,7 +77,7 @@ def _names(recipe: Recipe, queries: Artifact) -> tuple[list[tuple[int, int, str]
 
 
 def _best(matches: pa.Table, k: int) -> pa.Table:
-    """Each class's k best, each pair once per class; rank is the place within the class."""
+    """Returns the k best matches of each class; a pair occurs once per class, and rank is its place there."""
     if not matches.num_rows:
         return matches.append_column("rank", pa.array([], pa.int32()))
     class_id, pair_id = matches["class_id"].to_numpy(), matches["pair_id"].to_numpy()
@@ -134,7 +136,7 @@ class MatchPart(Work):
         return self.allowed.read(part, ["allowed"])["allowed"].to_numpy()
 
     def _scores(self, part: int, rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """float32: cosine of the caption with its class; 0 where the caption has no vector."""
+        """float32: the cosine of each caption with its class; 0 if the caption has no vector."""
         if not len(rows):
             return np.empty(0, np.float32)
         text_ND = from_vectors(self.embeddings.read(part, ["text"])["text"])

@@ -29,9 +29,8 @@ def class_targets(recipe: Recipe, arm: str, backbone: dict[str, Any]) -> np.ndar
     if not same_text_tower(asked_by, backbone) or (
         wanted.tasks.seed_images and not same_image_tower(asked_by, backbone)
     ):
-        asked = embed_queries(
-            wanted.model_copy(update={"backbone": wanted.customized}), Layout(recipe, arm).of_arm("class_queries")
-        )
+        place, batch_size = Layout(recipe, arm).of_arm("class_queries"), wanted.embed.batch_size
+        asked = embed_queries(place, wanted.tasks, wanted.retrieve.prompts, wanted.customized, batch_size, wanted.seed)
     return class_vectors(asked)
 
 
