@@ -43,7 +43,11 @@ class IndexConfig(Section):
         1000,
         "most hits per query for which recall is measured; 10000 is for retrieve.k above 1000, and makes the build longer",
     )
-    metadata: bool = field(True, "url, caption and the other columns of pairs beside each shard, in its order")
+    metadata: bool = field(
+        False,
+        "write url, caption and the other columns of `pairs` beside each shard, in the order of its rows; about three "
+        "times the bytes of `pairs` per key",
+    )
     train_threads: int = speed(0, "threads that train; 0 = all cores of the machine", ge=0)
 
 

@@ -111,7 +111,6 @@ def recipe_over(root: Path, kind: str, recall: float, cpus: int, **changes: obje
         "kind": kind,
         "keys": ["image"],
         "recall": recall,
-        "metadata": False,
         "train_threads": cpus,
     } | changes
     return Recipe.model_validate(

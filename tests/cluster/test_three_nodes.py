@@ -59,7 +59,9 @@ def test_work_goes_to_the_nodes_of_its_role(tmp_path: Path) -> None:
             assert made.seal().rows == 4
 
 
-def test_a_node_killed_while_embedding_changes_no_artifact(finished: Path, tmp_path: Path) -> None:
+def test_a_node_killed_while_embedding_changes_no_artifact_and_the_search_over_the_others_equals_one_flat_scan(
+    finished: Path, tmp_path: Path
+) -> None:
     recipe = load_recipe(small_recipe(tmp_path), ["cluster.num_actors=2"])
     done = tmp_path / "database/embeddings"
     with cluster_of("any", "any", "any") as cluster:
@@ -78,6 +80,7 @@ def test_a_node_killed_while_embedding_changes_no_artifact(finished: Path, tmp_p
     there = contents(str(finished / "database"), str(finished / "run"))
     here = contents(str(tmp_path / "database"), str(tmp_path / "run"))
     assert here == {place: there[place] for place in here} and "run/retrieved" in here
+    _assert_hits_equal_a_flat_scan(tmp_path / "database", tmp_path / "run")
 
 
 def _kill_the_embedding_node(cluster: cluster_utils.Cluster, done: Path, ended: threading.Event) -> None:
@@ -97,13 +100,11 @@ def _busy(cluster: cluster_utils.Cluster) -> Node:
     raise AssertionError("a part is committed, but no actor is alive")
 
 
-def test_hits_over_shards_on_several_nodes_equal_one_flat_scan(finished: Path) -> None:
-    """The finished run searched two shards; here one numpy scan of its vectors says what is right."""
-    root = finished / "database/embeddings"
-    embeddings = open_artifact(str(root), EMBEDDINGS)
-    table = pa.concat_tables(embeddings.tables())
-    queries = pa.concat_tables(open_artifact(str(finished / "run/queries"), QUERIES).tables())
-    hits = pa.concat_tables(open_artifact(str(finished / "run/hits"), HITS).tables())
+def _assert_hits_equal_a_flat_scan(database: Path, run: Path) -> None:
+    """Two shards were searched by actors on several nodes; one NumPy scan of all vectors gives the expected hits."""
+    table = pa.concat_tables(open_artifact(str(database / "embeddings"), EMBEDDINGS).tables())
+    queries = pa.concat_tables(open_artifact(str(run / "queries"), QUERIES).tables())
+    hits = pa.concat_tables(open_artifact(str(run / "hits"), HITS).tables())
     pair_ids = table["pair_id"].to_numpy()
     asked = from_vectors(queries["embedding"]).astype(np.float64)
     for key in ("image", "text"):
