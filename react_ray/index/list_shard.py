@@ -31,8 +31,8 @@ ROWS_AT_ONCE = 1 << 16  # of cold codes that are written
 class ListShardBuilder:
     """Takes vectors part by part, keeps their codes (D + D/8 + 20 bytes each), gives the files of a shard."""
 
-    def __init__(self, quantizer: bytes, num_threads: int = 1) -> None:
-        self._owner, self._num_threads = from_payload(quantizer), num_threads
+    def __init__(self, quantizer: bytes) -> None:
+        self._owner = from_payload(quantizer)
         self._trained: Any = as_built(self._owner)
         self._hot: Any = as_built(self._trained.base_index)
         self._cold: Any = as_built(self._trained.refine_index)
@@ -53,7 +53,7 @@ class ListShardBuilder:
         if not len(pair_ids):
             return
         vectors_ND = np.ascontiguousarray(vectors_ND, dtype=np.float32)
-        lists = self._assigner.assign(vectors_ND, self._num_threads)
+        lists = self._assigner.assign(vectors_ND)
         wide = lists.astype(np.int64)
         codes = np.empty((len(lists), self._hot.code_size), np.uint8)
         self._hot.encode_vectors(len(lists), faiss.swig_ptr(vectors_ND), faiss.swig_ptr(wide), faiss.swig_ptr(codes))

@@ -98,7 +98,8 @@ def _centroids(sample_ND: np.ndarray, config: IndexConfig, num_lists: int, seed:
     _require_vectors(sample_ND, config, num_lists)
     if faiss.get_num_gpus():
         return gpu_centroids(sample_ND, num_lists, seed)
-    return train_centroids(sample_ND, num_lists, seed, num_threads)
+    with threads(num_threads):
+        return train_centroids(sample_ND, num_lists, seed)
 
 
 def _require_vectors(sample_ND: np.ndarray, config: IndexConfig, num_lists: int) -> None:

@@ -89,7 +89,7 @@ class BuildShard(Work):
         files: dict[str, bytes | Iterator[Piece]] = {}
         if self.config.kind == IVF_RABITQ:
             assert quantizer is not None, "the stage trains before it builds"
-            builder = ListShardBuilder(quantizer, self.num_threads)
+            builder = ListShardBuilder(quantizer)
             for pair_ids, vectors_ND in vectors():
                 builder.add(pair_ids, vectors_ND)
             ids, pieces = builder.finish()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from react_ray.index.kmeans import GROUPS_TRIED, GROUPS_TRIED_TRAINING, TWO_LEVELS_FROM, Assigner, train_centroids
+from react_ray.index.quantizer import threads
 from tests.benchmark.made_vectors import Mixture
 from tests.support.vector_database import clustered
 
@@ -16,7 +17,11 @@ def vectors() -> np.ndarray:
 
 
 def test_centroids_are_unit_and_of_no_other_threads(vectors: np.ndarray) -> None:
-    one, two = (train_centroids(vectors, 20, seed=3, num_threads=threads) for threads in (1, 2))
+    trained = []
+    for num_threads in (1, 2):
+        with threads(num_threads):
+            trained.append(train_centroids(vectors, 20, seed=3))
+    one, two = trained
     np.testing.assert_array_equal(one, two)
     np.testing.assert_allclose(np.linalg.norm(one, axis=1), 1, atol=2e-3)
     assert len(np.unique(one, axis=0)) == 20
@@ -41,7 +46,7 @@ def test_two_levels_give_nearly_the_nearest_of_many_lists() -> None:
     vectors = clustered(6000, 16, seed=1).astype(np.float32)
     centroids = train_centroids(vectors, TWO_LEVELS_FROM, seed=0)
     assigner = Assigner(centroids)
-    assert 64 < len(assigner.groups) <= 128
+    assert assigner.index.nlist == 128
     lists = assigner.assign(vectors)
     score = vectors @ centroids.T
     lost = score.max(axis=1) - np.take_along_axis(score, lists[:, None].astype(np.int64), axis=1)[:, 0]
@@ -51,7 +56,7 @@ def test_two_levels_give_nearly_the_nearest_of_many_lists() -> None:
     )
 
 
-@pytest.mark.parametrize("tried, share", [(GROUPS_TRIED, 0.99), (GROUPS_TRIED_TRAINING, 0.93)])
+@pytest.mark.parametrize("tried, share", [(GROUPS_TRIED, 0.99), (GROUPS_TRIED_TRAINING, 0.96)])
 def test_few_groups_hold_the_nearest_list_of_vectors_that_lie_as_those_of_clip_do(tried: int, share: float) -> None:
     mixture = Mixture(512)
     centroids = train_centroids(mixture.draw(20_000, 0).astype(np.float32), TWO_LEVELS_FROM, seed=0)
