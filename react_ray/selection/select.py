@@ -1,9 +1,8 @@
-"""Selection: which of the pairs that were hit become the training set, and for which class.
+"""Selects the training set: which of the pairs that were hit are kept, and for which class.
 
-Takes hits (query, pair, score) and the queries (which class each asks for); gives one row per pair with its best class
-and every match that it had. A target of unique pairs per class replaces a fixed k per query, whose yield differs by
-three orders of magnitude between datasets. Nothing depends on the order of the rows that come in.
-Next: stages/retrieval/gather_pairs.py looks the pairs up.
+Takes hits (query, pair, score) and queries (the class that each asks for); gives one row per pair with its best class
+and all its matches. A target number of unique pairs per class replaces a fixed k per query, whose yield differs by
+three orders of magnitude between datasets. The result does not depend on the order of the input rows.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from react_ray.selection.config import RetrieveConfig as RetrieveConfig
 from react_ray.selection.screen import Screen
 
 SELECTED = pa.schema([schema.retrieved(1).field(name) for name in ("pair_id", "class_id", "score", "matches")])
-RANK_OFFSET = 60  # of reciprocal rank fusion, sum of 1 / (60 + rank) (Cormack et al. 2009)
-MATCHES_AT_ONCE = 1 << 22  # keeps the prompts of one chunk of matches below 2 GB
+RANK_OFFSET = 60  # reciprocal rank fusion: the sum of 1 / (60 + rank) (Cormack et al. 2009)
+MATCHES_AT_ONCE = 1 << 22  # rows of one Arrow chunk, so that its prompts stay below 2 GB
 
 
 def select(hits: pa.Table, queries: pa.Table, config: RetrieveConfig, screen: Screen | None = None) -> pa.Table:
-    """hits: schema.HITS; queries: query_id, class_id (over all tasks), prompt, task and class_name and whatever else.
+    """hits: schema.HITS; queries: at least query_id, class_id (over all tasks), prompt, task and class_name.
 
-    Returns pair_id, class_id and score of its best class, matches (all of them, best first): one row per pair,
-    ordered by pair_id. Pairs are chosen by `fusion`; `score` is always a cosine. Classes of one task that share a name
-    count as the first of them. screen: the candidates that may be chosen; None = all.
+    Returns one row per pair, ordered by pair_id: pair_id, class_id and score of its best class, and all its matches,
+    best first. Pairs are chosen by `fusion`; `score` is always a cosine. Classes of one task that share a name count as
+    the first of them. screen: the candidates that may be chosen; None = all.
     """
     asked = _Queries(queries)
     found = _Found.read(hits, asked, config)
@@ -41,11 +40,7 @@ def select(hits: pa.Table, queries: pa.Table, config: RetrieveConfig, screen: Sc
         claims = claims.take(_best_of_each_pair(claims))
     if screen is not None and config.max_per_domain:
         claims = claims.take(_best_of_each_host(claims, screen.host[screen.at(found.distinct)], config.max_per_domain))
-    most = config.pairs_per_class
-    if config.balance and len(claims.class_id):
-        smallest = int(np.unique(claims.class_id, return_counts=True)[1].min())
-        most = min(most or len(claims.pair), max(1, int(config.balance * smallest)))
-    claims = claims.take(_best_of_each_class(claims, most, config.max_pairs))
+    claims = claims.take(_best_of_each_class(claims, config.pairs_per_class, config.max_pairs))
     best = claims.take(_best_of_each_pair(claims))
     return pa.table(
         {
@@ -59,17 +54,18 @@ def select(hits: pa.Table, queries: pa.Table, config: RetrieveConfig, screen: Sc
 
 
 def candidates(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs that `select` could choose: pair_ids int64 [N] ascending, their best scores float32 [N]."""
+    """Returns the pairs that `select` may choose from: pair_ids int64 [N] ascending, and their best scores float32
+    [N]."""
     found = _Found.read(hits, _Queries(queries), config)
     start = np.flatnonzero(np.diff(found.pair, prepend=-1))
     return found.distinct, np.maximum.reduceat(found.score, start) if len(start) else found.score
 
 
 def coverage(selected: pa.Table, queries: pa.Table, exclusive: bool = True) -> list[tuple[int, str, int]]:
-    """(class_id, class_name, pairs that count for it) of every class, empty ones too: those whose best class it is, or, if
-    pairs are shared, all that it hit.
+    """Returns (class_id, class_name, number of pairs) for every class, including classes without any pair.
 
-    Classes of one task that share a name share their pairs.
+    exclusive: a pair counts for its best class only; otherwise for every class that hit it. Classes of one task that
+    share a name share their pairs.
     """
     class_id, first = np.unique(queries["class_id"].to_numpy(), return_index=True)
     names = queries["class_name"].take(pa.array(first)).to_pylist()
@@ -86,7 +82,7 @@ def coverage(selected: pa.Table, queries: pa.Table, exclusive: bool = True) -> l
 
 
 def first_of_name(queries: pa.Table) -> np.ndarray:
-    """int64 [Q]: for each query the smallest class_id of its task that has its class's name."""
+    """Returns int64 [Q]: for each query, the smallest class_id in its task whose class has the same name."""
     class_id = queries["class_id"].to_numpy().astype(np.int64)
     if "task" not in queries.column_names:
         return class_id
@@ -105,7 +101,7 @@ def _known(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 class _Queries:
-    """Class and prompt of a query by its id."""
+    """Looks up class and prompt of a query by its id."""
 
     def __init__(self, queries: pa.Table) -> None:
         query_id = queries["query_id"].to_numpy()
@@ -113,7 +109,7 @@ class _Queries:
         self.query_id = query_id[order]
         self.class_id = first_of_name(queries)[order]
         self.prompts = queries["prompt"].combine_chunks().take(pa.array(order))
-        self.by_class = np.empty(len(order), dtype=np.int64)  # place of a query by class, then by its id
+        self.by_class = np.empty(len(order), dtype=np.int64)  # rank of each query, ordered by class and then by id
         self.by_class[np.argsort(self.class_id, kind="stable")] = np.arange(len(order))
 
     def positions(self, query_id: np.ndarray) -> np.ndarray:
@@ -126,7 +122,8 @@ class _Queries:
 
 @dataclass(frozen=True)
 class _Found:
-    """Hits as columns, by pair (position in distinct), class, query (position) and key (text is later)."""
+    """The hits as columns, ordered by pair (position in `distinct`), class, query (position) and key (text after
+    image)."""
 
     distinct: np.ndarray
     pair: np.ndarray
@@ -153,7 +150,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Claims:
-    """One row per (pair, class) that met, ordered by both: how strongly the class claims the pair."""
+    """One row per class and pair that it hit, ordered by pair and class: how strongly the class claims the pair."""
 
     pair: np.ndarray
     class_id: np.ndarray
@@ -170,14 +167,15 @@ def _claims(found: _Found, fusion: str) -> _Claims:
         return _Claims(*(np.empty(0, dtype) for dtype in (np.int64, np.int64, np.float64, np.float32)))
     score = np.maximum.reduceat(found.score, start)
     strength = score.astype(np.float64)
-    if fusion == "rank":  # whole numbers, so that the sum does not depend on its order
+    if fusion == "rank":  # integers, so that the sum does not depend on its order
         share = 2**40 // (RANK_OFFSET + found.rank.astype(np.int64))
         strength = np.add.reduceat(share, start) / 2**40
     return _Claims(found.pair[start], found.class_id[start], strength, score)
 
 
 def _best_of_each_pair(claims: _Claims) -> np.ndarray:
-    """Rows of the strongest claim on each pair; on equal strength the better score, then the smaller class_id."""
+    """Returns the row of the strongest claim on each pair; ties go to the better score, then to the smaller
+    class_id."""
     start = np.flatnonzero(np.diff(claims.pair, prepend=-1))
     if not len(start):
         return start
@@ -190,7 +188,7 @@ def _best_of_each_pair(claims: _Claims) -> np.ndarray:
 
 
 def _best_of_each_host(claims: _Claims, host: np.ndarray, most: int) -> np.ndarray:
-    """Rows of the strongest claims of each class on pairs of one host, `most` of each; -1 is no host and has no limit."""
+    """Returns the rows of each class's `most` strongest claims per host; pairs without a host (-1) have no limit."""
     hosts = host[claims.pair]
     order = np.lexsort((-claims.score, -claims.strength, hosts, claims.class_id))
     change = np.diff(claims.class_id[order], prepend=-1) | np.diff(hosts[order], prepend=-2)
@@ -200,7 +198,7 @@ def _best_of_each_host(claims: _Claims, host: np.ndarray, most: int) -> np.ndarr
 
 
 def _best_of_each_class(claims: _Claims, pairs_per_class: int, max_pairs: int) -> np.ndarray:
-    """Rows of the strongest claims of each class, within both limits, in the order of `claims`."""
+    """Returns the rows of each class's strongest claims within both limits, in the order of `claims`."""
     order = np.lexsort((-claims.score, -claims.strength, claims.class_id))
     class_id = claims.class_id[order]
     place = np.arange(len(order)) - np.searchsorted(class_id, class_id)
@@ -215,7 +213,7 @@ def _best_of_each_class(claims: _Claims, pairs_per_class: int, max_pairs: int) -
 
 
 def _matches(found: _Found, asked: _Queries, chosen: np.ndarray) -> pa.ChunkedArray:
-    """list<schema.MATCH> of each chosen pair, best score first, then by class, query and key."""
+    """Returns list<schema.MATCH> for each chosen pair: best score first, then by class, query and key."""
     row_of_pair = np.full(len(found.distinct), -1, dtype=np.int64)
     row_of_pair[chosen] = np.arange(len(chosen))
     hit = np.flatnonzero(row_of_pair[found.pair] >= 0)

@@ -1,4 +1,5 @@
-"""Our own index code beside stock FAISS: the same job on the same vectors, alternating in one run; medians of --repeats.
+"""Our own index code beside stock FAISS: the same job on the same vectors, alternating in one run; medians of
+--repeats.
 
     kmeans       k-means and assignment through two levels of centroids (kmeans.py) / over all centroids at once (faiss.Kmeans,
                  IndexFlatIP): CPU-seconds, mean cosine of other vectors to their centroid

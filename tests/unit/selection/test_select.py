@@ -190,14 +190,6 @@ def test_a_host_gives_each_class_so_many_pairs_and_no_host_is_no_host() -> None:
     ].to_pylist() == [0, 3, 8]
 
 
-def test_balance_holds_the_largest_class_to_a_multiple_of_the_smallest() -> None:
-    hits = make_hits([(0, p, 0.9 - p / 100, p, "text") for p in range(8)] + [(1, p, 0.5, p, "text") for p in (8, 9)])
-    queries = make_queries(3, 1)
-    assert select(hits, queries, RetrieveConfig(balance=1))["pair_id"].to_pylist() == [0, 1, 8, 9]
-    assert select(hits, queries, RetrieveConfig(balance=1.5))["pair_id"].to_pylist() == [0, 1, 2, 8, 9]
-    assert select(hits, queries, RetrieveConfig(balance=2, pairs_per_class=3))["pair_id"].to_pylist() == [0, 1, 2, 8, 9]
-
-
 def test_classes_of_one_task_that_share_a_name_share_their_pairs() -> None:
     queries = make_queries(3, 1).append_column("task", pa.array(["a", "a", "b"]))
     queries = queries.set_column(
