@@ -1,6 +1,6 @@
-"""Allowed: which pairs may be hit, one bit each, and searches that give k hits of these, not k minus the others.
+"""Allowed: one bit per pair says whether a search may return it; searches still return k hits, all of them allowed.
 
-Takes a bool per row of each part; answers for any pair_ids. 100 million pairs are 13 MB. Next: merge.py.
+Takes a bool per row of each part; answers for any pair_ids. 100 million pairs take 13 MB.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ Search = Callable[[np.ndarray, int], Hits]
 
 
 class Allowed:
-    """Bits by part; a part that was never added allows nothing. Adding is done before searching starts."""
+    """Bits by part; a part that was never added allows nothing. All parts are added before a search starts."""
 
     def __init__(self) -> None:
         self._bits: dict[int, np.ndarray] = {}
         self._num_rows: dict[int, int] = {}
-        self._joined: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = (
-            None  # parts, first bytes, rows; all bits
-        )
+        # Part numbers, the first byte of each part, its number of rows; the bits of all parts.
+        self._joined: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
         self.count = 0
 
     @classmethod
     def load(cls, artifact: Artifact) -> Allowed:
-        """All bits of an `allowed` artifact: N / 8 bytes."""
+        """Loads all bits of an `allowed` artifact: N / 8 bytes."""
         bits = cls()
         for part in range(artifact.num_parts):
             bits.add(part, artifact.read(part, ["allowed"])["allowed"].to_numpy())
@@ -50,7 +49,7 @@ class Allowed:
         return np.unpackbits(self._bits[part], count=self._num_rows[part]).astype(bool)
 
     def contains(self, pair_ids: np.ndarray) -> np.ndarray:
-        """bool, of the shape of pair_ids; -1 is not contained."""
+        """Returns bool with the shape of pair_ids; -1 is not contained."""
         pair_ids = np.asarray(pair_ids, dtype=np.int64)
         if not self._bits:
             return np.zeros(pair_ids.shape, dtype=bool)
@@ -71,7 +70,8 @@ class Allowed:
 
 
 def visiting_more(search: Search, queries_QD: np.ndarray, enough: int, nprobe: int, num_lists: int) -> Hits:
-    """What `search(queries, nprobe)` finds; queries with fewer than `enough` hits visit four times as many lists, up to all."""
+    """Runs `search(queries, nprobe)`; queries with fewer than `enough` hits visit four times as many lists, up to all
+    lists."""
     hits = search(queries_QD, nprobe)
     short = np.flatnonzero(~hits.valid[:, enough - 1])
     while len(short) and nprobe < num_lists:

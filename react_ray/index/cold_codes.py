@@ -1,7 +1,10 @@
-"""ColdCodes: 8-bit codes and pair_ids of ivf-rabitq shards, mapped, in one range of addresses: FAISS sees one array.
+"""ColdCodes: the 8-bit codes and pair_ids of ivf-rabitq shards, mapped into one range of addresses so that FAISS sees
+one array.
 
-Takes paths of shards; gives codes, scores and pair_ids by row. Rows are numbered through all shards; some numbers
-between two shards are not used, because a file is mapped from the start of a page. Next: list_index.py.
+Takes the paths of the shards; gives codes, scores and pair_ids by row. Rows are numbered through all shards; some
+numbers between two shards are unused, because a file is mapped from the start of a page.
+
+@COLD@
 """
 
 from __future__ import annotations
@@ -21,13 +24,11 @@ from react_ray.index.allowed import Allowed
 from react_ray.index.merge import NO_PAIR, Hits
 from react_ray.index.quantizer import as_built, grid_of, read_index
 
-CODES_AT_ONCE = 1 << 19  # cold codes that are scored at a time: in float32 they stay in a core's cache
-KEPT_BYTES = 1 << 30  # of mapped codes
-CHECKED_BYTES = 16 << 20  # that are read between two looks at how much is mapped
-FAULT_BYTES = (
-    1 << 16
-)  # that Linux maps around a byte that is read, if they are in the page cache; with large folios more
-ROWS_OF_PAGES = mmap.ALLOCATIONGRANULARITY  # as many rows are whole pages, of codes and of ids
+CODES_AT_ONCE = 1 << 19  # that are scored at a time: in float32 they stay in a core's cache
+KEPT_BYTES = 1 << 30  # of mapped codes that may count as this process's memory
+CHECKED_BYTES = 16 << 20  # bytes read between two checks of how much is mapped
+FAULT_BYTES = 1 << 16  # bytes that Linux maps around a byte that is read and cached; more with large folios
+ROWS_OF_PAGES = mmap.ALLOCATIONGRANULARITY  # this many rows of codes or of ids are whole pages
 MAP_FIXED = 0x10
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -38,7 +39,8 @@ class ColdCodes:
     """Reading is thread-safe."""
 
     def __init__(self, cold: Sequence[str], ids: Sequence[str]) -> None:
-        """Paths of cold.faiss and ids.npy of each shard. ArtifactCorrupt, ArtifactMismatch if they do not fit together."""
+        """cold, ids: paths of cold.faiss and ids.npy of each shard. Raises ArtifactCorrupt or ArtifactMismatch if the
+        files do not belong together."""
         self._owners = [read_index(path, faiss.IO_FLAG_MMAP_IFC) for path in cold]
         indices = [as_built(owner) for owner in self._owners]
         trained = [faiss.vector_to_array(one.sq.trained) for one in indices]
@@ -53,7 +55,7 @@ class ColdCodes:
                     f"{path} and {cold[0]} are of different quantisers; delete the index and build it again"
                 )
         self.first_D, self.step_D = grid_of(indices[0])  # float64: the decoded value is first + code * step
-        # FAISS and NumPy write what is before the rows first, as many bytes in each shard.
+        # The header before the rows has as many bytes in each shard.
         head, head_of_ids = (
             os.path.getsize(cold[0]) - self.lengths[0] * self.dim,
             os.path.getsize(ids[0]) - self.lengths[0] * 8,
@@ -74,14 +76,17 @@ class ColdCodes:
         ids_range = _mapped(ids, [first * 8 for first in self.firsts], ends[-1] * 8)
         self._ids_N = np.frombuffer(ids_range, np.int64, self.num_rows, head_of_ids)
         self._read, self._mapped_before = 0, _mapped_bytes()
-        self.faiss: Any = indices[0]  # over all rows from now on
+        self.faiss: Any = indices[0]  # its codes become those of all shards below
         vectors: Any = faiss.MaybeOwnedVectorUInt8
         view = vectors.create_view(faiss.swig_ptr(codes), codes.size, self.faiss.codes.owner)
         self.faiss.codes, self.faiss.ntotal = view, self.num_rows
 
     def has_read(self, num_bytes: int) -> None:
-        """Once a GiB more is mapped than at the start, what was read no longer counts as this process's memory; it stays in
-        the page cache while there is room. num_bytes: at least; how much Linux maps around it, only Linux knows."""
+        """Unmaps all pages once a GiB more is mapped than at the start; they stay in the page cache while there is
+        room.
+
+        num_bytes is a lower bound: Linux decides how much it maps around the bytes that are read.
+        """
         self._read += num_bytes
         if self._read > CHECKED_BYTES:
             self._read = 0
@@ -89,15 +94,16 @@ class ColdCodes:
                 self.forget()
 
     def forget(self) -> None:
-        """What was read so far no longer counts as this process's memory."""
+        """Unmaps the pages read so far, so that they no longer count as this process's memory."""
         self._codes.madvise(mmap.MADV_DONTNEED)
 
     def pair_ids(self, rows: np.ndarray) -> np.ndarray:
-        """int64, of the shape of rows; NO_PAIR where the row is -1."""
+        """Returns int64 with the shape of rows; NO_PAIR where the row is -1."""
         return np.where(rows < 0, NO_PAIR, self._ids_N.take(rows, mode="clip"))
 
     def wanted(self, deleted: np.ndarray | None, allowed: Allowed | None) -> np.ndarray | None:
-        """bool [num_rows], False where there is no pair, or one that is deleted or not allowed; None if all are wanted."""
+        """Returns bool [num_rows], False for unused rows and for deleted or disallowed pairs; None if no pair is
+        excluded."""
         found = np.zeros(self.num_rows, bool)
         for first, length in zip(self.firsts, self.lengths, strict=True):
             here, ids = found[first : first + length], self._ids_N[first : first + length]
@@ -109,7 +115,7 @@ class ColdCodes:
         return None if found.sum() == sum(self.lengths) else found
 
     def scored(self, rows: np.ndarray, exact_QD: np.ndarray, num_threads: int) -> Hits:
-        """Scores of these rows in float32, int64 [Q, F], -1 = none, in the order in which they are given."""
+        """Returns the float32 scores of these rows (int64 [Q, F], -1 = none) in the given order."""
         scaled_QD, offset_Q = (exact_QD * self.step_D).astype(np.float32), exact_QD @ self.first_D
         scores = np.full(rows.shape, -np.inf, np.float32)
 
@@ -126,7 +132,8 @@ class ColdCodes:
 
 
 def _mapped_bytes() -> int:
-    """Of all files and shared memory in this process; 0 where it cannot be known: then nothing is given back."""
+    """Returns the bytes of files and shared memory mapped in this process; 0 if unknown, and then nothing is
+    unmapped."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[2]) * mmap.PAGESIZE
@@ -135,7 +142,7 @@ def _mapped_bytes() -> int:
 
 
 def _mapped(paths: Sequence[str], starts: Sequence[int], size: int) -> mmap.mmap:
-    """The files, to be read, each from its start on in one range of so many bytes, which unmaps them when it goes."""
+    """Maps each file for reading at its start within one range of `size` bytes, whose deletion unmaps all of them."""
     whole = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)
     address = np.frombuffer(whole, np.uint8).ctypes.data
     for path, start in zip(paths, starts, strict=True):
@@ -148,6 +155,7 @@ def _mapped(paths: Sequence[str], starts: Sequence[int], size: int) -> mmap.mmap
         if found != address + start:
             reason = os.strerror(ctypes.get_errno())
             raise ResourceError(
-                f"{path} cannot be mapped ({reason}); raise the limit of mappings (sysctl vm.max_map_count), or open fewer shards"
+                f"{path} cannot be mapped ({reason}); raise the limit of mappings (sysctl vm.max_map_count), or "
+                "open fewer shards"
             )
     return whole

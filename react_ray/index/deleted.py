@@ -1,7 +1,7 @@
-"""Deleted pairs: ids that no search returns any more, from the moment that they are written.
+"""Deletes pairs: no search returns a deleted pair from the moment at which its id is written.
 
-A deletion is one small file beside the artifacts of the database; nothing is rebuilt. Shards leave these pairs out while
-they search, so that k hits are k hits. Next: list_shard.py.
+A deletion is one small file beside the artifacts of the database, and nothing is rebuilt. Shards skip deleted pairs
+while they search, so a search for k hits still returns k.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ FOLDER = "deleted"
 
 
 def delete_pairs(database: str, pair_ids: np.ndarray) -> int:
-    """Add to the deleted pairs of a database (its URI); returns how many there are now. The same ids again change nothing."""
+    """Adds to the deleted pairs of a database (its URI); returns how many there are now. Ids that are already deleted
+    change nothing."""
     ids = distinct(np.asarray(pair_ids, dtype=np.int64))
     if len(ids):
         sink = io.BytesIO()
@@ -29,7 +30,7 @@ def delete_pairs(database: str, pair_ids: np.ndarray) -> int:
 
 
 def read_ids(uri: str) -> np.ndarray:
-    """int64 of a text file, one pair_id a line; ConfigError names the first line that is none."""
+    """Reads int64 pair_ids from a text file, one per line; ConfigError names the first line that is not a pair_id."""
     ids = []
     for number, line in enumerate(read_bytes(uri).decode("utf-8", "replace").split("\n"), 1):
         if line.strip():
@@ -42,7 +43,7 @@ def read_ids(uri: str) -> np.ndarray:
 
 
 def deleted_pairs(database: str) -> np.ndarray:
-    """int64, sorted, each once; empty if nothing was ever deleted."""
+    """Returns int64 pair_ids, sorted, each once; empty if nothing was ever deleted."""
     storage = open_storage(join(database, FOLDER))
     files = [
         np.load(io.BytesIO(storage.read(name)), allow_pickle=False) for name in storage.list() if name.endswith(".npy")

@@ -1,11 +1,11 @@
-"""Exact search without an index: running top-k over blocks of vectors, and the one score that all exact paths share.
+"""Searches exactly without an index: a running top-k over blocks of vectors, and the score that all exact paths share.
 
 Takes queries [Q, D] and the embeddings of any number of parts, in any order and any split; gives Hits.
 
 The score is the inner product in float64, rounded to float32. Embeddings are float16 and queries are rounded to
 float16: a product of two float16 is a multiple of 2**-48, and for unit vectors any partial sum is far below 2**5, so
-all 53 bits suffice and the sum is exact in whatever order BLAS, threads or blocks take it. This is why results are
-the same, ids and scores, for every number of shards and workers. Next: merge.py.
+53 bits suffice and the sum is exact in whatever order BLAS, threads or blocks take it. Ids and scores are therefore the
+same for every number of shards and workers.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from react_ray.index.merge import Hits, check_k, keep_best, no_hits
 from react_ray.index.ordering import distinct
 
 QUERIES_AT_ONCE = 256
-PROPOSED_AT_ONCE = 8192  # queries that FAISS is given
+PROPOSED_AT_ONCE = 8192  # queries per call of FAISS
 VECTORS_AT_ONCE = 8192  # 256 x 8192 scores in float64 and float32: 25 MB
-NUMBERS_AT_ONCE = 1 << 25  # of a block of vectors in float32: 128 MB
-RESCORED_AT_ONCE = 1 << 19  # numbers of pairs that are scored again: 2 MB
-RESCORE_FROM = 64  # where more than one pair in so many comes near, all are scored by one matrix product
-SPARE = 32  # hits of a block that FAISS is asked for beyond k: most ties at the k-th place are among them
-MOST_K_OF_GPU = 2048  # of FAISS
+NUMBERS_AT_ONCE = 1 << 25  # in a block of vectors in float32: 128 MB
+RESCORED_AT_ONCE = 1 << 19  # numbers in the vectors of pairs that are scored again: 2 MB
+RESCORE_FROM = 64  # if more than one pair in this many is near the k-th place, one matrix product scores all of them
+SPARE = 32  # hits of a block that FAISS returns beyond k: they include most ties at the k-th place
+MOST_K_OF_GPU = 2048  # a limit of FAISS
 
 
 def as_queries(queries_QD: np.ndarray, dim: int) -> np.ndarray:
-    """Queries as every search sees them: float64 [Q, D] holding float16 values.
+    """Returns queries in the form that every search uses: float64 [Q, D] holding float16 values.
 
-    Raises RetrievalError if D differs from the vectors' or a query is not finite.
+    Raises RetrievalError if D is not that of the vectors, or if a query is not finite.
     """
     queries_QD = np.asarray(queries_QD)
     if queries_QD.ndim != 2 or queries_QD.shape[1] != dim:
@@ -49,18 +49,18 @@ def as_queries(queries_QD: np.ndarray, dim: int) -> np.ndarray:
 
 
 def finite_rows(pair_ids: np.ndarray, vectors_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Without the rows that failed to embed (null becomes NaN in numpy)."""
+    """Drops the rows that failed to embed (null becomes NaN in NumPy)."""
     assert vectors_ND.ndim == 2 and len(pair_ids) == len(vectors_ND), (pair_ids.shape, vectors_ND.shape)
     kept = np.isfinite(vectors_ND).all(axis=1)
     return (pair_ids, vectors_ND) if kept.all() else (pair_ids[kept], vectors_ND[kept])
 
 
 class RunningTopK:
-    """The k best hits of each query over all vectors seen so far; memory stays below 512 MB besides the hits and the queries.
+    """Keeps the k best hits of each query over all vectors seen so far, in less than 512 MB besides hits and queries.
 
-    Everything is scored in float32, by FAISS where k is small beside a block. Only pairs that may reach the k-th place
-    within the error of float32 are scored again in float64; where these are many the whole block is. That is done in
-    threads, as many as FAISS has.
+    Everything is scored in float32, by FAISS if k is small compared with a block. Only pairs that may reach the k-th
+    place within the error of float32 are scored again in float64; if there are many of them, the whole block is. As
+    many threads as FAISS has do this.
     """
 
     def __init__(self, k: int, on_gpu: bool = False) -> None:
@@ -70,7 +70,8 @@ class RunningTopK:
         self._gpu: Any = None
 
     def update(self, queries_QD: np.ndarray, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
-        """Search one more part. queries float32 [Q, D], the same in every call; vectors float16 or float32 [n, D]."""
+        """Searches one more part. queries: float32 [Q, D], the same in every call; vectors: float16 or float32 [n,
+        D]."""
         if self._hits is None:
             exact_QD = as_queries(queries_QD, vectors_ND.shape[1])
             self._rough_QD, self._norm_Q = exact_QD.astype(np.float32), np.linalg.norm(exact_QD, axis=1)
@@ -85,7 +86,7 @@ class RunningTopK:
 
     def _search(self, ids: np.ndarray, block_ND: np.ndarray, pool: ThreadPoolExecutor) -> None:
         square_N = np.einsum("nd,nd->n", block_ND, block_ND)
-        finite = np.isfinite(square_N)  # rows that failed to embed are not
+        finite = np.isfinite(square_N)  # False for rows that failed to embed
         if not finite.all():
             block_ND, ids, square_N = block_ND[finite], ids[finite], square_N[finite]
         margin_Q = float32_error(self._norm_Q, float(np.sqrt(square_N.max(initial=0.0))), block_ND.shape[1])
@@ -114,7 +115,8 @@ class RunningTopK:
         ids: np.ndarray,
         block_ND: np.ndarray,
     ) -> None:
-        """Take what FAISS found for these queries in a block; scan it where more than FAISS was asked for may be hits."""
+        """Takes what FAISS found for these queries in a block, and scans the block for queries whose hits may lie
+        beyond that."""
         assert self._hits is not None
         margin_R = margin_Q[rows]
         floor_R = np.maximum(self._hits.scores[rows, -1], rough[:, self.k - 1] - margin_R) - margin_R
@@ -149,7 +151,7 @@ class RunningTopK:
         _take_block(self._hits, rows, scores_RN, ids)
 
     def _knn(self, queries_QD: np.ndarray, vectors_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """FAISS's (scores float32, rows int64) [Q, k + SPARE] of the largest inner products, best first."""
+        """Returns FAISS's (scores float32, rows int64) [Q, k + SPARE] with the largest inner products, best first."""
         native: Any = faiss
         if self._on_gpu and native.get_num_gpus():
             self._gpu = self._gpu or native.StandardGpuResources()
@@ -170,13 +172,14 @@ def largest_norm(vectors_ND: np.ndarray) -> float:
 
 
 def float32_error(norm_Q: np.ndarray, largest: float, dim: int) -> np.ndarray:
-    """How far a float32 inner product may be from the exact one: D * 2**-24 * |q| * |v| to first order (Higham 2002,
-    section 3.1); twice that covers the rest."""
+    """Bounds the error of a float32 inner product: D * 2**-24 * |q| * |v| to first order (Higham 2002, section 3.1);
+    twice that covers the other terms."""
     return (dim * 2.0**-23 * largest * norm_Q).astype(np.float32)
 
 
 def _score(queries_QD: np.ndarray, vectors_ND: np.ndarray, query: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """float32 [n] of n pairs of a query and a vector; both hold float16 values, whose products float32 holds exactly (22 bits)."""
+    """Returns float32 [n], the scores of n pairs of a query and a vector. Both hold float16 values, and float32 holds
+    the product of two such values exactly (22 bits)."""
     scores = np.empty(len(query), dtype=np.float32)
     step = max(1, RESCORED_AT_ONCE // vectors_ND.shape[1])
     for start in range(0, len(query), step):
@@ -188,10 +191,10 @@ def _score(queries_QD: np.ndarray, vectors_ND: np.ndarray, query: np.ndarray, co
 
 
 def _take_block(hits: Hits, rows: np.ndarray, scores_QN: np.ndarray, pair_ids: np.ndarray) -> None:
-    """Merge a block of exact scores of these queries into hits, in place.
+    """Merges a block of exact scores of these queries into hits, in place.
 
-    Only scores that reach the k-th best so far (or the k-th of this block) can enter. A score equal to the k-th stays a
-    candidate, because the smaller pair_id wins.
+    Only scores that reach the k-th best so far (or the k-th of this block) can enter. A score equal to the k-th remains
+    a candidate, because the smaller pair_id wins.
     """
     k = hits.scores.shape[1]
     floor_Q = hits.scores[rows, -1]
@@ -203,7 +206,7 @@ def _take_block(hits: Hits, rows: np.ndarray, scores_QN: np.ndarray, pair_ids: n
 
 
 def _take(hits: Hits, query: np.ndarray, pair_ids: np.ndarray, scores: np.ndarray) -> None:
-    """Merge candidates into hits, in place; query: ascending."""
+    """Merges candidates into hits, in place. query is ascending."""
     if not len(query):
         return
     changed = distinct(query)

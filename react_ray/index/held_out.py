@@ -1,7 +1,4 @@
-"""Files of an index that measure its recall: held-out queries, and their exact hits in each shard.
-
-Takes and gives Hits and vectors; next: recall.py, which compares with them.
-"""
+"""Reads and writes the files that measure an index's recall: held-out queries, and their exact hits in each shard."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ TRUTH = np.dtype([("score", "<f4"), ("pair_id", "<i8")])
 
 
 def depths(calibration_k: int) -> list[int]:
-    """Of the truths that are kept: one hit more than is measured, because a query's own pair is left out."""
+    """Returns how deep the stored truths are: one hit more than is measured, because a query's own pair is left out."""
     return [depth for depth in DEPTHS if depth <= calibration_k + 1]
 
 
@@ -34,7 +31,7 @@ def queries_name(key: str) -> str:
 
 
 def write_queries(storage: Storage, key: str, queries: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """kind -> (pair_ids int64 [Q], vectors float [Q, D] holding float16 values)."""
+    """queries: kind -> (pair_ids int64 [Q], vectors float [Q, D] holding float16 values)."""
     tables = [
         pa.table(
             {
@@ -49,7 +46,8 @@ def write_queries(storage: Storage, key: str, queries: dict[str, tuple[np.ndarra
 
 
 def read_queries(storage: Storage, key: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """kind -> (pair_ids int64 [Q], vectors float32 [Q, D]) of the held-out queries; no kind of which there are none."""
+    """Returns kind -> (pair_ids int64 [Q], vectors float32 [Q, D]) of the held-out queries, without kinds that have no
+    query."""
     table = pq.read_table(io.BytesIO(storage.read(queries_name(key))))
     found = {}
     for kind in ("image", "text"):
@@ -60,7 +58,7 @@ def read_queries(storage: Storage, key: str) -> dict[str, tuple[np.ndarray, np.n
 
 
 def read_truth(index: Artifact, key: str, kind: str, depth: int) -> Hits:
-    """The exact hits of the held-out queries over all shards of a key; depth: one of DEPTHS."""
+    """Returns the exact hits of the held-out queries over all shards of a key; depth is one of DEPTHS."""
     found = []
     for shard in range(index.facts.num_shards):
         part = index.facts.keys.index(key) * index.facts.num_shards + shard
@@ -72,10 +70,12 @@ def read_truth(index: Artifact, key: str, kind: str, depth: int) -> Hits:
 
 
 class Truth:
-    """The exact hits of held-out queries over the vectors of one shard, each query at its deepest depth once."""
+    """Collects the exact hits of the held-out queries over one shard; each query is searched once, at its greatest
+    depth."""
 
     def __init__(self, queries: dict[str, tuple[np.ndarray, np.ndarray]], depths: list[int]) -> None:
-        """queries: of read_queries. depths: ascending; of DEPTHS, which says how many of the first queries have it."""
+        """queries: from read_queries. depths: ascending keys of DEPTHS, which says how many of the first queries each
+        is for."""
         self._sizes = {kind: len(vectors_QD) for kind, (_, vectors_QD) in queries.items()}
         self._depths = depths
         self._bands: dict[int, tuple[slice, np.ndarray, RunningTopK]] = {}
@@ -90,7 +90,7 @@ class Truth:
             best.update(queries_QD, pair_ids, vectors_ND)
 
     def files(self) -> dict[str, bytes]:
-        """truth-{kind}-{depth}.npy of all kinds and depths."""
+        """Returns the files truth-{kind}-{depth}.npy of all kinds and depths."""
         found: dict[tuple[str, int], list[Hits]] = {}
         for band_depth, (band, _, best) in reversed(self._bands.items()):
             first, hits = 0, best.result()

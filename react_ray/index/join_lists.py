@@ -1,4 +1,7 @@
-"""join_lists: append the inverted lists of one fast-scan index to those of another. Next: list_index.py."""
+"""join_lists: appends the inverted lists of one fast-scan index to those of another.
+
+@JOIN@
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ import numpy as np
 
 
 def join_lists(into: Any, more: Any, have_L: np.ndarray, more_L: np.ndarray, first: int) -> None:
-    """Move the rows of `more`, their numbers raised by `first`, behind those of `into`; both are BlockInvertedLists.
+    """Moves the rows of `more`, their numbers raised by `first`, behind those of `into`; both are BlockInvertedLists.
 
-    have_L, more_L: int64 [L], the lengths of their lists. FAISS's own merge_from does it in threads, but writes behind the
-    end of a list that holds a multiple of block_size rows (BlockInvertedLists::add_entries of 1.15 asks for bytes where
-    it means rows): these few lists are packed again here.
+    have_L, more_L: int64 [L], the lengths of their lists. FAISS's own merge_from moves them in threads, but writes past
+    the end of a list that holds a multiple of block_size rows (BlockInvertedLists::add_entries of 1.15 compares a
+    number of rows with a number of bytes). Only these few lists are packed again here.
     """
     for one in np.flatnonzero((have_L > 0) & (have_L % into.block_size == 0) & (more_L > 0)).tolist():
         rows = np.concatenate([_unpacked(into, one), _unpacked(more, one)])
@@ -30,7 +33,7 @@ def _ids(lists: Any, one: int) -> np.ndarray:
 
 
 def _unpacked(lists: Any, one: int) -> np.ndarray:
-    """uint8 [rows, bytes of a code]"""
+    """Returns uint8 [rows, bytes of a code]."""
     per_block, code_size = int(lists.n_per_block), int(lists.packer.code_size)
     num_blocks = -(-lists.list_size(one) // per_block)
     blocks = faiss.rev_swig_ptr(lists.get_codes(one), num_blocks * lists.block_size).reshape(num_blocks, -1)

@@ -1,11 +1,13 @@
 """Spherical k-means for the lists of an IVF, and the assignment of vectors to lists, by FAISS through two levels.
 
-Takes unit vectors float32 [N, D]; gives centroids float32 [L, D] and list numbers int32 [N]. With 1,024 lists and more the
-centroids are themselves grouped in an IVF, and a vector is compared with the centroids of its nearest groups only: for L lists
-in 4 * sqrt(L) groups that is about 10 * sqrt(L) inner products instead of L. With fewer lists there is one group.
+Takes unit vectors float32 [N, D]; gives centroids float32 [L, D] and list numbers int32 [N]. With 1,024 lists and more
+the centroids are themselves grouped in an IVF, and a vector is compared with the centroids of its nearest groups only:
+for L lists in 4 * sqrt(L) groups that is about 10 * sqrt(L) inner products instead of L. With fewer lists there is one
+group.
 
-FAISS adds up a vector and a centroid in the same order whatever the batch, so the list of a vector does not depend on threads or
-on how vectors come in blocks, unless two groups at the edge of those tried are equally near within the error of float32 (1e-7).
+FAISS adds up a vector and a centroid in the same order whatever the batch, so the list of a vector does not depend on
+threads or on how vectors come in blocks, unless two groups at the edge of those tried are equally near within the error
+of float32 (1e-7).
 """
 
 from __future__ import annotations

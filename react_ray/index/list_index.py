@@ -1,10 +1,13 @@
-"""ListIndex: shards of kind ivf-rabitq that one process holds, opened as one index: the lists of all are joined.
+"""ListIndex: the ivf-rabitq shards of one process, opened as one index whose lists are joined.
 
-Few hits per query (k_factor > 0): hot 1-bit codes in memory propose, mapped 8-bit codes re-rank, by FAISS, whose float32 score
-of a query and a code is the same in every search. Many (k_factor = 0): each visited list is decoded once for all queries that
-visit it and compared by one matrix product, in whole numbers: a query is rounded so that float32 adds them without error, which
-moves a cosine less than 8-bit codes do. A result depends on neither the number of shards nor on which other queries are asked,
-but for centroids that are equally near a query within the error of float32. Next: merge.py.
+For few hits per query (k_factor > 0) FAISS proposes candidates by the 1-bit codes in memory and re-ranks them by the
+mapped 8-bit codes; its float32 score of a query and a code is the same in every search. For many hits (k_factor = 0)
+each visited list is decoded once for all queries that visit it and compared with them by one matrix product of
+integers: a query is rounded so that float32 adds up its products without error, which changes a cosine less than 8-bit
+codes do. A result depends neither on the number of shards nor on the other queries, except if two centroids are equally
+near a query within the error of float32.
+
+@BULK@
 """
 
 from __future__ import annotations
@@ -27,22 +30,22 @@ from react_ray.index.merge import Hits, best, check_k, no_hits, top_k
 from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
 
 K_FACTOR = 10.0
-MIDDLE = 128  # of codes
+MIDDLE = 128  # the middle of the range of codes
 SPARE = 16  # candidates beyond k, so that equal scores are ranked by pair_id
-SCORES_AT_ONCE = 1 << 26  # of a block of queries, float32: 256 MB
-ROWS_AT_ONCE = 1 << 13  # of a list, decoded to float32: 16 MB at 512 dimensions
-SHARES_PER_THREAD = 4  # of lists of different lengths, so that no thread waits long for the last
+SCORES_AT_ONCE = 1 << 26  # for a block of queries, float32: 256 MB
+ROWS_AT_ONCE = 1 << 13  # of a list that are decoded to float32: 16 MB at 512 dimensions
+SHARES_PER_THREAD = 4  # lists differ in length; small shares keep threads from waiting for the last one
 
 
 def whole_numbers(value_QD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(float32 [Q, D] of whole numbers, float32 [Q]: what 1 is worth), so that a row's sum with any codes - MIDDLE is below
-    2**24: exact in float32, in whatever order it is taken."""
+    """Returns (float32 [Q, D] of integers, float32 [Q], the value of 1). The sum of products of a row with any codes -
+    MIDDLE stays below 2**24, so it is exact in float32 in whatever order it is taken."""
     worth_Q = np.maximum(np.abs(value_QD).sum(axis=1), 1e-30) / (2.0**24 / MIDDLE - value_QD.shape[1] / 2)
     return np.rint(value_QD / worth_Q[:, None]).astype(np.float32), worth_Q.astype(np.float32)
 
 
 class ListIndex:
-    """Searching is thread-safe: nothing in here changes after construction."""
+    """Searching is thread-safe: nothing changes after construction."""
 
     def __init__(
         self,
@@ -51,8 +54,8 @@ class ListIndex:
         deleted: np.ndarray | None = None,
         allowed: Allowed | None = None,
     ) -> None:
-        """shards: paths of the three files of each; coarse: of coarse_quantizer(), that of all of them; deleted: pair_ids,
-        sorted, that no search returns; allowed: the only ones that a search returns; None = all."""
+        """shards: the paths of the three files of each; coarse: from coarse_quantizer(), shared by all of them;
+        deleted: sorted pair_ids that no search returns; allowed: the pairs that a search may return, None = all."""
         hot, cold, ids = zip(*shards, strict=True)
         self.coarse = coarse
         self.cold = ColdCodes(cold, ids)
@@ -81,7 +84,7 @@ class ListIndex:
             self.num_of_list = self.num_of_list + more_L
             self._bounds.append(first + np.concatenate([[0], np.cumsum(more_L)]))
         self._hot.quantizer, self._hot.own_fields = coarse, False
-        self._hot.ntotal = self.cold.num_rows  # FAISS asks both for as many
+        self._hot.ntotal = self.cold.num_rows  # FAISS requires the same number of both
         self.num_vectors = sum(self.cold.lengths)
         self._refine = faiss.IndexRefine(self._hot, self.cold.faiss)
         self._filtered = allowed is not None
@@ -97,7 +100,7 @@ class ListIndex:
 
     @property
     def family(self) -> str:
-        """Which of SearchParams it obeys."""
+        """Decides which of SearchParams apply."""
         return IVF_RABITQ
 
     @property
@@ -105,8 +108,8 @@ class ListIndex:
         return int(self._hot.nlist)
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams | None = None) -> Hits:
-        """queries float32 [Q, D], unit norm. Returns Hits [Q, k]; equal scores, of those that were re-ranked or scanned: the
-        smaller pair_id first."""
+        """queries: float32 [Q, D], unit norm. Returns Hits [Q, k]; of equal scores among the re-ranked or scanned pairs
+        the smaller pair_id comes first."""
         check_k(k)
         exact_QD = as_queries(queries_QD, self.dim)
         params = params or SearchParams(k_factor=K_FACTOR)
@@ -124,7 +127,8 @@ class ListIndex:
         return visiting_more(visit, exact_QD, min(k, self._num_wanted), nprobe, self.num_lists)
 
     def propose(self, queries_QD: np.ndarray, count: int, nprobe: int) -> Hits:
-        """What is re-ranked, [Q, count]: candidates with their scores, in the order in which their 1-bit codes rank."""
+        """Returns the candidates that are re-ranked, [Q, count], with their scores, in the order in which their 1-bit
+        codes rank."""
         native: Any = faiss
         exact_QD = as_queries(queries_QD, self.dim)
         params = native.SearchParametersIVF(nprobe=min(nprobe, self.num_lists), **self._selector)
@@ -174,7 +178,8 @@ class ListIndex:
         pool: ThreadPoolExecutor,
         num_threads: int,
     ) -> Hits:
-        """Threads take some of the lists at a time: a list is decoded once. Then some of the queries, over all that they visited."""
+        """Each thread takes some of the lists, so that a list is decoded once; then some of the queries, over all their
+        lists."""
         visit = np.argsort(probes_QP, axis=None, kind="stable")
         query, visited = visit // probes_QP.shape[1], probes_QP.ravel()[visit]
         lists, start = np.unique(visited, return_index=True)
@@ -182,7 +187,7 @@ class ListIndex:
         hits = no_hits(len(probes_QP), k)
 
         def score(some: np.ndarray) -> list[list[tuple[np.ndarray, np.ndarray]]]:
-            """Of each query (scores, rows) of every list that it visits."""
+            """Returns, for each query, (scores, rows) of every list of `some` that it visits."""
             found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in probes_QP]
             for at in some.tolist():
                 spans = [

@@ -1,11 +1,13 @@
-"""The files of a shard of kind ivf-rabitq, and how they are built.
+"""ListShardBuilder: builds the files of an ivf-rabitq shard.
 
-    hot.faiss    FAISS IVF of RaBitQ fast-scan blocks; its ids are row numbers, its quantiser is the one all shards share
+    hot.faiss    FAISS IVF of RaBitQ fast-scan blocks; its ids are row numbers, all shards share its quantiser
     cold.faiss   FAISS SQ8 codes, row by row
     ids.npy      pair_id of each row
 
-Rows are sorted by list, then by pair_id: what a query re-ranks lies together, and a file of metadata in the same order
-is read by row number. Next: list_index.py.
+Rows are sorted by list, then by pair_id: the codes of a list can be scanned as one range, the codes that a query
+re-ranks lie close together, and the files do not depend on the order in which vectors came.
+
+@WRITER@
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from react_ray.index.kmeans import Assigner
 from react_ray.index.quantizer import as_built, from_payload
 
 FILES = ("hot.faiss", "cold.faiss", "ids.npy")
-CODE_BITS_OF_QUERY = 8  # of RaBitQ: FAISS's own default for fast-scan
-ROWS_AT_ONCE = 1 << 16  # of cold codes that are written
+CODE_BITS_OF_QUERY = 8  # in RaBitQ; FAISS's default for fast-scan
+ROWS_AT_ONCE = 1 << 16  # of cold codes that are written at a time at a time
 
 
 class ListShardBuilder:
@@ -43,10 +45,11 @@ class ListShardBuilder:
         self._cold_codes: list[np.ndarray] = []
 
     def add(self, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
-        """vectors float16 or float32 [n, D]. Rows that are null or NaN never enter."""
+        """vectors: float16 or float32 [n, D]. Null and NaN rows are left out."""
         if vectors_ND.shape[1] != self._trained.d:
             raise RetrievalError(
-                f"the index was trained for dimension {self._trained.d}, a part has vectors of dimension {vectors_ND.shape[1]}; "
+                f"the index was trained for dimension {self._trained.d}, a part has vectors of dimension "
+                f"{vectors_ND.shape[1]}; "
                 "train it on these embeddings, all of the same backbone"
             )
         pair_ids, vectors_ND = finite_rows(np.asarray(pair_ids, dtype=np.int64), vectors_ND)
@@ -63,7 +66,7 @@ class ListShardBuilder:
         self._cold_codes.append(self._cold.sa_encode(vectors_ND))
 
     def finish(self) -> tuple[np.ndarray, dict[str, bytes | Iterator[Piece]]]:
-        """(pair_ids in the order of rows, bytes of each file of FILES in pieces)."""
+        """Returns (pair_ids in the order of rows, the bytes of each of FILES in pieces)."""
         ids = np.concatenate([np.empty(0, np.int64), *self._ids])
         lists = np.concatenate([np.empty(0, np.int32), *self._lists])
         order = np.lexsort((ids, lists))
@@ -93,7 +96,8 @@ class ListShardBuilder:
         yield faiss.serialize_index(packed).data
 
     def _cold_pieces(self, order: np.ndarray) -> Iterator[Piece]:
-        """FAISS's own file of an IndexScalarQuantizer, without a second copy of the codes in memory."""
+        """Writes the file that FAISS writes of an IndexScalarQuantizer, without a second copy of the codes in
+        memory."""
         empty = faiss.serialize_index(self._cold).tobytes()
         assert len(empty) > 24 and empty[8:16] == bytes(8) and empty[-8:] == bytes(8), "FAISS writes another format"
         yield empty[:8] + len(order).to_bytes(8, "little") + empty[16:-8]
@@ -110,7 +114,7 @@ class ListShardBuilder:
 
 
 def coarse_quantizer(quantizer: bytes) -> faiss.Index:
-    """The centroids of the lists out of what train() gave."""
+    """Returns the centroids of the lists from the bytes that train() returned."""
     trained = as_built(owner := from_payload(quantizer))
     coarse = faiss.clone_index(as_built(trained.base_index).quantizer)
     del owner

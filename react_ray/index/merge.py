@@ -1,8 +1,7 @@
-"""Hits: what a search returns, and the one order in which hits are ranked.
+"""Hits: the result of a search, and the one order in which hits are ranked.
 
 Takes the hits of several disjoint shards, gives the hits of their union. A higher score is better; equal scores are
 ranked by the smaller pair_id, so that a result does not depend on how pairs were spread over shards.
-Next: select.py.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ QUERIES_AT_ONCE = 4096  # bounds the memory of sorting: 80,000 queries x 1,600 c
 class Hits:
     """scores float32 [Q, k] and pair_ids int64 [Q, k], best first.
 
-    A row with fewer than k hits ends with pair_id -1 and score -inf. These never leave this class: use `rows()`.
+    A row with fewer than k hits ends with pair_id -1 and score -inf. `rows()` leaves these out.
     """
 
     scores: np.ndarray
@@ -31,11 +30,12 @@ class Hits:
 
     @property
     def valid(self) -> np.ndarray:
-        """bool [Q, k]: where there is a hit."""
+        """bool [Q, k]: True where there is a hit."""
         return self.pair_ids != NO_PAIR
 
     def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """One row per hit: (query int32 position, pair_id int64, score float32, rank int32 from 0), query by query."""
+        """Returns one row per hit, query by query: (query int32 position, pair_id int64, score float32, rank int32 from
+        0)."""
         if self.valid.all():
             num, k = self.scores.shape
             every, place = np.arange(num, dtype=np.int32), np.arange(k, dtype=np.int32)
@@ -45,9 +45,9 @@ class Hits:
 
 
 def merge(hits: list[Hits], k: int) -> Hits:
-    """Exact top-k over disjoint shards.
+    """Merges the hits of disjoint shards into the exact top-k of their union.
 
-    hits: one per shard, scores float32 [Q, k_i] best first, pair_ids int64 [Q, k_i], the same queries in all.
+    hits: one per shard, scores float32 [Q, k_i] best first, pair_ids int64 [Q, k_i], all for the same queries.
     Returns Hits [Q, k]; rows are short where all shards together hold fewer than k.
     """
     if not hits:
@@ -62,7 +62,8 @@ def merge(hits: list[Hits], k: int) -> Hits:
 
 
 def best(scores: np.ndarray, pair_ids: np.ndarray, k: int) -> Hits:
-    """The k best of each row of candidates in any order: scores float32 [Q, n], pair_ids int64 [Q, n], -1 = none."""
+    """Returns the k best of each row of candidates in any order: scores float32 [Q, n], pair_ids int64 [Q, n], -1 =
+    none."""
     check_k(k)
     found = no_hits(len(scores), k)
     width = min(k, scores.shape[1])
@@ -76,9 +77,11 @@ def best(scores: np.ndarray, pair_ids: np.ndarray, k: int) -> Hits:
 
 
 def top_k(scores: np.ndarray, k: int, pair_ids: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(scores float32, pair_ids int64) of the k best of one query's candidates, best first; fewer where there are fewer.
+    """Returns (scores float32, pair_ids int64) of the k best candidates of one query, best first, or of all if they are
+    fewer.
 
-    scores: float32 [n], in any order, -inf = none; pair_ids(places) looks up int64 ids of those that may be among the k.
+    scores: float32 [n], in any order, -inf = no candidate; pair_ids(places) looks up the int64 ids of those candidates
+    that may be among the k best.
     """
     floor = np.partition(scores, len(scores) - k)[len(scores) - k] if len(scores) > k else -np.inf
     at = np.flatnonzero((scores >= floor) & (scores > -np.inf))  # more than k where the k-th score ties
@@ -95,7 +98,8 @@ def top_k(scores: np.ndarray, k: int, pair_ids: Callable[[np.ndarray], np.ndarra
 
 
 def keep_best(hits: Hits, query: np.ndarray, scores: np.ndarray, pair_ids: np.ndarray) -> None:
-    """Write the k best of these rows, in any order, over the hits of their queries (integers, places in hits)."""
+    """Overwrites the hits of these queries with the k best of these rows, which come in any order. query: rows of
+    `hits`."""
     order = ranking(query, scores, pair_ids)
     query, scores, pair_ids = query[order], scores[order], pair_ids[order]
     first = np.flatnonzero(np.diff(query.astype(np.int64), prepend=-1))
@@ -106,10 +110,10 @@ def keep_best(hits: Hits, query: np.ndarray, scores: np.ndarray, pair_ids: np.nd
 
 
 def ranking(group: np.ndarray, scores: np.ndarray, tie: np.ndarray) -> np.ndarray:
-    """The order of rows by group, then score (best first), then `tie`: what np.lexsort gives, several times faster.
+    """Returns the order of rows by group, then score (best first), then `tie`, several times faster than np.lexsort.
 
-    group: integers below 2**32; scores float32. Group and score are sorted as one uint64; only rows that are equal in
-    both are looked at again.
+    group: integers below 2**32; scores: float32. Group and score are sorted as one uint64; only rows that are equal in
+    both are compared by `tie`.
     """
     both = group.astype(np.uint64) << np.uint64(32) | descending(scores).astype(np.uint64)
     order = np.argsort(both)
@@ -122,7 +126,7 @@ def ranking(group: np.ndarray, scores: np.ndarray, tie: np.ndarray) -> np.ndarra
 
 
 def no_hits(num_queries: int, k: int) -> Hits:
-    """Hits [Q, k] in which nothing was found."""
+    """Returns Hits [Q, k] without any hit."""
     return Hits(
         scores=np.full((num_queries, k), -np.inf, dtype=np.float32),
         pair_ids=np.full((num_queries, k), NO_PAIR, dtype=np.int64),

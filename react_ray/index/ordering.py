@@ -1,5 +1,7 @@
-"""Ordering: sorting tens of millions of hits. A value sort of 64-bit numbers is several times faster than an argsort, so
-keys and positions are packed into one number wherever they fit. Next: select.py.
+"""Sorts tens of millions of hits.
+
+Sorting 64-bit numbers by value is several times faster than an argsort, so keys and positions are packed into one
+number wherever they fit.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ WORD = 64
 
 
 def order_by(*keys: np.ndarray) -> np.ndarray:
-    """int64 [N]: the stable order of rows by keys, the first decides first. keys: integers of at least 0, [N] each."""
+    """Returns int64 [N], the stable order of rows by keys, the first key first. keys: non-negative integers, [N]
+    each."""
     count = len(keys[0])
     widths = [int(key.max(initial=0)).bit_length() for key in keys]
     place = max(count - 1, 0).bit_length()
@@ -27,7 +30,8 @@ def order_by(*keys: np.ndarray) -> np.ndarray:
 
 
 def order_within(group: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """int64 [N]: the order by group, then score (best first), then position; group: integers [N], ascending already."""
+    """Returns int64 [N], the order by group, then score (best first), then position. group: integers [N], already
+    ascending."""
     if not len(group):
         return np.empty(0, dtype=np.int64)
     start = np.flatnonzero(np.diff(group, prepend=-1))
@@ -44,13 +48,13 @@ def order_within(group: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def descending(score: np.ndarray) -> np.ndarray:
-    """uint32 [N] that ascends where float32 scores descend; -0.0 equals 0.0."""
+    """Maps float32 scores to uint32 numbers in the reverse order; -0.0 equals 0.0."""
     bits = (score.astype(np.float32) + np.float32(0)).view(np.uint32)
     return ~np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
 
 
 def distinct_pairs(pair_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """np.unique with its inverse: by marking where there are many hits of few parts, by sorting otherwise."""
+    """Returns np.unique and its inverse: by marking rows if there are many hits in few parts, otherwise by sorting."""
     part, row = part_of(pair_ids), row_of(pair_ids)
     parts, width = int(part.max(initial=-1)) + 1, int(row.max(initial=-1)) + 1
     if pair_ids.min(initial=0) < 0 or parts * width > 8 * len(pair_ids):
@@ -65,7 +69,7 @@ def distinct_pairs(pair_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distinct(values: np.ndarray) -> np.ndarray:
-    """Ascending, each once: np.unique by sorting. NumPy's own hashes integers since 2.3, which takes 20 times as long for
-    ten million ids."""
+    """Returns each value once, ascending: np.unique by sorting. Since version 2.3 NumPy's own hashes integers, which
+    takes 20 times as long for ten million ids."""
     ordered = np.sort(values, axis=None)
     return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered

@@ -1,7 +1,7 @@
-"""plan_index: which kind of index, how many lists and shards, and what that costs; pure arithmetic, before anything starts.
+"""Plans an index before anything starts: its kind, its numbers of lists and shards, and what they cost.
 
-Takes the number of vectors, D and an IndexConfig; gives an IndexPlan. Bytes are those of FAISS's formats, seconds are
-of one core at 50 GFLOP/s in float32. Next: quantizer.py.
+Takes the number of vectors, D and an IndexConfig; gives an IndexPlan. Bytes are those of FAISS's formats; seconds are
+those of one core at 50 GFLOP/s in float32.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from react_ray.errors import ConfigError
 from react_ray.index.config import AUTO, FLAT, IVF_RABITQ, IVF_SQ8, IndexConfig
 
 FLOP_PER_S = 50e9  # of one core
-QUERY_S = 0.016  # of one held-out query over all settings that are measured
-SMALL = 200_000  # vectors that exact search goes through in milliseconds: no reason to be approximate
-FLAT_RECALL = 0.985  # above what 8-bit codes reach on text queries, only float vectors do
-VECTORS_PER_LIST = 40  # of the training sample: FAISS asks for 39
-BLOCK = 32  # codes that fast-scan reads at once: each list is padded to a multiple
+QUERY_S = 0.016  # one held-out query at all settings that are measured
+SMALL = 200_000  # vectors: exact search takes milliseconds, so there is no reason to approximate
+FLAT_RECALL = 0.985  # 8-bit codes reach this for text queries; a higher recall needs float vectors
+VECTORS_PER_LIST = 40  # in the training sample; FAISS asks for 39
+BLOCK = 32  # codes that fast-scan reads at once: each list is padded to a multiple of it
 
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """For one key; bytes and seconds are of all its shards."""
+    """The plan for one key; bytes and seconds are those of all its shards."""
 
     kind: str
     num_vectors: int
@@ -30,31 +30,34 @@ class IndexPlan:
     num_lists: int
     num_shards: int
     train_sample: int
-    hot_bytes: int  # in memory while it is searched
+    hot_bytes: int  # in memory while the index is searched
     cold_bytes: int  # memory-mapped
     build_bytes: int  # in memory while one shard is built
     core_seconds: float
 
     def lines(self, num_keys: int = 1, metadata_bytes: int = 0) -> list[str]:
-        """What is printed before the start, of all keys; metadata_bytes: of one."""
+        """Returns the lines that are printed before the start, for all keys; metadata_bytes is that of one key."""
         gb = 1 / 2**30
         lists = f", {self.num_lists:,} lists" if self.num_lists else ""
         return [
-            f"index: {self.kind}{lists} over {self.num_vectors:,} vectors of dimension {self.dim}, {self.num_shards} shards",
+            f"index: {self.kind}{lists} over {self.num_vectors:,} vectors of dimension {self.dim}, "
+            f"{self.num_shards} shards",
             f"index: {num_keys} x {self.hot_bytes * gb:.2f} GB of memory to search, "
-            f"{num_keys * (self.hot_bytes + self.cold_bytes + metadata_bytes) * gb:.2f} GB of disk, {self.build_bytes * gb:.2f} GB of "
-            f"memory to build a shard, about {num_keys * self.core_seconds:,.0f} core-seconds",
+            f"{num_keys * (self.hot_bytes + self.cold_bytes + metadata_bytes) * gb:.2f} GB of disk, "
+            f"{self.build_bytes * gb:.2f} GB of memory to build a shard, "
+            f"about {num_keys * self.core_seconds:,.0f} core-seconds",
         ]
 
 
 def plan_index(num_vectors: int, dim: int, config: IndexConfig, num_parts: int) -> IndexPlan:
-    """num_vectors of one key, in num_parts parts: a shard has at least one. The same answer on every machine."""
+    """num_vectors: those of one key, in num_parts parts, of which each shard gets at least one. The plan does not
+    depend on the machine."""
     if num_vectors < 1:
         raise ConfigError("there are no vectors to index; embed pairs first, or take the key out of index.keys")
     kind = _kind(num_vectors, dim, config)
     num_lists = (config.num_lists or lists_for(num_vectors)) if kind in (IVF_SQ8, IVF_RABITQ) else 0
     each_build = {IVF_RABITQ: 2.2 * dim + 600, IVF_SQ8: 2.5 * dim + 32}.get(kind, 9 * dim + 32)
-    room = max(0.25, config.build_memory_gb - 8 * 2**17 * dim / 2**30) * 2**30  # beside a part
+    room = max(0.25, config.build_memory_gb - 8 * 2**17 * dim / 2**30) * 2**30  # what a part in memory leaves
     num_shards = config.num_shards or min(num_parts, max(1, ceil(num_vectors * each_build / room)))
     hot, cold = _bytes(kind, num_vectors, dim, num_lists, num_shards)
     if hot > config.memory_gb * 2**30:
@@ -82,7 +85,7 @@ def plan_index(num_vectors: int, dim: int, config: IndexConfig, num_parts: int) 
 
 
 def lists_for(num_vectors: int) -> int:
-    """A power of two near 4 * sqrt(N), at most 2**18."""
+    """Returns a power of two near 4 * sqrt(N), at most 2**18."""
     power = 4
     while power < 18 and 2 ** (power + 0.5) < 4 * sqrt(num_vectors):
         power += 1
@@ -99,15 +102,16 @@ def _kind(num_vectors: int, dim: int, config: IndexConfig) -> str:
     for kind in (IVF_RABITQ, IVF_SQ8):
         if _bytes(kind, num_vectors, dim, lists_for(num_vectors), 1)[0] <= room:
             return kind
+    needed = _bytes(IVF_RABITQ, num_vectors, dim, lists_for(num_vectors), 1)[0]
     raise ConfigError(
         f"no kind of index keeps {num_vectors:,} vectors of dimension {dim} in index.memory_gb={config.memory_gb:g}; "
-        f"ivf-rabitq needs {_bytes(IVF_RABITQ, num_vectors, dim, lists_for(num_vectors), 1)[0] / 2**30:.2f} GB: raise it"
+        f"ivf-rabitq needs {needed / 2**30:.2f} GB: raise it"
     )
 
 
 def _bytes(kind: str, num_vectors: int, dim: int, num_lists: int, num_shards: int) -> tuple[int, int]:
-    """(hot, cold) of all shards in one process, where those of ivf-rabitq are joined list by list and others each have their
-    own centroids. A factory string that we do not know is taken for 4-byte floats."""
+    """Returns (hot, cold) bytes of all shards in one process. ivf-rabitq shards are joined list by list; shards of
+    other kinds each have their own centroids. A factory string is assumed to keep 4-byte floats."""
     if kind == IVF_RABITQ:
         padding = min(BLOCK / 2 * num_lists, (BLOCK - 1) * num_vectors)
         hot = (num_vectors + padding) * (dim / 8 + 8) + 8 * num_vectors + 4 * dim * num_lists

@@ -1,8 +1,7 @@
-"""The trained part of an index, shared by all its shards.
+"""Trains the part of an index that all its shards share, and opens FAISS indices.
 
-Takes the sample that sample.py drew; gives the bytes of an empty trained FAISS index (None for "flat", which
-has nothing to train). Because every shard starts from these bytes, a vector gets the same code and the same list in
-whatever shard it lands. Next: shard.py.
+Takes the sample that sample.py drew; gives the bytes of an empty trained FAISS index (None for "flat", which needs no
+training). Every shard starts from these bytes, so a vector gets the same code and the same list in any shard.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from react_ray.index.config import FLAT, IVF_RABITQ, IVF_SQ8, IndexConfig
 from react_ray.index.kmeans import gpu_centroids, train_centroids
 
 DEFAULT_NPROBE = 16
-GRID = 2.0**-18  # 1 / 300 of the usual step of 8 bits over a unit vector's dimension
+GRID = 2.0**-18  # 1 / 300 of the usual step of an 8-bit code of one dimension of unit vectors
 
 
 def train(sample_ND: np.ndarray, config: IndexConfig, seed: int, num_threads: int = 1) -> bytes | None:
-    """sample float32 [N, D] of unit vectors holding float16 values (rows beyond config.train_sample are not used).
+    """sample: float32 [N, D], unit vectors holding float16 values; rows beyond config.train_sample are not used.
 
-    config.kind and num_lists are settled: not "auto", not 0. IVF lists come from spherical k-means (kmeans.py, or FAISS
-    where there are GPUs). Raises ConfigError if the kind is unknown or the sample has fewer vectors than the kind has lists.
+    config.kind is not "auto" and config.num_lists is not 0. The IVF lists come from spherical k-means (kmeans.py).
+    Raises ConfigError if the kind is unknown or the sample has fewer vectors than the kind has lists.
     """
     if config.kind == FLAT:
         return None
@@ -45,7 +44,7 @@ def train(sample_ND: np.ndarray, config: IndexConfig, seed: int, num_threads: in
             _require_vectors(sample_ND, config, ivf.nlist)
         ivf.cp.spherical = True
         ivf.cp.seed = seed
-        ivf.cp.min_points_per_centroid = 1  # fewer than 39 is the user's choice, no reason to print
+        ivf.cp.min_points_per_centroid = 1  # no warning: fewer than 39 per list is the user's choice
         ivf.nprobe = min(config.nprobe or DEFAULT_NPROBE, ivf.nlist)
     with threads(num_threads):
         try:
@@ -63,16 +62,17 @@ def factory_string(config: IndexConfig) -> str:
 
 
 def rabitq_index(centroid_LD: np.ndarray, sample_ND: np.ndarray) -> faiss.IndexRefine:
-    """Empty and trained: lists of 1-bit RaBitQ codes (Gao and Long 2024), which SQ8 codes re-rank.
+    """Returns an empty trained index: lists of 1-bit RaBitQ codes (Gao and Long 2024), and SQ8 codes that re-rank.
 
-    The range of each dimension is a multiple of GRID and so is its step: a decoded vector is then exact in float32, and its
-    product with a float16 query is exact in float64, in whatever order it is summed (2**-24 * GRID * 255 codes * D < 2**53).
+    The range of each dimension and its step are multiples of GRID: a decoded vector is then exact in float32, and its
+    product with a float16 query is exact in float64 in whatever order it is summed (2**-24 * GRID * 255 codes * D <
+    2**53).
     """
     num_lists, dim = centroid_LD.shape
     coarse = faiss.IndexFlatIP(dim)
     coarse.add(centroid_LD)
     hot = faiss.IndexIVFRaBitQ(coarse, dim, num_lists, faiss.METRIC_INNER_PRODUCT)
-    hot.train(sample_ND[:1])  # the codes need no training: the same bytes whatever the sample
+    hot.train(sample_ND[:1])  # RaBitQ learns nothing from the sample: the bytes are the same for any
     cold = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
     cold.train(sample_ND)
     lowest, span = np.split(faiss.vector_to_array(cold.sq.trained).astype(np.float64), 2)
@@ -88,7 +88,7 @@ def rabitq_index(centroid_LD: np.ndarray, sample_ND: np.ndarray) -> faiss.IndexR
 
 
 def grid_of(cold: faiss.IndexScalarQuantizer) -> tuple[np.ndarray, np.ndarray]:
-    """(value of code 0, step) of each dimension, float64 [D]: the decoded value is first + code * step."""
+    """Returns (value of code 0, step) of each dimension, float64 [D]: the decoded value is first + code * step."""
     low, span = np.split(faiss.vector_to_array(cold.sq.trained).astype(np.float64), 2)
     step = np.round(span / 255 / GRID) * GRID
     return np.round((low + step / 2) / GRID) * GRID, step
@@ -111,7 +111,7 @@ def _require_vectors(sample_ND: np.ndarray, config: IndexConfig, num_lists: int)
 
 
 def empty_index(kind: str, dim: int) -> faiss.Index:
-    """An untrained index for inner products; ConfigError if FAISS does not know the kind."""
+    """Returns an untrained index for inner products. Raises ConfigError if FAISS does not know the kind."""
     if kind == FLAT:
         return faiss.IndexFlatIP(dim)
     try:
@@ -124,7 +124,7 @@ def empty_index(kind: str, dim: int) -> faiss.Index:
 
 
 def inverted_lists(index: faiss.Index) -> faiss.IndexIVF | None:
-    """The IVF part of an index, or None if it has none."""
+    """Returns the IVF part of an index, or None if it has none."""
     try:
         return faiss.extract_index_ivf(index)
     except RuntimeError:
@@ -132,7 +132,7 @@ def inverted_lists(index: faiss.Index) -> faiss.IndexIVF | None:
 
 
 def from_payload(payload: bytes | np.ndarray) -> faiss.Index:
-    """Bytes to a FAISS index; ArtifactCorrupt if they are not those of a whole index."""
+    """Reads a FAISS index from bytes. Raises ArtifactCorrupt if they are not a whole index."""
     try:
         return faiss.deserialize_index(np.frombuffer(payload, dtype=np.uint8))
     except (RuntimeError, MemoryError, ValueError) as error:
@@ -142,7 +142,7 @@ def from_payload(payload: bytes | np.ndarray) -> faiss.Index:
 
 
 def read_index(path: str | Path, flags: int = 0) -> faiss.Index:
-    """ArtifactCorrupt if the file is not that of a whole index."""
+    """Reads a FAISS index from a file. Raises ArtifactCorrupt if it is not a whole index."""
     try:
         return faiss.read_index(str(path), flags)
     except MemoryError as error:
@@ -151,23 +151,25 @@ def read_index(path: str | Path, flags: int = 0) -> faiss.Index:
         ) from error
     except RuntimeError as error:
         raise ArtifactCorrupt(
-            f"{path} cannot be read as an index shard ({_reason(error)}); if it is not whole, delete the index and build it again"
+            f"{path} cannot be read as an index shard ({_reason(error)}); if it is not whole, delete the index and "
+            "build it again"
         ) from error
 
 
 def as_built(index: faiss.Index) -> Any:
-    """The index as the class that it is; the caller keeps `index` alive. Any, because FAISS's stubs know its base class only."""
+    """Returns the index as its own class; the caller keeps `index` alive. The type is Any because FAISS's stubs know
+    the base class only."""
     return faiss.downcast_index(index)
 
 
 def faiss_threads(num_threads: int) -> None:
-    """FAISS of this process runs on this many threads from now on."""
+    """Sets the number of threads of FAISS in this process."""
     faiss.omp_set_num_threads(num_threads)
 
 
 @contextmanager
 def threads(num_threads: int) -> Iterator[None]:
-    """FAISS runs on this many threads inside; the number is the process's, so it is put back."""
+    """Runs FAISS on this many threads inside the block, and restores the number, which is the process's, afterwards."""
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(num_threads)
     try:
@@ -177,5 +179,5 @@ def threads(num_threads: int) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The last words of a FAISS exception, without its C++ signature."""
+    """Returns the last words of a FAISS exception, without its C++ signature."""
     return str(error).strip().splitlines()[-1].split("cpp:")[-1].strip() if str(error) else type(error).__name__

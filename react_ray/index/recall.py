@@ -1,7 +1,8 @@
-"""Recall: how much of the exact answer a search found, and which parameters reach the recall that is asked for.
+"""Measures recall, the share of the exact hits that a search found, and chooses the cheapest parameters for a target
+recall.
 
-Takes Hits of a search and of exact search for the same queries; gives numbers in [0, 1], a table of them, and the choice
-from it. Next: select.py.
+Takes Hits of a search and of exact search for the same queries; gives numbers in [0, 1], a table of them, and the
+parameters chosen from it.
 """
 
 from __future__ import annotations
@@ -18,32 +19,25 @@ from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.merge import NO_PAIR, Hits, check_k
 
 KS = (10, 100, 1000, 10_000)
-DEPTHS = {
-    101: 1 << 30,
-    1001: 64,
-    10_001: 16,
-}  # hits of the truth, and for how many queries at most: the deepest is the dearest
-K_FACTORS = {  # 0: cold codes are scanned
+DEPTHS = {101: 1 << 30, 1001: 64, 10_001: 16}  # exact hits per query -> queries at most: deep truths are expensive
+K_FACTORS = {  # 0: all cold codes of the visited lists are compared
     10: (2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 17.0, 20.0, 28.0, 40.0, 56.0, 80.0, 112.0, 160.0),
     100: (2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0, 22.0, 32.0),
     1000: (0.0,),
     10_000: (0.0,),
 }
-LEAST_SHARE = {
-    10: 1 / 2048,
-    100: 1 / 2048,
-    1000: 1 / 2048,
-    10_000: 1 / 64,
-}  # of the lists: fewer are not worth measuring
-MOST_LISTS = 128  # or a share of them: who visits more has too few lists or too coarse a code, or should search exactly
+# Shares of the lists, by k: visiting fewer is not worth measuring, and whoever must visit more has too few lists or too
+# coarse a code, or should search exactly. MOST_LISTS holds where it is more than the share.
+LEAST_SHARE = {10: 1 / 2048, 100: 1 / 2048, 1000: 1 / 2048, 10_000: 1 / 64}
+MOST_LISTS = 128
 MOST_SHARE = {10: 1 / 8, 100: 1 / 8, 1000: 1 / 8, 10_000: 1 / 4}
-ENOUGH = 0.002  # of recall, below which one more step is not worth measuring
+ENOUGH = 0.002  # gain of recall below which the next step is not measured
 
 
 def recall_at_k(found: Hits, truth: Hits, k: int) -> float:
-    """Share of the true k best pairs of each query that are among the k found, over all queries.
+    """Returns the share of the true k best pairs that are among the k found, over all queries.
 
-    Queries with fewer than k true hits count with those they have.
+    A query with fewer than k true hits counts with those that it has.
     """
     check_k(k)
     assert len(found.scores) == len(truth.scores), "found and truth answer different queries"
@@ -62,7 +56,7 @@ def recall_at_k(found: Hits, truth: Hits, k: int) -> float:
 
 
 def without(hits: Hits, pair_ids: np.ndarray, k: int) -> Hits:
-    """The first k hits of each query once its own pair (int64 [Q]) is left out: as if it had been held out of the index."""
+    """Returns the first k hits of each query without its own pair (int64 [Q]), as if the pair were not in the index."""
     own = hits.pair_ids == pair_ids[:, None]
     width = own.shape[1]
     at = np.where(own.any(axis=1), own.argmax(axis=1), width)[:, None]  # a query finds its own pair once
@@ -77,11 +71,12 @@ def without(hits: Hits, pair_ids: np.ndarray, k: int) -> Hits:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out queries of one kind: how they are searched, and the truth.
+    """Held-out queries of one kind: the functions that search them, and their exact hits.
 
-    search(n, k, params) and propose(n, count, nprobe) answer the first n of them; propose gives scores in the order in
-    which 1-bit codes rank (ivf-rabitq alone). truths: of all or the first of them, the deeper the later; own: int64 [Q], the
-    pair that each query is one side of, left out of what is found and of the truth.
+    search(n, k, params) and propose(n, count, nprobe) answer the first n queries; propose returns scores in the order
+    in which 1-bit codes rank (ivf-rabitq only). truths: the exact hits of all queries or of the first ones, by
+    ascending depth. own: int64 [Q], the pair from which each query was taken; it is left out of the found and of the
+    exact hits.
     """
 
     search: Callable[[int, int, SearchParams], Hits]
@@ -91,13 +86,14 @@ class HeldOut:
     _proposed: dict[int, Hits] = field(default_factory=dict, init=False, repr=False)
 
     def truth(self, k: int) -> Hits | None:
-        """None where no query has k true hits; the smallest k is always measured."""
+        """Returns the exact hits for k, or None if no query has k of them; the smallest k is always measured."""
         if k == KS[0]:
             return self.truths[0]
         return next((one for one in self.truths if one.scores.shape[1] > k and one.valid[:, k].any()), None)
 
     def recalls(self, family: str, k: int, params: SearchParams) -> dict[SearchParams, float]:
-        """With each of K_FACTORS, if the family has such: one search proposes for all of them."""
+        """Returns the recall of these parameters, for ivf-rabitq with each of K_FACTORS: one search proposes for all of
+        them."""
         truth = self.truth(k)
         assert truth is not None
         own = self.own[: len(truth.scores)]
@@ -124,7 +120,8 @@ class HeldOut:
         return found
 
     def _near(self, num: int, nprobe: int) -> Hits:
-        """What 1-bit codes propose, enough for any k and k_factor: one search answers for all of them."""
+        """Returns what the 1-bit codes propose, enough for every k and k_factor, so that one search serves all of
+        them."""
         if nprobe not in self._proposed:
             most = max(round(k * factors[-1]) for k, factors in K_FACTORS.items() if self.truth(k) is not None)
             self._proposed[nprobe] = self.propose(len(self.own), most + 1, nprobe)
@@ -133,10 +130,10 @@ class HeldOut:
 
 
 def calibrate(held_out: dict[str, HeldOut], family: str, num_lists: int) -> list[dict[str, Any]]:
-    """What each setting finds of the truth: rows of queries (the kind), k, nprobe, k_factor, ef_search, recall.
+    """Measures the recall of each setting: rows of queries (the kind), k, nprobe, k_factor, ef_search, recall.
 
-    family: "ivf-rabitq", "ivf", "hnsw" or "none". All kinds are measured at the same settings; a ladder ends where its next
-    step gained less than ENOUGH for all of them.
+    family: "ivf-rabitq", "ivf", "hnsw" or "none". All kinds of queries are measured at the same settings; a ladder ends
+    when a step gained less than ENOUGH for every kind.
     """
     table: list[dict[str, Any]] = []
     for k in KS:
@@ -172,11 +169,11 @@ def _ladder(family: str, num_lists: int, k: int) -> list[SearchParams]:
 def choose(
     tables: list[list[dict[str, Any]]], recall: float, k: int, dim: int, rows_per_list: float
 ) -> tuple[SearchParams, float]:
-    """The cheapest setting that every table (one per kind of query) says reaches the recall at k, and what it reaches.
+    """Returns the cheapest setting that reaches the recall at k in every table (one per kind of query), and its recall.
 
-    For k between two measured ones the larger counts, with as many candidates in all, or a number of lists between those of
-    both; beyond the largest, as many more lists are visited as k is larger. Where nothing reaches it, the best that was measured: compare
-    the second value.
+    For k between two measured ones the larger one counts, with the same number of candidates, or a number of lists
+    between those of both; beyond the largest k, the number of lists grows in proportion to k. If no setting reaches the
+    recall, the best measured one is returned: compare the second value.
     """
     measured = sorted({row["k"] for table in tables for row in table})
     if not measured:
@@ -201,8 +198,9 @@ def choose(
 def _cheapest(
     tables: list[list[dict[str, Any]]], recall: float, at: int, dim: int, rows_per_list: float
 ) -> tuple[SearchParams, float]:
-    """`choose` at a k that was measured. Where cold codes are scanned, time is proportional to the number of lists: then it lies
-    between two measured ones, on the line through their recalls over log(nprobe), above which recall bends."""
+    """Chooses for a k that was measured. If cold codes are scanned, time is proportional to the number of lists, so a
+    number between two measured ones is taken: on the line through their recalls over log(nprobe). Recall lies above
+    that line."""
     reached: dict[SearchParams, list[float]] = {}
     for table in tables:
         for row in table:
@@ -224,9 +222,11 @@ def _cheapest(
 
 
 def _cost(params: SearchParams, k: int, dim: int, rows_per_list: float) -> float:
-    """Bytes that one query reads, roughly: hot codes of the visited lists and re-ranked cold codes, or all cold codes.
+    """Estimates the bytes that one query reads: hot codes of the visited lists and re-ranked cold codes, or all cold
+    codes.
 
-    Weights by judgement: 1-bit codes count 3 times (arithmetic besides reading), re-ranked rows 4 times (they lie apart).
+    The weights are judgement: 1-bit codes count 3 times (they cost arithmetic too), re-ranked rows 4 times (they lie
+    apart).
     """
     visited = params.nprobe * rows_per_list
     if params.ef_search:

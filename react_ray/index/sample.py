@@ -1,6 +1,6 @@
-"""RunningSample: random vectors over all parts, for training and for calibration.
+"""RunningSample: a random sample of the vectors of all parts, for training and for calibration.
 
-Takes float16 vectors of any number of parts, in any order and split; gives float32 [size, D]. Next: quantizer.py.
+Takes float16 vectors of any number of parts, in any order and split; gives float32 [size, D].
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from react_ray.index.exact import finite_rows
 class RunningSample:
     """A uniform random sample of `size` vectors that does not depend on the order or the split of the parts.
 
-    Every pair draws a number from its id and the seed; the smallest numbers stay.
+    Every pair gets a random number from its id and the seed; the pairs with the smallest numbers are the sample.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -23,7 +23,7 @@ class RunningSample:
         self._draws: list[np.ndarray] = []
         self._pair_ids: list[np.ndarray] = []
         self._vectors: list[np.ndarray] = []
-        self._highest = np.uint64(2**64 - 1)  # of the draws that may still be kept
+        self._highest = np.uint64(2**64 - 1)  # the largest number that may still enter
 
     def update(self, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
         pair_ids = np.asarray(pair_ids, dtype=np.int64)
@@ -56,7 +56,8 @@ class RunningSample:
         return pair_ids[order], np.concatenate(self._vectors)[order].astype(np.float32)
 
     def _shrink(self) -> None:
-        """Only what may stay stays; pieces remain pieces, for copies of vectors are what takes time here."""
+        """Drops rows that can no longer be in the sample. Pieces are not joined, because copying vectors takes most of
+        the time."""
         draws, pair_ids = np.concatenate(self._draws), np.concatenate(self._pair_ids)
         order = np.lexsort((pair_ids, draws))[: self.size]
         kept = np.zeros(len(draws), bool)
@@ -69,7 +70,7 @@ class RunningSample:
 
 
 def _draw(pair_ids: np.ndarray, seed: int) -> np.ndarray:
-    """uint64 of each pair_id, by the finaliser of splitmix64 (Steele et al. 2014)."""
+    """Returns a random uint64 for each pair_id by the finaliser of splitmix64 (Steele et al. 2014)."""
     z = pair_ids.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)

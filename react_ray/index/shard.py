@@ -1,9 +1,9 @@
 """IndexShard: one FAISS index over some parts, with pair_ids as its ids.
 
-Takes blocks of (pair_ids, vectors), gives hits for queries and deterministic bytes. A flat shard answers exactly what
-RunningTopK answers, ids and scores: FAISS proposes candidates in float32, the score of exact.py decides, and a query
-whose k-th place float32 cannot settle is searched exactly. Coded shards (IVF, SQ8, ...) rank by FAISS's own scores,
-which depend on the vector and the shared quantiser only. Next: merge.py.
+Takes blocks of (pair_ids, vectors); gives hits for queries, and deterministic bytes. A flat shard returns the same ids
+and scores as RunningTopK: FAISS proposes candidates in float32, the score of exact.py decides, and a query whose k-th
+place float32 cannot decide is searched exactly. Coded shards (IVF, SQ8, ...) rank by FAISS's own scores, which depend
+on the vector and the shared quantiser only.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from react_ray.index.exact import RunningTopK, as_queries, finite_rows, float32_
 from react_ray.index.merge import NO_PAIR, Hits, best, check_k, no_hits
 from react_ray.index.quantizer import empty_index, factory_string, from_payload, inverted_lists, read_index, threads
 
-SPARE = 32  # candidates beyond k: most ties at the k-th place are settled without a second search
-HITS_AT_ONCE = 1 << 22  # that FAISS is asked for: 50 MB
-NUMBERS_AT_ONCE = 1 << 23  # of gathered candidate vectors in float64: 64 MB
+SPARE = 32  # candidates beyond k: they settle most ties at the k-th place without a second search
+HITS_AT_ONCE = 1 << 22  # per call of FAISS: 50 MB
+NUMBERS_AT_ONCE = 1 << 23  # in gathered candidate vectors in float64: 64 MB
 
 
 def build_shard(
@@ -34,7 +34,7 @@ def build_shard(
     quantizer: bytes | None,
     num_threads: int = 1,
 ) -> IndexShard:
-    """vectors: (pair_ids int64 [n], float16 [n, D]) per part. Rows that are null or NaN never enter."""
+    """vectors: (pair_ids int64 [n], float16 [n, D]) per part. Null and NaN rows are left out."""
     index: faiss.Index | None = None
     with threads(num_threads):
         for pair_ids, vectors_ND in vectors:
@@ -54,10 +54,10 @@ def build_shard(
 
 
 class IndexShard:
-    """Searching is thread-safe: nothing in here changes after construction."""
+    """Searching is thread-safe: nothing changes after construction."""
 
     def __init__(self, index: faiss.Index, deleted: np.ndarray | None = None, allowed: Allowed | None = None) -> None:
-        """deleted: pair_ids, sorted, that no search returns; allowed: the only ones that a search returns; None = all."""
+        """deleted: sorted pair_ids that no search returns; allowed: the pairs that a search may return, None = all."""
         self._index, self._filtered = index, allowed is not None
         unwanted = np.empty(0, np.int64)
         if self._filtered or (deleted is not None and len(deleted)):
@@ -66,7 +66,7 @@ class IndexShard:
             unwanted = ids[~wanted] if allowed is None else ids[~(wanted & allowed.contains(ids))]
         if len(unwanted) and _removed(index, unwanted):
             unwanted = unwanted[:0]
-        self._unwanted = unwanted  # of an index that cannot leave them out of this process's copy
+        self._unwanted = unwanted  # only for an index from which they cannot be removed
         self._flat, self._pair_ids = _flat_parts(index)
         if self._flat is not None:
             vectors_ND = _stored_vectors(self._flat)
@@ -79,13 +79,13 @@ class IndexShard:
 
     @property
     def num_lists(self) -> int:
-        """Of an IVF; 0 if it has none."""
+        """The number of IVF lists; 0 if the index is not an IVF."""
         ivf = inverted_lists(self._index)
         return 0 if ivf is None else int(ivf.nlist)
 
     @property
     def family(self) -> str:
-        """Which of SearchParams it obeys."""
+        """Decides which of SearchParams apply."""
         if self.num_lists:
             return "ivf"
         inner = faiss.downcast_index(self._index)
@@ -97,7 +97,7 @@ class IndexShard:
         return int(self._index.d)
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams | None = None) -> Hits:
-        """queries float32 [Q, D], unit norm. Returns Hits [Q, k]; equal scores: the smaller pair_id first."""
+        """queries: float32 [Q, D], unit norm. Returns Hits [Q, k]; of equal scores the smaller pair_id comes first."""
         check_k(k)
         params = params or SearchParams()
         ivf = inverted_lists(self._index)
@@ -119,7 +119,7 @@ class IndexShard:
         return self._search_flat(queries_QD, k)
 
     def all_ids(self) -> np.ndarray:
-        """int64 [num_vectors], ascending."""
+        """Returns int64 [num_vectors], ascending."""
         index = faiss.downcast_index(self._index)
         if isinstance(index, faiss.IndexIDMap):
             return np.sort(faiss.vector_to_array(index.id_map))
@@ -131,7 +131,7 @@ class IndexShard:
         return np.sort(np.concatenate([np.empty(0, np.int64), *ids]))
 
     def to_bytes(self) -> bytes:
-        """The same bytes for the same vectors, order, configuration and quantiser; any FAISS reads them."""
+        """Returns the bytes of a FAISS index: the same for the same vectors, order, configuration and quantiser."""
         return faiss.serialize_index(self._index).tobytes()
 
     @classmethod
@@ -151,7 +151,8 @@ class IndexShard:
         deleted: np.ndarray | None = None,
         allowed: Allowed | None = None,
     ) -> IndexShard:
-        """memory_map: leave on disk what FAISS can map (refine stores, IVF codes that are not fast-scan)."""
+        """memory_map: FAISS maps what it can instead of reading it (refine stores, IVF codes that are not
+        fast-scan)."""
         return cls(read_index(path, faiss.IO_FLAG_MMAP_IFC if memory_map else 0), deleted, allowed)
 
     def _search_flat(self, queries_QD: np.ndarray, k: int) -> Hits:
@@ -171,7 +172,8 @@ class IndexShard:
         return hits
 
     def _propose(self, queries_QD: np.ndarray, k: int, fetch: int) -> tuple[Hits, np.ndarray]:
-        """The k best among FAISS's `fetch` best, and for which queries no other vector can be among them."""
+        """Returns the k best of FAISS's `fetch` best, and the queries for which no other vector can be among the k
+        best."""
         assert self._flat is not None
         approximate, rows = self._flat.search(queries_QD.astype(np.float32), fetch)
         scores = np.empty((len(queries_QD), fetch), dtype=np.float32)
@@ -186,7 +188,8 @@ class IndexShard:
         return hits, hits.scores[:, -1] > ceiling_Q
 
     def _search_codes(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
-        """FAISS breaks ties at the last place as it likes, so fetch until the last score lies below the k-th wanted one."""
+        """FAISS breaks ties at the last place arbitrarily, so more are fetched until the last score is below the k-th
+        wanted one."""
         asked = _faiss_params(self._index, params)
         hits = no_hits(len(queries_QD), k)
         unsettled = np.arange(len(queries_QD))
@@ -221,7 +224,7 @@ def _new_index(config: IndexConfig, quantizer: bytes | None, dim: int) -> faiss.
 
 
 def _keeps_ids(index: faiss.Index) -> bool:
-    """IVF lists store ids themselves; everything else needs a map from position to id."""
+    """Returns True for an IVF, whose lists store ids; every other index needs a map from position to id."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
         return _keeps_ids(index.index)
@@ -229,7 +232,7 @@ def _keeps_ids(index: faiss.Index) -> bool:
 
 
 def _removed(index: faiss.Index, ids: np.ndarray) -> bool:
-    """Whether this kind of index could be rid of these."""
+    """Removes these ids; returns False if this kind of index cannot."""
     native: Any = index
     try:
         native.remove_ids(np.ascontiguousarray(ids))
@@ -248,7 +251,7 @@ def _flat_parts(index: faiss.Index) -> tuple[faiss.IndexFlat | None, np.ndarray]
 
 
 def _stored_vectors(flat: faiss.IndexFlat) -> np.ndarray:
-    """float32 [n, D], a view of FAISS's own memory: the caller keeps the index alive."""
+    """Returns float32 [n, D], a view of FAISS's own memory: the caller keeps the index alive."""
     if not flat.ntotal:
         return np.empty((0, flat.d), dtype=np.float32)
     return faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)

@@ -1,7 +1,7 @@
-"""The shards of an index on storage: where they lie, how one is opened, what lies beside it.
+"""Finds and opens the shards of an index on storage, and searches several of them.
 
-Takes the `index` artifact (the base, and the deltas that parts added later got); gives open shards. Parts of an index
-artifact are numbered key * num_shards + shard. Next: list_index.py, shard.py.
+Takes the `index` artifact (the base, and a delta for each later addition of parts); gives open shards. The parts of an
+index artifact are numbered key * num_shards + shard.
 """
 
 from __future__ import annotations
@@ -44,17 +44,22 @@ class ShardPlace:
         return int(self.index.facts.keys.index(self.key)) * int(self.index.facts.num_shards) + self.shard
 
     def read_quantizer(self) -> bytes:
-        """ArtifactCorrupt if these are not the bytes that the shard was built with."""
+        """Raises ArtifactCorrupt if these are not the bytes that the shard was built with."""
         name = quantizer_name(self.key)
         data = self.index.storage.read(name)
         if hashlib.sha256(data).hexdigest() != self.index.receipt(self.part).facts["quantizer"]:
             raise ArtifactCorrupt(
-                f"{self.index.uri}/{name} is not the quantiser of {shard_name(self.key, self.shard)}; delete the index and build it again"
+                f"{self.index.uri}/{name} is not the quantiser of {shard_name(self.key, self.shard)}; delete the index "
+                "and build it again"
             )
         return data
 
     def metadata(self) -> pa.Table:
-        """The columns of `pairs`, memory-mapped; of an ivf-rabitq shard in the order of its rows, else by pair_id."""
+        """Returns the columns of `pairs`, memory-mapped: for an ivf-rabitq shard in the order of its rows, otherwise by
+        pair_id.
+
+        Built with index.metadata only.
+        """
         path = self.index.local_file(self.part, f"{shard_name(self.key, self.shard)}.arrow")
         return pa.ipc.open_file(pa.memory_map(path)).read_all()
 
@@ -62,10 +67,10 @@ class ShardPlace:
 def open_shards(
     places: list[ShardPlace], deleted: np.ndarray | None = None, allowed: Allowed | None = None
 ) -> list[IndexShard | ListIndex]:
-    """Checks all bytes against their receipts first: ArtifactCorrupt names the file. deleted: pair_ids, sorted, that no
-    search returns; allowed: the only ones that a search returns; None = all.
+    """Opens shards after checking their bytes against their receipts; ArtifactCorrupt names the file.
 
-    ivf-rabitq shards that share a quantiser become one index.
+    deleted: sorted pair_ids that no search returns; allowed: the pairs that a search may return, None = all. ivf-rabitq
+    shards that share a quantiser become one index.
     """
     lists: dict[bytes, list[list[str]]] = {}
     found: list[IndexShard | ListIndex] = []
@@ -91,28 +96,30 @@ def shard_name(key: str, shard: int) -> str:
 
 
 def deltas(index: Artifact) -> list[Artifact]:
-    """What was added to a base since it was built or compacted, in order."""
+    """Returns the additions to a base since it was built or compacted, in order."""
     found = sorted({path.split("/")[1] for path in index.storage.list(DELTAS) if path.endswith(f"/{MANIFEST}")})
     return [open_artifact(join(index.uri, DELTAS, name), INDEX) for name in found]
 
 
 def check_covers(index: Artifact, embeddings: Artifact) -> None:
-    """ArtifactMismatch unless the base and its deltas were built of these embeddings, by the same model."""
+    """Raises ArtifactMismatch unless the base and its deltas were built from these embeddings, of the same model."""
     if index.facts.backbone != embeddings.facts.backbone:
         raise ArtifactMismatch(
-            f"{index.uri} was built of vectors of another model than {embeddings.uri} holds; delete the index and build it again"
+            f"{index.uri} was built of vectors of another model than {embeddings.uri} holds; delete the index and "
+            "build it again"
         )
     receipts = embeddings.receipts()
     for one in (index, *deltas(index)):
         for part, checksum in one.facts.covers.items():
             if int(part) >= len(receipts) or files_checksum(receipts[int(part)]) != checksum:
                 raise ArtifactMismatch(
-                    f"{index.uri} covers another content of part {part} of {embeddings.uri}; delete the index and build it again"
+                    f"{index.uri} covers another content of part {part} of {embeddings.uri}; delete the index and "
+                    "build it again"
                 )
 
 
 def uncovered(index: Artifact, embeddings: Artifact) -> list[int]:
-    """Parts of the embeddings that are neither in the base nor in its deltas."""
+    """Returns the parts of the embeddings that are neither in the base nor in its deltas."""
     covered = {int(part) for one in (index, *deltas(index)) for part in one.facts.covers}
     return [part for part in range(embeddings.num_parts) if part not in covered]
 
@@ -122,7 +129,7 @@ def files_checksum(receipt: Receipt) -> str:
 
 
 def shard_places(index: Artifact, key: str) -> list[ShardPlace]:
-    """All shards of a key; RetrievalError if the index has no such key."""
+    """Returns all shards of a key. Raises RetrievalError if the index has no such key."""
     if key not in index.facts.keys:
         raise RetrievalError(
             f"the index has no {key} keys, only {index.facts['keys']}; add it to index.keys and build again"
@@ -133,13 +140,13 @@ def shard_places(index: Artifact, key: str) -> list[ShardPlace]:
 def search_shards(
     shards: Sequence[IndexShard | ListIndex], queries_QD: np.ndarray, k: int, params: SearchParams
 ) -> Hits:
-    """Exact merge of what each answers."""
+    """Searches each shard and merges the answers exactly."""
     return merge([shard.search(queries_QD, k, params) for shard in shards], k)
 
 
 def params_for(index: Artifact, key: str, recall: float, k: int) -> tuple[SearchParams, float]:
-    """What the calibration of this index says for a recall at k, and the recall that it measured there (1 where exact, or
-    where there is nothing to choose and nothing was measured)."""
+    """Returns the parameters that the calibration found for a recall at k, and the recall that it measured with them: 1
+    for an exact index, and for one without parameters that was not measured."""
     tables: dict[str, list[dict[str, float]]] = {}
     for row in index.facts.calibration.get(key, []):
         tables.setdefault(row["queries"], []).append(row)
@@ -150,7 +157,8 @@ def params_for(index: Artifact, key: str, recall: float, k: int) -> tuple[Search
 
 
 def metadata_bytes(tables: dict[int, pa.Table], pair_ids: np.ndarray) -> bytes:
-    """Arrow IPC, not compressed, so that it can be mapped: the rows of these parts of `pairs`, in the order of pair_ids."""
+    """Returns the rows of these parts of `pairs` in the order of pair_ids, as uncompressed Arrow IPC, which can be
+    mapped."""
     parts = sorted(tables)
     lengths = [tables[part].num_rows for part in parts]
     starts = np.cumsum([0, *lengths[:-1]])
@@ -164,6 +172,6 @@ def metadata_bytes(tables: dict[int, pa.Table], pair_ids: np.ndarray) -> bytes:
 
 
 def _wide(table: pa.Table) -> pa.Table:
-    """64-bit offsets: the captions of a large shard are more than 2 GB."""
+    """Gives strings 64-bit offsets, because the captions of a large shard exceed 2 GB."""
     large = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
     return table.cast(pa.schema([field.with_type(large.get(field.type, field.type)) for field in table.schema]))

@@ -1,9 +1,9 @@
-"""Duplicates: of rows in order of preference, the first of each group of equals stays; memory grows with the rows only.
+"""Finds duplicates among rows that are ordered by preference: the first row of each group of duplicates stays.
 
-Takes keys (equal = duplicate), perceptual hashes (few differing bits) or unit vectors (high cosine), best row first; gives
-for each row the row that it duplicates, or -1. Two rows that stay are never duplicates of each other. Each block of rows
-is compared with the rows that stay so far and with itself: no matrix of all pairs, whatever there is of one picture.
-Next: screen.py.
+Takes keys (equal = duplicate), perceptual hashes (few differing bits) or unit vectors (high cosine), best row first;
+gives for each row the row that it duplicates, or -1. Two rows that stay are never duplicates of each other. Each block
+of rows is compared with itself and with the rows that stayed before, so memory grows with the number of rows only,
+however many copies of one picture there are.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import numpy as np
 from react_ray.errors import ConfigError
 
 BLOCK = 1024
-EXACT_UP_TO = 20_000  # vectors; more are compared within lists, where near-duplicates meet
+EXACT_UP_TO = 20_000  # vectors; more are compared within IVF lists, in which near-duplicates meet
 LISTS_VISITED = 8
-TRAIN_PER_LIST = 39  # as FAISS asks for
-NEIGHBOURS = 4  # of float32 search, decided in float64
+TRAIN_PER_LIST = 39  # vectors; the number that FAISS asks for
+NEIGHBOURS = 4  # that the float32 search proposes and float64 decides
 HASH_BITS, NUM_CHUNKS = 64, 4
 NONE = -1
 
 
 def equal_keys(keys: np.ndarray) -> np.ndarray:
-    """keys: any [N] that sorts; empty or zero keys are equal to nothing. Returns int64 [N]: the first row of the key, or -1."""
+    """keys: sortable [N]; empty and zero keys equal no other. Returns int64 [N]: the first row with the same key, or
+    -1."""
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     original = first[inverse]
     mine = original == np.arange(len(keys))
@@ -34,9 +35,10 @@ def equal_keys(keys: np.ndarray) -> np.ndarray:
 
 
 def near_hashes(hashes: np.ndarray, radius: int) -> np.ndarray:
-    """hashes uint64 [N]; duplicates differ in at most `radius` bits. Returns int64 [N]: the row it duplicates, or -1.
+    """hashes uint64 [N]; duplicates differ in at most `radius` bits. Returns int64 [N]: the row that each duplicates,
+    or -1.
 
-    Found by multi-index hashing (Norouzi et al. 2012): of 4 chunks of 16 bits, one differs in at most radius // 4 bits.
+    Uses multi-index hashing (Norouzi et al. 2012): of 4 chunks of 16 bits, one differs in at most radius // 4 bits.
     """
     _check_radius(radius)
     if radius == 0:
@@ -57,10 +59,11 @@ def near_hashes(hashes: np.ndarray, radius: int) -> np.ndarray:
 
 
 def near_vectors(vectors_ND: np.ndarray, cosine: float, seed: int = 0) -> np.ndarray:
-    """vectors float16 [N, D], unit norm (or NaN: equal to nothing). Returns int64 [N]: the row it duplicates, or -1.
+    """vectors float16 [N, D], unit norm; a NaN row duplicates nothing. Returns int64 [N]: the row that each duplicates,
+    or -1.
 
-    Exact up to 20,000 vectors. Beyond, vectors are compared in the 8 nearest of sqrt(N) lists: two vectors of cosine 0.9
-    or more that meet in none of them are rare, not impossible.
+    The comparison is exact up to 20,000 vectors. Beyond, a vector is compared with the 8 nearest of sqrt(N) lists: two
+    vectors with a cosine of 0.9 or more rarely meet in none of them, but it happens.
     """
     if not 0 < cosine <= 1:
         raise ConfigError(f"cosine {cosine} is no threshold of duplicates; use a number above 0, at most 1")
@@ -86,7 +89,7 @@ def near_vectors(vectors_ND: np.ndarray, cosine: float, seed: int = 0) -> np.nda
 
 
 def within_hashes(hashes: np.ndarray, references: np.ndarray, radius: int) -> np.ndarray:
-    """bool [N]: where a reference (uint64 [M]) differs from the hash in at most `radius` bits."""
+    """Returns bool [N]: True where some reference (uint64 [M]) differs from the hash in at most `radius` bits."""
     _check_radius(radius)
     index = _hash_index(radius)
     if len(references):
@@ -96,7 +99,8 @@ def within_hashes(hashes: np.ndarray, references: np.ndarray, radius: int) -> np
 
 
 def within_cosine(vectors_ND: np.ndarray, references_MD: np.ndarray, cosine: float) -> np.ndarray:
-    """bool [N]: where a reference has at least this cosine; float16 in, compared in float64. NaN is near to nothing."""
+    """Returns bool [N]: True where some reference has at least this cosine. Takes float16, compares in float64; NaN
+    rows are near nothing."""
     out = np.zeros(len(vectors_ND), dtype=bool)
     references_MD = references_MD[np.isfinite(references_MD).all(axis=1)]
     for start in range(0, len(vectors_ND), BLOCK):
@@ -108,7 +112,8 @@ def within_cosine(vectors_ND: np.ndarray, references_MD: np.ndarray, cosine: flo
 
 
 def _greedy(near: np.ndarray, out: np.ndarray, start: int, size: int) -> np.ndarray:
-    """Settles one block in order, in `out`; near: bool [B, B]. Returns the rows that stay."""
+    """Decides the rows of one block in order and writes the result to `out`; near: bool [B, B]. Returns the rows that
+    stay."""
     near = np.tril(near, -1)
     for row in np.flatnonzero(near.any(axis=1)):
         if out[start + row] == NONE:
@@ -139,7 +144,7 @@ def _hash_index(radius: int) -> Any:
 
 
 def _nearest_hash(index: Any, hashes: np.ndarray, radius: int) -> np.ndarray:
-    """int64 [B]: the first row of the index that differs in at most `radius` bits (not the nearest), or -1."""
+    """Returns int64 [B]: the first row of the index (not the nearest) that differs in at most `radius` bits, or -1."""
     out = np.full(len(hashes), NONE, dtype=np.int64)
     if not index.ntotal or not len(hashes):
         return out

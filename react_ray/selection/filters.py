@@ -1,8 +1,8 @@
-"""Filters: conditions on columns, as text in a recipe, as a boolean per row on a table.
+"""Parses the conditions of `retrieve.filters` and applies them to the columns of a table.
 
-Takes 'COLUMN OP VALUE' with OP one of >= <= > < == != in, not in, contains, not contains; gives conditions, whose `mask` is
-true where a row passes. A row without a value passes no condition: what is not known to be safe is not kept.
-Next: allowed.py.
+Takes 'COLUMN OP VALUE' with OP one of >= <= > < == != in, not in, contains, not contains; gives conditions whose `mask`
+is True where a row passes. A row without a value passes no condition, because a pair that is not known to be safe is
+not kept.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ class Condition:
     text: str
     column: str
     op: str
-    values: tuple[str, ...]  # several for `in`, one otherwise
+    values: tuple[str, ...]  # several for `in` and `not in`, otherwise one
 
     def mask(self, column: pa.ChunkedArray) -> np.ndarray:
-        """bool [N]. ConfigError if the column's type has no such comparison."""
+        """Returns bool [N]. Raises ConfigError if the column's type does not support the comparison."""
         known = pc.is_valid(column).to_numpy()
         try:
             passed = self._compare(column)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
             raise ConfigError(
-                f"retrieve.filters: {self.text!r} cannot be asked of a column of {column.type} ({error}); write a value of that type"
+                f"retrieve.filters: {self.text!r} cannot be asked of a column of {column.type} ({error}); write a "
+                "value of that type"
             ) from error
         return known & passed
 
@@ -66,12 +67,12 @@ class Condition:
 
 
 def parse(texts: list[str]) -> list[Condition]:
-    """ConfigError for a text that is no condition."""
+    """Raises ConfigError for a text that is not a condition."""
     return [_parse(text) for text in texts]
 
 
 def check_columns(conditions: list[Condition], known: list[str]) -> None:
-    """ConfigError naming the nearest column for the first condition on a column that is not there."""
+    """Raises ConfigError for the first condition on an unknown column, and suggests the most similar name."""
     for condition in conditions:
         if condition.column not in known:
             near = difflib.get_close_matches(condition.column, known, n=1)

@@ -1,8 +1,8 @@
-"""NameMatch: captions that contain a name of a class on word boundaries, the control that REAL (Parashar et al., CVPR 2024) is.
+"""NameMatch: finds class names in captions on word boundaries, as REAL does (Parashar et al., CVPR 2024).
 
-Takes names by class and captions, gives (caption, class, name) for every name that occurs. Case and punctuation do not
-count: "T-shirt" is the two words t and shirt, in the name as in the caption. One look at each word of a caption, however
-many names there are: 10,000 names cost what 10 cost. Next: screen.py.
+Takes the names of all classes and captions; gives the class and the number of every name that a caption contains. Case
+and punctuation are ignored: "T-shirt" is the two words "t" and "shirt", in names and in captions. Each word of a
+caption is looked up once, so 10,000 names take as long as 10.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ WORD = re.compile(r"[^\W_]+")
 
 class NameMatch:
     def __init__(self, names: Sequence[tuple[int, int, str]]) -> None:
-        """names: (class_id, number of the name, name); a name without any letter or digit matches nothing."""
+        """names: (class_id, number of the name, name). A name without letters and digits matches nothing."""
         self._owners: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
         lengths: dict[str, set[int]] = defaultdict(set)
         for class_id, number, name in names:
@@ -27,7 +27,7 @@ class NameMatch:
         self._lengths = {word: sorted(found) for word, found in lengths.items()}
 
     def find(self, caption: str | None) -> list[tuple[int, int]]:
-        """(class_id, number of the name) of every name in the caption, each once, in order."""
+        """Returns (class_id, number of the name) for every name in the caption, each once, in ascending order."""
         if not caption:
             return []
         words = split(caption)
@@ -39,5 +39,5 @@ class NameMatch:
 
 
 def split(text: str) -> tuple[str, ...]:
-    """The words of a text: runs of letters and digits, case folded."""
+    """Splits a text into words: runs of letters and digits, case folded."""
     return tuple(WORD.findall(text.casefold()))

@@ -1,6 +1,7 @@
-"""Random pairs: the control, as many pairs as were retrieved, drawn by seed from the whole pool or from what is allowed.
+"""Draws random pairs as a control: as many as were retrieved, from the whole pool or from the pairs that pass the
+filters.
 
-Takes the sizes of the parts, gives pair_ids or a table like that of `select`. Next: stages/retrieval/gather_pairs.py.
+Takes the sizes of the parts and a seed; gives pair_ids, or a table like that of `select`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from react_ray.errors import ConfigError
 from react_ray.pair_id import ROW_BITS
 from react_ray.selection.select import SELECTED
 
-GROWTH = 4  # of the draw, while too few of it pass
+GROWTH = 4  # factor by which the draw grows while too few of its pairs pass
 
 
 def select_random(
@@ -24,14 +25,14 @@ def select_random(
     passes: Callable[[np.ndarray], np.ndarray] | None = None,
     what: str = "are there",
 ) -> pa.Table:
-    """`count` pairs drawn by seed from a pool of (part, num_rows): class_id -1, score null, no matches.
+    """Draws `count` pairs by seed from a pool of (part, num_rows); they have class_id -1, a null score and no matches.
 
-    passes(pair_ids int64 [N]) -> bool [N]: which may be drawn, where earlier ones of N come first; what: said of these where
-    they are too few. None = all.
+    passes(pair_ids int64 [N]) returns bool [N], the pairs that may be drawn; earlier pairs take precedence (of two
+    duplicates the earlier one passes). None = every pair passes. what: the end of the error message if too few pass.
     """
     total = sum(num_rows for _, num_rows in parts)
     size = min(total, count)
-    while True:  # a larger draw until enough of it passes: the first `count` of them are as random as any
+    while True:  # a larger draw until enough pairs pass: its first `count` are as random as any
         drawn = draw(parts, size, seed)
         kept = drawn if passes is None else drawn[passes(drawn)]
         if len(kept) >= count:
@@ -44,7 +45,7 @@ def select_random(
 
 
 def as_random(pair_ids: np.ndarray) -> pa.Table:
-    """SELECTED of pairs that no class asked for."""
+    """Returns a SELECTED table of pairs that belong to no class."""
     count = len(pair_ids)
     return pa.table(
         {
@@ -58,7 +59,7 @@ def as_random(pair_ids: np.ndarray) -> pa.Table:
 
 
 def draw(parts: list[tuple[int, int]], count: int, seed: int) -> np.ndarray:
-    """pair_ids int64 [count] in the order of the draw, each once; count: at most the size of the pool."""
+    """Returns pair_ids int64 [count] in the order of the draw, each once. count is at most the size of the pool."""
     parts = sorted(parts)
     sizes = np.array([num_rows for _, num_rows in parts], dtype=np.int64)
     drawn = np.random.default_rng(seed).choice(int(sizes.sum()), size=count, replace=False)

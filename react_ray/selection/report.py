@@ -1,7 +1,6 @@
-"""SetReport: what a retrieved set is, as plain values: counts and scores by class, overlap, examples, who got too little.
+"""Describes a retrieved set: counts and scores by class, overlap between classes, examples, classes with too few pairs.
 
-Takes the chosen pairs, the hits' funnel and the queries; gives a dict for JSON and a few lines for the terminal.
-Next: stages/retrieval/select_pairs.py, which stores it beside `retrieved/`.
+Takes the chosen pairs, the funnel of counts and the queries; gives a dict for JSON and a few lines for the terminal.
 """
 
 from __future__ import annotations
@@ -16,14 +15,15 @@ import pyarrow.compute as pc
 from react_ray.index.ordering import distinct
 from react_ray.selection.select import coverage
 
-BINS = np.round(np.arange(-1.0, 1.0001, 0.05), 2)  # of the cosine
+BINS = np.round(np.arange(-1.0, 1.0001, 0.05), 2)  # edges of the cosine histogram
 EXAMPLES, OVERLAPS, NAMED = 3, 20, 10
 
 
 def set_report(
     chosen: pa.Table, queries: pa.Table, funnel: dict[str, int], poor_below: int, exclusive: bool = True
 ) -> dict[str, Any]:
-    """chosen: select.SELECTED; queries: class_id, class_name, task; funnel: what happened to how many, in order."""
+    """chosen: select.SELECTED; queries: class_id, class_name, task; funnel: number of pairs after each step, in
+    order."""
     score = chosen["score"].to_numpy()
     class_id = chosen["class_id"].to_numpy()
     order = np.lexsort((chosen["pair_id"].to_numpy(), -score, class_id))
@@ -32,7 +32,7 @@ def set_report(
     classes = []
     for number, name, count in (
         coverage(chosen, queries, exclusive) if (class_id >= 0).any() else []
-    ):  # none asked for random pairs
+    ):  # random pairs belong to no class
         rows = order[ends[number] : ends[number + 1]] if number + 1 < len(ends) else order[:0]
         best = chosen.take(pa.array(rows[:EXAMPLES]))
         row: dict[str, Any] = {"class_id": number, "task": task_of[number], "class_name": name, "pairs": count}
@@ -68,12 +68,13 @@ def set_report(
 
 
 def lines(report: dict[str, Any]) -> list[str]:
-    """The report for a terminal."""
+    """Returns the lines of the report that the terminal shows."""
     counts = np.array([row["pairs"] for row in report["classes"]])
     out = ["; ".join(f"{count:,} {what}" for what, count in report["funnel"].items())]
     if len(counts):
         out.append(
-            f"{report['pairs']:,} pairs for {len(counts):,} classes: {counts.min():,} to {counts.max():,} each, median {int(np.median(counts)):,}; "
+            f"{report['pairs']:,} pairs for {len(counts):,} classes: {counts.min():,} to {counts.max():,} each, "
+            f"median {int(np.median(counts)):,}; "
             f"{report['overlap']['pairs']:,} pairs were hit for several classes"
         )
     if report["poor"]:
@@ -84,7 +85,7 @@ def lines(report: dict[str, Any]) -> list[str]:
 
 
 def _matches(chosen: pa.Table) -> pa.Table:
-    """One row per match: row (of the pair), class_id, key."""
+    """Returns one row per match: row (of the pair), class_id, key."""
     matches = chosen["matches"].combine_chunks()
     flat = matches.flatten()
     return pa.table(
@@ -97,7 +98,7 @@ def _matches(chosen: pa.Table) -> pa.Table:
 
 
 def _overlap(matches: pa.Table, names: dict[int, str]) -> dict[str, Any]:
-    """How many pairs were hit for more than one class, and the pairs of classes that most often were."""
+    """Counts the pairs that several classes hit, and lists the pairs of classes that share most of them."""
     rows, classes = matches["row"].to_numpy().astype(np.int64), matches["class_id"].to_numpy().astype(np.int64)
     if not len(rows):
         return {"pairs": 0, "most": []}
@@ -108,7 +109,7 @@ def _overlap(matches: pa.Table, names: dict[int, str]) -> dict[str, Any]:
     sizes = np.diff(start, append=len(rows))
     place = np.arange(len(rows)) - np.repeat(start, sizes)
     both: Counter[int] = Counter()
-    for step in range(1, min(int(sizes.max()), OVERLAPS)):  # class with the class `step` places on, in the same pair
+    for step in range(1, min(int(sizes.max()), OVERLAPS)):  # a class and the class `step` places later in the same pair
         later = np.flatnonzero(place + step < np.repeat(sizes, sizes))
         cell, count = np.unique(classes[later] * width + classes[later + step], return_counts=True)
         both.update(dict(zip(cell.tolist(), count.tolist(), strict=True)))

@@ -1,7 +1,7 @@
-"""Screen: of the pairs that were hit, those that may be chosen: no duplicates, and nothing of an evaluation set.
+"""Screens the pairs that were hit: duplicates and images of evaluation sets may not be chosen.
 
-Takes candidates (pair_id and best score) with what is known of them, gives one Screen, best score decides which of several
-equals stays. Next: select.py.
+Takes candidates (pair_id and best score) with their URL, hashes and vectors; gives one Screen. Of several duplicates,
+the pair with the best score stays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from react_ray.vectors import from_vectors
 
 @dataclass(frozen=True)
 class References:
-    """The images of the evaluation sets."""
+    """Hashes and vectors of the images of the evaluation sets."""
 
     hashes: np.ndarray  # uint64 [M]
     vectors_RD: np.ndarray  # float16 [R, D], unit norm
@@ -27,7 +27,8 @@ class References:
 
 @dataclass(frozen=True)
 class Screen:
-    """pair_ids int64 [N] ascending; kept bool [N]; host int64 [N], equal where two pairs come from one host."""
+    """pair_ids int64 [N] ascending; kept bool [N]; host int64 [N], equal for pairs from one host, -1 for pairs
+    without."""
 
     pair_ids: np.ndarray
     kept: np.ndarray
@@ -35,7 +36,7 @@ class Screen:
     dropped: dict[str, int] = field(default_factory=dict)  # reason -> pairs
 
     def at(self, pair_ids: np.ndarray) -> np.ndarray:
-        """Positions of these pairs, which must be here."""
+        """Returns the positions of these pairs, all of which must have been screened."""
         at = np.searchsorted(self.pair_ids, pair_ids)
         assert np.array_equal(self.pair_ids[np.minimum(at, len(self.pair_ids) - 1)], pair_ids), (
             "a pair was not screened"
@@ -44,7 +45,7 @@ class Screen:
 
 
 def columns_needed(config: RetrieveConfig) -> list[str]:
-    """Of url, sha256, phash and image (the vector): what `screen` must be given."""
+    """Returns which of the columns url, sha256, phash and image (the vector) `screen` needs."""
     near = (config.dedup, config.decontaminate)
     asked = {
         "url": config.dedup.url or config.max_per_domain > 0,
@@ -58,9 +59,10 @@ def columns_needed(config: RetrieveConfig) -> list[str]:
 def screen(
     facts: pa.Table, score: np.ndarray, config: RetrieveConfig, references: References | None, seed: int = 0
 ) -> Screen:
-    """facts: pair_id (ascending) and `columns_needed`; score float32 [N], of each pair's best hit.
+    """facts: pair_id (ascending) and the columns of `columns_needed`; score: float32 [N], that of each pair's best hit.
 
-    What is too near to an evaluation image goes first; of equals the best score stays, then the smaller pair_id.
+    Pairs near an evaluation image are dropped first. Of duplicates the pair with the best score stays, then the one
+    with the smaller pair_id.
     """
     pair_ids = facts["pair_id"].to_numpy()
     kept = np.ones(len(pair_ids), dtype=bool)
@@ -86,7 +88,7 @@ def screen(
 
 
 def hosts(urls: pa.ChunkedArray) -> pa.ChunkedArray:
-    """string [N]: the host of each URL in lower case, without port and www; null where there is none."""
+    """Returns string [N]: the host of each URL in lower case, without port and www; null for a URL without host."""
     found = pc.extract_regex(urls, r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/?#@]*@)?(?:[wW]{3}\.)?(?P<host>[^/?#:]+)")
     return pc.utf8_lower(pc.struct_field(found, "host"))
 
@@ -108,7 +110,7 @@ def _reasons(config: DedupConfig) -> list[str]:
 
 
 def _duplicates(facts: pa.Table, order: np.ndarray, reason: str, config: DedupConfig, seed: int) -> np.ndarray:
-    """int64 [len(order)]: position in `order` of what the row duplicates, or -1."""
+    """Returns int64 [len(order)]: the position in `order` of the row that each row duplicates, or -1."""
     if reason == "cosine":
         return near_vectors(from_vectors(facts["image"])[order], config.cosine, seed)
     if reason != "phash":
@@ -122,7 +124,7 @@ def _duplicates(facts: pa.Table, order: np.ndarray, reason: str, config: DedupCo
 
 
 def _hashes(facts: pa.Table, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in `order` of the rows that have a hash, and the hashes, uint64."""
+    """Returns the positions in `order` of the rows that have a hash, and their hashes, uint64."""
     column = facts["phash"].combine_chunks()
     rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False)[order])
     return rows, column.fill_null(0).to_numpy()[order][rows]
