@@ -3,8 +3,6 @@ one array.
 
 Takes the paths of the shards; gives codes, scores and pair_ids by row. Rows are numbered through all shards; some
 numbers between two shards are unused, because a file is mapped from the start of a page.
-
-@COLD@
 """
 
 from __future__ import annotations

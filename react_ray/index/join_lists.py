@@ -1,7 +1,4 @@
-"""join_lists: appends the inverted lists of one fast-scan index to those of another.
-
-@JOIN@
-"""
+"""join_lists: appends the inverted lists of one fast-scan index to those of another."""
 
 from __future__ import annotations
 

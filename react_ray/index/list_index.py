@@ -6,8 +6,6 @@ each visited list is decoded once for all queries that visit it and compared wit
 integers: a query is rounded so that float32 adds up its products without error, which changes a cosine less than 8-bit
 codes do. A result depends neither on the number of shards nor on the other queries, except if two centroids are equally
 near a query within the error of float32.
-
-@BULK@
 """
 
 from __future__ import annotations

@@ -6,8 +6,6 @@
 
 Rows are sorted by list, then by pair_id: the codes of a list can be scanned as one range, the codes that a query
 re-ranks lie close together, and the files do not depend on the order in which vectors came.
-
-@WRITER@
 """
 
 from __future__ import annotations

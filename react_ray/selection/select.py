@@ -137,7 +137,8 @@ class _Found:
     def read(cls, hits: pa.Table, asked: _Queries, config: RetrieveConfig) -> _Found:
         score = hits["score"].to_numpy()
         key = pc.equal(hits["key"], "text").to_numpy()
-        searched = np.isin(np.array(["image", "text"]), config.keys)
+        keys = ["text"] if config.selection == "string" else config.keys  # names are found in captions, whatever keys
+        searched = np.isin(np.array(["image", "text"]), keys)
         kept = (score >= np.float32(config.min_score)) & searched[key.astype(np.int64)]
         distinct, pair = distinct_pairs(hits["pair_id"].to_numpy()[kept])
         query = asked.positions(hits["query_id"].to_numpy()[kept])

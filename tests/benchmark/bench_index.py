@@ -1,7 +1,7 @@
-"""Building and asking an index over made vectors: seconds, bytes, recall, milliseconds.
+"""Builds and searches an index over made vectors: seconds, bytes, recall, milliseconds.
 
-Takes nothing; the vectors come from a seed (made_vectors.py) and are kept in --folder. Queries are held out: neither they nor
-their seeds are in the index. The build is the stage itself, on a Ray of this machine. Last line: one JSON object.
+The vectors come from a seed (made_vectors.py) and are kept in --folder. Queries are held out: neither they nor their
+seeds are in the index. The build is the stage itself, on a Ray of this machine. The last line is one JSON object.
 
     python tests/benchmark/bench_index.py [--n 1000000] [--dim 512] [--recall 0.95]
 """
@@ -41,10 +41,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=1_000_000, help="vectors")
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--recall", type=float, default=0.95, help="recall that is asked for")
+    parser.add_argument("--recall", type=float, default=0.95, help="target recall")
     parser.add_argument("--kind", default="ivf-rabitq")
     parser.add_argument("--build-memory-gb", type=float, default=2.5, help="index.build_memory_gb")
-    parser.add_argument("--cpus", type=int, default=2, help="cores of the Ray that builds")
+    parser.add_argument("--cpus", type=int, default=2, help="cores of the Ray that builds the index")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps the vectors for the next run")
     asked = parser.parse_args()
     root = Path(asked.folder, f"made-vectors-{asked.n}-{asked.dim}")

@@ -1,18 +1,18 @@
-"""Our own index code beside stock FAISS: the same job on the same vectors, alternating in one run; medians of
---repeats.
+"""Measures our own index code beside stock FAISS: the same job on the same vectors, alternating; medians of --repeats.
 
-    kmeans       k-means and assignment through two levels of centroids (kmeans.py) / over all centroids at once (faiss.Kmeans,
-                 IndexFlatIP): CPU-seconds, mean cosine of other vectors to their centroid
-    writer       the files of a shard (list_shard.py) / add to IndexIVFRaBitQFastScan and IndexScalarQuantizer, which keep the
-                 order in which vectors came, and write_index: CPU-seconds, MB of memory above the start
-    join         shards joined list by list (join_lists.py) / each searched by itself and merged, the same nprobe and k_factor:
-                 CPU-milliseconds per query
-    cold         re-ranking by mapped codes in one range of addresses (cold_codes.py) / IndexRefine over the same codes read with
-                 IO_FLAG_MMAP_IFC: CPU-milliseconds per query, MB that stay mapped after 6,000 queries, where cold_codes.py may
-                 keep 32
-    bulk         many hits per query by a scan of these codes (list_index.py) / a mapped IndexIVFScalarQuantizer: CPU-seconds
+    kmeans    k-means and assignment through two levels of centroids (kmeans.py) / over all centroids at once
+              (faiss.Kmeans, IndexFlatIP): CPU-seconds, mean cosine of other vectors to their centroid
+    writer    the files of a shard (list_shard.py) / add to IndexIVFRaBitQFastScan and IndexScalarQuantizer, which keep
+              the order in which vectors came, and write_index: CPU-seconds, MB of memory above the start
+    join      shards joined list by list (join_lists.py) / searched one by one and merged, with the same nprobe and
+              k_factor: CPU-milliseconds per query
+    cold      re-ranking by codes mapped into one range of addresses (cold_codes.py) / IndexRefine over the same codes
+              read with IO_FLAG_MMAP_IFC: CPU-milliseconds per query, MB that stay mapped after 6,000 queries, of which
+              cold_codes.py may keep 32 here
+    bulk      many hits per query by a scan of these codes (list_index.py) / a mapped IndexIVFScalarQuantizer:
+              CPU-seconds
 
-Takes nothing; vectors come from a seed (made_vectors.py). Last line: one JSON object; of two values the first is ours.
+The vectors come from a seed (made_vectors.py). The last line is one JSON object; of two values the first is ours.
 
     python tests/benchmark/bench_own_faiss.py [--n 250000] [--dim 512] [--repeats 3]
 """
@@ -127,7 +127,8 @@ def writer(root: Path, repeats: int, num_threads: int) -> dict[str, Any]:
 
 
 def build(folder: str, kind: str, num_threads: int) -> tuple[float, float]:
-    """(CPU-seconds, MB above the start) of the files of one shard of all parts; by ours also those of a shard per part."""
+    """(CPU-seconds, MB above the start) of the files of one shard of all parts; by ours also those of a shard per
+    part."""
     faiss_threads(num_threads)
     root = Path(folder)
     quantizer = (root / "quantizer").read_bytes()
@@ -211,7 +212,7 @@ def cold(root: Path, quantizer: bytes, queries: np.ndarray, repeats: int) -> dic
         params = native.IndexRefineSearchParameters(
             k_factor=K_FACTOR, base_index_params=native.SearchParametersIVF(nprobe=NPROBE)
         )
-        return lambda k, *_owners: index.search(queries, k, params=params) + ((hot, codes),)
+        return lambda k: (index.search(queries, k, params=params), hot, codes)
 
     first, second = ours(0), stock(1)
     search_s = cpu_seconds(lambda: first(10), lambda: second(10), repeats)

@@ -1,13 +1,13 @@
-"""Bulk retrieval over made vectors: what the stages cost above the bare libraries.
+"""Times bulk retrieval over made vectors beside the bare libraries.
 
-    bulk_s         1,000 text-like queries x k = 10,000 through the fan-out over 160 lists each, and the distinct pairs of all
-                   hits; bulk95_s: the same at a recall of 0.95
-    exact_ratio    seconds of exact search by the stage (Ray, reading the embeddings) / those of faiss.knn over the same
-                   vectors in memory, k = 100
-    shards_ratio   queries per second of 4 shards through Ray / those of one FAISS index of the same kind in this process,
-                   all vectors, batches of 1,000, k = 10, each with the parameters of its own calibration
+    bulk_s         1,000 text-like queries x k = 10,000 through the fan-out, over 160 lists each, and the distinct pairs
+                   of all hits; bulk95_s: the same at a recall of 0.95
+    exact_ratio    seconds of exact search by the stage (Ray, reading the embeddings) / seconds of faiss.knn over the
+                   same vectors in memory, k = 100
+    shards_ratio   queries per second of 4 shards through Ray / those of one FAISS index of the same kind in this
+                   process, all vectors, batches of 1,000, k = 10, each with the parameters of its own calibration
 
-Takes nothing; vectors and queries come from a seed. Last line: one JSON object.
+Vectors and queries come from a seed. The last line is one JSON object.
 
     python tests/benchmark/bench_retrieve.py [--n 1000000] [--dim 512]
 """
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1_000_000, help="vectors")
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--cpus", type=int, default=2)
-    parser.add_argument("--queries", type=int, default=4000, help="of the exact search")
+    parser.add_argument("--queries", type=int, default=4000, help="queries of the exact search")
     parser.add_argument("--repeats", type=int, default=3, help="the median counts")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps vectors and indices for the next run")
     asked = parser.parse_args()
@@ -116,7 +116,7 @@ def main() -> None:
 
 
 def built(root: Path, cpus: int, num_shards: int) -> tuple[Artifact, Recipe]:
-    """An index with so many shards, in a database of its own over the same embeddings."""
+    """Builds an index with this many shards, in a database of its own over the same embeddings."""
     folder = root / f"{num_shards}-shards"
     folder.mkdir(exist_ok=True)
     if not (folder / "embeddings").exists():
@@ -129,7 +129,8 @@ def built(root: Path, cpus: int, num_shards: int) -> tuple[Artifact, Recipe]:
 
 
 def one_faiss_index(artifact: Artifact) -> tuple[Any, ...]:
-    """The only shard's codes as FAISS alone would hold them, in memory; and what must live as long."""
+    """Returns the codes of the only shard as FAISS alone holds them, in memory, and the objects that must live as
+    long."""
     hot = faiss.downcast_index(hot_owner := faiss.read_index(f"{artifact.uri}/image-00000.hot.faiss"))
     trained = faiss.downcast_index(trained_owner := faiss.read_index(f"{artifact.uri}/quantizer-image.faiss"))
     hot.quantizer = faiss.downcast_index(trained.base_index).quantizer
@@ -145,7 +146,7 @@ def seconds_of(action: Callable[[], Any]) -> float:
 
 
 def alternating(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Medians, one after the other, so that a slow minute of the machine is everyone's."""
+    """Returns the medians of alternating runs, so that a slow minute of the machine affects both."""
     seconds = [(seconds_of(ours), seconds_of(theirs)) for _ in range(repeats)]
     return float(np.median([one for one, _ in seconds])), float(np.median([other for _, other in seconds]))
 

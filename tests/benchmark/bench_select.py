@@ -1,12 +1,12 @@
-"""What follows a search: choosing pairs from hits, and finding those that are one picture.
+"""Times the steps after a search: choosing pairs from hits, finding duplicates, finding names in captions.
 
     select_s        1,000 queries x k = 10,000 hits over --n pairs -> one row per pair with all its matches
     phash_s         --n perceptual hashes, a tenth of them copies with few bits turned, radius 3
     cosine_s        --vectors vectors of --dim, a tenth of them copies with noise, cosine 0.96
-    names_per_s     captions per second that are looked through for 10,000 names
-    peak_rss_gb     of all of it
+    names_per_s     captions per second that are searched for 10,000 names
+    peak_rss_gb     of all steps
 
-Takes nothing; everything comes from a seed. Last line: one JSON object.
+All data come from a seed. The last line is one JSON object.
 
     python tests/benchmark/bench_select.py [--n 1000000] [--k 10000] [--vectors 100000] [--dim 512]
 """
@@ -34,7 +34,7 @@ PART_ROWS = 100_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=1_000_000, help="pairs that hits are drawn from; hashes")
+    parser.add_argument("--n", type=int, default=1_000_000, help="pairs that hits are drawn from, and hashes")
     parser.add_argument("--k", type=int, default=10_000)
     parser.add_argument("--vectors", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)

@@ -1,5 +1,7 @@
-"""Vectors through Parquet: CPU-seconds per GB of reading and writing them as fixed-size binary, as they are stored, and as lists of
-float16; each plain and with zstd, one thread, checksums on, the formats in turn. Takes nothing. Last line: one JSON object.
+"""Measures CPU-seconds per GB of reading and writing vectors in Parquet: as fixed-size binary and as lists of float16.
+
+Each format is measured plain and with zstd, in one thread, with checksums, alternating. Vectors are stored as
+fixed-size binary. The last line is one JSON object.
 
     python tests/benchmark/bench_vectors.py [--rows 60000] [--dim 512] [--repeats 5]
 """

@@ -1,9 +1,12 @@
-"""Vectors with the shape of CLIP's, from a seed: clusters in clusters of very different sizes, a spectrum that falls, a common
-mean (two random ones have a cosine of 0.4), and vectors that are more or less typical of their cluster. Two kinds of held-out
-queries: image-like, of the same distribution; text-like, beside it and noisier (the modality gap). Spreads were chosen for codes
-to find about as much as on other made vectors of this kind: `at_nprobe_16_k_factor_10` of bench_index.py.
+"""Makes vectors with the shape of CLIP's from a seed.
 
-`write` makes a database of them, part by part, so that any number fits in memory.
+They lie in clusters within clusters of very different sizes, with a falling spectrum and a common mean (two random
+vectors have a cosine of 0.4), and are more or less typical of their cluster. There are two kinds of held-out queries:
+image-like ones of the same distribution, and text-like ones beside it and noisier (the modality gap). The spreads were
+chosen so that codes find about as much as on other made vectors of this kind: `at_nprobe_16_k_factor_10` of
+bench_index.py.
+
+`write` makes a database of such vectors part by part, so that any number fits in memory.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ class Mixture:
         self.dim = dim
 
     def draw(self, num: int, seed: int, text: bool = False) -> np.ndarray:
-        """float16 [num, D], unit norm."""
+        """Returns float16 [num, D], unit norm."""
         random = np.random.default_rng([seed, int(text)])
         vectors = self.centre[random.choice(FINE, num, p=self.share)]
         spread_N1 = (1.0 if text else 0.9) * np.exp(0.3 * random.standard_normal((num, 1), dtype=np.float32))
@@ -52,7 +55,8 @@ class Mixture:
 
 
 def write(uri: str, num: int, dim: int) -> tuple[Mixture, Artifact]:
-    """`embeddings/` of num pairs; captions' vectors are there for the first 1,000 rows of each part only. What is there stays."""
+    """`embeddings/` of num pairs; captions' vectors are there for the first 1,000 rows of each part only. What is there
+    stays."""
     mixture = Mixture(dim)
     rows_per_part = max(1, min(ROWS_PER_PART, num // 8))  # 8 parts at least: shards are made of parts
     num_parts = -(-num // rows_per_part)

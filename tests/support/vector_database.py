@@ -1,4 +1,4 @@
-"""A database of vectors made from a seed: `pairs/` and `embeddings/` as the stages leave them, and a recipe over it."""
+"""Makes a database of vectors from a seed: `pairs/` and `embeddings/` as the stages write them, and a recipe for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ BACKBONE = {"name": "made", "weights_sha256": "0" * 64}
 
 
 def clustered(num: int, dim: int, seed: int, noise: float = 0.7, shift: float = 0.0) -> np.ndarray:
-    """float16 [num, dim], unit norm, around shared centres; `shift` moves them all, as captions lie beside images."""
+    """Returns float16 [num, dim], unit norm, around shared centres; `shift` moves all of them, as captions lie beside
+    images."""
     centres = np.random.default_rng(1).standard_normal((max(4, num // 40), dim))
     random = np.random.default_rng(seed)
     vectors = centres[random.integers(0, len(centres), num)] + noise * random.standard_normal((num, dim)) + shift
@@ -38,7 +39,7 @@ def write_part(
 
 
 def write_database(uri: str, parts: int, rows: int, dim: int = 16, first: int = 0) -> None:
-    """Parts from `first` on; a database that is there grows."""
+    """Writes the parts from `first` on; an existing database grows."""
     pairs = create(f"{uri}/pairs", PAIRS, {}, {}, parts, grows=True)
     embeddings = create(f"{uri}/embeddings", EMBEDDINGS, {}, {}, parts, grows=True)
     assert pairs.pending() == list(range(first, parts))

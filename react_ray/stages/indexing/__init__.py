@@ -1,1 +1,1 @@
-"""The parts of `index`."""
+"""The steps of `index`: plan, train, build shards, measure recall; and compaction."""

@@ -1,7 +1,9 @@
-"""BuildShard: one shard of the index from its parts of the embeddings, in one task; and the truth for its calibration.
+"""BuildShard: builds one shard of the index from its parts of the embeddings, and the exact hits that measure its
+recall.
 
-Takes the number of a shard; reads the embeddings a part at a time; commits the shard's files, its metadata, and the exact
-hits of the held-out queries among its vectors: measuring recall costs no second pass. Next: index/list_shard.py.
+Takes the number of a shard; reads the embeddings a part at a time; commits the shard's files, its metadata if
+index.metadata is set, and the exact hits of the held-out queries among its vectors, so that measuring recall needs no
+second pass. A shard gets every num_shards-th part, so that losing one costs recall evenly.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ class BuildShard(Work):
             return (pair_ids, vectors_ND) if kept.all() else (pair_ids[kept], vectors_ND[kept])
 
         def vectors() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            """While a part is encoded, the next one is read and its truth is found: NumPy, FAISS and Arrow let threads run."""
+            """Encodes a part while threads read the next one and search its exact hits: NumPy, FAISS and Arrow release
+            the GIL."""
             with ThreadPoolExecutor(2) as pool:
                 coming, searching = pool.submit(read, sources[0]), None
                 for after in [*sources[1:], None]:

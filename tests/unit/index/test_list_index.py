@@ -1,4 +1,5 @@
-"""ivf-rabitq: hot codes propose, cold codes decide; rows lie in list order; what is deleted or not allowed never comes."""
+"""ivf-rabitq: hot codes propose, cold codes decide; rows lie in list order; what is deleted or not allowed never
+comes."""
 
 from __future__ import annotations
 

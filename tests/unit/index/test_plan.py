@@ -37,7 +37,8 @@ def test_memory_of_a_build_bounds_a_shard_whatever_the_number_of_vectors() -> No
 
 
 def test_what_one_process_holds_does_not_grow_with_the_shards_that_it_joins() -> None:
-    """What kind fits is what is built: a billion vectors in hundreds of shards, or one more than are exact by default."""
+    """What kind fits is what is built: a billion vectors in hundreds of shards, or one more than are exact by
+    default."""
     plan = plan_index(10**9, 512, IndexConfig(memory_gb=80), 10**5)
     assert plan.kind == IVF_RABITQ and plan.num_shards > 500 and plan.hot_bytes < 80 * 2**30
     assert plan_index(200_000, 512, IndexConfig(memory_gb=0.3), 10).kind == IVF_RABITQ

@@ -231,3 +231,9 @@ def test_random_pairs_come_from_the_whole_pool_once_each_and_by_seed() -> None:
 
 def test_random_pairs_have_no_class_in_the_coverage() -> None:
     assert coverage(select_random([(0, 9)], 5, seed=0), make_queries(2, 1)) == [(0, "class 0", 0), (1, "class 1", 0)]
+
+
+def test_names_are_found_in_captions_whatever_keys_a_search_would_compare() -> None:
+    hits = make_hits([(0, 7, 0.9, 0, "text")])
+    config = RetrieveConfig(selection="string", keys=["image"])
+    assert select(hits, make_queries(1, 1), config)["pair_id"].to_pylist() == [7]
