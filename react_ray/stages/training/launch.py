@@ -113,9 +113,10 @@ def _require_memory(recipe: Recipe, jobs: list[Job]) -> None:
 
 
 def _here() -> dict[str, Any]:
-    """Places an actor on the driver's node, because any other node may be lost."""
+    """Places an actor on the driver's node, because any other node may be lost. Ray ignores a soft affinity to a head
+    without CPUs."""
     node = ray.get_runtime_context().get_node_id()
-    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 def _watcher(recipe: Recipe, jobs: list[Job]) -> Any:
