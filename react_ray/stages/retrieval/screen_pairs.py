@@ -28,8 +28,8 @@ from react_ray.storage import join, open_storage
 
 PAIRS_PER_PART = 1 << 16
 OTHER_IMAGES = (
-    "images of {} were embedded by another image tower than the recipe's backbone, so {} would compare two spaces; name "
-    "the backbone that embedded the database, or leave it out"
+    "images of {} were embedded by another image tower than the recipe's backbone, so {} would compare two spaces; "
+    "name the backbone that embedded the database, or leave it out"
 )
 HOME = {"url": "pairs", "sha256": "images", "phash": "images", "image": "embeddings"}
 
