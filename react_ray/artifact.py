@@ -12,12 +12,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import pyarrow as pa
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
-from react_ray.kinds import Kind
+from react_ray.kinds import KINDS, Kind
 from react_ray.manifest import BUILDING, MANIFEST, SCHEMA_VERSION, Manifest, Receipt, content_hash, part_name
 from react_ray.storage import Storage, open_storage
 
@@ -111,13 +111,22 @@ class Artifact(Parts[F]):
         return content_hash([self.receipt(part) for part in range(num_parts)])
 
 
-def open_artifact(uri: str, kind: Kind[F], made_by: str = "") -> Artifact[F]:
-    """Open a finished artifact. ArtifactMissing names the verb that makes it: made_by, or else the kind's own verb."""
+@overload
+def open_artifact(uri: str, kind: Kind[F], made_by: str = "") -> Artifact[F]: ...
+@overload
+def open_artifact(uri: str) -> Artifact[Any]: ...
+def open_artifact(uri: str, kind: Kind[Any] | None = None, made_by: str = "") -> Artifact[Any]:
+    """Open a finished artifact, of this kind or (None) of whatever kind is there.
+
+    ArtifactMissing names the verb that makes it: made_by, or else the kind's own verb. ArtifactMismatch if another kind
+    or another version of the schema is there.
+    """
     storage = open_storage(uri)
     if not storage.exists(MANIFEST):
-        verb = made_by or kind.made_by
-        raise ArtifactMissing(f"{storage.uri}: no finished {kind.name} here; run `react-ray {verb} RECIPE` first")
+        what, verb = (kind.name, made_by or kind.made_by) if kind else ("artifact", "run")
+        raise ArtifactMissing(f"{storage.uri}: no finished {what} here; run `react-ray {verb} RECIPE` first")
     found = json.loads(storage.read(MANIFEST))
+    kind = kind or KINDS[found["kind"]]
     if (found["kind"], found["schema_version"]) != (kind.name, SCHEMA_VERSION):
         raise ArtifactMismatch(
             f"{storage.uri} holds {found['kind']} of version {found['schema_version']}, not {kind.name} of version "

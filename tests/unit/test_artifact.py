@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import react_ray
 from react_ray.artifact import open_artifact
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
 from react_ray.kinds import EmbeddingsFacts, Kind
@@ -86,3 +87,13 @@ def test_a_manifest_that_lacks_a_fact_of_its_kind_is_corrupt(disk_place: Storage
     made = finished(disk_place)
     with pytest.raises(ArtifactCorrupt, match=r"lacks facts .*'backbone'.*run the stage again"):
         open_artifact(made.uri, Kind("pairs", EmbeddingsFacts, "ingest")).facts  # noqa: B018
+
+
+def test_an_artifact_can_be_opened_without_naming_its_kind(disk_place: Storage) -> None:
+    made = finished(disk_place)
+    assert (react_ray.open_artifact(made.uri).content, react_ray.open_artifact(made.uri).kind.name) == (
+        made.content,
+        "pairs",
+    )
+    with pytest.raises(ArtifactMissing, match="no finished artifact here"):
+        react_ray.open_artifact(join(disk_place.uri, "nothing"))
