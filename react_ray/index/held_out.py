@@ -14,6 +14,7 @@ from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import Hits, merge
 from react_ray.index.recall import DEPTHS
 from react_ray.index.shards import shard_name
+from react_ray.kinds import IndexFacts
 from react_ray.parquet import parquet_bytes
 from react_ray.storage import Storage
 from react_ray.vectors import as_vectors, from_vectors
@@ -57,7 +58,7 @@ def read_queries(storage: Storage, key: str) -> dict[str, tuple[np.ndarray, np.n
     return found
 
 
-def read_truth(index: Artifact, key: str, kind: str, depth: int) -> Hits:
+def read_truth(index: Artifact[IndexFacts], key: str, kind: str, depth: int) -> Hits:
     """Returns the exact hits of the held-out queries over all shards of a key; depth is one of DEPTHS."""
     found = []
     for shard in range(index.facts.num_shards):

@@ -23,7 +23,7 @@ from react_ray.index.list_shard import FILES, coarse_quantizer
 from react_ray.index.merge import Hits, merge
 from react_ray.index.recall import choose
 from react_ray.index.shard import IndexShard
-from react_ray.kinds import INDEX
+from react_ray.kinds import INDEX, EmbeddingsFacts, IndexFacts
 from react_ray.manifest import MANIFEST, Receipt
 from react_ray.pair_id import part_of, row_of
 from react_ray.storage import join
@@ -35,7 +35,7 @@ DELTAS = "deltas"
 class ShardPlace:
     """One shard of one key, of the base or of a delta."""
 
-    index: Artifact
+    index: Artifact[IndexFacts]
     key: str
     shard: int
 
@@ -95,13 +95,13 @@ def shard_name(key: str, shard: int) -> str:
     return f"{key}-{shard:05d}"
 
 
-def deltas(index: Artifact) -> list[Artifact]:
+def deltas(index: Artifact[IndexFacts]) -> list[Artifact]:
     """Returns the additions to a base since it was built or compacted, in order."""
     found = sorted({path.split("/")[1] for path in index.storage.list(DELTAS) if path.endswith(f"/{MANIFEST}")})
     return [open_artifact(join(index.uri, DELTAS, name), INDEX) for name in found]
 
 
-def check_covers(index: Artifact, embeddings: Artifact) -> None:
+def check_covers(index: Artifact[IndexFacts], embeddings: Artifact[EmbeddingsFacts]) -> None:
     """Raises ArtifactMismatch unless the base and its deltas were built from these embeddings, of the same model."""
     if index.facts.backbone != embeddings.facts.backbone:
         raise ArtifactMismatch(
@@ -118,7 +118,7 @@ def check_covers(index: Artifact, embeddings: Artifact) -> None:
                 )
 
 
-def uncovered(index: Artifact, embeddings: Artifact) -> list[int]:
+def uncovered(index: Artifact[IndexFacts], embeddings: Artifact[EmbeddingsFacts]) -> list[int]:
     """Returns the parts of the embeddings that are neither in the base nor in its deltas."""
     covered = {int(part) for one in (index, *deltas(index)) for part in one.facts.covers}
     return [part for part in range(embeddings.num_parts) if part not in covered]
@@ -128,11 +128,11 @@ def files_checksum(receipt: Receipt) -> str:
     return " ".join(receipt.files[name]["sha256"][:16] for name in sorted(receipt.files))
 
 
-def shard_places(index: Artifact, key: str) -> list[ShardPlace]:
+def shard_places(index: Artifact[IndexFacts], key: str) -> list[ShardPlace]:
     """Returns all shards of a key. Raises RetrievalError if the index has no such key."""
     if key not in index.facts.keys:
         raise RetrievalError(
-            f"the index has no {key} keys, only {index.facts['keys']}; add it to index.keys and build again"
+            f"the index has no {key} keys, only {index.facts.keys}; add it to index.keys and build again"
         )
     return [ShardPlace(one, key, shard) for one in (index, *deltas(index)) for shard in range(one.facts.num_shards)]
 
@@ -144,7 +144,7 @@ def search_shards(
     return merge([shard.search(queries_QD, k, params) for shard in shards], k)
 
 
-def params_for(index: Artifact, key: str, recall: float, k: int) -> tuple[SearchParams, float]:
+def params_for(index: Artifact[IndexFacts], key: str, recall: float, k: int) -> tuple[SearchParams, float]:
     """Returns the parameters that the calibration found for a recall at k, and the recall that it measured with them: 1
     for an exact index, and for one without parameters that was not measured."""
     tables: dict[str, list[dict[str, float]]] = {}

@@ -16,7 +16,7 @@ from react_ray.clip.config import BackboneConfig
 from react_ray.clip.heads import load_heads
 from react_ray.draft import Draft, create
 from react_ray.gated.load import load_backbone
-from react_ray.kinds import EMBEDDINGS, IMAGES, EmbeddingsFacts, NoFacts
+from react_ray.kinds import EMBEDDINGS, IMAGES, EmbeddingsFacts, NoFacts, PairsFacts
 from react_ray.manifest import part_name
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
@@ -103,7 +103,7 @@ def _require_memory(recipe: Recipe, rows: Artifact) -> None:
     require_memory(recipe.cluster, 1 + parts_gb, recipe.cluster.num_actors, "embed")
 
 
-def _stored_images(recipe: Recipe, pairs: Artifact) -> Draft[NoFacts] | None:
+def _stored_images(recipe: Recipe, pairs: Artifact[PairsFacts]) -> Draft[NoFacts] | None:
     """Returns the draft for the fetched images, the same that `download` fills; None if they are not stored."""
     if not (recipe.fused and recipe.download.keep_images):
         return None

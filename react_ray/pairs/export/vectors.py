@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from react_ray import schema
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ConfigError
-from react_ray.kinds import EMBEDDINGS, PAIRS
+from react_ray.kinds import EMBEDDINGS, PAIRS, EmbeddingsFacts, PairsFacts
 from react_ray.progress import Progress
 from react_ray.storage import Storage, open_empty
 from react_ray.vectors import from_vectors
@@ -39,7 +39,9 @@ def export_vectors(uri: str, out: str, rows_per_shard: int = 1_000_000) -> str:
     return _write(embeddings, pairs, storage, rows_per_shard)
 
 
-def _write(embeddings: Artifact, pairs: Artifact, storage: Storage, rows_per_shard: int) -> str:
+def _write(
+    embeddings: Artifact[EmbeddingsFacts], pairs: Artifact[PairsFacts], storage: Storage, rows_per_shard: int
+) -> str:
     keys = _keys(embeddings)
     most = -(-embeddings.rows // rows_per_shard)
     shard: _Shard | None = None
@@ -66,7 +68,7 @@ def _write(embeddings: Artifact, pairs: Artifact, storage: Storage, rows_per_sha
     return f"{storage.uri}: {num_rows} pairs in {num_shards} shards of {LAYOUT}, {left_out} without a vector left out"
 
 
-def _keys(embeddings: Artifact) -> list[str]:
+def _keys(embeddings: Artifact[EmbeddingsFacts]) -> list[str]:
     """Returns the sides that were embedded; a side without any vector would otherwise leave every row out."""
     config = embeddings.manifest.config
     if "published" not in config:
@@ -75,7 +77,7 @@ def _keys(embeddings: Artifact) -> list[str]:
     return found or list(FOLDERS)
 
 
-def _whole_rows(vectors: pa.Table, pairs: Artifact, part: int, keys: list[str]) -> pa.Table:
+def _whole_rows(vectors: pa.Table, pairs: Artifact[PairsFacts], part: int, keys: list[str]) -> pa.Table:
     """Returns the rows of a part that have all vectors, joined with the columns of `pairs`, without the status."""
     described = pairs.read(part)
     assert described["pair_id"].equals(vectors["pair_id"]), "rows are not where their ids say"

@@ -26,7 +26,7 @@ from react_ray.index.ordering import distinct
 from react_ray.index.quantizer import threads
 from react_ray.index.shard import build_shard
 from react_ray.index.shards import metadata_bytes, quantizer_name, shard_name
-from react_ray.kinds import EMBEDDINGS, PAIRS, IndexFacts
+from react_ray.kinds import EMBEDDINGS, PAIRS, EmbeddingsFacts, IndexFacts, PairsFacts
 from react_ray.manifest import Receipt
 from react_ray.pair_id import part_of
 from react_ray.runtime.map_parts import Work
@@ -38,8 +38,8 @@ from react_ray.vectors import from_vectors
 class BuildShard(Work):
     def __init__(
         self,
-        embeddings: Artifact,
-        pairs: Artifact | None,
+        embeddings: Artifact[EmbeddingsFacts],
+        pairs: Artifact[PairsFacts] | None,
         index: Draft[IndexFacts],
         config: IndexConfig,
         parts: list[int],

@@ -13,6 +13,7 @@ from react_ray.index.held_out import queries_name, write_queries
 from react_ray.index.quantizer import train
 from react_ray.index.sample import RunningSample
 from react_ray.index.shards import quantizer_name
+from react_ray.kinds import EmbeddingsFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.stages.indexing import key_tasks
 from react_ray.storage import open_storage
@@ -21,13 +22,15 @@ from react_ray.vectors import from_vectors
 PARTS_SAMPLED = 256  # at most, drawn at random, so that training reads a bounded share of any database
 
 
-def train_lists(index_uri: str, embeddings: Artifact, config: IndexConfig, seed: int, cluster: ClusterConfig) -> None:
+def train_lists(
+    index_uri: str, embeddings: Artifact[EmbeddingsFacts], config: IndexConfig, seed: int, cluster: ClusterConfig
+) -> None:
     """Writes quantiser and queries of each key that has none yet. config: without open choices such as "auto"."""
     tasks = [key_tasks.start(_train, cluster, embeddings, index_uri, key, config, seed) for key in config.keys]
     key_tasks.wait("train lists", tasks)
 
 
-def _train(embeddings: Artifact, index_uri: str, key: str, config: IndexConfig, seed: int) -> None:
+def _train(embeddings: Artifact[EmbeddingsFacts], index_uri: str, key: str, config: IndexConfig, seed: int) -> None:
     storage = open_storage(index_uri)
     if config.kind == FLAT or storage.exists(queries_name(key)):
         return

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray.artifact import Artifact, open_artifact
-from react_ray.kinds import IMAGES, QUERIES, RETRIEVED
+from react_ray.kinds import IMAGES, QUERIES, RETRIEVED, RetrievedFacts
 from react_ray.recipe import Recipe
 from react_ray.report.data import Picture
 from react_ray.runtime.layout import Layout
@@ -47,7 +47,7 @@ def retrieved_pictures(recipe: Recipe, arm: str) -> list[tuple[str, list[Picture
     return [(names[one], [pictures[one][rank] for rank in sorted(pictures[one])]) for one in chosen]
 
 
-def _best_rows(retrieved: Artifact, class_ids: list[int]) -> dict[int, list[tuple[int, int]]]:
+def _best_rows(retrieved: Artifact[RetrievedFacts], class_ids: list[int]) -> dict[int, list[tuple[int, int]]]:
     """Returns the (part, row) of the best pairs of each class that has any, best first."""
     tables = list(retrieved.tables(["class_id", "score"]))
     part = np.repeat(np.arange(len(tables)), [len(table) for table in tables])

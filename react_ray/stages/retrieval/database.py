@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from react_ray.artifact import Artifact
-from react_ray.errors import ArtifactMissing
+from react_ray.errors import ArtifactMissing, RetrievalError
 from react_ray.index.deleted import deleted_pairs
 from react_ray.kinds import EMBEDDINGS, PAIRS, EmbeddingsFacts, NoFacts, PairsFacts
 from react_ray.recipe import Recipe
@@ -29,13 +29,21 @@ class Database:
 
 
 def open_database(recipe: Recipe) -> Database:
-    """ArtifactMissing if the database is not there, or if it has pairs that were not embedded yet."""
+    """ArtifactMissing if the database is not there, or if it has pairs that were not embedded yet.
+
+    RetrievalError if it is empty.
+    """
     layout = Layout(recipe)
     embeddings, pairs = layout.open_database(EMBEDDINGS), layout.open_database(PAIRS)
     if embeddings.num_parts < pairs.num_parts:
         raise ArtifactMissing(
             f"{embeddings.uri} has {embeddings.num_parts} parts, {pairs.uri} {pairs.num_parts}: pairs were added; run "
             "`react-ray embed RECIPE` and `react-ray index RECIPE` first"
+        )
+    if not embeddings.rows:
+        raise RetrievalError(
+            f"{embeddings.uri} is empty, so nothing can be retrieved; run `react-ray ingest` with a source that has "
+            "pairs"
         )
     images = layout.open_images() if recipe.download.of == "pairs" else None
     return Database(pairs, embeddings, images, deleted_pairs(recipe.database))

@@ -100,7 +100,7 @@ def trainable(images: pa.Table, retrieved: pa.Table, needed: str = "text_embeddi
     return pc.and_(pc.equal(images["status"], schema.OK), has)
 
 
-def class_vectors(queries: Artifact) -> np.ndarray:
+def class_vectors(queries: Artifact[QueriesFacts]) -> np.ndarray:
     """Returns float32 [C, D], unit norm: the mean of each class's queries."""
     table = pa.concat_tables(queries.tables(["class_id", "embedding"]))
     sums_CD = np.zeros((queries.facts.num_classes, queries.facts.dim), np.float64)

@@ -222,13 +222,8 @@ class Chooser:
 def check_selection(
     config: RetrieveConfig, has_seed_images: bool, database: Database, queries: Artifact[QueriesFacts]
 ) -> None:
-    """ConfigError or RetrievalError for a selection that would find nothing."""
+    """ConfigError for a selection that would find nothing."""
     embeddings = database.embeddings
-    if not embeddings.rows:
-        raise RetrievalError(
-            f"{embeddings.uri} is empty, so nothing can be retrieved; run `react-ray ingest` with a source that has "
-            "pairs"
-        )
     for key in config.keys:
         side = {"image": "images", "text": "captions"}[key]
         if config.selection == "hits" and not embeddings.manifest.config.get(side, True):

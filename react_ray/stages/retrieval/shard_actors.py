@@ -39,7 +39,11 @@ class ShardServer:
     """Serves its shards from one process with threads."""
 
     def __init__(
-        self, places: list[ShardPlace], deleted: np.ndarray, num_threads: int, allowed: Artifact | None = None
+        self,
+        places: list[ShardPlace],
+        deleted: np.ndarray,
+        num_threads: int,
+        allowed: Artifact[AllowedFacts] | None = None,
     ) -> None:
         faiss_threads(num_threads)
         self.problem: ReactRayError | None = None
@@ -62,13 +66,13 @@ class EmbeddingScanner:
 
     def scan(
         self,
-        embeddings: Artifact,
+        embeddings: Artifact[EmbeddingsFacts],
         key: str,
         parts: list[int],
         queries_QD: np.ndarray,
         k: int,
         deleted: np.ndarray,
-        allowed: Artifact | None,
+        allowed: Artifact[AllowedFacts] | None,
     ) -> Hits:
         def read(part: int) -> tuple[np.ndarray, np.ndarray]:
             table = embeddings.read(part, ["pair_id", key])

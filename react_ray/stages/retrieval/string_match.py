@@ -16,7 +16,7 @@ from react_ray.artifact import Artifact
 from react_ray.clip.prompts import TargetTask
 from react_ray.draft import Draft, create
 from react_ray.index.merge import ranking
-from react_ray.kinds import MATCHED, AllowedFacts, NoFacts, QueriesFacts
+from react_ray.kinds import MATCHED, AllowedFacts, EmbeddingsFacts, NoFacts, QueriesFacts
 from react_ray.manifest import Receipt
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.map_parts import MapStage, ReadPart, Work, map_parts
@@ -56,7 +56,9 @@ def string_match(
     return _best(pa.concat_tables(matched.seal().tables()), k).select(schema.HITS.names).cast(schema.HITS)
 
 
-def _names(tasks: list[TargetTask], queries: Artifact) -> tuple[list[tuple[int, int, str]], dict[tuple[int, int], int]]:
+def _names(
+    tasks: list[TargetTask], queries: Artifact[QueriesFacts]
+) -> tuple[list[tuple[int, int, str]], dict[tuple[int, int], int]]:
     """Returns (class_id, number, name) of all names, and for each (class_id, number) the query that stands for it."""
     table = pa.concat_tables(queries.tables(["query_id", "class_id", "prompt"])).to_pylist()
     first: dict[int, int] = {}
@@ -93,9 +95,9 @@ class MatchPart(Work):
         self,
         names: list[tuple[int, int, str]],
         query_of: dict[tuple[int, int], int],
-        embeddings: Artifact,
-        queries: Artifact,
-        allowed: Artifact | None,
+        embeddings: Artifact[EmbeddingsFacts],
+        queries: Artifact[QueriesFacts],
+        allowed: Artifact[AllowedFacts] | None,
         k: int,
         matched: Draft[NoFacts],
     ) -> None:

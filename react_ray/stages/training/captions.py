@@ -8,10 +8,11 @@ from react_ray.artifact import Artifact
 from react_ray.clip.identity import same_text_tower, short_name
 from react_ray.errors import ArtifactMismatch
 from react_ray.gated.config import CustomizeConfig, needs_text_tower
+from react_ray.kinds import RetrievedFacts
 
 
 def with_captions(
-    config: CustomizeConfig, retrieved: Artifact, backbone: dict[str, Any], has_vectors: bool = True
+    config: CustomizeConfig, retrieved: Artifact[RetrievedFacts], backbone: dict[str, Any], has_vectors: bool = True
 ) -> CustomizeConfig:
     """Returns `config`, with live_text where `customize.backbone` cannot use the stored vectors, or where there are
     none.

@@ -8,6 +8,7 @@ from react_ray.artifact import Artifact
 from react_ray.errors import ArtifactMismatch, ConfigError
 from react_ray.gated.config import CustomizeConfig
 from react_ray.index.deleted import deleted_pairs
+from react_ray.kinds import RetrievedFacts
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import ClusterConfig, Recipe
 from react_ray.runtime.cluster import nodes
@@ -86,7 +87,7 @@ def loader_cpus() -> int:
     return 1 if len(nodes()) > 1 else 0
 
 
-def check_deleted(recipe: Recipe, retrieved: Artifact) -> None:
+def check_deleted(recipe: Recipe, retrieved: Artifact[RetrievedFacts]) -> None:
     """ArtifactMismatch if retrieved pairs were deleted from the database since: who opted out is not trained on."""
     deleted = deleted_pairs(recipe.database)
     if not len(deleted):

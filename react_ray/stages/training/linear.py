@@ -17,7 +17,7 @@ from react_ray.draft import Draft
 from react_ray.errors import ConfigError
 from react_ray.gated.card import json_bytes, model_card
 from react_ray.gated.config import CustomizeConfig
-from react_ray.kinds import ModelFacts
+from react_ray.kinds import EmbeddingsFacts, ModelFacts, QueriesFacts, RetrievedFacts
 from react_ray.progress import Progress
 from react_ray.stages.retrieval.gather_pairs import class_vectors, gather
 from react_ray.training.linear_head import HEAD_FILE, head_bytes, train_head
@@ -26,9 +26,9 @@ from react_ray.vectors import from_vectors
 
 def train_linear(
     model: Draft[ModelFacts],
-    retrieved: Artifact,
-    embeddings: Artifact,
-    queries: Artifact,
+    retrieved: Artifact[RetrievedFacts],
+    embeddings: Artifact[EmbeddingsFacts],
+    queries: Artifact[QueriesFacts],
     config: CustomizeConfig,
     seed: int,
     info: dict[str, Any],
@@ -68,7 +68,9 @@ def train_linear(
     model.commit_files(0, files, time.monotonic() - began, len(image_ND))
 
 
-def _vectors(retrieved: Artifact, embeddings: Artifact) -> tuple[np.ndarray, np.ndarray]:
+def _vectors(
+    retrieved: Artifact[RetrievedFacts], embeddings: Artifact[EmbeddingsFacts]
+) -> tuple[np.ndarray, np.ndarray]:
     """Vectors float16 [N, D] and class ids int32 [N] of the pairs that have an image vector and a class."""
     vectors, class_ids = [], []
     for part in range(retrieved.num_parts):
@@ -86,7 +88,7 @@ def _vectors(retrieved: Artifact, embeddings: Artifact) -> tuple[np.ndarray, np.
     return np.concatenate(vectors), np.concatenate(class_ids)
 
 
-def _tasks(queries: Artifact) -> list[tuple[str, int, int]]:
+def _tasks(queries: Artifact[QueriesFacts]) -> list[tuple[str, int, int]]:
     """(task, its first class id, the id after its last), in the order of the queries."""
     ranges: dict[str, tuple[int, int]] = {}
     for table in queries.tables(["task", "class_id"]):

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ConfigError
-from react_ray.kinds import IMAGES, RETRIEVED
+from react_ray.kinds import IMAGES, RETRIEVED, RetrievedFacts
 from react_ray.pairs.source import Source, to_images, to_pairs
 from react_ray.stages.retrieval.gather_pairs import trainable
 
@@ -18,7 +18,7 @@ class RetrievedRows:
     needs_vectors: only pairs whose caption has a stored vector, so that the text tower need not run; else any caption.
     """
 
-    def __init__(self, retrieved: Artifact, images: Artifact, needs_vectors: bool = True) -> None:
+    def __init__(self, retrieved: Artifact[RetrievedFacts], images: Artifact, needs_vectors: bool = True) -> None:
         self.retrieved, self.images, self.needs_vectors = retrieved.uri, images.uri, needs_vectors
         self.part_sizes = [
             receipt.facts["trainable"] if "trainable" in receipt.facts and needs_vectors else self._count(receipt.part)

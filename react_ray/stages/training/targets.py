@@ -11,7 +11,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.identity import same_image_tower, same_text_tower
 from react_ray.gated.card import LICENSE_COLUMNS, data_card
 from react_ray.gated.config import CustomizeConfig
-from react_ray.kinds import QUERIES
+from react_ray.kinds import QUERIES, QueriesFacts, RetrievedFacts
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.stages.retrieval.embed_queries import embed_queries, queries_uri
@@ -34,7 +34,9 @@ def class_targets(recipe: Recipe, arm: str, backbone: dict[str, Any]) -> np.ndar
     return class_vectors(asked)
 
 
-def data_facts(retrieved: Artifact | None, queries: str, config: CustomizeConfig, name: str) -> dict[str, Any]:
+def data_facts(
+    retrieved: Artifact[RetrievedFacts] | None, queries: str, config: CustomizeConfig, name: str
+) -> dict[str, Any]:
     """The fields `class_weight_C` and `card` of a Job. retrieved: None for a training on the source. queries: URI."""
     if retrieved is None:
         return {"class_weight_C": None, "card": {"recipe": name}}
@@ -50,7 +52,7 @@ def data_facts(retrieved: Artifact | None, queries: str, config: CustomizeConfig
     return {"class_weight_C": weights, "card": card | {"retrieved_by": retrieved.facts.backbone}}
 
 
-def _class_names(queries: Artifact) -> list[str]:
+def _class_names(queries: Artifact[QueriesFacts]) -> list[str]:
     """By class id; the ids count through the classes of all tasks."""
     names: dict[int, str] = {}
     for table in queries.tables(["class_id", "class_name"]):
