@@ -6,6 +6,10 @@ each visited list is decoded once for all queries that visit it and compared wit
 integers: a query is rounded so that float32 adds up its products without error, which changes a cosine less than 8-bit
 codes do. A result depends neither on the number of shards nor on the other queries, except if two centroids are equally
 near a query within the error of float32.
+
+Many hits cost more here than in stock FAISS: 1,000 queries x 10,000 hits over 160 lists of 250,000 x 512 take 9.5
+CPU-seconds, and 6.4 in a mapped IVF of 8-bit codes (python tests/benchmark/bench_own_faiss.py). That index would be a
+second copy of the codes, and its scores would depend on how shards are cut.
 """
 
 from __future__ import annotations

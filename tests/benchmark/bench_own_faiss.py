@@ -2,8 +2,8 @@
 
     kmeans    k-means and assignment through two levels of centroids (kmeans.py) / over all centroids at once
               (faiss.Kmeans, IndexFlatIP): CPU-seconds, mean cosine of other vectors to their centroid
-    writer    the files of a shard (list_shard.py) / add to IndexIVFRaBitQFastScan and IndexScalarQuantizer, which keep
-              the order in which vectors came, and write_index: CPU-seconds, MB of memory above the start
+    writer    the files of a shard, sorted by list (list_shard.py) / the same codes in an IndexScalarQuantizer, and
+              write_index: CPU-seconds, MB of memory above the start
     join      shards joined list by list (join_lists.py) / searched one by one and merged, with the same nprobe and
               k_factor: CPU-milliseconds per query
     cold      re-ranking by codes mapped into one range of addresses (cold_codes.py) / IndexRefine over the same codes
@@ -14,12 +14,13 @@
 
 The vectors come from a seed (made_vectors.py). The last line is one JSON object; of two values the first is ours.
 
-    python tests/benchmark/bench_own_faiss.py [--n 250000] [--dim 512] [--repeats 3]
+    python tests/benchmark/bench_own_faiss.py [--n 250000] [--dim 512] [--repeats 3] [--only writer bulk]
 """
 
 from __future__ import annotations
 
 import argparse
+import filecmp
 import json
 import multiprocessing
 import sys
@@ -41,12 +42,12 @@ from react_ray.index.list_index import ListIndex
 from react_ray.index.list_shard import FILES, ListShardBuilder, coarse_quantizer
 from react_ray.index.merge import merge
 from react_ray.index.plan import VECTORS_PER_LIST, lists_for
-from react_ray.index.quantizer import as_built, faiss_threads, from_payload, train
+from react_ray.index.quantizer import as_built, faiss_threads, train
 from tests.benchmark.made_vectors import Mixture
 
 NUM_PARTS = 4  # as many shards are joined
 NUM_QUERIES, NPROBE, K_FACTOR = 2000, 32, 10.0
-BULK_QUERIES, BULK_K, BULK_NPROBE = 200, 10_000, 128
+BULK_QUERIES, BULK_K, BULK_NPROBE = 1000, 10_000, 160
 KEPT_BYTES = 32 << 20  # of mapped codes, here: the gigabyte of cold_codes.py is more than all codes of this benchmark
 
 
@@ -56,28 +57,34 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", nargs="*", default=[], help="some of kmeans, writer, join, cold, bulk")
     asked = parser.parse_args()
     faiss_threads(asked.threads)
     mixture, num_lists = Mixture(asked.dim), lists_for(asked.n)
     out: dict[str, Any] = {"n": asked.n, "dim": asked.dim, "lists": num_lists}
     sample = mixture.draw(min(asked.n, VECTORS_PER_LIST * num_lists), 10**6).astype(np.float32)
-    out |= kmeans(sample, mixture.draw(50_000, 10**6 + 1).astype(np.float32), num_lists, asked.repeats)
-    print(json.dumps(out), flush=True)
+    quantizer = train(sample, IndexConfig(kind=IVF_RABITQ, num_lists=num_lists), 0, asked.threads)
+    assert quantizer is not None
+    queries = mixture.draw(NUM_QUERIES, 10**6 + 2, text=True).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        (root / "quantizer").write_bytes(quantizer)
         for part in range(NUM_PARTS):
             np.save(root / f"vectors-{part}.npy", mixture.draw(asked.n // NUM_PARTS, part))
-        quantizer = train(sample, IndexConfig(kind=IVF_RABITQ, num_lists=num_lists), 0, asked.threads)
-        assert quantizer is not None
-        (root / "quantizer").write_bytes(quantizer)
-        out |= writer(root, asked.repeats, asked.threads)
-        print(json.dumps(out), flush=True)
-        queries = mixture.draw(NUM_QUERIES, 10**6 + 2, text=True).astype(np.float32)
-        out |= join(root, quantizer, queries, asked.repeats)
-        print(json.dumps(out), flush=True)
-        out |= cold(root, quantizer, queries, asked.repeats)
-        out |= bulk(root, quantizer, queries[:BULK_QUERIES], asked.repeats)
-    print(json.dumps(out))
+            write_shard(root, str(part), quantizer, parts_of(root, [part]))
+        write_shard(root, "all", quantizer, parts_of(root, list(range(NUM_PARTS))))
+        measures: dict[str, Callable[[], dict[str, Any]]] = {
+            "kmeans": lambda: kmeans(
+                sample, mixture.draw(50_000, 10**6 + 1).astype(np.float32), num_lists, asked.repeats
+            ),
+            "writer": lambda: writer(root, asked.repeats, asked.threads),
+            "join": lambda: join(root, quantizer, queries, asked.repeats),
+            "cold": lambda: cold(root, quantizer, queries, asked.repeats),
+            "bulk": lambda: bulk(root, quantizer, queries[:BULK_QUERIES], asked.repeats),
+        }
+        for name in asked.only or measures:
+            out |= measures[name]()
+            print(json.dumps(out), flush=True)
 
 
 def kmeans(sample: np.ndarray, others: np.ndarray, num_lists: int, repeats: int) -> dict[str, Any]:
@@ -113,12 +120,14 @@ def kmeans(sample: np.ndarray, others: np.ndarray, num_lists: int, repeats: int)
 
 
 def writer(root: Path, repeats: int, num_threads: int) -> dict[str, Any]:
-    """Each build in a process of its own, so that its memory is its own."""
+    """Builds each time in a new process, so that its memory can be told."""
     found: dict[str, list[tuple[float, float]]] = {"ours": [], "stock": []}
     for _ in range(repeats):
         for kind, values in found.items():
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 values.append(pool.apply(build, (str(root), kind, num_threads)))
+    for suffix in FILES[:2]:
+        assert filecmp.cmp(root / f"ours-{suffix}", root / f"stock-{suffix}", shallow=False), suffix
     medians = [np.median(values, axis=0) for values in found.values()]
     return {
         "writer_cpu_s": [round(float(one[0]), 2) for one in medians],
@@ -127,19 +136,14 @@ def writer(root: Path, repeats: int, num_threads: int) -> dict[str, Any]:
 
 
 def build(folder: str, kind: str, num_threads: int) -> tuple[float, float]:
-    """(CPU-seconds, MB above the start) of the files of one shard of all parts; by ours also those of a shard per
-    part."""
+    """Returns (CPU-seconds, MB above the start) of writing one shard of all parts."""
     faiss_threads(num_threads)
     root = Path(folder)
     quantizer = (root / "quantizer").read_bytes()
-    if kind == "ours":
-        for part in range(NUM_PARTS):
-            if not (root / f"{part}-{FILES[0]}").exists():
-                write_shard(root, str(part), quantizer, parts_of(root, [part]))
-    action = write_shard if kind == "ours" else write_stock
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is that of what follows
+    write = write_shard if kind == "ours" else write_stock
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak, VmHWM
     start, began = status_mb("VmRSS"), time.process_time()
-    action(root, "all", quantizer, parts_of(root, list(range(NUM_PARTS))))
+    write(root, kind, quantizer, parts_of(root, list(range(NUM_PARTS))))
     return time.process_time() - began, status_mb("VmHWM") - start
 
 
@@ -154,19 +158,19 @@ def write_shard(root: Path, name: str, quantizer: bytes, parts: Iterator[tuple[n
 
 
 def write_stock(root: Path, name: str, quantizer: bytes, parts: Iterator[tuple[np.ndarray, np.ndarray]]) -> None:
-    trained = as_built(owner := from_payload(quantizer))
-    base = as_built(trained.base_index)
-    hot, cold = faiss.IndexIVFRaBitQFastScan(base, 32), as_built(trained.refine_index)
-    assigner = Assigner(as_built(base.quantizer).reconstruct_n())
-    assigner.index.make_direct_map()  # a residual needs the centroid by its number
-    native: Any = hot
-    native.quantizer, native.own_fields = assigner.index, False
+    """Writes the same bytes as `write_shard`, the codes by FAISS's own writer: it needs them in an index of its own."""
+    builder = ListShardBuilder(quantizer)
     for ids, vectors in parts:
-        hot.add_with_ids(vectors, ids)
-        cold.add(vectors)
-    faiss.write_index(hot, str(root / f"{name}-stock.hot.faiss"))
-    faiss.write_index(cold, str(root / f"{name}-stock.cold.faiss"))
-    del owner
+        builder.add(ids, vectors)
+    order = np.lexsort((np.concatenate(builder._ids), np.concatenate(builder._lists)))
+    codes = np.concatenate(builder._cold_codes)
+    builder._cold_codes.clear()
+    faiss.copy_array_to_vector(codes[order].ravel(), builder._cold.codes)
+    builder._cold.ntotal = len(order)
+    faiss.write_index(builder._cold, str(root / f"{name}-cold.faiss"))
+    with open(root / f"{name}-hot.faiss", "wb") as file:
+        for piece in builder._hot_pieces(order, np.concatenate(builder._lists)[order]):
+            file.write(piece)
 
 
 def parts_of(root: Path, parts: list[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
