@@ -9,7 +9,7 @@ near a query within the error of float32.
 
 Many hits cost more here than in stock FAISS: 1,000 queries x 10,000 hits over 160 lists of 250,000 x 512 take 9.5
 CPU-seconds, and 6.4 in a mapped IVF of 8-bit codes (python tests/benchmark/bench_own_faiss.py). That index would be a
-second copy of the codes, and its scores would depend on how shards are cut.
+second copy of the codes.
 """
 
 from __future__ import annotations
