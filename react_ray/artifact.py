@@ -126,7 +126,7 @@ def open_artifact(uri: str, kind: Kind[Any] | None = None, made_by: str = "") ->
         what, verb = (kind.name, made_by or kind.made_by) if kind else ("artifact", "run")
         raise ArtifactMissing(f"{storage.uri}: no finished {what} here; run `react-ray {verb} RECIPE` first")
     found = json.loads(storage.read(MANIFEST))
-    kind = kind or KINDS[found["kind"]]
+    kind = kind or kind_named(found["kind"], storage.uri)
     if (found["kind"], found["schema_version"]) != (kind.name, SCHEMA_VERSION):
         raise ArtifactMismatch(
             f"{storage.uri} holds {found['kind']} of version {found['schema_version']}, not {kind.name} of version "
@@ -139,6 +139,13 @@ def plan_of(uri: str) -> dict[str, Any]:
     """What the artifact here is, or will be, made of: kind, config, parents, parts. Empty if there is none."""
     storage = open_storage(uri)
     return json.loads(storage.read(BUILDING)) if storage.exists(BUILDING) else {}
+
+
+def kind_named(name: str, uri: str) -> Kind[Any]:
+    """ArtifactMismatch if this version of the package knows no such kind."""
+    if name not in KINDS:
+        raise ArtifactMismatch(f"{uri} holds {name}, which is none of {', '.join(KINDS)}; name another directory")
+    return KINDS[name]
 
 
 def facts_of(kind: Kind[F], found: dict[str, Any], uri: str) -> F:

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from react_ray.artifact import Artifact, Parts, open_artifact, plan_of
+from react_ray.artifact import Artifact, Parts, kind_named, open_artifact, plan_of
 from react_ray.errors import ArtifactMismatch, ArtifactMissing, StorageError
-from react_ray.kinds import KINDS, Kind
+from react_ray.kinds import Kind
 from react_ray.manifest import BUILDING, MANIFEST, SCHEMA_VERSION, Manifest, Receipt, content_hash, part_name
 from react_ray.parquet import parquet_bytes
 from react_ray.section import differences
@@ -190,7 +190,7 @@ def open_unfinished(uri: str) -> Parts[Any]:
     storage, plan = open_storage(uri), plan_of(uri)
     if not plan:
         raise ArtifactMissing(f"{storage.uri}: no artifact here; name the directory of one, such as <database>/images")
-    kind = KINDS[plan["kind"]]
+    kind = kind_named(plan["kind"], storage.uri)
     return open_artifact(uri, kind) if storage.exists(MANIFEST) else Draft(storage, kind, plan["parts"])
 
 

@@ -97,3 +97,11 @@ def test_an_artifact_can_be_opened_without_naming_its_kind(disk_place: Storage) 
     )
     with pytest.raises(ArtifactMissing, match="no finished artifact here"):
         react_ray.open_artifact(join(disk_place.uri, "nothing"))
+
+
+def test_a_kind_that_nobody_knows_is_refused_in_one_line(disk_place: Storage) -> None:
+    made = finished(disk_place)
+    unknown = json.loads(made.storage.read(MANIFEST)) | {"kind": "dreams"}
+    made.storage.write(MANIFEST, json.dumps(unknown).encode())
+    with pytest.raises(ArtifactMismatch, match="holds dreams, which is none of pairs, .*; name another directory"):
+        react_ray.open_artifact(made.uri)
