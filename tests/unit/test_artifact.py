@@ -103,5 +103,5 @@ def test_a_kind_that_nobody_knows_is_refused_in_one_line(disk_place: Storage) ->
     made = finished(disk_place)
     unknown = json.loads(made.storage.read(MANIFEST)) | {"kind": "dreams"}
     made.storage.write(MANIFEST, json.dumps(unknown).encode())
-    with pytest.raises(ArtifactMismatch, match="holds dreams, which is none of pairs, .*; name another directory"):
+    with pytest.raises(ArtifactMismatch, match=r"holds dreams, which is none of pairs, .*; name another directory"):
         react_ray.open_artifact(made.uri)
