@@ -45,3 +45,16 @@ def tiny_backbone(
 def save_backbone(model: nn.Module, path: str, dtype: torch.dtype = torch.float16) -> None:
     """Writes all weights as .safetensors in the released layout."""
     write_whole(path, weights_bytes(official_state_dict(model), {}, dtype))
+
+
+def images(count: int = 3) -> torch.Tensor:
+    """float32 [count, 3, 32, 32], the same at each call."""
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+
+
+def open_gates(model: nn.Module) -> None:
+    """Opens the gates of all gated blocks, so that the blocks change the output."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "alpha" in name:
+                parameter.fill_(0.7)

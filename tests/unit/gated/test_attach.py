@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from react_ray.clip.backbone import Backbone
 from react_ray.clip.image_tower import image_blocks, image_features
@@ -13,7 +12,7 @@ from react_ray.errors import BackboneError, ConfigError
 from react_ray.gated.attach import attach_gated_blocks, gated_layers, gates
 from react_ray.gated.block import GatedBlock
 from react_ray.gated.method import freeze, frozen_sha256
-from tests.support.tiny_clip import tiny_backbone
+from tests.support.tiny_clip import images, open_gates, tiny_backbone
 
 PER_BLOCK = {
     "alpha_attn",
@@ -35,17 +34,6 @@ PER_BLOCK = {
 
 def tiny(folder: Path, vision: dict[str, object] | None = None, **config: Any) -> Backbone:
     return tiny_backbone(folder, vision, vocab_size=8, **config)
-
-
-def images(count: int = 3) -> torch.Tensor:
-    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(5))
-
-
-def open_gates(model: nn.Module) -> None:
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "alpha" in name:
-                parameter.fill_(0.7)
 
 
 @pytest.mark.parametrize("training", [True, False])
