@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -43,13 +44,18 @@ class Draft(Parts[F]):
         done = set(self.done())
         return [part for part in range(self.num_parts) if part not in done]
 
-    def commit(self, part: int, table: pa.Table, seconds: float, **facts: Any) -> Receipt:
-        """Store one part as Parquet, then its receipt. If the table has a column `status`, its values are counted."""
-        statuses: dict[str, int] = {}
+    def commit(
+        self, part: int, table: pa.Table, seconds: float, statuses: dict[str, int] | None = None, **facts: Any
+    ) -> Receipt:
+        """Store one part as Parquet, then its receipt. If the table has a column `status`, its values are counted.
+
+        statuses: counts of a table without such a column; all its rows are ok all the same.
+        """
+        ok, statuses = table.num_rows, statuses or {}
         if "status" in table.column_names:
             counts = table["status"].value_counts()
             statuses = {str(row["values"]): int(row["counts"]) for row in counts.to_pylist()}
-        ok = statuses.get("ok", 0) if statuses else table.num_rows
+            ok = statuses.get("ok", 0) if statuses else table.num_rows
         name = f"{part_name(part)}.parquet"
         return self.commit_files(part, {name: parquet_bytes(table)}, seconds, table.num_rows, ok, statuses, **facts)
 
@@ -121,6 +127,7 @@ class Draft(Parts[F]):
             bytes=sum(r.bytes for r in receipts),
             seconds=round(sum(r.seconds for r in receipts), 3),
             content=content_hash(receipts),
+            statuses=dict(sum((Counter(r.statuses) for r in receipts), Counter())),
             facts=building.get("facts", {}) | ({} if facts is None else asdict(facts)),  # type: ignore[call-overload]
         )
         self.storage.write(MANIFEST, _json(asdict(manifest)))

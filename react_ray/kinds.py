@@ -27,6 +27,7 @@ class NoFacts:
 @dataclass(frozen=True)
 class PairsFacts:
     source: dict[str, Any] = field(default_factory=dict)  # `ends` and `files`: where the source was cut into parts
+    summary: list[str] = field(default_factory=list)  # how the source was read, and what was not used and why
 
 
 @dataclass(frozen=True)

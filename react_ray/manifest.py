@@ -36,6 +36,7 @@ class Manifest:
     bytes: int
     seconds: float  # of work, summed over parts
     content: str
+    statuses: dict[str, int] = field(default_factory=dict)  # summed over parts
     facts: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 

@@ -79,6 +79,11 @@ class Progress:
             self._console.print(self.line(), markup=False, highlight=False, soft_wrap=True)
 
 
+def say(line: str) -> None:
+    """Prints one line to stderr, where the progress is."""
+    Console(file=sys.stderr).print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 class Metrics:
     """One JSON-lines file; `flush` rewrites all of it, because object stores cannot append."""
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from react_ray.pair_id import MAX_ROWS_PER_PART
 from react_ray.pairs.image import MAX_PIXELS
-from react_ray.section import Section, field
+from react_ray.section import Section, field, speed
 
 FormatName = Literal["", "parquet", "arrow", "tar", "csv", "tsv", "jsonl", "json", "txt", "images", "npy", "npz"]
 
@@ -54,4 +54,11 @@ class IngestConfig(Section):
     max_rows: int = field(0, "read only this many rows, for small trials; 0 = all", ge=0)
     max_pixels: int = field(
         MAX_PIXELS, "refuse images with more pixels before decoding them (3 bytes of memory per pixel)", ge=1
+    )
+    max_unusable: float = speed(
+        0.05,
+        "refuse a source if planning sees that more than this share of its rows has no image, URL or vector; "
+        "1 = never",
+        ge=0,
+        le=1,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import groupby, pairwise
 
@@ -25,6 +25,7 @@ from react_ray.pairs.formats.chunk import Chunk, Format
 from react_ray.pairs.formats.detect import detect
 from react_ray.pairs.formats.image_folder import ImageFiles
 from react_ray.pairs.formats.reading import reading
+from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.image import inspect
 from react_ray.pairs.ingest_config import IngestConfig
 from react_ray.section import digest
@@ -52,6 +53,7 @@ class Source:
     num_rows: int
     chunks: list[Chunk]
     ends: tuple[int, ...] = ()  # total number of rows at each time the source was cut
+    seen: Seen = field(default_factory=Seen)
 
     @property
     def columns(self) -> list[str]:
@@ -77,6 +79,15 @@ class Source:
     @property
     def num_bytes(self) -> int:
         return sum(chunk.num_bytes for chunk in self.chunks)
+
+    def summary(self) -> list[str]:
+        """Returns how the source is read, for the terminal and the manifest: columns, then what is not used and why."""
+        found = find_columns(self.schema, self.config)
+        roles = {name: column for name, column in asdict(found).items() if column}
+        taken = ", ".join(f"{role} = {column}" for role, column in roles.items())
+        others = [name for name in self.columns if name not in roles.values()]
+        kept = f"; kept beside them: {', '.join(others)}" if others else ""
+        return [f"{self.num_rows:,} rows; columns: {taken}{kept}", *self.seen.lines()]
 
     def files_before(self, end: int) -> str:
         """Returns a digest of the files that hold the first `end` rows: their relative names and numbers of rows."""
@@ -121,10 +132,11 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
     columns: pa.Schema | None = None
     chunks: list[Chunk] = []
     num_rows = 0
+    seen = Seen()
     for uri in uris:
         with reading(uri):
             cut_at = max((end for end in ends if end <= num_rows), default=0)
-            found, in_file = format.plan(uri, num_rows - cut_at, config.rows_per_part)
+            found, in_file = format.plan(uri, num_rows - cut_at, config.rows_per_part, seen)
             first = next(in_file, None)
             if first is None and not found.names:
                 continue  # an empty file
@@ -142,8 +154,14 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
         raise ConfigError(
             f"ingest.source: the pool is empty: {config.source} has no rows; name a source with pairs in it"
         )
+    if seen.num_unusable > config.max_unusable * num_rows:
+        raise ConfigError(
+            f"ingest.source: {seen.num_unusable:,} of the {num_rows:,} rows of {config.source} cannot be used: "
+            f"{'; '.join(f'{reason}: {counted.text()}' for reason, counted in seen.unusable.items())}; "
+            "correct the source, or allow it with ingest.max_unusable"
+        )
     num_rows = min(num_rows, config.max_rows or num_rows)
-    return Source(config, format, columns, num_rows, chunks, tuple(sorted({*ends, num_rows})))
+    return Source(config, format, columns, num_rows, chunks, tuple(sorted({*ends, num_rows})), seen)
 
 
 def to_pairs(table: pa.Table, part: int, config: IngestConfig) -> pa.Table:

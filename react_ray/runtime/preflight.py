@@ -87,7 +87,9 @@ def require(recipe: Recipe, verb: str) -> None:
         if verb == "report":
             open_artifact(of_arm.of_arm("scores"), PREDICTIONS)
     if verb in ("run", "ingest"):
-        first_row = recipe.ingest.model_copy(update={"max_rows": 1})  # ingest itself reads a long file, once
+        first_row = recipe.ingest.model_copy(
+            update={"max_rows": 1, "max_unusable": 1}
+        )  # ingest itself reads a long file, once
         open_source(first_row)
     if verb in ("run", "retrieve", "evaluate"):
         load_tasks(recipe.tasks)

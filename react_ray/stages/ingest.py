@@ -11,7 +11,9 @@ import time
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from react_ray import schema
 from react_ray.artifact import Artifact, plan_of
 from react_ray.clip.heads import load_heads
 from react_ray.clip.identity import published
@@ -22,6 +24,7 @@ from react_ray.manifest import Receipt
 from react_ray.pair_id import pair_ids
 from react_ray.pairs.published import to_vectors
 from react_ray.pairs.source import IngestConfig, Source, open_source, to_images, to_pairs
+from react_ray.progress import say
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, Work, map_parts
@@ -40,6 +43,8 @@ def run(recipe: Recipe) -> Artifact:
     model = _published_model(recipe, source)
     drafts = _create(recipe, source, model, grows)
     num_parts = len(source.parts)
+    for line in source.summary():
+        say(f"ingest     {line}")
     pending = sorted({part for draft in drafts.values() for part in draft.pending()})
     if pending:
         require_disk(recipe.database, 1.2 * source.num_bytes * len(pending) / num_parts / 2**30, "ingest")
@@ -53,6 +58,9 @@ def run(recipe: Recipe) -> Artifact:
     map_parts(stage, pending, num_parts)
     facts = {"embeddings": EmbeddingsFacts(model, model["dim"])} if model else {}
     sealed = {kind: draft.seal(facts.get(kind)) for kind, draft in drafts.items()}
+    for kind, artifact in sealed.items():
+        if others := {status: count for status, count in artifact.manifest.statuses.items() if status != schema.OK}:
+            say(f"ingest     {kind}: {', '.join(f'{count:,} {status}' for status, count in sorted(others.items()))}")
     return sealed["images"] if source.has_images else sealed["pairs"]
 
 
@@ -89,7 +97,7 @@ def _published_model(recipe: Recipe, source: Source) -> dict[str, Any]:
 def _create(recipe: Recipe, source: Source, model: dict[str, Any], grows: bool) -> dict[str, Draft[Any]]:
     """Begins or resumes the artifacts of this source, by kind."""
     layout, config, num_parts = Layout(recipe), recipe.ingest.digested(), len(source.parts)
-    cut = PairsFacts({"ends": source.ends, "files": source.files_before(source.num_rows)})
+    cut = PairsFacts({"ends": source.ends, "files": source.files_before(source.num_rows)}, source.summary())
     drafts: dict[str, Draft[Any]] = {
         "pairs": create(layout.database("pairs"), PAIRS, config, {}, num_parts, grows, cut)
     }
@@ -118,8 +126,10 @@ class CommitPairs(Work):
             tables["images"] = to_images(table, part, self.config)
         if "embeddings" in self.drafts:
             tables["embeddings"] = self._embeddings(part, table)
-        receipts = [self.drafts[kind].commit(part, tables[kind], time.monotonic() - began) for kind in tables]
-        return receipts[-1]
+        no_caption = pc.sum(pc.equal(tables["pairs"]["caption"], "")).as_py() or 0
+        counts = {"pairs": {schema.NO_CAPTION: no_caption} if no_caption else None}
+        seconds = time.monotonic() - began
+        return [self.drafts[kind].commit(part, tables[kind], seconds, counts.get(kind)) for kind in tables][-1]
 
     def _embeddings(self, part: int, table: pa.Table) -> pa.Table:
         image_ND, text_ND, status_N = to_vectors(table, part, self.config, self.dim)

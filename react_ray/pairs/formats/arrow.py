@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from react_ray.errors import StorageError
 from react_ray.pairs.formats.chunk import Chunk
+from react_ray.pairs.formats.seen import Seen
 from react_ray.storage import open_arrow_file
 
 FILE_MAGIC, FEATHER_1_MAGIC = b"ARROW1", b"FEA1"
@@ -22,7 +23,7 @@ FILE_MAGIC, FEATHER_1_MAGIC = b"ARROW1", b"FEA1"
 class Arrow:
     every_column: bool = True
 
-    def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
+    def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         if _is_file(uri):
             schema = pa.ipc.open_file(open_arrow_file(uri)).schema
             return schema, _batches_of_file(uri, schema, row_start)

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from react_ray.pairs.formats.seen import Seen
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -30,7 +32,7 @@ class Format(Protocol):
     def every_column(self) -> bool:
         """True if all files must have the columns of the first; otherwise they need only those that are used."""
 
-    def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
+    def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         """Returns the columns of a file and an iterator over its chunks; row_start is the number of rows before the
         file.
         """

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from react_ray.errors import ConfigError, StorageError
 from react_ray.pairs.formats.chunk import Chunk, cut
+from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.formats.spans import open_bytes, read_span
 
 MAX_FIELD_BYTES = 16 << 20  # a longer field is a quote that was never closed, and an error
@@ -28,7 +29,7 @@ class Delimited:
     delimiter: str
     every_column: bool = True
 
-    def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
+    def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         names = self._names(uri)
         rows = ((start, end) for start, end, row in self._rows(uri) if row or len(names) == 1)
         next(rows, None)  # the names

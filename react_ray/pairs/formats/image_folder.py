@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from react_ray.errors import ConfigError, StorageError
 from react_ray.pairs.formats.chunk import Chunk, Format
+from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.formats.tar import IMAGE_KINDS
 from react_ray.storage import Storage, open_storage
 from react_ray.uri import is_local, matches
@@ -35,8 +36,8 @@ class FolderTable:
     column: str  # of file names
     every_column: bool = True
 
-    def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
-        columns, chunks = self.table.plan(uri, row_start, rows_per_part)
+    def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
+        columns, chunks = self.table.plan(uri, row_start, rows_per_part, seen)
         fields = [field.with_name(self._renamed(field.name)) for field in columns]
         return pa.schema([*fields, pa.field("image", pa.binary())]), chunks
 
@@ -61,7 +62,7 @@ class ImageFiles:
     pattern: str = ""  # a glob below the folder
     every_column: bool = True
 
-    def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
+    def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         sizes = {path: size for path, size in open_storage(uri).sizes().items() if is_visible(path)}
         names = [path for path in sizes if is_image(path) and (not self.pattern or matches(path, self.pattern))]
         if not any("/" in name or _stem(name) + CAPTION in sizes for name in names):
@@ -91,7 +92,7 @@ FOLDER_NAME, TEXT_BESIDE = 0, 1
 
 def folder_table(table: Format, uri: str) -> FolderTable:
     """Raises ConfigError if no column of the table names files, or if none of the first files exists."""
-    columns, chunks = table.plan(uri, 0, FIRST_FILES)
+    columns, chunks = table.plan(uri, 0, FIRST_FILES, Seen())
     column = next((name for name in FILE_COLUMNS if name in columns.names), "")
     if not column:
         raise ConfigError(

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from react_ray.errors import StorageError
 from react_ray.pairs.formats.chunk import Chunk, cut
+from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.formats.spans import open_bytes, read_span
 
 FIRST_ROWS = 1000  # rows whose keys become the columns
@@ -34,7 +35,7 @@ class JsonRows:
     is_array: bool
     every_column: bool = False  # a key may be missing in any row
 
-    def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
+    def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         spans = _elements if self.is_array else _lines
         head = cut(uri, islice(spans(uri), FIRST_ROWS), 0, FIRST_ROWS)
         rows = [row for chunk in head for row in _parse(chunk, self.is_array)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from react_ray.pairs.formats.chunk import Chunk, cut
+from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.formats.spans import open_bytes, read_span
 
 COLUMNS = pa.schema([("url", pa.string())])
@@ -17,7 +18,7 @@ COLUMNS = pa.schema([("url", pa.string())])
 class Lines:
     every_column: bool = True
 
-    def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
+    def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         return COLUMNS, cut(uri, _lines(uri), row_start, rows_per_part)
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:

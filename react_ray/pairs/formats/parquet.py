@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from react_ray.pairs.formats.chunk import Chunk
+from react_ray.pairs.formats.seen import Seen
 from react_ray.storage import open_parquet
 
 
@@ -16,7 +17,7 @@ from react_ray.storage import open_parquet
 class Parquet:
     every_column: bool = True
 
-    def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
+    def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         file = open_parquet(uri)
         return file.schema_arrow, _row_groups(uri, file.metadata, row_start)
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 from react_ray.errors import StorageError
 from react_ray.pairs.formats.chunk import Chunk, cut
 from react_ray.pairs.formats.json_rows import Row, columns_of, parse_object, table_of
+from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.formats.spans import open_bytes, read_span
 
 IMAGE_KINDS = frozenset(("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"))
@@ -45,7 +46,7 @@ class Member:
 class Tar:
     every_column: bool = False  # a .json may lack a key
 
-    def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
+    def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         with open_bytes(uri) as file:
             head = cut(uri, _spans(islice(_samples(file, uri), FIRST_SAMPLES)), 0, FIRST_SAMPLES)
             found = [chunk for chunk in head]

@@ -19,6 +19,7 @@ import pyarrow as pa
 from react_ray.errors import ConfigError
 from react_ray.pairs.formats.arrays import ArrayFile, open_npy, open_npz
 from react_ray.pairs.formats.chunk import Chunk
+from react_ray.pairs.formats.seen import Seen
 from react_ray.storage import open_parquet
 
 IMAGE_VECTOR, TEXT_VECTOR = "image_vector", "text_vector"
@@ -46,7 +47,7 @@ class VectorFiles:
     shards: dict[str, Shard]  # by the URI that names each shard, in order
     every_column: bool = True
 
-    def plan(self, uri: str, row_start: int, rows_per_part: int) -> tuple[pa.Schema, Iterator[Chunk]]:
+    def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         shard = self.shards[uri]
         arrays = shard.arrays()
         fields = [

@@ -84,7 +84,7 @@ class GatherPart(Work):
             rows = rows.append_column(name, table[name])
         rows = rows.append_column("text_embedding", vectors["text"])
         shape = schema.retrieved(self.database.embeddings.facts.dim, pairs.schema)
-        facts = {}
+        facts: dict[str, Any] = {}
         if self.database.images is not None and self.images is not None:
             images = gather(self.database.images, pair_ids)
             facts["trainable"] = pc.sum(trainable(images, rows)).as_py() or 0
