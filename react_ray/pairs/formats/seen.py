@@ -1,0 +1,57 @@
+"""Counts what planning met in a source and could not use, so that nothing is passed over in silence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+EXAMPLES = 5  # names that are shown per reason
+
+
+@dataclass
+class Counted:
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, name: str, count: int) -> None:
+        self.count += count
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(name)
+
+    def text(self) -> str:
+        return f"{self.count:,} ({', '.join(self.examples)}{', ...' if self.count > len(self.examples) else ''})"
+
+
+@dataclass
+class Seen:
+    """What the plan of a source says beside its rows. It is filled while the chunks of `Format.plan` are drawn.
+
+    reasons: whole phrases, such as "members whose suffix .foo is not known".
+    """
+
+    notes: list[str] = field(default_factory=list)  # how the files are read: "c.csv is read as UTF-16"
+    passed: dict[str, Counted] = field(default_factory=dict)  # reason -> files, members or columns that give no row
+    unusable: dict[str, Counted] = field(default_factory=dict)  # reason -> rows that have no image, URL or vector
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def pass_over(self, reason: str, name: str, count: int = 1) -> None:
+        """Counts things that give no row at all. name: of a file or member."""
+        self.passed.setdefault(reason, Counted()).add(name, count)
+
+    def bad_row(self, reason: str, name: str, count: int = 1) -> None:
+        """Counts rows that stay in their places, but cannot be used. name: of the row, such as its line or key."""
+        self.unusable.setdefault(reason, Counted()).add(name, count)
+
+    @property
+    def num_unusable(self) -> int:
+        return sum(counted.count for counted in self.unusable.values())
+
+    def lines(self) -> list[str]:
+        """Returns one line per note and per reason, for the terminal and the manifest."""
+        passed = [f"passed over: {reason}: {counted.text()}" for reason, counted in self.passed.items()]
+        unusable = [
+            f"rows that cannot be used: {reason}: {counted.text()}" for reason, counted in self.unusable.items()
+        ]
+        return [*self.notes, *passed, *unusable]
