@@ -8,6 +8,7 @@ and download makes `images` later.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
