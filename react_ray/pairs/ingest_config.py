@@ -57,8 +57,7 @@ class IngestConfig(Section):
     )
     max_unusable: float = speed(
         0.05,
-        "refuse a source if planning sees that more than this share of its rows has no image, URL or vector; "
-        "1 = never",
+        "refuse a source if planning sees that more than this share of its rows has no image, URL or vector; 1 = never",
         ge=0,
         le=1,
     )
