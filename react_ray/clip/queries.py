@@ -11,11 +11,11 @@ from typing import Literal
 
 from react_ray.clip.prompts import TargetTask, TasksConfig, load_tasks, prompts
 from react_ray.errors import ConfigError, StorageError
-from react_ray.storage import list_files
+from react_ray.pairs.formats.image_folder import is_image
+from react_ray.storage import absolute, list_files
 
 Modality = Literal["text", "image"]
 FREE, SEEDS = "queries", "seed images"  # stand in the column `task` for sentences and images without a class name
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,16 @@ def _seeds(config: TasksConfig, tasks: list[TargetTask], first_class: int, avera
 
 
 def _images(name: str, uri: str) -> list[str]:
-    if uri.lower().endswith(SUFFIXES):
+    """Returns the file itself, whatever its suffix, or the images below a folder."""
+    if is_image(uri):
         return [uri]
     try:
-        found = [file for file in list_files(uri) if file.lower().endswith(SUFFIXES)]
+        files = list_files(uri)
     except StorageError as error:
         raise ConfigError(f"tasks.seed_images: {name!r}: {error}") from error
+    if files == [absolute(uri)]:
+        return files
+    found = [file for file in files if is_image(file)]
     if not found:
         raise ConfigError(
             f"tasks.seed_images: {name!r}: {uri} is no image and has none below it; name .jpg, .png or .webp files"

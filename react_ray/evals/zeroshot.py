@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.errors import ConfigError
+from react_ray.progress import say
 from react_ray.section import Section, field, speed
 
 NO_CLASS = -1
@@ -23,7 +25,9 @@ IMAGES_AT_ONCE = 8192
 
 class EvaluateConfig(Section):
     datasets: dict[str, str] = field(
-        {}, "name -> URI of a Parquet file with columns image, task, label; each label is a class name of its task"
+        {},
+        "name -> URI of a Parquet file with columns image, label (class names, or positions in the class list) and "
+        "task (not needed if the recipe has one task)",
     )
     wise_ft: float = field(
         1.0, "score customised models at this weight between the backbone (0) and the trained model (1)", ge=0, le=1
@@ -34,6 +38,9 @@ class EvaluateConfig(Section):
     )
     pixel_knn: str = speed(
         "", "folder with the files of react_ray/sample, for a 1-nearest-neighbour reference line; empty = no line"
+    )
+    max_unreadable: float = speed(
+        0.05, "refuse the scores of a set of which more than this share of images cannot be decoded", ge=0, le=1
     )
     batch_size: int = speed(256, "images per forward pass, halved when memory runs out", ge=1)
 
@@ -144,9 +151,23 @@ def check_labels(labels: pa.Table, class_names: dict[str, list[str]], dataset: s
             f"evaluate.datasets.{dataset}: its tasks ({found}) are none of the recipe's; name another dataset"
         )
     for task, known in class_names.items():
-        unknown = sorted({n for t, n in zip(tasks, names, strict=True) if t == task} - set(known))
+        unknown = sorted(map(str, {n for t, n in zip(tasks, names, strict=True) if t == task} - set(known)))
         if unknown:
             raise ConfigError(_unknown_labels(unknown, known, dataset, task))
+
+
+def check_readable(predictions: pa.Table, most: float) -> None:
+    """Says how many images of a set count as wrong because they could not be decoded. ConfigError above `most`."""
+    for dataset in pc.unique(predictions["dataset"]).to_pylist():
+        here = predictions.filter(pc.equal(predictions["dataset"], dataset))
+        failed = here["rank"].null_count
+        if failed > most * here.num_rows:
+            raise ConfigError(
+                f"evaluate.datasets.{dataset}: {failed} of {here.num_rows} images cannot be decoded, and would "
+                "count as wrong; mend the set, or allow it with evaluate.max_unreadable"
+            )
+        if failed:
+            say(f"evaluate.datasets.{dataset}: {failed} of {here.num_rows} images cannot be decoded and count as wrong")
 
 
 def _positions(class_names: list[str], labels: list[str], first: bool) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from react_ray.errors import ConfigError
+from react_ray.pairs.image_cells import holds_bytes
 from react_ray.pairs.ingest_config import IngestConfig
 
 IMAGE_NAMES = ("image", "jpg", "png", "webp")
@@ -36,7 +37,7 @@ def find_columns(found: pa.Schema, config: IngestConfig) -> Columns:
 
     Captions may be missing if URLs or images are the only columns.
     """
-    image = _find(found, config, "image_column", IMAGE_NAMES, _is_image, "not image bytes; name a binary column")
+    image = _find(found, config, "image_column", IMAGE_NAMES, holds_bytes, "not image bytes; name a binary column")
     url = _find(found, config, "url_column", URL_NAMES, _is_text, "not text; name a string column")
     caption = _find(found, config, "caption_column", CAPTION_NAMES, _is_captions, "not text; name a string column")
     no_vectors = "not vectors; name a column of lists of floats"
@@ -95,9 +96,3 @@ def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _is_image(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

@@ -27,6 +27,7 @@ from react_ray.pairs.formats.image_folder import ImageFiles
 from react_ray.pairs.formats.reading import reading
 from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.image import inspect
+from react_ray.pairs.image_cells import image_cells, resolve
 from react_ray.pairs.ingest_config import IngestConfig
 from react_ray.section import digest
 from react_ray.uri import split_glob
@@ -120,7 +121,10 @@ class Source:
             for field in self.schema:
                 if field.name not in table.column_names:
                     table = table.append_column(field, pa.nulls(num_rows, field.type))
-            return table.select(self.schema.names).cast(self.schema)
+            table = table.select(self.schema.names).cast(self.schema)
+            if image := find_columns(self.schema, self.config).image:
+                table = table.set_column(table.column_names.index(image), image, resolve(table[image], uri))
+            return table
 
 
 def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
@@ -188,13 +192,18 @@ def to_images(table: pa.Table, part: int, config: IngestConfig, num_threads: int
     """Returns schema.IMAGES, one row per row of the source; bytes are unchanged, or null if they cannot be decoded."""
     found = find_columns(table.schema, config)
     assert found.image, "a source of URLs has no images"
-    images: list[bytes | None] = _image_bytes(table[found.image]).to_pylist()
+    cells = image_cells(table[found.image], config.source)
+    images = [cell.data for cell in cells]
     look = partial(inspect, max_pixels=config.max_pixels)
     if num_threads <= 1:  # a pool of one thread is three times slower for small images
         facts = [look(data) for data in images]
     else:
         with ThreadPoolExecutor(num_threads) as pool:
             facts = list(pool.map(look, images))
+    facts = [
+        fact if cell.problem is None else replace(fact, error=cell.problem)
+        for fact, cell in zip(facts, cells, strict=True)
+    ]
     columns = pa.Table.from_pylist(
         [asdict(fact) for fact in facts],
         schema=pa.schema(
@@ -234,7 +243,3 @@ def _captions(table: pa.Table, column: str) -> pa.ChunkedArray | pa.Array:
         empty = pc.equal(pc.fill_null(pc.list_value_length(captions), 0), 0)
         captions = pc.list_element(pc.if_else(empty, pa.scalar([""], captions.type), captions), 0)
     return pc.fill_null(captions.cast(pa.string()), "")
-
-
-def _image_bytes(images: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images

@@ -9,6 +9,7 @@ import yaml
 from react_ray.artifact import open_artifact, plan_of
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ArtifactMismatch, ConfigError
+from react_ray.evals.labelled import check_set
 from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.kinds import EMBEDDINGS, INDEX, MODEL, PAIRS, PREDICTIONS, RETRIEVED, Kind
 from react_ray.pairs.source import open_source
@@ -93,6 +94,8 @@ def require(recipe: Recipe, verb: str) -> None:
         open_source(first_row)
     if verb in ("run", "retrieve", "evaluate"):
         load_tasks(recipe.tasks)
+    for name, uri in _watched_sets(recipe, verb).items():
+        check_set(name, uri, load_tasks(recipe.tasks))
     trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]
     if verb in ("run", "customize") and any(map(_reads_captions, trained)) and not recipe.embed.captions:
         raise ConfigError(
@@ -107,6 +110,17 @@ def require(recipe: Recipe, verb: str) -> None:
     if verb in ("run", "retrieve"):
         for arm in recipe.arm_names():
             parse(recipe.arm(arm).retrieve.filters)
+
+
+def _watched_sets(recipe: Recipe, verb: str) -> dict[str, str]:
+    """Returns the evaluation sets that a verb will score models on: all of them, or those watched by trainings."""
+    sets = recipe.evaluate.datasets
+    if verb in ("run", "evaluate"):
+        return sets
+    if verb != "customize":
+        return {}
+    watched = {recipe.arm(arm).customize.watch_dataset for arm in recipe.arm_names()}
+    return {name: uri for name, uri in sets.items() if name in watched}
 
 
 def _reads_captions(config: CustomizeConfig) -> bool:

@@ -11,7 +11,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.prompts import TargetTask, load_tasks
 from react_ray.draft import create
 from react_ray.evals.labelled import ReadSlices, Slice, slices_of
-from react_ray.evals.zeroshot import summarise
+from react_ray.evals.zeroshot import check_readable, summarise
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import MODEL, PREDICTIONS, PredictionsFacts
 from react_ray.recipe import Recipe
@@ -35,7 +35,7 @@ def run(recipe: Recipe) -> list[Artifact]:
     jobs = [(c, part) for c in open_ones for part in c.scores.pending()]
     stage = MapStage(
         "evaluate",
-        ReadSlices([slices[part] for _, part in jobs], [task.name for task in tasks]),
+        ReadSlices([slices[part] for _, part in jobs], tasks),
         ClassifySlice(jobs, recipe, tasks),
         noun="images",
         options=actor_pool(recipe.cluster, "embed"),
@@ -71,7 +71,9 @@ def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, num_parts: int
 
 def _seal(candidate: Candidate, recipe: Recipe) -> Artifact[PredictionsFacts]:
     scores = candidate.scores
-    rows = summarise(pa.concat_tables(scores.read(part) for part in range(scores.num_parts)))
+    predictions = pa.concat_tables(scores.read(part) for part in range(scores.num_parts))
+    check_readable(predictions, recipe.evaluate.max_unreadable)
+    rows = summarise(predictions)
     names = ("dataset", "task", "metric", "value", "num_images")
     found = [dict(zip(names, row, strict=True)) | {"model": candidate.name, "seed": recipe.seed} for row in rows]
     return scores.seal(PredictionsFacts(found))

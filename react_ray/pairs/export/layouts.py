@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from typing_extensions import Self
 
 from react_ray import schema
+from react_ray.pairs.image_kind import kind_of
 from react_ray.storage import Storage
 
 Layout = Literal["webdataset", "parquet", "files"]
@@ -174,7 +175,7 @@ class Files:
         meta = self.shard.meta(row)
         if row.ok:
             assert row.image is not None, "an image that is ok has bytes"
-            self.add(f"{meta['key']}.{suffix_of(row.image, self.shard.suffix)}", row.image)
+            self.add(f"{meta['key']}.{kind_of(row.image) or self.shard.suffix}", row.image)
             self.add(f"{meta['key']}.txt", row.caption.encode())
             self.add(f"{meta['key']}.json", json.dumps(meta, indent=4, default=str).encode())
         self.table.add(meta)
@@ -199,14 +200,3 @@ class WebDataset(Files):
 
 
 LAYOUTS: dict[str, type[Parquet] | type[Files]] = {"webdataset": WebDataset, "parquet": Parquet, "files": Files}
-
-
-def suffix_of(image: bytes, otherwise: str) -> str:
-    """Returns the extension of an image by its first bytes, since ingest keeps images of any format."""
-    if image.startswith(b"\xff\xd8\xff"):
-        return "jpg"
-    if image.startswith(b"\x89PNG"):
-        return "png"
-    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
-        return "webp"
-    return "gif" if image.startswith(b"GIF8") else otherwise

@@ -18,6 +18,7 @@ from react_ray.gated.load import load_backbone
 from react_ray.kinds import REFERENCES, NoFacts
 from react_ray.manifest import Receipt
 from react_ray.pairs.image import inspect
+from react_ray.progress import say
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.map_parts import MapStage, Work, map_parts
@@ -72,7 +73,13 @@ def sources_of(asked: list[str], sets: dict[str, str]) -> list[str]:
 
 
 def load(references: Artifact) -> References:
+    """ConfigError if no evaluation image can be decoded; says how many cannot, since they exclude nothing."""
     table = pa.concat_tables(references.tables())
+    if unreadable := table["phash"].null_count:
+        told = f"{unreadable:,} of {table.num_rows:,} images of retrieve.decontaminate.datasets cannot be decoded"
+        if unreadable == table.num_rows:
+            raise ConfigError(f"{told}; name sets of encoded images")
+        say(f"{told}; nothing is excluded for them")
     vectors_RD = from_vectors(table["image"])
     hashes = table["phash"].drop_null().to_numpy()
     return References(hashes, vectors_RD[np.isfinite(vectors_RD).all(axis=1)])

@@ -70,9 +70,7 @@ class Watcher:
         if self._classifiers is None or watched.text_trains:
             self._classifiers = {task.name: embedder.zero_shot_classifier(task) for task in tasks}
         found = [
-            classify_rows(
-                read_slice(part, [task.name for task in tasks]), embedder, self._classifiers, tasks, self.num_threads
-            )
+            classify_rows(read_slice(part, tasks), embedder, self._classifiers, tasks, self.num_threads)
             for part in watched.slices
         ]
         rows = summarise(pa.concat_tables(found))

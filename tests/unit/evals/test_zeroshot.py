@@ -8,7 +8,7 @@ import pytest
 
 from react_ray import schema
 from react_ray.errors import ConfigError
-from react_ray.evals.zeroshot import classify, predict, summarise
+from react_ray.evals.zeroshot import check_readable, classify, predict, summarise
 
 
 def vectors(num: int, seed: int) -> np.ndarray:
@@ -97,3 +97,17 @@ def test_labels_that_are_no_class_are_named_with_the_nearest() -> None:
             "test",
             "birds",
         )
+
+
+def test_images_that_cannot_be_decoded_are_counted_and_too_many_are_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    images = np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
+    images[3] = np.nan
+    found = predict(images, np.eye(2, dtype=np.float32), ["a", "b"], ["a", "b", "a", "b"], "test", "task")
+    check_readable(found, most=0.25)
+    assert "evaluate.datasets.test: 1 of 4 images cannot be decoded and count as wrong" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"1 of 4 images .* mend the set, or allow it with evaluate\.max_unreadable"):
+        check_readable(found, most=0.24)
+    check_readable(found.slice(0, 3), most=0)
+    assert capsys.readouterr().err == ""

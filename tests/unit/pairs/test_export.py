@@ -164,12 +164,12 @@ def test_an_export_can_be_ingested_again(images: Artifact, tmp_path: Path) -> No
 
 def test_images_that_ingest_kept_have_the_suffix_of_their_format_and_no_url(tmp_path: Path) -> None:
     encoded = []
-    for kind in ("png", "webp", "jpeg"):
+    for kind in ("png", "webp", "jpeg", "gif", "bmp", "tiff", "avif", "ico"):
         sink = io.BytesIO()
-        Image.new("RGB", (8, 8), "red").save(sink, kind)
+        Image.new("RGB", (16, 16), "red").save(sink, kind)
         encoded.append(sink.getvalue())
     kept = create(str(tmp_path / "images"), IMAGES, {}, {}, 1)
-    table = pa.table({"image": encoded, "caption": ["a", "b", "c"]})
+    table = pa.table({"image": encoded, "caption": [""] * len(encoded)})
     kept.commit(0, to_images(table, 0, IngestConfig(source="unused")), 0.0)
     export("webdataset", kept.seal().uri, str(tmp_path / "out"))
     with tarfile.open(tmp_path / "out/00000.tar") as archive:
@@ -177,8 +177,13 @@ def test_images_that_ingest_kept_have_the_suffix_of_their_format_and_no_url(tmp_
             "000000000.png",
             "000000001.webp",
             "000000002.jpg",
+            "000000003.gif",
+            "000000004.bmp",
+            "000000005.tif",
+            "000000006.avif",
+            "000000007.ico",
         ]
-    assert pq.read_table(tmp_path / "out/00000.parquet")["url"].null_count == 3
+    assert pq.read_table(tmp_path / "out/00000.parquet")["url"].null_count == len(encoded)
 
 
 def test_what_cannot_be_meant_is_refused_before_a_file_is_written(

@@ -1,0 +1,116 @@
+"""Reads the cells of a column of images, in every form in which tables hold them.
+
+A cell is encoded bytes, Hugging Face's struct {bytes, path} (the path counts where the bytes are null), or a list that
+holds one image. A path names a file in the folder of the table or below it; one that leads elsewhere is not read. A
+cell without an image has a sentence that says why.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from react_ray.errors import StorageError
+from react_ray.storage import Storage, is_local, open_storage
+
+READ_THREADS = 16  # for S3, where each read waits for the network
+MOST_BYTES_OF_A_NAME = 255  # of one component of a path, on every common file system
+NO_BYTES = "no bytes"
+
+
+class ImageCell(NamedTuple):
+    """problem: why there are no bytes; None if there are some."""
+
+    data: bytes | None
+    problem: str | None = None
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """True for columns that can hold the bytes of images: binary, a struct with them, or lists of one of the two."""
+    if _is_list(kind):
+        kind = kind.value_type
+    if pa.types.is_struct(kind):
+        at = kind.get_field_index("bytes")
+        return at >= 0 and (_is_binary(kind.field(at).type) or pa.types.is_null(kind.field(at).type))
+    return _is_binary(kind)
+
+
+def resolve(column: pa.ChunkedArray, table_uri: str) -> pa.ChunkedArray:
+    """Returns a column of bytes as it is, and any other as structs {bytes, problem}, its files read."""
+    if _is_binary(column.type):
+        return column
+    found = image_cells(column, table_uri)
+    data = pa.array([cell.data for cell in found], pa.large_binary())
+    problem = pa.array([cell.problem for cell in found], pa.string())
+    return pa.chunked_array([pa.StructArray.from_arrays([data, problem], ["bytes", "problem"])])
+
+
+def image_cells(column: pa.ChunkedArray, table_uri: str) -> list[ImageCell]:
+    """Returns one cell per row. table_uri: of the file that holds the column."""
+    if _is_binary(column.type):
+        return [ImageCell(data, None if data else NO_BYTES) for data in column.to_pylist()]
+    if pa.types.is_struct(column.type) and column.type.get_field_index("problem") >= 0:
+        data, problem = (pc.struct_field(column, name).to_pylist() for name in ("bytes", "problem"))
+        return [ImageCell(*cell) for cell in zip(data, problem, strict=True)]
+    folder = open_storage(table_uri.rpartition("/")[0] or "/")
+    cells = column.to_pylist()
+    if is_local(folder.uri):
+        return [_read(folder, cell) for cell in cells]
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        return list(pool.map(lambda cell: _read(folder, cell), cells))
+
+
+def _read(folder: Storage, cell: Any) -> ImageCell:
+    if isinstance(cell, list):
+        cell = [one for one in cell if one is not None]
+        if len(cell) > 1:
+            return ImageCell(None, f"{len(cell)} images in one cell; give each image a row of its own")
+        return _read(folder, cell[0]) if cell else ImageCell(None, NO_BYTES)
+    if isinstance(cell, dict):
+        cell = cell.get("bytes") or cell.get("path") or None
+    if not isinstance(cell, str):
+        return ImageCell(cell or None, None if cell else NO_BYTES)
+    if "://" in cell and not cell.startswith(("file://", "s3://")):
+        return ImageCell(None, f"{_shown(cell)} is a URL, not a file; name its column with ingest.url_column")
+    path = path_below(folder.uri, cell)
+    if not path:
+        return ImageCell(None, f"{_shown(cell)} does not lie below the folder of the table")
+    try:
+        if folder.exists(path):  # False for folders, pipes and devices, whose reading might never end
+            data = folder.read(path)
+            return ImageCell(data or None, None if data else NO_BYTES)
+    except (StorageError, OSError) as error:
+        return ImageCell(None, str(error))
+    return ImageCell(None, f"there is no file {_shown(cell)} in the folder of the table")
+
+
+def path_below(folder: str, name: str) -> str:
+    """Returns the path of a file relative to `folder`; "" if it leads elsewhere or can be no path."""
+    name = name.removeprefix("file://")
+    if name.startswith(f"{folder.rstrip('/')}/"):
+        name = name.removeprefix(folder.rstrip("/")).lstrip("/")
+    path = posixpath.normpath(name) if name else ""
+    elsewhere = path in ("", ".", "..") or path.startswith(("/", "../", "s3:/")) or "\0" in path
+    try:
+        too_long = any(len(part.encode()) > MOST_BYTES_OF_A_NAME for part in path.split("/"))
+    except UnicodeEncodeError:
+        return ""
+    return "" if elsewhere or too_long else path
+
+
+def _shown(path: str) -> str:
+    return repr(path if len(path) <= 100 else f"{path[:97]}...")
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    return any(test(kind) for test in tests)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(test(kind) for test in tests)
