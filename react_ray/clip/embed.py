@@ -17,6 +17,7 @@ from react_ray.clip.config import EmbedConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.heads import LinearHead
 from react_ray.clip.pixels import decoded_batches
+from react_ray.row_guard import texts
 from react_ray.vectors import embeddings_table
 
 
@@ -28,10 +29,11 @@ def embed(
     pool: the threads that decode images.
     """
     status = np.array(table["status"].to_pylist(), dtype=object)
-    captions = table["caption"].to_pylist()
+    captions = texts(table["caption"], "replace")
     has_caption = np.array([bool(caption) for caption in captions], bool)
-    text_ND = _captions(captions, embedder) if config.captions else None
+    text_ND, untokenizable = _captions(captions, embedder) if config.captions else (None, [])
     image_ND = _images(table["image"], status, embedder, pool) if config.images else None
+    status[[row for row in untokenizable if status[row] == schema.OK]] = schema.INTERNAL_ERROR
     if text_ND is not None:
         status[has_caption & ~_finite(text_ND) & (status == schema.OK)] = schema.NOT_FINITE
     if image_ND is None:
@@ -42,13 +44,21 @@ def embed(
     return embeddings_table(table["pair_id"], image_ND, text_ND, status, scores)
 
 
-def _captions(captions: list[str | None], embedder: Embedder) -> np.ndarray:
-    """Returns float16 [N, D], NaN for an empty caption."""
+def _captions(captions: list[str | None], embedder: Embedder) -> tuple[np.ndarray, list[int]]:
+    """Returns float16 [N, D], NaN for an empty caption, and the rows on whose captions the tokenizer fails."""
     text_ND = np.full((len(captions), embedder.backbone.dim), np.nan, np.float16)
     rows = [row for row, caption in enumerate(captions) if caption]
-    if rows:
+    if not rows:
+        return text_ND, []
+    try:
         text_ND[rows] = embedder.embed_texts([caption for caption in captions if caption])
-    return text_ND
+    except Exception:
+        failing = embedder.untokenizable({caption for caption in captions if caption})
+        if not failing:
+            raise  # the model failed, and not on one row
+        others, _ = _captions([None if caption in failing else caption for caption in captions], embedder)
+        return others, [row for row in rows if captions[row] in failing]
+    return text_ND, []
 
 
 def _images(images: pa.ChunkedArray, status: np.ndarray, embedder: Embedder, pool: ThreadPoolExecutor) -> np.ndarray:
@@ -61,14 +71,14 @@ def _images(images: pa.ChunkedArray, status: np.ndarray, embedder: Embedder, poo
         encoded, embedder.batch_size, backbone.image_size, backbone.crop, backbone.interpolation, pool
     )
     begin = 0
-    for pixels_BCHW, problems in batches:
-        of_batch = rows[begin : begin + len(problems)]
-        begin += len(problems)
-        good = np.array([problem is None for problem in problems], bool)
+    for pixels_BCHW, failures in batches:
+        of_batch = rows[begin : begin + len(failures)]
+        begin += len(failures)
+        good = np.array([failure is None for failure in failures], bool)
         if good.any():
             image_ND[of_batch] = embedder.embed_images(pixels_BCHW)
         image_ND[of_batch[~good]] = np.nan
-        status[of_batch[~good]] = schema.UNDECODABLE
+        status[of_batch[~good]] = [failure for failure in failures if failure is not None]
         status[of_batch[good & ~_finite(image_ND[of_batch])]] = schema.NOT_FINITE
     return image_ND
 

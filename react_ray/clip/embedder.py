@@ -23,6 +23,7 @@ from react_ray.clip.image_tower import image_features
 from react_ray.clip.prompts import TargetTask, prompts
 from react_ray.clip.text import can_truncate, text_features
 from react_ray.pairs.image import decode_batch
+from react_ray.row_guard import unforeseen
 
 logger = logging.getLogger(__name__)
 MOST_WORDS = 200_000  # about 40 MB of tokenizer cache
@@ -115,6 +116,17 @@ class Embedder:
             if len(getattr(tokenizer, "cache", ())) > MOST_WORDS:
                 tokenizer.cache = dict(self._first_words)
             return tokenizer(texts)
+
+    def untokenizable(self, texts: set[str]) -> set[str]:
+        """Returns those texts on which the tokenizer raises, by itself for each of them."""
+        failing = set()
+        for text in texts:
+            try:
+                self._tokenize([text])
+            except Exception as error:
+                unforeseen(error)
+                failing.add(text)
+        return failing
 
     def _images(self, pixels_BCHW: Tensor, rows: slice) -> Tensor:
         piece_BCHW = pixels_BCHW[rows]

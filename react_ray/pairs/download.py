@@ -16,6 +16,7 @@ import pyarrow as pa
 from react_ray import schema
 from react_ray.pairs.download_config import DownloadConfig
 from react_ray.pairs.store import Stored, prepare
+from react_ray.row_guard import texts, unforeseen
 from react_ray.web.fetch import Fetcher, FetchResult
 from react_ray.web.status import is_retriable
 
@@ -27,7 +28,7 @@ QUEUE_BYTES = 64 << 20  # fetched and not yet prepared, of one part
 
 def download(pairs: pa.Table, fetcher: Fetcher, config: DownloadConfig, queue_bytes: int = QUEUE_BYTES) -> pa.Table:
     """Returns rows of schema.IMAGES. For a row without an image, `status` says why there is none."""
-    urls = pairs["url"].to_pylist()
+    urls = texts(pairs["url"], "surrogateescape")  # bytes that are not UTF-8 become %xx, as in browsers
     distinct = {url: row for row, url in enumerate(dict.fromkeys(urls))}
     stored = _fetch_and_prepare(list(distinct), fetcher, config, queue_bytes)
     rows = [stored[distinct[url]] for url in urls]
@@ -59,6 +60,8 @@ def _fetch_and_prepare(
     def prepare_row(row: int, data: bytes) -> None:
         try:
             stored[row] = prepare(data, config)
+        except Exception as error:
+            stored[row] = Stored(status=schema.INTERNAL_ERROR, error=unforeseen(error))
         finally:
             queue.leave(len(data))
 

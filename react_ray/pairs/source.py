@@ -26,9 +26,10 @@ from react_ray.pairs.formats.detect import detect
 from react_ray.pairs.formats.image_folder import ImageFiles
 from react_ray.pairs.formats.reading import reading
 from react_ray.pairs.formats.seen import Seen
-from react_ray.pairs.image import inspect
+from react_ray.pairs.image import ImageFacts, inspect
 from react_ray.pairs.image_cells import image_cells, resolve
 from react_ray.pairs.ingest_config import IngestConfig
+from react_ray.row_guard import unforeseen
 from react_ray.section import digest
 from react_ray.uri import split_glob
 
@@ -194,7 +195,7 @@ def to_images(table: pa.Table, part: int, config: IngestConfig, num_threads: int
     assert found.image, "a source of URLs has no images"
     cells = image_cells(table[found.image], config.source)
     images = [cell.data for cell in cells]
-    look = partial(inspect, max_pixels=config.max_pixels)
+    look = partial(_look_at, max_pixels=config.max_pixels)
     if num_threads <= 1:  # a pool of one thread is three times slower for small images
         facts = [look(data) for data in images]
     else:
@@ -243,3 +244,10 @@ def _captions(table: pa.Table, column: str) -> pa.ChunkedArray | pa.Array:
         empty = pc.equal(pc.fill_null(pc.list_value_length(captions), 0), 0)
         captions = pc.list_element(pc.if_else(empty, pa.scalar([""], captions.type), captions), 0)
     return pc.fill_null(captions.cast(pa.string()), "")
+
+
+def _look_at(data: bytes | None, max_pixels: int) -> ImageFacts:
+    try:
+        return inspect(data, max_pixels)
+    except Exception as error:
+        return ImageFacts(None, None, None, None, schema.INTERNAL_ERROR, unforeseen(error))

@@ -20,6 +20,7 @@ import numpy as np
 
 from react_ray.errors import ConfigError, PartFailed
 from react_ray.pairs.image import CropMode, Interpolation, decode_batch
+from react_ray.row_guard import unforeseen
 from react_ray.training.window import Rows, Window, check_batch_size, load_window, parts_of_window, pixels_bytes
 
 FIRST_LOOK = 1000  # max_undecodable is a share of at least so many images
@@ -189,6 +190,8 @@ def _augmented(
             pixels_BCHW[row] = augment(image, seed)
         except ValueError as error:
             problems[row] = str(error)
+        except Exception as error:
+            problems[row] = unforeseen(error)
     return pixels_BCHW, problems
 
 

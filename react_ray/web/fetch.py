@@ -14,6 +14,8 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from react_ray.errors import ReactRayError, ResourceError
+from react_ray.row_guard import unforeseen
+from react_ray.web import status
 from react_ray.web.addresses import Resolver
 from react_ray.web.fetch_config import FetchConfig
 from react_ray.web.fetch_loop import FetchLoop
@@ -83,6 +85,8 @@ class Fetcher:
                 url = self._policy.admit(text)
             except UrlRefused as error:
                 refused.append((row, FetchResult(error.status, str(error), None, 0.0, 0, None)))
+            except Exception as error:
+                refused.append((row, FetchResult(status.INTERNAL_ERROR, unforeseen(error), None, 0.0, 0, None)))
             else:
                 jobs.setdefault(str(url.url), (url, []))[1].append(row)
         here = ((row, read_local(text, self._max_bytes)) for row, text in local)

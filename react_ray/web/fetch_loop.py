@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from react_ray.row_guard import unforeseen
 from react_ray.web import status
 from react_ray.web.adaptive_limit import AdaptiveLimit
 from react_ray.web.addresses import Resolver
@@ -128,7 +129,7 @@ class FetchLoop:
                 try:
                     if not job.call.over.done():
                         await self._serve(host, job)
-                except Exception as error:  # from on_done, from this machine, or our own bug: raise it in the caller
+                except Exception as error:  # from on_done or from this machine: raise it in the caller
                     if not job.call.over.done():
                         job.call.over.set_exception(error)
                 finally:
@@ -147,21 +148,27 @@ class FetchLoop:
         started = self._loop.time()
         job.started = job.started or started
         job.tries += 1
+        try:
+            fetched = await self._request(host, job, started)
+        except Exception as error:
+            reason, seconds = unforeseen(error), self._loop.time() - job.started
+            fetched = FetchResult(status.INTERNAL_ERROR, reason, None, seconds, job.tries, None)
+        if fetched is not None:
+            self._finish(job.call, job.rows, fetched)
+
+    async def _request(self, host: str, job: _Job, started: float) -> FetchResult | None:
+        """Returns the result of a job, or None if it is in the schedule again."""
         answer = await self._ask(host, job.url)
         now = self._loop.time()
         self._limit.record(answer.status in status.CONGESTED, now - started)
         if answer.location is not None:
             refusal = self._redirect(job, answer.location, now)
             if refusal is None:
-                return
+                return None
             answer.status, answer.error = refusal.status, str(refusal)
         elif self._retry(host, job, answer, now):
-            return
-        self._finish(
-            job.call,
-            job.rows,
-            FetchResult(answer.status, answer.error, answer.data, now - job.started, job.tries, answer.http_status),
-        )
+            return None
+        return FetchResult(answer.status, answer.error, answer.data, now - job.started, job.tries, answer.http_status)
 
     async def _ask(self, host: str, url: WebUrl) -> Answer:
         if self._robots is not None:

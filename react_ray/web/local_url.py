@@ -12,6 +12,7 @@ import time
 from urllib.parse import unquote_to_bytes, urlsplit
 from urllib.request import url2pathname
 
+from react_ray.row_guard import unforeseen
 from react_ray.web import status
 from react_ray.web.fetch_result import FetchResult
 from react_ray.web.web_url import BLANK
@@ -35,6 +36,8 @@ def read_local(text: str, max_bytes: int) -> FetchResult:
         return FetchResult(status.BAD_URL, str(error), None, 0.0, 0, None)
     except OSError as error:
         return FetchResult(status.FILE_UNREADABLE, error.strerror, None, 0.0, 0, None)
+    except Exception as error:
+        return FetchResult(status.INTERNAL_ERROR, unforeseen(error), None, 0.0, 0, None)
     if len(data) > max_bytes:
         return FetchResult(status.TOO_MANY_BYTES, f"more than {max_bytes} bytes", None, 0.0, 0, None)
     if not data:

@@ -9,6 +9,8 @@ from react_ray import schema
 
 OK = schema.OK
 EMPTY = schema.EMPTY  # the response has no bytes
+INTERNAL_ERROR = schema.INTERNAL_ERROR  # a later version may do better
+CRASHED = schema.CRASHED  # a machine with more memory may do better
 
 # Refused before any request.
 NO_URL = "no_url"  # null or blank
@@ -54,6 +56,8 @@ RETRIABLE = frozenset(
         DISCONNECTED,
         TRUNCATED,
         ROBOTS_UNREADABLE,
+        INTERNAL_ERROR,
+        CRASHED,
     }
 )
 

@@ -27,6 +27,7 @@ FOUNDATION = {
     "draft",
     "artifact",
     "progress",
+    "row_guard",
 }
 CORE = [
     "sample",

@@ -7,6 +7,7 @@ import io
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,19 @@ def test_a_compiled_image_tower_gives_the_same_vectors(backbone: Backbone) -> No
     plain = Embedder(copy.deepcopy(backbone), 4, "cpu").image_vectors(images)
     fast = Embedder(copy.deepcopy(backbone), 4, "cpu", compile=True).image_vectors(images)
     np.testing.assert_allclose(fast, plain, atol=1e-5)
+
+
+def test_a_caption_on_which_the_tokenizer_fails_is_an_internal_error_and_its_image_is_embedded(
+    backbone: Backbone, pool: ThreadPoolExecutor
+) -> None:
+    def fails(texts: list[str]) -> torch.Tensor:
+        if "cursed" in texts:
+            raise KeyError("cursed")
+        return backbone.tokenizer(texts)
+
+    rows = table([drawing(0), None, drawing(1)], ["one", "cursed", "cursed"], ["ok", "http_404", "ok"])
+    expected = embed(rows, Embedder(backbone, 2, "cpu"), EmbedConfig(), [], pool)
+    found = embed(rows, Embedder(replace(backbone, tokenizer=fails), 2, "cpu"), EmbedConfig(), [], pool)
+    assert found["status"].to_pylist() == ["ok", "http_404", "internal_error"]
+    assert found["image"] == expected["image"] and found["text"][0] == expected["text"][0]
+    assert found["text"].to_pylist()[1:] == [None, None]

@@ -14,6 +14,7 @@ from react_ray.pairs.image import read_header
 from react_ray.pairs.store import prepare
 from react_ray.parquet import parquet_bytes
 from react_ray.web.fetch import Fetcher
+from react_ray.web.status import is_retriable
 from tests.support.url_list import QUICK, misbehaving
 from tests.support.web import Web
 from tests.support.web_pages import image
@@ -103,3 +104,19 @@ def test_a_retry_asks_for_what_may_pass_and_keeps_all_other_rows(web: Web, fetch
 def test_the_section_has_the_fields_of_fetching_and_storing_and_digests_what_changes_results() -> None:
     assert {"image_size", "total_timeout_s", "encode_quality", "retries"} <= set(CONFIG.digested())
     assert not {"of", "min_success", "num_workers", "parts_per_worker", "max_in_flight"} & set(CONFIG.digested())
+
+
+def test_an_exception_that_nobody_foresaw_is_the_status_of_its_row(web: Web, fetcher: Fetcher) -> None:
+    odd = CONFIG.model_copy(update={"encode_format": "tiff"})  # which no recipe can name: a KeyError when it is stored
+    urls = [web.http + "/image/3.jpg", web.http + "/status/404", None, web.http + "/html"]
+    table = download(pairs_of(urls), fetcher, odd)
+    assert table["status"].to_pylist() == ["internal_error", "http_404", "no_url", "not_an_image"]
+    assert is_retriable(table["status"][0].as_py())
+    assert table["error"][0].as_py().startswith("KeyError: ") and table["image"][0].as_py() is None
+
+
+def test_the_bytes_of_a_url_that_is_not_utf_8_are_requested_as_they_are(web: Web, fetcher: Fetcher) -> None:
+    http = web.http.encode()
+    raw = pa.array([http + b"/image/3.jpg?\xff", b"http://a\xff/", http + b"/image/4.jpg"], pa.binary())
+    pairs = pairs_of([None] * 3).set_column(1, "url", pa.Array.from_buffers(pa.string(), 3, raw.buffers()))
+    assert download(pairs, fetcher, CONFIG)["status"].to_pylist() == ["ok", "bad_url", "ok"]

@@ -230,3 +230,14 @@ def test_equal_captions_and_only_they_have_equal_ids() -> None:
     ids = [caption_id(text) for text in texts]
     assert len(set(ids)) == len(texts) and ids == [caption_id(text) for text in texts]
     assert all(0 <= number < 2**63 for number in ids)
+
+
+def test_an_image_on_which_an_augmentation_fails_unforeseen_is_counted_and_replaced() -> None:
+    def augment(image: bytes, seed: int) -> np.ndarray:
+        if image == picture(3):
+            raise OverflowError("nobody foresaw this")
+        return np.zeros((3, SIDE, SIDE), np.uint8)
+
+    made = batches(augment=augment, max_undecodable=0.01)
+    classes = Counter(int(row) for batch in made.iterate(0, made.steps_per_epoch) for row in batch.class_id_B)
+    assert made.num_undecodable == 1 and 3 not in classes and sum(classes.values()) == sum(SIZES)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from typing import Any
 
 import pytest
+from aiohttp.abc import ResolveResult
 
 from react_ray.errors import ReactRayError, ResourceError
+from react_ray.web.addresses import Resolver
 from react_ray.web.fetch import FetchConfig, Fetcher
 from tests.support.web import HOSTS, Web
 
@@ -71,3 +74,17 @@ def test_a_fetcher_that_is_closed_lets_nobody_wait(web: Web) -> None:
 def test_more_connections_than_the_system_has_files_are_refused_at_once() -> None:
     with pytest.raises(ResourceError, match=r"download\.max_in_flight"):
         Fetcher(FetchConfig(max_in_flight=10**9))
+
+
+async def odd(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    raise ZeroDivisionError("while it\nlooked up a name")
+
+
+def test_an_exception_that_nobody_foresaw_is_the_result_of_its_url(web: Web) -> None:
+    urls: list[str | None] = [f"{web.http}/image/1.jpg?{n}" for n in range(30)]
+    urls[7] = urls[21] = "http://odd.example/"
+    with Fetcher(FetchConfig(**PATIENT), resolver=lambda: Resolver(True, odd)) as fetcher:
+        found = fetcher.fetch(urls)
+    assert [row for row, fetched in enumerate(found) if fetched.status != "ok"] == [7, 21]
+    assert found[7] is found[21] and found[7].status == "internal_error"
+    assert found[7].error == "ZeroDivisionError: while it looked up a name"
