@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
-from react_ray.clip.architecture import architecture, build_model, context_length, load_tokenizer
+from react_ray.clip.architecture import architecture, build_model, context_length, load_tokenizer, settled
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.identity import tag_of
 from react_ray.clip.pretrained import local_weights
 from react_ray.clip.weights import read_weights, weights_sha256
 from react_ray.errors import BackboneError
 from react_ray.pairs.image import CropMode, Interpolation
+from react_ray.progress import say
 
 # (model, state dict or None for random weights, the path that it was read from)
 LoadWeights = Callable[[nn.Module, dict[str, Tensor] | None, str], None]
@@ -91,15 +93,18 @@ def make_backbone(
     load: puts the weights into the model and attaches whatever else belongs to it, as `load_backbone` in gated/load.py.
     weights: tag or file to read in place of config.pretrained, which still defines activation and preprocessing.
     """
+    config = settled(config)
     spec, preprocess = architecture(config)
     config = config.model_copy(update={"pretrained": weights or config.pretrained})
-    path = local_weights(config, override=bool(weights))
+    path = local_weights(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(spec)
     state = read_weights(path) if path else None
-    if state is not None and not hasattr(model, "positional_embedding") and "positional_embedding" in state:
-        state = convert_to_custom_text_state_dict(state)
+    if state is not None:
+        state = convert_state_dict(model, state)  # released by others than open_clip, but known to it
+        if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+            state = convert_to_custom_text_state_dict(state)
     load(model, state, path)
     model.eval().to(device)
     model.visual.preprocess_cfg = preprocess
@@ -117,6 +122,17 @@ def make_backbone(
         preprocess=preprocess,
         model_cfg={k: v for k, v in spec.items() if k != "_name"},
     )
+
+
+def check_weights(config: BackboneConfig) -> None:
+    """Raises BackboneError, before hours of work, if the model or its weights are not there; says if they are random.
+
+    Whatever the hub or a storage has of them is downloaded.
+    """
+    config = settled(config)
+    architecture(config)
+    if not local_weights(config):
+        say(f"{config.name} has random weights, since the recipe asks for `pretrained: random`")
 
 
 def transforms(backbone: Backbone) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:

@@ -9,15 +9,19 @@ from typing_extensions import Self
 
 from react_ray.section import Section, field, speed
 
+RANDOM = "random"  # as `pretrained`
+
 
 class BackboneConfig(Section):
     name: str = field(
         "ViT-B-32",
-        "model: a name that open_clip knows, hf-hub:ORG/REPO, or the URI of a JSON like open_clip_config.json",
+        "model: a name that open_clip knows, hf-hub:ORG/REPO, or the URI of a folder with open_clip_config.json and "
+        "its weights (local-dir: may stand before it), or of such a JSON",
     )
     pretrained: str = field(
         "",
-        "weights: an open_clip tag, or the URI of a .safetensors or .pt file; empty = random weights drawn from seed",
+        "weights: an open_clip tag, the URI of a .safetensors or .pt file or of a folder, or random = drawn from seed; "
+        "empty = those of the hub's repository, or those beside the JSON",
     )
     precision: Literal["fp32", "bf16"] = field(
         "fp32", "precision of the forward pass (autocast); bf16 is faster on a GPU and changes results"

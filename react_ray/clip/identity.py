@@ -12,17 +12,20 @@ from typing import Any
 from react_ray.clip.config import BackboneConfig
 
 WEIGHT_FILES = (".pt", ".pth", ".bin", ".safetensors")
+CONFIG_FILE = "open_clip_config.json"
+LOCAL_DIR = "local-dir:"
 
 
 def tag_of(config: BackboneConfig) -> str:
-    """Returns open_clip's tag, or the name of the weights file without its folder, which may change."""
-    is_file = config.pretrained.endswith(WEIGHT_FILES)
+    """Returns open_clip's tag, or the name of the weights file or folder without the path to it, which may change."""
+    is_file = config.pretrained.endswith(WEIGHT_FILES) or "/" in config.pretrained
     return PurePosixPath(config.pretrained).name if is_file else config.pretrained
 
 
 def short_name(config: BackboneConfig) -> str:
-    """Returns the name to show to people: a file or a repository without its folders."""
-    return PurePosixPath(config.name).name.removesuffix(".json")
+    """Returns the name to show to people: a file, a folder or a repository without the path to it."""
+    path = PurePosixPath(config.name.removeprefix(LOCAL_DIR))
+    return (path.parent if path.name == CONFIG_FILE else path).name.removesuffix(".json")
 
 
 def published(config: BackboneConfig, dim: int) -> dict[str, Any]:

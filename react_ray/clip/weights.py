@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,35 +25,69 @@ from react_ray.errors import BackboneError
 SCALARS = ("logit_scale", "logit_bias", "alpha_attn", "alpha_dense")
 METADATA_KEY = "react_ray"
 NUM_SHOWN = 5
+# What training frameworks put around a model, in the file's structure and in the names of its tensors.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+PREFIXES = tuple(f"{name}." for name in WRAPPERS)
+WITHIN = re.compile(r"(^|\.)(?:_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
-    """Returns {name: tensor} of a local file; unwraps {'state_dict': ...} and the prefix 'module.'."""
-    if path.endswith(".safetensors"):
-        try:
-            return safetensors.torch.load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise BackboneError(
-                f"{path}: not a safetensors file ({error}); check the path or write it again"
-            ) from error
+    """Returns {name: tensor} of a local file, under the names that the model itself gives them.
+
+    {'state_dict': ...} is unwrapped, and the names lose what torch.compile (`_orig_mod.`), DistributedDataParallel
+    (`module.`), FSDP, DeepSpeed and Lightning (`_forward_module.`, `model.`) put before them.
+    """
+    return _plain_names(_read_safetensors(path) if is_safetensors(path) else _read_pickle(path), path)
+
+
+def is_safetensors(path: str) -> bool:
+    """Returns True for a file that is one by its content, whatever its name, or that its name alone calls one."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except OSError:  # the reader says why
+        start = b""
+    is_pickle = start[:2] == b"PK" or start[:1] == b"\x80"
+    return start[8:] == b"{" or (path.endswith(".safetensors") and not is_pickle)
+
+
+def _read_safetensors(path: str) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BackboneError(f"{path}: not a safetensors file ({error}); check the path or write it again") from error
+
+
+def _read_pickle(path: str) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # damaged pickles raise whatever their bytes happen to mean
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BackboneError(
             f"{path}: no checkpoint of plain tensors ({reason}); save its state dict as .safetensors and name that file"
         ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    while isinstance(content, dict):
+        inner = [content[key] for key in WRAPPERS if isinstance(content.get(key), dict)]
+        if not inner:
+            break
+        content = inner[0]
+    if not content or not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise BackboneError(f"{path}: holds no state dict; save {{name: tensor}} as .safetensors and name that file")
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return dict(state)
+    return dict(content)
+
+
+def _plain_names(state: dict[str, Tensor], path: str) -> dict[str, Tensor]:
+    names = {name: WITHIN.sub(r"\1", name) for name in state}
+    while prefix := next((p for p in PREFIXES if names and all(n.startswith(p) for n in names.values())), ""):
+        names = {name: plain.removeprefix(prefix) for name, plain in names.items()}
+    if len(set(names.values())) < len(names):
+        raise BackboneError(f"{path}: holds tensors of one name in and outside of a wrapper; save one state dict")
+    return {plain: state[name] for name, plain in names.items()}
 
 
 def read_info(path: str) -> dict[str, Any]:
     """Returns the `info` that `weights_bytes` stored with the weights; {} for files written by other programs."""
-    if not path.endswith(".safetensors"):
+    if not path or not is_safetensors(path):
         return {}
     try:
         with safe_open(path, framework="pt") as file:

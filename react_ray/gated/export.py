@@ -15,8 +15,7 @@ import torch
 
 from react_ray.artifact import open_artifact
 from react_ray.clip.backbone import Backbone
-from react_ray.clip.config import BackboneConfig
-from react_ray.clip.pretrained import HUB
+from react_ray.clip.config import RANDOM, BackboneConfig
 from react_ray.clip.weights import official_state_dict, read_info, weights_bytes
 from react_ray.errors import ConfigError
 from react_ray.gated.card import json_bytes
@@ -75,7 +74,7 @@ def load_customised(uri: str, wise_ft: float = 1.0) -> Backbone:
     base_config = BackboneConfig.model_validate(config)
     backbone = load_backbone(base_config.model_copy(update={"gated": path}))
     if wise_ft != 1:
-        if not base_config.pretrained and not base_config.name.startswith(HUB) and "seed" not in info:
+        if base_config.pretrained == RANDOM and "seed" not in info:
             raise ConfigError(
                 f"{uri} was trained on random weights of a seed that it does not say; leave wise_ft at 1, or run "
                 "customize again"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from react_ray.clip.architecture import load_tokenizer
 from react_ray.clip.backbone import Backbone, transforms
-from react_ray.clip.config import BackboneConfig
+from react_ray.clip.config import RANDOM, BackboneConfig
 from react_ray.clip.pretrained import hub_file
 from react_ray.clip.weights import read_info, read_weights
 from react_ray.errors import BackboneError
@@ -85,9 +85,9 @@ def create_model_and_transforms(
 ) -> tuple[nn.Module, Callable[..., Tensor], Callable[..., Tensor]]:
     """Returns (model in eval mode, transform for training, transform for inference).
 
-    pretrained: a tag of REACT or of open_clip, a file with a whole model, or a gated.safetensors. base: for a
-    gated.safetensors, tag or file of the backbone's weights; "" = the weights that the file names, or random weights of
-    its seed.
+    pretrained: a tag of REACT or of open_clip, a file with a whole model, a gated.safetensors, or "random"; "" = the
+    weights that the model's folder or repository comes with. base: for a gated.safetensors, tag or file of the
+    backbone's weights; "" = the weights that the file names.
     """
     backbone = load_model(model_name, pretrained, base, device, force_quick_gelu, cache_dir)
     return backbone.model, *transforms(backbone)
@@ -129,7 +129,8 @@ def load_model(
         if _is_whole(read_weights(path)):
             weights = path
         else:
-            if not (base or trained_on.get("pretrained") or (trained_on and "seed" in info)):
+            redrawn = trained_on.get("pretrained") != RANDOM or "seed" in info
+            if not base and not (trained_on and redrawn):
                 raise BackboneError(
                     f"{path} holds only what trained; pass base=<tag or file of the backbone's weights>"
                 )

@@ -91,7 +91,7 @@ def _published_model(recipe: Recipe, source: Source) -> dict[str, Any]:
         return {}
     from react_ray.clip.architecture import embedding_dim  # torch, which no other source needs here
 
-    return published(recipe.backbone, embedding_dim(recipe.backbone.name))
+    return published(recipe.backbone, embedding_dim(recipe.backbone))
 
 
 def _create(recipe: Recipe, source: Source, model: dict[str, Any], grows: bool) -> dict[str, Draft[Any]]:

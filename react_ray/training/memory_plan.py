@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from react_ray.clip.architecture import architecture, empty_model
+from react_ray.clip.architecture import architecture, empty_model, settled
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.identity import published, same_text_tower, short_name
 from react_ray.clip.image_tower import image_blocks
@@ -78,6 +78,7 @@ def plan(backbone: BackboneConfig, config: CustomizeConfig, encoder: BackboneCon
     other = ""
     if encoder and not needs_text_tower(config) and not same_text_tower(published(backbone, 0), published(encoder, 0)):
         config, other = config.model_copy(update={"live_text": True}), short_name(encoder)
+    backbone = settled(backbone)
     name, quick_gelu = backbone.name, architecture(backbone)[0]["quick_gelu"]
     model: Any = empty_model(name)
     config = resolved(config, name, model)

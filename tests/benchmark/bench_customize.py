@@ -150,7 +150,7 @@ def our_step(options: argparse.Namespace) -> Step:
     from react_ray.training.optim import MAX_LOGIT_SCALE, make_optimizer
     from react_ray.training.step import TrainingStep
 
-    weights = options.weights if Path(options.weights).exists() else ""
+    weights = options.weights if Path(options.weights).exists() else "random"
     backbone = load_model(f"react_{options.model}", weights, device=device())
     config = CustomizeConfig(
         batch_size=options.batch,

@@ -117,7 +117,7 @@ def recipe_of(folder: Path, model: str, rows_per_part: int, batch_size: int, thr
         "name": "bench",
         "database": str(folder / "database"),
         "out": str(folder / "run"),
-        "backbone": {"name": model},
+        "backbone": {"name": model, "pretrained": "random"},
         "ingest": {"source": "nowhere", "rows_per_part": rows_per_part},
         "embed": {"batch_size": batch_size},
         "cluster": {"num_cpus": threads + 1, "threads_per_actor": threads, "gpus_per_actor": gpus, "memory_gb": 64},

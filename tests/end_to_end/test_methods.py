@@ -24,6 +24,8 @@ from react_ray.recipe import Recipe, load_recipe
 from react_ray.training.linear_head import load_head
 from tests.support.small_run import OTHER_CLIP, contents
 
+OTHER_BACKBONE = f"customize.backbone={{name: '{OTHER_CLIP}', pretrained: random}}"
+
 
 @pytest.fixture
 def copied(finished: Path, tmp_path: Path) -> Path:
@@ -87,7 +89,7 @@ def test_another_backbone_is_another_model_of_the_same_retrieved_pairs(
 
     places = [f"database={copied / 'database'}", f"out={copied / 'run'}"]
     before = contents(str(copied / "database"), str(copied / "run"))
-    changed = load_recipe(str(finished / "recipe.yaml"), [*places, f"customize.backbone.name={OTHER_CLIP}"])
+    changed = load_recipe(str(finished / "recipe.yaml"), [*places, OTHER_BACKBONE])
     for verb in (embed.run, index.run, retrieve.run):
         verb(changed)
     for verb in (customize.run, evaluate.run):
@@ -100,7 +102,7 @@ def test_classes_are_asked_again_in_the_space_of_another_backbone(finished: Path
     from react_ray.stages.retrieval.gather_pairs import class_vectors
     from react_ray.stages.training.targets import class_targets
 
-    recipe = recipe_of(finished, copied, f"customize.backbone.name={OTHER_CLIP}", "retrieve.prompts=averaged")
+    recipe = recipe_of(finished, copied, OTHER_BACKBONE, "retrieve.prompts=averaged")
     embedder = Embedder(load_backbone(recipe.customized), 64, "cpu")
     found_CD = class_targets(recipe, "", embedder.backbone.describe())
     expected_CD = np.concatenate([embedder.zero_shot_classifier(task) for task in load_tasks(recipe.tasks)])

@@ -44,7 +44,7 @@ def test_an_arm_customises_another_backbone_than_the_one_that_retrieved(finished
     assert card["backbone"]["name"] == OTHER_CLIP and card["data"]["retrieved_by"]["dim"] == 16
     assert "customises other_clip: its text tower runs in each step" in (finished / "stderr").read_text()
     ours = load_customised(str(model))
-    base = load_backbone(BackboneConfig(name=OTHER_CLIP))
+    base = load_backbone(BackboneConfig(name=OTHER_CLIP, pretrained="random"))
     assert (ours.image_size, ours.dim, ours.crop) == (40, 24, "squash") and ours.text_sha256 == base.text_sha256
     assert ours.weights_sha256 != base.weights_sha256
 

@@ -115,7 +115,8 @@ def test_batches_are_the_same_wherever_they_are_made_and_scores_come_meanwhile(
         "plain": {"customize.data_workers": 1},
         "watched": watched,
         "best": watched | {"customize.keep": "best"},
-        "wider": watched | {"customize.backbone.name": OTHER_CLIP, "customize.class_loss": 1.0},
+        "wider": watched
+        | {"customize.backbone": {"name": OTHER_CLIP, "pretrained": "random"}, "customize.class_loss": 1.0},
     }
     sets = "evaluate.datasets={test: 'sample://validation.parquet', held: 'sample://test.parquet'}"
     thread, two, plain, last, kept, _ = customize.run(recipe_of(finished, copied, sets, arms=arms))

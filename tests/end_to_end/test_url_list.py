@@ -38,7 +38,7 @@ def overrides(folder: Path, urls: list[str]) -> list[str]:
         f"ingest.source={folder}/list.parquet",
         "ingest.rows_per_part=50",
         "tasks={file: 'sample://tasks.json', names: [weather]}",
-        f"backbone={{name: '{TINY_CLIP}'}}",
+        f"backbone={{name: '{TINY_CLIP}', pretrained: random}}",
         "download.allow_private_addresses=true",
         "download.retries=0",
         "download.per_host_rate=0",

@@ -33,7 +33,7 @@ def small_recipe(folder: Path, **changes: Any) -> str:
         "database": str(folder / "database"),
         "out": str(folder / "run"),
         "tasks": {"file": "sample://tasks.json", "names": ["weather", "food"]},
-        "backbone": {"name": str(Path(__file__).with_name("tiny_clip.json"))},
+        "backbone": {"name": str(Path(__file__).with_name("tiny_clip.json")), "pretrained": "random"},
         "ingest": {"source": "sample://pool.parquet", "max_rows": 1200, "rows_per_part": 200},
         "embed": {"batch_size": 64},
         "index": {"num_shards": 2},
@@ -52,7 +52,10 @@ def small_recipe(folder: Path, **changes: Any) -> str:
         "cluster": {"num_cpus": 2, "object_store_gb": 0.2, "threads_per_actor": 1},
         "arms": {
             "random": {"retrieve.selection": "random"},
-            "other": {"customize.method": "locked-text", "customize.backbone.name": OTHER_CLIP},
+            "other": {
+                "customize.method": "locked-text",
+                "customize.backbone": {"name": OTHER_CLIP, "pretrained": "random"},
+            },
             "gated_image": {"customize.epochs": 3.2},
         },
     }

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from react_ray.clip.backbone import Backbone
-from react_ray.clip.config import BackboneConfig
+from react_ray.clip.config import RANDOM, BackboneConfig
 from react_ray.clip.weights import official_state_dict, weights_bytes, write_whole
 from react_ray.gated.load import load_backbone
 
@@ -37,9 +37,9 @@ def tiny_config(folder: Path, vision: dict[str, Any] | None = None, text: dict[s
 def tiny_backbone(
     folder: Path, vision: dict[str, Any] | None = None, seed: int = 0, vocab_size: int = 49408, **config: Any
 ) -> Backbone:
-    """A small vocab_size is faster, and enough where no text is tokenised."""
+    """Its weights are random unless `config` names others. A small vocab_size is faster, and enough without texts."""
     name = tiny_config(folder, vision, {"vocab_size": vocab_size})
-    return load_backbone(BackboneConfig(name=name, **config), seed=seed)
+    return load_backbone(BackboneConfig.model_validate({"name": name, "pretrained": RANDOM, **config}), seed=seed)
 
 
 def save_backbone(model: nn.Module, path: str, dtype: torch.dtype = torch.float16) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from react_ray.clip.backbone import transforms
 from react_ray.clip.config import BackboneConfig
@@ -17,7 +17,8 @@ from tests.support.tiny_clip import MEAN, STD, save_backbone, tiny_backbone, tin
 
 
 def load(folder: Path, **config: object) -> BackboneConfig:
-    return BackboneConfig.model_validate({"name": tiny_config(folder, text={"vocab_size": 8}), **config})
+    name = tiny_config(folder, text={"vocab_size": 8})
+    return BackboneConfig.model_validate({"name": name, "pretrained": "random", **config})
 
 
 def test_a_json_gives_the_model_that_it_describes(tmp_path: Path) -> None:
@@ -63,14 +64,34 @@ def test_a_saved_backbone_comes_back_rounded_once(tmp_path: Path, dtype: torch.d
     assert Path(first).read_bytes() == Path(second).read_bytes()
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_training_checkpoints_are_unwrapped(tmp_path: Path, wrapped: bool) -> None:
+PREFIXES = ["module.", "_orig_mod.", "_forward_module.", "model.", "module._orig_mod.", "_orig_mod.module.model."]
+PREFIXES += ["_forward_module.module.", "state_dict.model._fsdp_wrapped_module."]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("file", ["epoch_1.pt", "epoch_1.safetensors", "wrapped.pt", "nested.bin", "named_wrongly.bin"])
+def test_training_checkpoints_are_unwrapped(tmp_path: Path, file: str, prefix: str) -> None:
     model = tiny_backbone(tmp_path, vocab_size=8).model
-    state = {f"module.{name}": value for name, value in model.state_dict().items()}
-    path = str(tmp_path / "epoch_1.pt")
-    torch.save({"epoch": 1, "state_dict": state} if wrapped else state, path)
+    state = {f"{prefix}{name}": value for name, value in model.state_dict().items()}
+    path = str(tmp_path / file)
+    if file in ("epoch_1.safetensors", "named_wrongly.bin"):
+        save_file(state, path)
+    else:
+        wrapped = {"epoch_1.pt": state, "nested.bin": {"model": {"state_dict": state}, "args": {}}}
+        torch.save(wrapped.get(file, {"epoch": 1, "state_dict": state, "optimizer": {}}), path)
     restored = load_backbone(load(tmp_path, pretrained=path), seed=3)
     assert restored.weights_sha256 == weights_sha256(model.state_dict())
+
+
+def test_a_tower_that_was_wrapped_by_itself_is_unwrapped(tmp_path: Path) -> None:
+    model = tiny_backbone(tmp_path, vocab_size=8).model
+    state = {name.replace("visual.", "visual._orig_mod."): value for name, value in model.state_dict().items()}
+    path = str(tmp_path / "compiled.safetensors")
+    save_file(state, path)
+    assert load_backbone(load(tmp_path, pretrained=path)).weights_sha256 == weights_sha256(model.state_dict())
+    save_file(state | {"visual.proj": state["visual._orig_mod.proj"].clone()}, path)
+    with pytest.raises(BackboneError, match="one name in and outside of a wrapper; save one state dict"):
+        load_backbone(load(tmp_path, pretrained=path))
 
 
 def test_weights_of_another_model_are_refused_by_key_and_shape(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def spec_of(name: str) -> dict[str, Any]:
 def load(folder: Path, name: str, preprocess: dict[str, Any], **config: Any) -> Backbone:
     path = folder / f"{name}.json"
     path.write_text(json.dumps({"model_cfg": spec_of(name), "preprocess_cfg": preprocess}))
-    return load_backbone(BackboneConfig(name=str(path), **config))
+    return load_backbone(BackboneConfig(name=str(path), pretrained="random", **config))
 
 
 def reference(

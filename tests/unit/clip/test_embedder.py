@@ -56,7 +56,7 @@ def test_cutting_the_padding_is_exact(tmp_path: Path, backbone: Backbone, custom
     if custom_text:
         path = Path(tiny_config(tmp_path))
         path.write_text(path.read_text().replace('"embed_dim"', '"custom_text": true, "embed_dim"'))
-        model = load_backbone(BackboneConfig(name=str(path))).model
+        model = load_backbone(BackboneConfig(name=str(path), pretrained="random")).model
         assert hasattr(model, "text")
     assert can_truncate(model)
     tokens = backbone.tokenizer([text for text in TEXTS if len(text) < 40])
@@ -68,7 +68,7 @@ def test_cutting_the_padding_is_exact(tmp_path: Path, backbone: Backbone, custom
 def test_other_text_towers_see_the_whole_context(tmp_path: Path, backbone: Backbone, text: dict[str, object]) -> None:
     path = Path(tiny_config(tmp_path, text=text))
     path.write_text(path.read_text().replace('"embed_dim"', '"custom_text": true, "embed_dim"'))
-    model = load_backbone(BackboneConfig(name=str(path))).model
+    model = load_backbone(BackboneConfig(name=str(path), pretrained="random")).model
     assert not can_truncate(model)
     tokens = backbone.tokenizer(TEXTS)
     with torch.inference_mode():

@@ -117,3 +117,12 @@ def test_the_released_layout_comes_back_bit_for_bit(tmp_path: Path, suffix: str)
     load_official(restored, read_weights(path))
     assert equal(model, restored)
     assert equal(model, plain(tmp_path, pretrained=path))
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod.", "_forward_module.model."])
+def test_the_prefixes_of_a_training_framework_are_stripped_from_gated_files_too(tmp_path: Path, prefix: str) -> None:
+    model = trained(tmp_path)
+    for state, place in ((gated_state(model), "gated"), (official_state_dict(model), "pretrained")):
+        path = str(tmp_path / f"{place}.safetensors")
+        save_file({f"{prefix}{name}": value for name, value in state.items()}, path)
+        assert equal(model, plain(tmp_path, **{place: path}))

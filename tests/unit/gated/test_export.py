@@ -39,7 +39,7 @@ def made(
     """A backbone in half precision, as released ones, and what was trained on it: the files' paths."""
     name = tiny_config(folder, vision, {"vocab_size": vocab_size})
     base, gated = str(folder / "base.safetensors"), str(folder / "gated.safetensors")
-    save_backbone(load_backbone(BackboneConfig(name=name), seed=4).model, base)
+    save_backbone(load_backbone(BackboneConfig(name=name, pretrained="random"), seed=4).model, base)
     config = BackboneConfig(name=name, pretrained=base)
     last_k = 2 if method == "gated-image" else 0
     model = load_backbone(config.model_copy(update={"last_k_layers": last_k}), seed=1).model
@@ -147,7 +147,7 @@ def test_wise_ft_goes_from_the_backbone_to_the_model(tmp_path: Path, method: Met
 
 @pytest.mark.parametrize("method", ["gated-image", "full"])
 def test_a_backbone_of_random_weights_is_that_of_the_seed_in_the_file(tmp_path: Path, method: Method) -> None:
-    scratch = BackboneConfig(name=tiny_config(tmp_path, text={"vocab_size": 8}))
+    scratch = BackboneConfig(name=tiny_config(tmp_path, text={"vocab_size": 8}), pretrained="random")
     base = load_backbone(scratch, seed=3).model
     model = load_backbone(scratch.model_copy(update={"last_k_layers": 2 * (method == "gated-image")}), seed=3).model
     for name in freeze(model, method):
@@ -210,7 +210,7 @@ def test_the_folder_says_how_images_are_normalised(files: Files, tmp_path: Path)
 
 
 def test_a_backbone_knows_its_configuration(files: Files) -> None:
-    backbone: Backbone = load_backbone(BackboneConfig(name=files["name"], quick_gelu=True))
+    backbone: Backbone = load_backbone(BackboneConfig(name=files["name"], pretrained="random", quick_gelu=True))
     assert backbone.model_cfg["quick_gelu"] is True
 
 

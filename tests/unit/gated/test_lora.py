@@ -26,7 +26,9 @@ def images() -> torch.Tensor:
 def updated(folder: Path) -> tuple[Any, BackboneConfig, str]:
     """A model with updates that are not zero, its backbone, and its file."""
     name = tiny_config(folder, text={"vocab_size": 8})
-    save_backbone(load_backbone(BackboneConfig(name=name), seed=4).model, str(folder / "base.safetensors"))
+    save_backbone(
+        load_backbone(BackboneConfig(name=name, pretrained="random"), seed=4).model, str(folder / "base.safetensors")
+    )
     config = BackboneConfig(name=name, pretrained=str(folder / "base.safetensors"))
     model: Any = load_backbone(config).model
     prepare(model, CustomizeConfig(method="lora", last_k_layers=2, lora_rank=3, lora_alpha=6.0), seed=0)
@@ -70,7 +72,7 @@ def test_the_frozen_part_is_the_backbone_as_it_came(tmp_path: Path) -> None:
     for name, parameter in plain.named_parameters():
         parameter.requires_grad_(name == "logit_scale")
     assert frozen_sha256(model) == frozen_sha256(plain)
-    other = load_backbone(config.model_copy(update={"pretrained": ""}), seed=9).model
+    other = load_backbone(config.model_copy(update={"pretrained": "random"}), seed=9).model
     with pytest.raises(BackboneError, match="was trained on another backbone"):
         load_gated(other, path)
 

@@ -33,7 +33,7 @@ def files(tmp_path: Path) -> dict[str, str]:
     """A base, what was trained on it by two methods, and the whole customised model."""
     paths = {name: str(tmp_path / f"{name}.safetensors") for name in ("base", "gated", "text", "silent", "whole")}
     paths["name"] = tiny_config(tmp_path, text={"vocab_size": 8})
-    save_backbone(load_backbone(BackboneConfig(name=paths["name"]), seed=4).model, paths["base"])
+    save_backbone(load_backbone(BackboneConfig(name=paths["name"], pretrained="random"), seed=4).model, paths["base"])
     config = BackboneConfig(name=paths["name"], pretrained=paths["base"])
     methods: list[tuple[str, Method, bool]] = [
         ("gated", "gated-image", True),
@@ -91,7 +91,7 @@ def test_the_activation_of_a_whole_model_is_that_of_the_tag_or_name_that_it_was_
 ) -> None:
     trained_on = BackboneConfig(name=name, pretrained=tag)
     path = str(tmp_path / "whole.safetensors")
-    model = load_model("ViT-B-32").model
+    model = load_model("ViT-B-32", "random").model
     write_whole(
         path, gated_bytes(model, {"backbone_config": trained_on.model_dump()}, model.state_dict(), torch.float16)
     )
@@ -115,7 +115,7 @@ def test_a_delta_finds_its_base(files: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("method", ["gated-image", "locked-text"])
 def test_a_delta_on_random_weights_makes_them_again(tmp_path: Path, method: Method) -> None:
-    scratch = BackboneConfig(name=tiny_config(tmp_path, text={"vocab_size": 8}))
+    scratch = BackboneConfig(name=tiny_config(tmp_path, text={"vocab_size": 8}), pretrained="random")
     model = load_backbone(scratch.model_copy(update={"last_k_layers": 2 * (method == "gated-image")}), seed=3).model
     freeze(model, method)
     path, silent = (str(tmp_path / f"{name}.safetensors") for name in ("scratch", "silent"))
@@ -218,6 +218,6 @@ def test_the_gated_mlp_of_bigg_is_narrower_than_its_hosts() -> None:
 
 @pytest.mark.slow
 def test_a_b32_loads_plain_weights_below_new_blocks(tmp_path: Path) -> None:
-    backbone = load_model("react_ViT-B-32")
+    backbone = load_model("react_ViT-B-32", "random")
     save_backbone(backbone.model, str(tmp_path / "plain.safetensors"))
     assert gated_layers(load_model("react_ViT-B-32", str(tmp_path / "plain.safetensors")).model) == list(range(6, 12))
