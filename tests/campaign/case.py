@@ -26,6 +26,7 @@ HANG, CRASH, MEMORY = "hang", "crash", "memory"
 
 LONGEST_MESSAGE = 2000  # characters of one line that a terminal can still show
 ADVICE = re.compile(r"[;:?,] ?[^;:]*\w+\W+\w+[^;]*$")  # the last clause, of two words or more
+VARIABLE = re.compile(r"/tmp/\S*|\d+")  # what differs between messages of one kind
 OURS = re.compile(r"/react_ray/(react_ray/.*|tests/.*)")
 
 
@@ -59,7 +60,7 @@ def judge(door: Door, case: Case) -> Outcome:
     try:
         return Outcome(OK, door(case))
     except Wrong as error:
-        return Outcome(WRONG, str(error), str(error)[:60])
+        return Outcome(WRONG, str(error), VARIABLE.sub("#", str(error))[:60])
     except ReactRayError as error:
         if complaint := complaint_about(str(error)):
             return Outcome(WRONG, f"{complaint}: {type(error).__name__}: {str(error)[:400]!r}", complaint)
@@ -67,7 +68,7 @@ def judge(door: Door, case: Case) -> Outcome:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return Outcome(TRACEBACK, f"{type(error).__name__}: {str(error)[:300]}", _where(error))
+        return Outcome(TRACEBACK, _text(error), _where(error))
 
 
 def complaint_about(message: str) -> str:
@@ -99,6 +100,11 @@ def check(condition: bool, otherwise: str) -> None:
 
 def numpy_rng(rng: random.Random) -> np.random.Generator:
     return np.random.default_rng(rng.getrandbits(64))
+
+
+def _text(error: BaseException) -> str:
+    notes = getattr(error, "__notes__", [])  # what a door added on its input
+    return " | ".join([f"{type(error).__name__}: {str(error)[:300]}", *notes])
 
 
 def _where(error: BaseException) -> str:
