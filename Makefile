@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo demo-seeds base test test-slow check clean
+.PHONY: setup demo demo-seeds base test test-slow campaign check clean
 
 setup: $(STAMP)
 
@@ -30,10 +30,14 @@ base: $(STAMP)
 # Unit tests run two at a time; the other tests start clusters and have the machine to themselves.
 test: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/unit
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow" tests/cluster tests/end_to_end
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow" tests/cluster tests/end_to_end tests/campaign
 
 test-slow: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow
+
+# Thousands of damaged and hostile inputs through every door; the last line is the README's JSON.
+campaign: $(STAMP)
+	$(BIN)/python -m tests.campaign.run
 
 check: $(STAMP)
 	$(BIN)/ruff check react_ray jobs tests

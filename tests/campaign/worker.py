@@ -1,0 +1,64 @@
+"""A process that works on cases: reads lines `door number`, and writes one line of JSON per case.
+
+`python -m tests.campaign.worker SEED`. What libraries print goes to stderr, so that stdout holds the answers alone.
+The peak of memory is taken per case, where the system lets a process reset it.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import json
+import os
+import re
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.campaign.case import Case, judge
+from tests.campaign.doors import DOORS
+
+DUMP_AFTER_S = 25  # a case that is about to be killed as a hang first says where it is
+
+
+def main(seed: int) -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    faulthandler.enable()
+    for line in sys.stdin:
+        door, number = line.split()
+        folder = Path(tempfile.mkdtemp(prefix=f"case-{door}-{number}-"))
+        _reset_peak()
+        faulthandler.dump_traceback_later(DUMP_AFTER_S)
+        started = time.monotonic()
+        try:
+            run = importlib.import_module(f"tests.campaign.{DOORS[door].module}").run
+            outcome = judge(run, Case(door, int(number), seed, folder))
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            shutil.rmtree(folder, ignore_errors=True)
+        seconds = time.monotonic() - started
+        print(json.dumps(asdict(outcome) | {"peak_gb": _peak_gb(), "seconds": seconds}), file=answers, flush=True)
+
+
+def _reset_peak() -> None:
+    with suppress(OSError):  # where it cannot be reset, the peak is that of the process so far
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_gb() -> float:
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    except OSError:
+        found = None
+    kilobytes = int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / 2**20
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
