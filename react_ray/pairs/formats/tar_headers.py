@@ -20,6 +20,12 @@ NO_DATA = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, t
 PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 
 
+class Header(NamedTuple):
+    name: str
+    type: bytes
+    size: int
+
+
 class Member(NamedTuple):
     name: str
     type: bytes
@@ -72,15 +78,13 @@ class TarHeaders:
                     name = _decoded(said[b"path"]) if b"path" in said else name
                     size = self._number(said[b"size"], at) if b"size" in said else size
                 at = data_start + _padded(info.size)
-                self._check_end(at)
                 continue
             if info.type == tarfile.GNUTYPE_SPARSE:
                 data_start = self._after_sparse_map(block, data_start)
             num_bytes = 0 if info.type in NO_DATA else info.size if size < 0 else size
             member = Member(name or info.name, info.type, start, data_start, num_bytes)
             yield member
-            start, at = member.end, member.end
-            self._check_end(at)
+            start = at = data_start + _padded(num_bytes)
             name, size = "", -1
         if at == 0:
             raise StorageError(f"cannot read {self.uri}: it is empty; write it again")
@@ -98,14 +102,9 @@ class TarHeaders:
     def _block(self, at: int) -> bytes:
         """Returns the block at a byte, or b"" at the end of the file."""
         block = self._read(at, BLOCK)
-        if block.strip(b"\0") and len(block) < BLOCK:
-            raise self._cut_off()
+        if len(block) < BLOCK and (block.strip(b"\0") or self.file.seek(0, 2) < at):
+            raise self._cut_off()  # one may seek behind the end of a file, and read nothing there
         return block
-
-    def _check_end(self, end: int) -> None:
-        """Raises StorageError if the file ends before the byte `end`; seeking alone would not tell."""
-        if end > self.at and not self._read(end - 1, 1):
-            raise self._cut_off()
 
     def _after_zeros(self, at: int) -> int:
         """Returns where another tar begins behind zero blocks, or -1 if none does; `_held` is its first block."""
@@ -128,17 +127,17 @@ class TarHeaders:
             self.seen.pass_over("bytes behind the end of a tar", f"{self.uri} from byte {first}", at - first)
         return -1
 
-    def _parse(self, block: bytes, at: int) -> tarfile.TarInfo:
+    def _parse(self, block: bytes, at: int) -> Header:
         try:
-            info = tarfile.TarInfo.frombuf(block, "utf-8", "backslashreplace")
+            header = _ordinary(block) or _any(block)
         except tarfile.HeaderError as error:
             why = "it is gzipped, name it .tar.gz" if block.startswith(b"\x1f\x8b") else "the file is damaged"
             raise StorageError(
                 f"cannot read {self.uri}: no tar header at byte {at}; {why}, or write it again"
             ) from error
-        if info.size < 0:
+        if header.size < 0:
             raise StorageError(f"cannot read {self.uri}: a negative size at byte {at}; it is damaged, write it again")
-        return info
+        return header
 
     def _extension(self, start: int, num_bytes: int) -> bytes:
         if num_bytes > MAX_HEADER_BYTES:
@@ -185,6 +184,23 @@ class TarHeaders:
         return StorageError(f"cannot read {self.uri}: it ends within a member; it is cut off, write it again")
 
 
+def _ordinary(block: bytes) -> Header | None:
+    """Parses the header of a plain file three times as fast as the standard library; None if it is anything else."""
+    try:
+        checksum, size = int(block[148:156].rstrip(b" \0"), 8), int(block[124:136].rstrip(b" \0"), 8)
+    except ValueError:
+        return None
+    if block[156:157] != tarfile.REGTYPE or checksum != sum(block) - sum(block[148:156]) + 8 * ord(" "):
+        return None
+    name, prefix = block[:100].partition(b"\0")[0], block[345:500].partition(b"\0")[0]
+    return Header(_decoded(prefix + b"/" + name if prefix else name), tarfile.REGTYPE, size)
+
+
+def _any(block: bytes) -> Header:
+    info = tarfile.TarInfo.frombuf(block, "utf-8", "backslashreplace")
+    return Header(info.name, info.type, info.size)
+
+
 def _padded(num_bytes: int) -> int:
     return -(-num_bytes // BLOCK) * BLOCK
 
@@ -195,7 +211,7 @@ def _decoded(name: bytes) -> str:
 
 def _is_header(block: bytes) -> bool:
     try:
-        tarfile.TarInfo.frombuf(block, "utf-8", "backslashreplace")
+        _any(block)
     except tarfile.HeaderError:
         return False
     return True

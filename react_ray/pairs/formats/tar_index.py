@@ -51,14 +51,15 @@ class TarIndex:
 
     def scan(self, file: BinaryIO) -> None:
         known = Suffixes()
+        roles: dict[str, str] = {}
         headers = TarHeaders(file, self.uri, self.seen)
         for member in headers:
             if not self._is_file(member):
                 continue
             stem, kind = known.divide(member.name)
-            entry = self.stems.setdefault(stem, len(self.stems)), self.kinds.setdefault(kind, len(self.kinds))
-            self.members.extend((*entry, member.start, member.end, member.num_bytes))
-            role = known.role(kind)
+            role = roles.get(kind) or roles.setdefault(kind, known.role(kind))
+            at = self.stems.setdefault(stem, len(self.stems)), self.kinds.setdefault(kind, len(self.kinds))
+            self.members.extend((*at, member.start, member.end, member.num_bytes))
             if role == JSON and member.num_bytes <= MAX_TEXT_BYTES:
                 self._look_at_json(member.name, headers.content(member, MAX_TEXT_BYTES))
             elif role == OTHER and len(found := self.looked.setdefault(kind, [])) < SNIFFED:
