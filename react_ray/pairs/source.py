@@ -133,11 +133,11 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
 
     Files behind `max_rows` are not opened. ends: those of the Source before files were added; () = cut from the start.
     """
-    format, uris = detect(config.source, config.format, config.vector_prefix)
+    seen = Seen()
+    format, uris = detect(config, seen)
     columns: pa.Schema | None = None
     chunks: list[Chunk] = []
     num_rows = 0
-    seen = Seen()
     for uri in uris:
         with reading(uri):
             cut_at = max((end for end in ends if end <= num_rows), default=0)

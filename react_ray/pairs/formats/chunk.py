@@ -23,6 +23,8 @@ class Chunk:
     num_bytes: int
     start: int  # where the format finds the rows: their first byte, or the number of a row group or batch
     names: tuple[str, ...] = ()  # of the columns, or of the files that are rows, if the chunk's bytes do not have them
+    spans: bytes = b""  # int64 [N, 2]: first byte and the byte after the last of each run, if there are several
+    beside: tuple[str, ...] = ()  # the file of each row's caption, "" = none
 
 
 class Format(Protocol):

@@ -6,13 +6,16 @@ from react_ray.errors import ConfigError, StorageError
 from react_ray.pairs.formats.arrow import Arrow
 from react_ray.pairs.formats.chunk import Format
 from react_ray.pairs.formats.delimited import Delimited
-from react_ray.pairs.formats.image_folder import ImageFiles, folder_table, is_image, is_visible
+from react_ray.pairs.formats.image_folder import ImageFiles, folder_table
 from react_ray.pairs.formats.json_rows import JsonRows, is_array
 from react_ray.pairs.formats.lines import Lines
 from react_ray.pairs.formats.parquet import Parquet
 from react_ray.pairs.formats.reading import reading
+from react_ray.pairs.formats.seen import Seen
+from react_ray.pairs.formats.suffixes import is_image, is_visible
 from react_ray.pairs.formats.tar import Tar
 from react_ray.pairs.formats.vector_files import clip_retrieval, datacomp
+from react_ray.pairs.ingest_config import IngestConfig
 from react_ray.storage import list_files
 from react_ray.uri import absolute, split_glob
 
@@ -33,11 +36,12 @@ NAMES = (*SUFFIXES, IMAGES)
 BESIDE_IMAGES = frozenset(("csv", "tsv", "jsonl", "json", "txt"))
 
 
-def detect(source: str, name: str, vector_prefix: str = "") -> tuple[Format, list[str]]:
-    """Returns the format and its files in order.
+def detect(config: IngestConfig, seen: Seen) -> tuple[Format, list[str]]:
+    """Returns the format and its files in order, and counts in `seen` the files that it does not read.
 
     Raises StorageError if there are no files, ConfigError if they fit no format or several.
     """
+    source, name = config.source, config.format
     uris = list_files(source)
     if not uris:
         raise StorageError(f"cannot read {source}: no such file, folder or glob with files; check ingest.source")
@@ -53,11 +57,13 @@ def detect(source: str, name: str, vector_prefix: str = "") -> tuple[Format, lis
     if chosen == "npy":
         return clip_retrieval([*held.get("npy", []), *held.get("parquet", [])])
     if chosen == "npz":
-        return datacomp(held.get("npz", []), held.get("parquet", []), vector_prefix)
+        return datacomp(held.get("npz", []), held.get("parquet", []), config.vector_prefix)
     files = held.get(chosen) or [uri for some in held.values() for uri in some]
     if not files:
         raise StorageError(f"cannot read {source}: it holds hidden files only; check ingest.source")
     with reading(files[0]):
+        if chosen == "tar":
+            return Tar(config.image_column, config.caption_column), files
         return _format(chosen, files[0]), files
 
 
@@ -95,7 +101,6 @@ def _format(name: str, first: str) -> Format:
     formats: dict[str, Format] = {
         "parquet": Parquet(),
         "arrow": Arrow(),
-        "tar": Tar(),
         "csv": Delimited(","),
         "tsv": Delimited("\t"),
         "jsonl": JsonRows(is_array=False),

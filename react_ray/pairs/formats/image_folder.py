@@ -19,7 +19,7 @@ import pyarrow as pa
 from react_ray.errors import ConfigError, StorageError
 from react_ray.pairs.formats.chunk import Chunk, Format
 from react_ray.pairs.formats.seen import Seen
-from react_ray.pairs.formats.tar import IMAGE_KINDS
+from react_ray.pairs.formats.suffixes import is_image, is_visible
 from react_ray.storage import Storage, open_storage
 from react_ray.uri import is_local, matches
 
@@ -109,15 +109,6 @@ def folder_table(table: Format, uri: str) -> FolderTable:
                 f"such as {names[0]}; name them relative to {folder.uri}"
             )
     return FolderTable(table, column)
-
-
-def is_image(path: str) -> bool:
-    return path.rpartition(".")[2].lower() in IMAGE_KINDS
-
-
-def is_visible(path: str) -> bool:
-    """Returns False for files that systems leave, such as .DS_Store, _SUCCESS and __MACOSX/."""
-    return not any(part.startswith((".", "_")) for part in path.split("/"))
 
 
 def _chunks(uri: str, names: list[str], sizes: dict[str, int], row_start: int, rows_per_part: int) -> Iterator[Chunk]:

@@ -1,109 +1,127 @@
 """Reads WebDataset tars (.tar, .tar.gz, .tgz), as img2dataset writes and open_clip reads them, one row per sample.
 
-Neighbouring members whose names agree up to the first dot are one sample: its image (.jpg, .png, .webp, ...), its
-caption (.txt, or `caption` of .json) and the other keys of .json, read as in json_rows.py. What a sample lacks is null.
-Planning visits every header once: it seeks through a local tar, and reads through a remote or gzipped one.
+The members of one key are a sample, wherever they lie in the tar: its image, its caption (.txt, or `caption`, `TEXT` or
+`text` of .json, which may be a list) and the other keys of .json, read as in json_rows.py. What a sample lacks is null.
+`ingest.image_column` and `ingest.caption_column` may name a suffix, such as `input.jpg`. Planning reads every header
+and .json once: it seeks through a local tar, and reads through a remote or gzipped one. Next: samples.py.
 """
 
 from __future__ import annotations
 
 import io
-import re
-import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, islice
-from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 
-from react_ray.errors import StorageError
-from react_ray.pairs.formats.chunk import Chunk, cut
-from react_ray.pairs.formats.json_rows import Row, columns_of, parse_object, table_of
+from react_ray.pairs.formats.chunk import Chunk
+from react_ray.pairs.formats.json_rows import Row, parse_object, table_of
+from react_ray.pairs.formats.samples import JSON, OTHER, Suffixes
 from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.formats.spans import open_bytes, read_span
+from react_ray.pairs.formats.suffixes import CLASS_SUFFIX, text_of
+from react_ray.pairs.formats.tar_headers import FILES, Member, TarHeaders
+from react_ray.pairs.formats.tar_index import TarIndex, caption_in, is_caption
+from react_ray.uri import is_local
 
-IMAGE_KINDS = frozenset(("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"))
-SAMPLE = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")  # groups: folder and key; kind
-FIRST_SAMPLES = 100  # samples whose .json keys become columns
-OWN = pa.schema([("key", pa.string()), ("image", pa.binary()), ("caption", pa.string())])
-
-
-@dataclass(frozen=True)
-class Member:
-    key: str
-    kind: str  # the file extension: jpg, txt, json, ...
-    start: int  # first byte of its header
-    data_start: int
-    num_bytes: int
-
-    @property
-    def end(self) -> int:
-        return self.data_start + -(-self.num_bytes // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+READ_THREADS = 16  # for S3, where each read waits for the network
+TEXTS = pa.list_(pa.string())
 
 
 @dataclass(frozen=True)
 class Tar:
+    """image, caption: ingest.image_column and ingest.caption_column. `jpg;png` means .jpg, or .png if there is none."""
+
+    image: str = ""
+    caption: str = ""
     every_column: bool = False  # a .json may lack a key
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
+        index = TarIndex(uri, self._images, self.caption.lower().lstrip("."), seen)
         with open_bytes(uri) as file:
-            head = cut(uri, _spans(islice(_samples(file, uri), FIRST_SAMPLES)), 0, FIRST_SAMPLES)
-            found = [chunk for chunk in head]
-        rows = [row["json"] for chunk in found for row in _rows(chunk)]
-        others = [field for field in columns_of(rows) if field.name not in OWN.names]
-        return pa.schema([*OWN, *others]), _chunks(uri, row_start, rows_per_part)
+            index.scan(file)
+        texts = TEXTS if index.lists else pa.string()
+        image, caption = self._names(index.suffixes)
+        own = pa.schema([("key", pa.string()), (image, pa.binary()), (caption, texts)])
+        others = [field for field in index.json_columns() if field.name not in own.names]
+        return pa.schema([*own, *others]), index.chunks(row_start, rows_per_part)
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
-        rows = [row for chunk in chunks for row in _rows(chunk)]
-        own = {name: pa.array([row[name] for row in rows], OWN.field(name).type) for name in OWN.names}
-        others = table_of([row["json"] for row in rows], pa.schema([f for f in columns if f.name not in OWN.names]))
-        return pa.table(own | {name: others[name] for name in others.column_names})
+        suffixes = Suffixes.decoded(self._images, chunks[0].names)
+        rows = [row for chunk in chunks for row in _rows(chunk, suffixes)]
+        image, caption = self._names(suffixes)
+        own = pa.schema([("key", pa.string()), (image, pa.binary()), (caption, columns.field(caption).type)])
+        captions = [row["caption"] for row in rows]
+        if not pa.types.is_list(own.field(caption).type):
+            captions = [some[0] if some else None for some in captions]
+        made = {
+            "key": pa.array([row["key"] for row in rows], pa.string()),
+            image: pa.array([row["image"] for row in rows], pa.binary()),
+            caption: pa.array(captions, own.field(caption).type),
+        }
+        others = table_of([row["json"] for row in rows], pa.schema([f for f in columns if f.name not in own.names]))
+        return pa.table(made | {name: others[name] for name in others.column_names})
+
+    @property
+    def _images(self) -> tuple[str, ...]:
+        named = self.image.lower().split(";") if self.image not in ("", "image") else []
+        return tuple(suffix.strip().lstrip(".") for suffix in named)
+
+    def _names(self, suffixes: Suffixes) -> tuple[str, str]:
+        """Returns the columns of image and caption, which are called as the recipe calls them."""
+        return self.image or "image", self.caption if suffixes.caption else "caption"
 
 
-def _chunks(uri: str, row_start: int, rows_per_part: int) -> Iterator[Chunk]:
-    with open_bytes(uri) as file:
-        yield from cut(uri, _spans(_samples(file, uri)), row_start, rows_per_part)
+def _rows(chunk: Chunk, suffixes: Suffixes) -> Iterator[Row]:
+    """Yields key, image, captions and json of each sample; json is an object, empty if there is none."""
+    data = _bytes(chunk)
+    samples: dict[str, dict[str, Member]] = {}
+    for member in TarHeaders(io.BytesIO(data), chunk.uri, Seen()):
+        if member.type in FILES and not member.name.rpartition("/")[2].startswith("."):
+            key, suffix = suffixes.divide(member.name)
+            if suffixes.role(suffix) != OTHER:
+                samples.setdefault(key, {})[suffix] = member
+    for key, members in samples.items():
+        yield _row(key, members, data, suffixes)
 
 
-def _spans(samples: Iterator[list[Member]]) -> Iterator[tuple[int, int]]:
-    return ((sample[0].start, sample[-1].end) for sample in samples)
+def _row(key: str, members: dict[str, Member], data: bytes, suffixes: Suffixes) -> Row:
+    def content(suffix: str) -> bytes:
+        member = members[suffix]
+        return data[member.data_start : member.data_start + member.num_bytes]
 
-
-def _samples(file: BinaryIO, uri: str) -> Iterator[list[Member]]:
-    for _, members in groupby(_members(file, uri), key=lambda member: member.key):
-        yield list(members)
-
-
-def _members(file: BinaryIO, uri: str) -> Iterator[Member]:
-    with tarfile.open(fileobj=file, mode="r:") as tar:
-        while (info := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps every header
-            named = SAMPLE.fullmatch(info.name)
-            if info.isfile() and named:
-                yield Member(named[1], named[2].lower(), info.offset, info.offset_data, info.size)
-        file.seek(tar.offset)  # type: ignore[attr-defined]
-        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile mistakes a broken header for the end
-            at: int = tar.offset  # type: ignore[attr-defined]
-            raise StorageError(f"cannot read {uri}: no tar header at byte {at}; the file is damaged, write it again")
-
-
-def _rows(chunk: Chunk) -> list[Row]:
-    """Returns key, image, caption and json of each sample; json is an object, empty if there is none."""
-    data = read_span(chunk.uri, chunk.start, chunk.num_bytes)
-    return [_row(sample, data) for sample in _samples(io.BytesIO(data), chunk.uri)]
-
-
-def _row(sample: list[Member], data: bytes) -> Row:
-    contents: dict[str, bytes] = {}
-    for member in sample:
-        kind = "image" if member.kind in IMAGE_KINDS else member.kind
-        contents.setdefault(kind, data[member.data_start : member.data_start + member.num_bytes])
-    about = parse_object(contents.get("json", b"").decode("utf-8", "replace"))
-    caption = contents["txt"].decode("utf-8", "replace") if "txt" in contents else about.get("caption")
+    about: Row = {}
+    for suffix in sorted((suffix for suffix in members if suffixes.role(suffix) == JSON), reverse=True):
+        about |= parse_object(content(suffix).decode("utf-8", "replace"))  # .json behind .meta.json, over its keys
+    image, text = suffixes.image_of(members), suffixes.caption_of(members)
+    own = [text_of(content(suffix)) for suffix in text]
     return {
-        "key": sample[0].key,
-        "image": contents.get("image"),
-        "caption": caption if isinstance(caption, str) else None,
+        "key": key,
+        "image": content(image[0]) if len(image) == 1 else None,
+        "caption": _captions(own, text, about, suffixes) if len(own) <= 1 else None,
         "json": about,
     }
+
+
+def _captions(own: list[str], text: list[str], about: Row, suffixes: Suffixes) -> list[str] | None:
+    """Returns the caption of a member before those of .json, which go before the label of a class."""
+    said = caption_in(about)
+    if suffixes.caption or not is_caption(said):
+        return own or None
+    more = [said] if isinstance(said, str) else said
+    if text and text[0].rpartition(".")[2] != CLASS_SUFFIX:
+        more = [*own, *(caption for caption in more if caption not in own and more is said)]
+    return [caption.encode("utf-8", "replace").decode() for caption in more]  # half a surrogate pair is no text
+
+
+def _bytes(chunk: Chunk) -> bytes:
+    """Returns the members of a chunk, headers included, as one tar."""
+    if not chunk.spans:
+        return read_span(chunk.uri, chunk.start, chunk.num_bytes)
+    spans = np.frombuffer(chunk.spans, np.int64).reshape(-1, 2).tolist()
+    if is_local(chunk.uri):
+        return b"".join(read_span(chunk.uri, start, end - start) for start, end in spans)
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        return b"".join(pool.map(lambda span: read_span(chunk.uri, span[0], span[1] - span[0]), spans))

@@ -99,7 +99,7 @@ def test_a_bad_sample_of_a_tar_keeps_its_place(tmp_path: Path) -> None:
     del files["000000005.txt"], files["000000005.jpeg"]
     files["000000006.txt"] = b"\xff " + b"x" * 100_000
     (tmp_path / "a.tar").write_bytes(tar(files))
-    pairs, images = read_all(IngestConfig(source=str(tmp_path / "*.tar"), rows_per_part=3))
+    pairs, images = read_all(IngestConfig(source=str(tmp_path / "*.tar"), rows_per_part=3, max_unusable=0.2))
     assert pairs["caption"].to_pylist() == [
         "drawing 0",
         "",

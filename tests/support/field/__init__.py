@@ -1,0 +1,1 @@
+"""Makes the files that people bring, of each kind that once went wrong."""
