@@ -27,6 +27,10 @@ FOUNDATION = {
     "draft",
     "artifact",
     "progress",
+    "redact",
+    "fault_log",
+    "interrupt",
+    "lease",
 }
 CORE = [
     "sample",
