@@ -10,6 +10,8 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -63,13 +65,13 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bo
     from react_ray.runtime import preflight
 
     recipe = load_recipe(recipe_uri, overrides)
-    interruption.resumes_from(_places(recipe, verb))
-    preflight.begin(recipe, verb)
-    preflight.require(recipe, verb)
-    from react_ray.runtime.cluster import connected
+    with _writing(recipe, verb):
+        preflight.begin(recipe, verb)
+        preflight.require(recipe, verb)
+        from react_ray.runtime.cluster import connected
 
-    with connected(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO)):
-        outcome = _run(verb, recipe, option)
+        with connected(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO)):
+            outcome = _run(verb, recipe, option)
     if isinstance(outcome, str):
         typer.echo(outcome)
         return
@@ -81,11 +83,16 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bo
             typer.echo(f"  {line}")
 
 
-def _places(recipe: Recipe, verb: str) -> list[str]:
-    """Where a verb leaves what it has done."""
-    if verb == "run":
-        return [recipe.database, recipe.out]
-    return [recipe.database if verb in ("ingest", "download", "embed", "index", "compact") else recipe.out]
+@contextmanager
+def _writing(recipe: Recipe, verb: str) -> Iterator[None]:
+    """While a command writes: where an interrupted one goes on from, and the leases that tell a second one to wait."""
+    from react_ray.lease import leases
+
+    of_database = verb in ("run", "ingest", "download", "embed", "index", "compact")
+    of_run = verb not in ("ingest", "embed", "index", "compact")
+    interruption.resumes_from([recipe.database] * of_database + [recipe.out] * of_run)
+    with leases(verb, [recipe.out, recipe.database], lambda line: interruption.stop(1, f"error: {line}")):
+        yield
 
 
 def _run(verb: str, recipe: Recipe, option: bool) -> list[Artifact] | str:
@@ -182,11 +189,13 @@ def _compact(recipe_uri: RecipeArgument, overrides: Overrides = None) -> None:
     from react_ray.runtime.cluster import connected
 
     recipe = load_recipe(recipe_uri, overrides)
-    interruption.resumes_from(_places(recipe, "compact"))
     preflight.require(recipe, "index")
     from react_ray.stages import index
 
-    with connected(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO)):
+    with (
+        _writing(recipe, "compact"),
+        connected(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO)),
+    ):
         made = index.compact(recipe)
     typer.echo(f"{made.uri}: {made.manifest.rows} rows in {made.num_parts} parts, content {made.content}")
 
@@ -295,10 +304,10 @@ def _ended(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT  # of a signal that came as `interruption` let go
     except Exception as error:
-        if interruption.signum:
-            return 128 + interruption.signum
+        if interruption.code:
+            return interruption.code  # whatever became of the interruption on its way through Ray
         logger.info("the error below was raised here", exc_info=True)
-        known = error if isinstance(error, ReactRayError) else _explained(error)
+        known = error if isinstance(error, ReactRayError) and not hasattr(error, "cause") else _explained(error)
         typer.echo(f"error: {_line(redact(str(known))) if known else told(error)}", err=True)
         return known.exit_code if known else 1
 

@@ -22,8 +22,10 @@ def told(error: BaseException) -> str:
     said = " ".join(redact(str(error)).split())
     said = said if len(said) <= LONGEST else f"{said[:LONGEST]}..."
     path = write(error)
-    where = f"the traceback is in {path}; please report it with that file" if path else (
-        "no traceback could be written; set XDG_STATE_HOME to a folder that can be written, and try again"
+    where = (
+        f"the traceback is in {path}; please report it with that file"
+        if path
+        else ("no traceback could be written; set XDG_STATE_HOME to a folder that can be written, and try again")
     )
     return f"{type(error).__name__}{f': {said}' if said else ''}; {where}"
 

@@ -32,7 +32,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.hint = f"{HINT}it"
-        self.signum = 0  # of the first signal
+        self.code = 0  # the exit code that the first signal gives
         self._over = False
         self._ending = threading.Lock()
 
@@ -50,7 +50,7 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.signum:
+        if self.code:
             for stream in (sys.stdout, sys.stderr):
                 with suppress(Exception):
                     stream.flush()
@@ -68,13 +68,13 @@ class Interruption:
         """The same command will find there what is done."""
         self.hint = f"{HINT}{' and '.join(places)}"
 
-    def stop(self, signum: int, hint: str = "") -> None:
-        """As the signal does, from any thread. hint: the line that is said instead."""
-        if self.signum:
+    def stop(self, code: int, line: str) -> None:
+        """Ends the command as a signal does, from any thread, with this exit code and this line."""
+        if self.code:
             return
-        self.signum = signum
+        self.code = code
         threading.Thread(target=self._end_later, name="end", daemon=True).start()
-        self._say(hint or self.hint)  # may block, if nobody reads
+        self._say(line)  # may block, if nobody reads
         signal.pthread_kill(self._main, WAKE)
 
     def _wait(self) -> None:
@@ -82,9 +82,9 @@ class Interruption:
             signum = signal.sigwait(SIGNALS)
             if self._over:
                 return
-            if self.signum:
+            if self.code:
                 self._end()
-            self.stop(signum)
+            self.stop(128 + signum, self.hint)
 
     def _end_later(self) -> None:
         time.sleep(GRACE_S)
@@ -97,7 +97,7 @@ class Interruption:
         _kill(psutil.Process())
         if os.isatty(self._stderr):
             os.write(self._stderr, SHOW_CURSOR)
-        os._exit(128 + self.signum)
+        os._exit(self.code)
 
     def _say(self, line: str) -> None:
         with suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from react_ray.errors import ClusterError, ReactRayError
 from react_ray.recipe import ClusterConfig
 from react_ray.redact import redact
 from react_ray.runtime.explain import first_line
+
+REACH_S = 15.0
 
 
 @contextmanager
@@ -44,7 +47,9 @@ def connected(config: ClusterConfig, verbose: bool = False) -> Iterator[None]:
 
 def _start(settings: dict[str, Any], verbose: bool) -> None:
     """Starts or joins Ray. ClusterError if that fails."""
+    joins = settings.get("address", os.environ.get("RAY_ADDRESS", ""))
     try:
+        _reach(joins)
         if verbose:
             ray.init(**settings)
             return
@@ -52,7 +57,6 @@ def _start(settings: dict[str, Any], verbose: bool) -> None:
         with _no_native_stderr():
             ray.init(**settings)
     except Exception as error:
-        joins = settings.get("address", os.environ.get("RAY_ADDRESS", ""))
         said = redact(first_line(error))
         if joins == "local":
             raise ClusterError(
@@ -64,6 +68,13 @@ def _start(settings: dict[str, Any], verbose: bool) -> None:
             "RAY_ADDRESS, and that this cluster runs with the same versions of Ray and Python"
         ) from error
     quiet()
+
+
+def _reach(address: str) -> None:
+    """OSError if nobody listens at `host:port` or `ray://host:port`; Ray itself asks for some minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
 
 
 @contextmanager

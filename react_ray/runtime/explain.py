@@ -22,8 +22,8 @@ def explain(error: BaseException) -> ReactRayError | None:
     """The error that the user should read; None if it is a fault of ours."""
     chain = list(_chain(error))
     for link in chain:
-        if isinstance(link, ReactRayError):
-            return link
+        if isinstance(link, ReactRayError) and not isinstance(link, of_ray.RayTaskError):
+            return link  # Ray's own error is also of the type of its cause, and shows a whole traceback
     for link in chain:
         if (meant := _meant(link)) is not None:
             return meant
