@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from react_ray import __version__
 from react_ray.errors import ReactRayError
+from react_ray.fault_log import told
+from react_ray.interrupt import Interruption
+from react_ray.redact import redact
 
 if TYPE_CHECKING:
     from react_ray.artifact import Artifact
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("react_ray")
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+interruption = Interruption()
 
 VERBOSE = "--verbose"  # may stand anywhere on the command line
 RecipeArgument = Annotated[str, typer.Argument(help="URI of a recipe (YAML)", metavar="RECIPE")]
@@ -57,12 +65,13 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bo
     from react_ray.runtime import preflight
 
     recipe = load_recipe(recipe_uri, overrides)
-    preflight.begin(recipe, verb)
-    preflight.require(recipe, verb)
-    from react_ray.runtime.cluster import connected
+    with _writing(recipe, verb):
+        preflight.begin(recipe, verb)
+        preflight.require(recipe, verb)
+        from react_ray.runtime.cluster import connected
 
-    with connected(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO)):
-        outcome = _run(verb, recipe, option)
+        with connected(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO)):
+            outcome = _run(verb, recipe, option)
     if isinstance(outcome, str):
         typer.echo(outcome)
         return
@@ -72,6 +81,18 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bo
         )
         for line in getattr(artifact.facts, "summary", []):
             typer.echo(f"  {line}")
+
+
+@contextmanager
+def _writing(recipe: Recipe, verb: str) -> Iterator[None]:
+    """While a command writes: where an interrupted one goes on from, and the leases that tell a second one to wait."""
+    from react_ray.lease import leases
+
+    of_database = verb in ("run", "ingest", "download", "embed", "index", "compact")
+    of_run = verb not in ("ingest", "embed", "index", "compact")
+    interruption.resumes_from([recipe.database] * of_database + [recipe.out] * of_run)
+    with leases(verb, [recipe.out, recipe.database], lambda line: interruption.stop(1, f"error: {line}")):
+        yield
 
 
 def _run(verb: str, recipe: Recipe, option: bool) -> list[Artifact] | str:
@@ -171,7 +192,10 @@ def _compact(recipe_uri: RecipeArgument, overrides: Overrides = None) -> None:
     preflight.require(recipe, "index")
     from react_ray.stages import index
 
-    with connected(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO)):
+    with (
+        _writing(recipe, "compact"),
+        connected(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO)),
+    ):
         made = index.compact(recipe)
     typer.echo(f"{made.uri}: {made.manifest.rows} rows in {made.num_parts} parts, content {made.content}")
 
@@ -212,6 +236,7 @@ def _export(
     wise_ft: Annotated[float, typer.Option("--wise-ft", help="for a model: 1 = as trained, 0 = the backbone")] = 1.0,
     dtype: Annotated[str, typer.Option("--dtype", help="for a model: fp16 or fp32")] = "fp16",
 ) -> None:
+    interruption.hint = f"interrupted; the export is not complete: delete {out} and run the same command again"
     if what == "model":
         from react_ray.gated.export import export_model
 
@@ -253,8 +278,42 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs one command. Whatever is raised ends as one line, and a signal as a hint how to go on."""
+    with interruption:
+        code = _ended(sys.argv[1:] if arguments is None else arguments)
+    if code:
+        sys.exit(code)
+
+
+def _ended(arguments: list[str]) -> int:
+    """The exit code of a command."""
+    try:
+        try:
+            _command(arguments)
+            return 0
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            return 0
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT  # of a signal that came as `interruption` let go
+    except Exception as error:
+        if interruption.code:
+            return interruption.code  # whatever became of the interruption on its way through Ray
+        logger.info("the error below was raised here", exc_info=True)
+        known = error if isinstance(error, ReactRayError) and not hasattr(error, "cause") else _explained(error)
+        typer.echo(f"error: {_line(redact(str(known))) if known else told(error)}", err=True)
+        return known.exit_code if known else 1
+
+
+def _command(arguments: list[str]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    arguments = sys.argv[1:] if arguments is None else arguments
     if VERBOSE in arguments:
         arguments = [argument for argument in arguments if argument != VERBOSE]
         logger.setLevel(logging.INFO)
@@ -262,14 +321,17 @@ def main(arguments: list[str] | None = None) -> None:
         app([arguments[0], "--help"], standalone_mode=False)
         typer.echo(f"Fields (write section.field=value):\n{_fields(arguments[0])}")
         return
-    try:
-        app(arguments, standalone_mode=True)
-    except ReactRayError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what is done is kept, run the same command again to go on", err=True)
-        sys.exit(130)
+    app(arguments, standalone_mode=True)
+
+
+def _explained(error: Exception) -> ReactRayError | None:
+    from react_ray.runtime.explain import explain
+
+    return explain(error)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
 
 
 if __name__ == "__main__":

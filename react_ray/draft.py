@@ -20,6 +20,7 @@ import pyarrow as pa
 from react_ray.artifact import Artifact, Parts, kind_named, open_artifact, plan_of
 from react_ray.errors import ArtifactMismatch, ArtifactMissing, StorageError
 from react_ray.kinds import Kind
+from react_ray.lease import take
 from react_ray.manifest import BUILDING, MANIFEST, SCHEMA_VERSION, Manifest, Receipt, content_hash, part_name
 from react_ray.parquet import parquet_bytes
 from react_ray.section import differences
@@ -135,12 +136,14 @@ class Draft(Parts[F]):
 
     def reopen(self) -> Draft[F]:
         """Take the manifest away, so that parts can be done again: until `seal`, the artifact does not exist."""
+        take(self.uri)
         self.storage.delete(MANIFEST)
         return Draft(self.storage, self.kind, self.num_parts)
 
     def _grow(self, num_parts: int, **plan: Any) -> Draft[F]:
         """Make room for more parts behind the last. plan: what else the draft says of itself from now on."""
         assert num_parts >= self.num_parts, "an artifact never gets smaller"
+        take(self.uri)
         building = json.loads(self.storage.read(BUILDING))
         self.storage.delete(MANIFEST)
         self.storage.write(BUILDING, _json(building | plan | {"parts": num_parts}))
@@ -162,6 +165,10 @@ def create(
     facts: known from the beginning; `seal` keeps them.
     """
     storage = open_storage(uri)
+    sealed = storage.exists(MANIFEST)
+    if not sealed:
+        take(storage.uri)
+        storage.sweep()
     known = {} if facts is None else asdict(facts)  # type: ignore[call-overload]
     plan = {
         "kind": kind.name,
@@ -183,7 +190,7 @@ def create(
     else:
         created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         storage.write(BUILDING, _json(plan | {"created": created, "facts": known}))
-    return Draft(storage, kind, num_parts, sealed=storage.exists(MANIFEST))
+    return Draft(storage, kind, num_parts, sealed)
 
 
 def _is_start(found: dict[str, Any], plan: dict[str, Any], parents: Mapping[str, Artifact[Any]]) -> bool:

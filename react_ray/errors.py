@@ -14,6 +14,8 @@ ReactRayError
   SuccessTooLow          too few of the URLs that were asked gave an image
   PartFailed             one part failed after all its retries
   ResourceError          the machine is too small for the plan
+  ClusterError           Ray cannot be reached, does not start, or lost a process
+  InUse                  another command is writing there
 
 `exit_code` is 2 for what the user can put right and 1 for everything else.
 """
@@ -75,3 +77,11 @@ class PartFailed(ReactRayError):
 
 class ResourceError(ReactRayError):
     pass
+
+
+class ClusterError(ReactRayError):
+    exit_code = 1
+
+
+class InUse(ReactRayError):
+    """The message names who writes there, and since when."""

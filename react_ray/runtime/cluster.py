@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 
-from react_ray.errors import ReactRayError
+from react_ray.errors import ClusterError, ReactRayError
 from react_ray.recipe import ClusterConfig
+from react_ray.redact import redact
+from react_ray.runtime.explain import first_line
+
+REACH_S = 15.0
 
 
 @contextmanager
@@ -33,26 +38,52 @@ def connected(config: ClusterConfig, verbose: bool = False) -> Iterator[None]:
         }
     elif config.address:
         settings["address"] = config.address
-    if verbose:
-        ray.init(**settings)
-    else:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        with _no_native_stderr():
-            ray.init(**settings)
-        quiet()
     try:
+        _start(settings, verbose)
         yield
     finally:
         ray.shutdown()
+
+
+def _start(settings: dict[str, Any], verbose: bool) -> None:
+    """Starts or joins Ray. ClusterError if that fails."""
+    joins = settings.get("address", os.environ.get("RAY_ADDRESS", ""))
+    try:
+        _reach(joins)
+        if verbose:
+            ray.init(**settings)
+            return
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        with _no_native_stderr():
+            ray.init(**settings)
+    except Exception as error:
+        said = redact(first_line(error))
+        if joins == "local":
+            raise ClusterError(
+                f"Ray did not start on this machine ({type(error).__name__}: {said}); free memory and "
+                "processors, or lower cluster.object_store_gb, and run the same command again"
+            ) from error
+        raise ClusterError(
+            f"cannot join Ray at {redact(joins)} ({type(error).__name__}: {said}); check cluster.address or "
+            "RAY_ADDRESS, and that this cluster runs with the same versions of Ray and Python"
+        ) from error
+    quiet()
+
+
+def _reach(address: str) -> None:
+    """OSError if nobody listens at `host:port` or `ray://host:port`; Ray itself asks for some minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
 
 
 @contextmanager
 def _no_native_stderr() -> Iterator[None]:
     """Ray's C++ side announces its own log level on file descriptor 2; an error arrives as an exception."""
     kept = os.dup(2)
-    with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), 2)
     try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
         yield
     finally:
         os.dup2(kept, 2)

@@ -12,6 +12,7 @@ from react_ray.errors import ArtifactMismatch, ConfigError
 from react_ray.evals.labelled import check_set
 from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.kinds import EMBEDDINGS, INDEX, MODEL, PAIRS, PREDICTIONS, RETRIEVED, Kind
+from react_ray.lease import take
 from react_ray.pairs.source import open_source
 from react_ray.recipe import Recipe, as_recipe
 from react_ray.runtime.layout import Layout
@@ -27,6 +28,8 @@ def begin(recipe: Recipe, verb: str) -> None:
     retrieval excluded their images.
     """
     check_writable(recipe.out)
+    take(recipe.out)
+    open_storage(recipe.out).sweep()
     if verb in ("run", "ingest", "download", "embed", "index"):
         check_writable(recipe.database)
     storage = open_storage(recipe.out)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from react_ray.kinds import PAIRS
+from react_ray.lease import give_back
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.memory import MemoryWatch
@@ -33,6 +34,8 @@ def run(recipe: Recipe) -> str:
         clock.time("embed", lambda: embed.run(recipe))
         if recipe.retrieve.search == "index":
             clock.time("index", lambda: index.run(recipe))
+        if recipe.database != recipe.out:
+            give_back(recipe.database)  # from here on it is only read
         clock.time("retrieve", lambda: [retrieve.run(recipe, arm) for arm in recipe.arms_by_dependence()])
         if recipe.download.of == "retrieved":
             clock.time("download", lambda: download.run(recipe))

@@ -27,6 +27,13 @@ class Storage:
     def write(self, path: str, data: bytes) -> None:
         raise NotImplementedError
 
+    def swap(self, path: str, before: bytes | None, after: bytes) -> bool:
+        """Writes a small file if it holds `before` (None: if it does not exist); False, and no change, if it does not.
+
+        Of two callers at once, one gets True.
+        """
+        raise NotImplementedError
+
     @contextmanager
     def writing(self, path: str) -> Iterator[BinaryIO]:
         """Opens a file for data too large for memory; the file appears, complete, when the block ends without error."""
@@ -50,6 +57,9 @@ class Storage:
     def delete_all(self, prefix: str = "") -> None:
         for path in self.list(prefix):
             self.delete(path)
+
+    def sweep(self) -> None:
+        """Deletes what killed writers left below this place; the files of living writers stay."""
 
     def local_file(self, path: str) -> str:
         """Returns a local path with the file's bytes: the file itself, or a copy in the cache directory."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -19,6 +21,7 @@ from react_ray.storage.base import Storage, open_checked
 
 T = TypeVar("T")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk or a quota is full, or a file too large
+WRITING = ".writing-"  # begins the name of a file that is being written
 UMASK = os.umask(0)
 os.umask(UMASK)  # the umask can only be read by setting it
 
@@ -45,27 +48,45 @@ class LocalStorage(Storage):
 
         self._try("write", path, action)
 
+    def swap(self, path: str, before: bytes | None, after: bytes) -> bool:
+        def action() -> bool:
+            target = self._path(path)
+            if before is None:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            elif not target.exists():
+                return False
+            with _locked(target.parent):
+                found = target.read_bytes() if target.exists() else None
+                if found != before:
+                    return False
+                self.write(path, after)
+                return True
+
+        return self._try("write", path, action)
+
     @contextmanager
     def writing(self, path: str) -> Iterator[BinaryIO]:
         target = self._path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".writing-", delete=False) as file:
-            try:
-                yield cast(BinaryIO, file)
-                file.flush()
-                os.fsync(file.fileno())
-                os.chmod(file.name, 0o666 & ~UMASK)
-                os.replace(file.name, target)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        file = self._try("write", path, lambda: _temporary(target.parent))
+        try:
+            yield file
+            self._try("write", path, lambda: _finish(file, target))
+        except BaseException as error:
+            with suppress(OSError):  # what is still in its buffer finds no room either
+                file.close()
+            Path(file.name).unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+                self._try("write", path, partial(_raise, error))
+            raise
+        finally:
+            file.close()
 
     def exists(self, path: str) -> bool:
         return self._path(path).is_file()
 
     def list(self, prefix: str = "") -> list[str]:
         root = self._path(prefix)
-        found = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".writing-"))
+        found = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith(WRITING))
         return sorted(str(p.relative_to(self.uri)) for p in found)
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
@@ -78,6 +99,12 @@ class LocalStorage(Storage):
         super().delete_all(prefix)
         # The folders remain, and in them the temporary files of killed writers.
         shutil.rmtree(self._path(prefix), ignore_errors=True)
+
+    def sweep(self) -> None:
+        for folder, _, names in os.walk(self.uri):
+            for name in names:
+                if name.startswith(WRITING):
+                    _unlink_if_dead(os.path.join(folder, name))
 
     def local_file(self, path: str) -> str:
         if not self.exists(path):
@@ -93,3 +120,44 @@ class LocalStorage(Storage):
 
     def arrow_file(self, path: str) -> pa.NativeFile:
         return self._try("read", path, lambda: pa.memory_map(str(self._path(path))))
+
+
+def _temporary(folder: Path) -> BinaryIO:
+    """A new file that its writer has locked: the lock ends with the process, and `sweep` deletes what is not locked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = tempfile.NamedTemporaryFile(dir=folder, prefix=WRITING, delete=False)  # noqa: SIM115
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        if os.path.exists(file.name):
+            return cast(BinaryIO, file)
+        file.close()  # it was swept before it was locked
+
+
+def _finish(file: BinaryIO, target: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    os.chmod(file.name, 0o666 & ~UMASK)
+    os.replace(file.name, target)
+
+
+def _unlink_if_dead(path: str) -> None:
+    with suppress(OSError), open(path, "rb") as file:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time, as far as the file system has locks."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import boto3
 import botocore.exceptions
@@ -26,6 +26,8 @@ from react_ray.storage.local import LocalStorage
 T = TypeVar("T")
 READ_AHEAD = 8 << 20  # bytes per request of a stream; each request waits, so few large ones are faster
 ONE_REQUEST = 1 << 30  # largest object written by a single request, bytes; S3 accepts 5 GiB
+GONE = ("404", "NoSuchKey", "NotFound")
+CHANGED = (*GONE, "412", "PreconditionFailed", "409", "ConditionalRequestConflict")
 S3_ERRORS = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError)
 
 
@@ -68,6 +70,33 @@ class S3Storage(Storage):
 
         self._try("write", path, action)
 
+    def swap(self, path: str, before: bytes | None, after: bytes) -> bool:
+        place: dict[str, Any] = {"Bucket": self.bucket, "Key": self._key(path)}
+
+        def action() -> bool:
+            condition: dict[str, Any] = {"IfNoneMatch": "*"}
+            if before is not None:
+                found = self._client.get_object(**place)
+                if found["Body"].read() != before:
+                    return False
+                condition = {"IfMatch": found["ETag"]}
+            try:
+                self._client.put_object(**place, Body=after, **condition)
+            except botocore.exceptions.ClientError as error:
+                if _code(error) != "NotImplemented":  # by some compatible servers; the check above is all they offer
+                    raise
+                if before is None and self.exists(path):
+                    return False
+                self._client.put_object(**place, Body=after)
+            return True
+
+        try:
+            return self._try("write", path, action)
+        except StorageError as error:
+            if _code(error.__cause__) in CHANGED:
+                return False
+            raise
+
     @contextmanager
     def writing(self, path: str) -> Iterator[BinaryIO]:
         with tempfile.TemporaryFile() as file:
@@ -81,7 +110,7 @@ class S3Storage(Storage):
                 self._client.head_object(Bucket=self.bucket, Key=self._key(path))
                 return True
             except botocore.exceptions.ClientError as error:
-                if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+                if _code(error) in GONE:
                     return False
                 raise
 
@@ -133,6 +162,11 @@ class S3Storage(Storage):
 
     def arrow_file(self, path: str) -> pa.NativeFile:
         return self._try("read", path, lambda: s3_filesystem().open_input_file(f"{self.bucket}/{self._key(path)}"))
+
+
+def _code(error: BaseException | None) -> str:
+    """The server's own name for an error."""
+    return error.response["Error"]["Code"] if isinstance(error, botocore.exceptions.ClientError) else ""
 
 
 def _cache_folder() -> Path:

@@ -103,3 +103,38 @@ def test_ray_packages_no_working_directory_under_uv_run() -> None:
     env = {name: value for name, value in os.environ.items() if name != "RAY_ENABLE_UV_RUN_RUNTIME_ENV"}
     ended = subprocess.run([sys.executable, "-c", UV], capture_output=True, text=True, env=env)
     assert ended.returncode == 0, ended.stderr
+
+
+CLI = [sys.executable, "-m", "react_ray.cli"]
+
+
+def test_a_fault_of_ours_is_one_line_that_names_its_log(tmp_path: Path) -> None:
+    broken = "import react_ray.pairs.stats as s; s.stats = None; from react_ray.cli import main; main(['stats', 'x'])"
+    ended = subprocess.run(
+        [sys.executable, "-c", broken],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"XDG_STATE_HOME": str(tmp_path)},
+    )
+    [log] = (tmp_path / "react_ray").iterdir()
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        f"error: TypeError: 'NoneType' object is not callable; the traceback is in {log}; please report it with that "
+        "file\n"
+    )
+    assert "Traceback" in log.read_text()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run([*CLI, "embed", "--help"], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_no_room_for_the_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run([*CLI, "--version"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: cannot write: No space left on device;") and ended.stderr.count("\n") == 1

@@ -18,7 +18,7 @@ def test_every_error_is_one_a_user_can_catch_by_one_name() -> None:
 
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_only_what_the_user_cannot_put_right_ends_with_exit_code_1(name: str) -> None:
-    assert ALL[name].exit_code == (1 if name in ("ShardUnavailable", "PartFailed") else 2)
+    assert ALL[name].exit_code == (1 if name in ("ShardUnavailable", "PartFailed", "ClusterError") else 2)
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:

@@ -28,6 +28,10 @@ FOUNDATION = {
     "artifact",
     "progress",
     "row_guard",
+    "redact",
+    "fault_log",
+    "interrupt",
+    "lease",
 }
 CORE = [
     "sample",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import resource
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -228,3 +231,49 @@ def test_a_file_that_is_written_in_pieces_is_there_whole_or_not_at_all(place: St
         file.write(b"half")
         raise ZeroDivisionError
     assert place.list() == ["deep/large"] and place.read("deep/large") == b"one, two"
+
+
+def test_a_file_is_swapped_only_if_it_holds_what_was_expected(place: Storage) -> None:
+    assert not place.swap("f", b"old", b"new") and place.list() == []
+    assert place.swap("d/f", None, b"old") and not place.swap("d/f", None, b"other")
+    assert not place.swap("d/f", b"other", b"new") and place.read("d/f") == b"old"
+    assert place.swap("d/f", b"old", b"new") and place.read("d/f") == b"new"
+
+
+KILLED = """
+import os, signal, sys
+from react_ray.storage import open_storage
+with open_storage(sys.argv[1]).writing("d/f") as file:
+    file.write(bytes(100_000))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_is_swept_and_a_living_writer_goes_on(disk_place: Storage) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, disk_place.uri])
+    folder = Path(disk_place.uri, "d")
+    [left] = os.listdir(folder)
+    assert left.startswith(".writing-")
+    with disk_place.writing("d/g") as file:
+        file.write(b"1")
+        disk_place.sweep()
+        assert left not in os.listdir(folder) and len(os.listdir(folder)) == 1
+    disk_place.sweep()
+    assert os.listdir(folder) == ["g"] and disk_place.read("d/g") == b"1"
+
+
+def test_a_full_disk_is_a_storage_error_also_while_a_large_file_is_written(disk_place: Storage) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"cannot write .*/f: File too large; make room"):
+            disk_place.write("f", bytes(100_000))
+        with (
+            pytest.raises(StorageError, match=r"cannot write .*/f: File too large; make room"),
+            disk_place.writing("f") as file,
+        ):
+            for _ in range(100):
+                file.write(bytes(10_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(disk_place.uri) == []

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from react_ray.index.shards import DELTAS
+from react_ray.lease import take
 from react_ray.manifest import BUILDING, MANIFEST
 from react_ray.storage import Storage
 
@@ -18,6 +19,7 @@ COMPACTING, SETTLED = "compacting.json", "settled.json"  # the decisions, before
 
 def mark(storage: Storage, settled: dict[str, Any]) -> None:
     """From now on the index in this storage is to be replaced."""
+    take(storage.uri)
     storage.write(COMPACTING, json.dumps(settled).encode())
 
 
@@ -25,6 +27,7 @@ def clear(storage: Storage) -> None:
     """Deletes an index that is to be replaced; its receipts would otherwise pass for those of the new index."""
     if not storage.exists(COMPACTING):
         return
+    take(storage.uri)
     for path in sorted(storage.list(), key=lambda path: path != MANIFEST):  # without a manifest it is no index any more
         if path.startswith(("part-", f"{DELTAS}/")) or path in (MANIFEST, BUILDING):
             storage.delete(path)

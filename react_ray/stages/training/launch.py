@@ -4,6 +4,7 @@ lines."""
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ def fit(jobs: list[Job], recipe: Recipe) -> None:
     watcher = _watcher(recipe, jobs)
     jobs = [replace(job, progress=board, watcher=watcher) for job in jobs]
     try:
-        with _shown(jobs, board):
+        with _shown(jobs, board), _kept_handler():
             _trainer(jobs, recipe).fit()
     except Exception as error:
         names = ", ".join(job.arm for job in jobs if job.model.pending())
@@ -127,6 +128,17 @@ def _watcher(recipe: Recipe, jobs: list[Job]) -> Any:
     options = {"num_cpus": 0, "num_gpus": config.watch_gpus, "max_restarts": -1, "max_task_retries": 3}
     options |= placement(recipe.cluster, "embed")
     return ray.remote(Watcher).options(**options).remote(recipe.evaluate.batch_size, config.threads_per_worker)
+
+
+@contextmanager
+def _kept_handler() -> Iterator[None]:
+    """Ray Train puts a handler of its own in the place of the handler of SIGINT, and leaves it there."""
+    kept = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, kept)
 
 
 @contextmanager
