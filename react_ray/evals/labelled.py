@@ -2,7 +2,7 @@
 
 A set is a Parquet file with a column of images (any that pairs/image_cells.py reads) and a column `label`; a column
 `task` says which of the recipe's tasks a row belongs to, and may be missing if there is one. This file imports no
-torch, so that the processes that read start in a moment. Next: labels.py.
+torch, so that the processes that read start in a moment.
 """
 
 from __future__ import annotations
