@@ -33,11 +33,11 @@ def unforeseen(error: Exception) -> str:
     return reason
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException, longest: int = LONGEST) -> str:
     """Returns `OverflowError: date value out of range`, without line ends and addresses of memory, and not long."""
     message = " ".join(re.sub(r"\b0x[0-9a-fA-F]+", "0x..", str(error)).split())
     line = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
 def texts(column: pa.ChunkedArray, errors: str) -> list[str | None]:

@@ -2,7 +2,8 @@
 
 One part = one Ray Data block = one unit of commit. The last operator commits its part and yields the receipt; the
 driver only ever sees receipts. A part that raises is tried again, then the stage stops with PartFailed; committed parts
-stay, and the same command continues from there.
+stay, and the same command continues from there. A part whose process dies again and again is done at the end, in a
+process of its own (isolation.py), so that nobody else dies with it.
 """
 
 from __future__ import annotations
@@ -10,95 +11,34 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from threading import Lock
 from typing import Any
 
 import pyarrow as pa
 import ray.data
+from ray import cloudpickle
 from ray.data import DataContext, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from react_ray.artifact import Artifact
-from react_ray.errors import ArtifactCorrupt, PartFailed, ReactRayError, StorageError
+from react_ray.errors import PartFailed, ReactRayError
 from react_ray.manifest import Receipt
 from react_ray.progress import Progress
+from react_ray.row_guard import one_line
+from react_ray.runtime.attempts import Attempts, WorkerDied, attempt
 from react_ray.runtime.cluster import quiet
+from react_ray.runtime.isolation import commit_alone
+from react_ray.runtime.work import Change, MapStage, ReadNothing, ReadPart, RowChange, RowWork, Step, Work
+
+__all__ = ["Change", "MapStage", "ReadNothing", "ReadPart", "RowChange", "RowWork", "Step", "Work", "map_parts"]
 
 logger = logging.getLogger(__name__)
 
-Read = Callable[[int], pa.Table]
-Instead = Callable[[int, ReactRayError], pa.Table]
 PART, ROWS, EMPTY, ERROR = "_part", "_rows", "_empty", "_error"
 READ_CPUS = 0.25  # reading waits for storage; actors leave half a core each for it, or nothing would ever be read
 _SETTING_UP = Lock()
-
-
-class Work:
-    """What a stage does to one part: `work(part, table)` commits the part and returns its receipt.
-
-    The object itself travels to every process, so it holds only what is small; `setup` makes the rest there.
-    """
-
-    def setup(self) -> None:
-        """Called once in each process, before its first part: load a model, open connections."""
-
-    def __call__(self, part: int, table: pa.Table) -> Receipt:
-        raise NotImplementedError
-
-
-class Change:
-    """What a step on the way to the work does to one part: `change(part, table)` returns another table."""
-
-    def setup(self) -> None:
-        """As Work.setup."""
-
-    def __call__(self, part: int, table: pa.Table) -> pa.Table:
-        raise NotImplementedError
-
-
-class ReadPart:
-    """The usual reader: these columns of the same part of an artifact; None = all."""
-
-    def __init__(self, artifact: Artifact, columns: list[str] | None = None) -> None:
-        self.artifact, self.columns = artifact, columns
-
-    def __call__(self, part: int) -> pa.Table:
-        return self.artifact.read(part, self.columns)
-
-
-class ReadNothing:
-    """For work that reads what it needs itself: only the number of the part goes through the object store."""
-
-    def __call__(self, part: int) -> pa.Table:
-        return pa.table({})
-
-
-@dataclass(frozen=True)
-class Step:
-    """A change of the table between reading and work. options: as in MapStage; `compute=` gives it its own actors."""
-
-    change: Change
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class MapStage:
-    """How each part of a stage is read, changed and committed."""
-
-    name: str  # in progress, logs and errors
-    read: Read
-    work: Work
-    noun: str = "pairs"  # what a row is, in the progress display
-    options: dict[str, Any] = field(
-        default_factory=dict
-    )  # Ray's, of the work; with `compute=` it runs in an actor pool
-    steps: tuple[Step, ...] = ()  # between read and work, in one pipeline
-    instead: Instead | None = None  # gives the table of a part that cannot be read; None = such a part stops the stage
-    retries: int = 0  # how often a part is tried again
 
 
 def map_parts(stage: MapStage, pending: list[int], total: int, watch: Callable[[Receipt], None] | None = None) -> None:
@@ -113,15 +53,44 @@ def map_parts(stage: MapStage, pending: list[int], total: int, watch: Callable[[
     with Progress(stage.name, total, stage.noun) as progress:
         if len(pending) < total:
             progress.advance(done=total - len(pending), note="already done")
-        with DataContext.current(_one_block_a_part()):
-            outcomes = _pipeline(stage, pending)
-            for row in outcomes.iter_rows():
-                if row["error"]:
-                    raise pickle.loads(row["error"])
-                receipt = Receipt(**json.loads(row["receipt"]))
-                progress.advance(rows=receipt.rows, ok=receipt.ok)
-                if watch is not None:
-                    watch(receipt)
+
+        def arrived(receipt: Receipt) -> None:
+            progress.advance(rows=receipt.rows, ok=receipt.ok)
+            if watch is not None:
+                watch(receipt)
+
+        for part in _through_the_pipeline(stage, pending, arrived):
+            progress.advance(done=0, note=f"part {part} kills its process: it is done alone")
+            arrived(commit_alone(stage, part))
+
+
+def _through_the_pipeline(stage: MapStage, pending: list[int], arrived: Callable[[Receipt], None]) -> list[int]:
+    """Commits all pending parts but those that it returns, which have killed their processes."""
+    left, died = dict.fromkeys(pending), []
+    for more in range(stage.retries, -1, -1):
+        attempts = Attempts(stage.name, stage.retries)
+        try:
+            with DataContext.current(_one_block_a_part()):
+                for row in _pipeline(stage, list(left), attempts).iter_rows():
+                    outcome = pickle.loads(row["error"]) if row["error"] else Receipt(**json.loads(row["receipt"]))
+                    del left[row["part"]]
+                    if isinstance(outcome, WorkerDied):
+                        died.append(row["part"])
+                    elif isinstance(outcome, ReactRayError):
+                        raise outcome
+                    else:
+                        arrived(outcome)
+            return sorted(died)
+        except ray.exceptions.RayError as error:  # Ray itself gave up: a pool whose actors do not start, no memory left
+            logger.warning("%s: the pipeline ended (%s), %d tries left", stage.name, error, more)
+            if not more:
+                raise PartFailed(
+                    f"{stage.name}: Ray ended the work {stage.retries + 1} times: {one_line(error, 500)}; what is done "
+                    "is kept, run the same command again when the cause is gone"
+                ) from error
+        finally:
+            attempts.forget()
+    raise AssertionError("the last try returns or raises")
 
 
 def _one_block_a_part() -> DataContext:
@@ -133,15 +102,19 @@ def _one_block_a_part() -> DataContext:
     return context
 
 
-def _pipeline(stage: MapStage, pending: list[int]) -> ray.data.Dataset:
-    """A dataset of one row per part: its receipt, or its error."""
-    blocks = ray.data.read_datasource(_Parts(stage, pending), override_num_blocks=len(pending), num_cpus=READ_CPUS)
+def _pipeline(stage: MapStage, pending: list[int], attempts: Attempts) -> ray.data.Dataset:
+    """A dataset of one row per part: its number, and its receipt or its error."""
+    parts = _Parts(stage, pending, attempts)
+    blocks = ray.data.read_datasource(parts, override_num_blocks=len(pending), num_cpus=READ_CPUS)
     for step in stage.steps:
-        blocks = _map(blocks, _Changer, (stage.name, step.change, stage.retries), step.options)
-    return _map(blocks, _Worker, (stage.name, stage.work, stage.retries), stage.options)
+        blocks = _map(blocks, _Changer, step.change, attempts, step.options)
+    return _map(blocks, _Worker, stage.work, attempts, stage.options)
 
 
-def _map(blocks: ray.data.Dataset, kind: type, arguments: tuple[Any, ...], options: dict[str, Any]) -> ray.data.Dataset:
+def _map(
+    blocks: ray.data.Dataset, kind: type[_Stage], runs: Work | Change, attempts: Attempts, options: dict[str, Any]
+) -> ray.data.Dataset:
+    arguments = cloudpickle.dumps(runs), attempts
     made: dict[str, Any] = (
         {"fn": kind, "fn_constructor_args": arguments} if "compute" in options else {"fn": kind(*arguments)}
     )
@@ -151,9 +124,10 @@ def _map(blocks: ray.data.Dataset, kind: type, arguments: tuple[Any, ...], optio
 class _Parts(Datasource):
     """One small read task per part: the part's table, with its number and its row count beside every row."""
 
-    def __init__(self, stage: MapStage, pending: list[int]) -> None:
+    def __init__(self, stage: MapStage, pending: list[int], attempts: Attempts) -> None:
         super().__init__()
-        self.pending, self.read = pending, partial(_read, stage.name, stage.read, stage.retries, stage.instead)
+        packed = cloudpickle.dumps((stage.read, stage.instead))
+        self.pending, self.read = pending, partial(_read, packed, attempts)
 
     def estimate_inmemory_data_size(self) -> int | None:
         return None
@@ -163,10 +137,14 @@ class _Parts(Datasource):
         return [ReadTask(partial(self.read, part), nothing_known) for part in self.pending]
 
 
-def _read(name: str, read: Read, retries: int, instead: Instead | None, part: int) -> list[pa.Table]:
-    outcome = _attempt(name, part, lambda: read(part), retries)
-    if isinstance(outcome, PartFailed) and instead is not None:
-        outcome = _attempt(name, part, partial(instead, part, outcome), 0)
+def _read(packed: bytes, attempts: Attempts, part: int) -> list[pa.Table]:
+    def read() -> pa.Table:
+        return cloudpickle.loads(packed)[0](part)
+
+    outcome = attempts.outcome(part, read)
+    if isinstance(outcome, PartFailed) and not isinstance(outcome, WorkerDied):
+        instead = cloudpickle.loads(packed)[1]
+        outcome = outcome if instead is None else attempt(attempts.name, part, partial(instead, part, outcome), 0)
     return [_block(part, outcome)]
 
 
@@ -184,11 +162,12 @@ def _block(part: int, outcome: pa.Table | ReactRayError) -> pa.Table:
 
 
 class _Stage:
-    """Works on the blocks of one process; `setup` of what it runs is called when its first part comes."""
+    """Works on the blocks of one process; what it runs is unpacked and set up when its first part comes."""
 
-    def __init__(self, name: str, runs: Work | Change, retries: int) -> None:
-        self.name, self.runs, self.retries = name, runs, retries
-        self.is_set_up = False
+    def __init__(self, packed: bytes, attempts: Attempts) -> None:
+        """packed: a Work or Change, whose import may kill the process too."""
+        self.packed, self.attempts = packed, attempts
+        self.runs: Any = None
 
     def outcome(self, batch: pa.Table) -> Any:
         """What `runs(part, table)` returns, or a ReactRayError: its own, or that of an earlier step."""
@@ -202,14 +181,15 @@ class _Stage:
             assert batch.num_rows == whole, f"Ray split part {part}: {batch.num_rows} of its {whole} rows came"
             table = batch.drop_columns([PART, ROWS])
 
-        def attempt() -> Any:
+        def run() -> Any:
             with _SETTING_UP:  # the threads of one actor share its work
-                if not self.is_set_up:
-                    self.runs.setup()
-                    self.is_set_up = True
+                if self.runs is None:
+                    runs = cloudpickle.loads(self.packed)
+                    runs.setup()
+                    self.runs = runs
             return self.runs(part, table)
 
-        return _attempt(self.name, part, attempt, self.retries)
+        return self.attempts.outcome(part, run)
 
 
 class _Changer(_Stage):
@@ -219,24 +199,7 @@ class _Changer(_Stage):
 
 class _Worker(_Stage):
     def __call__(self, batch: pa.Table) -> pa.Table:
-        outcome = self.outcome(batch)
+        part, outcome = batch[PART][0].as_py(), self.outcome(batch)
         if isinstance(outcome, ReactRayError):
-            return pa.table({"receipt": [""], "error": [pickle.dumps(outcome)]})
-        return pa.table({"receipt": [json.dumps(asdict(outcome))], "error": [b""]})
-
-
-def _attempt(name: str, part: int, action: Callable[[], Any], retries: int) -> Any:
-    """The value of `action`, or a ReactRayError: a mistake of the user at once, any other error after the retries."""
-    for left in range(retries, -1, -1):
-        try:
-            return action()
-        except Exception as error:
-            if isinstance(error, ReactRayError) and not isinstance(error, (StorageError, ArtifactCorrupt)):
-                return error  # storage may answer the next time, and bytes may arrive whole
-            logger.warning("%s part %d failed (%s), %d tries left", name, part, error, left)
-            if left == 0:
-                return PartFailed(
-                    f"{name}: part {part} failed {retries + 1} times: {type(error).__name__}: {error}; what is done is "
-                    "kept, run the same command again when the cause is gone"
-                )
-            time.sleep(0.1 * (retries - left + 1))
+            return pa.table({"part": [part], "receipt": [""], "error": [pickle.dumps(outcome)]})
+        return pa.table({"part": [part], "receipt": [json.dumps(asdict(outcome))], "error": [b""]})

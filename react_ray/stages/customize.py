@@ -20,6 +20,7 @@ from react_ray.gated.method import resolved
 from react_ray.kinds import EMBEDDINGS, IMAGES, MODEL, QUERIES, RETRIEVED, ModelFacts
 from react_ray.manifest import MANIFEST
 from react_ray.pairs.source import open_source
+from react_ray.progress import say
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.placement import placement
@@ -42,7 +43,7 @@ from react_ray.stages.training.rows import RetrievedRows, SourceRows
 from react_ray.stages.training.targets import class_targets, data_facts
 from react_ray.storage import join, open_storage
 from react_ray.training.trackers import check_installed
-from react_ray.training.window import Rows, check_batch_size, held_bytes
+from react_ray.training.window import check_batch_size, held_bytes
 
 
 @dataclass
@@ -56,7 +57,7 @@ class _Arm:
     image_size: int
     parents: dict[str, Artifact]  # retrieved, images; empty where the source itself is trained on
     plan: dict[str, Any]
-    rows: Rows
+    rows: RetrievedRows | SourceRows
     model: Draft[ModelFacts]
 
     @property
@@ -69,6 +70,8 @@ def run(recipe: Recipe) -> list[Artifact[ModelFacts]]:
     arms = [_plan(recipe, name) for name in recipe.arm_names()]
     jobs = [_job(recipe, arm) for arm in arms if arm.waits and arm.config.method != "linear"]
     check_resources(recipe.cluster, [job.config for job in jobs])
+    for line in dict.fromkeys(arm.rows.left_out for arm in arms if arm.waits and arm.rows.left_out):
+        say(f"customize  {line}")
     for arm in arms:
         if arm.waits and arm.config.method == "linear":
             _train_head(recipe, arm)
@@ -87,7 +90,7 @@ def _plan(recipe: Recipe, name: str) -> _Arm:
     loaded = load_backbone(wanted.customized, seed=recipe.seed)
     backbone = loaded.describe()
     config = resolved(wanted.customize, wanted.customized.name, loaded.model)
-    rows: Rows
+    rows: RetrievedRows | SourceRows
     if parents:
         config = with_captions(config, parents["retrieved"], backbone, recipe.embed.captions)
         rows = RetrievedRows(parents["retrieved"], parents["images"], not needs_text_tower(config))

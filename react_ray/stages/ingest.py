@@ -7,7 +7,6 @@ the last run become further parts. `pairs` records where the source was cut into
 from __future__ import annotations
 
 import hashlib
-import time
 from typing import Any
 
 import pyarrow as pa
@@ -22,12 +21,13 @@ from react_ray.errors import ArtifactMismatch
 from react_ray.kinds import EMBEDDINGS, IMAGES, PAIRS, EmbeddingsFacts, PairsFacts
 from react_ray.manifest import Receipt
 from react_ray.pair_id import pair_ids
+from react_ray.pairs.columns import find_columns
 from react_ray.pairs.published import to_vectors
 from react_ray.pairs.source import IngestConfig, Source, open_source, to_images, to_pairs
 from react_ray.progress import say
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
-from react_ray.runtime.map_parts import MapStage, Work, map_parts
+from react_ray.runtime.map_parts import MapStage, RowWork, map_parts
 from react_ray.runtime.placement import placement
 from react_ray.runtime.resources import require_disk
 from react_ray.storage import read_bytes
@@ -110,7 +110,7 @@ def _create(recipe: Recipe, source: Source, model: dict[str, Any], grows: bool) 
     return drafts
 
 
-class CommitPairs(Work):
+class CommitPairs(RowWork):
     """Commits one part to all artifacts of the source. heads, dim: of published vectors; dim = 0 if there are none."""
 
     def __init__(self, config: IngestConfig, drafts: dict[str, Draft[Any]], heads: dict[str, str], dim: int) -> None:
@@ -119,17 +119,22 @@ class CommitPairs(Work):
     def setup(self) -> None:
         self.heads = load_heads(self.head_uris, self.dim) if self.dim else []
 
-    def __call__(self, part: int, table: pa.Table) -> Receipt:
-        began = time.monotonic()
+    def payload(self, table: pa.Table) -> list[str]:
+        image = find_columns(table.schema, self.config).image
+        return [image] if image else []
+
+    def make(self, part: int, table: pa.Table) -> dict[str, pa.Table]:
         tables = {"pairs": to_pairs(table, part, self.config)}
         if "images" in self.drafts:
             tables["images"] = to_images(table, part, self.config)
         if "embeddings" in self.drafts:
             tables["embeddings"] = self._embeddings(part, table)
-        no_caption = pc.sum(pc.equal(tables["pairs"]["caption"], "")).as_py() or 0
+        return tables
+
+    def commit(self, part: int, table: pa.Table, made: dict[str, pa.Table], seconds: float) -> Receipt:
+        no_caption = pc.sum(pc.equal(made["pairs"]["caption"], "")).as_py() or 0
         counts = {"pairs": {schema.NO_CAPTION: no_caption} if no_caption else None}
-        seconds = time.monotonic() - began
-        return [self.drafts[kind].commit(part, tables[kind], seconds, counts.get(kind)) for kind in tables][-1]
+        return [self.drafts[kind].commit(part, made[kind], seconds, counts.get(kind)) for kind in made][-1]
 
     def _embeddings(self, part: int, table: pa.Table) -> pa.Table:
         image_ND, text_ND, status_N = to_vectors(table, part, self.config, self.dim)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import pyarrow as pa
 
 from react_ray.draft import Draft
 from react_ray.kinds import NoFacts
 from react_ray.manifest import Receipt
 from react_ray.pairs.download import DownloadConfig, download, retry
-from react_ray.runtime.map_parts import Work
+from react_ray.runtime.map_parts import RowWork
 from react_ray.web.fetch import Fetcher
 
 
@@ -36,7 +34,7 @@ class Download:
         return images.combine_chunks()
 
 
-class DownloadPart(Work):
+class DownloadPart(RowWork):
     """Downloads and commits a part, in an actor that several threads call."""
 
     def __init__(self, config: DownloadConfig, images: Draft[NoFacts], retry_failed: bool) -> None:
@@ -45,7 +43,11 @@ class DownloadPart(Work):
     def setup(self) -> None:
         self.download.setup()
 
-    def __call__(self, part: int, table: pa.Table) -> Receipt:
-        began = time.monotonic()
-        images = self.download(part, table, self.retry_failed)
-        return self.images.recommit(part, images, time.monotonic() - began)
+    def payload(self, table: pa.Table) -> list[str]:
+        return ["url"]
+
+    def make(self, part: int, table: pa.Table) -> dict[str, pa.Table]:
+        return {"images": self.download(part, table, self.retry_failed)}
+
+    def commit(self, part: int, table: pa.Table, made: dict[str, pa.Table], seconds: float) -> Receipt:
+        return self.images.recommit(part, made["images"], seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -17,10 +16,10 @@ from react_ray.gated.load import load_backbone
 from react_ray.kinds import EmbeddingsFacts
 from react_ray.manifest import Receipt
 from react_ray.runtime.device import worker_device
-from react_ray.runtime.map_parts import Work
+from react_ray.runtime.map_parts import RowWork
 
 
-class EmbedPart(Work):
+class EmbedPart(RowWork):
     """Embeds and commits one part at a time in each thread of an actor; the threads share the model."""
 
     def __init__(
@@ -42,8 +41,12 @@ class EmbedPart(Work):
         self.heads = load_heads(config.heads, loaded.dim)
         self.pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="decode")
 
-    def __call__(self, part: int, table: pa.Table) -> Receipt:
-        began = time.monotonic()
+    def payload(self, table: pa.Table) -> list[str]:
+        return ["image", "caption"]
+
+    def make(self, part: int, table: pa.Table) -> dict[str, pa.Table]:
+        return {"embeddings": embed(table, self.embedder, self.config, self.heads, self.pool)}
+
+    def commit(self, part: int, table: pa.Table, made: dict[str, pa.Table], seconds: float) -> Receipt:
         facts = {"quarantined": table["error"][0].as_py()} if "error" in table.column_names else {}
-        made = embed(table, self.embedder, self.config, self.heads, self.pool)
-        return self.embeddings.commit(part, made, time.monotonic() - began, **facts)
+        return self.embeddings.commit(part, made["embeddings"], seconds, **facts)

@@ -5,7 +5,7 @@ This file imports no torch, so that the processes that read start in a moment.
 
 from __future__ import annotations
 
-import time
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -17,7 +17,7 @@ from react_ray.kinds import IMAGES, NoFacts
 from react_ray.pair_id import pair_ids
 from react_ray.pairs.download import COLUMNS as URL_COLUMNS
 from react_ray.pairs.download import DownloadConfig
-from react_ray.runtime.map_parts import Change
+from react_ray.runtime.map_parts import RowChange
 from react_ray.stages.downloading.download_part import Download
 
 COLUMNS = ["pair_id", "caption", "image", "status"]  # what clip/embed.py takes
@@ -55,7 +55,7 @@ class Quarantine:
         return pa.table(columns | {"error": pa.array([str(error)] * num_rows)})
 
 
-class FetchImages(Change):
+class FetchImages(RowChange):
     """Turns a part of `pairs` into one of `images` by fetching, in several threads of an actor.
 
     images: draft in which the part is stored, None = it is only handed on.
@@ -67,11 +67,17 @@ class FetchImages(Change):
     def setup(self) -> None:
         self.download.setup()
 
-    def __call__(self, part: int, table: pa.Table) -> pa.Table:
-        if "error" in table.column_names:
-            return table
-        began = time.monotonic()
-        images = self.download(part, table)
+    columns: ClassVar[list[str]] = COLUMNS
+
+    def payload(self, table: pa.Table) -> list[str]:
+        return ["url"]
+
+    def make(self, part: int, table: pa.Table) -> pa.Table:
+        return self.download(part, table)
+
+    def store(self, part: int, made: pa.Table, seconds: float) -> None:
         if self.images is not None:
-            self.images.recommit(part, images, time.monotonic() - began)
-        return images.select(COLUMNS)
+            self.images.recommit(part, made, seconds)
+
+    def __call__(self, part: int, table: pa.Table) -> pa.Table:
+        return table if "error" in table.column_names else super().__call__(part, table)

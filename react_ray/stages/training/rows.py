@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from react_ray import schema
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ConfigError
 from react_ray.kinds import IMAGES, RETRIEVED, RetrievedFacts
@@ -13,7 +16,7 @@ from react_ray.stages.retrieval.gather_pairs import trainable
 
 
 class RetrievedRows:
-    """Retrieved pairs whose image was fetched.
+    """Retrieved pairs whose image was fetched. `left_out` says how many others there are, "" = none.
 
     needs_vectors: only pairs whose caption has a stored vector, so that the text tower need not run; else any caption.
     """
@@ -25,6 +28,10 @@ class RetrievedRows:
             for receipt in retrieved.receipts()
         ]
         self.part_bytes = [receipt.bytes for receipt in images.receipts()]
+        others, lacks = retrieved.rows - sum(self.part_sizes), "vector of their caption" if needs_vectors else "caption"
+        self.left_out = (
+            f"{others:,} of {retrieved.rows:,} retrieved pairs do not train: no image, or no {lacks}" if others else ""
+        )
 
     def _count(self, part: int) -> int:
         """The trainable rows of a part whose images were downloaded after retrieval; the receipt does not know them."""
@@ -46,7 +53,10 @@ class RetrievedRows:
 
 
 class SourceRows:
-    """All pairs of a source. An image with n captions is n rows (every_caption), or one row that draws one of them."""
+    """All pairs of a source. An image with n captions is n rows (every_caption), or one row that draws one of them.
+
+    `left_out` counts the images that cannot be used, "" = none.
+    """
 
     def __init__(self, source: Source, every_caption: bool) -> None:
         if not source.has_images:
@@ -55,22 +65,36 @@ class SourceRows:
                 "images in ingest.source"
             )
         self.source, self.every_caption = source, every_caption
-        sizes = [(table.num_rows, table.nbytes) for table in map(self.read, range(len(source.parts)))]
-        self.part_sizes, self.part_bytes = [rows for rows, _ in sizes], [size for _, size in sizes]
+        self.part_sizes, self.part_bytes, others = [], [], Counter[str]()
+        for part in range(len(source.parts)):
+            rows, left_out = self._read(part)
+            self.part_sizes.append(rows.num_rows)
+            self.part_bytes.append(rows.nbytes)
+            others += left_out
+        counts = ", ".join(f"{count:,} {status}" for status, count in sorted(others.items()))
+        self.left_out = f"images of {source.config.source} that do not train: {counts}" if others else ""
 
     def read(self, part: int) -> pa.Table:
+        return self._read(part)[0]
+
+    def _read(self, part: int) -> tuple[pa.Table, Counter[str]]:
+        """Returns the rows that train, and the counts of the others by their status."""
         table = self.source.read(part)
         images, pairs = to_images(table, part, self.source.config), to_pairs(table, part, self.source.config)
         captions = pairs["captions"] if "captions" in pairs.column_names else _as_lists(pairs["caption"])
-        rows = pa.table({"image": images["image"], "captions": captions}).filter(pc.equal(images["status"], "ok"))
+        rows = pa.table({"image": images["image"], "captions": captions}).filter(pc.equal(images["status"], schema.OK))
+        left_out = Counter(status for status in images["status"].to_pylist() if status != schema.OK)
         if not self.every_caption:
-            return rows
-        return pa.table(
+            return rows, left_out
+        lengths = pc.fill_null(pc.list_value_length(rows["captions"]), 0)
+        left_out += Counter({schema.NO_CAPTION: pc.sum(pc.equal(lengths, 0)).as_py() or 0})
+        every = pa.table(
             {
                 "image": rows["image"].take(pc.list_parent_indices(rows["captions"])),
                 "captions": _as_lists(pc.list_flatten(rows["captions"])),
             }
         )
+        return every, left_out
 
 
 def _as_lists(captions: pa.ChunkedArray) -> pa.ListArray:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from react_ray.draft import create
 from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.kinds import IMAGES, RETRIEVED
-from react_ray.stages.training.rows import RetrievedRows
+from react_ray.pairs.source import IngestConfig, open_source
+from react_ray.stages.training.rows import RetrievedRows, SourceRows
 from react_ray.vectors import as_vectors
 
 
@@ -38,6 +42,7 @@ def test_pairs_without_a_vector_train_where_the_text_tower_runs_and_no_others_do
     stored = retrieved_rows(tmp_path, True, facts)
     assert stored.part_sizes == [1]
     assert stored.read(0)["captions"].to_pylist() == [["heron"]] and "text_embedding" in stored.read(0).column_names
+    assert stored.left_out == "4 of 5 retrieved pairs do not train: no image, or no vector of their caption"
     live = retrieved_rows(tmp_path, False, facts)
     assert live.part_sizes == [2] and live.part_bytes[0] > 0
     assert live.read(0)["captions"].to_pylist() == [["heron"], ["egret"]]
@@ -48,3 +53,15 @@ def test_the_text_tower_runs_where_it_trains_or_is_asked_to() -> None:
     runs = {"locked-text": False, "gated-image": False, "lora": False, "full": True, "locked-image": True}
     assert {name: needs_text_tower(CustomizeConfig.model_validate({"method": name})) for name in runs} == runs
     assert needs_text_tower(CustomizeConfig(live_text=True))
+
+
+def test_images_of_a_source_that_do_not_train_are_counted(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(file, "PNG")
+    images, captions = [file.getvalue(), file.getvalue(), b"no image", None], [["a", "b"], [], ["c"], ["d"]]
+    pq.write_table(pa.table({"image": images, "caption": captions}), tmp_path / "pool.parquet")
+    source = open_source(IngestConfig(source=str(tmp_path / "pool.parquet"), max_unusable=1.0))
+    drawn, every = SourceRows(source, False), SourceRows(source, True)
+    assert (drawn.part_sizes, every.part_sizes) == ([2], [2])
+    assert drawn.left_out.endswith("pool.parquet that do not train: 1 empty, 1 undecodable")
+    assert every.left_out.endswith("pool.parquet that do not train: 1 empty, 1 no_caption, 1 undecodable")

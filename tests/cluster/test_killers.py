@@ -1,0 +1,179 @@
+"""Whatever kills the processes of a stage, the stage ends, and no row is lost that does not kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import ClassVar
+
+import pyarrow as pa
+import pytest
+
+from react_ray.artifact import Artifact
+from react_ray.draft import Draft, create
+from react_ray.errors import PartFailed
+from react_ray.kinds import Kind, NoFacts
+from react_ray.manifest import Receipt
+from react_ray.recipe import ClusterConfig
+from react_ray.runtime.cluster import connected
+from react_ray.runtime.map_parts import MapStage, RowChange, RowWork, Step, Work, map_parts
+from react_ray.runtime.placement import thread_pool
+
+ROWS, PARTS = 8, 3
+KIND = Kind("rows", NoFacts, "")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_of_this_file() -> Iterator[None]:
+    with connected(ClusterConfig(num_cpus=2, object_store_gb=0.2)):
+        yield
+
+
+def read(part: int) -> pa.Table:
+    return pa.table({"row": range(part * ROWS, (part + 1) * ROWS), "data": [b"%d" % row for row in range(ROWS)]})
+
+
+def die(by: int) -> None:
+    os.kill(os.getpid(), by)
+
+
+class Commit(RowWork):
+    """Commits its rows, and dies of those whose data it is told."""
+
+    def __init__(self, draft: Draft[NoFacts], kills: dict[tuple[int, bytes], int]) -> None:
+        self.draft, self.kills = draft, kills
+
+    def payload(self, table: pa.Table) -> list[str]:
+        return ["data"]
+
+    def make(self, part: int, table: pa.Table) -> dict[str, pa.Table]:
+        data = table["data"].to_pylist()
+        for value in data:
+            if value is not None and (part, value) in self.kills:
+                die(self.kills[part, value])
+        status = ["ok" if value else "empty" for value in data]
+        return {"rows": table.append_column("status", pa.array(status))}
+
+    def commit(self, part: int, table: pa.Table, made: dict[str, pa.Table], seconds: float) -> Receipt:
+        return self.draft.commit(part, made["rows"], 1.0)
+
+
+class Double(RowChange):
+    """Doubles the data, and dies of some."""
+
+    columns: ClassVar[list[str]] = ["row", "data"]
+
+    def __init__(self, kills: set[tuple[int, bytes]]) -> None:
+        self.kills = kills
+
+    def payload(self, table: pa.Table) -> list[str]:
+        return ["data"]
+
+    def make(self, part: int, table: pa.Table) -> pa.Table:
+        data = table["data"].to_pylist()
+        if any((part, value) in self.kills for value in data):
+            die(signal.SIGKILL)
+        return table.set_column(1, "data", pa.array([value and 2 * value for value in data], pa.binary()))
+
+
+def made(folder: Path, stage: MapStage, draft: Draft[NoFacts]) -> Artifact[NoFacts]:
+    map_parts(stage, draft.pending(), PARTS)
+    return draft.seal()
+
+
+def statuses(rows: Artifact[NoFacts]) -> dict[int, str]:
+    """Those that are not ok, by row."""
+    found = [row for table in rows.tables() for row in table.to_pylist()]
+    assert [row["row"] for row in found] == list(range(PARTS * ROWS))
+    return {row["row"]: row["status"] for row in found if row["status"] != "ok"}
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_rows_that_kill_are_marked_and_all_others_are_what_they_are_without_them(tmp_path: Path, pooled: bool) -> None:
+    options = thread_pool(ClusterConfig(), "fetch", 1, 2) if pooled else {}
+    kills: dict[tuple[int, bytes], int] = {(1, b"0"): signal.SIGKILL, (1, b"6"): signal.SIGSEGV}
+    draft = create(str(tmp_path / "rows"), KIND, {}, {}, PARTS)
+    rows = made(tmp_path, MapStage("kill", read, Commit(draft, kills), options=options, retries=0), draft)
+    assert statuses(rows) == {ROWS: "crashed", ROWS + 6: "crashed"}
+    assert rows.manifest.statuses == {"ok": PARTS * ROWS - 2, "crashed": 2}
+    assert rows.read(1)["data"].to_pylist() == [None if row in (0, 6) else b"%d" % row for row in range(ROWS)]
+    calm = create(str(tmp_path / "calm"), KIND, {}, {}, PARTS)
+    undisturbed = made(tmp_path, MapStage("calm", read, Commit(calm, {}), options=options), calm)
+    for part in (0, 2):
+        assert asdict(rows.receipt(part)) == asdict(undisturbed.receipt(part))
+
+
+def test_a_row_that_kills_a_step_is_marked_by_the_work(tmp_path: Path) -> None:
+    draft = create(str(tmp_path / "rows"), KIND, {}, {}, PARTS)
+    step = Step(Double({(2, b"5")}))
+    rows = made(tmp_path, MapStage("kill", read, Commit(draft, {}), steps=(step,), retries=0), draft)
+    assert statuses(rows) == {2 * ROWS + 5: "crashed"}
+    assert rows.read(2)["data"].to_pylist()[4:7] == [b"44", None, b"66"]
+
+
+class DieOnce(Commit):
+    """Dies of a part as often as there is no file that says so."""
+
+    def __init__(self, draft: Draft[NoFacts], folder: Path, times: int) -> None:
+        super().__init__(draft, {})
+        self.folder, self.times = folder, times
+
+    def make(self, part: int, table: pa.Table) -> dict[str, pa.Table]:
+        for number in range(self.times):
+            if not (self.folder / f"{part}.{number}").exists():
+                (self.folder / f"{part}.{number}").touch()
+                die(signal.SIGKILL)
+        return super().make(part, table)
+
+
+def test_a_part_whose_process_died_of_something_else_is_tried_again_and_loses_no_row(tmp_path: Path) -> None:
+    draft = create(str(tmp_path / "rows"), KIND, {}, {}, PARTS)
+    rows = made(tmp_path, MapStage("kill", read, DieOnce(draft, tmp_path, 2), retries=1), draft)
+    assert statuses(rows) == {}
+
+
+class Deadly(Work):
+    def __init__(self, draft: Draft[NoFacts], in_setup: bool) -> None:
+        self.draft, self.in_setup = draft, in_setup
+
+    def setup(self) -> None:
+        if self.in_setup:
+            die(signal.SIGKILL)
+
+    def __call__(self, part: int, table: pa.Table) -> Receipt:
+        if part == 1:
+            die(signal.SIGKILL)
+        return self.draft.commit(part, table, 1.0)
+
+
+def deadly_reader(part: int) -> pa.Table:
+    if part == 1:
+        die(signal.SIGBUS)
+    return read(part)
+
+
+def test_a_stage_ends_in_one_line_and_keeps_what_is_done_if_a_part_kills_whatever_its_rows_are(tmp_path: Path) -> None:
+    draft = create(str(tmp_path / "work"), KIND, {}, {}, PARTS)
+    with pytest.raises(PartFailed, match=r"the process that works on part 1 dies 2 times.* run the same command again"):
+        map_parts(MapStage("kill", read, Deadly(draft, False)), draft.pending(), PARTS)
+    assert draft.pending() == [1]
+    draft = create(str(tmp_path / "read"), KIND, {}, {}, PARTS)
+    with pytest.raises(PartFailed, match=r"part 1 dies while it reads.* run the same command again") as failed:
+        map_parts(MapStage("kill", deadly_reader, Commit(draft, {})), draft.pending(), PARTS)
+    assert draft.pending() == [1] and "\n" not in str(failed.value) and failed.value.exit_code == 1
+
+
+def test_a_part_whose_reading_kills_is_put_aside_where_its_stage_says_so(tmp_path: Path) -> None:
+    draft = create(str(tmp_path / "rows"), KIND, {}, {}, PARTS)
+    stage = MapStage("kill", deadly_reader, Commit(draft, {}), instead=lambda part, error: read(part))
+    assert statuses(made(tmp_path, stage, draft)) == {}
+
+
+def test_a_stage_whose_processes_die_before_their_first_part_ends(tmp_path: Path) -> None:
+    draft = create(str(tmp_path / "rows"), KIND, {}, {}, 1)
+    options = thread_pool(ClusterConfig(), "fetch", 1, 2)
+    with pytest.raises(PartFailed, match="run the same command again"):
+        map_parts(MapStage("kill", read, Deadly(draft, True), options=options), draft.pending(), 1)
