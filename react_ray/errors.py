@@ -15,7 +15,7 @@ ReactRayError
   PartFailed             one part failed after all its retries
   ResourceError          the machine is too small for the plan
 
-`exit_code` is 2 for what the user can put right and 1 for everything else.
+`exit_code` is 2 for what the user can put right and 1 for everything else. A message is one line, whatever it quotes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from __future__ import annotations
 
 class ReactRayError(Exception):
     exit_code = 2
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 class ConfigError(ReactRayError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,7 @@ from react_ray.clip.attention import use_self_attention
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.pretrained import HUB, hub_file, tag_config
 from react_ray.errors import BackboneError
+from react_ray.metadata import parse_json
 from react_ray.storage import local_file
 
 
@@ -93,7 +93,8 @@ def _spec(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns copies of a name's (model config, preprocess config); the latter may be incomplete."""
     if name.startswith(HUB) or name.endswith(".json"):
         path = hub_file(name.removeprefix(HUB), "open_clip_config.json") if name.startswith(HUB) else local_file(name)
-        file = json.loads(Path(path).read_text())
+        file = parse_json(Path(path).read_bytes(), name, "write it as open_clip_config.json has it", BackboneError)
+        file = file if isinstance(file, dict) else {}
         spec, given = file.get("model_cfg", {}), file.get("preprocess_cfg", {})
         if not {"embed_dim", "vision_cfg", "text_cfg"} <= spec.keys():
             raise BackboneError(
