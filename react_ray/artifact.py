@@ -9,16 +9,28 @@ This file reads artifacts; draft.py makes them. `facts` are typed by the artifac
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import fields
-from typing import Any, Generic, TypeVar, overload
+from functools import cached_property
+from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
 from react_ray.kinds import KINDS, Kind
-from react_ray.manifest import BUILDING, MANIFEST, SCHEMA_VERSION, Manifest, Receipt, content_hash, part_name
+from react_ray.manifest import (
+    BUILDING,
+    MANIFEST,
+    SCHEMA_VERSION,
+    Manifest,
+    Plan,
+    Receipt,
+    StoredFile,
+    content_hash,
+    part_name,
+)
+from react_ray.metadata import parse_json, read_json, shaped
+from react_ray.parquet import FOOTER_END, footer_sha256
 from react_ray.storage import Storage, open_storage
 
 F = TypeVar("F")
@@ -43,13 +55,21 @@ class Parts(Generic[F]):
         return [self.receipt(part) for part in self.done()]
 
     def receipt(self, part: int) -> Receipt:
-        return Receipt(**json.loads(self.storage.read(f"{part_name(part)}.json")))
+        name = f"{part_name(part)}.json"
+        receipt = read_json(self.storage, name, Receipt, self.remedy(part))
+        if receipt.part != part:
+            raise ArtifactCorrupt(f"{self.uri}/{name} is the receipt of part {receipt.part}; {self.remedy(part)}")
+        return receipt
 
     def read(self, part: int, columns: list[str] | None = None) -> pa.Table:
+        """The table of a part. Its footer is compared with the receipt, and Parquet compares each page that is read
+        with a checksum, so that no more is read than `columns` needs (verify.py reads every byte)."""
         name = f"{part_name(part)}.parquet"
         try:
-            return self.storage.parquet(name).read(columns=columns)
-        except (pa.ArrowInvalid, OSError, StorageError) as error:
+            file = self.storage.parquet(name)
+            self._require_footer(part, name, file.metadata)
+            return file.read(columns=columns)
+        except (pa.ArrowException, OSError, StorageError) as error:
             self.read_file(part, name)  # raises if these are not the committed bytes, or if they cannot be read at all
             raise StorageError(f"cannot read {self.uri}/{name}: {error}; run the stage again") from error
 
@@ -69,12 +89,32 @@ class Parts(Generic[F]):
         self._require(part, name, checksum.hexdigest())
         return path
 
+    def remedy(self, part: int) -> str:
+        return f"delete {part_name(part)}.json and {MANIFEST}, run the stage again"
+
+    def _file(self, part: int, name: str) -> StoredFile:
+        files = self.receipt(part).files
+        if name not in files:
+            raise ArtifactCorrupt(f"{self.uri}/{part_name(part)}.json does not know {name}; {self.remedy(part)}")
+        return files[name]
+
+    def _require_footer(self, part: int, name: str, metadata: pq.FileMetaData) -> None:
+        stored = self._file(part, name)
+        wanted = stored.get("footer_sha256")
+        if wanted in (None, footer_sha256(metadata)):  # None: of an earlier version
+            return
+        # Another version of pyarrow may write a footer otherwise than it was: only its own bytes prove that it changed.
+        length = metadata.serialized_size
+        raw = self.storage.read_range(name, stored["bytes"] - FOOTER_END - length, length)
+        if hashlib.sha256(raw).hexdigest() != wanted:
+            self._fail(part, name)
+
     def _require(self, part: int, name: str, checksum: str) -> None:
-        if self.receipt(part).files[name]["sha256"] != checksum:
-            raise ArtifactCorrupt(
-                f"{self.uri}/{name} has a wrong checksum; delete {part_name(part)}.json and manifest.json, "
-                "run the stage again"
-            )
+        if self._file(part, name)["sha256"] != checksum:
+            self._fail(part, name)
+
+    def _fail(self, part: int, name: str) -> NoReturn:
+        raise ArtifactCorrupt(f"{self.uri}/{name} has a wrong checksum; {self.remedy(part)}")
 
 
 class Artifact(Parts[F]):
@@ -92,7 +132,7 @@ class Artifact(Parts[F]):
     def rows(self) -> int:
         return self.manifest.rows
 
-    @property
+    @cached_property
     def facts(self) -> F:
         """What the manifest states beyond the counts, typed by the kind."""
         return facts_of(self.kind, self.manifest.facts, self.uri)
@@ -125,20 +165,25 @@ def open_artifact(uri: str, kind: Kind[Any] | None = None, made_by: str = "") ->
     if not storage.exists(MANIFEST):
         what, verb = (kind.name, made_by or kind.made_by) if kind else ("artifact", "run")
         raise ArtifactMissing(f"{storage.uri}: no finished {what} here; run `react-ray {verb} RECIPE` first")
-    found = json.loads(storage.read(MANIFEST))
-    kind = kind or kind_named(found["kind"], storage.uri)
-    if (found["kind"], found["schema_version"]) != (kind.name, SCHEMA_VERSION):
-        raise ArtifactMismatch(
-            f"{storage.uri} holds {found['kind']} of version {found['schema_version']}, not {kind.name} of version "
-            f"{SCHEMA_VERSION}; name another directory"
-        )
-    return Artifact(storage, kind, Manifest(**found))
+    where, remedy = f"{storage.uri}/{MANIFEST}", f"delete {MANIFEST} there, run the stage again"
+    raw = parse_json(storage.read(MANIFEST), where, remedy)
+    if isinstance(raw, dict) and isinstance(raw.get("kind"), str):  # of another version it may have another shape
+        kind, version = kind or kind_named(raw["kind"], storage.uri), raw.get("schema_version", SCHEMA_VERSION)
+        if (raw["kind"], version) != (kind.name, SCHEMA_VERSION):
+            raise ArtifactMismatch(
+                f"{storage.uri} holds {raw['kind']} of version {version}, not {kind.name} of version {SCHEMA_VERSION}; "
+                "name another directory"
+            )
+    manifest = shaped(raw, Manifest, where, remedy)
+    return Artifact(storage, kind or kind_named(manifest.kind, storage.uri), manifest)
 
 
 def plan_of(uri: str) -> dict[str, Any]:
     """What the artifact here is, or will be, made of: kind, config, parents, parts. Empty if there is none."""
     storage = open_storage(uri)
-    return json.loads(storage.read(BUILDING)) if storage.exists(BUILDING) else {}
+    if not storage.exists(BUILDING):
+        return {}
+    return cast(dict[str, Any], read_json(storage, BUILDING, Plan, "delete that directory, run the stage again"))
 
 
 def kind_named(name: str, uri: str) -> Kind[Any]:
@@ -150,10 +195,4 @@ def kind_named(name: str, uri: str) -> Kind[Any]:
 
 def facts_of(kind: Kind[F], found: dict[str, Any], uri: str) -> F:
     """ArtifactCorrupt if the facts on storage are not those that the kind states."""
-    known = {field.name for field in fields(kind.facts)}  # type: ignore[arg-type]
-    try:
-        return kind.facts(**{name: value for name, value in found.items() if name in known})
-    except TypeError as error:
-        raise ArtifactCorrupt(
-            f"{uri}/{MANIFEST} lacks facts ({error}); delete the directory, run the stage again"
-        ) from error
+    return shaped(found, kind.facts, f"{uri}/{MANIFEST}, facts", "delete that directory, run the stage again")

@@ -18,11 +18,21 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from react_ray.artifact import Artifact, Parts, kind_named, open_artifact, plan_of
-from react_ray.errors import ArtifactMismatch, ArtifactMissing, StorageError
+from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
 from react_ray.kinds import Kind
 from react_ray.lease import take
-from react_ray.manifest import BUILDING, MANIFEST, SCHEMA_VERSION, Manifest, Receipt, content_hash, part_name
-from react_ray.parquet import parquet_bytes
+from react_ray.manifest import (
+    BUILDING,
+    MANIFEST,
+    SCHEMA_VERSION,
+    Manifest,
+    Receipt,
+    StoredFile,
+    content_hash,
+    part_name,
+)
+from react_ray.metadata import stamped
+from react_ray.parquet import footer, parquet_bytes
 from react_ray.section import differences
 from react_ray.storage import Storage, open_storage
 
@@ -75,14 +85,17 @@ class Draft(Parts[F]):
         size = sum(described[name]["bytes"] for name in described)
         ok = rows if ok is None else ok
         receipt = Receipt(part, rows, ok, size, round(seconds, 3), statuses or {}, described, facts)
-        self.storage.write(f"{part_name(part)}.json", _json(asdict(receipt)))
+        self.storage.write(f"{part_name(part)}.json", stamped(asdict(receipt)))
         return receipt
 
-    def _write(self, name: str, data: bytes | Iterator[Piece]) -> dict[str, Any]:
+    def _write(self, name: str, data: bytes | Iterator[Piece]) -> StoredFile:
         checksum, size = hashlib.sha256(), 0
         if isinstance(data, bytes):
             self.storage.write(name, data)
-            return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            stored: StoredFile = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            if name.endswith(".parquet"):
+                stored["footer_sha256"] = hashlib.sha256(footer(data)).hexdigest()
+            return stored
         with self.storage.writing(name) as file:
             for piece in data:
                 file.write(piece)
@@ -106,7 +119,7 @@ class Draft(Parts[F]):
             return None
         try:
             return self.storage.parquet(name).read()
-        except (pa.ArrowInvalid, OSError, StorageError):
+        except (pa.ArrowException, OSError, StorageError):
             return None
 
     def seal(self, facts: F | None = None) -> Artifact[F]:
@@ -116,7 +129,7 @@ class Draft(Parts[F]):
         """
         if self.sealed:
             return self.open()
-        building = json.loads(self.storage.read(BUILDING))
+        building = self._plan()
         receipts = [self.receipt(part) for part in range(self.num_parts)]
         manifest = Manifest(
             kind=self.kind.name,
@@ -131,8 +144,14 @@ class Draft(Parts[F]):
             statuses=dict(sum((Counter(r.statuses) for r in receipts), Counter())),
             facts=building.get("facts", {}) | ({} if facts is None else asdict(facts)),  # type: ignore[call-overload]
         )
-        self.storage.write(MANIFEST, _json(asdict(manifest)))
+        self.storage.write(MANIFEST, stamped(asdict(manifest)))
         return Artifact(self.storage, self.kind, manifest)
+
+    def _plan(self) -> dict[str, Any]:
+        plan = plan_of(self.uri)
+        if not plan:
+            raise ArtifactCorrupt(f"{self.uri}/{BUILDING} is gone; delete that directory, run the stage again")
+        return plan
 
     def reopen(self) -> Draft[F]:
         """Take the manifest away, so that parts can be done again: until `seal`, the artifact does not exist."""
@@ -144,9 +163,9 @@ class Draft(Parts[F]):
         """Make room for more parts behind the last. plan: what else the draft says of itself from now on."""
         assert num_parts >= self.num_parts, "an artifact never gets smaller"
         take(self.uri)
-        building = json.loads(self.storage.read(BUILDING))
+        building = self._plan()
         self.storage.delete(MANIFEST)
-        self.storage.write(BUILDING, _json(building | plan | {"parts": num_parts}))
+        self.storage.write(BUILDING, stamped(building | plan | {"parts": num_parts}))
         return Draft(self.storage, self.kind, num_parts)
 
 
@@ -177,8 +196,7 @@ def create(
         "parts": num_parts,
         "schema_version": SCHEMA_VERSION,
     }
-    if storage.exists(BUILDING):
-        found = json.loads(storage.read(BUILDING))
+    if found := plan_of(uri) or _plan_of_parts(storage):
         if grows and found["parts"] < num_parts and _is_start(found, plan, parents):
             return Draft(storage, kind, found["parts"])._grow(num_parts, parents=plan["parents"], facts=known)
         differing = differences(found, plan)
@@ -191,6 +209,21 @@ def create(
         created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         storage.write(BUILDING, _json(plan | {"created": created, "facts": known}))
     return Draft(storage, kind, num_parts, sealed)
+        storage.write(BUILDING, stamped(plan | {"created": created, "facts": known}))
+    return Draft(storage, kind, num_parts, sealed=storage.exists(MANIFEST))
+
+
+def _plan_of_parts(storage: Storage) -> dict[str, Any]:
+    """The plan of an artifact whose _building.json is gone, by its manifest; {} if there is no artifact here."""
+    if storage.exists(MANIFEST):
+        manifest = open_artifact(storage.uri).manifest
+        return {name: getattr(manifest, name) for name in ("kind", "config", "parents", "parts", "schema_version")}
+    if any(path.startswith("part-") and path.endswith(".json") for path in storage.list()):
+        raise ArtifactCorrupt(
+            f"{storage.uri} has parts, and no {BUILDING} says what they were made of; delete that directory, run the "
+            "stage again"
+        )
+    return {}
 
 
 def _is_start(found: dict[str, Any], plan: dict[str, Any], parents: Mapping[str, Artifact[Any]]) -> bool:
@@ -206,7 +239,3 @@ def open_unfinished(uri: str) -> Parts[Any]:
         raise ArtifactMissing(f"{storage.uri}: no artifact here; name the directory of one, such as <database>/images")
     kind = kind_named(plan["kind"], storage.uri)
     return open_artifact(uri, kind) if storage.exists(MANIFEST) else Draft(storage, kind, plan["parts"])
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

@@ -17,7 +17,7 @@ ReactRayError
   ClusterError           Ray cannot be reached, does not start, or lost a process
   InUse                  another command is writing there
 
-`exit_code` is 2 for what the user can put right and 1 for everything else.
+`exit_code` is 2 for what the user can put right and 1 for everything else. A message is one line, whatever it quotes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from __future__ import annotations
 
 class ReactRayError(Exception):
     exit_code = 2
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 class ConfigError(ReactRayError):

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+from typing_extensions import NotRequired, TypedDict
 
 from react_ray.section import digest
 
 SCHEMA_VERSION = 2  # 2: vectors are fixed-size binary; in version 1 they were lists
 BUILDING, MANIFEST = "_building.json", "manifest.json"
+MOST_PARTS = 10_000_000
+
+Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 60)]
+NumParts = Annotated[int, Field(strict=True, ge=0, le=MOST_PARTS)]
+
+
+class StoredFile(TypedDict):
+    """One file of a part. footer_sha256: of the footer of a Parquet file, which every reader compares."""
+
+    sha256: str
+    bytes: Count
+    footer_sha256: NotRequired[str]
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """States what one finished part holds. `files` maps the name of each file to its sha256 and size in bytes."""
+    """States what one finished part holds."""
 
-    part: int
-    rows: int
-    ok: int
-    bytes: int
+    part: Count
+    rows: Count
+    ok: Count
+    bytes: Count
     seconds: float
-    statuses: dict[str, int]
-    files: dict[str, dict[str, Any]]
+    statuses: dict[str, Count]
+    files: dict[str, StoredFile]  # by name
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -30,15 +45,29 @@ class Manifest:
     kind: str
     config: dict[str, Any]
     parents: dict[str, str]  # name of the parent -> its content hash
-    parts: int
-    rows: int
-    ok: int
-    bytes: int
+    parts: NumParts
+    rows: Count
+    ok: Count
+    bytes: Count
     seconds: float  # of work, summed over parts
     content: str
-    statuses: dict[str, int] = field(default_factory=dict)  # summed over parts
+    statuses: dict[str, Count] = field(default_factory=dict)  # summed over parts
     facts: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+
+class Plan(TypedDict):
+    """_building.json: what the artifact will be made of. Fields that a newer version added are kept."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    kind: str
+    config: dict[str, Any]
+    parents: dict[str, str]
+    parts: NumParts
+    schema_version: int
+    created: NotRequired[str]
+    facts: NotRequired[dict[str, Any]]
 
 
 def part_name(part: int) -> str:

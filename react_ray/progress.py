@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from react_ray.errors import ArtifactCorrupt
+from react_ray.metadata import read_json_lines
 from react_ray.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -89,17 +91,23 @@ class Metrics:
 
     def __init__(self, storage: Storage, name: str) -> None:
         self._storage, self._path = storage, f"metrics/{name}.jsonl"
-        self._lines = self._storage.read(self._path).decode().splitlines() if storage.exists(self._path) else []
+        remedy = "delete it, which forgets the curves so far"
+        self._rows: list[dict[str, int | float]] = (
+            read_json_lines(storage, self._path, dict[str, int | float], remedy) if storage.exists(self._path) else []
+        )
+        for number, row in enumerate(self._rows, 1):
+            if "step" not in row:
+                raise ArtifactCorrupt(f"{storage.uri}/{self._path}: row {number} has no step; {remedy}")
 
     def log(self, step: int, **values: float) -> None:
-        self._lines.append(json.dumps({"step": step, **values}, sort_keys=True))
+        self._rows.append({"step": step, **values})
 
     def drop_after(self, step: int) -> None:
         """Removes the lines after a step: a resumed run repeats the steps after its checkpoint."""
-        self._lines = [line for line in self._lines if json.loads(line)["step"] <= step]
+        self._rows = [row for row in self._rows if row["step"] <= step]
 
     def flush(self) -> None:
-        self._storage.write(self._path, "".join(f"{line}\n" for line in self._lines).encode())
+        self._storage.write(self._path, "".join(f"{json.dumps(row, sort_keys=True)}\n" for row in self._rows).encode())
 
     def rows(self) -> list[dict[str, float]]:
-        return [json.loads(line) for line in self._lines]
+        return list(self._rows)

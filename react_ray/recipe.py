@@ -18,11 +18,15 @@ from react_ray.errors import ConfigError
 from react_ray.evals.zeroshot import EvaluateConfig
 from react_ray.gated.config import CustomizeConfig
 from react_ray.index.config import IndexConfig
+from react_ray.kinds import KINDS
+from react_ray.metadata import shown
 from react_ray.pairs.download_config import DownloadConfig
 from react_ray.pairs.source import IngestConfig
 from react_ray.section import Section, field, speed
 from react_ray.selection.config import RetrieveConfig
 from react_ray.storage import absolute, join, read_bytes
+from react_ray.uri import matches, split_glob, target
+from react_ray.yaml_file import annotation, is_section, parse_yaml, typed
 
 ARM_NAME = re.compile(r"[a-z][a-z0-9_]*")
 OF_ARMS = ("customize.", "retrieve.", "tasks.")  # all other fields belong to the run, which the arms share
@@ -130,6 +134,7 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
     values = _read_yaml(uri)
     base = values.pop("base", None)
     if base is not None:
+        base = typed(base, str)
         parent = _read_yaml(_beside(uri, str(base)))
         if "base" in parent:
             raise ConfigError(f"{uri}: its base {base} has a base too; a recipe may have one, merge the two")
@@ -137,16 +142,13 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
     for text in overrides or []:
         path, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"{text!r} is not section.field=value; write for example seed=1")
-        try:
-            parsed = yaml.safe_load(value) if value else ""
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: {value!r} is not YAML ({error}); quote it") from error
-        _assign(values, path, parsed, Recipe)
+            raise ConfigError(f"{shown(text)} is not section.field=value; write for example seed=1")
+        _assign(values, path, parse_yaml(value, f"{path}: {shown(value)}", "quote it") if value else "", Recipe)
+    values = _typed(values)
     # Workers have working directories of their own: what a relative path means is settled here, once.
     for root in ("database", "out"):
         if isinstance(values.get(root), str):
-            values[root] = absolute(values[root])
+            values[root] = target(values[root], root)
     recipe = as_recipe(values)
     for name in recipe.arms:
         if not ARM_NAME.fullmatch(name):
@@ -161,17 +163,53 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
                     "make a recipe of its own"
                 )
         recipe.arm(name)
+    _require_apart(recipe)
     return recipe
 
 
+def recipe_of(data: bytes, where: str) -> Recipe:
+    """The recipe that Recipe.yaml wrote to a run."""
+    return as_recipe(_typed(_sections(data, where)))
+
+
 def _read_yaml(uri: str) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(read_bytes(uri))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{uri}: not YAML ({error}); correct that line") from error
+    return _sections(read_bytes(uri), uri)
+
+
+def _sections(data: bytes, where: str) -> dict[str, Any]:
+    values = parse_yaml(data, where)
     if not isinstance(values, dict):
-        raise ConfigError(f"{uri}: a recipe is a mapping of sections; see react_ray/recipes/sample.yaml")
+        raise ConfigError(f"{where}: a recipe is a mapping of sections; see react_ray/recipes/sample.yaml")
     return values
+
+
+def _typed(values: dict[str, Any]) -> dict[str, Any]:
+    """A field's type says whether a scalar is a word; an arm's values have the types of the fields that they change."""
+    arms = values.get("arms")
+    for arm in arms.values() if isinstance(arms, dict) else []:
+        for path in arm if isinstance(arm, dict) else []:
+            arm[path] = typed(arm[path], annotation(path, Recipe))
+    return typed(values, Recipe)
+
+
+def _require_apart(recipe: Recipe) -> None:
+    """ConfigError if one of the places would be read, or deleted, as a part of another."""
+    if recipe.out == recipe.database:
+        raise ConfigError(f"out and database are both {recipe.out}; give the run a folder of its own")
+    root, pattern = split_glob(recipe.ingest.source)
+    for name, place in (("out", recipe.out), ("database", recipe.database)):
+        inside = f"{place}/".startswith(f"{root.rstrip('/')}/")
+        file = f"{place}/pairs/part-00000.parquet".removeprefix(f"{root.rstrip('/')}/")
+        if inside and (not pattern or matches(file, pattern)):
+            raise ConfigError(
+                f"{name}={place} lies inside ingest.source={recipe.ingest.source}, which would read what is written "
+                "there as pairs; name a folder outside of it"
+            )
+        if f"{root}/".startswith(tuple(f"{place}/{kind}/" for kind in KINDS)):
+            raise ConfigError(
+                f"ingest.source={recipe.ingest.source} lies where {name}={place} keeps its artifacts; name another "
+                f"folder as {name}"
+            )
 
 
 def _beside(uri: str, base: str) -> str:
@@ -199,8 +237,8 @@ def _assign(values: dict[str, Any], path: str, value: Any, model: type[BaseModel
         if depth == len(keys) - 1:
             here[key] = value
             return
-        inner = at.model_fields[key].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner: Any = at.model_fields[key].annotation
+        if not is_section(inner):
             if get_origin(inner) is dict:
                 here, rest = _mapping(here, key, path), keys[depth + 1 :]
                 if len(rest) > 1 and get_origin(get_args(inner)[1]) is dict:  # arms.NAME.section.field
@@ -216,7 +254,7 @@ def _assign(values: dict[str, Any], path: str, value: Any, model: type[BaseModel
 def _mapping(values: dict[str, Any], key: str, path: str) -> dict[str, Any]:
     inner = values.setdefault(key, {})
     if not isinstance(inner, dict):
-        raise ConfigError(f"{path}: the recipe says {key}: {inner!r}, which has no fields; make it a mapping")
+        raise ConfigError(f"{path}: the recipe says {key}: {shown(inner)}, which has no fields; make it a mapping")
     return inner
 
 
@@ -243,12 +281,12 @@ def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         model: type[BaseModel] = Recipe
         for name in location[:-1]:
-            inner = model.model_fields[name].annotation
-            if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            inner: Any = model.model_fields[name].annotation
+            if not is_section(inner):
                 return f"{path}: no such field; remove it"
             model = inner
         return _unknown(path, location[-1], location[:-1], model)
     if error["type"] == "missing":
         return f"{path}: missing; add it to the recipe or write {path}=... on the command line"
-    said = f"{error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r}"
+    said = f"{error['msg'][:1].lower()}{error['msg'][1:]}, not {shown(error['input'])}"
     return f"{path}: {said}; correct it in the recipe or write {path}=..."

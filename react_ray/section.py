@@ -28,7 +28,7 @@ def speed(default: Any, doc: str, **constraints: Any) -> Any:
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def digested(self) -> dict[str, Any]:
         """Returns the fields that change results, as plain JSON values."""

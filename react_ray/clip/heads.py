@@ -7,7 +7,6 @@ linear layer: multiply them before saving.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from safetensors.numpy import load as load_tensors
 
 from react_ray import schema
 from react_ray.errors import BackboneError, ConfigError
+from react_ray.metadata import parse_json
 from react_ray.storage import read_bytes
 
 HEADER_BYTES = 8  # a .safetensors file begins with the length of its JSON header
@@ -56,7 +56,7 @@ def _load(name: str, uri: str, dim: int) -> LinearHead:
         tensors = {key: value.astype(np.float32).reshape(-1) for key, value in load_tensors(data).items()}
     except (SafetensorError, KeyError, ValueError) as error:
         raise BackboneError(f"{uri}: not a safetensors file ({error}); check the path or write it again") from error
-    metadata = _metadata(data)
+    metadata = _metadata(data, uri)
     weight_D, bias = tensors.pop("weight", np.zeros(0, np.float32)), tensors.pop("bias", np.zeros(1, np.float32))
     if tensors or weight_D.shape != (dim,) or bias.shape != (1,):
         found = {key: list(value.shape) for key, value in load_tensors(data).items()}
@@ -71,6 +71,7 @@ def _load(name: str, uri: str, dim: int) -> LinearHead:
     return LinearHead(name, weight_D, float(bias[0]), key, activation == "sigmoid")
 
 
-def _metadata(data: bytes) -> dict[str, Any]:
+def _metadata(data: bytes, uri: str) -> dict[str, Any]:
     length = int.from_bytes(data[:HEADER_BYTES], "little")
-    return json.loads(data[HEADER_BYTES : HEADER_BYTES + length]).get("__metadata__") or {}
+    header = parse_json(data[HEADER_BYTES : HEADER_BYTES + length], uri, "write it again", BackboneError)
+    return header.get("__metadata__") or {}

@@ -8,7 +8,6 @@ name, and all of them make prompts. This file imports no torch.
 from __future__ import annotations
 
 import difflib
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from typing import Any, Literal
 
 from react_ray.clip.builtin_tasks import builtin_task
 from react_ray.errors import ConfigError
+from react_ray.metadata import parse_json
 from react_ray.section import Section, field
-from react_ray.storage import local_file
+from react_ray.storage import local_file, read_bytes
 
 SYNONYMS = "|"  # separates the synonyms of a class in a text file
 
@@ -122,14 +122,13 @@ def _lines(uri: str) -> list[str | list[str]]:
 
 
 def _read(uri: str) -> dict[str, Any]:
-    try:
-        tasks = json.loads(Path(local_file(uri)).read_text(encoding="utf-8"))["tasks"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"tasks.file={uri}: not a JSON with 'tasks' ({error}); see sample://tasks.json for the form"
-        ) from error
+    form = "see sample://tasks.json for the form"
+    found = parse_json(read_bytes(uri), f"tasks.file={uri}", form, ConfigError)
+    if not isinstance(found, dict) or "tasks" not in found:
+        raise ConfigError(f"tasks.file={uri}: not a JSON with 'tasks'; {form}")
+    tasks = found["tasks"]
     if not isinstance(tasks, dict) or not tasks or not all(isinstance(task, dict) for task in tasks.values()):
-        raise ConfigError(f"tasks.file={uri}: 'tasks' must map names to tasks; see sample://tasks.json for the form")
+        raise ConfigError(f"tasks.file={uri}: 'tasks' must map names to tasks; {form}")
     return tasks
 
 

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from react_ray.errors import BackboneError
+from react_ray.metadata import parse_json, shaped
 
 SCALARS = ("logit_scale", "logit_bias", "alpha_attn", "alpha_dense")
 METADATA_KEY = "react_ray"
@@ -91,9 +92,17 @@ def read_info(path: str) -> dict[str, Any]:
         return {}
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            info = (file.metadata() or {}).get(METADATA_KEY, "{}")
     except (SafetensorError, OSError) as error:
         raise BackboneError(f"{path}: not a safetensors file ({error}); check the path or write it again") from error
+    where = f"the {METADATA_KEY} of {path}"
+    return shaped(
+        parse_json(info.encode(), where, "write it again", BackboneError),
+        dict[str, Any],
+        where,
+        "write it again",
+        BackboneError,
+    )
 
 
 def weights_bytes(tensors: dict[str, Tensor], info: dict[str, Any], dtype: torch.dtype | None = None) -> bytes:

@@ -19,10 +19,12 @@ from collections import defaultdict
 import numpy as np
 import pyarrow as pa
 from PIL import Image
+from typing_extensions import TypedDict
 
 from react_ray import schema
 from react_ray.errors import ConfigError
 from react_ray.evals.zeroshot import MEAN, summarise
+from react_ray.metadata import parse_json, shaped
 from react_ray.storage import absolute, join, open_parquet, read_bytes
 
 logger = logging.getLogger(__name__)
@@ -32,12 +34,20 @@ FLAGS = "flags"
 ROWS_AT_ONCE = 256
 
 
+class Task(TypedDict):
+    classes: list[str]
+
+
+class Tasks(TypedDict):
+    tasks: dict[str, Task]
+
+
 def run(folder: str = "sample://", dataset: str = "test", size: int = SIZE) -> pa.Table:
     """Returns schema.PREDICTIONS for a dataset of the folder; `score` is minus the mean squared distance of values."""
     folder = absolute(folder)
-    tasks = {
-        name: task["classes"] for name, task in json.loads(read_bytes(join(folder, "tasks.json")))["tasks"].items()
-    }
+    uri, form = join(folder, "tasks.json"), "see sample://tasks.json for the form"
+    file = shaped(parse_json(read_bytes(uri), uri, form, ConfigError), Tasks, uri, form, ConfigError)
+    tasks = {name: task["classes"] for name, task in file["tasks"].items()}
     labels = Labels(tasks)
     pictures, known = [], []
     for name in TRAINING:

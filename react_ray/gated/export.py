@@ -24,6 +24,7 @@ from react_ray.gated.portable import portable_config, portable_state_dict
 from react_ray.gated.wise_ft import interpolate
 from react_ray.kinds import MODEL, PREDICTIONS
 from react_ray.manifest import MANIFEST
+from react_ray.metadata import read_json
 from react_ray.storage import join, local_file, open_storage
 
 LAYOUTS = ("official", "open_clip")
@@ -92,8 +93,8 @@ def _card(uri: str, wise_ft: float) -> dict[str, Any]:
     storage = open_storage(uri)
     if uri.endswith(".safetensors") or not storage.exists(CARD_FILE):
         return {}
-    card: dict[str, Any] = json.loads(storage.read(CARD_FILE)) | {"wise_ft": wise_ft}
-    while_training = card["scores"] if wise_ft == 1 else []
+    card = read_json(storage, CARD_FILE, dict[str, Any], "delete it, and the export has no card") | {"wise_ft": wise_ft}
+    while_training = card.get("scores", []) if wise_ft == 1 else []
     return card | {"scores": while_training + _evaluated(uri, wise_ft)}
 
 

@@ -10,12 +10,14 @@ import io
 
 import numpy as np
 
-from react_ray.errors import ConfigError
+from react_ray.errors import ArtifactCorrupt, ConfigError
 from react_ray.index.ordering import distinct
+from react_ray.metadata import shown
 from react_ray.section import digest
-from react_ray.storage import join, open_storage, read_bytes
+from react_ray.storage import Storage, join, open_storage, read_bytes
 
 FOLDER = "deleted"
+MAX_DIGITS = 40  # of a pair_id with zeros in front; Python refuses to read 4,301
 
 
 def delete_pairs(database: str, pair_ids: np.ndarray) -> int:
@@ -34,18 +36,29 @@ def read_ids(uri: str) -> np.ndarray:
     ids = []
     for number, line in enumerate(read_bytes(uri).decode("utf-8", "replace").split("\n"), 1):
         if line.strip():
-            if not line.strip().isdecimal() or int(line) >= 2**63:
+            word = line.strip()
+            if not word.isdecimal() or len(word) > MAX_DIGITS or int(word) >= 2**63:
                 raise ConfigError(
-                    f"{uri}: line {number} is {line.strip()[:40]!r}, no pair_id; write one whole number a line"
+                    f"{uri}: line {number} is {shown(word, 40)}, no pair_id; write one whole number a line"
                 )
-            ids.append(int(line))
+            ids.append(int(word))
     return np.array(ids, dtype=np.int64)
 
 
 def deleted_pairs(database: str) -> np.ndarray:
     """Returns int64 pair_ids, sorted, each once; empty if nothing was ever deleted."""
     storage = open_storage(join(database, FOLDER))
-    files = [
-        np.load(io.BytesIO(storage.read(name)), allow_pickle=False) for name in storage.list() if name.endswith(".npy")
-    ]
+    files = [_load(storage, name) for name in storage.list() if name.endswith(".npy")]
     return distinct(np.concatenate([np.empty(0, np.int64), *files]))
+
+
+def _load(storage: Storage, name: str) -> np.ndarray:
+    """Returns the ids of one deletion, whose name is the digest of its ids: a damaged file would bring pairs back."""
+    try:
+        ids = np.load(io.BytesIO(storage.read(name)), allow_pickle=False)
+        whole = ids.dtype == np.int64 and f"{digest(ids.tolist())}.npy" == name
+    except (ValueError, EOFError, OSError, SyntaxError, MemoryError):
+        whole = False
+    if not whole:
+        raise ArtifactCorrupt(f"{storage.uri}/{name} is damaged; delete it, and delete its pairs again")
+    return ids

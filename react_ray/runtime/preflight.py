@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from react_ray.artifact import open_artifact, plan_of
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ArtifactMismatch, ConfigError
@@ -14,7 +12,7 @@ from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.kinds import EMBEDDINGS, INDEX, MODEL, PAIRS, PREDICTIONS, RETRIEVED, Kind
 from react_ray.lease import take
 from react_ray.pairs.source import open_source
-from react_ray.recipe import Recipe, as_recipe
+from react_ray.recipe import Recipe, recipe_of
 from react_ray.runtime.layout import Layout
 from react_ray.section import differences
 from react_ray.selection.filters import parse
@@ -55,10 +53,10 @@ def begin(recipe: Recipe, verb: str) -> None:
 def _recipe_of(storage: Storage) -> Recipe:
     """The recipe of a run that is there. ArtifactMismatch if a version of this package with other fields wrote it."""
     try:
-        return as_recipe(yaml.safe_load(storage.read("recipe.yaml")))
+        return recipe_of(storage.read("recipe.yaml"), f"{storage.uri}/recipe.yaml")
     except ConfigError as error:
         raise ArtifactMismatch(
-            f"{storage.uri}/recipe.yaml was written by another version of react_ray ({error}); use out=... for a new "
+            f"{storage.uri}/recipe.yaml is not a recipe of this version of react_ray ({error}); use out=... for a new "
             "run, or delete that directory"
         ) from error
 

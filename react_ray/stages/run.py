@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TypeVar
 
 from react_ray.kinds import PAIRS
@@ -17,6 +18,7 @@ from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.memory import MemoryWatch
 from react_ray.stages import customize, download, embed, evaluate, index, ingest, report, retrieve
+from react_ray.stages.reporting.summary import costs_of
 from react_ray.stages.training.checks import check_trainings
 from react_ray.storage import open_storage
 
@@ -49,16 +51,14 @@ class Clock:
 
     def __init__(self, recipe: Recipe) -> None:
         self.storage = open_storage(Layout(recipe).run)
-        self.costs: dict[str, dict[str, float]] = {"seconds": {}, "peak_rss_gb": {}}
-        if self.storage.exists("costs.json"):
-            self.costs = json.loads(self.storage.read("costs.json"))
+        self.costs = costs_of(self.storage)
 
     def time(self, stage: str, action: Callable[[], T]) -> T:
         began = time.monotonic()
         try:
             return action()
         finally:
-            seconds = self.costs["seconds"]
+            seconds = self.costs.seconds
             seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - began, 2)
             self._write()
 
@@ -72,8 +72,8 @@ class Clock:
             self.peak(watch.peak_gb)
 
     def peak(self, gigabytes: float) -> None:
-        self.costs["peak_rss_gb"]["all"] = round(max(gigabytes, self.costs["peak_rss_gb"].get("all", 0.0)), 3)
+        self.costs.peak_rss_gb["all"] = round(max(gigabytes, self.costs.peak_rss_gb.get("all", 0.0)), 3)
         self._write()
 
     def _write(self) -> None:
-        self.storage.write("costs.json", json.dumps(self.costs, indent=1).encode())
+        self.storage.write("costs.json", json.dumps(asdict(self.costs), indent=1).encode())

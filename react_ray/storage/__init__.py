@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from react_ray.errors import ConfigError
 from react_ray.storage.base import Storage
 from react_ray.storage.local import LocalStorage
-from react_ray.uri import absolute, is_local, join, matches, split_glob
+from react_ray.uri import absolute, is_local, matches, split_glob, target
+from react_ray.uri import join as join
 
 
 def open_storage(uri: str) -> Storage:
@@ -30,6 +31,8 @@ def open_storage(uri: str) -> Storage:
 
 def _split(uri: str) -> tuple[Storage, str]:
     folder, _, name = absolute(uri).rpartition("/")
+    if folder == "s3:/":  # a bucket
+        return open_storage(uri), ""
     return open_storage(folder or "/"), name
 
 
@@ -70,7 +73,7 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
     suffix: lists only the files whose names end with it.
     """
     storage, name = _split(uri)
-    if storage.exists(name):
+    if name and storage.exists(name):
         return [absolute(uri)]
     folder = open_storage(uri)
     found = folder.list()
@@ -78,7 +81,8 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
     if not found and pattern:
         folder = open_storage(root)
         found = [path for path in folder.list() if matches(path, pattern)]
-    return [join(folder.uri, path) for path in found if path.endswith(suffix)]
+    # Not join, which would make another key of one with two slashes in a row: absolute refuses it.
+    return [absolute(f"{folder.uri.rstrip('/')}/{path}") for path in found if path.endswith(suffix)]
 
 
 def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -93,7 +97,7 @@ def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
 
 def check_writable(uri: str) -> None:
     """Raises StorageError if nothing can be written there, before a run starts instead of after its first hour."""
-    storage = open_storage(uri)
+    storage = open_storage(target(uri, "the place to write to"))
     storage.write(".react_ray-probe", b"")
     storage.delete(".react_ray-probe")
 

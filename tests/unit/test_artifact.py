@@ -85,7 +85,7 @@ def test_a_part_that_cannot_be_reached_is_not_called_corrupt(tmp_path: Path) -> 
 
 def test_a_manifest_that_lacks_a_fact_of_its_kind_is_corrupt(disk_place: Storage) -> None:
     made = finished(disk_place)
-    with pytest.raises(ArtifactCorrupt, match=r"lacks facts .*'backbone'.*run the stage again"):
+    with pytest.raises(ArtifactCorrupt, match=r"facts: backbone is missing; .*run the stage again"):
         open_artifact(made.uri, Kind("pairs", EmbeddingsFacts, "ingest")).facts  # noqa: B018
 
 

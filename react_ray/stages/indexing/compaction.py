@@ -12,6 +12,7 @@ from typing import Any
 from react_ray.index.shards import DELTAS
 from react_ray.lease import take
 from react_ray.manifest import BUILDING, MANIFEST
+from react_ray.metadata import read_json
 from react_ray.storage import Storage
 
 COMPACTING, SETTLED = "compacting.json", "settled.json"  # the decisions, before and after the old shards are deleted
@@ -37,8 +38,8 @@ def clear(storage: Storage) -> None:
 
 def settled(storage: Storage) -> dict[str, Any]:
     """Returns the decisions that a build must keep; {} if it is no compaction."""
-    found: dict[str, Any] = json.loads(storage.read(SETTLED)) if storage.exists(SETTLED) else {}
-    return found
+    remedy = "delete it; the index is planned anew"
+    return read_json(storage, SETTLED, dict[str, Any], remedy) if storage.exists(SETTLED) else {}
 
 
 def done(storage: Storage) -> None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass, field
 from typing import Any
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.kinds import PREDICTIONS
+from react_ray.metadata import read_json
 from react_ray.recipe import Recipe
 from react_ray.report.data import Seed
 from react_ray.runtime.layout import Layout
-from react_ray.storage import open_storage
+from react_ray.storage import Storage, open_storage
+
+COSTS, SUMMARY = "costs.json", "summary.json"
+
+
+@dataclass
+class Costs:
+    """What a run cost so far: seconds by stage, and the peak memory of all processes together."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_rss_gb: dict[str, float] = field(default_factory=dict)
 
 
 def summarise(recipe: Recipe) -> dict[str, Any]:
@@ -25,14 +36,13 @@ def summarise(recipe: Recipe) -> dict[str, Any]:
                 mean[arm or "customized"] = row["value"]
             else:
                 tasks.setdefault(row["task"], {})[arm or "customized"] = row["value"]
-    storage = open_storage(recipe.out)
-    costs = json.loads(storage.read("costs.json")) if storage.exists("costs.json") else {}
+    costs = costs_of(open_storage(recipe.out))
     return {
         "tasks": tasks,
         "mean": mean,
         "seed": recipe.seed,
-        "seconds": costs.get("seconds", {}),
-        "peak_rss_gb": costs.get("peak_rss_gb", {}).get("all"),
+        "seconds": costs.seconds,
+        "peak_rss_gb": costs.peak_rss_gb.get("all"),
     }
 
 
@@ -44,5 +54,10 @@ def scores_of(recipe: Recipe, arm: str) -> Artifact:
 
 def read_summary(uri: str) -> Seed:
     """Reads the summary of another run of the recipe."""
-    summary = json.loads(open_storage(uri).read("summary.json"))
-    return Seed(summary["seed"], summary["tasks"], summary["mean"])
+    return read_json(open_storage(uri), SUMMARY, Seed, "run `react-ray report` of that run again")
+
+
+def costs_of(storage: Storage) -> Costs:
+    """What a run cost so far; nothing for one that begins."""
+    remedy = "delete it, which forgets the times of the stages so far"
+    return read_json(storage, COSTS, Costs, remedy) if storage.exists(COSTS) else Costs()

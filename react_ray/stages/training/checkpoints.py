@@ -14,15 +14,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
 
 from react_ray.clip.weights import read_weights, weights_bytes
 from react_ray.errors import ArtifactMismatch, StorageError
+from react_ray.metadata import read_json
 from react_ray.storage import Storage, local_file
 
 STATE, MARKER = "state.safetensors", "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Marker:
+    step: int
+    digest: str  # of the training that the checkpoint belongs to
 
 
 class Checkpoints:
@@ -78,7 +86,8 @@ class Checkpoints:
         if not steps:
             return 0
         name = _name(steps[-1])
-        if json.loads(self.storage.read(f"{name}/{MARKER}"))["digest"] != self.digest:
+        marker = read_json(self.storage, f"{name}/{MARKER}", Marker, f"delete {name}; the training goes on without it")
+        if marker.digest != self.digest:
             raise ArtifactMismatch(
                 f"{self.storage.uri}/{name} belongs to another configuration or data; delete {self.storage.uri} or "
                 "name another `out`"
@@ -97,7 +106,7 @@ class Checkpoints:
         self.storage.write(f"{name}/{STATE}", weights_bytes(state, {}))
         if before:
             before()
-        self.storage.write(f"{name}/{MARKER}", json.dumps({"step": step, "digest": self.digest}).encode())
+        self.storage.write(f"{name}/{MARKER}", json.dumps(asdict(Marker(step, self.digest))).encode())
         for old in self.steps()[: -self.keep_last]:
             self.storage.delete(f"{_name(old)}/{MARKER}")
             self.storage.delete_all(_name(old))

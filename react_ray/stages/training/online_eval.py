@@ -31,6 +31,7 @@ from react_ray.evals.labelled import Slice, read_slice
 from react_ray.evals.zeroshot import MEAN, summarise
 from react_ray.gated.checkpoint import load_gated
 from react_ray.gated.load import load_backbone
+from react_ray.metadata import read_json
 from react_ray.runtime.device import worker_device
 from react_ray.storage import Storage, join, local_file, open_storage
 
@@ -186,7 +187,9 @@ def wait_for(answers: list[Any]) -> None:
 
 def scores_at(storage: Storage) -> dict[int, dict[str, float]]:
     """{step: {task: top-1}} of all scores that are written."""
-    return {_step(path): json.loads(storage.read(path)) for path in storage.list() if path.endswith(".json")}
+    remedy = "delete it; the training goes on without that score"
+    paths = [path for path in storage.list() if path.endswith(".json")]
+    return {_step(path): read_json(storage, path, dict[str, float], remedy) for path in paths}
 
 
 def _name(step: int) -> str:

@@ -197,8 +197,8 @@ def test_the_card_has_the_scores_of_the_weights_beside_it_and_no_others(files: F
     evaluated.commit(0, pa.table({"row": [0]}), 0.0)
     evaluated.seal(PredictionsFacts([{"value": 0.2}]))
     assert [scores_of_export(weight) for weight in (0.0, 0.5, 1.0)] == [[], [0.2], [0.1]]
-    manifest = Path(model.uri.removeprefix("file://"), "manifest.json")
-    manifest.write_text(manifest.read_text().replace(sealed.content, "another training"))
+    model.reopen().recommit(0, pa.table({"row": [1]}), 0.0)
+    model.reopen().seal()
     assert scores_of_export(0.5) == []
 
 
