@@ -22,6 +22,34 @@ Lookup = Callable[[str, int, socket.AddressFamily], Awaitable[list[ResolveResult
 FAILURE_TTL_S = 60.0  # one pool may have hundreds of URLs of a dead domain
 MAX_FAILURES = 100_000
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is allocated for the internet of today
+ISATAP = (0x00005EFE, 0x02005EFE)  # bits 64 to 95 of an address that tunnels within one site
+# What `ipaddress` of Python 3.10 to 3.13 takes for global, but IANA's registries of special-purpose addresses do not,
+# and the hosts that a cloud gives its machines at addresses of its own.
+# https://www.iana.org/assignments/iana-ipv4-special-registry and .../iana-ipv6-special-registry
+SPECIAL_V4 = [
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",
+        "100.64.0.0/10",  # shared, behind carriers' NAT
+        "168.63.129.16/32",  # Azure's wire server
+        "192.0.0.0/24",  # protocol assignments; Oracle Cloud's metadata is at 192.0.0.192
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # AMT
+        "192.88.99.0/24",  # 6to4 relays
+        "192.175.48.0/24",  # AS112
+        "198.18.0.0/15",  # benchmarks
+    )
+]
+SPECIAL_V6 = [
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments
+        "2001:db8::/32",  # documentation
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+    )
+]
 
 
 class BlockedAddress(OSError):
@@ -30,22 +58,27 @@ class BlockedAddress(OSError):
 
 @lru_cache(maxsize=65536)
 def is_public(address: str) -> bool:
-    """Returns False for loopback, private, link-local, shared, multicast and reserved addresses, also inside IPv6
-    forms.
+    """Returns False for loopback, private, link-local, shared, multicast, reserved and special-purpose addresses, also
+    inside IPv6 forms.
     """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
     if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
-        if inner is None and found in NAT64:
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-        if found.is_site_local:
+        if inner := _inner(found):
+            return all(is_public(str(address)) for address in inner)
+        if found not in GLOBAL_UNICAST or int(found) >> 32 & 0xFFFFFFFF in ISATAP:
             return False
-    return found.is_global and not (found.is_multicast or found.is_reserved or found.is_unspecified)
+    special = SPECIAL_V4 if isinstance(found, ipaddress.IPv4Address) else SPECIAL_V6
+    return found.is_global and not found.is_multicast and not any(found in network for network in special)
+
+
+def _inner(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """Returns the IPv4 addresses that a mapped, 6to4, Teredo or NAT64 address leads to, [] for any other."""
+    if address in NAT64:
+        return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
+    return [inner for inner in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ())) if inner is not None]
 
 
 def is_address(host: str) -> bool:

@@ -7,10 +7,11 @@ every request costs many times the request itself (tests/benchmark/bench_downloa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import re
 import socket
 import ssl
-import zlib
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,14 +24,15 @@ from react_ray import __version__
 from react_ray.errors import ConfigError, ResourceError
 from react_ray.web import status
 from react_ray.web.addresses import BlockedAddress, Resolver, public_socket
+from react_ray.web.content_encoding import decoded
 from react_ray.web.fetch_config import FetchConfig
+from react_ray.web.lenient_http import MAX_HEAD, BrokenBody, LenientConnector
 from react_ray.web.opt_out import opted_out
 from react_ray.web.politeness import retry_after_s
 from react_ray.web.web_url import WebUrl
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-GOOD = frozenset({200, 203})
-WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 47}  # 47: zlib or gzip, by its header
+RANGE = re.compile(r"\s*bytes\s+(\d{1,18})\s*-\s*(\d{1,18})\s*/\s*(\d{1,18})", re.ASCII | re.IGNORECASE)
 DRAIN_BYTES = 65536  # an error page up to this size is cheaper to read than a new connection is to open
 READ_BUFFER = 262144
 DNS_TTL_S = 300
@@ -55,7 +57,7 @@ class HttpClient:
         self._config = config
         self._left_idle: deque[float] = deque()  # when connections became idle with no further URL of their host
         self._most_idle = 2 * config.max_in_flight
-        connector = aiohttp.TCPConnector(
+        connector = LenientConnector(
             limit=0,  # fetch_loop.py limits the requests in flight
             ssl=tls_context(config.ca_file, config.verify_tls),
             resolver=resolver or Resolver(config.allow_private_addresses),
@@ -72,6 +74,9 @@ class HttpClient:
                 hdrs.ACCEPT_ENCODING: "identity",
             },
             auto_decompress=False,
+            max_line_size=MAX_HEAD,
+            max_field_size=MAX_HEAD,
+            max_headers=MAX_HEAD,  # lenient_http.py limits all of them together
             read_bufsize=READ_BUFFER,
             timeout=aiohttp.ClientTimeout(
                 total=config.total_timeout_s,
@@ -103,14 +108,15 @@ class HttpClient:
 
     async def _read(self, response: aiohttp.ClientResponse, max_bytes: int, check_opt_out: bool) -> Answer:
         code, headers = response.status, response.headers
-        if code not in GOOD:
+        if not 200 <= code < 300:
             answer = Answer(status.http_status(code), f"HTTP {code}", http_status=code)
             if code in REDIRECTS and hdrs.LOCATION in headers:
                 answer.location = headers[hdrs.LOCATION]
             if hdrs.RETRY_AFTER in headers:
                 answer.retry_after_s = retry_after_s(headers[hdrs.RETRY_AFTER])
             if response.content_length is not None and response.content_length <= DRAIN_BYTES:
-                await response.content.read()
+                with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError, OSError):
+                    await response.content.read()
             return answer
         if check_opt_out and (directive := opted_out(headers, self._config.user_agent_token)):
             return Answer(status.OPTED_OUT, directive, http_status=code)
@@ -124,11 +130,17 @@ class HttpClient:
                 return _too_many(max_bytes, code)
             blocks.append(block)
         data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
-        encoding = headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
-        if data and encoding not in ("identity", ""):
-            return _decoded(data, encoding, max_bytes, code)
+        if data and hdrs.CONTENT_ENCODING in headers:
+            try:
+                data = decoded(data, headers.getall(hdrs.CONTENT_ENCODING), max_bytes)
+            except ValueError as error:
+                return Answer(status.BAD_ENCODING, str(error), http_status=code)
+            if len(data) > max_bytes:
+                return _too_many(max_bytes, code)
         if not data:
-            return Answer(status.EMPTY, "no bytes", http_status=code)
+            return _nothing(code)
+        if code == 206 and _is_part(headers.get(hdrs.CONTENT_RANGE, "")):
+            return Answer(status.TRUNCATED, "a part that was not asked for", http_status=code)
         return Answer(status.OK, None, data, code)
 
     def _may_leave_idle(self) -> bool:
@@ -165,20 +177,17 @@ def _too_many(max_bytes: int, code: int) -> Answer:
     return Answer(status.TOO_MANY_BYTES, f"more than {max_bytes} bytes", http_status=code)
 
 
-def _decoded(data: bytes, encoding: str, max_bytes: int, code: int) -> Answer:
-    """Decompresses a body sent against `Accept-Encoding: identity`; a decompression bomb stops at `max_bytes`."""
-    if encoding not in WINDOW_BITS:
-        return Answer(status.BAD_ENCODING, "an encoding that was not asked for", http_status=code)
-    decoder = zlib.decompressobj(WINDOW_BITS[encoding])
-    try:
-        plain = decoder.decompress(data, max_bytes + 1)
-    except zlib.error:
-        return Answer(status.BAD_ENCODING, f"not {encoding} as its header says", http_status=code)
-    if len(plain) > max_bytes:
-        return _too_many(max_bytes, code)
-    if not decoder.eof:
-        return Answer(status.BAD_ENCODING, f"{encoding} that ends too soon", http_status=code)
-    return Answer(status.OK, None, plain, code) if plain else Answer(status.EMPTY, "no bytes", http_status=code)
+def _nothing(code: int) -> Answer:
+    """Returns the answer of a success without a body, which 200 promises and others, such as 204, do not."""
+    if code in (200, 203):
+        return Answer(status.EMPTY, "no bytes", http_status=code)
+    return Answer(status.http_status(code), f"HTTP {code}", http_status=code)
+
+
+def _is_part(content_range: str) -> bool:
+    """Returns True for a Content-Range that leaves out bytes of the file."""
+    found = RANGE.match(content_range)
+    return found is not None and (int(found[1]) > 0 or int(found[2]) + 1 < int(found[3]))
 
 
 def _failure(error: Exception, in_body: bool) -> Answer:
@@ -195,6 +204,8 @@ def _failure(error: Exception, in_body: bool) -> Answer:
         return Answer(status.TLS, _tls_reason(error))
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return _name_failure(error.os_error)
+    if isinstance(error, BrokenBody):
+        return Answer(status.BAD_RESPONSE, "not an HTTP response")
     if isinstance(error, aiohttp.ClientPayloadError):
         return Answer(status.TRUNCATED, "the body ended too soon")
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -205,8 +216,12 @@ def _failure(error: Exception, in_body: bool) -> Answer:
         return Answer(status.BAD_RESPONSE, "not an HTTP response")
     if isinstance(error, OSError):
         return _system_failure(error)
-    if isinstance(error, (aiohttp.InvalidURL, ValueError)):
-        return Answer(status.BAD_URL, "not a valid URL")
+    if isinstance(error, ValueError):  # aiohttp.InvalidURL is one
+        return (
+            Answer(status.BAD_RESPONSE, "not an HTTP response")
+            if in_body
+            else Answer(status.BAD_URL, "not a valid URL")
+        )
     return Answer(status.DISCONNECTED, "the connection broke")
 
 

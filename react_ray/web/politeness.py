@@ -17,6 +17,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+LONGEST_PAUSE_S = 366 * 24 * 3600.0  # a date of Retry-After beyond it is a mistake, and is ignored
+
 
 @dataclass
 class _Host(Generic[T]):
@@ -122,14 +124,18 @@ def backoff_s(first_s: float, longest_s: float, url: str, tries: int) -> float:
 
 
 def retry_after_s(value: str | None, now: datetime | None = None) -> float | None:
-    """Parses the seconds of a Retry-After header, which is a number or a date; None if it is neither."""
+    """Parses the seconds of a Retry-After header, which is a number or a date.
+
+    Returns None if it is neither, or a date so far ahead that no server can mean it.
+    """
     value = (value or "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
     try:
         until = parsedate_to_datetime(value)
-    except ValueError:
+        if until.tzinfo is None:
+            until = until.replace(tzinfo=timezone.utc)
+        seconds = (until - (now or datetime.now(timezone.utc))).total_seconds()
+    except (ValueError, OverflowError, TypeError, IndexError):  # what the library raises for a stranger's text
         return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=timezone.utc)
-    return max(0.0, (until - (now or datetime.now(timezone.utc))).total_seconds())
+    return max(0.0, seconds) if seconds <= LONGEST_PAUSE_S else None

@@ -118,7 +118,8 @@ class Robots:
         if answer.data is not None:
             return answer.data.decode("utf-8", "replace")
         code = answer.http_status or 0
-        none_there = answer.status == status.EMPTY or (300 <= code < 500 and code != 429)
+        says_nothing = answer.status in (status.EMPTY, status.http_status(code)) and 200 <= code < 300
+        none_there = says_nothing or (300 <= code < 500 and code != 429)
         # In these cases the request for the URL itself fails with the same status.
         host_unknown = answer.status in (status.DNS_NOT_FOUND, status.BLOCKED_ADDRESS)
         return "" if none_there or host_unknown else None

@@ -201,8 +201,12 @@ async def _gzip(request: Request) -> None:
 
 
 async def _encoded(request: Request) -> None:
-    """/encoded/NAME: a Content-Encoding of that name."""
+    """/encoded/NAME: an image that is not encoded, with a Content-Encoding of that name."""
     await request.send(image(1), headers={"Content-Encoding": request.rest})
+
+
+async def _brotli(request: Request) -> None:
+    await request.send(bytes(range(7, 250)), headers={"Content-Encoding": "br"})
 
 
 async def _loop(request: Request) -> None:
@@ -260,6 +264,7 @@ PAGES: dict[str, Reply] = {
     "huge": _huge,
     "gzip": _gzip,
     "encoded": _encoded,
+    "brotli": _brotli,
     "loop": _loop,
     "hops": _hops,
     "to": _to,
