@@ -207,10 +207,8 @@ def create(
             )
     else:
         created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        storage.write(BUILDING, _json(plan | {"created": created, "facts": known}))
-    return Draft(storage, kind, num_parts, sealed)
         storage.write(BUILDING, stamped(plan | {"created": created, "facts": known}))
-    return Draft(storage, kind, num_parts, sealed=storage.exists(MANIFEST))
+    return Draft(storage, kind, num_parts, sealed)
 
 
 def _plan_of_parts(storage: Storage) -> dict[str, Any]:

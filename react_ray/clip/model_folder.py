@@ -6,14 +6,14 @@ the Hugging Face hub has such folders too: `models--ORG--REPO/snapshots/HASH`, w
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from react_ray.clip.identity import CONFIG_FILE, LOCAL_DIR, WEIGHT_FILES
 from react_ray.errors import BackboneError
-from react_ray.storage import join, local_file, open_storage
+from react_ray.metadata import parse_json
+from react_ray.storage import join, local_file, open_storage, read_bytes
 from react_ray.uri import absolute, is_local
 
 # If a folder holds several of these, open_clip takes the first.
@@ -62,10 +62,7 @@ def find_config(text: str) -> str:
 
 def read_config(path: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns (model_cfg, preprocess_cfg) of a local JSON; a JSON without these keys is a model_cfg itself."""
-    try:
-        file = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:  # no UTF-8 and no JSON are ValueErrors
-        raise BackboneError(f"{name}: {path} cannot be read as JSON ({error}); write it as {CONFIG_FILE} is") from error
+    file = parse_json(read_bytes(path), f"{name}: {path}", f"write it as {CONFIG_FILE} is", BackboneError)
     spec = file.get("model_cfg", file) if isinstance(file, dict) else {}
     given = file.get("preprocess_cfg") or {} if isinstance(file, dict) else {}
     parts = [spec, given] + [spec.get(key) for key in ("vision_cfg", "text_cfg") if isinstance(spec, dict)]
