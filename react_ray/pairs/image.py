@@ -22,7 +22,7 @@ from react_ray import schema
 
 MAX_PIXELS = 50_000_000  # 150 MB once decoded; a phone's photo has 12 to 50 million
 MAX_ASPECT = 8  # longer images lose their ends before resizing: a strip of 1 x 10,000 would grow to 500 million pixels
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "ICO")  # no EPS: Pillow hands it to Ghostscript
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "DIB", "TIFF", "ICO")  # no EPS: Pillow hands it to Ghostscript
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0")
 HASH_SIDE = 32
 TURNS = {

@@ -68,7 +68,8 @@ def read_range(uri: str, start: int, length: int) -> bytes:
 
 
 def list_files(uri: str, suffix: str = "") -> list[str]:
-    """Lists the URIs of one file, of all files below a folder, or of a glob (`*`, `?`, `[a-z]`, `**`), sorted.
+    """Lists the URIs of one file, of all files below a folder, or of a glob (`*`, `?`, `[a-z]`, `**`), sorted. Links
+    to folders are followed.
 
     suffix: lists only the files whose names end with it.
     """
@@ -76,11 +77,11 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
     if name and storage.exists(name):
         return [absolute(uri)]
     folder = open_storage(uri)
-    found = folder.list()
+    found = list(folder.files()[0])
     root, pattern = split_glob(uri)
     if not found and pattern:
         folder = open_storage(root)
-        found = [path for path in folder.list() if matches(path, pattern)]
+        found = [path for path in folder.files()[0] if matches(path, pattern)]
     # Not join, which would make another key of one with two slashes in a row: absolute refuses it.
     return [absolute(f"{folder.uri.rstrip('/')}/{path}") for path in found if path.endswith(suffix)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, TypeVar
 
@@ -50,6 +50,13 @@ class Storage:
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """As `list`, with the size of each file in bytes."""
         raise NotImplementedError
+
+    def files(self) -> tuple[dict[str, int], Sequence[str]]:
+        """Returns the sizes of all files, links to folders followed, and the paths of what is there and no file.
+
+        Unlike `list`, it is for folders of users, which are only read.
+        """
+        return self.sizes(), []
 
     def delete(self, path: str) -> None:
         raise NotImplementedError

@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from react_ray.errors import StorageError
 from react_ray.storage.base import Storage, open_checked
+from react_ray.storage.walk import WRITING, walk
 
 T = TypeVar("T")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk or a quota is full, or a file too large
-WRITING = ".writing-"  # begins the name of a file that is being written
 UMASK = os.umask(0)
 os.umask(UMASK)  # the umask can only be read by setting it
 
@@ -91,6 +91,9 @@ class LocalStorage(Storage):
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         return self._try("list", prefix, lambda: {path: self._path(path).stat().st_size for path in self.list(prefix)})
+
+    def files(self) -> tuple[dict[str, int], Sequence[str]]:
+        return self._try("list", "", lambda: walk(self.uri))
 
     def delete(self, path: str) -> None:
         self._try("delete", path, lambda: self._path(path).unlink(missing_ok=True))

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from react_ray.errors import ConfigError, StorageError
 from react_ray.pairs.formats.arrow import Arrow
+from react_ray.pairs.formats.beside import head_of, printable
 from react_ray.pairs.formats.chunk import Format
 from react_ray.pairs.formats.delimited import Delimited
-from react_ray.pairs.formats.image_folder import ImageFiles, folder_table
+from react_ray.pairs.formats.folder_table import FolderTable, folder_table
+from react_ray.pairs.formats.image_folder import ImageFiles
 from react_ray.pairs.formats.json_rows import JsonRows, is_array
 from react_ray.pairs.formats.lines import Lines
 from react_ray.pairs.formats.parquet import Parquet
 from react_ray.pairs.formats.reading import reading
 from react_ray.pairs.formats.seen import Seen
-from react_ray.pairs.formats.suffixes import is_image, is_visible
+from react_ray.pairs.formats.spans import open_bytes
+from react_ray.pairs.formats.suffixes import (
+    CAPTION_SUFFIXES,
+    OTHER_IMAGES,
+    find_images,
+    holds_text,
+    is_image,
+    is_visible,
+    suffix_of,
+)
 from react_ray.pairs.formats.tar import Tar
-from react_ray.pairs.formats.vector_files import clip_retrieval, datacomp
+from react_ray.pairs.formats.vector_files import VectorFiles, clip_retrieval, datacomp
 from react_ray.pairs.ingest_config import IngestConfig
-from react_ray.storage import list_files
-from react_ray.uri import absolute, split_glob
+from react_ray.storage import list_files, open_storage
+from react_ray.uri import absolute, matches, split_glob
 
 SUFFIXES: dict[str, tuple[str, ...]] = {
     "parquet": (".parquet", ".pq"),
@@ -33,7 +44,9 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
 }
 IMAGES = "images"
 NAMES = (*SUFFIXES, IMAGES)
-BESIDE_IMAGES = frozenset(("csv", "tsv", "jsonl", "json", "txt"))
+TEXTS = ("csv", "tsv", "jsonl", "json", "txt")
+HEAD_BYTES = 4096
+BESIDE_IMAGES = frozenset(TEXTS)
 
 
 def detect(config: IngestConfig, seen: Seen) -> tuple[Format, list[str]]:
@@ -49,9 +62,29 @@ def detect(config: IngestConfig, seen: Seen) -> tuple[Format, list[str]]:
     root, pattern = absolute(source).rpartition("/")[::2] if is_file else split_glob(source)
     held: dict[str, list[str]] = {}
     for uri in uris:
-        if is_file or is_visible(uri.removeprefix(root).lstrip("/")):
+        if is_file or is_visible(_below(root, uri)):
             held.setdefault(_name_of(uri), []).append(uri)
+        else:
+            seen.pass_over("hidden files", printable(_below(root, uri)))
+    if not is_file:
+        for path in open_storage(root).files()[1]:
+            if not pattern or matches(path, pattern):
+                seen.pass_over("links that lead nowhere, pipes, sockets and devices", printable(path))
+    if not name:
+        _tell_by_content(held)
     chosen = name or _choose(source, set(held) - {""}, next(iter(held.values()), uris)[0])
+    format, files = _open(chosen, config, held, root, pattern, seen)
+    if not isinstance(format, ImageFiles):  # which counts by itself
+        used = {*files, *(format.beside if isinstance(format, VectorFiles) else ())}
+        for uri in sorted(uri for some in held.values() for uri in some):
+            if uri not in used and not (isinstance(format, FolderTable) and is_image(uri)):
+                seen.pass_over(f"files that are not read as {chosen}", printable(_below(root, uri)))
+    return format, files
+
+
+def _open(
+    chosen: str, config: IngestConfig, held: dict[str, list[str]], root: str, pattern: str, seen: Seen
+) -> tuple[Format, list[str]]:
     if chosen == IMAGES:
         return _images(root, pattern, held)
     if chosen == "npy":
@@ -60,11 +93,47 @@ def detect(config: IngestConfig, seen: Seen) -> tuple[Format, list[str]]:
         return datacomp(held.get("npz", []), held.get("parquet", []), config.vector_prefix)
     files = held.get(chosen) or [uri for some in held.values() for uri in some]
     if not files:
-        raise StorageError(f"cannot read {source}: it holds hidden files only; check ingest.source")
+        raise StorageError(f"cannot read {config.source}: it holds hidden files only; check ingest.source")
+    if chosen == "txt" and not config.format:
+        _check_no_captions(files, held.get("", []))
     with reading(files[0]):
         if chosen == "tar":
             return Tar(config.image_column, config.caption_column), files
+        if chosen in TEXTS:
+            _check_text(files[0])
         return _format(chosen, files[0]), files
+
+
+def _tell_by_content(held: dict[str, list[str]]) -> None:
+    """Counts files whose suffix is unknown as images if their first bytes are those of one."""
+    unknown = held.get("", [])
+    found = find_images((uri for uri in unknown if suffix_of(uri) not in (*CAPTION_SUFFIXES, *OTHER_IMAGES)), head_of)
+    if found:
+        held[IMAGES] = sorted([*held.get(IMAGES, []), *found])
+        held[""] = [uri for uri in unknown if uri not in found]
+        if not held[""]:
+            del held[""]
+
+
+def _check_text(uri: str) -> None:
+    with open_bytes(uri) as file:
+        if not holds_text(file.read(HEAD_BYTES)):
+            raise ConfigError(f"ingest.source: {uri} is no text; name its format with ingest.format, or take it away")
+
+
+def _check_no_captions(texts: list[str], unknown: list[str]) -> None:
+    """Raises ConfigError if .txt files, which would be read as URLs, belong to files that are not read at all."""
+    stems = {uri.rpartition(".")[0]: uri for uri in unknown}
+    if text := next((uri for uri in texts if uri.rpartition(".")[0] in stems), ""):
+        other = stems[text.rpartition(".")[0]]
+        raise ConfigError(
+            f"ingest.source: {text} lies beside {other}, which is of no kind that is read; convert it to an image, "
+            "or say with ingest.format: txt that the .txt files are lists of URLs"
+        )
+
+
+def _below(root: str, uri: str) -> str:
+    return uri.removeprefix(root).lstrip("/")
 
 
 def _name_of(uri: str) -> str:
@@ -112,7 +181,9 @@ def _format(name: str, first: str) -> Format:
 def _images(root: str, pattern: str, held: dict[str, list[str]]) -> tuple[Format, list[str]]:
     """Reads a folder of images by its table if there is one, or else file by file."""
     tables = {name: held[name] for name in ("csv", "tsv", "jsonl") if name in held and not pattern}
-    metadata = {name: [uri for uri in uris if _file_name(uri).startswith("metadata.")] for name, uris in tables.items()}
+    metadata = {
+        name: [uri for uri in uris if _file_name(uri).lower().startswith("metadata.")] for name, uris in tables.items()
+    }
     wanted = {name: uris for name, uris in metadata.items() if uris} or tables
     if not wanted:
         return ImageFiles(pattern), [root]

@@ -1,60 +1,43 @@
-"""Reads a folder of images, one row per image, in the two layouts that are in use.
+"""Reads a folder of images, one row per image; its caption is in a file beside it, or else is the name of its folder.
 
-FolderTable reads a csv, tsv or jsonl whose rows name image files beside it: Hugging Face's metadata.csv or .jsonl in
-any sub-folder, or the only such file in the folder. ImageFiles reads every image; its caption is in the .txt of the
-same name, or else is the name of the image's folder. File names are part of the plan, so files that are added later
-shift no row; up to a million images are practical, and more should be packed into tars.
+The caption of `1.jpg` is in `1.txt` or `1.jpg.txt` (also .caption, .text or .cap, in any case), or in `1.json` under
+`caption`, `TEXT` or `text`. A file is an image by its suffix, or by its first bytes if its suffix is unknown. File
+names are part of the plan, so files that are added later shift no row; up to a million images are practical, and more
+should be packed into tars.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import pyarrow as pa
 
-from react_ray.errors import ConfigError, StorageError
-from react_ray.pairs.formats.chunk import Chunk, Format
+from react_ray.errors import ConfigError
+from react_ray.pairs.formats.beside import head_of, printable, read_all
+from react_ray.pairs.formats.chunk import Chunk
+from react_ray.pairs.formats.json_rows import parse_object
 from react_ray.pairs.formats.seen import Seen
-from react_ray.pairs.formats.suffixes import is_image, is_visible
-from react_ray.storage import Storage, open_storage
-from react_ray.uri import is_local, matches
+from react_ray.pairs.formats.suffixes import (
+    CAPTION_SUFFIXES,
+    JSON_SUFFIX,
+    MAX_IMAGE_BYTES,
+    OTHER_FILES,
+    OTHER_IMAGES,
+    caption_in,
+    find_images,
+    is_caption,
+    is_image,
+    is_visible,
+    suffix_of,
+    text_of,
+)
+from react_ray.storage import open_storage
+from react_ray.uri import join, matches
 
-FILE_COLUMNS = ("file_name", "filename", "file", "filepath", "path", "image")
-READ_THREADS = 16  # for S3, where each read waits for the network
-FIRST_FILES = 20  # of a table; if all of them are missing, the table is refused
-COLUMNS = pa.schema([("file_name", pa.string()), ("image", pa.binary()), ("caption", pa.string())])
-CAPTION = ".txt"
-
-
-@dataclass(frozen=True)
-class FolderTable:
-    table: Format
-    column: str  # of file names
-    every_column: bool = True
-
-    def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
-        columns, chunks = self.table.plan(uri, row_start, rows_per_part, seen)
-        fields = [field.with_name(self._renamed(field.name)) for field in columns]
-        return pa.schema([*fields, pa.field("image", pa.binary())]), chunks
-
-    def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
-        names = [self.column, "image"] if self.column != "image" else ["image"]
-        originals = {self._renamed(name): name for name in names}
-        wanted = [field.with_name(originals.get(field.name, field.name)) for field in columns if field.name != "image"]
-        table = self.table.read(uri, chunks, pa.schema(wanted))
-        images = _read_all(open_storage(uri.rpartition("/")[0]), table[self.column].to_pylist())
-        table = table.rename_columns([self._renamed(name) for name in table.column_names])
-        return table.append_column("image", pa.array(images, pa.binary()))
-
-    def _renamed(self, name: str) -> str:
-        """Renames a column `image` of the table, because `image` is the column of bytes."""
-        if name == "image":
-            return "file_name" if self.column == "image" else "image_text"
-        return name
+TEXTS = pa.list_(pa.string())
+CAPTION_FILES = (*CAPTION_SUFFIXES, JSON_SUFFIX)  # of one image, best first
 
 
 @dataclass(frozen=True)
@@ -63,93 +46,103 @@ class ImageFiles:
     every_column: bool = True
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
-        sizes = {path: size for path, size in open_storage(uri).sizes().items() if is_visible(path)}
-        names = [path for path in sizes if is_image(path) and (not self.pattern or matches(path, self.pattern))]
-        if not any("/" in name or _stem(name) + CAPTION in sizes for name in names):
+        sizes = {path: size for path, size in open_storage(uri).files()[0].items() if is_visible(path)}
+        wanted = [path for path in sizes if not self.pattern or matches(path, self.pattern)]
+        unknown = (path for path in wanted if suffix_of(path) not in (*CAPTION_FILES, *OTHER_FILES, *OTHER_IMAGES))
+        by_content = find_images(
+            (path for path in unknown if not is_image(path)), lambda path: head_of(join(uri, path))
+        )
+        names = [path for path in wanted if is_image(path) or path in by_content]
+        captions = _captions_beside(names, sizes)
+        if not any("/" in name or name in captions for name in names):
             raise ConfigError(
                 f"ingest.source: {uri} has images and no captions; add a .txt of the same name beside each, "
                 "or a metadata.csv with the columns file_name and caption"
             )
-        return COLUMNS, _chunks(uri, names, sizes, row_start, rows_per_part)
+        _count(sizes, wanted, {*names, *captions.values()}, by_content, seen)
+        lists = any(suffix_of(path) == JSON_SUFFIX for path in captions.values())
+        columns = [("file_name", pa.string()), ("image", pa.binary()), ("caption", TEXTS if lists else pa.string())]
+        return pa.schema(columns), _chunks(uri, names, sizes, captions, row_start, rows_per_part, seen)
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
         folder = open_storage(uri)
         names = [name for chunk in chunks for name in chunk.names]
-        if chunks[0].start == TEXT_BESIDE:
-            texts = _read_all(folder, [_stem(name) + CAPTION for name in names])
-            captions = [None if text is None else text.decode("utf-8", "replace").strip() for text in texts]
+        if chunks[0].beside:
+            files = [name for chunk in chunks for name in chunk.beside]
+            captions = [_caption(name, data) for name, data in zip(files, read_all(folder, files), strict=True)]
         else:
-            captions = [posixpath.basename(posixpath.dirname(name)) for name in names]
-        images = _read_all(folder, names)
-        return pa.table(
-            {"file_name": names, "image": pa.array(images, pa.binary()), "caption": captions}, schema=COLUMNS
-        )
+            captions = [[printable(posixpath.basename(posixpath.dirname(name)))] for name in names]
+        if not pa.types.is_list(columns.field("caption").type):
+            captions = [some[0] if some else None for some in captions]  # type: ignore[misc]
+        made = {
+            "file_name": [printable(name) for name in names],
+            "image": pa.array(read_all(folder, names), pa.binary()),
+            "caption": captions,
+        }
+        return pa.table(made, schema=pa.schema([columns.field(name) for name in made]))
 
 
-# Where ImageFiles finds the captions of a chunk.
-FOLDER_NAME, TEXT_BESIDE = 0, 1
+def _captions_beside(names: list[str], sizes: dict[str, int]) -> dict[str, str]:
+    """Returns the file of each image's caption, if there is one: that of its whole name before that of its stem."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sizes:
+        if (suffix := suffix_of(path)) in CAPTION_FILES:
+            found.setdefault(path[: -len(suffix) - 1], {}).setdefault(suffix, path)
+    captions = {}
+    for name in names:
+        some = found.get(name) or found.get(_stem(name)) or {}
+        if file := next((some[suffix] for suffix in CAPTION_FILES if suffix in some), ""):
+            captions[name] = file
+    return captions
 
 
-def folder_table(table: Format, uri: str) -> FolderTable:
-    """Raises ConfigError if no column of the table names files, or if none of the first files exists."""
-    columns, chunks = table.plan(uri, 0, FIRST_FILES, Seen())
-    column = next((name for name in FILE_COLUMNS if name in columns.names), "")
-    if not column:
-        raise ConfigError(
-            f"ingest.source: {uri} lies beside images and names none: it has {', '.join(columns.names)}; "
-            "rename the column of file names to file_name"
-        )
-    first = next(chunks, None)
-    if first is not None:
-        folder = open_storage(uri.rpartition("/")[0])
-        names = table.read(uri, [first], columns)[column].to_pylist()
-        if not any(path and folder.exists(path) for path in map(_path, names)):
-            raise ConfigError(
-                f"ingest.source: {uri}: none of the first {len(names)} files of the column {column!r} is there, "
-                f"such as {names[0]}; name them relative to {folder.uri}"
-            )
-    return FolderTable(table, column)
+def _count(sizes: dict[str, int], wanted: list[str], used: set[str], by_content: set[str], seen: Seen) -> None:
+    for path in wanted:
+        if path in by_content:
+            seen.note(f"images whose names do not say so are told by their first bytes, such as {printable(path)}")
+            break
+    for path in wanted:
+        if path not in used:
+            undecoded = suffix_of(path) in OTHER_IMAGES
+            reason = "images of a kind that is not decoded" if undecoded else "files that are no image and no caption"
+            seen.pass_over(reason, printable(path))
 
 
-def _chunks(uri: str, names: list[str], sizes: dict[str, int], row_start: int, rows_per_part: int) -> Iterator[Chunk]:
-    beside = TEXT_BESIDE if any(_stem(name) + CAPTION in sizes for name in names) else FOLDER_NAME
+def _chunks(
+    uri: str,
+    names: list[str],
+    sizes: dict[str, int],
+    captions: dict[str, str],
+    row_start: int,
+    rows_per_part: int,
+    seen: Seen,
+) -> Iterator[Chunk]:
     at = 0
     while at < len(names):
         some = names[at : at + rows_per_part - (row_start + at) % rows_per_part]
-        yield Chunk(uri, row_start + at, len(some), sum(sizes[name] for name in some), beside, tuple(some))
+        for name in some:
+            if not sizes[name]:
+                seen.bad_row("image files without bytes", printable(name))
+            elif sizes[name] > MAX_IMAGE_BYTES:
+                seen.bad_row(f"image files of more than {MAX_IMAGE_BYTES:,} bytes", printable(name))
+        beside = tuple(captions.get(name, "") for name in some) if captions else ()
+        num_bytes = sum(sizes[name] for name in some)
+        yield Chunk(uri, row_start + at, len(some), num_bytes, 0, tuple(some), beside=beside)
         at += len(some)
 
 
 def _stem(name: str) -> str:
-    return name.rpartition(".")[0]
+    suffix = suffix_of(name)
+    return name[: -len(suffix) - 1] if suffix else name
 
 
-def _path(name: str | None) -> str:
-    """Returns a path below the folder, or "" if `name` leads elsewhere or cannot be a path: it must not fail other
-    rows.
-    """
-    path = posixpath.normpath(name) if name else ""
-    impossible = (
-        path.startswith(("/", "..")) or "\0" in path or any(len(part.encode()) > 255 for part in path.split("/"))
-    )
-    return "" if impossible else path
-
-
-def _read_all(folder: Storage, names: Sequence[str | None]) -> list[bytes | None]:
-    if is_local(folder.uri):
-        return [_read(folder, name) for name in names]
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        return list(pool.map(partial(_read, folder), names))
-
-
-def _read(folder: Storage, name: str | None) -> bytes | None:
-    """Returns None if the file does not exist; raises StorageError if it exists and cannot be read."""
-    path = _path(name)
-    if not path:
+def _caption(name: str, data: bytes | None) -> list[str] | None:
+    if data is None:
         return None
-    try:
-        return folder.read(path)
-    except StorageError:
-        if folder.exists(path):
-            raise
+    text = text_of(data)
+    if suffix_of(name) != JSON_SUFFIX:
+        return [text.strip()]
+    said = caption_in(parse_object(text))
+    if not is_caption(said):
         return None
+    return [caption.encode("utf-8", "replace").decode() for caption in ([said] if isinstance(said, str) else said)]

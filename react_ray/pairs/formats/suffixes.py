@@ -5,6 +5,11 @@ A suffix is written in lower case and without its dot. Images are those that ima
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from react_ray.pairs.image_kind import NUM_BYTES, kind_of
+
 # Pillow's suffixes of the formats in image.py, and those that browsers and WebDataset add to them.
 JPEG_SUFFIXES = ("jpg", "jpeg", "jpe", "jfif", "jif", "jfi", "pjpeg", "pjpg", "pjp", "mpo")
 IMAGE_SUFFIXES = frozenset(
@@ -14,15 +19,15 @@ CAPTION_SUFFIXES = ("txt", "caption", "text", "cap")  # the first that is there 
 CLASS_SUFFIX = "cls"  # of a label, which is the caption if there is no other
 JSON_SUFFIX = "json"
 CAPTION_KEYS = ("caption", "TEXT", "text")  # of a JSON object; the first that is not empty is the caption
+OTHER_FILES = frozenset(("csv", "tsv", "jsonl", "ndjson", "parquet", "pq", "arrow", "tar", "gz", "tgz", "npy", "npz"))
 OTHER_IMAGES = frozenset(["heic", "heif", "jxl", "jp2", "j2k", "svg", "psd", "raw", "dng", "cr2", "nef", "arw"])
 
 MAX_IMAGE_BYTES = 256 << 20  # 50 million pixels of 32 bits are 200 MB
 MAX_TEXT_BYTES = 16 << 20
-SIGNATURE_BYTES = 32
+SIGNATURE_BYTES = NUM_BYTES
+NULS = 10  # at most one byte of so many of a text is a NUL
 SNIFFED = 20  # files or members of an unknown suffix that are looked at, before the suffix counts as that of no image
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"\0\0\1\0")
 BINARY = (
-    *SIGNATURES,
     b"PAR1",
     b"ARROW1",
     b"PK\3\4",
@@ -54,24 +59,50 @@ def is_visible(path: str) -> bool:
 
 
 def holds_image(head: bytes) -> bool:
-    """Tells from the first SIGNATURE_BYTES of a file whether it is an image that image.py decodes."""
-    if head.startswith(SIGNATURES):
-        return True
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return True
-    if head[4:8] == b"ftyp":
-        return b"avif" in head[8:32] or b"avis" in head[8:32]
-    return head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"  # reserved bytes of BMP: a text may begin with BM too
+    """Tells from the first bytes of a file whether it is an image that image.py decodes."""
+    if head.startswith(b"BM"):  # which a text may begin with too; these bytes of a BMP are reserved
+        return head[6:10] == b"\0\0\0\0"
+    return bool(kind_of(head))
+
+
+def find_images(paths: Iterable[str], head: Callable[[str], bytes]) -> set[str]:
+    """Returns the paths of images by their first bytes. head: reads these of one file.
+
+    If none of the first files of a suffix is an image, no other of this suffix is read.
+    """
+    by_suffix: dict[str, list[str]] = {}
+    for path in paths:
+        by_suffix.setdefault(suffix_of(path), []).append(path)
+    found: set[str] = set()
+    for some in by_suffix.values():
+        first = {path for path in some[:SNIFFED] if holds_image(head(path))}
+        found |= first
+        if first:
+            found |= {path for path in some[SNIFFED:] if holds_image(head(path))}
+    return found
 
 
 def holds_text(head: bytes) -> bool:
-    """Tells from the first bytes of a file whether it can be a text; UTF-16 has NULs, in every second place."""
+    """Tells from the first bytes of a file whether it can be a text, in which a stray NUL is tolerated.
+
+    In UTF-16, every second byte of a Latin text is a NUL.
+    """
     if head.startswith(BINARY) or holds_image(head):
         return False
-    return not head.count(0) or head.startswith((b"\xff\xfe", b"\xfe\xff")) or not (any(head[::2]) and any(head[1::2]))
+    utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or not (any(head[::2]) and any(head[1::2]))
+    return utf16 or NULS * head.count(0) <= len(head)
 
 
 def text_of(data: bytes) -> str:
     """Decodes the text of one caption: UTF-8, or what its byte order mark says."""
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
     return data.decode(encoding, "replace")
+
+
+def caption_in(row: dict[str, Any]) -> Any:
+    """Returns the caption of a JSON object: text, or a list of texts; None if there is none."""
+    return next((row[key] for key in CAPTION_KEYS if row.get(key)), None)
+
+
+def is_caption(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))

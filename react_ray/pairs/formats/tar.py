@@ -21,9 +21,9 @@ from react_ray.pairs.formats.json_rows import Row, parse_object, table_of
 from react_ray.pairs.formats.samples import JSON, OTHER, Suffixes
 from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.formats.spans import open_bytes, read_span
-from react_ray.pairs.formats.suffixes import CLASS_SUFFIX, text_of
+from react_ray.pairs.formats.suffixes import CLASS_SUFFIX, caption_in, is_caption, text_of
 from react_ray.pairs.formats.tar_headers import FILES, Member, TarHeaders
-from react_ray.pairs.formats.tar_index import TarIndex, caption_in, is_caption
+from react_ray.pairs.formats.tar_index import TarIndex
 from react_ray.uri import is_local
 
 READ_THREADS = 16  # for S3, where each read waits for the network

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +21,13 @@ from react_ray.pairs.formats.json_rows import Row, columns_of, parse_object
 from react_ray.pairs.formats.samples import CAPTION, IMAGE, JSON, OTHER, Suffixes, learn
 from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.formats.suffixes import (
-    CAPTION_KEYS,
     MAX_IMAGE_BYTES,
     MAX_TEXT_BYTES,
     SIGNATURE_BYTES,
     SNIFFED,
+    caption_in,
     holds_image,
+    is_caption,
 )
 from react_ray.pairs.formats.tar_headers import FILES, Member, TarHeaders
 
@@ -203,15 +204,6 @@ class TarIndex:
 
     def _named(self, name: str) -> str:
         return f"{self.uri.rpartition('/')[2]}: {name}"
-
-
-def caption_in(row: Row) -> Any:
-    """Returns the caption of a JSON object: text, or a list of texts; None if there is none."""
-    return next((row[key] for key in CAPTION_KEYS if row.get(key)), None)
-
-
-def is_caption(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
 def _patterns(group_M: np.ndarray, suffix_M: np.ndarray, names: list[str]) -> Iterator[tuple[int, frozenset[str]]]:

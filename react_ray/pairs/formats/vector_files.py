@@ -23,7 +23,7 @@ from react_ray.pairs.formats.seen import Seen
 from react_ray.storage import open_parquet
 
 IMAGE_VECTOR, TEXT_VECTOR = "image_vector", "text_vector"
-NPY_NAME = re.compile(r"(?:.*/)?(img_emb|text_emb|metadata)_?(\d+)\.(?:npy|parquet)")
+NPY_NAME = re.compile(r"(?:.*/)?(img_emb|text_emb|metadata)_?(\d+)\.(?:npy|parquet)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class Shard:
 class VectorFiles:
     shards: dict[str, Shard]  # by the URI that names each shard, in order
     every_column: bool = True
+
+    @property
+    def beside(self) -> set[str]:
+        """URIs of the Parquet files, and of the texts' vectors, which lie beside those that name the shards."""
+        return {uri for shard in self.shards.values() for uri in (shard.image, shard.text, shard.metadata) if uri}
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         shard = self.shards[uri]
@@ -79,7 +84,7 @@ def clip_retrieval(uris: list[str]) -> tuple[VectorFiles, list[str]]:
     found: dict[str, dict[int, str]] = {"img_emb": {}, "text_emb": {}, "metadata": {}}
     for uri in uris:
         if match := NPY_NAME.fullmatch(uri):
-            kind, number = match[1], int(match[2])
+            kind, number = match[1].lower(), int(match[2])
             if number in found[kind]:
                 raise ConfigError(
                     f"ingest.source: {found[kind][number]} and {uri} have one number; name the folder of one set"

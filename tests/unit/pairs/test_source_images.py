@@ -206,7 +206,7 @@ def test_a_file_that_is_not_there_is_an_empty_row_and_no_row_leads_out_of_the_fo
     rows = [*({"file_name": name, "caption": "c"} for name in names), {"caption": "c"}]
     place.write("secret.jpg", drawing(1))
     uri = folder_of(place.at("in"), {"00.jpg": drawing(0), "sub/1.jpg": drawing(1), "metadata.jsonl": as_jsonl(rows)})
-    _, images = read_all(IngestConfig(source=uri, rows_per_part=4))
+    _, images = read_all(IngestConfig(source=uri, rows_per_part=4, max_unusable=1))
     assert images["status"].to_pylist() == [schema.OK if i in (0, 7) else schema.EMPTY for i in range(10)]
 
 
