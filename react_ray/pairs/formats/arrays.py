@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, BinaryIO
+from typing import IO
 
 import numpy as np
 
-from react_ray.errors import StorageError
+from react_ray.errors import ReactRayError, StorageError
 from react_ray.storage import open_stream, read_range
 
 ZIP_HEADER_BYTES = 30  # of a member, before its name
 COMPRESSED = -1
+MAX_DIM = 16_384  # a part of 2,048 rows has 128 MB of float32 then
+MAX_REASON = 200  # characters: numpy quotes the whole header
+MAX_MEMBERS = 1000  # of an .npz; each is opened to read its header
 
 
 @dataclass(frozen=True)
@@ -29,13 +36,21 @@ class ArrayFile:
     def read(self, first: int, num_rows: int) -> np.ndarray:
         """Returns [num_rows, dim] in the type of the file."""
         row_bytes = self.dim * np.dtype(self.dtype).itemsize
+        wanted = num_rows * row_bytes
         if self.start == COMPRESSED:  # it can only be read from its beginning
-            with open_stream(self.uri) as file, zipfile.ZipFile(file) as archive, archive.open(self.member) as member:
+            opened = _opened(self.uri, self.member)
+            with (
+                open_stream(self.uri) as file,
+                opened,
+                zipfile.ZipFile(file) as zipped,
+                zipped.open(self.member) as member,
+            ):
                 _header(member, self.uri)
                 member.seek(first * row_bytes, 1)
-                data = member.read(num_rows * row_bytes)
+                data = member.read(wanted)
+            _check_length(self.uri, len(data), wanted)
         else:
-            data = read_range(self.uri, self.start + first * row_bytes, num_rows * row_bytes)
+            data = read_range(self.uri, self.start + first * row_bytes, wanted)
         return np.frombuffer(data, self.dtype).reshape(num_rows, self.dim)
 
 
@@ -49,16 +64,23 @@ def open_npy(uri: str) -> ArrayFile:
     return ArrayFile(uri, "", num_rows, dim, dtype, start)
 
 
-def open_npz(uri: str) -> dict[str, ArrayFile]:
-    """Returns the two-dimensional arrays of floats, by name without `.npy`."""
-    arrays = {}
-    with open_stream(uri) as file, _archive(file, uri) as archive:
+def open_npz(uri: str) -> tuple[dict[str, ArrayFile], dict[str, StorageError]]:
+    """Returns the two-dimensional arrays of floats, by name without `.npy`, and why each other member is none."""
+    arrays, others = {}, {}
+    with open_stream(uri) as file, _opened(uri, ""), zipfile.ZipFile(file) as archive:
+        if len(archive.infolist()) > MAX_MEMBERS:
+            raise StorageError(
+                f"cannot read {uri}: {len(archive.infolist()):,} arrays, more than {MAX_MEMBERS:,} are not read; "
+                "write an .npz with the arrays of one shard"
+            )
         for info in archive.infolist():
-            with archive.open(info) as member:
+            name = info.filename.removesuffix(".npy")
+            with _opened(uri, info.filename), archive.open(info) as member:
                 try:
                     num_rows, dim, dtype = _header(member, uri)
-                except StorageError:
-                    continue  # it may hold other things than vectors
+                except StorageError as error:
+                    others[name] = error
+                    continue
                 header_bytes = member.tell()
             _check_length(uri, info.file_size - header_bytes, num_rows * dim * np.dtype(dtype).itemsize)
             start = COMPRESSED
@@ -66,17 +88,24 @@ def open_npz(uri: str) -> dict[str, ArrayFile]:
                 file.seek(info.header_offset + ZIP_HEADER_BYTES - 4)
                 lengths = np.frombuffer(file.read(4), "<u2")
                 start = info.header_offset + ZIP_HEADER_BYTES + int(lengths.sum()) + header_bytes
-            name = info.filename.removesuffix(".npy")
             arrays[name] = ArrayFile(uri, info.filename, num_rows, dim, dtype, start)
-    return arrays
+    return arrays, others
 
 
-def _archive(file: BinaryIO, uri: str) -> zipfile.ZipFile:
+@contextmanager
+def _opened(uri: str, member: str) -> Iterator[None]:
+    """Converts whatever zipfile and its decompressors raise: RuntimeError for a password, NotImplementedError for an
+    unknown method, and errors of zlib, lzma, bz2 and struct for damage.
+    """
     try:
-        return zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
+        yield
+    except ReactRayError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
         raise StorageError(
-            f"cannot read {uri}: no .npz file ({error}); it is cut off or something else, write it again"
+            f"cannot read {uri}: no .npz file that numpy reads ({f'{member}: ' if member else ''}{reason}); "
+            "write it again with numpy.savez, without a password"
         ) from error
 
 
@@ -87,12 +116,15 @@ def _header(file: IO[bytes], uri: str) -> tuple[int, int, str]:
         version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, is_fortran, dtype = read(file)  # type: ignore[arg-type]
-    except ValueError as error:
-        problem = str(error)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, NotImplementedError):
+        raise  # of the file, not of the array
+    except Exception as error:  # of parsing its Python literal: ValueError, SyntaxError, TokenError, RecursionError
+        problem = " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
     else:
-        if len(shape) == 2 and dtype.kind == "f" and not is_fortran:
+        fits = len(shape) == 2 and 0 < shape[1] <= MAX_DIM and shape[0] >= 0
+        if fits and dtype.kind == "f" and dtype.itemsize <= 8 and not is_fortran:
             return shape[0], shape[1], dtype.str
-        problem = f"it holds {dtype} {list(shape)}{' in Fortran order' if is_fortran else ''}"
+        problem = f"it holds {dtype} {list(shape)}{' in Fortran order' if is_fortran else ''}"[:MAX_REASON]
     raise StorageError(f"cannot read {uri}: {problem}; vectors are floats [rows, dimensions] in C order, write it so")
 
 

@@ -35,11 +35,11 @@ class Shard:
     metadata: str = ""
     prefix: str | None = None
 
-    def arrays(self) -> dict[str, ArrayFile]:
+    def arrays(self, seen: Seen) -> dict[str, ArrayFile]:
         if self.prefix is None:
             uris = {IMAGE_VECTOR: self.image, TEXT_VECTOR: self.text}
             return {name: open_npy(uri) for name, uri in uris.items() if uri}
-        return _of_npz(self.image, self.prefix)
+        return _of_npz(self.image, self.prefix, seen)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class VectorFiles:
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         shard = self.shards[uri]
-        arrays = shard.arrays()
+        arrays = shard.arrays(seen)
         fields = [
             pa.field(name, pa.list_(pa.from_numpy_dtype(array.dtype), array.dim)) for name, array in arrays.items()
         ]
@@ -70,7 +70,7 @@ class VectorFiles:
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
         shard, first, num_rows = self.shards[uri], chunks[0].start, sum(chunk.num_rows for chunk in chunks)
-        arrays = shard.arrays()
+        arrays = shard.arrays(Seen())
         table = pa.table({name: _column(array.read(first, num_rows)) for name, array in arrays.items()})
         if shard.metadata:
             names = [name for name in columns.names if name not in arrays]
@@ -119,9 +119,9 @@ def datacomp(uris: list[str], tables: list[str], prefix: str) -> tuple[VectorFil
     return VectorFiles(named), list(named)
 
 
-def _of_npz(uri: str, prefix: str) -> dict[str, ArrayFile]:
-    arrays = open_npz(uri)
-    prefixes = sorted({name.rpartition("_")[0] for name in arrays if name.endswith(("_img", "_txt"))})
+def _of_npz(uri: str, prefix: str, seen: Seen) -> dict[str, ArrayFile]:
+    arrays, others = open_npz(uri)
+    prefixes = sorted({name.rpartition("_")[0] for name in (*arrays, *others) if name.endswith(("_img", "_txt"))})
     chosen = prefix or (prefixes[0] if len(prefixes) == 1 else "")
     if chosen not in prefixes:
         raise ConfigError(
@@ -129,7 +129,13 @@ def _of_npz(uri: str, prefix: str) -> dict[str, ArrayFile]:
             f"{', '.join(prefixes) or 'no array named *_img or *_txt'}; name one of them"
         )
     names = {IMAGE_VECTOR: f"{chosen}_img", TEXT_VECTOR: f"{chosen}_txt"}
-    return {name: arrays[key] for name, key in names.items() if key in arrays}
+    for name in others:
+        if name in names.values():
+            raise others[name]
+    for name in (*arrays, *others):
+        if name not in names.values():
+            seen.pass_over("arrays of .npz files that are not read", f"{uri.rpartition('/')[2]}: {name}")
+    return {column: arrays[name] for column, name in names.items() if name in arrays}
 
 
 def _check_counts(counts: dict[str, int]) -> None:
