@@ -25,9 +25,8 @@ from react_ray.pairs.formats.suffixes import (
     MAX_IMAGE_BYTES,
     OTHER_FILES,
     OTHER_IMAGES,
-    caption_in,
+    captions_in,
     find_images,
-    is_caption,
     is_image,
     is_visible,
     suffix_of,
@@ -142,7 +141,4 @@ def _caption(name: str, data: bytes | None) -> list[str] | None:
     text = text_of(data)
     if suffix_of(name) != JSON_SUFFIX:
         return [text.strip()]
-    said = caption_in(parse_object(text))
-    if not is_caption(said):
-        return None
-    return [caption.encode("utf-8", "replace").decode() for caption in ([said] if isinstance(said, str) else said)]
+    return captions_in(parse_object(text)) or None

@@ -104,5 +104,15 @@ def caption_in(row: dict[str, Any]) -> Any:
     return next((row[key] for key in CAPTION_KEYS if row.get(key)), None)
 
 
+def captions_in(row: dict[str, Any]) -> list[str]:
+    """Returns the captions of a JSON object; none if they are no texts. Half a surrogate pair is no text either."""
+    said = caption_in(row)
+    texts = (said if isinstance(said, list) else [said]) if is_caption(said) else []
+    return [text.encode("utf-8", "replace").decode() for text in texts if text is not None]
+
+
 def is_caption(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+    """Returns True for a text, and for a list of texts in which some may be null."""
+    if isinstance(value, list):
+        return str in map(type, value) and all(item is None or isinstance(item, str) for item in value)
+    return isinstance(value, str)

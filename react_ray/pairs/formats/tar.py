@@ -3,7 +3,7 @@
 The members of one key are a sample, wherever they lie in the tar: its image, its caption (.txt, or `caption`, `TEXT` or
 `text` of .json, which may be a list) and the other keys of .json, read as in json_rows.py. What a sample lacks is null.
 `ingest.image_column` and `ingest.caption_column` may name a suffix, such as `input.jpg`. Planning reads every header
-and .json once: it seeks through a local tar, and reads through a remote or gzipped one. Next: samples.py.
+and .json once: it seeks through a local tar, and reads through a remote or gzipped one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from react_ray.pairs.formats.json_rows import Row, parse_object, table_of
 from react_ray.pairs.formats.samples import JSON, OTHER, Suffixes
 from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.formats.spans import open_bytes, read_span
-from react_ray.pairs.formats.suffixes import CLASS_SUFFIX, caption_in, is_caption, text_of
+from react_ray.pairs.formats.suffixes import CLASS_SUFFIX, caption_in, captions_in, text_of
 from react_ray.pairs.formats.tar_headers import FILES, Member, TarHeaders
 from react_ray.pairs.formats.tar_index import TarIndex
 from react_ray.uri import is_local
@@ -107,13 +107,13 @@ def _row(key: str, members: dict[str, Member], data: bytes, suffixes: Suffixes) 
 
 def _captions(own: list[str], text: list[str], about: Row, suffixes: Suffixes) -> list[str] | None:
     """Returns the caption of a member before those of .json, which go before the label of a class."""
-    said = caption_in(about)
-    if suffixes.caption or not is_caption(said):
-        return own or None
-    more = [said] if isinstance(said, str) else said
-    if text and text[0].rpartition(".")[2] != CLASS_SUFFIX:
-        more = [*own, *(caption for caption in more if caption not in own and more is said)]
-    return [caption.encode("utf-8", "replace").decode() for caption in more]  # half a surrogate pair is no text
+    said = [] if suffixes.caption else captions_in(about)
+    if not said or not text:
+        return own or said or None
+    if text[0].rpartition(".")[2] == CLASS_SUFFIX:
+        return said
+    several = isinstance(caption_in(about), list)  # one text is most often that of the member, with other blanks
+    return [*own, *(caption for caption in said if several and caption not in own)]
 
 
 def _bytes(chunk: Chunk) -> bytes:
