@@ -90,6 +90,7 @@ def conform(table: pa.Table, columns: pa.Schema, uri: str) -> pa.Table:
             made.append(pa.chunked_array([pa.nulls(len(table), field.type)]))
             continue
         column = table[field.name]
+        _check_dictionary(column, field.name, uri)
         try:
             made.append(_valid_text(_convert(column, field.type)))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -120,11 +121,12 @@ def _convert(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if column.type == kind:
         return column
     if types.is_dictionary(column.type):
-        _check_dictionary(column)
         column = column.cast(column.type.value_type)
     if is_list(kind) and is_text(plain(column.type)):
         values = [None if value is None else [value] for value in column.to_pylist()]
         return pa.chunked_array([pa.array(values, kind)])
+    if types.is_list_view(column.type) or types.is_large_list_view(column.type):  # pyarrow's cast cuts the last offset
+        return pa.chunked_array([pa.array(column.to_pylist(), kind)])
     try:
         return column.cast(kind)
     except pa.ArrowNotImplementedError:
@@ -132,14 +134,17 @@ def _convert(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
         return pa.chunked_array([pa.array(texts if is_text(kind) else column.to_pylist(), kind)])
 
 
-def _check_dictionary(column: pa.ChunkedArray) -> None:
-    """Raises ArrowInvalid if the values are far more bytes than the dictionary."""
-    if not (is_text(plain(column.type)) or types.is_binary(plain(column.type))):
+def _check_dictionary(column: pa.ChunkedArray, name: str, uri: str) -> None:
+    """Raises StorageError if the values of a dictionary's column would take far more memory than the file."""
+    if not (types.is_dictionary(column.type) and is_text(plain(column.type))):
         return
     lengths = (pc.take(pc.binary_length(chunk.dictionary), chunk.indices) for chunk in column.chunks)
     num_bytes = sum(pc.sum(length).as_py() or 0 for length in lengths)
     if num_bytes > max(MAX_TEXT_BYTES, MAX_BYTES_PER_ROW * len(column)):
-        raise pa.ArrowInvalid(f"{len(column):,} rows hold {num_bytes:,} bytes of repeated text")
+        raise StorageError(
+            f"cannot read {uri}: the {len(column):,} rows read at once hold {num_bytes:,} bytes in column {name!r}, "
+            "which repeats few long texts; leave that column out, or write smaller row groups"
+        )
 
 
 def _valid_text(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -25,17 +25,21 @@ class Settled:
         self.files: dict[str, frozenset[str]] = {}  # file -> its columns
 
     def required(self, found: pa.Schema) -> str:
-        """Returns the column of a file without which a row of it has no use; "" for vectors.
-
-        Raises ConfigError if the file lacks columns that it cannot get later.
-        """
+        """Returns the column of a file without which a row of it has no use; "" for vectors."""
+        self.problem: ConfigError | None = None
         try:
             used = find_columns(found, self.config)
-        except ConfigError:
-            if self.every_column and len(found) and not self.files:
-                raise
+        except ConfigError as error:
+            self.problem = error
             return ""
         return "" if used.vectors else used.image or used.url
+
+    def check(self) -> None:
+        """Raises ConfigError if the first file that has rows lacks columns that it cannot get from others, before the
+        rest of it is planned.
+        """
+        if self.problem and self.every_column and not self.files:
+            raise self.problem
 
     def add(self, found: pa.Schema, seen: Seen, uri: str, is_added: bool) -> None:
         """Adds the columns of a file that has rows, and those that `seen.late` names.

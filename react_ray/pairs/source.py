@@ -146,6 +146,7 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
             is_added = bool(ends) and num_rows >= ends[0]
             num_before = num_rows
             for chunk in in_file:
+                settled.check()
                 chunks.append(replace(chunk, row_start=cut_at + chunk.row_start))
                 num_rows += chunk.num_rows
                 if 0 < config.max_rows <= num_rows:

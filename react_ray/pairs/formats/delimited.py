@@ -150,9 +150,9 @@ def _unclosed(uri: str, line: int, why: str) -> StorageError:
 
 
 def _are_quoted(lines: list[str], delimiter: str, is_whole: bool) -> bool:
-    """Returns True if every quote that begins a field ends one, and none takes in more than a text."""
+    """Returns True unless a quote that begins a field does not end it, or takes in more than a text."""
     if not any(line.startswith('"') or f'{delimiter}"' in line for line in lines):
-        return False
+        return True
     complete = lines if is_whole else lines[: -MAX_ROW_LINES or None]
     reader = csv.reader(complete, delimiter=delimiter, strict=True)
     behind, width = 0, 0
