@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from react_ray import schema
 from react_ray.errors import ConfigError
+from react_ray.pairs.column_types import is_list, is_text
 from react_ray.pairs.image_cells import holds_bytes
 from react_ray.pairs.ingest_config import IngestConfig
 
 IMAGE_NAMES = ("image", "jpg", "png", "webp")
 CAPTION_NAMES = ("caption", "TEXT", "text")
 URL_NAMES = ("url", "URL")
+CAPTIONS = "captions"  # the extra column of several captions
+RESERVED = frozenset(schema.retrieved(1).names)  # an extra column of one of these names gets the prefix `source_`
 IMAGE_VECTOR_NAMES, TEXT_VECTOR_NAMES = ("image_vector",), ("text_vector",)
 
 
@@ -60,6 +64,22 @@ def find_columns(found: pa.Schema, config: IngestConfig) -> Columns:
     return Columns(image, caption, url)
 
 
+def extra_names(found: pa.Schema, config: IngestConfig) -> dict[str, str]:
+    """Returns the names under which `pairs` keep the columns of a source that have no role, each of them once."""
+    roles = find_columns(found, config)
+    kept: dict[str, str] = {}
+    taken = set(RESERVED)
+    if roles.caption and is_list(found.field(roles.caption).type):
+        taken.add(CAPTIONS)
+    extra = [name for name in found.names if name not in (roles.image, roles.caption, roles.url, *roles.vectors)]
+    for name in sorted(extra, key=lambda name: name in taken):  # others keep their names, whatever their order
+        kept[name] = name
+        while kept[name] in taken:
+            kept[name] = f"source_{kept[name]}"
+        taken.add(kept[name])
+    return {name: kept[name] for name in extra}
+
+
 def _find(
     found: pa.Schema,
     config: IngestConfig,
@@ -70,7 +90,9 @@ def _find(
 ) -> str:
     named: str = getattr(config, field)
     if not named:
-        return next((name for name in usual if name in found.names and fits(found.field(name).type)), "")
+        there = [name for name in usual if name in found.names and fits(found.field(name).type)]
+        with_values = [name for name in there if not pa.types.is_null(found.field(name).type)]
+        return next(iter(with_values or there), "")
     if named not in found.names:
         raise ConfigError(
             f"ingest.{field}: no column {named!r} in {config.source}; name one of its columns: {', '.join(found.names)}"
@@ -78,10 +100,6 @@ def _find(
     if not fits(found.field(named).type):
         raise ConfigError(f"ingest.{field}: {named!r} is {found.field(named).type}, {otherwise}")
     return named
-
-
-def is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
 def _is_vector(kind: pa.DataType) -> bool:
@@ -93,6 +111,4 @@ def _is_captions(kind: pa.DataType) -> bool:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return is_text(kind) or pa.types.is_null(kind)  # pandas writes a column without any value as null

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Literal
+
+from pydantic import field_validator
 
 from react_ray.pair_id import MAX_ROWS_PER_PART
 from react_ray.pairs.image import MAX_PIXELS
@@ -19,6 +22,11 @@ class IngestConfig(Section):
         "",
         "parquet, arrow, tar, csv, tsv, jsonl, json, txt, images, npy (clip-retrieval) or npz (DataComp); "
         "empty = inferred from file names",
+    )
+    encoding: str = field(
+        "",
+        "encoding of csv, tsv, txt and JSON without a byte order mark, such as cp1252; "
+        "empty = UTF-8, or UTF-16 if it looks like it",
     )
     image_column: str = field(
         "",
@@ -61,3 +69,14 @@ class IngestConfig(Section):
         ge=0,
         le=1,
     )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            "".encode(name or "utf-8")
+        except LookupError:
+            raise ValueError(
+                f"there is no text encoding {name!r}; write for example cp1252, latin-1 or utf-16"
+            ) from None
+        return codecs.lookup(name).name if name else ""

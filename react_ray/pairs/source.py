@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from react_ray import schema
 from react_ray.errors import ConfigError
 from react_ray.pair_id import pair_ids
-from react_ray.pairs.columns import find_columns, is_list
+from react_ray.pairs.column_types import conform, is_list, plain_schema
+from react_ray.pairs.columns import CAPTIONS, extra_names, find_columns
 from react_ray.pairs.formats.chunk import Chunk, Format
 from react_ray.pairs.formats.detect import detect
 from react_ray.pairs.formats.image_folder import ImageFiles
@@ -29,13 +30,12 @@ from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.image import ImageFacts, inspect
 from react_ray.pairs.image_cells import image_cells, resolve
 from react_ray.pairs.ingest_config import IngestConfig
+from react_ray.pairs.settled import Settled
 from react_ray.row_guard import unforeseen
 from react_ray.section import digest
 from react_ray.uri import split_glob
 
 __all__ = ["IngestConfig", "Part", "Source", "open_source", "to_images", "to_pairs"]
-
-RESERVED = frozenset(schema.retrieved(1).names)  # an extra column of one of these names gets the prefix `source_`
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ class Source:
         roles = {name: column for name, column in asdict(found).items() if column}
         taken = ", ".join(f"{role} = {column}" for role, column in roles.items())
         others = [name for name in self.columns if name not in roles.values()]
+        renamed = {name: new for name, new in extra_names(self.schema, self.config).items() if name != new}
+        others = [f"{name} as {renamed[name]}" if name in renamed else name for name in others]
         kept = f"; kept beside them: {', '.join(others)}" if others else ""
         return [f"{self.num_rows:,} rows; columns: {taken}{kept}", *self.seen.lines()]
 
@@ -119,10 +121,7 @@ class Source:
             num_rows = sum(chunk.num_rows for chunk in chunks)
             if table.num_rows != num_rows:
                 raise ValueError(f"{table.num_rows} rows where {num_rows} were")
-            for field in self.schema:
-                if field.name not in table.column_names:
-                    table = table.append_column(field, pa.nulls(num_rows, field.type))
-            table = table.select(self.schema.names).cast(self.schema)
+            table = conform(table, self.schema, uri)
             if image := find_columns(self.schema, self.config).image:
                 table = table.set_column(table.column_names.index(image), image, resolve(table[image], uri))
             return table
@@ -135,27 +134,30 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
     """
     seen = Seen()
     format, uris = detect(config, seen)
-    columns: pa.Schema | None = None
+    settled = Settled(config, format.every_column)
     chunks: list[Chunk] = []
     num_rows = 0
     for uri in uris:
         with reading(uri):
             cut_at = max((end for end in ends if end <= num_rows), default=0)
             found, in_file = format.plan(uri, num_rows - cut_at, config.rows_per_part, seen)
-            first = next(in_file, None)
-            if first is None and not found.names:
-                continue  # an empty file
-            if columns is None:
-                find_columns(found, config)
-                columns = found
-            _check_columns(columns, found, uri, uris[0], format, config)
-            while first is not None:
-                chunks.append(replace(first, row_start=cut_at + first.row_start))
-                num_rows += first.num_rows
-                first = None if 0 < config.max_rows <= num_rows else next(in_file, None)
+            found = plain_schema(found, uri)
+            seen.required, seen.late = settled.required(found), {}
+            is_added = bool(ends) and num_rows >= ends[0]
+            num_before = num_rows
+            for chunk in in_file:
+                settled.check()
+                chunks.append(replace(chunk, row_start=cut_at + chunk.row_start))
+                num_rows += chunk.num_rows
+                if 0 < config.max_rows <= num_rows:
+                    break
+            if num_rows > num_before:  # an empty file decides nothing
+                settled.add(found, seen, uri, is_added)
         if 0 < config.max_rows <= num_rows:
             break
-    if columns is None or not num_rows:
+    seen.required, seen.late = "", {}
+    columns = settled.columns()
+    if columns is None:
         raise ConfigError(
             f"ingest.source: the pool is empty: {config.source} has no rows; name a source with pairs in it"
         )
@@ -182,10 +184,9 @@ def to_pairs(table: pa.Table, part: int, config: IngestConfig) -> pa.Table:
         "caption": _captions(table, found.caption),
     }
     if found.caption and is_list(table[found.caption].type):
-        columns["captions"] = table[found.caption]
-    for name in table.column_names:
-        if name not in (found.image, found.caption, found.url, *found.vectors):
-            columns[f"source_{name}" if name in RESERVED or name in columns else name] = table[name]
+        columns[CAPTIONS] = table[found.caption]
+    for name, kept in extra_names(table.schema, config).items():
+        columns[kept] = table[name]
     return pa.table(columns)
 
 
@@ -218,15 +219,6 @@ def to_images(table: pa.Table, part: int, config: IngestConfig, num_threads: int
     columns = columns.append_column("original_width", columns["width"])
     columns = columns.append_column("original_height", columns["height"])
     return schema.conform(columns, schema.IMAGES)
-
-
-def _check_columns(
-    columns: pa.Schema, found: pa.Schema, uri: str, first: str, format: Format, config: IngestConfig
-) -> None:
-    used = find_columns(columns, config)
-    needed = columns.names if format.every_column else [used.image, used.url, *used.vectors]
-    if missing := sorted({name for name in needed if name} - set(found.names)):
-        raise ConfigError(f"ingest.source: {uri} lacks the columns {missing} of {first}; name a folder of one schema")
 
 
 def _urls(table: pa.Table, column: str) -> pa.ChunkedArray | pa.Array:

@@ -1,31 +1,39 @@
 """Parses the conditions of `retrieve.filters` and applies them to the columns of a table.
 
-Takes 'COLUMN OP VALUE' with OP one of >= <= > < == != in, not in, contains, not contains; gives conditions whose `mask`
-is True where a row passes. A row without a value passes no condition, because a pair that is not known to be safe is
-not kept.
+Takes 'COLUMN OP VALUE' with OP one of >= <= > < == != in, not in, contains, not contains; gives conditions whose
+`judge` says for each row whether it passes and whether its value is known. A row without a value passes no condition,
+because a pair that is not known to be safe is not kept: null, NaN, blank text, words such as `None`, and text that is
+no number where numbers are compared. Names and values with spaces or commas are written in quotes.
 """
 
 from __future__ import annotations
 
 import difflib
-import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as types
 
 from react_ray.errors import ConfigError
+from react_ray.pairs.column_types import is_text, plain
+from react_ray.selection.comparable import COMPARE, are_equal, compare_floats, compare_integers, number, time, truth
 
 FORM = re.compile(
-    r"\s*([^\s<>=!]+)\s*(>=|<=|==|!=|>|<|\bnot in\b|\bin\b|\bnot contains\b|\bcontains\b)\s*(.+?)\s*", re.DOTALL
+    r"""\s*("[^"]+"|'[^']+'|[^\s<>=!]+)\s*"""
+    r"(>=|<=|==|!=|>|<|\bnot in\b|\bin\b|\bnot contains\b|\bcontains\b)\s*(.+?)\s*",
+    re.DOTALL,
 )
-ORDERS: dict[str, Callable[[Any, Any], Any]] = {
-    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
-}  # fmt: skip
+VALUES = re.compile(r""""[^"]*"|'[^']*'|[^,]+""")
+NO_VALUE = frozenset(("", "none", "null", "nan", "nat", "na", "n/a", "<na>"))  # as pandas and others write them
+PLAIN_OP = {"!=": "==", "not in": "==", "in": "==", "not contains": "contains"}
+NEGATED = frozenset(("!=", "not in", "not contains"))
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 @dataclass(frozen=True)
@@ -35,35 +43,77 @@ class Condition:
     op: str
     values: tuple[str, ...]  # several for `in` and `not in`, otherwise one
 
-    def mask(self, column: pa.ChunkedArray) -> np.ndarray:
-        """Returns bool [N]. Raises ConfigError if the column's type does not support the comparison."""
-        known = pc.is_valid(column).to_numpy()
+    def judge(self, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns two arrays, bool [N]: which rows pass, and which have a value that can be compared.
+
+        Raises ConfigError if the column's type does not support the comparison.
+        """
         try:
-            passed = self._compare(column)
+            kind = plain(column.type)
+            column = column if column.type == kind else column.cast(kind)
+            passed, comparable = self._compare(column, PLAIN_OP.get(self.op, self.op))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
             raise ConfigError(
                 f"retrieve.filters: {self.text!r} cannot be asked of a column of {column.type} ({error}); write a "
                 "value of that type"
             ) from error
-        return known & passed
+        known = pc.is_valid(column).to_numpy() & comparable
+        return known & (~passed if self.op in NEGATED else passed), known
 
-    def _compare(self, column: pa.ChunkedArray) -> np.ndarray:
-        if self.op in ORDERS:
-            numbers = pc.cast(column, pa.float64()).fill_null(float("nan")).to_numpy()
-            return ORDERS[self.op](numbers, float(self.values[0]))
-        texts = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-        if self.op.endswith("contains"):
-            found = pc.match_substring(
-                column if texts else pc.cast(column, pa.string()), self.values[0], ignore_case=True
-            )
-        elif texts or pa.types.is_boolean(column.type):
-            wanted = [v.lower() for v in self.values] if not texts else list(self.values)
-            found = pc.is_in(column if texts else pc.cast(column, pa.string()), value_set=pa.array(wanted, pa.string()))
+    def _compare(self, column: pa.ChunkedArray, op: str) -> tuple[np.ndarray, np.ndarray]:
+        """Returns which rows pass `op`, and which can be compared; null rows are either."""
+        kind, every = column.type, np.ones(len(column), bool)
+        if types.is_null(kind):
+            return ~every, ~every
+        if op == "contains":
+            found = pc.match_substring(column.cast(pa.string()), self.values[0], ignore_case=True)
+            return found.fill_null(False).to_numpy().astype(bool), every
+        if is_text(kind) or types.is_decimal(kind):
+            return self._compare_texts(column.cast(pa.string()), op)
+        if types.is_floating(kind):
+            floats = column.fill_null(pa.scalar(float("nan"), kind)).to_numpy()
+            wanted = [self._as(number, text) for text in self.values]
+            return np.logical_or.reduce([compare_floats(floats, op, w) for w in wanted]), ~np.isnan(floats)
+        if types.is_boolean(kind):
+            integers = column.cast(pa.int8())
+            wanted = [Decimal(self._as(truth, text)) for text in self.values]
+        elif types.is_integer(kind):
+            integers = column
+            wanted = [self._as(number, text) for text in self.values]
+        elif types.is_date(kind) or types.is_timestamp(kind):
+            times = column if types.is_timestamp(kind) else column.cast(pa.timestamp("ms"))
+            integers = times.cast(pa.int64())
+            scale = Decimal(PER_SECOND[times.type.unit]) / PER_SECOND["us"]
+            wanted = [self._as(time, text) * scale for text in self.values]
         else:
-            numbers = pc.cast(column, pa.float64())
-            found = pc.is_in(numbers, value_set=pa.array([float(v) for v in self.values], pa.float64()))
-        found = found.fill_null(False).to_numpy().astype(bool)
-        return ~found if self.op in ("!=", "not in", "not contains") else found
+            raise ValueError("only numbers, texts, dates and truth values are compared")
+        filled = integers.fill_null(0).to_numpy()
+        return np.logical_or.reduce([compare_integers(filled, op, w) for w in wanted]), every
+
+    def _compare_texts(self, column: pa.ChunkedArray, op: str) -> tuple[np.ndarray, np.ndarray]:
+        """Judges each distinct text once."""
+        distinct = column.combine_chunks().dictionary_encode()
+        verdicts = [*(self._judge(text.strip(), op) for text in distinct.dictionary.to_pylist()), None]
+        at = distinct.indices.fill_null(len(verdicts) - 1).to_numpy()
+        passed, known = ([verdict is True for verdict in verdicts], [verdict is not None for verdict in verdicts])
+        return np.array(passed)[at], np.array(known)[at]
+
+    def _judge(self, text: str, op: str) -> bool | None:
+        """Returns None if the text has no value that can be compared."""
+        if text.lower() in NO_VALUE and text not in self.values:
+            return None
+        if op == "==":
+            return any(are_equal(text, value) for value in self.values)
+        read = time if number(self.values[0]) is None else number
+        value = read(text)
+        return None if value is None else bool(COMPARE[op](value, read(self.values[0])))
+
+    @staticmethod
+    def _as(read: Callable[[str], Any], text: str) -> Any:
+        value = read(text)
+        if value is None:
+            raise ValueError(f"{text!r} is none")
+        return value
 
 
 def parse(texts: list[str]) -> list[Condition]:
@@ -89,10 +139,17 @@ def _parse(text: str) -> Condition:
             f"retrieve.filters: {text!r} is no condition; write for example 'width >= 200' or 'language in en, de'"
         )
     column, op, value = form.groups()
-    values = [v.strip().strip("'\"") for v in (value.strip("[]()").split(",") if op.endswith("in") else [value])]
-    if op in ORDERS:
-        try:
-            float(values[0])
-        except ValueError:
-            raise ConfigError(f"retrieve.filters: {text!r} compares with {values[0]!r}; write a number there") from None
-    return Condition(text, column, op, tuple(v for v in values if v))
+    several = VALUES.findall(value.strip("[]()")) if op.endswith("in") else [value]
+    values = tuple(v for v in map(_unquoted, several) if v)
+    if not values:
+        raise ConfigError(f"retrieve.filters: {text!r} names no value; a pair without a value passes no condition")
+    if op in COMPARE and op != "==" and number(values[0]) is None and time(values[0]) is None:
+        raise ConfigError(
+            f"retrieve.filters: {text!r} compares with {values[0]!r}; write a number there, or a date as 2024-05-01"
+        )
+    return Condition(text, _unquoted(column), op, values)
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text

@@ -1,7 +1,8 @@
 """Reads Arrow IPC: files, such as Feather 2, and streams, such as Hugging Face's `*.arrow`.
 
 A file is planned from the metadata of its batches and one narrow column; a stream has no index and is read through
-once. Compressed and remote batches are read when a part needs them.
+once. Compressed and remote batches are read when a part needs them. Every batch is validated before it is used, because
+offsets that point outside of its buffers would end the process.
 """
 
 from __future__ import annotations
@@ -42,7 +43,18 @@ class Arrow:
             for chunk in chunks:
                 file.seek(chunk.start)
                 batches.append(pa.ipc.read_record_batch(pa.ipc.read_message(file), schema))
-        return pa.Table.from_batches(batches)
+        return pa.Table.from_batches([_validated(batch) for batch in batches])
+
+
+def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Raises ArrowInvalid if the batch cannot be read; text that is not UTF-8 is left to `conform`."""
+    for column in batch.columns:
+        if pa.types.is_string(column.type):
+            column = column.view(pa.binary())
+        elif pa.types.is_large_string(column.type):
+            column = column.view(pa.large_binary())
+        column.validate(full=True)
+    return batch
 
 
 def _is_file(uri: str) -> bool:
@@ -59,7 +71,9 @@ def _batches_of_file(uri: str, schema: pa.Schema, row_start: int) -> Iterator[Ch
     file = open_arrow_file(uri)
     reader = pa.ipc.open_file(file, options=options)
     for index in range(reader.num_record_batches):
-        rows = reader.get_batch(index).num_rows
+        batch = reader.get_batch(index)
+        batch.validate()
+        rows = batch.num_rows
         if rows:
             yield Chunk(uri, row_start, rows, file.size() // reader.num_record_batches, index)
             row_start += rows
@@ -74,6 +88,7 @@ def _batches_of_stream(uri: str, row_start: int) -> Iterator[Chunk]:
         )
     start = file.tell()
     for batch in reader:
+        batch.validate()
         if batch.num_rows:
             yield Chunk(uri, row_start, batch.num_rows, file.tell() - start, start)
             row_start += batch.num_rows

@@ -25,6 +25,8 @@ class Chunk:
     names: tuple[str, ...] = ()  # of the columns, or of the files that are rows, if the chunk's bytes do not have them
     spans: bytes = b""  # int64 [N, 2]: first byte and the byte after the last of each run, if there are several
     beside: tuple[str, ...] = ()  # the file of each row's caption, "" = none
+    encoding: str = ""  # of a text, which is converted to UTF-8 before its bytes are counted; "" = it is UTF-8
+    is_quoted: bool = True  # False if quotes are characters of a delimited text like any others
 
 
 class Format(Protocol):
@@ -32,7 +34,7 @@ class Format(Protocol):
 
     @property
     def every_column(self) -> bool:
-        """True if all files must have the columns of the first; otherwise they need only those that are used."""
+        """True if all files must have all columns that are used; otherwise captions may be missing."""
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         """Returns the columns of a file and an iterator over its chunks; row_start is the number of rows before the

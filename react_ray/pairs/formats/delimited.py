@@ -2,89 +2,189 @@
 
 Python's csv module both finds and parses the rows, so that quoted newlines and commas are handled alike. Planning reads
 a file once (about a million rows a second); reading a part reads only its own bytes. A row with more fields than names
-becomes a row of nulls, since nobody can tell which comma belongs to a text; missing last fields are null.
+becomes a row of nulls, since nobody can tell which comma belongs to a text; missing last fields are null. A quote that
+is not closed is an error, as it would swallow the rows behind it; a tsv whose quotes do not enclose fields is read
+without quoting.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Literal
 
 import pyarrow as pa
 
 from react_ray.errors import ConfigError, StorageError
+from react_ray.pairs.column_types import check_width
 from react_ray.pairs.formats.chunk import Chunk, cut
-from react_ray.pairs.formats.seen import Seen
-from react_ray.pairs.formats.spans import open_bytes, read_span
+from react_ray.pairs.formats.seen import Seen, place
+from react_ray.pairs.formats.spans import BOM, encoding_of, open_bytes, read_lines, read_span
 
-MAX_FIELD_BYTES = 16 << 20  # a longer field is a quote that was never closed, and an error
+MAX_FIELD_BYTES = MAX_LINE_BYTES = 16 << 20  # a longer field is a quote that was never closed, and an error
 MAX_NAMES_BYTES = 1 << 20
+MAX_ROW_LINES = 100  # that a quoted text may have: longer than any caption, and short for a quote that is not closed
+QUOTES_BYTES = 4 << 20  # of a tsv, by which is told whether its quotes enclose fields
 csv.field_size_limit(MAX_FIELD_BYTES)
+Note = Callable[[str, int], None]  # told what, and the number of the line
+Row = tuple[list[str], int, int, int]  # fields; first byte, byte after the last, and number of the first line
 
 
 @dataclass(frozen=True)
 class Delimited:
     delimiter: str
+    encoding: str = ""  # that the recipe names
     every_column: bool = True
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
-        names = self._names(uri)
-        rows = ((start, end) for start, end, row in self._rows(uri) if row or len(names) == 1)
-        next(rows, None)  # the names
-        return pa.schema([(name, pa.string()) for name in names]), cut(
-            uri, rows, row_start, rows_per_part, tuple(names)
-        )
+        encoding = encoding_of(uri, self.encoding)
+        names, is_quoted = self._head(uri, encoding)
+        if encoding:
+            seen.tell(f"files that are read as {encoding.upper()}", place(uri))
+        if not is_quoted:
+            seen.tell("files that are read without quoting", place(uri))
+        spans = self._spans(uri, encoding, is_quoted, names, seen)
+        chunks = cut(uri, spans, row_start, rows_per_part, tuple(names))
+        columns = pa.schema([(name, pa.string()) for name in names])
+        return columns, (replace(chunk, encoding=encoding, is_quoted=is_quoted) for chunk in chunks)
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
         names = chunks[0].names
         rows: list[list[str | None]] = []
         for chunk in chunks:
-            lines = io.BytesIO(read_span(uri, chunk.start, chunk.num_bytes))
-            found = csv.reader((_line(line, "utf-8") for line in lines), delimiter=self.delimiter)
-            rows += [_fit(row, len(names)) for row in found if row or len(names) == 1]
-        values = list(zip(*rows, strict=True))
-        return pa.table(
-            {name: pa.array(values[names.index(name)], pa.string()) for name in columns.names if name in names}
-        )
+            lines = io.BytesIO(read_span(uri, chunk.start, chunk.num_bytes, chunk.encoding))
+            found = self._rows(lines, uri, chunk.is_quoted, len(names), lambda what, line: None)
+            rows += [_fit(fields, len(names)) for fields, _, _, _ in found if fields or len(names) == 1]
+        values = dict(zip(names, zip(*rows, strict=True), strict=True))
+        return pa.table({name: pa.array(values[name], pa.string()) for name in columns.names if name in values})
 
-    def _names(self, uri: str) -> list[str]:
-        with open_bytes(uri) as file:
-            head = io.BytesIO(file.read(MAX_NAMES_BYTES).removeprefix(b"\xef\xbb\xbf"))
-        lines = (_line(line, "utf-8") for line in head)
-        names = [name.strip() for name in next((row for row in csv.reader(lines, delimiter=self.delimiter) if row), [])]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ConfigError(f"ingest.source: {uri} has several columns named {', '.join(twice)}; rename all but one")
-        return names
+    def _head(self, uri: str, encoding: str) -> tuple[list[str], bool]:
+        """Returns the names of the columns, and whether quotes enclose fields."""
+        is_tabs = self.delimiter == "\t"
+        with open_bytes(uri, encoding) as file:
+            data = file.read(QUOTES_BYTES if is_tabs else MAX_NAMES_BYTES)
+        lines = [_clean(line.decode("utf-8", "replace")) for line in io.BytesIO(data.removeprefix(BOM))]
+        is_quoted = not is_tabs or _are_quoted(lines, self.delimiter, is_whole=len(data) < QUOTES_BYTES)
+        named = csv.reader(lines, delimiter=self.delimiter, quoting=_quoting(is_quoted))
+        names = [name.strip() for name in next((row for row in named if row), [])]
+        if sum(map(len, names)) + len(names) >= MAX_NAMES_BYTES:
+            raise StorageError(
+                f"cannot read {uri}: the names of its columns take more than {MAX_NAMES_BYTES >> 20} MiB; "
+                "is its first row a row of names? write one"
+            )
+        return _unique(names, uri), is_quoted
 
-    def _rows(self, uri: str) -> Iterator[tuple[int, int, list[str]]]:
-        """Yields first byte, byte after the last, and fields (as Latin-1) of all records, including the names."""
-        end = 0
+    def _spans(
+        self, uri: str, encoding: str, is_quoted: bool, names: list[str], seen: Seen
+    ) -> Iterator[tuple[int, int]]:
+        """Yields the spans of all rows behind the names, and counts those that cannot be used."""
+        width = len(names)
+        required = names.index(seen.required) if seen.required in names else -1
+        with open_bytes(uri, encoding) as file:
+            lines = read_lines(file, uri, MAX_LINE_BYTES)
+            rows = self._rows(lines, uri, is_quoted, width, lambda what, line: seen.tell(what, place(uri, line)))
+            filled = (row for row in rows if row[0] or width == 1)
+            for fields, start, end, line in islice(filled, 1, None):
+                if len(fields) > width and any(fields[width:]):
+                    reason = "rows with more fields than names (is a delimiter in a text not quoted?)"
+                    seen.bad_row(reason, place(uri, line))
+                elif required >= 0 and not (required < len(fields) and fields[required].strip()):
+                    seen.bad_row(f"rows without {seen.required}", place(uri, line))
+                elif len(fields) < width:
+                    seen.tell("rows with fewer fields than names, whose last columns are null", place(uri, line))
+                yield start, end
 
-        def lines(file: Iterable[bytes]) -> Iterator[str]:
-            nonlocal end
-            for line in file:
-                end += len(line)
-                yield _line(line, "latin-1")
+    def _rows(self, lines: Iterable[bytes], uri: str, is_quoted: bool, width: int, note: Note) -> Iterator[Row]:
+        """Parses all records, including the names and those of no field."""
+        end, number, first, text = 0, 0, 1, ""
 
-        with open_bytes(uri) as file:
-            start, number = 0, 0
+        def decoded() -> Iterator[str]:
+            nonlocal end, number, text
+            for line in lines:
+                end, number = end + len(line), number + 1
+                if number - first >= MAX_ROW_LINES:
+                    raise _unclosed(uri, first, f"{MAX_ROW_LINES} lines are in quotes")
+                try:
+                    text = line.decode()
+                except UnicodeDecodeError:
+                    text = line.decode("utf-8", "replace")
+                    note("rows with characters that are not UTF-8 (set ingest.encoding, such as cp1252)", number)
+                text = _clean(text)
+                yield text
+
+        reader = csv.reader(decoded(), delimiter=self.delimiter, strict=True, quoting=_quoting(is_quoted))
+        start = 0
+        while True:
             try:
-                for row in csv.reader(lines(file), delimiter=self.delimiter):
-                    yield start, end, row
-                    start, number = end, number + 1
+                fields = next(reader)
+            except StopIteration:
+                return
             except csv.Error as error:
-                raise StorageError(
-                    f"cannot read {uri}: row {number + 1}, at byte {start}: {error}; "
-                    "is a quote not closed? correct that row"
-                ) from error
+                if number > first or "expected after" not in str(error):
+                    raise _unclosed(uri, first, str(error)) from error
+                note("rows with quotes inside of a field", number)
+                fields = self._lenient(text, width)
+            yield fields, start, end, first
+            start, first = end, number + 1
+
+    def _lenient(self, text: str, width: int) -> list[str]:
+        """Parses a line such as `1,"Bird" by the lake`: its quotes are text if that gives the right number of
+        fields.
+        """
+        literal = next(csv.reader([text], delimiter=self.delimiter, quoting=csv.QUOTE_NONE))
+        return literal if len(literal) == width else next(csv.reader([text], delimiter=self.delimiter))
 
 
-def _line(line: bytes, encoding: str) -> str:
-    """Decodes one line and removes what the csv module rejects within it: carriage returns and NULs."""
-    text = line.decode(encoding, "replace").rstrip("\r\n").replace("\r", " ").replace("\0", "")
-    return text + "\n"
+def _quoting(is_quoted: bool) -> Literal[0, 3]:
+    return csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
+
+
+def _unclosed(uri: str, line: int, why: str) -> StorageError:
+    return StorageError(
+        f"cannot read {uri}: the row that begins in line {line}: {why}; is a quote not closed? correct that row"
+    )
+
+
+def _are_quoted(lines: list[str], delimiter: str, is_whole: bool) -> bool:
+    """Returns True unless a quote that begins a field does not end it, or takes in more than a text."""
+    if not any(line.startswith('"') or f'{delimiter}"' in line for line in lines):
+        return True
+    complete = lines if is_whole else lines[: -MAX_ROW_LINES or None]
+    reader = csv.reader(complete, delimiter=delimiter, strict=True)
+    behind, width = 0, 0
+    try:
+        for row in reader:
+            width = width or len(row)
+            if reader.line_num - behind > 1 and (len(row) != width or reader.line_num - behind > MAX_ROW_LINES):
+                return False
+            behind = reader.line_num
+    except csv.Error as error:
+        return not is_whole and str(error) == "unexpected end of data" and len(complete) - behind <= MAX_ROW_LINES
+    return True
+
+
+def _unique(names: list[str], uri: str) -> list[str]:
+    """Drops empty names at the end, which are trailing delimiters; others, such as pandas' index, become
+    `unnamed_0`.
+    """
+    while names and not names[-1] and len(names) > 1:
+        names.pop()
+    check_width(len(names), uri)
+    names = [name or f"unnamed_{i}" for i, name in enumerate(names)]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ConfigError(f"ingest.source: {uri} has several columns named {', '.join(twice[:5])}; rename all but one")
+    return names
+
+
+def _clean(text: str) -> str:
+    """Removes what the csv module rejects within a line: carriage returns and NULs."""
+    if "\r" in text:
+        text = text.rstrip("\r\n").replace("\r", " ") + "\n"
+    return text.replace("\0", "") if "\0" in text else text
 
 
 def _fit(row: list[str], num_columns: int) -> list[str | None]:

@@ -9,12 +9,13 @@ from react_ray.pairs.formats.chunk import Format
 from react_ray.pairs.formats.delimited import Delimited
 from react_ray.pairs.formats.folder_table import FolderTable, folder_table
 from react_ray.pairs.formats.image_folder import ImageFiles
-from react_ray.pairs.formats.json_rows import JsonRows, is_array
+from react_ray.pairs.formats.json_array import is_array
+from react_ray.pairs.formats.json_rows import JsonRows
 from react_ray.pairs.formats.lines import Lines
 from react_ray.pairs.formats.parquet import Parquet
 from react_ray.pairs.formats.reading import reading
 from react_ray.pairs.formats.seen import Seen
-from react_ray.pairs.formats.spans import open_bytes
+from react_ray.pairs.formats.spans import encoding_of, open_bytes
 from react_ray.pairs.formats.suffixes import (
     CAPTION_SUFFIXES,
     OTHER_IMAGES,
@@ -86,7 +87,7 @@ def _open(
     chosen: str, config: IngestConfig, held: dict[str, list[str]], root: str, pattern: str, seen: Seen
 ) -> tuple[Format, list[str]]:
     if chosen == IMAGES:
-        return _images(root, pattern, held)
+        return _images(root, pattern, held, config.encoding)
     if chosen == "npy":
         return clip_retrieval([*held.get("npy", []), *held.get("parquet", [])])
     if chosen == "npz":
@@ -101,7 +102,7 @@ def _open(
             return Tar(config.image_column, config.caption_column), files
         if chosen in TEXTS:
             _check_text(files[0])
-        return _format(chosen, files[0]), files
+        return _format(chosen, files[0], config.encoding), files
 
 
 def _tell_by_content(held: dict[str, list[str]]) -> None:
@@ -164,21 +165,21 @@ def _choose(source: str, held: set[str], example: str) -> str:
     raise ConfigError(f"ingest.source: {source} holds {', '.join(sorted(held))}; say which is meant with ingest.format")
 
 
-def _format(name: str, first: str) -> Format:
+def _format(name: str, first: str, encoding: str) -> Format:
     if name == "json":
-        return JsonRows(is_array(first))
+        return JsonRows(is_array(first, encoding_of(first, encoding)), encoding)
     formats: dict[str, Format] = {
         "parquet": Parquet(),
         "arrow": Arrow(),
-        "csv": Delimited(","),
-        "tsv": Delimited("\t"),
-        "jsonl": JsonRows(is_array=False),
-        "txt": Lines(),
+        "csv": Delimited(",", encoding),
+        "tsv": Delimited("\t", encoding),
+        "jsonl": JsonRows(False, encoding),
+        "txt": Lines(encoding),
     }
     return formats[name]
 
 
-def _images(root: str, pattern: str, held: dict[str, list[str]]) -> tuple[Format, list[str]]:
+def _images(root: str, pattern: str, held: dict[str, list[str]], encoding: str) -> tuple[Format, list[str]]:
     """Reads a folder of images by its table if there is one, or else file by file."""
     tables = {name: held[name] for name in ("csv", "tsv", "jsonl") if name in held and not pattern}
     metadata = {
@@ -194,7 +195,7 @@ def _images(root: str, pattern: str, held: dict[str, list[str]]) -> tuple[Format
             f"ingest.source: {root} has images and several tables ({names}); keep one, or name it metadata.csv"
         )
     with reading(uris[0]):
-        return folder_table(_format(name, uris[0]), uris[0]), uris
+        return folder_table(_format(name, uris[0], encoding), uris[0]), uris
 
 
 def _file_name(uri: str) -> str:

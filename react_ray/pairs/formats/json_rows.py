@@ -1,77 +1,118 @@
 """Reads JSON objects as rows: one object per line (.jsonl, also .json) or an array of objects (.json), plain or .gz.
 
-The columns are the keys of the first rows. Strings stay as they are, and other values become their JSON text, so that
-all parts have one schema whatever their rows hold; only a column of lists of strings (several captions) stays a list. A
-line or element that is no object becomes a row of nulls.
+The columns are the keys of all rows. Strings stay as they are, and other values become their JSON text, so that all
+parts have one schema whatever their rows hold; a column in which any row has a list of strings (several captions) is
+one of lists. A line or element that is no object becomes a row of nulls. Planning parses every row (about 200,000 a
+second), because a key or a list may come late.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, BinaryIO
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import Any
 
 import pyarrow as pa
 
-from react_ray.errors import StorageError
+from react_ray.errors import ConfigError, StorageError
+from react_ray.pairs.column_types import check_width
 from react_ray.pairs.formats.chunk import Chunk, cut
-from react_ray.pairs.formats.seen import Seen
-from react_ray.pairs.formats.spans import open_bytes, read_span
+from react_ray.pairs.formats.json_array import MAX_OBJECT_BYTES, elements
+from react_ray.pairs.formats.seen import Seen, place
+from react_ray.pairs.formats.spans import BOM, encoding_of, open_bytes, read_lines, read_span
 
-FIRST_ROWS = 1000  # rows whose keys become the columns
-READ_BYTES = 1 << 20
-BOM = b"\xef\xbb\xbf"  # byte order mark that some editors write
-MAX_OBJECT_BYTES = 64 << 20
-BLANK = re.compile(r"[ \t\r\n]*")
+FIRST_ROWS = 1000  # whose keys are known before the file is read through
+HEAD_BYTES = 8 << 20  # of these rows
 TEXTS = pa.list_(pa.string())
+DECODER = json.JSONDecoder(strict=False)
+ROWS_ONLY = "write one object a line, or an array of objects (pandas: to_json(orient='records'))"
 Row = dict[str, Any]
+Found = tuple[Any, int, int]  # a value, its first byte, and the byte after its last
 
 
 @dataclass(frozen=True)
 class JsonRows:
     is_array: bool
+    encoding: str = ""  # that the recipe names
     every_column: bool = False  # a key may be missing in any row
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
-        spans = _elements if self.is_array else _lines
-        head = cut(uri, islice(spans(uri), FIRST_ROWS), 0, FIRST_ROWS)
-        rows = [row for chunk in head for row in _parse(chunk, self.is_array)]
-        return columns_of(rows), cut(uri, spans(uri), row_start, rows_per_part)
+        encoding = encoding_of(uri, self.encoding)
+        if encoding:
+            seen.tell(f"files that are read as {encoding.upper()}", place(uri))
+        found = elements(uri, encoding) if self.is_array else _lines(uri, encoding, seen)
+        columns = ObjectColumns(uri)
+        head: list[Found] = []
+        for value, start, end in islice(found, FIRST_ROWS):
+            head.append((value, start, end))
+            columns.add(value)
+            if end > HEAD_BYTES:
+                break
+        _check_rows([value for value, _, _ in head], uri)
+        spans = self._spans(chain(head, found), columns, uri, seen)
+        chunks = cut(uri, spans, row_start, rows_per_part)
+        return columns.schema(), (replace(chunk, encoding=encoding) for chunk in chunks)
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
         return table_of([row for chunk in chunks for row in _parse(chunk, self.is_array)], columns)
 
+    def _spans(self, found: Iterator[Found], columns: ObjectColumns, uri: str, seen: Seen) -> Iterator[tuple[int, int]]:
+        """Yields the spans of all rows, counts those that cannot be used, and tells the columns that come late."""
+        forms = (seen.required, seen.required.encode().decode("latin-1"))  # as in lines, and as in an array
+        thing = "element" if self.is_array else "row"
+        for number, (value, start, end) in enumerate(found, 1):
+            if not isinstance(value, dict):
+                seen.bad_row(f"{thing}s that are no JSON object", f"{place(uri)} {thing} {number}")
+            else:
+                if seen.required and columns.has(forms) and not any(map(value.get, forms)):
+                    seen.bad_row(f"rows without {seen.required}", f"{place(uri)} {thing} {number}")
+                if columns.add(value):
+                    seen.late = {field.name: field.type for field in columns.schema()}
+            yield start, end
 
-def is_array(uri: str) -> bool:
-    """Returns True for `[{...}, ...]`, False for one object per line."""
-    with open_bytes(uri) as file:
-        return file.read(READ_BYTES).removeprefix(BOM).lstrip().startswith(b"[")
 
+class ObjectColumns:
+    """Settles the columns of objects while they are read: text, or lists of texts."""
 
-def parse_object(text: str) -> Row:
-    """Parses an object; returns an empty one if the text is none."""
-    try:
-        value = json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    def __init__(self, uri: str = "") -> None:
+        self.uri = uri
+        self.kinds: dict[str, pa.DataType | None] = {}  # None: there was no value yet but null and []
+
+    def add(self, row: Any) -> bool:
+        """Returns True if the row has a new column, or the first list of texts in a column."""
+        if not isinstance(row, dict):
+            return False
+        is_new = not row.keys() <= self.kinds.keys()
+        if is_new:
+            self.kinds |= {name: None for name in row if name not in self.kinds}
+            check_width(len(self.kinds), self.uri)
+        if list in map(type, row.values()):
+            for name, value in row.items():
+                if isinstance(value, list) and self.kinds[name] != TEXTS and _is_texts(value):
+                    self.kinds[name], is_new = TEXTS, True
+        return is_new
+
+    def has(self, names: tuple[str, ...]) -> bool:
+        return any(name in self.kinds for name in names)
+
+    def schema(self) -> pa.Schema:
+        return pa.schema([(_utf8(name), kind or pa.string()) for name, kind in self.kinds.items()])
 
 
 def columns_of(rows: list[Row]) -> pa.Schema:
     """Returns the keys of all rows, as columns of text or of lists of texts."""
-    values: dict[str, list[Any]] = {}
+    columns = ObjectColumns()
     for row in rows:
-        for name, value in row.items():
-            if value is not None:
-                values.setdefault(name, []).append(value)
-            else:
-                values.setdefault(name, [])
-    return pa.schema(
-        [(name, TEXTS if found and all(map(_is_texts, found)) else pa.string()) for name, found in values.items()]
-    )
+        columns.add(row)
+    return columns.schema()
+
+
+def parse_object(text: str) -> Row:
+    """Parses an object; returns an empty one if the text is none."""
+    value = _value(text)
+    return value if isinstance(value, dict) else {}
 
 
 def table_of(rows: list[Row], columns: pa.Schema) -> pa.Table:
@@ -83,12 +124,12 @@ def table_of(rows: list[Row], columns: pa.Schema) -> pa.Table:
     return pa.table(made)
 
 
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def _is_texts(values: list[Any]) -> bool:
+    return str in map(type, values) and all(value is None or isinstance(value, str) for value in values)
 
 
 def _as_text(value: Any) -> str | None:
-    if value is None:
+    if value is None or value == []:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text.encode("utf-8", "replace").decode()  # half a surrogate pair is valid JSON but not text
@@ -100,87 +141,54 @@ def _as_texts(value: Any) -> list[str | None] | None:
     return [_as_text(item) for item in (value if isinstance(value, list) else [value])]
 
 
+def _check_rows(head: list[Any], uri: str) -> None:
+    """Raises an error for JSON that is no list of rows: columns (pandas' default), or one object on many lines."""
+    objects = [value for value in head if isinstance(value, dict)]
+    if head and not objects:
+        raise StorageError(f"cannot read {uri}: none of its first {len(head):,} rows is a JSON object; {ROWS_ONLY}")
+    if objects and objects[0] and all(isinstance(value, (dict, list)) for value in objects[0].values()):
+        names = ", ".join(list(objects[0])[:5])
+        raise ConfigError(
+            f"ingest.source: {uri} holds columns and not rows: its first object has no text but only objects or "
+            f"lists ({names}); {ROWS_ONLY}"
+        )
+
+
+def _utf8(name: str) -> str:
+    """Undoes that an array is planned as Latin-1; a name that was escaped, or is ASCII, is right already."""
+    try:
+        return name if name.isascii() else name.encode("latin-1").decode()
+    except UnicodeError:
+        return name
+
+
+def _value(text: str) -> Any:
+    """Returns None for text that is no JSON."""
+    try:
+        return DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _parse(chunk: Chunk, is_array: bool) -> list[Row]:
-    data = read_span(chunk.uri, chunk.start, chunk.num_bytes)
+    data = read_span(chunk.uri, chunk.start, chunk.num_bytes, chunk.encoding)
     if is_array:
-        values = json.loads(f"[{data.decode('utf-8', 'replace')}]", strict=False)
+        values = DECODER.decode(f"[{data.decode('utf-8', 'replace')}]")
         return [value if isinstance(value, dict) else {} for value in values]
     lines = data.removeprefix(BOM).split(b"\n")
     return [parse_object(line.decode("utf-8", "replace")) for line in lines if line.strip()]
 
 
-def _lines(uri: str) -> Iterator[tuple[int, int]]:
-    """Yields the spans of lines that are not blank."""
-    with open_bytes(uri) as file:
-        start = 0
-        for line in file:
-            if line.strip():
-                yield start, start + len(line)
-            start += len(line)
-
-
-def _elements(uri: str) -> Iterator[tuple[int, int]]:
-    """Yields the spans of the elements of an array, read as Latin-1: each byte is a character, and the structure is the
-    same.
-    """
-    decode = json.JSONDecoder(strict=False).raw_decode
-    with open_bytes(uri) as file:
-        window = _Window(file)
-        window.skip("[")
-        if window.next() == "]":
-            return
-        while True:
-            window.next()
-            while True:
-                try:
-                    _, end = decode(window.text, window.at)
-                    if end < len(window.text) or not window.more():  # a number that ends with the text may go on
-                        break
-                except (ValueError, RecursionError) as error:
-                    if len(window.text) - window.at > MAX_OBJECT_BYTES or not window.more():
-                        raise _broken(uri, window, str(error)) from error
-            yield window.offset + window.at, window.offset + end
-            window.at = end
-            if window.next() == "]":
-                return
-            if not window.skip(","):
-                raise _broken(uri, window, "neither a comma nor the end of the array")
-
-
-class _Window:
-    """A window of a file as text, which begins at byte `offset` of the file; everything before `at` has been parsed."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.text, self.offset, self.at = file, file.read(READ_BYTES).decode("latin-1"), 0, 0
-        self.at = 3 if self.text.startswith(BOM.decode("latin-1")) else 0
-
-    def more(self) -> bool:
-        """Reads on, and drops what has been parsed; False at the end of the file."""
-        # The window doubles, so that an object of n bytes is parsed log n times.
-        data = self.file.read(max(READ_BYTES, len(self.text) - self.at))
-        if data:
-            self.text, self.offset, self.at = self.text[self.at :] + data.decode("latin-1"), self.offset + self.at, 0
-        return bool(data)
-
-    def next(self) -> str:
-        """Moves to the next character that is not blank and returns it, or "" at the end."""
-        while True:
-            blank = BLANK.match(self.text, self.at)
-            assert blank is not None
-            self.at = blank.end()
-            if self.at < len(self.text):
-                return self.text[self.at]
-            if not self.more():
-                return ""
-
-    def skip(self, character: str) -> bool:
-        found = self.next() == character
-        self.at += found
-        return found
-
-
-def _broken(uri: str, window: _Window, why: str) -> StorageError:
-    return StorageError(
-        f"cannot read {uri}: no JSON at byte {window.offset + window.at}: {why}; "
-        "correct it, or write one object a line (.jsonl)"
-    )
+def _lines(uri: str, encoding: str, seen: Seen) -> Iterator[Found]:
+    """Yields the lines that are not blank."""
+    with open_bytes(uri, encoding) as file:
+        end = 0
+        for number, line in enumerate(read_lines(file, uri, MAX_OBJECT_BYTES), 1):
+            start, end = end, end + len(line)
+            try:
+                text = line.decode()
+            except UnicodeDecodeError:
+                text = line.decode("utf-8", "replace")
+                seen.tell("rows with characters that are not UTF-8 (set ingest.encoding)", place(uri, number))
+            if not text.isspace():
+                yield _value(text.removeprefix("\ufeff") if number == 1 else text), start, end

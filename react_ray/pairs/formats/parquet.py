@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from react_ray.errors import StorageError
 from react_ray.pairs.formats.chunk import Chunk
-from react_ray.pairs.formats.seen import Seen
+from react_ray.pairs.formats.seen import Seen, place
 from react_ray.storage import open_parquet
+
+MAX_GROUP_ROWS = 1 << 31  # a damaged footer may claim any number
 
 
 @dataclass(frozen=True)
@@ -19,15 +22,24 @@ class Parquet:
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         file = open_parquet(uri)
-        return file.schema_arrow, _row_groups(uri, file.metadata, row_start)
+        return file.schema_arrow, _row_groups(uri, file.metadata, row_start, seen)
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
         return open_parquet(uri).read_row_groups([chunk.start for chunk in chunks], columns=columns.names)
 
 
-def _row_groups(uri: str, metadata: pq.FileMetaData, row_start: int) -> Iterator[Chunk]:
+def _row_groups(uri: str, metadata: pq.FileMetaData, row_start: int, seen: Seen) -> Iterator[Chunk]:
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)] if seen.required else []
+    required = paths.index(seen.required) if seen.required in paths else -1
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
-        if group.num_rows:
-            yield Chunk(uri, row_start, group.num_rows, group.total_byte_size, index)
-            row_start += group.num_rows
+        if not 0 <= group.num_rows <= MAX_GROUP_ROWS:
+            raise StorageError(f"cannot read {uri}: row group {index} claims {group.num_rows:,} rows; write it again")
+        if not group.num_rows:
+            continue
+        statistics = group.column(required).statistics if required >= 0 else None
+        if statistics is not None and statistics.has_null_count and statistics.null_count:
+            reason = f"rows without {seen.required}"
+            seen.bad_row(reason, f"{place(uri)} row group {index}", min(statistics.null_count, group.num_rows))
+        yield Chunk(uri, row_start, group.num_rows, group.total_byte_size, index)
+        row_start += group.num_rows

@@ -1,4 +1,8 @@
-"""Converts the errors that libraries raise for a damaged file to a StorageError that names the file."""
+"""Converts whatever a format's library raises for a damaged file to a StorageError of one line that names the file.
+
+Libraries raise many things for bytes that they did not expect (RecursionError, struct.error, NotImplementedError,
+MemoryError, ...), so everything is taken for damage that is not an error of ours.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,27 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from react_ray.errors import StorageError
+from react_ray.errors import ReactRayError, StorageError
 
-DAMAGED = (pa.ArrowException, OSError, EOFError, zlib.error, tarfile.TarError, ValueError)
+SAY_WHAT_IS_WRONG = (pa.ArrowException, OSError, EOFError, zlib.error, tarfile.TarError, ValueError)
+MAX_CHARACTERS = 300  # of a library's message
 
 
 @contextmanager
 def reading(uri: str) -> Iterator[None]:
     try:
         yield
-    except DAMAGED as error:
-        raise StorageError(f"cannot read {uri}: {error}; the file is damaged or has changed: write it again") from error
+    except ReactRayError:
+        raise
+    except Exception as error:
+        raise StorageError(
+            f"cannot read {uri}: {reason_of(error)}; the file is damaged or has changed: write it again"
+        ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Returns one line; it begins with the exception's name where the message alone may say nothing."""
+    text = " ".join(str(error).split())[:MAX_CHARACTERS]
+    if text and isinstance(error, SAY_WHAT_IS_WRONG):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

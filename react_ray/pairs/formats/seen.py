@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 EXAMPLES = 5  # names that are shown per reason
 
 
@@ -25,16 +27,25 @@ class Counted:
 class Seen:
     """What the plan of a source says beside its rows. It is filled while the chunks of `Format.plan` are drawn.
 
-    reasons: whole phrases, such as "members whose suffix .foo is not known".
+    reasons: whole phrases, such as "members whose suffix .foo is not known". The source says before a file is read
+    which column is `required`: its image or its URL, without which a row cannot be used; "" if there is none.
     """
 
+    required: str = ""
     notes: list[str] = field(default_factory=list)  # how the files are read: "c.csv is read as UTF-16"
     passed: dict[str, Counted] = field(default_factory=dict)  # reason -> files, members or columns that give no row
     unusable: dict[str, Counted] = field(default_factory=dict)  # reason -> rows that have no image, URL or vector
 
+    told: dict[str, Counted] = field(default_factory=dict)  # what -> files or rows that are read, but not as usual
+    late: dict[str, pa.DataType] = field(default_factory=dict)  # columns that the head of the file did not have
+
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+
+    def tell(self, what: str, name: str, count: int = 1) -> None:
+        """Counts files or rows that are used, but of which the user should know, such as "files read as UTF-16"."""
+        self.told.setdefault(what, Counted()).add(name, count)
 
     def pass_over(self, reason: str, name: str, count: int = 1) -> None:
         """Counts things that give no row at all. name: of a file or member."""
@@ -54,4 +65,10 @@ class Seen:
         unusable = [
             f"rows that cannot be used: {reason}: {counted.text()}" for reason, counted in self.unusable.items()
         ]
-        return [*self.notes, *passed, *unusable]
+        told = [f"{what}: {counted.text()}" for what, counted in self.told.items()]
+        return [*self.notes, *told, *passed, *unusable]
+
+
+def place(uri: str, line: int = 0) -> str:
+    """Names a file, or a line of it, as an example."""
+    return uri.rpartition("/")[2] + (f" line {line}" if line else "")

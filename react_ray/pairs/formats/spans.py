@@ -1,14 +1,19 @@
-"""Reads the bytes of plain and gzipped files: all of them to plan a file, or a span of them to read a part.
+"""Reads the bytes of plain, gzipped and recoded files: all of them to plan a file, or a span of them to read a part.
 
-A span of a .gz is reached by unpacking everything before it. Parts are read in order, and the file stays open between
-spans, so each process unpacks a file about once. No file is unpacked into memory as a whole.
+Text that is not UTF-8 (UTF-16 from Excel, or what `ingest.encoding` names) is converted to UTF-8 before its bytes are
+counted. A span of such a file, or of a .gz, is reached by unpacking everything before it. Parts are read in order, and
+the file stays open between spans, so each process unpacks a file about once. No file is unpacked into memory as a
+whole.
 """
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
 import threading
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from typing import BinaryIO, cast
 
 from react_ray.errors import StorageError
@@ -17,29 +22,39 @@ from react_ray.storage import open_stream, read_range
 GZIPPED = (".gz", ".tgz")
 OPEN_FILES = 2  # kept open per process: the file being read, and the next
 LOCK = threading.Lock()
+BOM = codecs.BOM_UTF8  # byte order mark that some editors write
+BOMS = {  # the longer ones first, because UTF-16's is the beginning of UTF-32's
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    BOM: "",
+}
+HEAD_BYTES = 4096  # by which an encoding is told
+RECODED_BYTES = 1 << 20  # converted at once
 
 
-def open_bytes(uri: str) -> BinaryIO:
-    """Opens the (unpacked) bytes at their beginning, to plan; closes a file of this name that is still open from
-    before.
+def open_bytes(uri: str, encoding: str = "") -> BinaryIO:
+    """Opens the (unpacked, recoded) bytes at their beginning, to plan; closes a file of this name that is still open
+    from before.
     """
-    if not uri.endswith(GZIPPED):
+    if not encoding and not _is_gzipped(uri):
         return open_stream(uri)
-    _open_gzip.cache_clear()
-    return _unpacked(uri)
+    _open_again.cache_clear()
+    return _unpacked(uri, encoding)
 
 
-def read_span(uri: str, start: int, length: int) -> bytes:
-    """Returns a span of the (unpacked) bytes. Raises StorageError if the file ends before."""
-    if not uri.endswith(GZIPPED):
+def read_span(uri: str, start: int, length: int, encoding: str = "") -> bytes:
+    """Returns a span of the (unpacked, recoded) bytes. Raises StorageError if the file ends before."""
+    if not encoding and not _is_gzipped(uri):
         return read_range(uri, start, length)
     with LOCK:
-        file = _open_gzip(uri)
+        file = _open_again(uri, encoding)
         try:
             file.seek(start)
             data = file.read(length)
         except Exception:
-            _open_gzip.cache_clear()
+            _open_again.cache_clear()
             raise
     if len(data) < length:
         raise StorageError(
@@ -48,10 +63,92 @@ def read_span(uri: str, start: int, length: int) -> bytes:
     return data
 
 
+def read_lines(file: BinaryIO, uri: str, max_bytes: int) -> Iterator[bytes]:
+    """Yields lines with their ends. Raises StorageError at a longer line, of which no more is read: a .gz of 1 MB may
+    hold 1 GB without an end of line.
+    """
+    for number, line in enumerate(iter(partial(file.readline, max_bytes + 1), b""), 1):
+        if len(line) > max_bytes:
+            raise StorageError(
+                f"cannot read {uri}: line {number} is longer than {max_bytes >> 20} MiB; "
+                "is it a file of lines? write one row a line"
+            )
+        yield line
+
+
+def encoding_of(uri: str, named: str = "") -> str:
+    """Returns the encoding to recode the text of a file from, or "" for UTF-8.
+
+    A byte order mark tells it, or else `named` (ingest.encoding), or else the NULs of UTF-16 without a mark.
+    """
+    with open_bytes(uri) as file:
+        head = file.read(HEAD_BYTES)
+    for mark, encoding in BOMS.items():
+        if head.startswith(mark):
+            return encoding
+    if named:
+        return "" if codecs.lookup(named).name in ("utf-8", "ascii") else named
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    for many, few, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
+        if many > len(head) // 8 and few * 20 < many:
+            return encoding
+    return ""
+
+
+def _is_gzipped(uri: str) -> bool:
+    return uri.lower().endswith(GZIPPED)
+
+
 @lru_cache(maxsize=OPEN_FILES)
-def _open_gzip(uri: str) -> BinaryIO:
-    return _unpacked(uri)
+def _open_again(uri: str, encoding: str) -> BinaryIO:
+    return _unpacked(uri, encoding)
 
 
-def _unpacked(uri: str) -> BinaryIO:
-    return cast(BinaryIO, gzip.GzipFile(fileobj=open_stream(uri)))
+def _unpacked(uri: str, encoding: str) -> BinaryIO:
+    file = open_stream(uri)
+    if _is_gzipped(uri):
+        file = cast(BinaryIO, gzip.GzipFile(fileobj=file))
+    return cast(BinaryIO, io.BufferedReader(_Recoded(file, encoding), RECODED_BYTES)) if encoding else file
+
+
+class _Recoded(io.RawIOBase):
+    """The text of a file as UTF-8; what its encoding does not have becomes U+FFFD."""
+
+    def __init__(self, file: BinaryIO, encoding: str) -> None:
+        self.file, self.ready, self.at = file, b"", 0
+        self.decoder = codecs.getincrementaldecoder(encoding)("replace")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.at
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        while not self.ready:
+            data = self.file.read(RECODED_BYTES)
+            self.ready = self.decoder.decode(data, not data).encode("utf-8", "replace")
+            if not data:
+                break
+        some = self.ready[: len(buffer)]
+        buffer[: len(some)] = some
+        self.ready, self.at = self.ready[len(some) :], self.at + len(some)
+        return len(some)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        assert whence == io.SEEK_SET, "the length of recoded text is not known"
+        if offset < self.at:
+            self.file.seek(0)
+            self.decoder.reset()
+            self.ready, self.at = b"", 0
+        skipped = bytearray(RECODED_BYTES)
+        while self.at < offset and self.readinto(memoryview(skipped)[: offset - self.at]):  # type: ignore[arg-type]
+            pass
+        return self.at
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()

@@ -18,6 +18,7 @@ from react_ray.draft import Draft, create
 from react_ray.errors import RetrievalError
 from react_ray.kinds import ALLOWED, AllowedFacts
 from react_ray.manifest import Receipt, part_name
+from react_ray.progress import say
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.map_parts import MapStage, ReadNothing, Work, map_parts
 from react_ray.section import digest
@@ -53,6 +54,9 @@ def filter_pairs(uri: str, database: Database, filters: list[str], cluster: Clus
     receipts = allowed.receipts()
     passed = {c.text: sum(r.facts["passed"][i] for r in receipts) for i, c in enumerate(conditions)}
     total, kept = sum(r.rows for r in receipts), sum(r.facts["kept"] for r in receipts)
+    for i, condition in enumerate(conditions):
+        if unknown := sum(r.facts.get("unknown", [0] * len(conditions))[i] for r in receipts):
+            say(f"filter     {condition.text!r}: {unknown:,} of {total:,} pairs have no value to compare: not kept")
     if not kept:
         each = ", ".join(f"{text!r} {count}" for text, count in passed.items())
         raise RetrievalError(
@@ -89,13 +93,16 @@ class FilterPart(Work):
         began = time.monotonic()
         pair_id = self.database.pairs.read(part, ["pair_id"])["pair_id"]
         kept = ~np.isin(pair_id.to_numpy(), self.database.deleted)
-        passed = []
+        passed, unknown = [], []
         for condition in self.conditions:
-            mask = condition.mask(self._column(part, condition.column))
+            mask, known = condition.judge(self._column(part, condition.column))
             passed.append(int(mask.sum()))
+            unknown.append(int((~known).sum()))
             kept &= mask
         out = pa.table({"pair_id": pair_id, "allowed": pa.array(kept)})
-        return self.allowed.commit(part, out, time.monotonic() - began, passed=passed, kept=int(kept.sum()))
+        return self.allowed.commit(
+            part, out, time.monotonic() - began, passed=passed, unknown=unknown, kept=int(kept.sum())
+        )
 
     def _column(self, part: int, name: str) -> pa.ChunkedArray:
         database = self.database

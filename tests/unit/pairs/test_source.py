@@ -126,7 +126,7 @@ def test_images_keep_good_bytes_and_give_bad_ones_a_status(tmp_path: Path) -> No
     good = webp(7)
     images = pa.array([good, good[:-9], None, b"not an image"], pa.binary())
     pq.write_table(pa.table({"image": images, "caption": list("abcd")}), tmp_path / "x.parquet")
-    config = IngestConfig(source=str(tmp_path / "x.parquet"))
+    config = IngestConfig(source=str(tmp_path / "x.parquet"), max_unusable=1)
     got = to_images(open_source(config).read(0), 0, config)
     assert got.schema == schema.IMAGES
     assert got["status"].to_pylist() == [schema.OK, schema.UNDECODABLE, schema.EMPTY, schema.UNDECODABLE]
@@ -161,12 +161,13 @@ def test_a_missing_column_is_answered_with_those_that_exist(folder: Path) -> Non
         open_source(IngestConfig(source=str(folder), caption_column="image"))
 
 
-def test_an_empty_pool_and_files_of_two_schemas_are_refused(tmp_path: Path) -> None:
+def test_an_empty_pool_and_a_file_without_the_images_of_others_are_refused(tmp_path: Path) -> None:
     pq.write_table(rows(0, 1).slice(0, 0), tmp_path / "a.parquet")
     with pytest.raises(ConfigError, match="pool is empty"):
         open_source(IngestConfig(source=str(tmp_path)))
-    pq.write_table(rows(0, 1).drop_columns(["license"]), tmp_path / "b.parquet")
-    with pytest.raises(ConfigError, match="license"):
+    pq.write_table(rows(0, 1), tmp_path / "b.parquet")
+    pq.write_table(rows(0, 1).drop_columns(["image"]), tmp_path / "c.parquet")
+    with pytest.raises(ConfigError, match=r"c\.parquet lacks the columns \['image'\]"):
         open_source(IngestConfig(source=str(tmp_path)))
 
 

@@ -1,0 +1,82 @@
+"""Settles the columns of a source over all of its files, while they are planned.
+
+Each column gets one type that holds the values of all files; a column that a file lacks is null there. Files that were
+added to a source later cannot change the columns, because the parts before them are written.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from react_ray.errors import ConfigError
+from react_ray.pairs.column_types import check_width, plain_schema, unify
+from react_ray.pairs.columns import find_columns
+from react_ray.pairs.formats.seen import Seen
+from react_ray.pairs.ingest_config import IngestConfig
+
+
+class Settled:
+    """every_column: that of the format; True if a file without the column of captions is refused."""
+
+    def __init__(self, config: IngestConfig, every_column: bool) -> None:
+        self.config, self.every_column = config, every_column
+        self.kinds: dict[str, pa.Field] = {}
+        self.origins: dict[str, str] = {}  # column -> the first file that has it
+        self.files: dict[str, frozenset[str]] = {}  # file -> its columns
+
+    def required(self, found: pa.Schema) -> str:
+        """Returns the column of a file without which a row of it has no use; "" for vectors."""
+        self.problem: ConfigError | None = None
+        try:
+            used = find_columns(found, self.config)
+        except ConfigError as error:
+            self.problem = error
+            return ""
+        return "" if used.vectors else used.image or used.url
+
+    def check(self) -> None:
+        """Raises ConfigError if the first file that has rows lacks columns that it cannot get from others, before the
+        rest of it is planned.
+        """
+        if self.problem and self.every_column and not self.files:
+            raise self.problem
+
+    def add(self, found: pa.Schema, seen: Seen, uri: str, is_added: bool) -> None:
+        """Adds the columns of a file that has rows, and those that `seen.late` names.
+
+        Raises ConfigError, with both files, if a column has two types that nothing unites.
+        """
+        late = pa.schema(list(seen.late.items()))
+        for field in [*found, *plain_schema(late, uri)]:
+            before = self.kinds.get(field.name)
+            kind = unify(before.type, field.type) if before else field.type
+            if kind is None or (before and is_added and kind != before.type):
+                assert before is not None
+                raise ConfigError(
+                    f"ingest.source: column {field.name!r} is {before.type} in {self.origins[field.name]} and "
+                    f"{field.type} in {uri}; "
+                    + ("ingest into another `database`" if kind else "write it with one type in all files")
+                )
+            if before is None and is_added:
+                seen.pass_over("columns of files that were added later, which parts before lack", field.name)
+                continue
+            self.kinds[field.name] = field if before is None else before.with_type(kind)
+            self.origins.setdefault(field.name, uri)
+        check_width(len(self.kinds), uri)
+        self.files[uri] = frozenset(found.names) | frozenset(seen.late)
+
+    def columns(self) -> pa.Schema | None:
+        """Returns all columns, or None if there was no row. Raises ConfigError if the recipe's are not among them."""
+        if not self.files:
+            return None
+        columns = pa.schema(list(self.kinds.values()))
+        used = find_columns(columns, self.config)
+        needed = {used.image, used.url, *used.vectors, used.caption if self.every_column else ""} - {""}
+        first = next(iter(self.files))
+        for uri, names in self.files.items():
+            if missing := sorted(needed - names):
+                raise ConfigError(
+                    f"ingest.source: {uri} lacks the columns {missing} that {first} or others have; "
+                    "name files that have them"
+                )
+        return columns
