@@ -26,7 +26,7 @@ from react_ray.pairs.jpeg_parts import with_end, without_hostile_exif
 from react_ray.pairs.other_tiff import decode_other_tiff
 from react_ray.pairs.png_chunks import without_ancillary
 from react_ray.pairs.rgb import WHITE_IS_ZERO, to_rgb
-from react_ray.pairs.tiff_tags import exif_orientation, with_zero_as_black
+from react_ray.pairs.tiff_tags import DamagedTags, exif_orientation, with_zero_as_black
 
 MAX_ASPECT = 8  # longer images lose their ends before resizing: a strip of 1 x 10,000 would grow to 500 million pixels
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "ICO")  # no EPS: Pillow hands it to Ghostscript
@@ -234,7 +234,7 @@ def _bad_bytes(data: bytes = b"") -> Iterator[None]:
     """Converts whatever a decoder raises to a ValueError whose message is the same in every run."""
     try:
         yield
-    except (TooLarge, TooSlow, MemoryError):
+    except (TooLarge, TooSlow, DamagedTags, MemoryError):
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, which it checks before we can read the size
         raise TooLarge(str(error)) from error

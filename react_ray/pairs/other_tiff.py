@@ -13,7 +13,7 @@ def decode_other_tiff(data: bytes, turns: dict[int, Image.Transpose]) -> Image.I
     """Returns the upright image, RGB or RGBA of 8 bits. Raises ValueError if OpenCV does not know it either."""
     import cv2  # only these files need it here, and not all that decodes images has loaded it
 
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    picture: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if picture is None or not (picture.dtype in (np.uint8, np.uint16) or np.issubdtype(picture.dtype, np.floating)):
         raise ValueError("a TIFF of an unknown form")
     if picture.dtype != np.uint8:

@@ -34,7 +34,7 @@ class _Chunk(NamedTuple):
 
 
 def without_ancillary(data: bytes) -> bytes:
-    """Returns the PNG as it is if it has no ancillary chunk; what follows a damaged or cut chunk is kept as it is."""
+    """Returns the PNG as it is if it has no ancillary chunk; what follows a damaged or cut critical chunk is kept."""
     chunks, behind = _chunks(data)
     if all(_is_critical(chunk) for chunk in chunks):
         return data
@@ -51,7 +51,9 @@ def without_ancillary(data: bytes) -> bytes:
         elif _is_critical(chunk):
             out.append(data[chunk.start : chunk.end])
         seen.add(chunk.kind)
-    return b"".join([*out, data[behind:]])
+    if not data[behind + 4 : behind + 5].islower():  # an ancillary chunk that is cut
+        out.append(data[behind:])
+    return b"".join(out)
 
 
 def _chunks(data: bytes) -> tuple[list[_Chunk], int]:
