@@ -14,7 +14,7 @@ from PIL import Image
 
 from react_ray.pairs.av1_sizes import avif_exif, avif_sizes
 from react_ray.pairs.image_kind import kind_of
-from react_ray.pairs.tiff_tags import DamagedTags, points_beyond, read_tags
+from react_ray.pairs.tiff_tags import DamagedHeader, points_beyond, read_tags
 
 MAX_PIXELS = 50_000_000  # a phone's photo has 12 to 50 million
 MAX_DECODE_S = 2.0  # a progressive JPEG of MAX_PIXELS pixels and 10 scans is estimated at 0.5
@@ -39,7 +39,7 @@ class TooSlow(ValueError):
 
 
 def check_memory(data: bytes, max_pixels: int) -> None:
-    """Raises TooLarge for sizes that Pillow's header does not tell, and DamagedTags for tags that would fill memory."""
+    """Raises TooLarge for sizes that Pillow's header does not tell, DamagedHeader for tags that would fill memory."""
     kind = kind_of(data)
     if kind == "tif":
         _check_tiff(data, max_pixels)
@@ -48,7 +48,7 @@ def check_memory(data: bytes, max_pixels: int) -> None:
             if width * height > max_pixels:
                 raise TooLarge(f"{width} x {height} pixels, more than {max_pixels} are allowed", (width, height))
     if kind == "avif" and any(points_beyond(exif) for exif in avif_exif(data)):
-        raise DamagedTags("the directory of the EXIF data points to more bytes than there are")
+        raise DamagedHeader("the directory of the EXIF data points to more bytes than there are")
 
 
 def check_time(image: Image.Image, data: bytes, max_decode_s: float) -> None:
@@ -63,7 +63,7 @@ def check_time(image: Image.Image, data: bytes, max_decode_s: float) -> None:
 
 def _check_tiff(data: bytes, max_pixels: int) -> None:
     if points_beyond(data):
-        raise DamagedTags("the directory of the TIFF points to more bytes than there are")
+        raise DamagedHeader("the directory of the TIFF points to more bytes than there are")
     found = read_tags(data).values
     whole = found.get(WIDTH, 0), found.get(LENGTH, 0)
     tile = found.get(TILE_WIDTH, 0), found.get(TILE_LENGTH, 0)  # a strip is never larger than the image

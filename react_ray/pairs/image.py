@@ -26,10 +26,10 @@ from react_ray.pairs.jpeg_parts import with_end, without_hostile_exif
 from react_ray.pairs.other_tiff import decode_other_tiff
 from react_ray.pairs.png_chunks import without_ancillary
 from react_ray.pairs.rgb import WHITE_IS_ZERO, to_rgb
-from react_ray.pairs.tiff_tags import DamagedTags, exif_orientation, with_zero_as_black
+from react_ray.pairs.tiff_tags import DamagedHeader, exif_orientation, with_zero_as_black
 
 MAX_ASPECT = 8  # longer images lose their ends before resizing: a strip of 1 x 10,000 would grow to 500 million pixels
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "ICO")  # no EPS: Pillow hands it to Ghostscript
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "DIB", "TIFF", "ICO")  # no EPS: Pillow hands it to Ghostscript
 HASH_SIDE = 32
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -175,7 +175,7 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS, max_decode_s: float =
         except UnidentifiedImageError:
             if kind != "tif":
                 raise
-            image = decode_other_tiff(data, TURNS)
+            image = decode_other_tiff(data)
         if image.width * image.height > max_pixels:
             message = f"{image.width} x {image.height} pixels, more than {max_pixels} are allowed"
             raise TooLarge(message, upright_size(image))
@@ -234,7 +234,7 @@ def _bad_bytes(data: bytes = b"") -> Iterator[None]:
     """Converts whatever a decoder raises to a ValueError whose message is the same in every run."""
     try:
         yield
-    except (TooLarge, TooSlow, DamagedTags, MemoryError):
+    except (TooLarge, TooSlow, DamagedHeader, MemoryError):
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, which it checks before we can read the size
         raise TooLarge(str(error)) from error

@@ -6,11 +6,10 @@ import numpy as np
 from PIL import Image
 
 from react_ray.pairs.rgb import white_of
-from react_ray.pairs.tiff_tags import ORIENTATION, read_tags
 
 
-def decode_other_tiff(data: bytes, turns: dict[int, Image.Transpose]) -> Image.Image:
-    """Returns the upright image, RGB or RGBA of 8 bits. Raises ValueError if OpenCV does not know it either."""
+def decode_other_tiff(data: bytes) -> Image.Image:
+    """Returns the image, RGB or RGBA of 8 bits; OpenCV turns it upright. Raises ValueError for unknown forms."""
     import cv2  # only these files need it here, and not all that decodes images has loaded it
 
     picture: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -27,6 +26,4 @@ def decode_other_tiff(data: bytes, turns: dict[int, Image.Transpose]) -> Image.I
     channels = picture.shape[2] if picture.ndim == 3 else 1
     if channels not in to:
         raise ValueError(f"a TIFF of {channels} channels")
-    image = Image.fromarray(cv2.cvtColor(picture, to[channels]))
-    turn = turns.get(read_tags(data).values.get(ORIENTATION, 1))
-    return image if turn is None else image.transpose(turn)
+    return Image.fromarray(cv2.cvtColor(picture, to[channels]))

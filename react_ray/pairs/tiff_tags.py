@@ -17,7 +17,7 @@ ORIENTATION, BITS, PHOTOMETRIC = 0x0112, 258, 262
 WHITE_IS_ZERO = 0
 
 
-class DamagedTags(ValueError):
+class DamagedHeader(ValueError):
     """The tags cannot be read, or are not to be read."""
 
 
@@ -33,11 +33,11 @@ class Tags(NamedTuple):
 
 
 def read_tags(data: bytes) -> Tags:
-    """Raises DamagedTags for bytes that are no directory."""
+    """Raises DamagedHeader for bytes that are no directory."""
     try:
         return _read_tags(data)
     except struct.error as error:
-        raise DamagedTags("the directory of the TIFF is cut") from error
+        raise DamagedHeader("the directory of the TIFF is cut") from error
 
 
 def with_zero_as_black(data: bytes) -> tuple[bytes, bool]:
@@ -76,7 +76,7 @@ def _read_tags(data: bytes, only: tuple[int, int, int] | None = None) -> Tags:
     """only: tag, type and count of the one entry that is wanted."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None:
-        raise DamagedTags("not a TIFF")
+        raise DamagedHeader("not a TIFF")
     is_big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
     pointer, entry, room = ("Q", "HHQ", 8) if is_big else ("I", "HHI", 4)
     (start,) = struct.unpack_from(order + pointer, data, 8 if is_big else 4)
