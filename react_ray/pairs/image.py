@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,11 +20,16 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from react_ray import schema
+from react_ray.pairs.decode_limits import MAX_DECODE_S, MAX_PIXELS, TooLarge, TooSlow, check_memory, check_time
+from react_ray.pairs.image_kind import kind_of
+from react_ray.pairs.jpeg_parts import with_end, without_hostile_exif
+from react_ray.pairs.other_tiff import decode_other_tiff
+from react_ray.pairs.png_chunks import without_ancillary
+from react_ray.pairs.rgb import WHITE_IS_ZERO, to_rgb
+from react_ray.pairs.tiff_tags import DamagedHeader, exif_orientation, with_zero_as_black
 
-MAX_PIXELS = 50_000_000  # 150 MB once decoded; a phone's photo has 12 to 50 million
 MAX_ASPECT = 8  # longer images lose their ends before resizing: a strip of 1 x 10,000 would grow to 500 million pixels
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "DIB", "TIFF", "ICO")  # no EPS: Pillow hands it to Ghostscript
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0")
 HASH_SIDE = 32
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -34,6 +40,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # key: the EXIF orientation that the turn makes upright
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata, one for each image; the rows have a status
 
 CropMode = Literal["center_crop", "squash"]
 Interpolation = Literal["bicubic", "bilinear"]
@@ -56,25 +64,19 @@ class NotAnImage(ValueError):
     """The bytes are a web page, a video, or anything else that does not begin like an image."""
 
 
-class TooLarge(ValueError):
-    """The size in the header is above the limit; no pixel has been decoded."""
-
-    def __init__(self, message: str, size: tuple[int, int] | None = None) -> None:
-        super().__init__(message)
-        self.size = size
-
-
-def inspect(data: bytes | None, max_pixels: int = MAX_PIXELS) -> ImageFacts:
+def inspect(data: bytes | None, max_pixels: int = MAX_PIXELS, max_decode_s: float = MAX_DECODE_S) -> ImageFacts:
     """Decodes an image once, to prove that it can be decoded. Never raises for bad bytes."""
     if not data:
         return ImageFacts(None, None, None, None, schema.EMPTY, "no bytes")
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        image, (width, height) = _open(data, max_pixels, shrink_to=2 * HASH_SIDE)
+        image, (width, height) = _open(data, max_pixels, 2 * HASH_SIDE, max_decode_s)
         return ImageFacts(width, height, sha256, phash(image), schema.OK, None)
     except TooLarge as error:
         claimed = error.size or (None, None)
         return ImageFacts(claimed[0], claimed[1], sha256, None, schema.TOO_LARGE, str(error))
+    except TooSlow as error:
+        return ImageFacts(None, None, sha256, None, schema.TOO_SLOW, str(error))
     except ValueError as error:
         return ImageFacts(None, None, sha256, None, schema.UNDECODABLE, str(error))
 
@@ -156,25 +158,39 @@ def _cosines() -> np.ndarray:
     return np.rint(4096 * np.cos(np.pi * k * (2 * n + 1) / (2 * HASH_SIDE))).astype(np.int64)
 
 
-def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Opens an image without decoding any pixel. Raises NotAnImage, TooLarge or ValueError."""
+def read_header(data: bytes, max_pixels: int = MAX_PIXELS, max_decode_s: float = MAX_DECODE_S) -> Image.Image:
+    """Opens an image without decoding any pixel. Raises NotAnImage, TooLarge, TooSlow or ValueError."""
     with _bad_bytes(data):
-        image = Image.open(io.BytesIO(data), formats=_formats())
+        kind = kind_of(data)
+        white_is_zero = False
+        if kind == "png":
+            data = without_ancillary(data)
+        elif kind == "jpg":
+            data = without_hostile_exif(data)
+        elif kind in ("tif", "ico", "avif"):
+            check_memory(data, max_pixels)
+            data, white_is_zero = with_zero_as_black(data) if kind == "tif" else (data, False)
+        try:
+            image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
+        except UnidentifiedImageError:
+            if kind != "tif":
+                raise
+            image = decode_other_tiff(data)
         if image.width * image.height > max_pixels:
             message = f"{image.width} x {image.height} pixels, more than {max_pixels} are allowed"
             raise TooLarge(message, upright_size(image))
+        if image.mode == "P" and image.palette is None:
+            raise DamagedHeader("an image of a palette without its palette")
+        check_time(image, data, max_decode_s)
+        if white_is_zero:
+            image.info[WHITE_IS_ZERO] = True
         return image
 
 
 def orientation(image: Image.Image) -> int:
-    """Returns the EXIF orientation, 1 to 8; 1 (upright) also if the EXIF data cannot be read."""
-    if "exif" not in image.info:
-        return 1
-    try:
-        value = image.getexif().get(0x0112, 1)
-    except Exception:  # damaged EXIF data is no reason to lose the image
-        return 1
-    return value if value in TURNS else 1
+    """Returns the EXIF orientation, 1 to 8; 1 (upright) also if the EXIF data cannot be read. XMP does not count."""
+    exif = image.info.get("exif")
+    return exif_orientation(exif) if isinstance(exif, bytes) else 1
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
@@ -191,9 +207,26 @@ def decode_upright(image: Image.Image, shrink_to: tuple[int, int]) -> Image.Imag
     """
     with _bad_bytes():
         turn = TURNS.get(orientation(image))
+        image = _load(image, shrink_to)
+        return image if turn is None else image.transpose(turn)
+
+
+def _load(image: Image.Image, shrink_to: tuple[int, int]) -> Image.Image:
+    """Decodes; a JPEG without its end marker is decoded with one, if that is all it lacks."""
+    source, header = getattr(image, "fp", None), image
+    image.draft(None, shrink_to)
+    try:
+        image.load()
+    except OSError:
+        whole = None
+        if header.format in ("JPEG", "MPO") and isinstance(source, io.BytesIO) and not source.closed:
+            whole = with_end(source.getvalue(), header.mode)
+        if whole is None:
+            raise
+        image = Image.open(io.BytesIO(whole), formats=["JPEG"])
         image.draft(None, shrink_to)
         image.load()
-        return image if turn is None else image.transpose(turn)
+    return image
 
 
 @contextmanager
@@ -201,45 +234,38 @@ def _bad_bytes(data: bytes = b"") -> Iterator[None]:
     """Converts whatever a decoder raises to a ValueError whose message is the same in every run."""
     try:
         yield
-    except (TooLarge, MemoryError):
+    except (TooLarge, TooSlow, DamagedHeader, MemoryError):
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, which it checks before we can read the size
         raise TooLarge(str(error)) from error
     except UnidentifiedImageError as error:  # its message contains the address of the buffer
-        if data.startswith(SIGNATURES) or data[8:12] in (b"WEBP", b"avif"):
+        if kind_of(data):
             raise ValueError("the header is damaged") from error
         raise NotAnImage("not an image of a known format") from error
     except Exception as error:  # decoders raise anything on hostile bytes: OSError, SyntaxError, struct.error, KeyError
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def _open(data: bytes, max_pixels: int, shrink_to: int) -> tuple[Image.Image, tuple[int, int]]:
+def _open(
+    data: bytes, max_pixels: int, shrink_to: int, max_decode_s: float = MAX_DECODE_S
+) -> tuple[Image.Image, tuple[int, int]]:
     """Returns the first frame, upright and RGB, and its size before any reduction. Raises ValueError."""
-    image = read_header(data, max_pixels)
+    image = read_header(data, max_pixels, max_decode_s)
     size = upright_size(image)
     upright = decode_upright(image, (shrink_to, shrink_to))
+    return as_rgb(upright), size
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Converts a decoded image to RGB, with transparency on white. Raises ValueError."""
     with _bad_bytes():
-        return to_rgb(upright), size
+        return to_rgb(image)
 
 
 @lru_cache(maxsize=1)
 def _formats() -> list[str]:
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts any mode to RGB, with transparency on a white ground."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow's own conversion would clip instead of scaling
-        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(ground, layer).convert("RGB")
-    return image.convert("RGB")
 
 
 def _center_crop(image: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:

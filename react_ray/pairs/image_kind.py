@@ -14,6 +14,7 @@ SIGNATURES = (
     (b"II+\0", "tif"),  # BigTIFF
     (b"MM\0+", "tif"),
     (b"\0\0\1\0", "ico"),
+    (b"(\0\0\0", "dib"),
 )
 AVIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1")
 

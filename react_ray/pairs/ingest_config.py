@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from react_ray.pair_id import MAX_ROWS_PER_PART
-from react_ray.pairs.image import MAX_PIXELS
+from react_ray.pairs.decode_limits import MAX_DECODE_S, MAX_PIXELS
 from react_ray.section import Section, field, speed
 
 FormatName = Literal["", "parquet", "arrow", "tar", "csv", "tsv", "jsonl", "json", "txt", "images", "npy", "npz"]
@@ -61,7 +61,12 @@ class IngestConfig(Section):
     )
     max_rows: int = field(0, "read only this many rows, for small trials; 0 = all", ge=0)
     max_pixels: int = field(
-        MAX_PIXELS, "refuse images with more pixels before decoding them (3 bytes of memory per pixel)", ge=1
+        MAX_PIXELS,
+        "refuse images with more pixels before decoding them (4 to 16 bytes of memory per pixel)",
+        ge=1,
+    )
+    max_decode_s: float = speed(
+        MAX_DECODE_S, "refuse images that would take longer to decode, as their headers tell: too many scans", gt=0
     )
     max_unusable: float = speed(
         0.05,

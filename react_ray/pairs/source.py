@@ -196,7 +196,7 @@ def to_images(table: pa.Table, part: int, config: IngestConfig, num_threads: int
     assert found.image, "a source of URLs has no images"
     cells = image_cells(table[found.image], config.source)
     images = [cell.data for cell in cells]
-    look = partial(_look_at, max_pixels=config.max_pixels)
+    look = partial(_look_at, config)
     if num_threads <= 1:  # a pool of one thread is three times slower for small images
         facts = [look(data) for data in images]
     else:
@@ -238,8 +238,8 @@ def _captions(table: pa.Table, column: str) -> pa.ChunkedArray | pa.Array:
     return pc.fill_null(captions.cast(pa.string()), "")
 
 
-def _look_at(data: bytes | None, max_pixels: int) -> ImageFacts:
+def _look_at(config: IngestConfig, data: bytes | None) -> ImageFacts:
     try:
-        return inspect(data, max_pixels)
+        return inspect(data, config.max_pixels, config.max_decode_s)
     except Exception as error:
         return ImageFacts(None, None, None, None, schema.INTERNAL_ERROR, unforeseen(error))

@@ -18,15 +18,15 @@ import simplejpeg
 from PIL import Image
 
 from react_ray import schema
+from react_ray.pairs.decode_limits import TooLarge, TooSlow
 from react_ray.pairs.image import (
     HASH_SIDE,
     NotAnImage,
-    TooLarge,
+    as_rgb,
     decode_upright,
     orientation,
     phash,
     read_header,
-    to_rgb,
     upright_size,
 )
 from react_ray.pairs.store_config import StoreConfig
@@ -70,13 +70,15 @@ def prepare(data: bytes | None, config: StoreConfig) -> Stored:
         return Stored(status=schema.EMPTY, error="no bytes")
     stored = Stored(sha256=hashlib.sha256(data).hexdigest())
     try:
-        header = read_header(data, config.max_pixels)
+        header = read_header(data, config.max_pixels, config.max_decode_s)
         size = upright_size(header)
         stored = replace(stored, original_width=size[0], original_height=size[1])
         return _refused(stored, size, config) or _store(stored, data, header, config)
     except TooLarge as error:
         width, height = error.size or (stored.original_width, stored.original_height)
         return replace(stored, original_width=width, original_height=height, status=schema.TOO_LARGE, error=str(error))
+    except TooSlow as error:
+        return replace(stored, status=schema.TOO_SLOW, error=str(error))
     except NotAnImage as error:
         page = data.lstrip()[:1] in (b"<", b"{")
         return replace(
@@ -157,7 +159,7 @@ def _decode(data: bytes, header: Image.Image, wanted: Size) -> tuple[np.ndarray,
     scale = 1 if max(upright.size) == max(stored) else scale
     if upright.mode == "L" and not upright.has_transparency_data:
         return np.asarray(upright), scale
-    return cv2.cvtColor(np.asarray(to_rgb(upright)), cv2.COLOR_RGB2BGR), scale
+    return cv2.cvtColor(np.asarray(as_rgb(upright)), cv2.COLOR_RGB2BGR), scale
 
 
 def _resize(picture: np.ndarray, scale: int, size: Size, scaled: Size) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import model_validator
 from typing_extensions import Self
 
-from react_ray.pairs.image import MAX_PIXELS
-from react_ray.section import Section, field
+from react_ray.pairs.decode_limits import MAX_DECODE_S, MAX_PIXELS
+from react_ray.section import Section, field, speed
 
 ResizeMode = Literal["no", "border", "keep_ratio", "keep_ratio_largest", "center_crop"]
 EncodeFormat = Literal["jpg", "png", "webp"]
@@ -37,8 +37,11 @@ class StoreConfig(Section):
     max_aspect_ratio: float = field(0, "drop images whose longer side divided by the shorter is more; 0 = off", ge=0)
     max_pixels: int = field(
         MAX_PIXELS,
-        "refuse images that have more pixels, or would have once resized (3 bytes of memory per pixel)",
+        "refuse images that have more pixels, or would have once resized (4 to 16 bytes of memory per pixel)",
         ge=1,
+    )
+    max_decode_s: float = speed(
+        MAX_DECODE_S, "refuse images that would take longer to decode, as their headers tell: too many scans", gt=0
     )
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ FORMATS = {
     "webp": "WEBP",
     "gif": "GIF",
     "bmp": "BMP",
+    "dib": "DIB",
     "tif": "TIFF",
     "ico": "ICO",
     "avif": "AVIF",

@@ -1,0 +1,55 @@
+"""Mends two faults of JPEGs that browsers do not mind: a missing end, and EXIF data that would fill any memory."""
+
+from __future__ import annotations
+
+import simplejpeg
+
+from react_ray.pairs.tiff_tags import EXIF, points_beyond
+
+END = b"\xff\xd9"
+START_OF_SCAN, APP1, FILL = 0xDA, 0xE1, 0xFF
+SMALL_EXIF = 16_384  # bytes; all entries of so small a directory can point to 22 MB at most
+
+
+def with_end(data: bytes, mode: str) -> bytes | None:
+    """Returns a JPEG that lacks only its end marker with it; None if it lacks pixels, too, or is damaged otherwise.
+
+    mode: the image's in Pillow. The padding of zeros that some disks leave is removed.
+    """
+    whole = data.rstrip(b"\0") + END
+    try:
+        simplejpeg.decode_jpeg(whole, "CMYK" if mode == "CMYK" else "GRAY", min_height=1, min_width=1, min_factor=8)
+    except ValueError:  # strict: what libjpeg only warns of is an error
+        return None
+    return whole
+
+
+def without_hostile_exif(data: bytes) -> bytes:
+    """Returns the JPEG as it is, unless its EXIF directory points to more bytes than there are, which Pillow would
+    read.
+    """
+    segments = _exif_segments(data)
+    if sum(end - start for start, end in segments) <= SMALL_EXIF:
+        return data
+    if not points_beyond(b"".join(data[start + 10 : end] for start, end in segments)):
+        return data
+    kept, at = [], 0
+    for start, end in segments:
+        kept.append(data[at:start])
+        at = end
+    return b"".join([*kept, data[at:]])
+
+
+def _exif_segments(data: bytes) -> list[tuple[int, int]]:
+    """Returns where the segments with EXIF data before the first scan begin and end."""
+    found = []
+    at = 2
+    while at + 4 <= len(data) and data[at] == FILL and data[at + 1] != START_OF_SCAN:
+        if data[at + 1] == FILL:
+            at += 1
+            continue
+        end = at + 2 + (data[at + 2] << 8 | data[at + 3])
+        if data[at + 1] == APP1 and data.startswith(EXIF, at + 4):
+            found.append((at, min(end, len(data))))
+        at = end
+    return found
