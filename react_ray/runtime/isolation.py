@@ -247,12 +247,15 @@ def _blanked(table: pa.Table, columns: list[str], rows: Sequence[int] | np.ndarr
 
 
 def _marked(table: pa.Table, rows: list[int]) -> pa.Table:
-    """The table, with the status `crashed` in these rows, if it has statuses."""
+    """The table, with the status `crashed` in these rows, unless they are ok without their payload."""
+    if "status" not in table.column_names:
+        return table
+    rows = [row for row in rows if table["status"][row].as_py() != schema.OK]
     for column, value in (("status", schema.CRASHED), ("error", CRASHED)):
-        if "status" in table.column_names and column in table.column_names:
+        if column in table.column_names:
             values = table[column].to_pylist()
             for row in rows:
                 values[row] = value
-            place = table.column_names.index(column)
-            table = table.set_column(place, table.field(column), pa.array(values, table.field(column).type))
+            place, field = table.column_names.index(column), table.schema.field(column)
+            table = table.set_column(place, field, pa.array(values, field.type))
     return table
