@@ -135,7 +135,7 @@ class _Alone:
             node = ""
             try:
                 if self.actor is None:
-                    actor: Any = ray.remote(_Process).options(**self.options)
+                    actor: Any = ray.remote(LoneProcess).options(**self.options)
                     self.actor = actor.remote(self.packed, self.part, self.instead)
                 node = ray.get(self.actor.node.remote())
                 answer = ray.get(getattr(self.actor, method).remote(*arguments))
@@ -152,7 +152,7 @@ class _Alone:
             return answer
 
 
-class _Process:
+class LoneProcess:
     """Reads the part once and works on it as asked."""
 
     def __init__(self, packed: bytes, part: int, instead: PartFailed | None) -> None:

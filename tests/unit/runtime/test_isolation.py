@@ -16,7 +16,7 @@ from react_ray.kinds import EMBEDDINGS, IMAGES, PAIRS, PairsFacts
 from react_ray.manifest import Receipt
 from react_ray.pairs.download import DownloadConfig
 from react_ray.pairs.source import IngestConfig
-from react_ray.runtime.isolation import CRASHED, _Process
+from react_ray.runtime.isolation import CRASHED, LoneProcess
 from react_ray.runtime.map_parts import MapStage, Step
 from react_ray.stages.downloading.download_part import DownloadPart
 from react_ray.stages.embedding.embed_part import EmbedPart
@@ -50,7 +50,7 @@ def drafts(folder: Path) -> dict[str, Draft[Any]]:
 
 
 def committed(stage: MapStage, killers: list[int]) -> Receipt:
-    process = _Process(cloudpickle.dumps(stage), 0, None)
+    process = LoneProcess(cloudpickle.dumps(stage), 0, None)
     assert process.num_rows() == ROWS
     assert process.rehearse(range(KILLER, KILLER + 1)) is True
     receipt = process.commit(killers)
