@@ -6,7 +6,9 @@ import importlib
 import os
 from typing import Any
 
-# `uv run react-ray` would otherwise make Ray package the working directory for every worker; Ray reads this on import.
+# Ray reads both on import. It would print a paragraph for each process that dies, of which the stage says a line.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker died or was killed|killed due to memory pressure")
+# `uv run react-ray` would otherwise make Ray package the working directory for every worker.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 __version__ = "0.1.0"

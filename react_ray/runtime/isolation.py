@@ -1,8 +1,9 @@
 """Commits a part that kills its process, in a process of its own: the rows that kill it are found and marked.
 
-A row is suspected with all others blanked: their payload is null. The process dies or lives; halving the suspects finds
-one killer among n rows in about log2(n) deaths. Nothing is stored meanwhile. Then the part is committed with the
-status `crashed` for the rows that kill, and all other rows are what they would have been without them.
+Rows are tried with all others blanked, which means that their payload is null: the process dies or lives. A piece of
+which it dies is cut into PIECES smaller ones, so that a killer among n rows costs about log16(n) deaths. Nothing is
+stored meanwhile. Then the part is committed with the status `crashed` for the rows that kill, and all other rows are
+what they would have been without them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from react_ray.runtime.work import MapStage, RowChange, RowWork
 
 logger = logging.getLogger(__name__)
 
+PIECES = 16  # a death costs the start of a process, of a model too, and a piece only its own rows
 MOST_KILLERS = 20  # of one part; where more rows kill, the machine or a library is broken, and not the rows
 CRASHED = "the process that worked on it died"
 KEPT = "what is done is kept; when the cause is gone, run the same command again"
@@ -57,7 +59,7 @@ def _commit(alone: _Alone, stage: MapStage, part: int) -> Receipt:
         if receipt is None:
             raise PartFailed(f"{where} {stage.retries + 2} times, most often for want of memory; {KEPT}")
         return receipt
-    if not _survives(alone, range(0), stage.retries):
+    if not _survives(alone, range(0), stage.retries + 1):
         raise PartFailed(f"{where} whatever its rows are, most often for want of memory; {KEPT}")
     killers = _find(alone, range(num_rows or 0), stage.retries)
     if len(killers) > MOST_KILLERS:
@@ -80,22 +82,19 @@ def _again(retries: int, ask: Callable[[], Any]) -> Any:
     return next((answer for answer in (ask() for _ in range(retries + 1)) if answer is not None), None)
 
 
-def _survives(alone: _Alone, suspects: range, retries: int) -> bool:
-    return any(alone.survives(suspects) for _ in range(retries + 1))
+def _survives(alone: _Alone, suspects: range, tries: int) -> bool:
+    return any(alone.survives(suspects) for _ in range(tries))
 
 
 def _find(alone: _Alone, suspects: range, retries: int) -> list[int]:
-    """The rows that kill, of some among which there is one; it stops after MOST_KILLERS."""
-    if len(suspects) <= 1:  # a row has its chances like a part: another process may have taken the memory
-        return list(suspects) if suspects and not _survives(alone, suspects, retries) else []
-    half = len(suspects) // 2
-    first, second = suspects[:half], suspects[half:]
+    """The rows that kill, of some that kill together; it stops after MOST_KILLERS."""
+    if len(suspects) == 1:  # another process may have taken the memory: a row has its chances like a part
+        return [] if _survives(alone, suspects, max(1, retries)) else [suspects[0]]
     found: list[int] = []
-    first_kills = not alone.survives(first)
-    if first_kills:
-        found += _find(alone, first, retries)
-    if len(found) <= MOST_KILLERS and (not first_kills or not alone.survives(second)):
-        found += _find(alone, second, retries)
+    size = max(1, -(-len(suspects) // PIECES))
+    for piece in (suspects[start : start + size] for start in range(0, len(suspects), size)):
+        if len(found) <= MOST_KILLERS and not alone.survives(piece):
+            found += _find(alone, piece, retries)
     return found
 
 
@@ -136,7 +135,7 @@ class _Alone:
             node = ""
             try:
                 if self.actor is None:
-                    actor: Any = ray.remote(_Process).options(**self.options)
+                    actor: Any = ray.remote(LoneProcess).options(**self.options)
                     self.actor = actor.remote(self.packed, self.part, self.instead)
                 node = ray.get(self.actor.node.remote())
                 answer = ray.get(getattr(self.actor, method).remote(*arguments))
@@ -153,7 +152,7 @@ class _Alone:
             return answer
 
 
-class _Process:
+class LoneProcess:
     """Reads the part once and works on it as asked."""
 
     def __init__(self, packed: bytes, part: int, instead: PartFailed | None) -> None:
@@ -248,12 +247,15 @@ def _blanked(table: pa.Table, columns: list[str], rows: Sequence[int] | np.ndarr
 
 
 def _marked(table: pa.Table, rows: list[int]) -> pa.Table:
-    """The table, with the status `crashed` in these rows, if it has statuses."""
+    """The table, with the status `crashed` in these rows, unless they are ok without their payload."""
+    if "status" not in table.column_names:
+        return table
+    rows = [row for row in rows if table["status"][row].as_py() != schema.OK]
     for column, value in (("status", schema.CRASHED), ("error", CRASHED)):
-        if "status" in table.column_names and column in table.column_names:
+        if column in table.column_names:
             values = table[column].to_pylist()
             for row in rows:
                 values[row] = value
-            place = table.column_names.index(column)
-            table = table.set_column(place, table.field(column), pa.array(values, table.field(column).type))
+            place, field = table.column_names.index(column), table.schema.field(column)
+            table = table.set_column(place, field, pa.array(values, field.type))
     return table
