@@ -19,6 +19,7 @@ _PUBLIC = {
     "load_recipe": "react_ray.recipe",
     "Recipe": "react_ray.recipe",
     "open_artifact": "react_ray.artifact",
+    "verify": "react_ray.stages.verify",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

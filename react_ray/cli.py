@@ -209,6 +209,18 @@ def _stats(
     typer.echo(stats(uri))
 
 
+@app.command("verify", help="Compare every byte of artifacts with their receipts.")
+def _verify(
+    uri: Annotated[str, typer.Argument(help="URI of an artifact, a database or a run", metavar="URI")],
+) -> None:
+    from react_ray.stages.verify import verify
+
+    found = verify(uri)
+    typer.echo("\n".join(found.summary))
+    if found.wrong:
+        raise typer.Exit(1)
+
+
 @app.command(
     "export",
     help="Export images, embeddings or a model for other tools.",

@@ -43,6 +43,10 @@ class Storage:
     def exists(self, path: str) -> bool:
         raise NotImplementedError
 
+    def unfinished_writes(self) -> list[str]:
+        """Lists the temporary files of writers that were killed or are at work; an object store has none."""
+        return []
+
     def list(self, prefix: str = "") -> list[str]:
         """Lists the paths of all files below `prefix` (a folder), sorted, relative to this storage."""
         raise NotImplementedError

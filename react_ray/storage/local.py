@@ -84,6 +84,9 @@ class LocalStorage(Storage):
     def exists(self, path: str) -> bool:
         return self._path(path).is_file()
 
+    def unfinished_writes(self) -> list[str]:
+        return sorted(str(path.relative_to(self.uri)) for path in self._path("").rglob(".writing-*"))
+
     def list(self, prefix: str = "") -> list[str]:
         root = self._path(prefix)
         found = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith(WRITING))

@@ -25,7 +25,6 @@ FOUNDATION = {
     "manifest",
     "metadata",
     "yaml_file",
-    "verify",
     "kinds",
     "draft",
     "artifact",
