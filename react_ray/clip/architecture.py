@@ -132,6 +132,8 @@ def _spec(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
             f"backbone.name={name}: there is no {CONFIG_FILE} in this folder; if open_clip knows the model, set its "
             "name, and the folder as backbone.pretrained"
         )
+    elif name.startswith((".", "/", "~")) or ":" in name:
+        raise BackboneError(f"backbone.name={name}: there is no such folder; name one that holds {CONFIG_FILE}")
     else:
         near = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4) or ["ViT-B-32"]
         raise BackboneError(f"backbone.name={name}: open_clip has no such model; did you mean {' or '.join(near)}?")

@@ -36,7 +36,7 @@ def find_folder(text: str) -> str:
     Raises BackboneError if `local-dir:` stands before something that is no folder.
     """
     uri = text.removeprefix(LOCAL_DIR)
-    if not uri or (uri.lower().endswith((*WEIGHT_FILES, ".json")) and not text.startswith(LOCAL_DIR)):
+    if not uri.strip() or (uri.lower().endswith((*WEIGHT_FILES, ".json")) and not text.startswith(LOCAL_DIR)):
         return ""
     if not is_local(uri):
         return absolute(uri) if open_storage(uri).list() else ""

@@ -20,6 +20,7 @@ from react_ray.clip.identity import CONFIG_FILE, short_name
 from react_ray.clip.weights import weights_sha256
 from react_ray.errors import BackboneError, ReactRayError
 from react_ray.gated.load import load_backbone
+from react_ray.storage import open_storage
 from tests.support.tiny_clip import tiny_backbone, tiny_config
 
 PREPROCESS = {"mean": [0.11, 0.22, 0.33], "std": [0.4, 0.5, 0.6], "interpolation": "bilinear", "resize_mode": "squash"}
@@ -111,6 +112,24 @@ def test_the_caches_of_the_hub_are_folders_too(tmp_path: Path) -> None:
         load(str(snapshot))
 
 
+def test_a_folder_may_lie_in_object_storage(tmp_path: Path, s3: str) -> None:
+    state = make_folder(tmp_path / "m", "open_clip_pytorch_model.bin")
+    place = open_storage(f"{s3}/{tmp_path.name}/m")
+    for file in (tmp_path / "m").iterdir():
+        place.write(file.name, file.read_bytes())
+    place.write("checkpoints/1.bin", b"not of this folder")
+    for config in (
+        BackboneConfig(name=place.uri),
+        BackboneConfig(name=f"local-dir:{place.uri}/"),
+        BackboneConfig(pretrained=place.uri),
+        BackboneConfig(name=f"{place.uri}/{CONFIG_FILE}"),
+    ):
+        backbone = load_backbone(config)
+        assert (backbone.weights_sha256, backbone.crop) == (weights_sha256(state), "squash")
+    with pytest.raises(BackboneError, match="there is no such folder; name one that holds"):
+        load(f"{place.uri}x")
+
+
 def test_a_folder_of_weights_alone_goes_with_a_name(tmp_path: Path) -> None:
     state = make_folder(tmp_path / "m")
     (tmp_path / "m" / CONFIG_FILE).unlink()
@@ -153,6 +172,7 @@ def test_weights_are_random_where_the_recipe_says_so_and_nowhere_else(
         (BackboneConfig(name=str(tmp_path / "bare")), "holds no file of weights; set .* or to random$"),
         (BackboneConfig(name=str(tmp_path / "bare" / CONFIG_FILE)), "holds no file of weights; set .* or to random$"),
         (BackboneConfig(pretrained=str(tmp_path / "bare")), "holds no file of weights; set .* or to random$"),
+        (BackboneConfig(name=f"{tmp_path}/none"), "no such folder; name one"),
         (BackboneConfig(name=f"local-dir:{tmp_path}/none"), "no such folder; name one"),
         (BackboneConfig(name=f"local-dir:{tmp_path}"), f"no {CONFIG_FILE} in it; name a folder"),
         (BackboneConfig(pretrained="Random"), "neither a tag of ViT-B-32 nor"),
