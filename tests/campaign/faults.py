@@ -24,10 +24,6 @@ def _refused(case: Case) -> str:
     raise ConfigError("name: it is missing; add a name")
 
 
-def _two_lines(case: Case) -> str:
-    raise ConfigError("name:\nit is missing; add a name")
-
-
 def _no_advice(case: Case) -> str:
     raise ConfigError("missing")
 
@@ -58,4 +54,4 @@ def _hang(case: Case) -> str:
     return HANG
 
 
-FAULTS = (_right, _refused, _two_lines, _no_advice, _wrong, _traceback, _crash, _exit, _large, _hang)
+FAULTS = (_right, _refused, _no_advice, _wrong, _traceback, _crash, _exit, _large, _hang)
