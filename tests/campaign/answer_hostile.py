@@ -59,8 +59,8 @@ def _header(image: bytes, rng: random.Random) -> tuple[Answers, str]:
         ]
     )  # fmt: skip
     answer = Answer(image, rng.choice((b"200", b"200", b"200", b"503", b"429", b"301")), headers=[(name, value)])
-    if rng.random() < 0.3:
-        answer.headers *= rng.choice((2, 200))
+    if rng.random() < 0.3 and len(value) < BIG_HEADER:
+        answer.headers *= rng.choice((2, 200)) if len(value) < 1000 else 2
     answer.framing = [(b"Content-Length", b"%d" % len(image))] if rng.random() < 0.7 else []
     return [[answer.head() + image, CLOSE]], f"{answer.code.decode()} with {name[:20]!r}: {value[:40]!r}"
 

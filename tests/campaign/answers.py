@@ -45,7 +45,7 @@ HASTY = PATIENT | {"first_byte_timeout_s": 0.3, "total_timeout_s": 1.0, "retries
 NAMED = {value for module in (status, schema) for value in vars(module).values() if isinstance(value, str)}
 KNOWN = NAMED - {schema.INTERNAL_ERROR, schema.CRASHED}
 TIMEOUTS = (status.TIMEOUT_FIRST_BYTE, status.TIMEOUT_BODY, status.TIMEOUT_TOTAL, status.TIMEOUT_CONNECT)
-HTTP_STATUS = re.compile(r"http_\d{3}")
+HTTP_STATUS = re.compile(r"http_\d{1,3}")
 GOOD = small_image("jpg", 0)
 PIECES = (
     "http://", "https://", "HTTP:", "//", "/", ":", "@", "[", "]", "::1", "%00", "%", "é", "鷺", "xn--", "..", "?", "#",

@@ -123,9 +123,10 @@ def pillow_png(rng: random.Random) -> bytes:
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "a heron " * rng.choice((1, 1000)), zip=rng.random() < 0.5)
     options = {"pnginfo": text} | _some_exif(rng)
+    image = picture(rng, rng.choice(("RGB", "RGBA", "L", "LA", "P", "1", "I;16")))
     if rng.random() < 0.2:
-        options |= {"save_all": True, "append_images": [picture(rng)]}
-    return saved(picture(rng, rng.choice(("RGB", "RGBA", "L", "LA", "P", "1", "I;16"))), "PNG", **options)
+        options |= {"save_all": True, "append_images": [picture(rng).resize(image.size)]}
+    return saved(image, "PNG", **options)
 
 
 def png(rng: random.Random) -> bytes:

@@ -18,6 +18,7 @@ from tests.campaign.case import Wrong, check
 from tests.campaign.image_seeds import picture, saved
 
 IMAGE_KINDS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "avif": "AVIF", "tiff": "TIFF"}
+MANY_ROWS = 20_000  # of a source with more, only the first and the last part are read
 NUM_IMAGES = 12  # of each kind; sources share them
 WORDS = (
     "heron",
@@ -97,7 +98,8 @@ def read(made: Made, rows_per_part: int) -> Found:
     for line in source.summary():
         check(len(line.splitlines()) == 1 and len(line) < 5000, f"a summary that is not one line: {line[:300]!r}")
     tables, pairs, num_bad = [], [], 0
-    for part in source.parts:
+    parts = source.parts if source.num_rows <= MANY_ROWS else [source.parts[0], source.parts[-1]]
+    for part in parts:
         table = source.read(part.part)
         check(len(table) == part.num_rows, f"{len(table)} rows in a part of {part.num_rows}")
         tables.append(_valid(table))
@@ -116,7 +118,8 @@ def read(made: Made, rows_per_part: int) -> Found:
             columns.append([None] * len(table))
         check(None not in columns[1], "a caption is null")
         pairs += list(zip(*columns, strict=True))
-    check(len(pairs) == source.num_rows, f"{len(pairs)} rows of {source.num_rows}")
+    num_rows = sum(part.num_rows for part in parts)
+    check(len(pairs) == num_rows, f"{len(pairs)} rows of {num_rows}")
     return Found(source, tables, pairs, num_bad)
 
 

@@ -47,8 +47,8 @@ class Result:
         return self.kind in (OK, REFUSED)
 
 
-def run_cases(cases: Iterable[tuple[str, int]], seed: int, num_workers: int) -> list[Result]:
-    """Returns the results in no particular order."""
+def run_cases(cases: Iterable[tuple[str, int]], seed: int, num_workers: int, hang_s: float = HANG_S) -> list[Result]:
+    """Returns the results in no particular order. A door is a module of this package, whose `run` takes a Case."""
     waiting, lock = iter(cases), Lock()
 
     def mine() -> Iterator[tuple[str, int]]:
@@ -60,16 +60,16 @@ def run_cases(cases: Iterable[tuple[str, int]], seed: int, num_workers: int) -> 
             yield case
 
     with ThreadPoolExecutor(num_workers) as pool:
-        found = [pool.submit(lambda: list(_work(mine(), seed))) for _ in range(num_workers)]
+        found = [pool.submit(lambda: list(_work(mine(), seed, hang_s))) for _ in range(num_workers)]
         return [result for each in found for result in each.result()]
 
 
-def _work(cases: Iterator[tuple[str, int]], seed: int) -> Iterator[Result]:
+def _work(cases: Iterator[tuple[str, int]], seed: int, hang_s: float) -> Iterator[Result]:
     worker: _Worker | None = None
     try:
         for door, number in cases:
             if worker is None:
-                worker = _Worker(seed)
+                worker = _Worker(seed, hang_s)
             result = worker.run(door, number)
             yield result
             if worker.is_spent:
@@ -81,7 +81,8 @@ def _work(cases: Iterator[tuple[str, int]], seed: int) -> Iterator[Result]:
 
 
 class _Worker:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, hang_s: float) -> None:
+        self._hang_s = hang_s
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.campaign.worker", str(seed)],
@@ -122,7 +123,7 @@ class _Worker:
             seen_gb = max(seen_gb, self._memory_gb())
             if seen_gb > KILL_GB:
                 return self._over(door, number, MEMORY, f"more than {KILL_GB} GB", seen_gb, seconds)
-            if seconds > HANG_S:
+            if seconds > self._hang_s:
                 return self._over(door, number, HANG, f"no answer: {self._last(begin)}", seen_gb, seconds)
 
     def end(self) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.campaign.doors import DOORS
-from tests.campaign.run import campaign, report
+from tests.campaign.run import DOORS, campaign, report
 
 
 @pytest.mark.parametrize("door", list(DOORS))
