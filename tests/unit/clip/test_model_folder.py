@@ -194,12 +194,12 @@ def test_weights_are_random_where_the_recipe_says_so_and_nowhere_else(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{", "cannot be read as JSON"),
+        ("{", "is not JSON"),
         ("[1]", "no model_cfg with embed_dim"),
         ('{"model_cfg": {"embed_dim": 16, "vision_cfg": [], "text_cfg": {}}}', "no model_cfg with embed_dim"),
         ('{"model_cfg": {"embed_dim": 16, "vision_cfg": {"colour": 1}, "text_cfg": {}}}', "cannot build .*colour"),
         ('{"model_cfg": null, "preprocess_cfg": {}}', "no model_cfg with embed_dim"),
-        ("\xff", "cannot be read as JSON"),
+        ("\xff", "is not UTF-8 text"),
     ],
 )
 def test_a_json_that_is_no_model_is_refused_in_one_line(tmp_path: Path, content: str, told: str) -> None:
