@@ -20,8 +20,9 @@ MAX_PIXELS = 50_000_000  # a phone's photo has 12 to 50 million
 MAX_DECODE_S = 2.0  # a progressive JPEG of MAX_PIXELS pixels and 10 scans is estimated at 0.5
 BYTES_PER_PIXEL = 8  # of a TIFF, whose channels may have 64 bits; four channels of 16 bits have 8
 BLOCK_S = 50e-9  # of a JPEG, per scan and component; libjpeg-turbo takes 10 ns for an empty block, 50 for a full one
-STRIP_S = 5e-6  # of a TIFF; Pillow makes a decoder for each
+STRIP_S = 8e-6  # of a TIFF; Pillow makes objects and a decoder for each
 WIDTH, LENGTH, TILE_WIDTH, TILE_LENGTH, BITS, SAMPLES = 256, 257, 322, 323, 258, 277
+STRIPS, TILES = 273, 324  # their offsets
 START_OF_SCAN = b"\xff\xda"
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -37,12 +38,18 @@ class TooLarge(ValueError):
 class TooSlow(ValueError):
     """Decoding would take longer than the limit; no pixel has been decoded."""
 
+    def __init__(self, max_decode_s: float) -> None:
+        super().__init__(f"decoding would take longer than {max_decode_s:g} s")
 
-def check_memory(data: bytes, max_pixels: int) -> None:
-    """Raises TooLarge for sizes that Pillow's header does not tell, DamagedHeader for tags that would fill memory."""
+
+def check_header(data: bytes, max_pixels: int, max_decode_s: float) -> None:
+    """Raises TooLarge for sizes that Pillow's header does not tell, DamagedHeader for tags that would fill memory.
+
+    Raises TooSlow for a TIFF of too many strips.
+    """
     kind = kind_of(data)
     if kind == "tif":
-        _check_tiff(data, max_pixels)
+        _check_tiff(data, max_pixels, max_decode_s)
     elif kind in ("ico", "avif"):
         for width, height in _ico_sizes(data) if kind == "ico" else avif_sizes(data):
             if width * height > max_pixels:
@@ -53,18 +60,17 @@ def check_memory(data: bytes, max_pixels: int) -> None:
 
 def check_time(image: Image.Image, data: bytes, max_decode_s: float) -> None:
     """Raises TooSlow. image: opened from `data`, not decoded."""
-    if image.format in ("JPEG", "MPO"):
-        seconds = _scan_seconds(image, data, max_decode_s)
-    else:
-        seconds = STRIP_S * len(getattr(image, "tile", ()))
-    if seconds > max_decode_s:
-        raise TooSlow(f"decoding would take longer than {max_decode_s:g} s")
+    if image.format in ("JPEG", "MPO") and _scan_seconds(image, data, max_decode_s) > max_decode_s:
+        raise TooSlow(max_decode_s)
 
 
-def _check_tiff(data: bytes, max_pixels: int) -> None:
+def _check_tiff(data: bytes, max_pixels: int, max_decode_s: float) -> None:
     if points_beyond(data):
         raise DamagedHeader("the directory of the TIFF points to more bytes than there are")
-    found = read_tags(data).values
+    tags = read_tags(data)
+    if STRIP_S * max(tags.counts.get(STRIPS, 0), tags.counts.get(TILES, 0)) > max_decode_s:
+        raise TooSlow(max_decode_s)
+    found = tags.values
     whole = found.get(WIDTH, 0), found.get(LENGTH, 0)
     tile = found.get(TILE_WIDTH, 0), found.get(TILE_LENGTH, 0)  # a strip is never larger than the image
     bits = found.get(BITS, 1) * found.get(SAMPLES, 1)

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from react_ray import schema
-from react_ray.pairs.decode_limits import MAX_DECODE_S, MAX_PIXELS, TooLarge, TooSlow, check_memory, check_time
+from react_ray.pairs.decode_limits import MAX_DECODE_S, MAX_PIXELS, TooLarge, TooSlow, check_header, check_time
 from react_ray.pairs.image_kind import kind_of
 from react_ray.pairs.jpeg_parts import with_end, without_hostile_exif
 from react_ray.pairs.other_tiff import decode_other_tiff
@@ -166,9 +166,9 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS, max_decode_s: float =
         if kind == "png":
             data = without_ancillary(data)
         elif kind == "jpg":
-            data = without_hostile_exif(data)
+            data = without_hostile_exif(data, max_decode_s)
         elif kind in ("tif", "ico", "avif"):
-            check_memory(data, max_pixels)
+            check_header(data, max_pixels, max_decode_s)
             data, white_is_zero = with_zero_as_black(data) if kind == "tif" else (data, False)
         try:
             image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import simplejpeg
 
+from react_ray.pairs.decode_limits import TooSlow
 from react_ray.pairs.tiff_tags import EXIF, points_beyond
 
 END = b"\xff\xd9"
 START_OF_SCAN, APP1, FILL = 0xDA, 0xE1, 0xFF
+SEGMENT_S = 2e-6  # Pillow takes as long for a segment of the header, and half of it for a byte that fills
 SMALL_EXIF = 16_384  # bytes; all entries of so small a directory can point to 22 MB at most
 
 
@@ -24,11 +26,11 @@ def with_end(data: bytes, mode: str) -> bytes | None:
     return whole
 
 
-def without_hostile_exif(data: bytes) -> bytes:
+def without_hostile_exif(data: bytes, max_decode_s: float) -> bytes:
     """Returns the JPEG as it is, unless its EXIF directory points to more bytes than there are, which Pillow would
-    read.
+    read. Raises TooSlow for a header of millions of segments.
     """
-    segments = _exif_segments(data)
+    segments = _exif_segments(data, max_decode_s)
     if sum(end - start for start, end in segments) <= SMALL_EXIF:
         return data
     if not points_beyond(b"".join(data[start + 10 : end] for start, end in segments)):
@@ -40,11 +42,14 @@ def without_hostile_exif(data: bytes) -> bytes:
     return b"".join([*kept, data[at:]])
 
 
-def _exif_segments(data: bytes) -> list[tuple[int, int]]:
+def _exif_segments(data: bytes, max_decode_s: float) -> list[tuple[int, int]]:
     """Returns where the segments with EXIF data before the first scan begin and end."""
     found = []
-    at = 2
+    at, seconds = 2, 0.0
     while at + 4 <= len(data) and data[at] == FILL and data[at + 1] != START_OF_SCAN:
+        seconds += SEGMENT_S
+        if seconds > max_decode_s:
+            raise TooSlow(max_decode_s)
         if data[at + 1] == FILL:
             at += 1
             continue

@@ -24,11 +24,12 @@ class DamagedHeader(ValueError):
 class Tags(NamedTuple):
     """values: the first integer of each tag that holds some. places: where in the data it lies, and how long it is.
 
-    num_bytes: what all tags point to together.
+    counts: how many values a tag has. num_bytes: what all tags point to together.
     """
 
     values: dict[int, int]
     places: dict[int, slice]
+    counts: dict[int, int]
     num_bytes: int
 
 
@@ -85,6 +86,7 @@ def _read_tags(data: bytes, only: tuple[int, int, int] | None = None) -> Tags:
     size = struct.calcsize("<" + entry) + room
     values: dict[int, int] = {}
     places: dict[int, slice] = {}
+    counts: dict[int, int] = {}
     num_bytes = 0
     for at in range(first, min(first + count * size, len(data) - size + 1), size):
         tag, kind, length = struct.unpack_from(order + entry, data, at)
@@ -92,6 +94,7 @@ def _read_tags(data: bytes, only: tuple[int, int, int] | None = None) -> Tags:
             continue
         total = length * NUM_BYTES.get(kind, 0)
         num_bytes += total
+        counts[tag] = length
         if kind in INTEGERS and length:
             inside = at + size - room
             value_at = inside if total <= room else struct.unpack_from(order + pointer, data, inside)[0]
@@ -100,4 +103,4 @@ def _read_tags(data: bytes, only: tuple[int, int, int] | None = None) -> Tags:
                 places[tag] = slice(value_at, value_at + NUM_BYTES[kind])
         if only is not None:
             break
-    return Tags(values, places, num_bytes)
+    return Tags(values, places, counts, num_bytes)

@@ -15,7 +15,7 @@ from react_ray.pairs.decode_limits import BLOCK_S, MAX_DECODE_S, MAX_PIXELS, che
 from react_ray.pairs.image import inspect, read_header
 from react_ray.pairs.store import prepare
 from react_ray.pairs.store_config import StoreConfig
-from tests.support.field.images import chunk, encode, gradient, hungry_tags, many_scans, tiled_tiff
+from tests.support.field.images import chunk, encode, gradient, hungry_tags, many_scans, tiff, tiled_tiff
 
 
 def status(data: bytes, max_pixels: int = MAX_PIXELS) -> str:
@@ -115,6 +115,16 @@ def test_a_jpeg_of_too_many_scans_is_refused_and_ordinary_ones_of_any_kind_are_n
         assert status(several) == schema.OK
         assert inspect(several, max_decode_s=1e-3).status == schema.TOO_SLOW
         assert prepare(several, StoreConfig(max_decode_s=1e-3)).status == schema.TOO_SLOW
+
+
+def test_headers_of_too_many_parts_are_refused() -> None:
+    strips = {256: (4, [1]), 257: (4, [300_000]), 258: (3, [8]), 259: (3, [1]), 262: (3, [1]), 273: (4, [8] * 300_000)}
+    assert status(tiff(strips | {277: (3, [1]), 278: (4, [1]), 279: (4, [1] * 300_000)}, b"\0" * 8)) == schema.TOO_SLOW
+    plain = encode(gradient(), "JPEG")
+    for part in (b"\xff", b"\xff\xfe\0\2"):
+        assert status(plain[:2] + part * 50 + plain[2:]) == schema.OK
+        many = plain[:2] + part * 50_000 + plain[2:]
+        assert inspect(many, max_decode_s=0.05).status == schema.TOO_SLOW
 
 
 def test_the_largest_progressive_image_within_max_pixels_is_not_too_slow() -> None:
