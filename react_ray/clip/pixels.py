@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from react_ray import schema
+from react_ray.pairs.decode_limits import TooLarge, TooSlow
 from react_ray.pairs.image import CropMode, Interpolation, decode_rgb
 from react_ray.row_guard import unforeseen
 
@@ -36,6 +37,10 @@ def decoded_batches(
             try:
                 pixels_BCHW[row] = decode_rgb(data, size, crop, interpolation=interpolation)
                 failures.append(None)
+            except TooLarge:
+                failures.append(schema.TOO_LARGE)
+            except TooSlow:
+                failures.append(schema.TOO_SLOW)
             except ValueError:
                 failures.append(schema.UNDECODABLE)
             except Exception as error:

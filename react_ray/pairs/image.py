@@ -27,6 +27,7 @@ from react_ray.pairs.other_tiff import decode_other_tiff
 from react_ray.pairs.png_chunks import without_ancillary
 from react_ray.pairs.rgb import WHITE_IS_ZERO, to_rgb
 from react_ray.pairs.tiff_tags import DamagedHeader, exif_orientation, with_zero_as_black
+from react_ray.row_guard import unforeseen
 
 MAX_ASPECT = 8  # longer images lose their ends before resizing: a strip of 1 x 10,000 would grow to 500 million pixels
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "DIB", "TIFF", "ICO")  # no EPS: Pillow hands it to Ghostscript
@@ -128,6 +129,8 @@ def decode_batch(
             images_NCHW[row] = decode_rgb(images[row], size, mode, interpolation=interpolation)
         except ValueError as error:
             return str(error)
+        except Exception as error:
+            return unforeseen(error)
         return None
 
     if num_threads <= 1:

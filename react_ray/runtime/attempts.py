@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import ray
-from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_list, _internal_kv_put
 
 from react_ray.errors import ArtifactCorrupt, PartFailed, ReactRayError, StorageError
 from react_ray.row_guard import one_line
@@ -58,6 +58,12 @@ class Attempts:
             return len(died)
         alive = {node["NodeID"] for node in nodes()}
         return sum(node in alive for node in died)
+
+    def in_work(self) -> list[int]:
+        """The parts that have begun and not ended."""
+        keys = [key.decode() for key in _internal_kv_list(self.place)]
+        begun = [key for key in keys if json.loads(_internal_kv_get(key) or '{"at": ""}')["at"]]
+        return sorted(int(key.removeprefix(self.place)) for key in begun)
 
     def forget(self) -> None:
         """Removes all notes, if the cluster is still there."""

@@ -66,8 +66,8 @@ def map_parts(stage: MapStage, pending: list[int], total: int, watch: Callable[[
 
 def _through_the_pipeline(stage: MapStage, pending: list[int], arrived: Callable[[Receipt], None]) -> list[int]:
     """Commits all pending parts but those that it returns, which have killed their processes."""
-    left, died = dict.fromkeys(pending), []
-    for more in range(stage.retries, -1, -1):
+    left, died, tries = dict.fromkeys(pending), [], 0
+    while left:
         attempts = Attempts(stage.name, stage.retries)
         try:
             with DataContext.current(_one_block_a_part()):
@@ -80,17 +80,22 @@ def _through_the_pipeline(stage: MapStage, pending: list[int], arrived: Callable
                         raise outcome
                     else:
                         arrived(outcome)
-            return sorted(died)
-        except ray.exceptions.RayError as error:  # Ray itself gave up: a pool whose actors do not start, no memory left
-            logger.warning("%s: the pipeline ended (%s), %d tries left", stage.name, error, more)
-            if not more:
-                raise PartFailed(
-                    f"{stage.name}: Ray ended the work {stage.retries + 1} times: {one_line(error, 500)}; what is done "
-                    "is kept, run the same command again when the cause is gone"
-                ) from error
+            break
+        except ray.exceptions.RayError as error:  # Ray itself gave up: no memory left, or actors that do not start
+            tries += 1
+            logger.warning("%s: Ray ended the pipeline, %d times now (%s)", stage.name, tries, error)
+            if tries > stage.retries:
+                tries, in_work = 0, [part for part in attempts.in_work() if part in left]
+                if not in_work:
+                    raise PartFailed(
+                        f"{stage.name}: Ray ended the work {stage.retries + 1} times: {one_line(error, 500)}; what is "
+                        "done is kept, run the same command again when the cause is gone"
+                    ) from error
+                died += in_work
+                left = dict.fromkeys(part for part in left if part not in in_work)
         finally:
             attempts.forget()
-    raise AssertionError("the last try returns or raises")
+    return sorted(died)
 
 
 def _one_block_a_part() -> DataContext:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -21,6 +22,8 @@ from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import connected
 from react_ray.runtime.map_parts import MapStage, RowChange, RowWork, Step, Work, map_parts
 from react_ray.runtime.placement import thread_pool
+from react_ray.stages.training.loader_actors import iterate
+from react_ray.training.batches import Batches
 
 ROWS, PARTS = 8, 3
 KIND = Kind("rows", NoFacts, "")
@@ -177,3 +180,26 @@ def test_a_stage_whose_processes_die_before_their_first_part_ends(tmp_path: Path
     options = thread_pool(ClusterConfig(), "fetch", 1, 2)
     with pytest.raises(PartFailed, match="run the same command again"):
         map_parts(MapStage("kill", read, Deadly(draft, True), options=options), draft.pending(), 1)
+
+
+class DeadlyRows:
+    """Rows of a training, of which one image kills whoever augments it."""
+
+    part_sizes: ClassVar[list[int]] = [4]
+    part_bytes: ClassVar[list[int]] = [4]
+
+    def read(self, part: int) -> pa.Table:
+        return pa.table({"image": [b"a", b"b", b"deadly", b"d"], "captions": [["a"], ["b"], ["c"], ["d"]]})
+
+
+def augment(image: bytes, seed: int) -> np.ndarray:
+    if image == b"deadly":
+        die(signal.SIGKILL)
+    return np.zeros((3, 8, 8), np.uint8)
+
+
+@pytest.mark.slow
+def test_a_loader_that_dies_at_the_same_batch_is_not_started_again_without_end() -> None:
+    batches = Batches(DeadlyRows(), batch_size=4, image_size=8, seed=0, augment=augment)
+    with pytest.raises(PartFailed, match=r"the batch of step 0 died 4 times.* run the same command again"):
+        list(iterate(batches, 0, 1, 1, {"num_cpus": 0.5}))

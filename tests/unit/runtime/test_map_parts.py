@@ -15,6 +15,7 @@ from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch, PartFailed
 from react_ray.kinds import Kind, NoFacts
 from react_ray.manifest import Receipt
+from react_ray.runtime.attempts import Attempts, WorkerDied
 from react_ray.runtime.map_parts import Change, MapStage, Step, Work, map_parts
 
 ROWS = Kind("rows", NoFacts, "")
@@ -72,3 +73,24 @@ def test_the_error_of_a_step_reaches_the_caller_as_itself(
     with pytest.raises(error, match=said):
         map_parts(stage, draft.pending(), 1)
     assert ray.is_initialized() and draft.pending() == [0]
+
+
+class Nothing(Change):
+    def __call__(self, part: int, table: pa.Table) -> Any:
+        return None  # which the pipeline itself, outside of any part, cannot take
+
+
+def test_a_pipeline_that_ray_ends_is_tried_again_and_ends_in_one_line(local_ray: None, tmp_path: Path) -> None:
+    draft = create(str(tmp_path / "rows"), ROWS, {}, {}, 1)
+    stage = MapStage(
+        "small", lambda part: pa.table({"row": [part]}), Commit(draft), steps=(Step(Nothing()),), retries=1
+    )
+    with pytest.raises(PartFailed, match=r"Ray ended the work 2 times: .*; what is done is kept, run ") as failed:
+        map_parts(stage, draft.pending(), 1)
+    assert "\n" not in str(failed.value)
+
+
+def test_parts_in_work_are_those_that_have_begun_and_not_ended(local_ray: None) -> None:
+    attempts = Attempts("small", 0)
+    assert attempts.outcome(3, attempts.in_work) == [3] and attempts.in_work() == []
+    assert isinstance(attempts.outcome(4, lambda: attempts.outcome(4, int)), WorkerDied), "as after a death within it"
