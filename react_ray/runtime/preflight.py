@@ -97,15 +97,6 @@ def require(recipe: Recipe, verb: str) -> None:
         load_tasks(recipe.tasks)
     for name, uri in _watched_sets(recipe, verb).items():
         check_set(name, uri, load_tasks(recipe.tasks))
-    embeds = verb in ("run", "retrieve") or (verb == "embed" and not layout.has_published_vectors())
-    models = [recipe.backbone] if embeds else []
-    if verb in ("run", "customize", "evaluate"):
-        models += [base for base in recipe.bases().values() if base not in models]
-    if models:
-        from react_ray.clip.backbone import check_weights  # torch, which no other check needs
-
-        for model in models:
-            check_weights(model)
     trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]
     if verb in ("run", "customize") and any(map(_reads_captions, trained)) and not recipe.embed.captions:
         raise ConfigError(
@@ -120,6 +111,15 @@ def require(recipe: Recipe, verb: str) -> None:
     if verb in ("run", "retrieve"):
         for arm in recipe.arm_names():
             parse(recipe.arm(arm).retrieve.filters)
+    embeds = verb in ("run", "retrieve") or (verb == "embed" and not layout.has_published_vectors())
+    models = [recipe.backbone] if embeds else []
+    if verb in ("run", "customize", "evaluate"):
+        models += [base for base in recipe.bases().values() if base not in models]
+    if models:
+        from react_ray.clip.backbone import check_weights  # torch, which no other check needs
+
+        for model in models:
+            check_weights(model)
 
 
 def _watched_sets(recipe: Recipe, verb: str) -> dict[str, str]:
