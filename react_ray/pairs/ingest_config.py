@@ -30,7 +30,7 @@ class IngestConfig(Section):
     )
     image_column: str = field(
         "",
-        "column of encoded images: binary, or a struct with a binary field `bytes`; "
+        "column of encoded images: binary, or a struct with a binary field `bytes`; of tars, suffixes by preference; "
         "empty = image, jpg, png or webp, if there is one",
     )
     caption_column: str = field(
