@@ -26,7 +26,7 @@ from react_ray.pairs.formats.chunk import Chunk, Format
 from react_ray.pairs.formats.detect import detect
 from react_ray.pairs.formats.image_folder import ImageFiles
 from react_ray.pairs.formats.reading import reading
-from react_ray.pairs.formats.seen import Seen
+from react_ray.pairs.formats.seen import Seen, place
 from react_ray.pairs.image import ImageFacts, inspect
 from react_ray.pairs.image_cells import image_cells, resolve
 from react_ray.pairs.ingest_config import IngestConfig
@@ -153,6 +153,8 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
                     break
             if num_rows > num_before:  # an empty file decides nothing
                 settled.add(found, seen, uri, is_added)
+                if seen.required and pa.types.is_null(found.field(seen.required).type):
+                    seen.bad_row(f"rows without {seen.required}", place(uri), num_rows - num_before)
         if 0 < config.max_rows <= num_rows:
             break
     seen.required, seen.late = "", {}

@@ -21,7 +21,7 @@ from react_ray.pairs.column_types import check_width
 from react_ray.pairs.formats.chunk import Chunk, cut
 from react_ray.pairs.formats.json_array import MAX_OBJECT_BYTES, elements
 from react_ray.pairs.formats.seen import Seen, place
-from react_ray.pairs.formats.spans import BOM, encoding_of, open_bytes, read_lines, read_span
+from react_ray.pairs.formats.spans import BOM, NOT_ENCODED, decoded, encoding_of, open_bytes, read_lines, read_span
 
 FIRST_ROWS = 1000  # whose keys are known before the file is read through
 HEAD_BYTES = 8 << 20  # of these rows
@@ -68,8 +68,8 @@ class JsonRows:
             else:
                 if seen.required and columns.has(forms) and not any(map(value.get, forms)):
                     seen.bad_row(f"rows without {seen.required}", f"{place(uri)} {thing} {number}")
-                if columns.add(value):
-                    seen.late = {field.name: field.type for field in columns.schema()}
+                for field in columns.add(value):
+                    seen.late[field.name] = field.type
             yield start, end
 
 
@@ -80,25 +80,29 @@ class ObjectColumns:
         self.uri = uri
         self.kinds: dict[str, pa.DataType | None] = {}  # None: there was no value yet but null and []
 
-    def add(self, row: Any) -> bool:
-        """Returns True if the row has a new column, or the first list of texts in a column."""
+    def add(self, row: Any) -> list[pa.Field]:
+        """Returns the columns that are new, or get their first list of texts, by this row."""
         if not isinstance(row, dict):
-            return False
-        is_new = not row.keys() <= self.kinds.keys()
-        if is_new:
-            self.kinds |= {name: None for name in row if name not in self.kinds}
+            return []
+        changed = [] if row.keys() <= self.kinds.keys() else [name for name in row if name not in self.kinds]
+        if changed:
+            self.kinds |= dict.fromkeys(changed)
             check_width(len(self.kinds), self.uri)
         if list in map(type, row.values()):
             for name, value in row.items():
                 if isinstance(value, list) and self.kinds[name] != TEXTS and _is_texts(value):
-                    self.kinds[name], is_new = TEXTS, True
-        return is_new
+                    self.kinds[name] = TEXTS
+                    changed.append(name)
+        return [self._field(name) for name in changed]
 
     def has(self, names: tuple[str, ...]) -> bool:
         return any(name in self.kinds for name in names)
 
     def schema(self) -> pa.Schema:
-        return pa.schema([(_utf8(name), kind or pa.string()) for name, kind in self.kinds.items()])
+        return pa.schema([self._field(name) for name in self.kinds])
+
+    def _field(self, name: str) -> pa.Field:
+        return pa.field(_utf8(name), self.kinds[name] or pa.string())
 
 
 def columns_of(rows: list[Row]) -> pa.Schema:
@@ -185,10 +189,8 @@ def _lines(uri: str, encoding: str, seen: Seen) -> Iterator[Found]:
         end = 0
         for number, line in enumerate(read_lines(file, uri, MAX_OBJECT_BYTES), 1):
             start, end = end, end + len(line)
-            try:
-                text = line.decode()
-            except UnicodeDecodeError:
-                text = line.decode("utf-8", "replace")
-                seen.tell("rows with characters that are not UTF-8 (set ingest.encoding)", place(uri, number))
+            text, is_replaced = decoded(line, encoding)
+            if is_replaced:
+                seen.tell(NOT_ENCODED, place(uri, number))
             if not text.isspace():
                 yield _value(text.removeprefix("\ufeff") if number == 1 else text), start, end

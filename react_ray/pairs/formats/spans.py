@@ -30,6 +30,8 @@ BOMS = {  # the longer ones first, because UTF-16's is the beginning of UTF-32's
     codecs.BOM_UTF16_BE: "utf-16",
     BOM: "",
 }
+REPLACED = "\ufffd"  # stands for what an encoding does not have
+NOT_ENCODED = "rows with characters that are not of the encoding (set ingest.encoding, such as cp1252)"
 HEAD_BYTES = 4096  # by which an encoding is told
 RECODED_BYTES = 1 << 20  # converted at once
 
@@ -74,6 +76,15 @@ def read_lines(file: BinaryIO, uri: str, max_bytes: int) -> Iterator[bytes]:
                 "is it a file of lines? write one row a line"
             )
         yield line
+
+
+def decoded(line: bytes, encoding: str) -> tuple[str, bool]:
+    """Returns the text of a line that was recoded from `encoding`, and whether a character of it was replaced."""
+    try:
+        text = line.decode()
+        return text, bool(encoding) and REPLACED in text
+    except UnicodeDecodeError:
+        return line.decode("utf-8", "replace"), True
 
 
 def encoding_of(uri: str, named: str = "") -> str:
