@@ -99,6 +99,14 @@ def encoding_of(uri: str, named: str = "") -> str:
             return encoding
     if named:
         return "" if codecs.lookup(named).name in ("utf-8", "ascii") else named
+    return utf16_of(head)
+
+
+def utf16_of(head: bytes) -> str:
+    """Returns the byte order of UTF-16 without a mark, or "" if the first bytes of a file do not look like it.
+
+    Whatever its language, a table has line ends, delimiters and URLs, and one half of each is a NUL.
+    """
     even, odd = head[::2].count(0), head[1::2].count(0)
     for many, few, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
         if many > len(head) // 8 and few * 20 < many:
