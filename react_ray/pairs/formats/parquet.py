@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from react_ray.errors import StorageError
 from react_ray.pairs.formats.chunk import Chunk
 from react_ray.pairs.formats.seen import Seen, place
+from react_ray.pairs.image_cells import holds_bytes
 from react_ray.storage import open_parquet
 
 BATCH_ROWS = 1024  # decoded at once; as fast as whole row groups
@@ -40,7 +41,18 @@ class Parquet:
                     f"cannot read {uri}: {stored:,} bytes of row groups become more than {num_bytes:,} in memory, "
                     "because they repeat few long values; write smaller row groups, or leave such columns out"
                 )
-        return pa.Table.from_batches(batches, None if batches else file.schema_arrow)
+        return _combined(pa.Table.from_batches(batches, None if batches else file.schema_arrow))
+
+
+def _combined(table: pa.Table) -> pa.Table:
+    """Makes each column one chunk, so that what is stored does not depend on BATCH_ROWS; images, which are stored one
+    by one, are not copied.
+    """
+    columns = (
+        column if column.num_chunks < 2 or holds_bytes(column.type) else pa.chunked_array([column.combine_chunks()])
+        for column in table.columns
+    )
+    return pa.table(list(columns), schema=table.schema)
 
 
 def _row_groups(uri: str, metadata: pq.FileMetaData, row_start: int, seen: Seen) -> Iterator[Chunk]:

@@ -111,6 +111,11 @@ def test_names_that_are_empty_are_no_columns_at_the_end_and_numbered_elsewhere(
     assert pairs.drop_columns(["pair_id"]).to_pylist() == [{"url": "http://b/0", "caption": "x"} | extra]
 
 
+def test_an_index_beside_urls_needs_no_captions(tmp_path: Path) -> None:
+    uri = write(tmp_path, "list.csv", b",url\n0,http://a\n1,http://b\n")
+    assert read_all(IngestConfig(source=uri))["url"].to_pylist() == ["http://a", "http://b"]
+
+
 def test_two_columns_of_one_name_are_refused_by_name(tmp_path: Path) -> None:
     for names in ("url,caption,x,x", "url, url,caption"):
         uri = write(tmp_path, "list.csv", f"{names}\n1,2,3,4\n".encode())
