@@ -125,13 +125,14 @@ def _convert(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if is_list(kind) and is_text(plain(column.type)):
         values = [None if value is None else [value] for value in column.to_pylist()]
         return pa.chunked_array([pa.array(values, kind)])
-    if types.is_list_view(column.type) or types.is_large_list_view(column.type):  # pyarrow's cast cuts the last offset
+    if "list_view" in str(column.type):  # at any depth: pyarrow's cast leaves out the last offset
         return pa.chunked_array([pa.array(column.to_pylist(), kind)])
     try:
         return column.cast(kind)
     except pa.ArrowNotImplementedError:
-        texts = [None if value is None else str(value) for value in column.to_pylist()]
-        return pa.chunked_array([pa.array(texts if is_text(kind) else column.to_pylist(), kind)])
+        values = column.to_pylist()
+        texts = [None if value is None else str(value) for value in values]
+        return pa.chunked_array([pa.array(texts if is_text(kind) else values, kind)])
 
 
 def _check_dictionary(column: pa.ChunkedArray, name: str, uri: str) -> None:

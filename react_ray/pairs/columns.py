@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from react_ray.pairs.ingest_config import IngestConfig
 IMAGE_NAMES = ("image", "jpg", "png", "webp")
 CAPTION_NAMES = ("caption", "TEXT", "text")
 URL_NAMES = ("url", "URL")
+INDEX = re.compile(r"unnamed_\d+|__index_level_\d+__|index")  # columns that hold no pair's text, as pandas writes them
+MAX_LISTED = 30  # columns that a message names
 CAPTIONS = "captions"  # the extra column of several captions
 RESERVED = frozenset(schema.retrieved(1).names)  # an extra column of one of these names gets the prefix `source_`
 IMAGE_VECTOR_NAMES, TEXT_VECTOR_NAMES = ("image_vector",), ("text_vector",)
@@ -47,7 +50,7 @@ def find_columns(found: pa.Schema, config: IngestConfig) -> Columns:
     no_vectors = "not vectors; name a column of lists of floats"
     image_vector = _find(found, config, "image_vector_column", IMAGE_VECTOR_NAMES, _is_vector, no_vectors)
     text_vector = _find(found, config, "text_vector_column", TEXT_VECTOR_NAMES, _is_vector, no_vectors)
-    names = ", ".join(found.names) or "none"
+    names = listed(found.names)
     if image_vector or text_vector:
         return Columns(image, caption, url, image_vector, text_vector)
     if not (image or url):
@@ -56,12 +59,18 @@ def find_columns(found: pa.Schema, config: IngestConfig) -> Columns:
             f"nor of URLs ({', '.join(URL_NAMES)}); its columns are {names}: "
             "name one with ingest.image_column or ingest.url_column"
         )
-    if not caption and set(found.names) - {image, url}:
+    if not caption and any(name not in (image, url) and not INDEX.fullmatch(name) for name in found.names):
         raise ConfigError(
             f"ingest.source: {config.source} has no column of captions ({', '.join(CAPTION_NAMES)}); "
             f"its columns are {names}: name one with ingest.caption_column"
         )
     return Columns(image, caption, url)
+
+
+def listed(names: list[str]) -> str:
+    """Returns the names for a message, which is one line however many there are."""
+    shown = ", ".join(names[:MAX_LISTED]) or "none"
+    return shown if len(names) <= MAX_LISTED else f"{shown} and {len(names) - MAX_LISTED:,} more"
 
 
 def extra_names(found: pa.Schema, config: IngestConfig) -> dict[str, str]:
@@ -95,7 +104,7 @@ def _find(
         return next(iter(with_values or there), "")
     if named not in found.names:
         raise ConfigError(
-            f"ingest.{field}: no column {named!r} in {config.source}; name one of its columns: {', '.join(found.names)}"
+            f"ingest.{field}: no column {named!r} in {config.source}; name one of its columns: {listed(found.names)}"
         )
     if not fits(found.field(named).type):
         raise ConfigError(f"ingest.{field}: {named!r} is {found.field(named).type}, {otherwise}")

@@ -21,12 +21,12 @@ from react_ray import schema
 from react_ray.errors import ConfigError
 from react_ray.pair_id import pair_ids
 from react_ray.pairs.column_types import conform, is_list, plain_schema
-from react_ray.pairs.columns import CAPTIONS, extra_names, find_columns
+from react_ray.pairs.columns import CAPTIONS, extra_names, find_columns, listed
 from react_ray.pairs.formats.chunk import Chunk, Format
 from react_ray.pairs.formats.detect import detect
 from react_ray.pairs.formats.image_folder import ImageFiles
 from react_ray.pairs.formats.reading import reading
-from react_ray.pairs.formats.seen import Seen
+from react_ray.pairs.formats.seen import Seen, place
 from react_ray.pairs.image import ImageFacts, inspect
 from react_ray.pairs.image_cells import image_cells, resolve
 from react_ray.pairs.ingest_config import IngestConfig
@@ -90,7 +90,7 @@ class Source:
         others = [name for name in self.columns if name not in roles.values()]
         renamed = {name: new for name, new in extra_names(self.schema, self.config).items() if name != new}
         others = [f"{name} as {renamed[name]}" if name in renamed else name for name in others]
-        kept = f"; kept beside them: {', '.join(others)}" if others else ""
+        kept = f"; kept beside them: {listed(others)}" if others else ""
         return [f"{self.num_rows:,} rows; columns: {taken}{kept}", *self.seen.lines()]
 
     def files_before(self, end: int) -> str:
@@ -153,6 +153,8 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
                     break
             if num_rows > num_before:  # an empty file decides nothing
                 settled.add(found, seen, uri, is_added)
+                if seen.required and pa.types.is_null(found.field(seen.required).type):
+                    seen.bad_row(f"rows without {seen.required}", place(uri), num_rows - num_before)
         if 0 < config.max_rows <= num_rows:
             break
     seen.required, seen.late = "", {}

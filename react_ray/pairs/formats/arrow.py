@@ -49,12 +49,25 @@ class Arrow:
 def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Raises ArrowInvalid if the batch cannot be read; text that is not UTF-8 is left to `conform`."""
     for column in batch.columns:
-        if pa.types.is_string(column.type):
-            column = column.view(pa.binary())
-        elif pa.types.is_large_string(column.type):
-            column = column.view(pa.large_binary())
-        column.validate(full=True)
+        kind = _bytes_of(column.type)
+        (column if kind == column.type else column.view(kind)).validate(full=True)
     return batch
+
+
+def _bytes_of(kind: pa.DataType) -> pa.DataType:
+    """Returns the type with bytes for text, which has the same layout."""
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_bytes_of(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_bytes_of(kind.value_type)))
+    if pa.types.is_struct(kind):
+        fields = [kind.field(i) for i in range(kind.num_fields)]
+        return pa.struct([field.with_type(_bytes_of(field.type)) for field in fields])
+    return kind
 
 
 def _is_file(uri: str) -> bool:

@@ -23,7 +23,7 @@ from react_ray.errors import ConfigError, StorageError
 from react_ray.pairs.column_types import check_width
 from react_ray.pairs.formats.chunk import Chunk, cut
 from react_ray.pairs.formats.seen import Seen, place
-from react_ray.pairs.formats.spans import BOM, encoding_of, open_bytes, read_lines, read_span
+from react_ray.pairs.formats.spans import BOM, NOT_ENCODED, decoded, encoding_of, open_bytes, read_lines, read_span
 
 MAX_FIELD_BYTES = MAX_LINE_BYTES = 16 << 20  # a longer field is a quote that was never closed, and an error
 MAX_NAMES_BYTES = 1 << 20
@@ -57,7 +57,7 @@ class Delimited:
         rows: list[list[str | None]] = []
         for chunk in chunks:
             lines = io.BytesIO(read_span(uri, chunk.start, chunk.num_bytes, chunk.encoding))
-            found = self._rows(lines, uri, chunk.is_quoted, len(names), lambda what, line: None)
+            found = self._rows(lines, uri, "", chunk.is_quoted, len(names), lambda what, line: None)
             rows += [_fit(fields, len(names)) for fields, _, _, _ in found if fields or len(names) == 1]
         values = dict(zip(names, zip(*rows, strict=True), strict=True))
         return pa.table({name: pa.array(values[name], pa.string()) for name in columns.names if name in values})
@@ -86,7 +86,9 @@ class Delimited:
         required = names.index(seen.required) if seen.required in names else -1
         with open_bytes(uri, encoding) as file:
             lines = read_lines(file, uri, MAX_LINE_BYTES)
-            rows = self._rows(lines, uri, is_quoted, width, lambda what, line: seen.tell(what, place(uri, line)))
+            rows = self._rows(
+                lines, uri, encoding, is_quoted, width, lambda what, line: seen.tell(what, place(uri, line))
+            )
             filled = (row for row in rows if row[0] or width == 1)
             for fields, start, end, line in islice(filled, 1, None):
                 if len(fields) > width and any(fields[width:]):
@@ -98,25 +100,25 @@ class Delimited:
                     seen.tell("rows with fewer fields than names, whose last columns are null", place(uri, line))
                 yield start, end
 
-    def _rows(self, lines: Iterable[bytes], uri: str, is_quoted: bool, width: int, note: Note) -> Iterator[Row]:
+    def _rows(
+        self, lines: Iterable[bytes], uri: str, encoding: str, is_quoted: bool, width: int, note: Note
+    ) -> Iterator[Row]:
         """Parses all records, including the names and those of no field."""
         end, number, first, text = 0, 0, 1, ""
 
-        def decoded() -> Iterator[str]:
+        def texts() -> Iterator[str]:
             nonlocal end, number, text
             for line in lines:
                 end, number = end + len(line), number + 1
                 if number - first >= MAX_ROW_LINES:
                     raise _unclosed(uri, first, f"{MAX_ROW_LINES} lines are in quotes")
-                try:
-                    text = line.decode()
-                except UnicodeDecodeError:
-                    text = line.decode("utf-8", "replace")
-                    note("rows with characters that are not UTF-8 (set ingest.encoding, such as cp1252)", number)
+                text, is_replaced = decoded(line, encoding)
+                if is_replaced:
+                    note(NOT_ENCODED, number)
                 text = _clean(text)
                 yield text
 
-        reader = csv.reader(decoded(), delimiter=self.delimiter, strict=True, quoting=_quoting(is_quoted))
+        reader = csv.reader(texts(), delimiter=self.delimiter, strict=True, quoting=_quoting(is_quoted))
         start = 0
         while True:
             try:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from react_ray.pairs.formats.chunk import Chunk, cut
 from react_ray.pairs.formats.seen import Seen, place
-from react_ray.pairs.formats.spans import BOM, encoding_of, open_bytes, read_lines, read_span
+from react_ray.pairs.formats.spans import BOM, NOT_ENCODED, decoded, encoding_of, open_bytes, read_lines, read_span
 
 COLUMNS = pa.schema([("url", pa.string())])
 HEADERS = (b"url", b"urls", b"image_url", b"img_url")
@@ -52,5 +52,7 @@ def _lines(uri: str, encoding: str, seen: Seen) -> Iterator[tuple[int, int]]:
                 if b"://" not in line:
                     reason = "lines that are no URL" if line.strip() else "empty lines"
                     seen.bad_row(reason, place(uri, number))
+                if not line.isascii() and decoded(line, encoding)[1]:
+                    seen.tell(NOT_ENCODED, place(uri, number))
                 yield start, end
             start = end

@@ -11,8 +11,11 @@ import pyarrow.parquet as pq
 from react_ray.errors import StorageError
 from react_ray.pairs.formats.chunk import Chunk
 from react_ray.pairs.formats.seen import Seen, place
+from react_ray.pairs.image_cells import holds_bytes
 from react_ray.storage import open_parquet
 
+BATCH_ROWS = 1024  # decoded at once; as fast as whole row groups
+MAX_REPEATED_BYTES, MAX_REPEATED = 256 << 20, 16  # decoded bytes, and times what is stored: 2,000 rows may share a text
 MAX_GROUP_ROWS = 1 << 31  # a damaged footer may claim any number
 
 
@@ -25,7 +28,31 @@ class Parquet:
         return file.schema_arrow, _row_groups(uri, file.metadata, row_start, seen)
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
-        return open_parquet(uri).read_row_groups([chunk.start for chunk in chunks], columns=columns.names)
+        file = open_parquet(uri)
+        groups = [chunk.start for chunk in chunks]
+        stored = sum(chunk.num_bytes for chunk in chunks)
+        batches: list[pa.RecordBatch] = []
+        num_bytes = 0
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns.names):
+            batches.append(batch)
+            num_bytes += batch.nbytes
+            if num_bytes > max(MAX_REPEATED_BYTES, MAX_REPEATED * stored):
+                raise StorageError(
+                    f"cannot read {uri}: {stored:,} bytes of row groups become more than {num_bytes:,} in memory, "
+                    "because they repeat few long values; write smaller row groups, or leave such columns out"
+                )
+        return _combined(pa.Table.from_batches(batches, None if batches else file.schema_arrow))
+
+
+def _combined(table: pa.Table) -> pa.Table:
+    """Makes each column one chunk, so that what is stored does not depend on BATCH_ROWS; images, which are stored one
+    by one, are not copied.
+    """
+    columns = (
+        column if column.num_chunks < 2 or holds_bytes(column.type) else pa.chunked_array([column.combine_chunks()])
+        for column in table.columns
+    )
+    return pa.table(list(columns), schema=table.schema)
 
 
 def _row_groups(uri: str, metadata: pq.FileMetaData, row_start: int, seen: Seen) -> Iterator[Chunk]:

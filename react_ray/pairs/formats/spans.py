@@ -30,6 +30,8 @@ BOMS = {  # the longer ones first, because UTF-16's is the beginning of UTF-32's
     codecs.BOM_UTF16_BE: "utf-16",
     BOM: "",
 }
+REPLACED = "\ufffd"  # stands for what an encoding does not have
+NOT_ENCODED = "rows with characters that are not of the encoding (set ingest.encoding, such as cp1252)"
 HEAD_BYTES = 4096  # by which an encoding is told
 RECODED_BYTES = 1 << 20  # converted at once
 
@@ -76,6 +78,15 @@ def read_lines(file: BinaryIO, uri: str, max_bytes: int) -> Iterator[bytes]:
         yield line
 
 
+def decoded(line: bytes, encoding: str) -> tuple[str, bool]:
+    """Returns the text of a line that was recoded from `encoding`, and whether a character of it was replaced."""
+    try:
+        text = line.decode()
+        return text, bool(encoding) and REPLACED in text
+    except UnicodeDecodeError:
+        return line.decode("utf-8", "replace"), True
+
+
 def encoding_of(uri: str, named: str = "") -> str:
     """Returns the encoding to recode the text of a file from, or "" for UTF-8.
 
@@ -88,6 +99,14 @@ def encoding_of(uri: str, named: str = "") -> str:
             return encoding
     if named:
         return "" if codecs.lookup(named).name in ("utf-8", "ascii") else named
+    return utf16_of(head)
+
+
+def utf16_of(head: bytes) -> str:
+    """Returns the byte order of UTF-16 without a mark, or "" if the first bytes of a file do not look like it.
+
+    Whatever its language, a table has line ends, delimiters and URLs, and one half of each is a NUL.
+    """
     even, odd = head[::2].count(0), head[1::2].count(0)
     for many, few, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
         if many > len(head) // 8 and few * 20 < many:

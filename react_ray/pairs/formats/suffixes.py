@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from react_ray.pairs.formats.spans import utf16_of
 from react_ray.pairs.image_kind import NUM_BYTES, kind_of
 
 # Pillow's suffixes of the formats in image.py, and those that browsers and WebDataset add to them.
@@ -83,14 +84,11 @@ def find_images(paths: Iterable[str], head: Callable[[str], bytes]) -> set[str]:
 
 
 def holds_text(head: bytes) -> bool:
-    """Tells from the first bytes of a file whether it can be a text, in which a stray NUL is tolerated.
-
-    In UTF-16, every second byte of a Latin text is a NUL.
-    """
+    """Tells from the first bytes of a file whether it can be a text, in which a stray NUL is tolerated."""
     if head.startswith(BINARY) or holds_image(head):
         return False
-    utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or not (any(head[::2]) and any(head[1::2]))
-    return utf16 or NULS * head.count(0) <= len(head)
+    is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or bool(utf16_of(head))
+    return is_utf16 or NULS * head.count(0) <= len(head)
 
 
 def text_of(data: bytes) -> str:

@@ -1,0 +1,146 @@
+"""What a csv or tsv may be, and what is told of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from react_ray.errors import ConfigError, StorageError
+from react_ray.pairs.formats import delimited
+from react_ray.pairs.source import IngestConfig, open_source
+from tests.support.source_files import read_all, write
+
+ROWS = [f"http://a/{i},caption {i}" for i in range(40)]
+CAPTIONS = [f"caption {i}" for i in range(40)]
+
+
+def table(*more: str, names: str = "url,caption") -> str:
+    return "\n".join([names, *ROWS, *more]) + "\n"
+
+
+def told(config: IngestConfig) -> str:
+    return "\n".join(open_source(config).summary())
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (table('http://b/0,"never closed', *ROWS), 42),  # the file ends
+        (table('http://b/0,"never closed', *ROWS, 'http://b/1,"closed, well"'), 42),  # another quote seems to close it
+        (table('http://b/0,"never closed', *ROWS * 5, 'http://b/1,x"'), 42),  # it would be closed, after 200 rows
+        (table('http://b/0,"never closed').rstrip("\n"), 42),
+        ('url,caption\nhttp://b/0,"x\ny', 2),
+    ],
+)
+@pytest.mark.parametrize("name", ["list.csv", "list.csv.gz"])
+def test_a_quote_that_is_not_closed_is_an_error_that_names_its_line(
+    tmp_path: Path, text: str, line: int, name: str
+) -> None:
+    uri = write(tmp_path, name, text.encode())
+    with pytest.raises(StorageError, match=rf"row that begins in line {line}: .*quote not closed\? correct that row"):
+        open_source(IngestConfig(source=uri))
+
+
+def test_a_caption_may_have_quotes_and_several_lines(tmp_path: Path) -> None:
+    more = ('http://b/0,"two\nlines, ""quoted"""', 'http://b/1,"Bird" by the lake', 'http://b/2,a "fox"')
+    config = IngestConfig(source=write(tmp_path, "list.csv", table(*more).encode()), rows_per_part=7)
+    assert read_all(config)["caption"].to_pylist() == [
+        *CAPTIONS,
+        'two\nlines, "quoted"',
+        '"Bird" by the lake',
+        'a "fox"',
+    ]
+    assert "rows with quotes inside of a field: 1 (list.csv line 44)" in told(config)
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "is_quoted"),
+    [
+        (['"Bird" by the lake', "x"], ['"Bird" by the lake', "x"], False),
+        (['"never closed', "x"], ['"never closed', "x"], False),
+        (['"all of it"', '"Bird" by'], ['"all of it"', '"Bird" by'], False),
+        (['a "fox"', 'the 12" pipe'], ['a "fox"', 'the 12" pipe'], True),
+        (['"a\ttab"', '"say ""hi"""', '"two\nlines"'], ["a\ttab", 'say "hi"', "two\nlines"], True),
+    ],
+)
+def test_quotes_of_a_tsv_are_text_unless_they_enclose_fields(
+    tmp_path: Path, written: list[str], read: list[str], is_quoted: bool
+) -> None:
+    rows = [f"http://b/{i}\t{caption}" for i, caption in enumerate(written)]
+    config = IngestConfig(source=write(tmp_path, "list.tsv", "\n".join(["url\tcaption", *rows]).encode()))
+    assert read_all(config)["caption"].to_pylist() == read
+    assert ("files that are read without quoting: 1 (list.tsv)" in told(config)) is not is_quoted
+
+
+def test_a_quote_behind_the_head_of_a_tsv_is_not_closed_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "QUOTES_BYTES", 300)
+    text = table('http://b/0,"never closed', *ROWS).replace(",", "\t")
+    with pytest.raises(StorageError, match="row that begins in line 42"):
+        open_source(IngestConfig(source=write(tmp_path, "list.tsv", text.encode())))
+
+
+def test_rows_of_another_width_are_counted_and_past_a_share_refused(tmp_path: Path) -> None:
+    bad = write(tmp_path, "bad.csv", table(*(f"http://b/{i},one, two" for i in range(9))).encode())
+    with pytest.raises(
+        ConfigError, match=r"9 of the 49 rows .*more fields than names .*: 9 \(bad.csv line 42, .*ingest.max_unusable"
+    ):
+        open_source(IngestConfig(source=bad))
+    config = IngestConfig(source=bad, max_unusable=0.2)
+    assert read_all(config)["url"].to_pylist()[-9:] == [None] * 9
+    few = IngestConfig(source=write(tmp_path, "few.csv", table("http://b/0,one, two", "http://b/1", ",x").encode()))
+    with pytest.raises(ConfigError, match=r"rows without url: 1 \(few.csv line 44\)"):
+        open_source(few.model_copy(update={"max_unusable": 0}))
+    few = few.model_copy(update={"max_unusable": 0.05})
+    assert "rows with fewer fields than names, whose last columns are null: 1 (few.csv line 43)" in told(few)
+
+
+@pytest.mark.parametrize(
+    ("names", "row", "extra"),
+    [
+        ("url,caption,,", "http://b/0,x,,", {}),
+        (",url,caption", "7,http://b/0,x", {"unnamed_0": "7"}),
+        ("url,,caption,", "http://b/0,7,x,", {"unnamed_1": "7"}),
+        (" url , caption ", "http://b/0,x", {}),
+    ],
+)
+def test_names_that_are_empty_are_no_columns_at_the_end_and_numbered_elsewhere(
+    tmp_path: Path, names: str, row: str, extra: dict[str, str]
+) -> None:
+    pairs = read_all(IngestConfig(source=write(tmp_path, "list.csv", f"{names}\n{row}\n".encode())))
+    assert pairs.drop_columns(["pair_id"]).to_pylist() == [{"url": "http://b/0", "caption": "x"} | extra]
+
+
+def test_an_index_beside_urls_needs_no_captions(tmp_path: Path) -> None:
+    uri = write(tmp_path, "list.csv", b",url\n0,http://a\n1,http://b\n")
+    assert read_all(IngestConfig(source=uri))["url"].to_pylist() == ["http://a", "http://b"]
+
+
+def test_two_columns_of_one_name_are_refused_by_name(tmp_path: Path) -> None:
+    for names in ("url,caption,x,x", "url, url,caption"):
+        uri = write(tmp_path, "list.csv", f"{names}\n1,2,3,4\n".encode())
+        with pytest.raises(ConfigError, match=r"several columns named (x|url); rename"):
+            open_source(IngestConfig(source=uri))
+
+
+@pytest.mark.parametrize("suffix", ["csv.gz", "tsv.gz"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a" * (3 << 20), "names of its columns take more than 1 MiB"),
+        (b"url,caption\nhttp://a,x\nhttp://a," + b"x" * (17 << 20), "line 3 is longer than 16 MiB"),
+        (b",".join(b"c%d" % i for i in range(60_000)), r"more than 4,096 columns; put those"),
+    ],
+)
+def test_a_line_or_a_header_without_end_is_refused(tmp_path: Path, suffix: str, text: bytes, message: str) -> None:
+    text = text.replace(b",", b"\t") if suffix.startswith("tsv") else text
+    with pytest.raises(StorageError, match=message):
+        open_source(IngestConfig(source=write(tmp_path, f"list.{suffix}", text)))
+
+
+@pytest.mark.parametrize("name", ["LIST.CSV.GZ", "List.Tsv.gz", "list.CSV"])
+def test_suffixes_have_any_case(tmp_path: Path, name: str) -> None:
+    text = table().replace(",", "\t") if "tsv" in name.lower() else table()
+    uri = write(tmp_path, "plain.gz" if name.lower().endswith("gz") else "plain", text.encode())
+    renamed = Path(uri).rename(tmp_path / name)
+    assert read_all(IngestConfig(source=str(renamed)))["caption"].to_pylist() == CAPTIONS
