@@ -33,6 +33,7 @@ OF_RESIZING = frozenset(
         schema.UNDECODABLE,
         schema.NOT_AN_IMAGE,
         schema.TOO_LARGE,
+        schema.TOO_SLOW,
         schema.TOO_SMALL,
         schema.TOO_LARGE_AREA,
         schema.ASPECT,
