@@ -23,9 +23,10 @@ from ray import cloudpickle
 from ray.data import DataContext, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
+from react_ray import schema
 from react_ray.errors import PartFailed, ReactRayError
 from react_ray.manifest import Receipt
-from react_ray.progress import Progress
+from react_ray.progress import Progress, say
 from react_ray.row_guard import one_line
 from react_ray.runtime.attempts import Attempts, WorkerDied, attempt
 from react_ray.runtime.cluster import quiet
@@ -59,9 +60,14 @@ def map_parts(stage: MapStage, pending: list[int], total: int, watch: Callable[[
             if watch is not None:
                 watch(receipt)
 
+        alone = []
         for part in _through_the_pipeline(stage, pending, arrived):
             progress.advance(done=0, note=f"part {part} kills its process: it is done alone")
-            arrived(commit_alone(stage, part))
+            alone.append(commit_alone(stage, part))
+            arrived(alone[-1])
+    for receipt in alone:
+        rows = receipt.statuses.get(schema.CRASHED, 0)
+        say(f"{stage.name:<10} part {receipt.part} killed its process and was done alone: {rows} rows are crashed")
 
 
 def _through_the_pipeline(stage: MapStage, pending: list[int], arrived: Callable[[Receipt], None]) -> list[int]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +17,8 @@ from react_ray.artifact import Artifact
 from react_ray.draft import Draft, create
 from react_ray.errors import PartFailed
 from react_ray.kinds import Kind, NoFacts
-from react_ray.manifest import Receipt
+from react_ray.manifest import Receipt, part_name
+from react_ray.parquet import parquet_bytes
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import connected
 from react_ray.runtime.map_parts import MapStage, RowChange, RowWork, Step, Work, map_parts
@@ -82,7 +83,11 @@ class Double(RowChange):
         return table.set_column(1, "data", pa.array([value and 2 * value for value in data], pa.binary()))
 
 
-def made(folder: Path, stage: MapStage, draft: Draft[NoFacts]) -> Artifact[NoFacts]:
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def made(stage: MapStage, draft: Draft[NoFacts]) -> Artifact[NoFacts]:
     map_parts(stage, draft.pending(), PARTS)
     return draft.seal()
 
@@ -94,38 +99,39 @@ def statuses(rows: Artifact[NoFacts]) -> dict[int, str]:
     return {row["row"]: row["status"] for row in found if row["status"] != "ok"}
 
 
-@pytest.mark.parametrize("pooled", [False, True])
-def test_rows_that_kill_are_marked_and_all_others_are_what_they_are_without_them(tmp_path: Path, pooled: bool) -> None:
+@pytest.mark.parametrize("pooled, row, by", [(False, 6, signal.SIGSEGV), (True, 0, signal.SIGKILL)])
+def test_a_row_that_kills_is_marked_and_all_others_are_what_they_are_without_it(
+    tmp_path: Path, pooled: bool, row: int, by: int
+) -> None:
     options = thread_pool(ClusterConfig(), "fetch", 1, 2) if pooled else {}
-    kills: dict[tuple[int, bytes], int] = {(1, b"0"): signal.SIGKILL, (1, b"6"): signal.SIGSEGV}
     draft = create(str(tmp_path / "rows"), KIND, {}, {}, PARTS)
-    rows = made(tmp_path, MapStage("kill", read, Commit(draft, kills), options=options, retries=0), draft)
-    assert statuses(rows) == {ROWS: "crashed", ROWS + 6: "crashed"}
-    assert rows.manifest.statuses == {"ok": PARTS * ROWS - 2, "crashed": 2}
-    assert rows.read(1)["data"].to_pylist() == [None if row in (0, 6) else b"%d" % row for row in range(ROWS)]
-    calm = create(str(tmp_path / "calm"), KIND, {}, {}, PARTS)
-    undisturbed = made(tmp_path, MapStage("calm", read, Commit(calm, {}), options=options), calm)
+    kills = {(1, b"%d" % row): by}
+    rows = made(MapStage("kill", read, Commit(draft, kills), options=options, retries=0), draft)
+    assert statuses(rows) == {ROWS + row: "crashed"}
+    assert rows.manifest.statuses == {"ok": PARTS * ROWS - 1, "crashed": 1}
+    assert rows.read(1)["data"].to_pylist() == [None if each == row else b"%d" % each for each in range(ROWS)]
     for part in (0, 2):
-        assert asdict(rows.receipt(part)) == asdict(undisturbed.receipt(part))
+        expected = read(part).append_column("status", pa.array(["ok"] * ROWS))
+        assert rows.receipt(part).files[f"{part_name(part)}.parquet"]["sha256"] == sha256(parquet_bytes(expected))
 
 
 def test_a_row_that_kills_a_step_is_marked_by_the_work(tmp_path: Path) -> None:
     draft = create(str(tmp_path / "rows"), KIND, {}, {}, PARTS)
     step = Step(Double({(2, b"5")}))
-    rows = made(tmp_path, MapStage("kill", read, Commit(draft, {}), steps=(step,), retries=0), draft)
+    rows = made(MapStage("kill", read, Commit(draft, {}), steps=(step,), retries=0), draft)
     assert statuses(rows) == {2 * ROWS + 5: "crashed"}
     assert rows.read(2)["data"].to_pylist()[4:7] == [b"44", None, b"66"]
 
 
 class DieOnce(Commit):
-    """Dies of a part as often as there is no file that says so."""
+    """Dies of one part, as often as there is no file that says so."""
 
     def __init__(self, draft: Draft[NoFacts], folder: Path, times: int) -> None:
         super().__init__(draft, {})
         self.folder, self.times = folder, times
 
     def make(self, part: int, table: pa.Table) -> dict[str, pa.Table]:
-        for number in range(self.times):
+        for number in range(self.times if part == 1 else 0):
             if not (self.folder / f"{part}.{number}").exists():
                 (self.folder / f"{part}.{number}").touch()
                 die(signal.SIGKILL)
@@ -134,7 +140,7 @@ class DieOnce(Commit):
 
 def test_a_part_whose_process_died_of_something_else_is_tried_again_and_loses_no_row(tmp_path: Path) -> None:
     draft = create(str(tmp_path / "rows"), KIND, {}, {}, PARTS)
-    rows = made(tmp_path, MapStage("kill", read, DieOnce(draft, tmp_path, 2), retries=1), draft)
+    rows = made(MapStage("kill", read, DieOnce(draft, tmp_path, 2), retries=1), draft)
     assert statuses(rows) == {}
 
 
@@ -172,7 +178,7 @@ def test_a_stage_ends_in_one_line_and_keeps_what_is_done_if_a_part_kills_whateve
 def test_a_part_whose_reading_kills_is_put_aside_where_its_stage_says_so(tmp_path: Path) -> None:
     draft = create(str(tmp_path / "rows"), KIND, {}, {}, PARTS)
     stage = MapStage("kill", deadly_reader, Commit(draft, {}), instead=lambda part, error: read(part))
-    assert statuses(made(tmp_path, stage, draft)) == {}
+    assert statuses(made(stage, draft)) == {}
 
 
 def test_a_stage_whose_processes_die_before_their_first_part_ends(tmp_path: Path) -> None:
