@@ -39,7 +39,7 @@ def test_a_run_that_ended_before_its_first_result_belongs_to_no_recipe(tmp_path:
     [
         ("", "is a run of another recipe: recipe.seed was 0, now 7"),
         ("name: [", r"is not YAML .* at line 1, column 8"),
-        ("of_tomorrow: 1", "of_tomorrow: no such field"),
+        ("of_tomorrow: 1", "not a recipe of this version of react_ray .name: missing"),
     ],
 )
 def test_a_run_with_results_is_not_taken_by_another_recipe(tmp_path: Path, left: str, shown: str) -> None:
