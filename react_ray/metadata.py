@@ -81,7 +81,7 @@ def stamped(value: dict[str, Any]) -> bytes:
 def explained(problem: ValidationError) -> str:
     """What is wrong with the first field that is wrong."""
     first = problem.errors()[0]
-    path = ".".join(map(str, first["loc"]))
+    path = shortened(".".join(map(str, first["loc"])))
     if first["type"] == "missing":
         return f"{path} is missing"
     return f"{path or 'it'} {first['msg'].removeprefix('Input ')}, not {shown(first['input'])}"
@@ -89,7 +89,10 @@ def explained(problem: ValidationError) -> str:
 
 def shown(value: Any, most: int = 80) -> str:
     """The value as Python writes it, shortened for a message."""
-    text = repr(value)
+    return shortened(repr(value), most)
+
+
+def shortened(text: str, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 

@@ -19,7 +19,7 @@ from react_ray.evals.zeroshot import EvaluateConfig
 from react_ray.gated.config import CustomizeConfig
 from react_ray.index.config import IndexConfig
 from react_ray.kinds import KINDS
-from react_ray.metadata import shown
+from react_ray.metadata import shortened, shown
 from react_ray.pairs.download_config import DownloadConfig
 from react_ray.pairs.source import IngestConfig
 from react_ray.section import Section, field, speed
@@ -143,7 +143,9 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
         path, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"{shown(text)} is not section.field=value; write for example seed=1")
-        _assign(values, path, parse_yaml(value, f"{path}: {shown(value)}", "quote it") if value else "", Recipe)
+        _assign(
+            values, path, parse_yaml(value, f"{shortened(path)}: {shown(value)}", "quote it") if value else "", Recipe
+        )
     values = _typed(values)
     # Workers have working directories of their own: what a relative path means is settled here, once.
     for root in ("database", "out"):
@@ -259,6 +261,7 @@ def _mapping(values: dict[str, Any], key: str, path: str) -> dict[str, Any]:
 
 
 def _unknown(path: str, key: str, above: list[str], model: type[BaseModel]) -> str:
+    path = shortened(path)
     near = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.4)
     place = ".".join(above)
     if near:
@@ -275,7 +278,7 @@ def as_recipe(values: dict[str, Any]) -> Recipe:
 
 def _explain(error: Any) -> str:
     location = [str(part) for part in error["loc"]]
-    path = ".".join(location)
+    path = shortened(".".join(location))
     if error["type"] == "value_error" and "; " in error["msg"]:  # of a section's own check, which says what to do
         return f"{path}: {error['ctx']['error']}"
     if error["type"] == "extra_forbidden":

@@ -11,11 +11,11 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from react_ray.errors import ConfigError
+from react_ray.metadata import parse_json, shaped
 
 NAMES, TEMPLATES = "en_classnames.json", "en_zeroshot_classification_templates.json"
 
@@ -81,7 +81,9 @@ def _imagenet(templates: str) -> tuple[list[str], list[str]]:
 
 
 def _json(package: str, task: str, file: str) -> dict[str, Any]:
-    return json.loads((_folder(package, task) / "datasets" / file).read_text(encoding="utf-8"))
+    path = _folder(package, task) / "datasets" / file
+    where, remedy = f"tasks.builtin: {path}", f"install {package} again"
+    return shaped(parse_json(path.read_bytes(), where, remedy, ConfigError), dict[str, Any], where, remedy, ConfigError)
 
 
 def _constant(package: str, task: str, file: str, constant: str) -> Any:

@@ -18,6 +18,9 @@ from react_ray.section import differences
 from react_ray.selection.filters import parse
 from react_ray.storage import Storage, check_writable, join, open_storage
 
+RECIPE = "recipe.yaml"  # the first file of a run
+NO_RESULTS = (RECIPE, "costs.json")
+
 
 def begin(recipe: Recipe, verb: str) -> None:
     """Write the resolved recipe, the first file of a run. A run of another recipe is not overwritten.
@@ -31,7 +34,7 @@ def begin(recipe: Recipe, verb: str) -> None:
     if verb in ("run", "ingest", "download", "embed", "index"):
         check_writable(recipe.database)
     storage = open_storage(recipe.out)
-    if storage.exists("recipe.yaml"):
+    if storage.exists(RECIPE) and _has_begun(storage):
         found = _recipe_of(storage)
         now = recipe.model_copy(
             update={"evaluate": recipe.evaluate.model_copy(update={"wise_ft": found.evaluate.wise_ft})}
@@ -47,16 +50,21 @@ def begin(recipe: Recipe, verb: str) -> None:
                 f"{recipe.out} was scored with evaluate.wise_ft={found.evaluate.wise_ft:g}, now "
                 f"{recipe.evaluate.wise_ft:g}; delete {', '.join(scored)} and evaluate again"
             )
-    storage.write("recipe.yaml", recipe.yaml().encode())
+    storage.write(RECIPE, recipe.yaml().encode())
+
+
+def _has_begun(storage: Storage) -> bool:
+    """False if the run ended before its first result, so that nothing in it is of the recipe that it names."""
+    return any(path not in NO_RESULTS and not path.startswith(".") for path in storage.list())
 
 
 def _recipe_of(storage: Storage) -> Recipe:
     """The recipe of a run that is there. ArtifactMismatch if a version of this package with other fields wrote it."""
     try:
-        return recipe_of(storage.read("recipe.yaml"), f"{storage.uri}/recipe.yaml")
+        return recipe_of(storage.read(RECIPE), f"{storage.uri}/{RECIPE}")
     except ConfigError as error:
         raise ArtifactMismatch(
-            f"{storage.uri}/recipe.yaml is not a recipe of this version of react_ray ({error}); use out=... for a new "
+            f"{storage.uri}/{RECIPE} is not a recipe of this version of react_ray ({error}); use out=... for a new "
             "run, or delete that directory"
         ) from error
 

@@ -85,7 +85,7 @@ class LocalStorage(Storage):
         return self._path(path).is_file()
 
     def unfinished_writes(self) -> list[str]:
-        return sorted(str(path.relative_to(self.uri)) for path in self._path("").rglob(".writing-*"))
+        return sorted(str(path.relative_to(self.uri)) for path in self._path("").rglob(f"{WRITING}*"))
 
     def list(self, prefix: str = "") -> list[str]:
         root = self._path(prefix)
