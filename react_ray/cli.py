@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from react_ray import __version__
-from react_ray.errors import ReactRayError
-from react_ray.fault_log import told
+from react_ray.ending import exit_code, log_to_stderr
 from react_ray.interrupt import Interruption
-from react_ray.redact import redact
 
 if TYPE_CHECKING:
     from react_ray.artifact import Artifact
@@ -292,40 +289,13 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command. Whatever is raised ends as one line, and a signal as a hint how to go on."""
     with interruption:
-        code = _ended(sys.argv[1:] if arguments is None else arguments)
+        code = exit_code(partial(_command, sys.argv[1:] if arguments is None else arguments), interruption)
     if code:
         sys.exit(code)
 
 
-def _ended(arguments: list[str]) -> int:
-    """The exit code of a command."""
-    try:
-        try:
-            _command(arguments)
-            return 0
-        finally:
-            if sys.stdout:
-                sys.stdout.flush()
-    except SystemExit as ended:
-        if isinstance(ended.__context__, BrokenPipeError):
-            return 0
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT  # of a signal that came as `interruption` let go
-    except Exception as error:
-        if interruption.code:
-            return interruption.code  # whatever became of the interruption on its way through Ray
-        logger.info("the error below was raised here", exc_info=True)
-        known = error if isinstance(error, ReactRayError) and not hasattr(error, "cause") else _explained(error)
-        typer.echo(f"error: {_line(redact(str(known))) if known else told(error)}", err=True)
-        return known.exit_code if known else 1
-
-
 def _command(arguments: list[str]) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     if VERBOSE in arguments:
         arguments = [argument for argument in arguments if argument != VERBOSE]
         logger.setLevel(logging.INFO)
@@ -334,16 +304,6 @@ def _command(arguments: list[str]) -> None:
         typer.echo(f"Fields (write section.field=value):\n{_fields(arguments[0])}")
         return
     app(arguments, standalone_mode=True)
-
-
-def _explained(error: Exception) -> ReactRayError | None:
-    from react_ray.runtime.explain import explain
-
-    return explain(error)
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
 
 
 if __name__ == "__main__":
