@@ -1,6 +1,7 @@
 """`react-ray VERB RECIPE [section.field=value ...]`: the same grammar for every verb and for every file in jobs/.
 
-Exit code 2 for a mistake that the user can correct, 1 for everything else.
+Exit code 2 for a mistake that the user can correct, 1 for everything else, 130 and 143 after Ctrl-C and SIGTERM
+(interrupt.py). Whatever is raised ends as one line (ending.py).
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from react_ray import __version__
 from react_ray.ending import exit_code, log_to_stderr
+from react_ray.field_help import fields_help
 from react_ray.interrupt import Interruption
 
 if TYPE_CHECKING:
@@ -103,30 +105,6 @@ def _run(verb: str, recipe: Recipe, option: bool) -> list[Artifact] | str:
         return [stage.run(recipe, arm) for arm in recipe.arms_by_dependence()]
     outcome = stage.run(recipe)
     return outcome if isinstance(outcome, (list, str)) else [outcome]
-
-
-def _fields(verb: str) -> str:
-    """Lists the fields of the verb's sections with defaults and meanings, for --help."""
-    from react_ray.recipe import Recipe
-
-    return "\n".join(
-        line for section in SECTIONS.get(verb, []) for line in _lines(section, Recipe.model_fields[section].annotation)
-    )
-
-
-def _lines(path: str, model: Any) -> list[str]:
-    """Gives one entry per field, and below a nested section the fields of that section."""
-    from pydantic_core import PydanticUndefined
-
-    from react_ray.section import Section
-
-    lines = []
-    for name, info in model.model_fields.items():
-        default = "required" if info.default is PydanticUndefined else repr(info.default)
-        lines.append(f"  {path}.{name} = {default}\n      {info.description}")
-        if isinstance(info.default, Section):
-            lines += _lines(f"{path}.{name}", info.annotation)
-    return lines
 
 
 def _add(verb: str, summary: str) -> None:
@@ -301,7 +279,7 @@ def _command(arguments: list[str]) -> None:
         logger.setLevel(logging.INFO)
     if len(arguments) >= 2 and arguments[0] in SECTIONS and "--help" in arguments:
         app([arguments[0], "--help"], standalone_mode=False)
-        typer.echo(f"Fields (write section.field=value):\n{_fields(arguments[0])}")
+        typer.echo(f"Fields (write section.field=value):\n{fields_help(SECTIONS[arguments[0]])}")
         return
     app(arguments, standalone_mode=True)
 
