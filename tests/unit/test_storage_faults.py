@@ -37,7 +37,8 @@ READS: dict[str, Callable[[Storage], object]] = {
 
 
 @pytest.fixture
-def faulty(s3_place: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Storage, Faults]]:
+def faulty(s3_place: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Storage, Faults]]:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # no copy of an earlier run is found
     sink = io.BytesIO()
     pq.write_table(TABLE, sink, compression="none")
     s3_place.write("f", DATA)
