@@ -1,26 +1,25 @@
 """`react-ray VERB RECIPE [section.field=value ...]`: the same grammar for every verb and for every file in jobs/.
 
-Exit code 2 for a mistake that the user can correct, 1 for everything else.
+Exit code 2 for a mistake that the user can correct, 1 for everything else, 130 and 143 after Ctrl-C and SIGTERM
+(interrupt.py). Whatever is raised ends as one line (ending.py).
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
-import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from react_ray import __version__
-from react_ray.errors import ReactRayError
-from react_ray.fault_log import told
+from react_ray.ending import exit_code, log_to_stderr
+from react_ray.field_help import fields_help
 from react_ray.interrupt import Interruption
-from react_ray.redact import redact
 
 if TYPE_CHECKING:
     from react_ray.artifact import Artifact
@@ -106,30 +105,6 @@ def _run(verb: str, recipe: Recipe, option: bool) -> list[Artifact] | str:
         return [stage.run(recipe, arm) for arm in recipe.arms_by_dependence()]
     outcome = stage.run(recipe)
     return outcome if isinstance(outcome, (list, str)) else [outcome]
-
-
-def _fields(verb: str) -> str:
-    """Lists the fields of the verb's sections with defaults and meanings, for --help."""
-    from react_ray.recipe import Recipe
-
-    return "\n".join(
-        line for section in SECTIONS.get(verb, []) for line in _lines(section, Recipe.model_fields[section].annotation)
-    )
-
-
-def _lines(path: str, model: Any) -> list[str]:
-    """Gives one entry per field, and below a nested section the fields of that section."""
-    from pydantic_core import PydanticUndefined
-
-    from react_ray.section import Section
-
-    lines = []
-    for name, info in model.model_fields.items():
-        default = "required" if info.default is PydanticUndefined else repr(info.default)
-        lines.append(f"  {path}.{name} = {default}\n      {info.description}")
-        if isinstance(info.default, Section):
-            lines += _lines(f"{path}.{name}", info.annotation)
-    return lines
 
 
 def _add(verb: str, summary: str) -> None:
@@ -292,58 +267,21 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command. Whatever is raised ends as one line, and a signal as a hint how to go on."""
     with interruption:
-        code = _ended(sys.argv[1:] if arguments is None else arguments)
+        code = exit_code(partial(_command, sys.argv[1:] if arguments is None else arguments), interruption)
     if code:
         sys.exit(code)
 
 
-def _ended(arguments: list[str]) -> int:
-    """The exit code of a command."""
-    try:
-        try:
-            _command(arguments)
-            return 0
-        finally:
-            if sys.stdout:
-                sys.stdout.flush()
-    except SystemExit as ended:
-        if isinstance(ended.__context__, BrokenPipeError):
-            return 0
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT  # of a signal that came as `interruption` let go
-    except Exception as error:
-        if interruption.code:
-            return interruption.code  # whatever became of the interruption on its way through Ray
-        logger.info("the error below was raised here", exc_info=True)
-        known = error if isinstance(error, ReactRayError) and not hasattr(error, "cause") else _explained(error)
-        typer.echo(f"error: {_line(redact(str(known))) if known else told(error)}", err=True)
-        return known.exit_code if known else 1
-
-
 def _command(arguments: list[str]) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     if VERBOSE in arguments:
         arguments = [argument for argument in arguments if argument != VERBOSE]
         logger.setLevel(logging.INFO)
     if len(arguments) >= 2 and arguments[0] in SECTIONS and "--help" in arguments:
         app([arguments[0], "--help"], standalone_mode=False)
-        typer.echo(f"Fields (write section.field=value):\n{_fields(arguments[0])}")
+        typer.echo(f"Fields (write section.field=value):\n{fields_help(SECTIONS[arguments[0]])}")
         return
     app(arguments, standalone_mode=True)
-
-
-def _explained(error: Exception) -> ReactRayError | None:
-    from react_ray.runtime.explain import explain
-
-    return explain(error)
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
 
 
 if __name__ == "__main__":

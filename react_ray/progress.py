@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from types import TracebackType
@@ -18,10 +19,19 @@ from rich.text import Text
 
 from react_ray.errors import ArtifactCorrupt
 from react_ray.metadata import read_json_lines
+from react_ray.redact import redact
 from react_ray.storage import Storage
 
 logger = logging.getLogger(__name__)
 PLAIN_INTERVAL_S = 2.0
+
+
+class _Console(Console):
+    """Work goes on when nobody reads its progress any more, as after `2>&1 | head`."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 class Progress:
@@ -33,7 +43,7 @@ class Progress:
         self.note = note
         self._started = time.monotonic()
         self._last_line = 0.0
-        self._console = Console(file=sys.stderr)
+        self._console = _Console(file=sys.stderr)
         self._live = (
             Live(console=self._console, refresh_per_second=4, transient=False) if self._console.is_terminal else None
         )
@@ -47,7 +57,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._show(force=True)
+        if kind is not KeyboardInterrupt:  # the last line is how to go on
+            self._show(force=True)
         if self._live:
             self._live.stop()
 
@@ -83,7 +94,7 @@ class Progress:
 
 def say(line: str) -> None:
     """Prints one line to stderr, where the progress is."""
-    Console(file=sys.stderr).print(line, markup=False, highlight=False, soft_wrap=True)
+    _Console(file=sys.stderr).print(redact(line), markup=False, highlight=False, soft_wrap=True)
 
 
 class Metrics:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import ray.exceptions as of_ray
 
 from react_ray.errors import ClusterError, ReactRayError, ResourceError, StorageError
+from react_ray.storage.base import OF_S3
 
 AGAIN = "what is done is kept, run the same command again to go on"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -64,8 +65,12 @@ def _meant(error: BaseException) -> ReactRayError | None:
     if isinstance(error, MemoryError):
         return ResourceError(f"memory ran out; lower the section cluster or use a larger machine; {AGAIN}")
     if isinstance(error, OSError) and error.errno in NO_ROOM:
-        place = f" at {error.filename}" if error.filename else ""
+        place = f" {error.filename}" if error.filename else ""
         return StorageError(f"cannot write{place}: {error.strerror}; make room there; {AGAIN}")
+    if isinstance(error, OSError) and OF_S3 in str(error):
+        return StorageError(
+            f"cannot read from S3: {said}; check the bucket, AWS credentials and AWS_ENDPOINT_URL; {AGAIN}"
+        )
     return None
 
 

@@ -13,6 +13,7 @@ from react_ray.errors import StorageError
 from react_ray.uri import absolute, join
 
 T = TypeVar("T")
+OF_S3 = "AWS Error"  # begins what pyarrow says of a request that failed
 
 
 class Storage:
@@ -115,6 +116,8 @@ def open_checked(name: str, action: Callable[[], pq.ParquetFile]) -> pq.ParquetF
     except FileNotFoundError:
         raise
     except (pa.ArrowInvalid, OSError) as error:
+        if OF_S3 in str(error):
+            raise
         raise StorageError(
             f"cannot read {name}: not a Parquet file ({error}); write it again or name another file"
         ) from error

@@ -7,8 +7,10 @@ import io
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -20,15 +22,23 @@ import pyarrow.parquet as pq
 from botocore.config import Config
 
 from react_ray.errors import ConfigError, StorageError
+from react_ray.redact import redact
 from react_ray.storage.base import Storage, open_checked
 from react_ray.storage.local import LocalStorage
 
 T = TypeVar("T")
+ATTEMPTS = 6  # at one request: a body that breaks off is read again
+PAUSE_S = 0.1  # before the second attempt; it grows
 READ_AHEAD = 8 << 20  # bytes per request of a stream; each request waits, so few large ones are faster
 ONE_REQUEST = 1 << 30  # largest object written by a single request, bytes; S3 accepts 5 GiB
 GONE = ("404", "NoSuchKey", "NotFound")
 CHANGED = (*GONE, "412", "PreconditionFailed", "409", "ConditionalRequestConflict")
-S3_ERRORS = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError)
+S3_ERRORS = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, pa.ArrowInvalid)
+BROKEN = (  # after the first bytes, when boto3 itself tries no more
+    botocore.exceptions.HTTPClientError,
+    botocore.exceptions.IncompleteReadError,
+    botocore.exceptions.ReadTimeoutError,
+)
 
 
 class S3Storage(Storage):
@@ -38,7 +48,10 @@ class S3Storage(Storage):
         self.prefix = prefix.strip("/")
         if not self.bucket:
             raise ConfigError(f"{uri}: no bucket; write s3://bucket/prefix")
-        self._client = boto3.client("s3", config=Config(retries={"max_attempts": 5, "mode": "standard"}))
+        try:
+            self._client = boto3.client("s3", config=Config(retries={"max_attempts": ATTEMPTS - 1, "mode": "standard"}))
+        except ValueError as error:
+            raise ConfigError(f"{redact(str(error))}; correct AWS_ENDPOINT_URL") from None
 
     def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
         """Pickles the URI alone: each process makes its own client, with the credentials of its own environment."""
@@ -52,14 +65,22 @@ class S3Storage(Storage):
             return action()
         except S3_ERRORS as error:
             raise StorageError(
-                f"cannot {verb} s3://{self.bucket}/{self._key(path)}: {error}; check the bucket, AWS credentials and "
-                "AWS_ENDPOINT_URL"
+                f"cannot {verb} s3://{self.bucket}/{self._key(path)}: {redact(str(error))}; check the bucket, AWS "
+                "credentials and AWS_ENDPOINT_URL"
             ) from error
 
     def read(self, path: str) -> bytes:
-        return self._try(
-            "read", path, lambda: self._client.get_object(Bucket=self.bucket, Key=self._key(path))["Body"].read()
-        )
+        def action() -> bytes:
+            for left in range(ATTEMPTS - 1, -1, -1):
+                try:
+                    return self._client.get_object(Bucket=self.bucket, Key=self._key(path))["Body"].read()
+                except BROKEN:
+                    if not left:
+                        raise
+                    time.sleep(PAUSE_S * (ATTEMPTS - left))
+            raise AssertionError
+
+        return self._try("read", path, action)
 
     def write(self, path: str, data: bytes) -> None:
         def action() -> None:
@@ -158,10 +179,41 @@ class S3Storage(Storage):
         return self._try("read", path, lambda: open_checked(f"s3://{place}", open_object))
 
     def stream(self, path: str) -> BinaryIO:
-        return cast(BinaryIO, io.BufferedReader(self.arrow_file(path), READ_AHEAD))
+        file = self.arrow_file(path)
+        return cast(BinaryIO, io.BufferedReader(_Checked(file, partial(self._try, "read", path)), READ_AHEAD))
 
     def arrow_file(self, path: str) -> pa.NativeFile:
         return self._try("read", path, lambda: s3_filesystem().open_input_file(f"{self.bucket}/{self._key(path)}"))
+
+
+class _Checked(io.RawIOBase):
+    """An opened object of which an error in the middle is a StorageError, as it is when opening."""
+
+    def __init__(self, file: pa.NativeFile, checked: Callable[[Callable[[], Any]], Any]) -> None:
+        self._file, self._checked = file, checked
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return int(self._checked(partial(self._file.readinto, buffer)))
+
+    def readall(self) -> bytes:
+        return bytes(self._checked(self._file.read))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._checked(partial(self._file.seek, offset, whence)))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 def _code(error: BaseException | None) -> str:
@@ -181,4 +233,7 @@ def _cache_folder() -> Path:
 
 
 def s3_filesystem() -> pafs.S3FileSystem:
-    return pafs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"))
+    return pafs.S3FileSystem(
+        endpoint_override=os.environ.get("AWS_ENDPOINT_URL"),
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+    )

@@ -47,7 +47,15 @@ CORE = [
     "evals",
     "report",
 ]  # each may import those before it
-LAYERS = [FOUNDATION, *({package} for package in CORE), {"recipe"}, {"runtime"}, {"stages"}, {"cli"}]
+LAYERS = [
+    FOUNDATION,
+    *({package} for package in CORE),
+    {"recipe"},
+    {"runtime"},
+    {"stages"},
+    {"ending", "field_help"},
+    {"cli"},
+]
 # Within the stages, folders hold the parts of the verbs. A verb imports no other verb, except `run`, which calls all.
 STAGES = ["downloading", "embedding", "indexing", "retrieval", "training", "evaluating", "reporting", "a verb", "run"]
 MAY_IMPORT = {

@@ -72,6 +72,8 @@ def lost(error: Exception) -> str:
     ranks = [
         str(rank) for rank, failed in sorted(failures.items()) if not any(name in str(failed) for name in COLLECTIVES)
     ]
+    if isinstance(error, ray.exceptions.RayActorError):
+        return "the controller of Ray Train was lost: killed, most often for want of memory, or with its machine"
     if not ranks:
         return " ".join(str(error).split())
     those = f"worker {ranks[0]} was" if len(ranks) == 1 else f"workers {', '.join(ranks)} were"

@@ -1,0 +1,38 @@
+"""A Ray that cannot be joined is one line, soon."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.s3_server import free_port
+
+JOIN = """
+import sys
+from react_ray.errors import ClusterError
+from react_ray.recipe import ClusterConfig
+from react_ray.runtime.cluster import connected
+try:
+    with connected(ClusterConfig(address=sys.argv[1])):
+        pass
+except ClusterError as error:
+    print(error)
+print("stderr is there", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_a_cluster_that_is_not_there(address: str) -> None:
+    address = address.format(free_port())
+    ended = subprocess.run(
+        [sys.executable, "-c", JOIN, address],
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+    )
+    assert ended.stdout.startswith(f"cannot join Ray at {address} (Connection"), ended
+    assert ended.stdout.count("\n") == 1 and "check cluster.address or RAY_ADDRESS" in ended.stdout
+    assert ended.stderr == "stderr is there\n"
