@@ -134,6 +134,6 @@ def _chunked(body: bytes, rng: random.Random) -> bytes:
     while at < len(body):
         piece = body[at : at + rng.choice((1, 100, 5000))]
         size = rng.choice((b"%x", b"%X", b"000%x")) % len(piece)
-        made += size + rng.choice((b"", b"", b";name=value", b"; a")) + LINE + piece + LINE
+        made += size + rng.choice((b"", b"", b";name=value", b" ;a")) + LINE + piece + LINE
         at += len(piece)
     return made + b"0\r\n" + rng.choice((b"", b"X-Trailer: 1\r\n")) + LINE

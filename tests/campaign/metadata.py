@@ -27,6 +27,7 @@ from react_ray.progress import Metrics
 from react_ray.runtime import preflight
 from react_ray.stages.reporting.summary import read_summary, summarise
 from react_ray.stages.training.checkpoints import Checkpoints
+from react_ray.stages.verify import verify
 from react_ray.storage import open_storage
 from tests.campaign import hostile
 from tests.campaign.case import Case, Wrong, check, complaint_about
@@ -49,8 +50,8 @@ def run(case: Case) -> str:
     rng = case.rng()
     folder = case.folder / "copy"
     shutil.copytree(finished_run(), folder)
-    how = _change(folder, rng)
-    refusals = []
+    path, how = _change(folder, rng)
+    refusals = _verified(folder, path, how)
     for name, reader in READERS.items():
         try:
             found = repr(reader(folder))
@@ -68,33 +69,50 @@ def run(case: Case) -> str:
     return f"{how}; refused by {', '.join(refusals) or 'nobody'}"
 
 
+def _verified(folder: Path, path: Path, how: str) -> list[str]:
+    """Calls `verify`, which has to find every changed byte of a part."""
+    original = finished_run() / path.relative_to(folder)
+    is_same = path.is_file() and path.read_bytes() == original.read_bytes()
+    try:
+        found = verify(str(folder))
+    except ReactRayError as error:
+        check(not complaint_about(str(error)), f"{complaint_about(str(error))}: verify: {error}")
+        return ["verify"]
+    for line in found.wrong:
+        check(not complaint_about(line), f"{complaint_about(line)}: verify: {line[:300]!r}")
+    if path.suffix in (".parquet", ".faiss"):
+        check(is_same == (not found.wrong), f"verify finds {found.wrong or 'nothing'} after {how}")
+    return ["verify"] if found.wrong else []
+
+
 @cache
 def _right(name: str) -> str:
     return repr(READERS[name](finished_run()))
 
 
-def _change(folder: Path, rng: random.Random) -> str:
+def _change(folder: Path, rng: random.Random) -> tuple[Path, str]:
+    """Changes one file; returns its path, and what was done."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "recipe.yaml")
     texts = [path for path in files if path.suffix in (".json", ".yaml", ".jsonl")]
     path = rng.choice(texts if rng.random() < 0.75 else files)
     name = str(path.relative_to(folder))
     kind = rng.choice(("bytes", "bytes", "field", "field", "field", "text", "other", "whole"))
     if kind == "whole":
-        return f"{name} {_whole(path, rng)}"
+        return path, f"{name} {_whole(path, rng)}"
     if kind == "other":
         other = rng.choice([one for one in files if one.suffix == path.suffix and one != path] or files)
         shutil.copyfile(other, path)
-        return f"{other.relative_to(folder)} in the place of {name}"
+        return path, f"{other.relative_to(folder)} in the place of {name}"
     if path not in texts or kind == "bytes":
         data, how = damaged(path.read_bytes(), rng, rng.choice(files).read_bytes())
         path.write_bytes(data)
-        return f"{name} with {how}"
+        return path, f"{name} with {how}"
     if kind == "text":
-        return f"{name} with {_odd_text(path, rng)}"
+        return path, f"{name} with {_odd_text(path, rng)}"
     values = yaml.safe_load(path.read_text().splitlines()[0] if path.suffix == ".jsonl" else path.read_text())
     changed, how = hostile.changed(values, rng)
     path.write_text(yaml.safe_dump(changed) if path.suffix == ".yaml" else json.dumps(changed), errors="replace")
-    return f"{name}: {how}"
+    return path, f"{name}: {how}"
 
 
 def _whole(path: Path, rng: random.Random) -> str:

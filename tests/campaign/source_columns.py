@@ -205,19 +205,16 @@ def _text(folder: Path, pairs: list[Pair], rng: random.Random) -> str:
 
 
 def _bomb(folder: Path, pairs: list[Pair], rng: random.Random) -> str:
-    """3 GB of text, or 200 million rows, in a few kB."""
+    """3 GB of text, or 20 million rows, in a few kB."""
+    sink, rows = io.BytesIO(), 3000
     if rng.random() < 0.5:
-        table = pa.table(
-            {"url": pa.array(["https://h/1.jpg"] * 3000), "caption": pa.array(["a" * 2**20] * 3000).dictionary_encode()}
-        )
-        how = "3 GB of captions"
+        caption = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), ["a" * 2**20])
+        table, how = pa.table({"url": ["https://h/1.jpg"] * rows, "caption": caption}), "3 GB of captions"
     else:
-        table, how = (
-            pa.table({"url": pa.nulls(20_000_000, pa.string()), "caption": pa.nulls(20_000_000, pa.string())}),
-            "nulls",
-        )
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", row_group_size=1 << 30)
+        nulls = pa.nulls(20_000_000, pa.string())
+        table, how = pa.table({"url": nulls, "caption": nulls}), "20 million nulls"
+    options = {"store_schema": False, "dictionary_pagesize_limit": 1 << 28, "row_group_size": 1 << 30}
+    pq.write_table(table, sink, compression="zstd", **options)
     write(folder, "bomb.parquet", sink.getvalue())
     return f"parquet: {how} in {len(sink.getvalue())} bytes"
 

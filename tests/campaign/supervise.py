@@ -59,17 +59,17 @@ def run_cases(cases: Iterable[tuple[str, int]], seed: int, num_workers: int, han
                 return
             yield case
 
-    with ThreadPoolExecutor(num_workers) as pool:
-        found = [pool.submit(lambda: list(_work(mine(), seed, hang_s))) for _ in range(num_workers)]
+    with tempfile.TemporaryDirectory(prefix="campaign-") as folder, ThreadPoolExecutor(num_workers) as pool:
+        found = [pool.submit(lambda: list(_work(mine(), seed, hang_s, folder))) for _ in range(num_workers)]
         return [result for each in found for result in each.result()]
 
 
-def _work(cases: Iterator[tuple[str, int]], seed: int, hang_s: float) -> Iterator[Result]:
+def _work(cases: Iterator[tuple[str, int]], seed: int, hang_s: float, folder: str) -> Iterator[Result]:
     worker: _Worker | None = None
     try:
         for door, number in cases:
             if worker is None:
-                worker = _Worker(seed, hang_s)
+                worker = _Worker(seed, hang_s, folder)
             result = worker.run(door, number)
             yield result
             if worker.is_spent:
@@ -81,7 +81,8 @@ def _work(cases: Iterator[tuple[str, int]], seed: int, hang_s: float) -> Iterato
 
 
 class _Worker:
-    def __init__(self, seed: int, hang_s: float) -> None:
+    def __init__(self, seed: int, hang_s: float, folder: str) -> None:
+        """folder: for all temporary files, which a worker that is killed leaves there."""
         self._hang_s = hang_s
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -90,7 +91,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=self._said,
             cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TMPDIR": folder},
         )
         self._facts = psutil.Process(self._process.pid)
         self._cases = 0
