@@ -71,7 +71,7 @@ class Settled:
             return None
         columns = pa.schema(list(self.kinds.values()))
         used = find_columns(columns, self.config)
-        needed = {used.image, used.url, *used.vectors, used.caption if self.every_column else ""} - {""}
+        needed = {used.image or used.url, *used.vectors, used.caption if self.every_column else ""} - {""}
         first = next(iter(self.files))
         for uri, names in self.files.items():
             if missing := sorted(needed - names):

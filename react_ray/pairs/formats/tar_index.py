@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray.pairs.formats.chunk import Chunk
-from react_ray.pairs.formats.json_rows import Row, columns_of, parse_object
+from react_ray.pairs.formats.json_rows import ObjectColumns, parse_object
 from react_ray.pairs.formats.samples import CAPTION, IMAGE, JSON, OTHER, Suffixes, learn
 from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.formats.suffixes import (
@@ -32,7 +32,6 @@ from react_ray.pairs.formats.suffixes import (
 from react_ray.pairs.formats.tar_headers import FILES, Member, TarHeaders
 
 MAX_GAP = 1 << 20  # bytes of members that no row uses which are read rather than left out
-MAX_KEYS = 1000  # of all .json in a tar; each becomes a column
 MANY = 20  # suffixes that are reported one by one
 
 
@@ -46,11 +45,12 @@ class TarIndex:
     kinds: dict[str, int] = field(default_factory=dict)  # last suffixes
     members: array[int] = field(default_factory=lambda: array("q"))  # stem, kind, start, end and bytes of each
     looked: dict[str, list[bool]] = field(default_factory=dict)  # by unknown suffix: which of its first are images
-    keys: dict[tuple[str, type], Row] = field(default_factory=dict)  # an example of each key and type of the .json
+    objects: ObjectColumns = field(default_factory=ObjectColumns)  # the keys of all .json
     lists: bool = False  # some .json has several captions
     others: set[str] = field(default_factory=set)  # suffixes that no column takes
 
     def scan(self, file: BinaryIO) -> None:
+        self.objects.uri = self.uri
         known = Suffixes()
         roles: dict[str, str] = {}
         headers = TarHeaders(file, self.uri, self.seen)
@@ -68,7 +68,7 @@ class TarIndex:
         self._divide()
 
     def json_columns(self) -> pa.Schema:
-        return columns_of(list({id(row): row for row in self.keys.values()}.values()))
+        return pa.schema([(name, kind or pa.string()) for name, kind in self.objects.kinds.items()])
 
     def _is_file(self, member: Member) -> bool:
         base = member.name.rstrip("/").rpartition("/")[2]
@@ -88,17 +88,7 @@ class TarIndex:
         if caption is not None and not is_caption(caption):
             self.seen.pass_over("captions in .json that are neither text nor a list of texts", self._named(name))
         self.lists |= isinstance(caption, list)
-        for key, value in row.items():
-            kind = type(value)
-            if kind is list and not all(isinstance(item, str) for item in value):
-                kind = tuple  # a list of anything else, which becomes text
-            if (key, kind) not in self.keys:
-                if len(self.keys) >= MAX_KEYS:
-                    self.seen.pass_over(
-                        f"keys of .json behind the first {MAX_KEYS:,}", self._named(f"{name} {key}"[:80])
-                    )
-                    continue
-                self.keys[key, kind] = {key: value}
+        self.objects.add(row)
 
     def _divide(self) -> None:
         """Settles which suffixes the tar has, and which member belongs to which key."""

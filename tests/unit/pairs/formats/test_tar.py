@@ -268,3 +268,20 @@ def test_names_that_are_no_text_are_kept_apart(tmp_path: Path) -> None:
     members = [*pairs_of(1, "ca\udce9f.jpg", "ca\udce9f.txt"), *pairs_of(1, "ca\udce8f.jpg", "ca\udce8f.txt")]
     (tmp_path / "a.tar").write_bytes(tar(members, tarfile.GNU_FORMAT))
     assert rows(tmp_path) == {"ca\\xe9f": ("bird 0", 20), "ca\\xe8f": ("bird 0", 20)}
+
+
+def test_tars_whose_json_differs_are_one_source(tmp_path: Path) -> None:
+    abouts = ({"caption": "bird 0", "n": 1}, {"caption": ["bird 1", "heron"], "url": "http://a/1"})
+    for i, about in enumerate(abouts):
+        members = [(f"{i:04d}.jpg", drawing(i)), (f"{i:04d}.json", json.dumps(about).encode())]
+        (tmp_path / f"{i}.tar").write_bytes(tar(members))
+    _, pairs, _ = ingested(IngestConfig(source=str(tmp_path)))
+    assert pairs["caption"].to_pylist() == ["bird 0", "bird 1"] and pairs["url"].to_pylist() == [None, "http://a/1"]
+    assert pairs["captions"].to_pylist() == [["bird 0"], ["bird 1", "heron"]]
+
+
+def test_json_of_too_many_keys_is_refused_in_one_line(tmp_path: Path) -> None:
+    about = json.dumps({f"key {i}": i for i in range(40_000)}).encode()
+    (tmp_path / "a.tar").write_bytes(tar([("1.jpg", drawing(1)), ("1.json", about)]))
+    with pytest.raises(StorageError, match="more than 4,096 columns"):
+        open_source(IngestConfig(source=str(tmp_path)))
