@@ -74,7 +74,8 @@ class VectorFiles:
         table = pa.table({name: _column(array.read(first, num_rows)) for name, array in arrays.items()})
         if shard.metadata:
             names = [name for name in columns.names if name not in arrays]
-            for field, column in zip(names, _rows(shard.metadata, first, num_rows, names).columns, strict=True):
+            rows = _rows(shard.metadata, first, num_rows, names)
+            for field, column in zip(rows.column_names, rows.columns, strict=True):
                 table = table.append_column(field, column)
         return table
 
@@ -170,4 +171,4 @@ def _rows(uri: str, first: int, num_rows: int, columns: list[str]) -> pa.Table:
             begin = at if not groups else begin
             groups.append(group)
         at += rows
-    return file.read_row_groups(groups, columns=columns).slice(first - begin, num_rows).select(columns)
+    return file.read_row_groups(groups, columns=columns).slice(first - begin, num_rows)
