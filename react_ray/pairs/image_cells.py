@@ -7,18 +7,16 @@ cell without an image has a sentence that says why.
 
 from __future__ import annotations
 
-import posixpath
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from react_ray.errors import StorageError
+from react_ray.pairs.formats.beside import READ_THREADS, path_below, read_below
+from react_ray.pairs.formats.suffixes import MAX_IMAGE_BYTES
 from react_ray.storage import Storage, is_local, open_storage
 
-READ_THREADS = 16  # for S3, where each read waits for the network
-MOST_BYTES_OF_A_NAME = 255  # of one component of a path, on every common file system
 NO_BYTES = "no bytes"
 
 
@@ -76,30 +74,16 @@ def _read(folder: Storage, cell: Any) -> ImageCell:
         return ImageCell(cell or None, None if cell else NO_BYTES)
     if "://" in cell and not cell.startswith(("file://", "s3://")):
         return ImageCell(None, f"{_shown(cell)} is a URL, not a file; name its column with ingest.url_column")
-    path = path_below(folder.uri, cell)
-    if not path:
+    name = cell.removeprefix("file://")
+    name = name.removeprefix(f"{folder.uri.rstrip('/')}/")  # an absolute path may lead below the folder, too
+    if path_below(name) in ("", "."):
         return ImageCell(None, f"{_shown(cell)} does not lie below the folder of the table")
-    try:
-        if folder.exists(path):  # False for folders, pipes and devices, whose reading might never end
-            data = folder.read(path)
-            return ImageCell(data or None, None if data else NO_BYTES)
-    except (StorageError, OSError) as error:
-        return ImageCell(None, str(error))
-    return ImageCell(None, f"there is no file {_shown(cell)} in the folder of the table")
-
-
-def path_below(folder: str, name: str) -> str:
-    """Returns the path of a file relative to `folder`; "" if it leads elsewhere or can be no path."""
-    name = name.removeprefix("file://")
-    if name.startswith(f"{folder.rstrip('/')}/"):
-        name = name.removeprefix(folder.rstrip("/")).lstrip("/")
-    path = posixpath.normpath(name) if name else ""
-    elsewhere = path in ("", ".", "..") or path.startswith(("/", "../", "s3:/")) or "\0" in path
-    try:
-        too_long = any(len(part.encode()) > MOST_BYTES_OF_A_NAME for part in path.split("/"))
-    except UnicodeEncodeError:
-        return ""
-    return "" if elsewhere or too_long else path
+    data = read_below(folder, name)
+    if data is None:
+        return ImageCell(
+            None, f"no file {_shown(cell)} of at most {MAX_IMAGE_BYTES >> 20} MiB lies below the folder of the table"
+        )
+    return ImageCell(data or None, None if data else NO_BYTES)
 
 
 def _shown(path: str) -> str:

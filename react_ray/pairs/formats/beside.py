@@ -26,11 +26,29 @@ def path_below(name: str | None) -> str:
 
 
 def read_all(folder: Storage, names: Sequence[str | None]) -> list[bytes | None]:
-    """Reads each file, or None if there is no such file; raises StorageError if it exists and cannot be read."""
+    """Reads each file as `read_below`, several at a time where each read waits for the network."""
     if is_local(folder.uri):
-        return [_read_local(folder, name) for name in names]
+        return [read_below(folder, name) for name in names]
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        return list(pool.map(partial(_read, folder), names))
+        return list(pool.map(partial(read_below, folder), names))
+
+
+def read_below(folder: Storage, name: str | None) -> bytes | None:
+    """Reads a file, or None if there is none below the folder; raises StorageError if it exists and cannot be read."""
+    path = path_below(name)
+    if not path:
+        return None
+    if is_local(folder.uri):
+        if not folder.exists(path):  # as of a pipe, a socket or a device, whose reading may never end
+            return None
+        too_large = os.path.getsize(posixpath.join(folder.uri, path)) > MAX_IMAGE_BYTES
+        return None if too_large else folder.read(path)
+    try:
+        return folder.read(path)
+    except StorageError:
+        if folder.exists(path):
+            raise
+        return None
 
 
 def head_of(uri: str) -> bytes:
@@ -45,24 +63,3 @@ def head_of(uri: str) -> bytes:
 def printable(name: str) -> str:
     """Returns a file name as text: on Linux, a name is bytes that need not be UTF-8."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _read_local(folder: Storage, name: str | None) -> bytes | None:
-    path = path_below(name)
-    if not path or not folder.exists(path):  # as of a pipe, a socket or a device, whose reading may never end
-        return None
-    if os.path.getsize(posixpath.join(folder.uri, path)) > MAX_IMAGE_BYTES:
-        return None
-    return folder.read(path)
-
-
-def _read(folder: Storage, name: str | None) -> bytes | None:
-    path = path_below(name)
-    if not path:
-        return None
-    try:
-        return folder.read(path)
-    except StorageError:
-        if folder.exists(path):
-            raise
-        return None
