@@ -22,7 +22,7 @@ def interrupt_when(
 ) -> str:
     """Starts a verb, sends it a signal when `reached(driver, stderr so far)`, and returns what it wrote to stderr.
 
-    also: done before the signal is sent.
+    also: done before the signal is sent, while the driver is stopped.
     """
     log = Path(recipe).parent / "stderr"
     with log.open("wb") as said:
@@ -38,10 +38,12 @@ def interrupt_when(
             driver.wait(timeout=0.02)
         except subprocess.TimeoutExpired:
             continue
+    below = psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(signal.SIGSTOP)  # it does not end before
     if also:
         also()
-    below = psutil.Process(driver.pid).children(recursive=True)
     driver.send_signal(signum)
+    driver.send_signal(signal.SIGCONT)
     assert driver.wait(timeout=LIMIT_S) == 128 + signum, log.read_text()
     _, alive = psutil.wait_procs(below, timeout=60)
     assert not alive, "its Ray outlives it"
@@ -85,7 +87,7 @@ def test_an_interrupted_ingest_goes_on_and_meanwhile_a_second_is_told(tmp_path: 
 
     said = interrupt_when(printed("\ningest         0/6 parts"), signal.SIGINT, "ingest", recipe, also=second)
     assert said.endswith(hint(database)) and "Traceback" not in said
-    left = database / "images/.writing-left"
+    left = tmp_path / "run/.writing-left"
     left.write_bytes(b"of a killed writer")
     done = react_ray("ingest", recipe)
     assert done.returncode == 0, done.stderr

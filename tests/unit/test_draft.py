@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
@@ -200,3 +202,13 @@ def test_an_unfinished_artifact_says_what_is_done(place: Storage) -> None:
     with pytest.raises(ArtifactMissing, match="name the directory of one"):
         open_unfinished(place.at("nothing").uri)
     assert isinstance(open_unfinished(finished(place.at("whole")).uri), Artifact)
+
+
+def test_what_killed_writers_left_is_deleted_when_the_artifact_is_begun_or_resumed(disk_place: Storage) -> None:
+    for _ in range(2):
+        Path(disk_place.uri, "d").mkdir(parents=True, exist_ok=True)
+        left = [Path(disk_place.uri, name) for name in (".writing-a", "d/.writing-b")]
+        for path in left:
+            path.write_bytes(b"half")
+        create(disk_place.uri, PAIRS, {}, {}, 1)
+        assert not any(path.exists() for path in left)
