@@ -23,6 +23,7 @@ from threading import Lock
 import psutil
 
 from tests.campaign.case import CRASH, HANG, MEMORY, OK, REFUSED
+from tests.campaign.worker import SAY_WHERE
 
 HANG_S = 30
 MEMORY_GB = 1.5  # the promise
@@ -125,6 +126,8 @@ class _Worker:
             if seen_gb > KILL_GB:
                 return self._over(door, number, MEMORY, f"more than {KILL_GB} GB", seen_gb, seconds)
             if seconds > self._hang_s:
+                self._process.send_signal(SAY_WHERE)
+                time.sleep(LOOK_EVERY_S)
                 return self._over(door, number, HANG, f"no answer: {self._last(begin)}", seen_gb, seconds)
 
     def end(self) -> None:

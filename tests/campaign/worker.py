@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -22,24 +23,23 @@ from pathlib import Path
 
 from tests.campaign.case import Case, judge
 
-DUMP_AFTER_S = 25  # a case that is about to be killed as a hang first says where it is
+SAY_WHERE = signal.SIGUSR1  # asks for the frames of a case that is about to be ended as a hang
 
 
 def main(seed: int) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     faulthandler.enable()
+    faulthandler.register(SAY_WHERE)
     for line in sys.stdin:
         door, number = line.split()
         folder = Path(tempfile.mkdtemp(prefix=f"case-{door}-{number}-"))
         _reset_peak()
-        faulthandler.dump_traceback_later(DUMP_AFTER_S)
         started = time.monotonic()
         try:
             run = importlib.import_module(f"tests.campaign.{door}").run
             outcome = judge(run, Case(door, int(number), seed, folder))
         finally:
-            faulthandler.cancel_dump_traceback_later()
             shutil.rmtree(folder, ignore_errors=True)
         seconds = time.monotonic() - started
         print(json.dumps(asdict(outcome) | {"peak_gb": _peak_gb(), "seconds": seconds}), file=answers, flush=True)
