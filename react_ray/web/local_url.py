@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
+import os
+import stat
 import time
 from urllib.parse import unquote_to_bytes, urlsplit
 from urllib.request import url2pathname
@@ -57,5 +60,8 @@ def _of_file(text: str, max_bytes: int) -> bytes:
     parts = urlsplit(text)
     if parts.hostname not in (None, "localhost") or not parts.path.startswith("/"):
         raise ValueError("not of the form file:///path")
-    with open(url2pathname(parts.path), "rb") as file:
+    path = url2pathname(parts.path)
+    if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe or a device may never end
+        raise OSError(errno.EINVAL, "not a regular file")
+    with open(path, "rb") as file:
         return file.read(max_bytes)
