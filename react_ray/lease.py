@@ -23,7 +23,8 @@ from dataclasses import asdict, dataclass, field, replace
 
 import psutil
 
-from react_ray.errors import InUse, StorageError
+from react_ray.errors import ArtifactCorrupt, InUse, StorageError
+from react_ray.metadata import parse_json, shaped
 from react_ray.progress import say
 from react_ray.storage import Storage, absolute, open_storage
 
@@ -212,6 +213,6 @@ def _bytes(holder: Holder) -> bytes:
 def _parsed(data: bytes) -> Holder:
     """A file that says nothing, as after a crash of its disk, is of a holder of whom nothing is known."""
     try:
-        return Holder(**json.loads(data))
-    except (ValueError, TypeError):
+        return shaped(parse_json(data, FILE, ""), Holder, FILE, "")
+    except ArtifactCorrupt:
         return Holder("?", "?", 0, "", 0.0, "?", name="")
