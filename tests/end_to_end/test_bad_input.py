@@ -21,6 +21,7 @@ from react_ray.index.deleted import delete_pairs
 from react_ray.kinds import IMAGES
 from react_ray.recipe import load_recipe
 from react_ray.stages import customize, embed, ingest, retrieve
+from react_ray.storage import open_storage
 from react_ray.vectors import from_vectors
 from tests.support.small_run import small_recipe
 
@@ -100,6 +101,7 @@ def test_a_run_of_another_recipe_is_refused_with_both_values(
 ) -> None:
     recipe = small_recipe(tmp_path)
     refuse(capsys, "embed", recipe)  # writes the resolved recipe, then misses its input
+    open_storage(load_recipe(recipe).out).write("retrieved/part-00000.parquet", b"a result of this recipe")
     line = refuse(capsys, "embed", recipe, "customize.lr=0.5")
     assert "customize.lr was 0.001, now 0.5" in line
     line = refuse(capsys, "embed", recipe, "evaluate.wise_ft=0.5")
@@ -122,7 +124,7 @@ def test_images_that_cannot_be_read_keep_their_place_and_the_run_goes_on(local_r
     captions = ["cloud", "rain", "snow", "sun", "fog", None, "", "cloud with rain"]
     source = write_pool(tmp_path / "pool.parquet", images, captions)
     recipe = load_recipe(
-        small_recipe(tmp_path, ingest={"source": source, "rows_per_part": 3}, arms={}),
+        small_recipe(tmp_path, ingest={"source": source, "rows_per_part": 3, "max_unusable": 0.5}, arms={}),
         ["index.num_shards=1", "retrieve.search=exact", "retrieve.k=4"],
     )
     stored = ingest.run(recipe)
@@ -180,7 +182,7 @@ def test_too_little_memory_is_said_before_the_work(local_ray: None, tmp_path: Pa
 
 def test_a_receipt_says_what_failed(local_ray: None, tmp_path: Path) -> None:
     source = write_pool(tmp_path / "pool.parquet", [drawing(0), b"x", None], ["a", "b", "c"])
-    recipe = load_recipe(small_recipe(tmp_path, ingest={"source": source}))
+    recipe = load_recipe(small_recipe(tmp_path, ingest={"source": source, "max_unusable": 0.5}))
     images = ingest.run(recipe)
     receipt = json.loads(Path(images.uri, "part-00000.json").read_text())
     assert receipt["statuses"] == {"ok": 1, "undecodable": 1, "empty": 1}
