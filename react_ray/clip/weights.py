@@ -121,9 +121,10 @@ def load_strict(model: nn.Module, state: dict[str, Tensor], origin: str, names: 
     """Copies `state` into `model` and converts floating tensors to the model's dtype.
 
     names: the keys that `state` must have, neither more nor fewer; None = all keys of the model.
-    Raises BackboneError with the first keys that are missing, unexpected or of another shape.
+    Raises BackboneError with the first keys that are missing, unexpected, of another shape, no floats or not finite.
     """
     own = model.state_dict()
+    parameters = {name for name, _ in model.named_parameters()}
     wanted = set(own) if names is None else set(names)
     state = {k: v for k, v in state.items() if not k.endswith("position_ids") or k in own}
     problems = [f"{name} is missing" for name in sorted(wanted - set(state))]
@@ -134,6 +135,10 @@ def load_strict(model: nn.Module, state: dict[str, Tensor], origin: str, names: 
             value = state[name] = value.reshape(own[name].shape)
         if value.shape != own[name].shape:
             problems.append(f"{name} is {list(value.shape)}, the model has {list(own[name].shape)}")
+        elif value.is_floating_point() != own[name].is_floating_point():
+            problems.append(f"{name} is {value.dtype}, the model has {own[name].dtype}")
+        elif name in parameters and not torch.isfinite(value).all():
+            problems.append(f"{name} has values that are not finite")
     if problems:
         more = f" and {len(problems) - NUM_SHOWN} more" if len(problems) > NUM_SHOWN else ""
         raise BackboneError(
