@@ -14,8 +14,8 @@ HIGHER, LOWER = "RGB;16B", "RGB;16L"  # PNGs are big-endian; read as if they wer
 
 def has_transparent_colour_of_16_bits(image: Image.Image) -> bool:
     """image: opened, not decoded."""
-    tiles = getattr(image, "tile", None)
-    return isinstance(image.info.get("transparency"), tuple) and bool(tiles) and tiles[0][3] == HIGHER
+    tiles = getattr(image, "tile", [])
+    return isinstance(image.info.get("transparency"), tuple) and [tile[3] for tile in tiles] == [HIGHER]
 
 
 def with_alpha(image: Image.Image, data: bytes) -> Image.Image:
