@@ -25,6 +25,7 @@ from react_ray.pairs.image_kind import kind_of
 from react_ray.pairs.jpeg_parts import with_end, without_hostile_exif
 from react_ray.pairs.other_tiff import decode_other_tiff
 from react_ray.pairs.png_chunks import without_ancillary
+from react_ray.pairs.png_transparency import has_transparent_colour_of_16_bits, with_alpha
 from react_ray.pairs.rgb import WHITE_IS_ZERO, to_rgb
 from react_ray.pairs.tiff_tags import DamagedHeader, exif_orientation, with_zero_as_black
 from react_ray.row_guard import unforeseen
@@ -215,8 +216,12 @@ def decode_upright(image: Image.Image, shrink_to: tuple[int, int]) -> Image.Imag
 
 
 def _load(image: Image.Image, shrink_to: tuple[int, int]) -> Image.Image:
-    """Decodes; a JPEG without its end marker is decoded with one, if that is all it lacks."""
+    """Decodes; a JPEG without its end marker is decoded with one, if that is all it lacks.
+
+    A transparent colour of 16 bits becomes an alpha channel.
+    """
     source, header = getattr(image, "fp", None), image
+    is_deep = has_transparent_colour_of_16_bits(image)
     image.draft(None, shrink_to)
     try:
         image.load()
@@ -229,7 +234,7 @@ def _load(image: Image.Image, shrink_to: tuple[int, int]) -> Image.Image:
         image = Image.open(io.BytesIO(whole), formats=["JPEG"])
         image.draft(None, shrink_to)
         image.load()
-    return image
+    return with_alpha(image, source.getvalue()) if is_deep and isinstance(source, io.BytesIO) else image
 
 
 @contextmanager

@@ -16,14 +16,19 @@ SMALL_EXIF = 16_384  # bytes; all entries of so small a directory can point to 2
 def with_end(data: bytes, mode: str) -> bytes | None:
     """Returns a JPEG that lacks only its end marker with it; None if it lacks pixels, too, or is damaged otherwise.
 
-    mode: the image's in Pillow. The padding of zeros that some disks leave is removed.
+    mode: the image's in Pillow. The padding of zeros that some disks leave is removed, but for one zero behind 0xFF,
+    with which that byte is one of pixels; without it, it would be half of the end marker.
     """
-    whole = data.rstrip(b"\0") + END
-    try:
-        simplejpeg.decode_jpeg(whole, "CMYK" if mode == "CMYK" else "GRAY", min_height=1, min_width=1, min_factor=8)
-    except ValueError:  # strict: what libjpeg only warns of is an error
-        return None
-    return whole
+    kept = data.rstrip(b"\0")
+    of_pixels = [kept + b"\0"] if len(kept) < len(data) and kept.endswith(b"\xff") else []
+    for found in (*of_pixels, kept):
+        try:
+            color = "CMYK" if mode == "CMYK" else "GRAY"
+            simplejpeg.decode_jpeg(found + END, color, min_height=1, min_width=1, min_factor=8)
+        except ValueError:  # strict: what libjpeg only warns of is an error
+            continue
+        return found + END
+    return None
 
 
 def without_hostile_exif(data: bytes, max_decode_s: float) -> bytes:

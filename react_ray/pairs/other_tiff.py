@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from react_ray.pairs.rgb import white_of
+from react_ray.pairs.rgb import shares, white_of
 
 
 def decode_other_tiff(data: bytes) -> Image.Image:
@@ -16,11 +16,10 @@ def decode_other_tiff(data: bytes) -> Image.Image:
     if picture is None or not (picture.dtype in (np.uint8, np.uint16) or np.issubdtype(picture.dtype, np.floating)):
         raise ValueError("a TIFF of an unknown form")
     if picture.dtype != np.uint8:
-        white = 65535.0 if picture.dtype == np.uint16 else white_of(float(picture.max()))
+        white = 65535.0 if picture.dtype == np.uint16 else white_of(picture)
         out = np.empty(picture.shape, np.uint8)
         for row, values in enumerate(picture):  # row by row, because a copy in floating point takes 12 bytes per pixel
-            finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=white, neginf=0.0)
-            out[row] = np.rint(np.clip(finite, 0, white) * (255 / white))
+            out[row] = np.rint(shares(values.astype(np.float64), white))
         picture = out
     to = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
     channels = picture.shape[2] if picture.ndim == 3 else 1

@@ -16,7 +16,8 @@ TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 PROFILES = (b"Raw profile type exif", b"Raw profile type APP1")
 EXIF = b"Exif\0\0"
 LONGEST_PROFILE = 1 << 18  # characters once inflated: twice what one EXIF segment of a JPEG can hold
-GREY, COLOUR = 0, 2  # colour types
+GREY, COLOUR, PALETTE = 0, 2, 3  # colour types
+TRANSPARENT_BYTES = {GREY: 2, COLOUR: 6}
 TO_8_BITS = {2: 85, 4: 17, 8: 1}  # depth -> what grey values are multiplied by when they are spread over 8 bits
 
 
@@ -38,7 +39,8 @@ def without_ancillary(data: bytes) -> bytes:
     chunks, behind = _chunks(data)
     if all(_is_critical(chunk) for chunk in chunks):
         return data
-    head = next((chunk.body(data) for chunk in chunks if chunk.kind == b"IHDR"), b"")
+    bodies = {chunk.kind: chunk.body(data) for chunk in chunks if chunk.kind in (b"IHDR", b"PLTE")}
+    head, num_colours = bodies.get(b"IHDR", b""), len(bodies.get(b"PLTE", b"")) // 3
     exif = _exif(data, chunks)
     seen = set()
     out = [SIGNATURE]
@@ -47,7 +49,7 @@ def without_ancillary(data: bytes) -> bytes:
             out.append(_chunk(b"eXIf", exif))
             exif = b""
         if chunk.kind == b"tRNS" and chunk.kind not in seen and chunk.is_whole(data):
-            out.append(_chunk(b"tRNS", _transparency(chunk.body(data), head)))
+            out.append(_transparency(chunk.body(data), head, num_colours))
         elif _is_critical(chunk):
             out.append(data[chunk.start : chunk.end])
         seen.add(chunk.kind)
@@ -80,18 +82,20 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def _transparency(body: bytes, head: bytes) -> bytes:
-    """Gives the transparent value the 8 bits that Pillow gives the pixels; grey of 16 bits stays as it is."""
-    if len(head) < 10 or len(body) < 2:
-        return body
-    depth, colour = head[8], head[9]
+def _transparency(body: bytes, head: bytes, num_colours: int) -> bytes:
+    """Returns a tRNS whose value has the 8 bits that Pillow gives the pixels; a value of 16 bits stays as it is.
+
+    A body of another length than its colours ask for is left out, as by libpng.
+    """
+    depth, colour = head[8:10] if len(head) >= 10 else (0, GREY)
+    if not (0 < len(body) <= num_colours if colour == PALETTE else len(body) == TRANSPARENT_BYTES.get(colour)):
+        return b""
     if colour == GREY and depth in TO_8_BITS:
-        value = int.from_bytes(body[:2], "big") & ((1 << depth) - 1)
-        return struct.pack(">H", value * TO_8_BITS[depth])
-    if colour == COLOUR and len(body) >= 6:
-        values = body[1:6:2] if depth == 8 else body[0:6:2]
-        return struct.pack(">HHH", *values)
-    return body
+        value = int.from_bytes(body, "big") & ((1 << depth) - 1)
+        body = struct.pack(">H", value * TO_8_BITS[depth])
+    elif colour == COLOUR and depth == 8:
+        body = struct.pack(">HHH", *body[1::2])
+    return _chunk(b"tRNS", body)
 
 
 def _exif(data: bytes, chunks: list[_Chunk]) -> bytes:

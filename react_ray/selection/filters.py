@@ -66,8 +66,7 @@ class Condition:
         if types.is_null(kind):
             return ~every, ~every
         if op == "contains":
-            found = pc.match_substring(column.cast(pa.string()), self.values[0], ignore_case=True)
-            return found.fill_null(False).to_numpy().astype(bool), every
+            return self._contain(column.cast(pa.string()))
         if is_text(kind) or types.is_decimal(kind):
             return self._compare_texts(column.cast(pa.string()), op)
         if types.is_floating(kind):
@@ -89,6 +88,16 @@ class Condition:
             raise ValueError("only numbers, texts, dates and truth values are compared")
         filled = integers.fill_null(0).to_numpy()
         return np.logical_or.reduce([compare_integers(filled, op, w) for w in wanted]), every
+
+    def _contain(self, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+        """Judges all texts at once, because captions are long and rarely equal."""
+        found = pc.match_substring(column, self.values[0], ignore_case=True)
+        trimmed = pc.utf8_trim_whitespace(column)
+        short = np.flatnonzero(pc.binary_length(trimmed).fill_null(0).to_numpy() <= max(map(len, NO_VALUE)))
+        none = pa.array(NO_VALUE - {self.values[0].lower()})
+        known = np.ones(len(column), bool)
+        known[short] = ~pc.is_in(pc.utf8_lower(trimmed.take(short)), none).to_numpy()
+        return found.fill_null(False).to_numpy(), known
 
     def _compare_texts(self, column: pa.ChunkedArray, op: str) -> tuple[np.ndarray, np.ndarray]:
         """Judges each distinct text once."""

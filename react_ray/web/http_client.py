@@ -32,7 +32,7 @@ from react_ray.web.politeness import retry_after_s
 from react_ray.web.web_url import WebUrl
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-RANGE = re.compile(r"\s*bytes\s+(\d{1,18})\s*-\s*(\d{1,18})\s*/\s*(\d{1,18})", re.ASCII | re.IGNORECASE)
+RANGE = re.compile(r"\s*bytes\s+(\d{1,18})\s*-\s*(\d{1,18})\s*/\s*(\d{1,18}|\*)", re.ASCII | re.IGNORECASE)
 DRAIN_BYTES = 65536  # an error page up to this size is cheaper to read than a new connection is to open
 READ_BUFFER = 262144
 DNS_TTL_S = 300
@@ -185,9 +185,9 @@ def _nothing(code: int) -> Answer:
 
 
 def _is_part(content_range: str) -> bool:
-    """Returns True for a Content-Range that leaves out bytes of the file."""
+    """Returns True for a Content-Range that leaves out bytes of the file, whose length may be unknown."""
     found = RANGE.match(content_range)
-    return found is not None and (int(found[1]) > 0 or int(found[2]) + 1 < int(found[3]))
+    return found is not None and (int(found[1]) > 0 or (found[3] != "*" and int(found[2]) + 1 < int(found[3])))
 
 
 def _failure(error: Exception, in_body: bool) -> Answer:

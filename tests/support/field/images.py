@@ -51,6 +51,28 @@ def grey_png(values: np.ndarray, depth: int, transparent: int | None = None) -> 
     return PNG + head + clear + pixels + chunk(b"IEND", b"")
 
 
+PASSES = [
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+]  # x, y, steps
+
+
+def colour_png(values: np.ndarray, transparent: tuple[int, int, int], interlaced: bool = False) -> bytes:
+    """values: int [H, W, 3] of 16 bits."""
+    height, width, _ = values.shape
+    parts = [values[y::down, x::right] for x, y, right, down in PASSES] if interlaced else [values]
+    rows = [row.astype(">u2").tobytes() for part in parts if part.size for row in part]
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, interlaced))
+    clear = chunk(b"tRNS", struct.pack(">HHH", *transparent))
+    pixels = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+    return PNG + head + clear + pixels + chunk(b"IEND", b"")
+
+
 def orientation_exif(value: int, order: str = ">", kind: int = 3) -> bytes:
     """EXIF data with nothing but an orientation, without the `Exif` before them."""
     mark = b"MM\0*" if order == ">" else b"II*\0"

@@ -27,6 +27,18 @@ def test_a_missing_end_loses_no_image(mode: str, progressive: bool, side: int, e
     assert prepare(data, StoreConfig()).phash == prepare(whole, StoreConfig()).phash
 
 
+@pytest.mark.parametrize("end", [b"", b"\xff", b"\0" * 300, b"\xff" + b"\0" * 300])
+def test_the_last_byte_of_pixels_may_look_like_half_an_end(end: bytes) -> None:
+    found = 0
+    for seed in range(400):
+        noise = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        whole = encode(noise, "JPEG", progressive=bool(seed % 2))
+        if whole.endswith(b"\xff\0\xff\xd9"):
+            found += 1
+            assert np.array_equal(decode_rgb(whole[:-2] + end, 8), decode_rgb(whole, 8))
+    assert found
+
+
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.98])
 def test_missing_pixels_lose_the_image(share: float) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))

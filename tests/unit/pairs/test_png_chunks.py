@@ -14,7 +14,16 @@ from react_ray.pairs.image import decode_rgb, inspect
 from react_ray.pairs.png_chunks import without_ancillary
 from react_ray.pairs.store import prepare
 from react_ray.pairs.store_config import StoreConfig
-from tests.support.field.images import chunk, encode, gradient, grey_png, orientation_exif, raw_profile, with_chunks
+from tests.support.field.images import (
+    chunk,
+    colour_png,
+    encode,
+    gradient,
+    grey_png,
+    orientation_exif,
+    raw_profile,
+    with_chunks,
+)
 
 LARGE = 3_000_000
 PLAIN = encode(gradient())
@@ -51,6 +60,9 @@ def pixels(data: bytes) -> np.ndarray:
         chunk(b"eXIf", b"nonsense"),
         chunk(b"eXIf", EXIF, good=False),
         chunk(b"tRNS", b"\0\1\0\2\0\3", good=False),
+        chunk(b"tRNS", b""),
+        chunk(b"tRNS", b"\0\0"),
+        chunk(b"tRNS", b"\0" * 7),
     ],
     ids=lambda extra: extra[4:8].decode(),
 )
@@ -93,6 +105,33 @@ def test_the_transparent_grey_is_white_in_every_depth(depth: int) -> None:
     assert np.array_equal(pixels(grey_png(values, depth, clear)), np.stack([shown] * 3, axis=-1))
     opaque = (values * 255 + ((1 << depth) - 1) // 2) // ((1 << depth) - 1)
     assert np.array_equal(np.atleast_3d(pixels(grey_png(values, depth)))[..., 0], opaque)
+
+
+@pytest.mark.parametrize(("length", "counts"), [(0, False), (1, True), (8, True), (9, False), (300, False)])
+def test_a_palette_is_transparent_where_a_value_says_so_unless_there_are_more_than_colours(
+    length: int, counts: bool
+) -> None:
+    palette = encode(gradient().quantize(8))
+    at = palette.index(b"IDAT") - 4
+    data = palette[:at] + chunk(b"tRNS", b"\0" * length) + palette[at:]
+    opaque = pixels(palette)
+    assert np.array_equal(pixels(data), opaque) != counts
+    assert length != 8 or (pixels(data) == 255).all()
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_transparent_colour_of_16_bits_is_compared_in_all_of_them(interlaced: bool) -> None:
+    values = np.random.default_rng(0).integers(0, 3, (9, 13, 3)) * 0x0101 + 0xC801
+    values[0, 0] = values[3, 5] = 0xC801, 0x1E02, 0x1E03
+    values[4, 4] = 0xC801, 0x1E02, 0x1E04
+    shown = values >> 8
+    shown[0, 0] = shown[3, 5] = 255
+    assert np.array_equal(pixels(colour_png(values, (0xC801, 0x1E02, 0x1E03), interlaced)), shown)
+    assert np.array_equal(pixels(colour_png(values, (0xC8FF, 0x1E02, 0x1E03), interlaced)), values >> 8)
+    assert np.array_equal(pixels(colour_png(values & 0xFF, (1, 2, 3), interlaced))[0, 0], [255] * 3)
+    exif = chunk(b"eXIf", EXIF)
+    turned = pixels(with_chunks(colour_png(values, (0xC801, 0x1E02, 0x1E03), interlaced), behind=exif))
+    assert np.array_equal(turned, np.rot90(shown, -1))
 
 
 def test_an_ordinary_png_is_not_copied_and_a_cut_one_is_still_cut() -> None:

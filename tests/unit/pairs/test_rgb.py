@@ -65,10 +65,26 @@ def test_colours_are_what_their_numbers_mean(values: np.ndarray, order: str, ori
     assert np.array_equal(shown(plain_tiff(values, 2, order, orientation)), as_seen(upright))
 
 
-def test_numbers_that_are_not_finite_are_black_or_white() -> None:
-    values = GREY.astype(np.float32) / 255
-    values[0, :3] = np.nan, np.inf, -np.inf
-    assert inspect(plain_tiff(values, 1)).status == schema.OK
+@pytest.mark.parametrize("white", [1, 255, 65535])
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, -5.0, 1.2])
+@pytest.mark.parametrize("whole", [GREY, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize("place", [0, 200])
+def test_numbers_that_are_not_finite_or_beyond_white_change_no_other(
+    whole: np.ndarray, white: int, odd: float, place: int
+) -> None:
+    values = (whole.astype(np.float32) / 255 * white).astype(np.float32)
+    values[-1, -1] = white
+    expected = whole.copy()
+    expected[-1, -1] = 255
+    row, column = divmod(place, whole.shape[1])
+    values[row, column] = odd * white if odd == 1.2 else odd
+    expected[row, column] = 255 if odd > 1 else 0
+    data = plain_tiff(values, 1 if whole.ndim == 2 else 2)
+    assert np.array_equal(shown(data), as_seen(Image.fromarray(expected)))
+
+
+def test_without_any_number_all_is_black() -> None:
+    assert not shown(plain_tiff(np.full_like(GREY, np.nan, np.float32), 1)).any()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK", "I;16", "F", "I"])

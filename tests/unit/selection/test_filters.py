@@ -32,7 +32,7 @@ TABLE = pa.table(
         ("NSFW not in [NSFW]", [True, True, False, False]),
         ("NSFW == 'UNSURE'", [False, True, False, False]),
         ("caption contains fox", [True, True, False, False]),
-        ("caption not contains red fox", [False, True, True, False]),
+        ("caption not contains red fox", [False, True, False, False]),
         ("watermarked == false", [False, True, False, True]),
     ],
 )
@@ -96,6 +96,30 @@ def test_text_of_numbers_is_compared_as_numbers_and_what_says_nothing_passes_no_
     passed, comparable = condition.judge(column)
     assert (passed.sum(), comparable.sum()) == (passes, known)
     assert passed[: passes if ">=" in text else 0].all()
+
+
+@pytest.mark.parametrize(
+    ("text", "passes", "known"),
+    [
+        ("sim not contains 0.3", 6, 8),
+        ("sim contains n", 1, 8),  # only `unknown`
+        ("sim contains NONE", 1, 9),
+        ("sim not contains none", 8, 9),
+    ],
+)
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_what_says_nothing_contains_nothing_and_does_not_lack_it_either(
+    text: str, passes: int, known: int, kind: pa.DataType
+) -> None:
+    column = pa.chunked_array([pa.array(TEXTS[:5], pa.string()), pa.array(TEXTS[5:], pa.string())]).cast(kind)
+    passed, comparable = parse([text])[0].judge(column)
+    assert (passed.sum(), comparable.sum()) == (passes, known)
+
+
+def test_a_number_can_contain_digits_unless_it_is_none() -> None:
+    column = pa.chunked_array([[2024.5, float("nan"), None, 1.0]])
+    assert parse(["x contains 24"])[0].judge(column)[0].tolist() == [True, False, False, False]
+    assert parse(["x not contains 24"])[0].judge(column)[0].tolist() == [False, False, False, True]
 
 
 BIG = 2**53

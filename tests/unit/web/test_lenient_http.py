@@ -96,6 +96,10 @@ REFUSED = {
         status.TRUNCATED,
     ),
     "another part": (head(b"Content-Range: bytes 5-9/10", first=b"HTTP/1.1 206 X") + BODY, status.TRUNCATED),
+    "another part of nothing known": (
+        head(b"Content-Range: bytes 5-9/*", first=b"HTTP/1.1 206 X") + BODY,
+        status.TRUNCATED,
+    ),
     "204 with a body": (head(LENGTH, first=b"HTTP/1.1 204 X") + BODY, "http_204"),
     "304 with a body": (head(LENGTH, first=b"HTTP/1.1 304 X") + BODY, "http_304"),
     "404 that is longer": (head(LENGTH, first=b"HTTP/1.1 404 X") + BODY + b"more", "http_404"),
