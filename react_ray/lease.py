@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field, replace
 import psutil
 
 from react_ray.errors import ArtifactCorrupt, InUse, StorageError
-from react_ray.metadata import parse_json, shaped
+from react_ray.metadata import parse_json, shaped, shortened
 from react_ray.progress import say
 from react_ray.storage import Storage, absolute, open_storage
 
@@ -102,7 +102,14 @@ class Holder:
     beats: int = 0
 
     def __str__(self) -> str:
-        return f"`react-ray {self.verb}` (process {self.pid} on {self.host}) writes there since {self.since}"
+        if self == NOBODY:
+            return f"{FILE} does not say who writes there"
+        return shortened(
+            f"`react-ray {self.verb}` (process {self.pid} on {self.host}) writes there since {self.since}", 300
+        )
+
+
+NOBODY = Holder("", "", 0, "", 0.0, "", name="")  # of a file that says nothing, as after a crash of its disk
 
 
 class Lease:
@@ -120,7 +127,7 @@ class Lease:
         self._over.set()
         self._thread.join()
         found = self._read()
-        if found is not None and _parsed(found).name == self._mine.name:
+        if found is not None and _parsed(found).name in (self._mine.name, NOBODY.name):
             self._storage.delete(FILE)
 
     def _acquire(self) -> None:
@@ -161,26 +168,34 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._over.wait(BEAT_S):
-            later = replace(self._mine, beats=self._mine.beats + 1)
             try:
-                if self._storage.swap(FILE, _bytes(self._mine), _bytes(later)):
-                    self._mine = later
-                    continue
-                found = self._read()
+                other = self._beat()
             except StorageError as error:
                 logger.warning("the lease of %s could not be renewed: %s", self._storage.uri, error)
                 continue
-            if found is None:  # somebody has deleted the file, or the whole folder
-                continue
-            holder = _parsed(found)
-            if holder.name == self._mine.name:
-                self._mine = holder  # written, though the answer to the write was lost
-                continue
-            self._lost(
-                f"{self._storage.uri} was taken over, because this command gave no sign of life for {EXPIRES_S:.0f} "
-                f"s: {holder}; what is done is kept, wait until that command has ended"
-            )
-            return
+            if other is not None:
+                self._lost(
+                    f"{self._storage.uri} was taken over, because this command gave no sign of life for "
+                    f"{EXPIRES_S:.0f} s: {other}; what is done is kept, wait until that command has ended"
+                )
+                return
+
+    def _beat(self) -> Holder | None:
+        """Renews the lease; a file that was deleted or damaged is written again. Returns another command that holds
+        it, if one does."""
+        later = replace(self._mine, beats=self._mine.beats + 1)
+        if self._storage.swap(FILE, _bytes(self._mine), _bytes(later)):
+            self._mine = later
+            return None
+        found = self._read()
+        holder = NOBODY if found is None else _parsed(found)
+        if holder.name == self._mine.name:
+            self._mine = holder  # written, though the answer to the write was lost
+        elif holder != NOBODY:
+            return holder
+        elif self._storage.swap(FILE, found, _bytes(later)):
+            self._mine = later
+        return None
 
 
 def _holder(verb: str) -> Holder:
@@ -202,7 +217,7 @@ def _runs(holder: Holder) -> bool | None:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
         return True if abs(process.create_time() - holder.started) < SAME_START_S else None
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, ValueError):  # a negative number is no process's
         return False
 
 
@@ -211,8 +226,7 @@ def _bytes(holder: Holder) -> bytes:
 
 
 def _parsed(data: bytes) -> Holder:
-    """A file that says nothing, as after a crash of its disk, is of a holder of whom nothing is known."""
     try:
         return shaped(parse_json(data, FILE, ""), Holder, FILE, "")
     except ArtifactCorrupt:
-        return Holder("?", "?", 0, "", 0.0, "?", name="")
+        return NOBODY

@@ -26,9 +26,10 @@ from react_ray.section import Section, field, speed
 from react_ray.selection.config import RetrieveConfig
 from react_ray.storage import absolute, join, read_bytes
 from react_ray.uri import matches, split_glob, target
-from react_ray.yaml_file import annotation, is_section, parse_yaml, typed
+from react_ray.yaml_file import annotation, is_section, parse_word, parse_yaml, typed
 
 ARM_NAME = re.compile(r"[a-z][a-z0-9_]*")
+OF_ONE_ARM = re.compile(r"\s*arms\.[^.]*\.")
 OF_ARMS = ("customize.", "retrieve.", "tasks.")  # all other fields belong to the run, which the arms share
 BASE = "base"  # names the untouched backbone, evaluated beside every arm; base.ARM for an arm with its own backbone
 
@@ -130,7 +131,7 @@ class Recipe(Section):
 
 
 def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe; `overrides` are 'section.field=value' with YAML values."""
+    """Read a recipe; `overrides` are 'section.field=value' with texts as they stand, and YAML for all other values."""
     values = _read_yaml(uri)
     base = values.pop("base", None)
     if base is not None:
@@ -143,9 +144,8 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
         path, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"{shown(text)} is not section.field=value; write for example seed=1")
-        _assign(
-            values, path, parse_yaml(value, f"{shortened(path)}: {shown(value)}", "quote it") if value else "", Recipe
-        )
+        kind = annotation(OF_ONE_ARM.sub("", path), Recipe)
+        _assign(values, path, parse_word(value, kind, f"{shortened(path)}: {shown(value)}"), Recipe)
     values = _typed(values)
     # Workers have working directories of their own: what a relative path means is settled here, once.
     for root in ("database", "out"):

@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
 NOT_DIGESTED: JsonDict = {"digest": False}
@@ -29,6 +29,13 @@ def speed(default: Any, doc: str, **constraints: Any) -> Any:
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _in_64_bits(cls, value: Any) -> Any:
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError("an integer has at most 64 bits; write a smaller one")
+        return value
 
     def digested(self) -> dict[str, Any]:
         """Returns the fields that change results, as plain JSON values."""

@@ -6,6 +6,7 @@ so is known only by the type of its field, so such a scalar keeps its text until
 
 from __future__ import annotations
 
+import re
 import types
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NoReturn, TypeGuard, Union, get_args, get_origin
@@ -15,15 +16,21 @@ from pydantic import BaseModel
 from yaml.constructor import SafeConstructor
 
 from react_ray.errors import ConfigError
-from react_ray.metadata import shown
+from react_ray.metadata import MAX_DIGITS, shown
 
 MAX_MB, MAX_VALUES, MAX_DEPTH = 4, 300_000, 50
+TOO_DEEP = "it is nested too deeply"
 TAG = "tag:yaml.org,2002:"
 VALUES: dict[str, Any] = {
     f"{TAG}{name}": getattr(SafeConstructor, f"construct_yaml_{name}")
     for name in ("bool", "int", "float", "null", "timestamp")
 }
 TEXTS = {f"{TAG}{name}" for name in ("str", "value", "merge")}  # `=` and `<<` are words but for a key `<<`
+YAML_OF_TEXT = re.compile(r"\s*['\"\[{]|(~|null)$", re.IGNORECASE)  # a quoted text, or what is no text
+CONSTRUCTOR = SafeConstructor()
+NOT_ALLOWED = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+TAG_DIRECTIVE = re.compile(r"^%TAG\b", re.MULTILINE)  # the parser compares each with all others
+HASH_SIGNS = [chr(code) for code in range(0xE000, 0xF900)]  # for private use: a text does not have all of them
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,11 @@ class Scalar:
         return shown(self.text if self.problem else self.value)
 
     def meant(self) -> Any:
-        """The value. Raises ConfigError if there is none, or if it is an integer beyond 64 bits."""
-        problem = self.problem
-        if isinstance(self.value, int) and not -(2**63) <= self.value < 2**63:
-            problem = "an integer has at most 64 bits"
-        if problem:
-            raise ConfigError(f"{self.where}: {shown(self.text, 40)} is no value ({problem}); correct it, or quote it")
+        """The value. Raises ConfigError if there is none."""
+        if self.problem:
+            raise ConfigError(
+                f"{self.where}: {shown(self.text, 40)} is no value ({self.problem}); correct it, or quote it"
+            )
         return self.value
 
 
@@ -52,11 +58,27 @@ def parse_yaml(data: bytes | str, where: str, remedy: str = "correct that line")
     """The content of a YAML document, with a Scalar for each scalar that YAML takes for no text.
 
     where: how errors name the document. Raises ConfigError with line and column for anything that is not plain YAML of
-    lists, mappings and scalars, for a key that is there twice, and for aliases that unfold to more than MAX_VALUES.
+    lists, mappings and scalars, for a key that is there twice, and for more than MAX_VALUES, aliases unfolded.
     """
     if len(data) > MAX_MB << 20:
-        raise ConfigError(f"{where} has {len(data) >> 20} MB, a recipe has at most {MAX_MB}; name another file")
+        raise ConfigError(f"{where} has {-(-len(data) >> 20)} MB, a recipe has at most {MAX_MB}; name another file")
     return _Document(where, remedy).value(_text(data, where, remedy))
+
+
+def parse_word(text: str, kind: Any, where: str) -> Any:
+    """The value of a word of a command line, in which a `#` begins no comment.
+
+    kind: the annotation of its field. For one that takes nothing but text, the word is that text as it stands, unless
+    it is quoted once more. Raises ConfigError as `parse_yaml` does, and for blanks at the ends of a text.
+    """
+    hash_sign = next(sign for sign in HASH_SIGNS if sign not in text)
+    document = _Document(where, "quote it", hash_sign)
+    if text and (kind is not str or YAML_OF_TEXT.match(text)):
+        return document.value(text.replace("#", hash_sign))
+    document.check_characters(text)
+    if text != text.strip():
+        raise ConfigError(f"{where} has blanks at its ends; remove them, or quote the text within the word")
+    return text
 
 
 def typed(value: Any, kind: Any, in_list: bool = False) -> Any:
@@ -123,46 +145,72 @@ def _text(data: bytes | str, where: str, remedy: str) -> str:
         ) from error
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The parser in C, twenty times as fast as that in Python, which asks this class at each level of nesting."""
+
+    depth = 0
+
+    def descend_resolver(self, parent: yaml.Node | None, index: Any) -> None:
+        self.depth += 1
+        if parent is not None and self.depth > MAX_DEPTH + 1:
+            raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=parent.start_mark)
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
+
+
 class _Document:
     """One walk over the nodes of a document, which counts them: an alias counts as often as it is used."""
 
-    def __init__(self, where: str, remedy: str) -> None:
-        self.where, self.remedy, self.num_values = where, remedy, 0
+    def __init__(self, where: str, remedy: str, hash_sign: str = "#") -> None:
+        self.where, self.remedy, self.hash_sign, self.num_values = where, remedy, hash_sign, 0
 
     def value(self, text: str) -> Any:
+        self.check_characters(text)
+        if found := TAG_DIRECTIVE.search(text):
+            self._fail("%TAG is not allowed", _mark(text.count("\n", 0, found.start()), 0))
         try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            node = yaml.compose(text, Loader=_Loader)
         except yaml.MarkedYAMLError as error:
-            self._fail(error.problem or error.context or "a mistake", error.problem_mark or error.context_mark)
-        except yaml.reader.ReaderError as error:
-            before = text[: error.position]
-            self._fail(
-                f"the character {chr(error.character)!r} is not allowed",
-                yaml.Mark("", 0, before.count("\n"), error.position - before.rfind("\n") - 1, "", 0),
-            )
-        except RecursionError:
-            self._fail("it is nested too deeply", None)
+            problem, mark = error.problem or "a mistake", error.problem_mark or error.context_mark
+            if problem.startswith("but ") and error.context:
+                problem = f"{error.context}, {problem}"
+            lines = f"{text} ".splitlines()
+            if mark and mark.line >= len(lines):  # the end of a text counts as a line
+                mark = _mark(len(lines) - 1, len(lines[-1]) - 1)
+            self._fail(problem, mark)
         return None if node is None else self._of(node, 0)
+
+    def check_characters(self, text: str) -> None:
+        if wrong := NOT_ALLOWED.search(text):
+            before = text[: wrong.start()]
+            mark = _mark(before.count("\n"), len(before) - before.rfind("\n") - 1)
+            self._fail(f"the character {wrong[0]!r} is not allowed", mark)
 
     def _of(self, node: yaml.Node, depth: int) -> Any:
         self.num_values += 1
         if depth > MAX_DEPTH:
-            self._fail("it is nested too deeply", node.start_mark)
+            self._fail(TOO_DEEP, node.start_mark)
         if self.num_values > MAX_VALUES:
-            self._fail(f"aliases make more than {MAX_VALUES:,} values of it", node.start_mark)
+            self._fail(f"it has more than {MAX_VALUES:,} values, each alias counted", node.start_mark)
         if isinstance(node, yaml.MappingNode) and node.tag == f"{TAG}map":
             return self._mapping(node, depth)
         if isinstance(node, yaml.SequenceNode) and node.tag == f"{TAG}seq":
             return [self._of(inner, depth + 1) for inner in node.value]
         if node.tag in TEXTS:
-            return node.value
+            return self._text(node)
         if node.tag not in VALUES:
             self._fail(f"the tag {node.tag.removeprefix(TAG)} is not allowed", node.start_mark)
         where = f"{self.where}, line {node.start_mark.line + 1}, column {node.start_mark.column + 1}"
         try:
-            return Scalar(node.value, VALUES[node.tag](SafeConstructor(), node), where)
+            if len(node.value) > MAX_DIGITS:
+                raise ValueError(f"a value has at most {MAX_DIGITS} characters")
+            value = VALUES[node.tag](CONSTRUCTOR, node)
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise ValueError("an integer has at most 64 bits")
+            return Scalar(self._text(node), value, where)
         except (ValueError, OverflowError, KeyError, IndexError, AttributeError) as error:
-            return Scalar(node.value, None, where, str(error).partition(";")[0] or type(error).__name__)
+            return Scalar(self._text(node), None, where, str(error).partition(";")[0] or type(error).__name__)
 
     def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -173,16 +221,26 @@ class _Document:
                 for source in sources:
                     if not isinstance(source, yaml.MappingNode):
                         self._fail("<< takes a mapping, or a list of mappings", source.start_mark)
-                    merged = self._of(source, depth + 1) | merged
+                    for name, value in self._of(source, depth + 1).items():
+                        merged.setdefault(name, value)
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
                 self._fail("a key is a word, not a list or a mapping", key_node.start_mark)
-            key = key_node.value
+            key = self._text(key_node)
             if key in found:
                 self._fail(f"the key {shown(key, 40)} is there twice", key_node.start_mark)
             found[key] = self._of(inner, depth + 1)
         return merged | found
 
+    def _text(self, node: yaml.ScalarNode) -> str:
+        text: str = node.value
+        return text.replace(self.hash_sign, "#")
+
     def _fail(self, problem: str, mark: Any) -> NoReturn:
         at = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = problem.replace(self.hash_sign, "#")
         raise ConfigError(f"{self.where} is not YAML ({problem}{at}); {self.remedy}")
+
+
+def _mark(line: int, column: int) -> yaml.Mark:
+    return yaml.Mark("", 0, line, column, "", 0)

@@ -102,7 +102,7 @@ def of_another_machine(place: Storage) -> bytes:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("left", [b"", b"{}", b"[1]", None])
+@pytest.mark.parametrize("left", [b"", b"{}", b"[1]", b"[" * 100_000, None])
 def test_a_lease_that_is_not_renewed_expires(place: Storage, left: bytes | None) -> None:
     """left: what the file holds; None: the lease of a process of another machine."""
     of_another_machine(place)
@@ -135,6 +135,42 @@ def test_a_command_whose_lease_was_taken_over_is_told(place: Storage) -> None:
         assert known.wait(60)
         assert "taken over" in told[0] and "(process 1 on far)" in told[0] and "\n" not in told[0]
     assert json.loads(place.read(FILE))["host"] == "far", "the lease of another is not given back"
+
+
+@pytest.mark.parametrize(
+    "field, value, is_dead", [("pid", -1, True), ("pid", 2**70, True), ("pid", "me", False), ("started", None, False)]
+)
+@pytest.mark.usefixtures("quick")
+def test_a_lease_whose_fields_are_damaged_is_taken_over(
+    place: Storage, field: str, value: object, is_dead: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with leases("run", [place.uri], refused):
+        take(place.uri)
+        found = json.loads(place.read(FILE))
+    place.write(FILE, json.dumps(found | {field: value}).encode())
+    with leases("run", [place.uri], refused):
+        take(place.uri)
+        assert json.loads(place.read(FILE))["name"] != found["name"]
+    waited = "does not say who writes there; waiting" in capsys.readouterr().err
+    assert waited != is_dead and place.list() == []
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("damage", [b"", b"\xff\0", b'{"verb": 1}', None])
+def test_a_lease_that_is_damaged_or_deleted_under_its_holder_is_written_again(
+    place: Storage, damage: bytes | None
+) -> None:
+    with leases("run", [place.uri], refused):
+        take(place.uri)
+        name = json.loads(place.read(FILE))["name"]
+        place.delete(FILE) if damage is None else place.write(FILE, damage)
+        asked = threading.Event()
+        while not place.exists(FILE) or place.read(FILE) == damage:
+            asked.wait(0.05)
+        assert json.loads(place.read(FILE))["name"] == name
+        with pytest.raises(InUse):
+            Leases("run", [place.uri], refused).take(place.uri)
+    assert place.list() == []
 
 
 def test_of_many_that_ask_at_once_one_gets_it(place: Storage) -> None:

@@ -101,6 +101,45 @@ def test_words_of_a_recipe_come_through_its_resolved_form(tmp_path: Path) -> Non
     assert load(tmp_path, "evaluate: {datasets: {2024: 7}}").evaluate.datasets == {"2024": "7"}
 
 
+TEXTS = [
+    "d #x", "#x", "a#b", "*.csv", "@x", "%x", "&x", "!x", "a: b", "- a", "? a", "| a", "`a", "a\nb", "a=b", "it's",
+    "\\n", "1984", "no", "2024-13-45", "é 😀", "x: [",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_word_of_a_command_line_is_one_text(tmp_path: Path, text: str) -> None:
+    for path in ("tasks.name", "arms.one.tasks.name", "evaluate.datasets.test"):
+        recipe = load(tmp_path, "arms: {one: {}}", [f"{path}={text}"])
+        found = [recipe.tasks.name, recipe.arm("one").tasks.name, recipe.evaluate.datasets.get("test")]
+        assert found.count(text) == (2 if path == "tasks.name" else 1)
+    quoted = yaml.safe_dump(text, default_style='"', allow_unicode=True).strip()
+    assert load(tmp_path, "", [f"tasks.name={quoted}"]).tasks.name == text
+    assert load(tmp_path, "", [f"tasks.class_names=[{quoted}, b]"]).tasks.class_names == [text, "b"]
+
+
+def test_a_hash_in_a_word_begins_no_comment(tmp_path: Path) -> None:
+    names = "tasks.class_names=[C #, 'a #b', #c, {}]"
+    assert load(tmp_path, "", [names.format("[d, e #]")]).tasks.class_names == ["C #", "a #b", "#c", ["d", "e #"]]
+    assert load(tmp_path, "", ["tasks.name=\ue000 #"]).tasks.name == "\ue000 #"
+    assert load(tmp_path, "", ["tasks.class_names=[\ue000 #]"]).tasks.class_names == ["\ue000 #"]
+    for cut in ("tasks.class_names=[a] #b", "tasks.name='a' #b", "seed=5 #b", "seed=#5"):
+        assert cut.partition("=")[0] in mistake(tmp_path, "", [cut])
+    assert "the key 'a #' is there twice" in mistake(tmp_path, "", ["evaluate.datasets={a #: b, a #: c}"])
+
+
+@pytest.mark.parametrize("word", [" a", "a ", "a\r", "\ud800", "a\0b", "~", "null", "[a, b]", "{a: b}", "'a", "[a"])
+def test_a_word_that_would_be_another_text_is_refused(tmp_path: Path, word: str) -> None:
+    assert "tasks.name: " in mistake(tmp_path, "", [f"tasks.name={word}"])
+
+
+def test_long_lists_and_comments_are_read() -> None:
+    names = [f"c{number}" for number in range(90_000)]
+    assert parse_yaml(f"a: [{', '.join(names)}]\n" + "#\n" * 1_000_000, "x") == {"a": names}
+    merged = ", ".join(f"{{{name}: x}}" for name in names)
+    assert parse_yaml(f"<<: [{merged}]", "x") == dict.fromkeys(names, "x")
+
+
 def test_anchors_and_merges_are_as_before(tmp_path: Path) -> None:
     text = "a: &a {x: 1, y: no}\nb: &b {x: 2, z: [*a]}\nc: {<<: *a, y: 3}\nd: {<<: [*a, *b], w: 4}\n"
     found = typed(parse_yaml(text, "x.yaml"), Any)
@@ -121,10 +160,16 @@ def test_anchors_and_merges_are_as_before(tmp_path: Path) -> None:
         ("a: 1\n---\nb: 2", "line 2, column 1"),
         ("a: \x07", "at line 1, column 4"),
         ("a: &a [*a]", "nested too deeply"),
-        ("[" * 3000, "nested too deeply"),
+        ("[" * 3000, "nest"),
+        ("- " * 2_000_000, "nested too deeply at line 1, column "),
+        ("a: 1\n---\nb: 2", "expected a single document in the stream, but found another"),
+        ("a: [1", "at line 1, column 6"),
+        ("a: [1\r\n", "at line 2, column 1"),
+        ("a: x\ufeff", "the character '\\ufeff' is not allowed at line 1, column 5"),
         ("a: " + "[" * 60 + "]" * 60, "nested too deeply at line 1, column 5"),
         ("a: {<<: [1]}", "<< takes a mapping"),
         ("a: 'b", "at line "),
+        ("a: 1\n---\n%TAG !a! b\n", "%TAG is not allowed at line 3, column 1"),
         ("%YAML 9.9\n---\na", "line 1"),
     ],
 )
@@ -141,7 +186,7 @@ def test_aliases_that_unfold_to_more_than_memory_holds_are_refused() -> None:
     lists += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     maps = ["m0: &m0 {a: 1}"] + [f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}" for n in range(1, 10)]
     for bomb in (lists, maps):
-        with pytest.raises(ConfigError, match=f"more than {MAX_VALUES:,} values .* at line"):
+        with pytest.raises(ConfigError, match=f"more than {MAX_VALUES:,} values, .* at line"):
             parse_yaml("\n".join(bomb), "x.yaml")
 
 
@@ -155,7 +200,11 @@ def test_bytes_that_are_no_text_are_shown_where_they_are_and_utf16_is_read() -> 
     "more, shown",
     [
         ("seed: " + "9" * 5000, "recipe.yaml, line 7, column 7: '9999"),
-        ("seed: 9999999999999999999", "an integer has at most 64 bits"),
+        ("seed: 9999999999999999999", "line 7, column 7: '9999999999999999999' is no value (an integer has at most 64"),
+        ("seed: '9999999999999999999'", "seed: an integer has at most 64 bits"),
+        ("arms: {one: {customize.batch_size: '-9999999999999999999'}}", "customize.batch_size: "),
+        ("tasks: {class_names: 0x" + "f" * 3_000_000 + "}", "'0xfff"),
+        ("seed: 1" + ":59" * 1_000_000, "a value has at most 400 characters"),
         ("seed: 2024-13-45", "line 7, column 7: '2024-13-45' is no value (month must be in 1..12)"),
         ("customize: {lr: .inf}", "customize.lr: "),
         ("customize: {lr: .nan}", "customize.lr: "),
