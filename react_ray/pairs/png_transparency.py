@@ -20,13 +20,13 @@ def has_transparent_colour_of_16_bits(image: Image.Image) -> bool:
 
 def with_alpha(image: Image.Image, data: bytes) -> Image.Image:
     """Returns the image with an alpha channel in place of its transparent colour; image: decoded from `data`."""
-    colour = np.array(image.info["transparency"])
+    higher, lower = np.array(image.info["transparency"], ">u2").view(np.uint8).reshape(3, 2).T
     low = Image.open(io.BytesIO(data), formats=["PNG"])
     low.tile = [tile._replace(args=LOWER) for tile in low.tile]  # type: ignore[attr-defined]
     low.load()
     alpha = Image.new("L", image.size, 255)
     for box in bands(image):
-        clear = (np.asarray(image.crop(box)) == colour >> 8) & (np.asarray(low.crop(box)) == colour & 0xFF)
+        clear = (np.asarray(image.crop(box)) == higher) & (np.asarray(low.crop(box)) == lower)
         alpha.paste(0, box, Image.fromarray(clear.all(axis=2)))
     image.putalpha(alpha)
     del image.info["transparency"]
