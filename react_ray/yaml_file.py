@@ -232,7 +232,7 @@ class _Document:
             found[key] = self._of(inner, depth + 1)
         return merged | found
 
-    def _text(self, node: yaml.ScalarNode) -> str:
+    def _text(self, node: yaml.Node) -> str:
         text: str = node.value
         return text.replace(self.hash_sign, "#")
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from react_ray.errors import ReactRayError, StorageError
+from react_ray.pairs.source import IngestConfig, open_source
 from react_ray.storage import Storage, check_writable, open_storage
 from react_ray.storage import s3 as storage_s3
 from tests.support.s3_faults import Faults, s3_proxy
@@ -67,6 +68,26 @@ def test_a_body_that_always_breaks_off_is_a_storage_error(
     ) as told:
         READS[what](place)
     assert "not a Parquet file" not in str(told.value) and faults.broken < 10
+
+
+@pytest.mark.parametrize("name", ["t.arrow", "t.parquet"])
+def test_a_source_that_cannot_be_read_to_its_end_is_not_taken_for_a_damaged_file(
+    faulty: tuple[Storage, Faults], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, faults = faulty
+    table = pa.table({"url": [f"http://a.b/{number}" for number in range(50_000)]})
+    sink = io.BytesIO()
+    if name == "t.arrow":
+        with pa.ipc.new_file(sink, table.schema) as file:
+            file.write_table(table)
+    else:
+        pq.write_table(table, sink)
+    place.write(name, sink.getvalue())
+    source = open_source(IngestConfig(source=f"{place.uri}/{name}"))
+    monkeypatch.setattr(storage_s3, "ATTEMPTS", 2)
+    faults.left = 100
+    with pytest.raises(StorageError, match=r"^cannot read s3://bucket/\S+: .*check the bucket, AWS credentials"):
+        source.read(0)
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,8 @@ def test_a_word_that_would_be_another_text_is_refused(tmp_path: Path, word: str)
 def test_long_lists_and_comments_are_read() -> None:
     names = [f"c{number}" for number in range(90_000)]
     assert parse_yaml(f"a: [{', '.join(names)}]\n" + "#\n" * 1_000_000, "x") == {"a": names}
-    merged = ", ".join(f"{{{name}: x}}" for name in names)
-    assert parse_yaml(f"<<: [{merged}]", "x") == dict.fromkeys(names, "x")
+    merged = ", ".join(f"{{{name}: x}}" for name in names[:10_000])
+    assert parse_yaml(f"<<: [{merged}]", "x") == dict.fromkeys(names[:10_000], "x")
 
 
 def test_anchors_and_merges_are_as_before(tmp_path: Path) -> None:
