@@ -80,5 +80,5 @@ def _forget(shards: Sequence[Any]) -> None:
 def _provisional(uri: str, facts: IndexFacts) -> Artifact[IndexFacts]:
     """Opens an index whose shards are complete before it is sealed, because its recall becomes part of its manifest."""
     num_parts = len(facts.keys) * facts.num_shards
-    manifest = Manifest(INDEX.name, {}, {}, num_parts, 0, 0, 0, 0.0, "", asdict(facts))
+    manifest = Manifest(INDEX.name, {}, {}, num_parts, 0, 0, 0, 0.0, "", facts=asdict(facts))
     return Artifact(open_storage(uri), INDEX, manifest)
