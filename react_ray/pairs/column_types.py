@@ -9,6 +9,7 @@ a list of one.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -45,13 +46,20 @@ def plain(kind: pa.DataType) -> pa.DataType:
 
 
 def plain_schema(columns: pa.Schema, uri: str) -> pa.Schema:
-    """Raises ConfigError if there are too many columns, or two of one name."""
+    """Raises ConfigError if there are too many columns, or two of one name, within a struct too."""
     check_width(len(columns.names), uri)
     if twice := [name for name, count in Counter(columns.names).items() if count > 1]:
         raise ConfigError(
             f"ingest.source: {uri} has several columns named {', '.join(twice[:5])}; rename all but one of each"
         )
-    return pa.schema([_plain_field(field) for field in columns])
+    fields = [_plain_field(field) for field in columns]
+    for field in fields:
+        if twice := _twice_in(field.type):
+            raise ConfigError(
+                f"ingest.source: {uri} has several fields named {', '.join(twice[:5])} in the structs of column "
+                f"{field.name!r}; rename all but one of each"
+            )
+    return pa.schema(fields)
 
 
 def check_width(num_columns: int, uri: str) -> None:
@@ -102,12 +110,43 @@ def conform(table: pa.Table, columns: pa.Schema, uri: str) -> pa.Table:
     return pa.table(made, schema=columns)
 
 
+def with_bytes(kind: pa.DataType) -> pa.DataType:
+    """Returns the type with bytes for text, which has the same layout: its values are not checked to be UTF-8."""
+    if types.is_string(kind):
+        return pa.binary()
+    if types.is_large_string(kind):
+        return pa.large_binary()
+    if types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(with_bytes(kind.value_type)))
+    if types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(with_bytes(kind.value_type)))
+    if types.is_map(kind):
+        return pa.map_(*(field.with_type(with_bytes(field.type)) for field in (kind.key_field, kind.item_field)))
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(with_bytes(field.type)) for field in _children(kind)])
+    return kind
+
+
 def is_list(kind: pa.DataType) -> bool:
     return types.is_list(kind) or types.is_large_list(kind)
 
 
 def is_text(kind: pa.DataType) -> bool:
     return types.is_string(kind) or types.is_large_string(kind)
+
+
+def _children(kind: pa.DataType) -> list[pa.Field]:
+    if types.is_dictionary(kind):
+        return [pa.field("", kind.value_type)]
+    return [kind.field(i) for i in range(kind.num_fields)]
+
+
+def _twice_in(kind: pa.DataType) -> list[str]:
+    """Returns the names that several fields of a struct have, at any depth."""
+    children = _children(kind)
+    names = Counter(child.name for child in children) if types.is_struct(kind) else Counter()
+    twice = [name for name, count in names.items() if count > 1]
+    return twice or next((found for child in children if (found := _twice_in(child.type))), [])
 
 
 def _plain_field(field: pa.Field) -> pa.Field:
@@ -150,7 +189,7 @@ def _check_dictionary(column: pa.ChunkedArray, name: str, uri: str) -> None:
 
 def _valid_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Replaces what is not UTF-8 in a text by U+FFFD, as in the other formats: it must not fail other rows."""
-    if not (is_text(column.type) or (is_list(column.type) and is_text(column.type.value_type))):
+    if not _has_text(column.type):
         return column
     try:
         column.validate(full=True)
@@ -159,11 +198,23 @@ def _valid_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array([_repaired(chunk) for chunk in column.chunks], column.type)
 
 
+def _has_text(kind: pa.DataType) -> bool:
+    return is_text(kind) or any(_has_text(child.type) for child in _children(kind))
+
+
 def _repaired(array: pa.Array) -> pa.Array:
-    if is_list(array.type):
-        kind = type(array)
-        return kind.from_arrays(
-            array.offsets, _repaired(array.values), type=array.type, mask=array.is_null() if array.null_count else None
-        )
-    values = array.cast(pa.large_binary() if types.is_large_string(array.type) else pa.binary()).to_pylist()
-    return pa.array([None if value is None else value.decode("utf-8", "replace") for value in values], array.type)
+    values = array.view(with_bytes(array.type)).to_pylist()
+    return pa.array([_text_in(value, array.type) for value in values], array.type)
+
+
+def _text_in(value: Any, kind: pa.DataType) -> Any:
+    """Decodes the texts of a value of the type `with_bytes(kind)`."""
+    if value is None:
+        return None
+    if is_text(kind):
+        return value.decode("utf-8", "replace")
+    if types.is_struct(kind):
+        return {name: _text_in(one, kind.field(name).type) for name, one in value.items()}
+    if types.is_map(kind):
+        return [(_text_in(key, kind.key_type), _text_in(one, kind.item_type)) for key, one in value]
+    return [_text_in(one, kind.value_type) for one in value] if is_list(kind) else value

@@ -37,6 +37,11 @@ def holds_bytes(kind: pa.DataType) -> bool:
     return _is_binary(kind)
 
 
+def names_files(kind: pa.DataType) -> bool:
+    """True for columns that `holds_bytes`, but may have paths of files instead."""
+    return holds_bytes(kind) and (_is_list(kind) or not _is_binary(kind)) and "path" in str(kind)
+
+
 def resolve(column: pa.ChunkedArray, table_uri: str) -> pa.ChunkedArray:
     """Returns a column of bytes as it is, and any other as structs {bytes, problem}, its files read."""
     if _is_binary(column.type):

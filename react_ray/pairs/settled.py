@@ -72,11 +72,10 @@ class Settled:
         columns = pa.schema(list(self.kinds.values()))
         used = find_columns(columns, self.config)
         needed = {used.image or used.url, *used.vectors, used.caption if self.every_column else ""} - {""}
-        first = next(iter(self.files))
         for uri, names in self.files.items():
             if missing := sorted(needed - names):
                 raise ConfigError(
-                    f"ingest.source: {uri} lacks the columns {missing} that {first} or others have; "
-                    "name files that have them"
+                    f"ingest.source: {uri} lacks the column {missing[0]!r} that {self.origins[missing[0]]} has; "
+                    "name files that all have it, or rename what is the same"
                 )
         return columns

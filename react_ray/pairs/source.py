@@ -9,6 +9,7 @@ anywhere.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -142,7 +143,7 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
             cut_at = max((end for end in ends if end <= num_rows), default=0)
             found, in_file = format.plan(uri, num_rows - cut_at, config.rows_per_part, seen)
             found = plain_schema(found, uri)
-            seen.required, seen.late = settled.required(found), {}
+            seen.required, seen.late, seen.filled = settled.required(found), {}, Counter()
             is_added = bool(ends) and num_rows >= ends[0]
             num_before = num_rows
             for chunk in in_file:
@@ -153,11 +154,17 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
                     break
             if num_rows > num_before:  # an empty file decides nothing
                 settled.add(found, seen, uri, is_added)
-                if seen.required and pa.types.is_null(found.field(seen.required).type):
-                    seen.bad_row(f"rows without {seen.required}", place(uri), num_rows - num_before)
+                required = seen.required or settled.required(
+                    pa.schema(({field.name: field.type for field in found} | seen.late).items())
+                )
+                if required in seen.late and required not in found.names:
+                    if (missing := num_rows - num_before - seen.filled[required]) > 0:
+                        seen.bad_row(f"rows without {required}", place(uri), missing)
+                elif required and pa.types.is_null(found.field(required).type):
+                    seen.bad_row(f"rows without {required}", place(uri), num_rows - num_before)
         if 0 < config.max_rows <= num_rows:
             break
-    seen.required, seen.late = "", {}
+    seen.required, seen.late, seen.filled = "", {}, Counter()
     columns = settled.columns()
     if columns is None:
         raise ConfigError(

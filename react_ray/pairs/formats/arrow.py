@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from react_ray.errors import StorageError
+from react_ray.pairs.column_types import with_bytes
 from react_ray.pairs.formats.chunk import Chunk
 from react_ray.pairs.formats.seen import Seen
 from react_ray.storage import open_arrow_file
@@ -49,25 +50,13 @@ class Arrow:
 def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Raises ArrowInvalid if the batch cannot be read; text that is not UTF-8 is left to `conform`."""
     for column in batch.columns:
-        kind = _bytes_of(column.type)
+        if pa.types.is_dictionary(column.type):
+            values = column.dictionary
+            values = values.view(with_bytes(values.type))
+            column = pa.DictionaryArray.from_arrays(column.indices, values, safe=False)
+        kind = with_bytes(column.type)
         (column if kind == column.type else column.view(kind)).validate(full=True)
     return batch
-
-
-def _bytes_of(kind: pa.DataType) -> pa.DataType:
-    """Returns the type with bytes for text, which has the same layout."""
-    if pa.types.is_string(kind):
-        return pa.binary()
-    if pa.types.is_large_string(kind):
-        return pa.large_binary()
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_bytes_of(kind.value_type)))
-    if pa.types.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(_bytes_of(kind.value_type)))
-    if pa.types.is_struct(kind):
-        fields = [kind.field(i) for i in range(kind.num_fields)]
-        return pa.struct([field.with_type(_bytes_of(field.type)) for field in fields])
-    return kind
 
 
 def _is_file(uri: str) -> bool:

@@ -26,6 +26,7 @@ class Chunk:
     spans: bytes = b""  # int64 [N, 2]: first byte and the byte after the last of each run, if there are several
     beside: tuple[str, ...] = ()  # the file of each row's caption, "" = none
     encoding: str = ""  # of a text, which is converted to UTF-8 before its bytes are counted; "" = it is UTF-8
+    delimiter: str = ""  # of a delimited text
     is_quoted: bool = True  # False if quotes are characters of a delimited text like any others
 
 

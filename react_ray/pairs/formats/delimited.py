@@ -4,18 +4,20 @@ Python's csv module both finds and parses the rows, so that quoted newlines and 
 a file once (about a million rows a second); reading a part reads only its own bytes. A row with more fields than names
 becomes a row of nulls, since nobody can tell which comma belongs to a text; missing last fields are null. A quote that
 is not closed is an error, as it would swallow the rows behind it; a tsv whose quotes do not enclose fields is read
-without quoting.
+without quoting. A csv may have another delimiter, as spreadsheets write it where the comma is that of decimals: the
+line of names tells.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -23,15 +25,33 @@ from react_ray.errors import ConfigError, StorageError
 from react_ray.pairs.column_types import check_width
 from react_ray.pairs.formats.chunk import Chunk, cut
 from react_ray.pairs.formats.seen import Seen, place
-from react_ray.pairs.formats.spans import BOM, NOT_ENCODED, decoded, encoding_of, open_bytes, read_lines, read_span
+from react_ray.pairs.formats.spans import (
+    BOM,
+    NOT_ENCODED,
+    NULS,
+    decoded,
+    encoding_of,
+    open_bytes,
+    read_lines,
+    read_span,
+)
 
 MAX_FIELD_BYTES = MAX_LINE_BYTES = 16 << 20  # a longer field is a quote that was never closed, and an error
 MAX_NAMES_BYTES = 1 << 20
 MAX_ROW_LINES = 100  # that a quoted text may have: longer than any caption, and short for a quote that is not closed
 QUOTES_BYTES = 4 << 20  # of a tsv, by which is told whether its quotes enclose fields
+OTHER_DELIMITERS = ";\t|"  # of a csv whose line of names has no comma
+SEPARATOR = re.compile(r"""sep=([^"\r\n ])\s*""")  # a first line that Excel reads and writes
 csv.field_size_limit(MAX_FIELD_BYTES)
 Note = Callable[[str, int], None]  # told what, and the number of the line
 Row = tuple[list[str], int, int, int]  # fields; first byte, byte after the last, and number of the first line
+
+
+class Head(NamedTuple):
+    names: tuple[str, ...]
+    delimiter: str
+    is_quoted: bool  # False if quotes are characters like any others
+    num_rows: int = 1  # before the first: the names, and a line such as `sep=;`
 
 
 @dataclass(frozen=True)
@@ -42,103 +62,118 @@ class Delimited:
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         encoding = encoding_of(uri, self.encoding)
-        names, is_quoted = self._head(uri, encoding)
+        head = self._head(uri, encoding)
         if encoding:
             seen.tell(f"files that are read as {encoding.upper()}", place(uri))
-        if not is_quoted:
+        if not head.is_quoted:
             seen.tell("files that are read without quoting", place(uri))
-        spans = self._spans(uri, encoding, is_quoted, names, seen)
-        chunks = cut(uri, spans, row_start, rows_per_part, tuple(names))
-        columns = pa.schema([(name, pa.string()) for name in names])
-        return columns, (replace(chunk, encoding=encoding, is_quoted=is_quoted) for chunk in chunks)
+        if head.delimiter != self.delimiter:
+            seen.tell(f"files that are read with the delimiter {head.delimiter!r}", place(uri))
+        chunks = cut(uri, _spans(uri, encoding, head, seen), row_start, rows_per_part, head.names)
+        columns = pa.schema([(name, pa.string()) for name in head.names])
+        return columns, (
+            replace(chunk, encoding=encoding, delimiter=head.delimiter, is_quoted=head.is_quoted) for chunk in chunks
+        )
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
         names = chunks[0].names
         rows: list[list[str | None]] = []
         for chunk in chunks:
             lines = io.BytesIO(read_span(uri, chunk.start, chunk.num_bytes, chunk.encoding))
-            found = self._rows(lines, uri, "", chunk.is_quoted, len(names), lambda what, line: None)
+            head = Head(names, chunk.delimiter, chunk.is_quoted)
+            found = _rows(lines, uri, "", head, lambda what, line: None)
             rows += [_fit(fields, len(names)) for fields, _, _, _ in found if fields or len(names) == 1]
         values = dict(zip(names, zip(*rows, strict=True), strict=True))
         return pa.table({name: pa.array(values[name], pa.string()) for name in columns.names if name in values})
 
-    def _head(self, uri: str, encoding: str) -> tuple[list[str], bool]:
-        """Returns the names of the columns, and whether quotes enclose fields."""
+    def _head(self, uri: str, encoding: str) -> Head:
+        """Returns the names of the columns, which delimiter divides them, and whether quotes enclose fields."""
         is_tabs = self.delimiter == "\t"
         with open_bytes(uri, encoding) as file:
             data = file.read(QUOTES_BYTES if is_tabs else MAX_NAMES_BYTES)
         lines = [_clean(line.decode("utf-8", "replace")) for line in io.BytesIO(data.removeprefix(BOM))]
         is_quoted = not is_tabs or _are_quoted(lines, self.delimiter, is_whole=len(data) < QUOTES_BYTES)
-        named = csv.reader(lines, delimiter=self.delimiter, quoting=_quoting(is_quoted))
-        names = [name.strip() for name in next((row for row in named if row), [])]
+        hint = SEPARATOR.fullmatch(next((line for line in lines if line.strip()), ""))
+        delimiter = hint[1] if hint else self.delimiter
+        names = _names(lines, delimiter, is_quoted, 1 if hint else 0)
+        for other in OTHER_DELIMITERS if delimiter == "," and len(names) == 1 else "":
+            if len(found := _names(lines, other, is_quoted, 0)) > 1:
+                names, delimiter = found, other
+                break
         if sum(map(len, names)) + len(names) >= MAX_NAMES_BYTES:
             raise StorageError(
                 f"cannot read {uri}: the names of its columns take more than {MAX_NAMES_BYTES >> 20} MiB; "
                 "is its first row a row of names? write one"
             )
-        return _unique(names, uri), is_quoted
+        return Head(tuple(_unique(names, uri)), delimiter, is_quoted, 2 if hint else 1)
 
-    def _spans(
-        self, uri: str, encoding: str, is_quoted: bool, names: list[str], seen: Seen
-    ) -> Iterator[tuple[int, int]]:
-        """Yields the spans of all rows behind the names, and counts those that cannot be used."""
-        width = len(names)
-        required = names.index(seen.required) if seen.required in names else -1
-        with open_bytes(uri, encoding) as file:
-            lines = read_lines(file, uri, MAX_LINE_BYTES)
-            rows = self._rows(
-                lines, uri, encoding, is_quoted, width, lambda what, line: seen.tell(what, place(uri, line))
-            )
-            filled = (row for row in rows if row[0] or width == 1)
-            for fields, start, end, line in islice(filled, 1, None):
-                if len(fields) > width and any(fields[width:]):
-                    reason = "rows with more fields than names (is a delimiter in a text not quoted?)"
-                    seen.bad_row(reason, place(uri, line))
-                elif required >= 0 and not (required < len(fields) and fields[required].strip()):
-                    seen.bad_row(f"rows without {seen.required}", place(uri, line))
-                elif len(fields) < width:
-                    seen.tell("rows with fewer fields than names, whose last columns are null", place(uri, line))
-                yield start, end
 
-    def _rows(
-        self, lines: Iterable[bytes], uri: str, encoding: str, is_quoted: bool, width: int, note: Note
-    ) -> Iterator[Row]:
-        """Parses all records, including the names and those of no field."""
-        end, number, first, text = 0, 0, 1, ""
+def _spans(uri: str, encoding: str, head: Head, seen: Seen) -> Iterator[tuple[int, int]]:
+    """Yields the spans of all rows behind the names, and counts those that cannot be used."""
+    width = len(head.names)
+    required = head.names.index(seen.required) if seen.required in head.names else -1
+    with open_bytes(uri, encoding) as file:
+        lines = read_lines(file, uri, MAX_LINE_BYTES)
+        rows = _rows(lines, uri, encoding, head, lambda what, line: seen.tell(what, place(uri, line)))
+        filled = (row for row in rows if row[0] or width == 1)
+        for fields, start, end, line in islice(filled, head.num_rows, None):
+            if len(fields) > width and any(fields[width:]):
+                reason = "rows with more fields than names (is a delimiter in a text not quoted?)"
+                seen.bad_row(reason, place(uri, line))
+            elif required >= 0 and not (value := fields[required].strip() if required < len(fields) else ""):
+                seen.bad_row(f"rows without {seen.required}", place(uri, line))
+            elif required >= 0 and value.removeprefix("\ufeff") == seen.required:
+                seen.bad_row("rows that repeat the names of the columns", place(uri, line))
+            elif len(fields) < width:
+                seen.tell("rows with fewer fields than names, whose last columns are null", place(uri, line))
+            yield start, end
 
-        def texts() -> Iterator[str]:
-            nonlocal end, number, text
-            for line in lines:
-                end, number = end + len(line), number + 1
-                if number - first >= MAX_ROW_LINES:
-                    raise _unclosed(uri, first, f"{MAX_ROW_LINES} lines are in quotes")
-                text, is_replaced = decoded(line, encoding)
-                if is_replaced:
-                    note(NOT_ENCODED, number)
-                text = _clean(text)
-                yield text
 
-        reader = csv.reader(texts(), delimiter=self.delimiter, strict=True, quoting=_quoting(is_quoted))
-        start = 0
-        while True:
-            try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                if number > first or "expected after" not in str(error):
-                    raise _unclosed(uri, first, str(error)) from error
-                note("rows with quotes inside of a field", number)
-                fields = self._lenient(text, width)
-            yield fields, start, end, first
-            start, first = end, number + 1
+def _rows(lines: Iterable[bytes], uri: str, encoding: str, head: Head, note: Note) -> Iterator[Row]:
+    """Parses all records, including the names and those of no field."""
+    end, number, first, text = 0, 0, 1, ""
 
-    def _lenient(self, text: str, width: int) -> list[str]:
-        """Parses a line such as `1,"Bird" by the lake`: its quotes are text if that gives the right number of
-        fields.
-        """
-        literal = next(csv.reader([text], delimiter=self.delimiter, quoting=csv.QUOTE_NONE))
-        return literal if len(literal) == width else next(csv.reader([text], delimiter=self.delimiter))
+    def texts() -> Iterator[str]:
+        nonlocal end, number, text
+        for line in lines:
+            end, number = end + len(line), number + 1
+            if number - first >= MAX_ROW_LINES:
+                raise _unclosed(uri, first, f"{MAX_ROW_LINES} lines are in quotes")
+            text, is_replaced = decoded(line, encoding)
+            if is_replaced:
+                note(f"rows {NOT_ENCODED}", number)
+            if "\0" in text:
+                note(NULS, number)
+            text = _clean(text)
+            yield text
+
+    reader = csv.reader(texts(), delimiter=head.delimiter, strict=True, quoting=_quoting(head.is_quoted))
+    start = 0
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if number > first or "expected after" not in str(error):
+                raise _unclosed(uri, first, str(error)) from error
+            note("rows with quotes inside of a field", number)
+            fields = _lenient(text, head)
+        yield fields, start, end, first
+        start, first = end, number + 1
+
+
+def _lenient(text: str, head: Head) -> list[str]:
+    """Parses a line such as `1,"Bird" by the lake`: its quotes are text if that gives the right number of
+    fields.
+    """
+    literal = next(csv.reader([text], delimiter=head.delimiter, quoting=csv.QUOTE_NONE))
+    return literal if len(literal) == len(head.names) else next(csv.reader([text], delimiter=head.delimiter))
+
+
+def _names(lines: list[str], delimiter: str, is_quoted: bool, num_before: int) -> list[str]:
+    rows = (row for row in csv.reader(lines, delimiter=delimiter, quoting=_quoting(is_quoted)) if row)
+    return [name.strip() for name in next(islice(rows, num_before, None), [])]
 
 
 def _quoting(is_quoted: bool) -> Literal[0, 3]:

@@ -27,6 +27,7 @@ from react_ray.pairs.formats.suffixes import (
 )
 from react_ray.pairs.formats.tar import Tar
 from react_ray.pairs.formats.vector_files import VectorFiles, clip_retrieval, datacomp
+from react_ray.pairs.image_cells import names_files
 from react_ray.pairs.ingest_config import IngestConfig
 from react_ray.storage import list_files, open_storage
 from react_ray.uri import absolute, matches, split_glob
@@ -73,12 +74,15 @@ def detect(config: IngestConfig, seen: Seen) -> tuple[Format, list[str]]:
                 seen.pass_over("links that lead nowhere, pipes, sockets and devices", printable(path))
     if not name:
         _tell_by_content(held)
-    chosen = name or _choose(source, set(held) - {""}, next(iter(held.values()), uris)[0])
+    named_images = "" if name else _table_of_paths(held, config.image_column)
+    if named_images:
+        seen.note(f"the images are those that the {named_images} files name: {len(held[IMAGES]):,} files of images")
+    chosen = name or named_images or _choose(source, set(held) - {""}, next(iter(held.values()), uris)[0])
     format, files = _open(chosen, config, held, root, pattern, seen)
     if not isinstance(format, ImageFiles):  # which counts by itself
         used = {*files, *(format.beside if isinstance(format, VectorFiles) else ())}
         for uri in sorted(uri for some in held.values() for uri in some):
-            if uri not in used and not (isinstance(format, FolderTable) and is_image(uri)):
+            if uri not in used and not ((named_images or isinstance(format, FolderTable)) and is_image(uri)):
                 seen.pass_over(f"files that are not read as {chosen}", printable(_below(root, uri)))
     return format, files
 
@@ -99,9 +103,9 @@ def _open(
         _check_no_captions(files, held.get("", []))
     with reading(files[0]):
         if chosen == "tar":
-            return Tar(config.image_column, config.caption_column), files
+            return Tar(config.image_column, config.caption_column, config.encoding), files
         if chosen in TEXTS:
-            _check_text(files[0])
+            _check_text(files[0], config.encoding)
         return _format(chosen, files[0], config.encoding), files
 
 
@@ -116,9 +120,21 @@ def _tell_by_content(held: dict[str, list[str]]) -> None:
             del held[""]
 
 
-def _check_text(uri: str) -> None:
+def _table_of_paths(held: dict[str, list[str]], image_column: str) -> str:
+    """Returns the format of tables whose column of images has paths, if they are all that lies beside images."""
+    for name in ("parquet", "arrow"):
+        if name in held and IMAGES in held and set(held) <= {name, IMAGES, "json", ""}:
+            uri = held[name][0]
+            with reading(uri):
+                columns = _format(name, uri, "").plan(uri, 0, 1, Seen())[0]
+            if any(names_files(field.type) for field in columns if field.name == image_column or not image_column):
+                return name
+    return ""
+
+
+def _check_text(uri: str, encoding: str) -> None:
     with open_bytes(uri) as file:
-        if not holds_text(file.read(HEAD_BYTES)):
+        if not holds_text(file.read(HEAD_BYTES), encoding):
             raise ConfigError(f"ingest.source: {uri} is no text; name its format with ingest.format, or take it away")
 
 
@@ -187,7 +203,7 @@ def _images(root: str, pattern: str, held: dict[str, list[str]], encoding: str) 
     }
     wanted = {name: uris for name, uris in metadata.items() if uris} or tables
     if not wanted:
-        return ImageFiles(pattern), [root]
+        return ImageFiles(pattern, encoding), [root]
     name, uris = next(iter(wanted.items()))
     if len(wanted) > 1 or (wanted is tables and len(uris) > 1):
         names = ", ".join(sorted(uri for some in wanted.values() for uri in some)[:5])

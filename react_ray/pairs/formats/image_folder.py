@@ -19,15 +19,18 @@ from react_ray.pairs.formats.beside import head_of, printable, read_all
 from react_ray.pairs.formats.chunk import Chunk
 from react_ray.pairs.formats.json_rows import parse_object
 from react_ray.pairs.formats.seen import Seen
+from react_ray.pairs.formats.spans import NOT_ENCODED
 from react_ray.pairs.formats.suffixes import (
     CAPTION_SUFFIXES,
     JSON_SUFFIX,
     MAX_IMAGE_BYTES,
     OTHER_FILES,
     OTHER_IMAGES,
+    SNIFFED,
     captions_in,
     find_images,
     is_image,
+    is_replaced,
     is_visible,
     suffix_of,
     text_of,
@@ -37,11 +40,13 @@ from react_ray.uri import join, matches
 
 TEXTS = pa.list_(pa.string())
 CAPTION_FILES = (*CAPTION_SUFFIXES, JSON_SUFFIX)  # of one image, best first
+BLANK_BYTES = 4  # that a file without a caption may have: a line end, or a byte order mark
 
 
 @dataclass(frozen=True)
 class ImageFiles:
     pattern: str = ""  # a glob below the folder
+    encoding: str = ""  # of captions and JSON; that the recipe names
     every_column: bool = True
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
@@ -52,13 +57,14 @@ class ImageFiles:
             (path for path in unknown if not is_image(path)), lambda path: head_of(join(uri, path))
         )
         names = [path for path in wanted if is_image(path) or path in by_content]
-        captions = _captions_beside(names, sizes)
+        captions = _captions_beside(uri, names, sizes)
         if not any("/" in name or name in captions for name in names):
             raise ConfigError(
                 f"ingest.source: {uri} has images and no captions; add a .txt of the same name beside each, "
                 "or a metadata.csv with the columns file_name and caption"
             )
         _count(sizes, wanted, {*names, *captions.values()}, by_content, seen)
+        _check_encoding(uri, list(captions.values())[:SNIFFED], self.encoding, seen)
         lists = any(suffix_of(path) == JSON_SUFFIX for path in captions.values())
         columns = [("file_name", pa.string()), ("image", pa.binary()), ("caption", TEXTS if lists else pa.string())]
         return pa.schema(columns), _chunks(uri, names, sizes, captions, row_start, rows_per_part, seen)
@@ -68,7 +74,8 @@ class ImageFiles:
         names = [name for chunk in chunks for name in chunk.names]
         if chunks[0].beside:
             files = [name for chunk in chunks for name in chunk.beside]
-            captions = [_caption(name, data) for name, data in zip(files, read_all(folder, files), strict=True)]
+            texts = zip(files, read_all(folder, files), strict=True)
+            captions = [_caption(name, data, self.encoding) for name, data in texts]
         else:
             captions = [[printable(posixpath.basename(posixpath.dirname(name)))] for name in names]
         if not pa.types.is_list(columns.field("caption").type):
@@ -81,8 +88,10 @@ class ImageFiles:
         return pa.table(made, schema=pa.schema([columns.field(name) for name in made]))
 
 
-def _captions_beside(names: list[str], sizes: dict[str, int]) -> dict[str, str]:
-    """Returns the file of each image's caption, if there is one: that of its whole name before that of its stem."""
+def _captions_beside(uri: str, names: list[str], sizes: dict[str, int]) -> dict[str, str]:
+    """Returns the file of each image's caption, if there is one: that of its whole name before that of its stem, and
+    one with a text before a blank one.
+    """
     found: dict[str, dict[str, str]] = {}
     for path in sizes:
         if (suffix := suffix_of(path)) in CAPTION_FILES:
@@ -90,9 +99,22 @@ def _captions_beside(names: list[str], sizes: dict[str, int]) -> dict[str, str]:
     captions = {}
     for name in names:
         some = found.get(name) or found.get(_stem(name)) or {}
-        if file := next((some[suffix] for suffix in CAPTION_FILES if suffix in some), ""):
-            captions[name] = file
+        files = [some[suffix] for suffix in CAPTION_FILES if suffix in some]
+        while len(files) > 1 and sizes[files[0]] <= BLANK_BYTES and _is_blank(join(uri, files[0])):
+            files.pop(0)
+        if files:
+            captions[name] = files[0]
     return captions
+
+
+def _is_blank(uri: str) -> bool:
+    return not text_of(head_of(uri)).strip()
+
+
+def _check_encoding(uri: str, first: list[str], encoding: str, seen: Seen) -> None:
+    for name, data in zip(first, read_all(open_storage(uri), first), strict=True):
+        if data and is_replaced(data, text_of(data, encoding)):
+            seen.tell(f"captions {NOT_ENCODED}, among the first {SNIFFED}", printable(name))
 
 
 def _count(sizes: dict[str, int], wanted: list[str], used: set[str], by_content: set[str], seen: Seen) -> None:
@@ -135,10 +157,10 @@ def _stem(name: str) -> str:
     return name[: -len(suffix) - 1] if suffix else name
 
 
-def _caption(name: str, data: bytes | None) -> list[str] | None:
+def _caption(name: str, data: bytes | None, encoding: str) -> list[str] | None:
     if data is None:
         return None
-    text = text_of(data)
+    text = text_of(data, encoding)
     if suffix_of(name) != JSON_SUFFIX:
         return [text.strip()]
     return captions_in(parse_object(text)) or None

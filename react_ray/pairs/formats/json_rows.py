@@ -62,7 +62,8 @@ class JsonRows:
     def _spans(self, found: Iterator[Found], columns: ObjectColumns, uri: str, seen: Seen) -> Iterator[tuple[int, int]]:
         """Yields the spans of all rows, counts those that cannot be used, and tells the columns that come late."""
         required = seen.required
-        forms = (required, required.encode().decode("latin-1"))  # as in lines, and as in an array
+        forms = _forms(required)
+        late: dict[str, tuple[str, ...]] = {}
         thing = "element" if self.is_array else "row"
         for number, (value, start, end) in enumerate(found, 1):
             if not isinstance(value, dict):
@@ -72,6 +73,9 @@ class JsonRows:
                     seen.bad_row(f"rows without {required}", f"{place(uri)} {thing} {number}")
                 for field in columns.add(value):
                     seen.late[field.name] = field.type
+                    late[field.name] = _forms(field.name)
+                if late:
+                    seen.filled.update(name for name, forms_of in late.items() if any(map(value.get, forms_of)))
             yield start, end
 
 
@@ -161,6 +165,11 @@ def _check_rows(head: list[Any], uri: str) -> None:
         )
 
 
+def _forms(name: str) -> tuple[str, str]:
+    """Returns a key as it is in lines, and as in an array, which is planned as Latin-1."""
+    return name, name.encode().decode("latin-1")
+
+
 def _utf8(name: str) -> str:
     """Undoes that an array is planned as Latin-1; a name that was escaped, or is ASCII, is right already."""
     try:
@@ -196,6 +205,6 @@ def _lines(uri: str, encoding: str, seen: Seen) -> Iterator[Found]:
             start, end = end, end + len(line)
             text, is_replaced = decoded(line, encoding)
             if is_replaced:
-                seen.tell(NOT_ENCODED, place(uri, number))
+                seen.tell(f"rows {NOT_ENCODED}", place(uri, number))
             if text and not text.isspace():
                 yield _value(text.removeprefix("\ufeff") if number == 1 else text), start, end

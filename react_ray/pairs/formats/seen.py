@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -38,6 +39,7 @@ class Seen:
 
     told: dict[str, Counted] = field(default_factory=dict)  # what -> files or rows that are read, but not as usual
     late: dict[str, pa.DataType] = field(default_factory=dict)  # columns that the head of the file did not have
+    filled: Counter[str] = field(default_factory=Counter)  # rows that have a value in a late column
 
     def note(self, text: str) -> None:
         if text not in self.notes:

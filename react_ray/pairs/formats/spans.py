@@ -31,8 +31,10 @@ BOMS = {  # the longer ones first, because UTF-16's is the beginning of UTF-32's
     BOM: "",
 }
 REPLACED = "\ufffd"  # stands for what an encoding does not have
-NOT_ENCODED = "rows with characters that are not of the encoding (set ingest.encoding, such as cp1252)"
+NULS = "rows with NULs, which are left out"
+NOT_ENCODED = "with characters that are not of the encoding (set ingest.encoding, such as cp1252)"
 HEAD_BYTES = 4096  # by which an encoding is told
+CR_ENDS = " with CR line ends"  # behind the encoding of a file whose lines end as on a Macintosh of 1999
 RECODED_BYTES = 1 << 20  # converted at once
 
 
@@ -88,12 +90,19 @@ def decoded(line: bytes, encoding: str) -> tuple[str, bool]:
 
 
 def encoding_of(uri: str, named: str = "") -> str:
-    """Returns the encoding to recode the text of a file from, or "" for UTF-8.
+    """Returns the encoding to recode the lines of a file from, or "" for UTF-8. CR_ENDS follows it if they end so."""
+    with open_bytes(uri) as file:
+        head = file.read(HEAD_BYTES)
+    encoding = encoding_in(head, named)
+    text = head.decode(encoding, "replace") if encoding else head.decode("latin-1")
+    return (encoding or "utf-8") + CR_ENDS if "\r" in text.rstrip("\r\n") and "\n" not in text else encoding
+
+
+def encoding_in(head: bytes, named: str = "") -> str:
+    """Returns the encoding of a text that begins with these bytes, or "" for UTF-8.
 
     A byte order mark tells it, or else `named` (ingest.encoding), or else the NULs of UTF-16 without a mark.
     """
-    with open_bytes(uri) as file:
-        head = file.read(HEAD_BYTES)
     for mark, encoding in BOMS.items():
         if head.startswith(mark):
             return encoding
@@ -105,11 +114,13 @@ def encoding_of(uri: str, named: str = "") -> str:
 def utf16_of(head: bytes) -> str:
     """Returns the byte order of UTF-16 without a mark, or "" if the first bytes of a file do not look like it.
 
-    Whatever its language, a table has line ends, delimiters and URLs, and one half of each is a NUL.
+    Whatever its language, a table has line ends, delimiters and URLs, and one half of each is a NUL; in a table of
+    Chinese captions that is one byte in twenty.
     """
+    enough = len(head) // 64 + min(8, len(head) // 8)
     even, odd = head[::2].count(0), head[1::2].count(0)
     for many, few, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
-        if many > len(head) // 8 and few * 20 < many:
+        if many > enough and few * 20 < many:
             return encoding
     return ""
 
@@ -135,7 +146,8 @@ class _Recoded(io.RawIOBase):
 
     def __init__(self, file: BinaryIO, encoding: str) -> None:
         self.file, self.ready, self.at = file, b"", 0
-        self.decoder = codecs.getincrementaldecoder(encoding)("replace")
+        decoder = codecs.getincrementaldecoder(encoding.removesuffix(CR_ENDS))("replace")
+        self.decoder = io.IncrementalNewlineDecoder(decoder, True) if encoding.endswith(CR_ENDS) else decoder
 
     def readable(self) -> bool:
         return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from react_ray.pairs.formats.spans import utf16_of
+from react_ray.pairs.formats.spans import REPLACED, encoding_in
 from react_ray.pairs.image_kind import NUM_BYTES, kind_of
 
 # Pillow's suffixes of the formats in image.py, and those that browsers and WebDataset add to them.
@@ -38,7 +38,6 @@ BINARY = (
     b"BZh",
     b"\xfd7zXZ",
 )
-BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
 def suffix_of(path: str) -> str:
@@ -83,18 +82,28 @@ def find_images(paths: Iterable[str], head: Callable[[str], bytes]) -> set[str]:
     return found
 
 
-def holds_text(head: bytes) -> bool:
-    """Tells from the first bytes of a file whether it can be a text, in which a stray NUL is tolerated."""
+def holds_text(head: bytes, encoding: str = "") -> bool:
+    """Tells from the first bytes of a file whether it can be a text, in which a stray NUL is tolerated. encoding: that
+    the recipe names.
+    """
     if head.startswith(BINARY) or holds_image(head):
         return False
-    is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or bool(utf16_of(head))
-    return is_utf16 or NULS * head.count(0) <= len(head)
+    text = head.decode(encoding_in(head, encoding) or "utf-8", "replace")
+    return NULS * text.count("\0") <= len(text)
 
 
-def text_of(data: bytes) -> str:
-    """Decodes the text of one caption: UTF-8, or what its byte order mark says."""
-    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
-    return data.decode(encoding, "replace")
+def text_of(data: bytes, encoding: str = "") -> str:
+    """Decodes one caption or one JSON object, which may be of another encoding than others beside it. encoding: that
+    the recipe names; what a text does not have of its encoding becomes U+FFFD.
+    """
+    if not encoding and data.isascii() and 0 not in data:
+        return data.decode()
+    return data.decode(encoding_in(data, encoding) or "utf-8", "replace").removeprefix("\ufeff")
+
+
+def is_replaced(data: bytes, text: str) -> bool:
+    """Tells whether `text_of` made U+FFFD of something else."""
+    return REPLACED in text and REPLACED.encode() not in data
 
 
 def caption_in(row: dict[str, Any]) -> Any:

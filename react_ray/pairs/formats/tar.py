@@ -36,10 +36,11 @@ class Tar:
 
     image: str = ""
     caption: str = ""
+    encoding: str = ""  # of captions and JSON; that the recipe names
     every_column: bool = False  # a .json may lack a key
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
-        index = TarIndex(uri, self._images, self.caption.lower().lstrip("."), seen)
+        index = TarIndex(uri, self._images, self.caption.lower().lstrip("."), seen, self.encoding)
         with open_bytes(uri) as file:
             index.scan(file)
         texts = TEXTS if index.lists else pa.string()
@@ -50,7 +51,7 @@ class Tar:
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
         suffixes = Suffixes.decoded(self._images, chunks[0].names)
-        rows = [row for chunk in chunks for row in _rows(chunk, suffixes)]
+        rows = [row for chunk in chunks for row in _rows(chunk, suffixes, self.encoding)]
         image, caption = self._names(suffixes)
         own = pa.schema([("key", pa.string()), (image, pa.binary()), (caption, columns.field(caption).type)])
         captions = [row["caption"] for row in rows]
@@ -74,7 +75,7 @@ class Tar:
         return self.image or "image", self.caption if suffixes.caption else "caption"
 
 
-def _rows(chunk: Chunk, suffixes: Suffixes) -> Iterator[Row]:
+def _rows(chunk: Chunk, suffixes: Suffixes, encoding: str) -> Iterator[Row]:
     """Yields key, image, captions and json of each sample; json is an object, empty if there is none."""
     data = _bytes(chunk)
     samples: dict[str, dict[str, Member]] = {}
@@ -84,19 +85,22 @@ def _rows(chunk: Chunk, suffixes: Suffixes) -> Iterator[Row]:
             if suffixes.role(suffix) != OTHER:
                 samples.setdefault(key, {})[suffix] = member
     for key, members in samples.items():
-        yield _row(key, members, data, suffixes)
+        yield _row(key, members, data, suffixes, encoding)
 
 
-def _row(key: str, members: dict[str, Member], data: bytes, suffixes: Suffixes) -> Row:
+def _row(key: str, members: dict[str, Member], data: bytes, suffixes: Suffixes, encoding: str) -> Row:
     def content(suffix: str) -> bytes:
         member = members[suffix]
         return data[member.data_start : member.data_start + member.num_bytes]
 
+    def text_in(suffix: str) -> str:
+        return text_of(content(suffix), encoding)
+
     about: Row = {}
     for suffix in sorted((suffix for suffix in members if suffixes.role(suffix) == JSON), reverse=True):
-        about |= parse_object(content(suffix).decode("utf-8", "replace"))  # .json behind .meta.json, over its keys
+        about |= parse_object(text_in(suffix))  # .json behind .meta.json, over its keys
     image, text = suffixes.image_of(members), suffixes.caption_of(members)
-    own = [text_of(content(suffix)) for suffix in text]
+    own = [text_in(suffix) for suffix in text]
     return {
         "key": key,
         "image": content(image[0]) if len(image) == 1 else None,
@@ -110,7 +114,7 @@ def _captions(own: list[str], text: list[str], about: Row, suffixes: Suffixes) -
     said = [] if suffixes.caption else captions_in(about)
     if not said or not text:
         return own or said or None
-    if text[0].rpartition(".")[2] == CLASS_SUFFIX:
+    if text[0].rpartition(".")[2] == CLASS_SUFFIX or not own[0].strip():
         return said
     several = isinstance(caption_in(about), list)  # one text is most often that of the member, with other blanks
     return [*own, *(caption for caption in said if several and caption not in own)]

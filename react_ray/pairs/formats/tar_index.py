@@ -20,6 +20,7 @@ from react_ray.pairs.formats.chunk import Chunk
 from react_ray.pairs.formats.json_rows import ObjectColumns, parse_object
 from react_ray.pairs.formats.samples import CAPTION, IMAGE, JSON, OTHER, Suffixes, learn
 from react_ray.pairs.formats.seen import Seen
+from react_ray.pairs.formats.spans import NOT_ENCODED
 from react_ray.pairs.formats.suffixes import (
     MAX_IMAGE_BYTES,
     MAX_TEXT_BYTES,
@@ -28,6 +29,8 @@ from react_ray.pairs.formats.suffixes import (
     caption_in,
     holds_image,
     is_caption,
+    is_replaced,
+    text_of,
 )
 from react_ray.pairs.formats.tar_headers import FILES, Member, TarHeaders
 
@@ -41,6 +44,7 @@ class TarIndex:
     images: tuple[str, ...]
     caption: str
     seen: Seen
+    encoding: str = ""  # that the recipe names
     stems: dict[str, int] = field(default_factory=dict)  # names without their last suffix
     kinds: dict[str, int] = field(default_factory=dict)  # last suffixes
     members: array[int] = field(default_factory=lambda: array("q"))  # stem, kind, start, end and bytes of each
@@ -63,6 +67,9 @@ class TarIndex:
             self.members.extend((*at, member.start, member.end, member.num_bytes))
             if role == JSON and member.num_bytes <= MAX_TEXT_BYTES:
                 self._look_at_json(member.name, headers.content(member, MAX_TEXT_BYTES))
+            elif role == CAPTION and member.num_bytes <= MAX_TEXT_BYTES:
+                data = headers.content(member, MAX_TEXT_BYTES)
+                self._check_encoding(member.name, data, text_of(data, self.encoding))
             elif role == OTHER and len(found := self.looked.setdefault(kind, [])) < SNIFFED:
                 found.append(holds_image(headers.content(member, SIGNATURE_BYTES)))
         self._divide()
@@ -81,7 +88,9 @@ class TarIndex:
         return False
 
     def _look_at_json(self, name: str, data: bytes) -> None:
-        row = parse_object(data.decode("utf-8", "replace"))
+        text = text_of(data, self.encoding)
+        self._check_encoding(name, data, text)
+        row = parse_object(text)
         if not row and data.strip() not in (b"{}", b""):
             self.seen.pass_over("members .json without a JSON object", self._named(name))
         caption = caption_in(row)
@@ -89,6 +98,10 @@ class TarIndex:
             self.seen.pass_over("captions in .json that are neither text nor a list of texts", self._named(name))
         self.lists |= isinstance(caption, list)
         self.objects.add(row)
+
+    def _check_encoding(self, name: str, data: bytes, text: str) -> None:
+        if is_replaced(data, text):
+            self.seen.tell(f"members {NOT_ENCODED}", self._named(name))
 
     def _divide(self) -> None:
         """Settles which suffixes the tar has, and which member belongs to which key."""

@@ -59,19 +59,27 @@ def test_categories_are_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("offset", [1 << 20, -(1 << 20), 1 << 30])
-@pytest.mark.parametrize("column", ["url", "caption", "tags"])
+@pytest.mark.parametrize("column", ["url", "caption", "tags", "kind"])
 @pytest.mark.parametrize("is_stream", [False, True])
 def test_offsets_outside_of_a_batch_are_an_error_and_no_crash(
     tmp_path: Path, offset: int, column: str, is_stream: bool
 ) -> None:
-    marks = {"url": 3_333, "caption": 4_444, "tags": 5_555}  # lengths of the first texts, which the offsets show
+    marks = {
+        "url": 3_333,
+        "caption": 4_444,
+        "tags": 5_555,
+        "kind": 6_666,
+    }  # lengths of the first texts, which the offsets show
     table = pa.table(
         {
             "url": ["u" * marks["url"], "v"],
             "caption": ["c" * marks["caption"], "d"],
             "tags": [["t"] * marks["tags"], ["s"]],
+            "kind": pa.array(["k" * marks["kind"], "l"]).dictionary_encode(),
         }
     )
+    if is_stream:
+        table = table.drop_columns("kind") if column != "kind" else table
     path = Path(write_arrow(tmp_path / "a.arrow", table, is_stream))
     before = struct.pack("<i", marks[column])
     data = path.read_bytes()
@@ -91,3 +99,17 @@ def test_text_that_is_no_utf8_is_replaced_in_its_row_alone(tmp_path: Path, kind:
     pairs = read_all(IngestConfig(source=path, max_unusable=1))
     assert pairs["url"].to_pylist() == ["http://a/\ufffd\ufffd", "http://b", None]
     assert pairs["captions"].to_pylist() == [["http://a/\ufffd\ufffd"], ["http://b"], [None]]
+
+
+def test_text_that_is_no_utf8_is_replaced_within_other_types_too(tmp_path: Path) -> None:
+    broken = pa.array([b"a\xff", b"b"]).view(pa.string())
+    columns = {
+        "url": ["http://a", "http://b"],
+        "caption": pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), broken),
+        "about": pa.StructArray.from_arrays([broken, pa.array([b"\xff", None])], ["text", "bytes"]),
+        "tags": pa.MapArray.from_arrays(pa.array([0, 1, 2], pa.int32()), broken, pa.array([1, 2])),
+    }
+    pairs = read_all(IngestConfig(source=write_arrow(tmp_path / "a.arrow", pa.table(columns))))
+    assert pairs["caption"].to_pylist() == ["a\ufffd", "b"]
+    assert pairs["about"].to_pylist() == [{"text": "a\ufffd", "bytes": b"\xff"}, {"text": "b", "bytes": None}]
+    assert pairs["tags"].to_pylist() == [[("a\ufffd", 1)], [("b", 2)]]

@@ -144,3 +144,34 @@ def test_suffixes_have_any_case(tmp_path: Path, name: str) -> None:
     uri = write(tmp_path, "plain.gz" if name.lower().endswith("gz") else "plain", text.encode())
     renamed = Path(uri).rename(tmp_path / name)
     assert read_all(IngestConfig(source=str(renamed)))["caption"].to_pylist() == CAPTIONS
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+@pytest.mark.parametrize("first", ["", "\ufeff", "sep={}\r\n"])
+def test_a_csv_of_another_delimiter_is_read_and_told(tmp_path: Path, delimiter: str, first: str) -> None:
+    rows = [["url", "caption"], *([f"http://a/{i}", f'"1,5 kg{delimiter} heron {i}"'] for i in range(9))]
+    text = first.format(delimiter) + "".join(delimiter.join(row) + "\r\n" for row in rows)
+    config = IngestConfig(source=write(tmp_path, "list.csv", text.encode()), rows_per_part=4)
+    read = read_all(config)
+    assert read["url"].to_pylist() == [f"http://a/{i}" for i in range(9)]
+    assert read["caption"].to_pylist() == [f"1,5 kg{delimiter} heron {i}" for i in range(9)]
+    assert f"files that are read with the delimiter {delimiter!r}: 1 (list.csv)" in told(config)
+
+
+def test_a_comma_in_the_line_of_names_settles_the_delimiter(tmp_path: Path) -> None:
+    uri = write(tmp_path, "list.csv", b'url,caption,"a;b;c;d"\nhttp://a/1,one;two,3\n')
+    assert read_all(IngestConfig(source=uri)).to_pylist()[0].items() >= {"caption": "one;two", "a;b;c;d": "3"}.items()
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_line_of_names_that_is_repeated_is_counted(tmp_path: Path, mark: str) -> None:
+    part = f"{mark}url,caption\nhttp://a/1,one\n"
+    config = IngestConfig(source=write(tmp_path, "list.csv", (part * 2).encode()), max_unusable=1)
+    assert "rows that repeat the names of the columns: 1 (list.csv line 3)" in told(config)
+    assert len(read_all(config)) == 3
+
+
+def test_nuls_are_left_out_and_counted(tmp_path: Path) -> None:
+    config = IngestConfig(source=write(tmp_path, "list.csv", b"url,caption\nhttp://a/1,a\0b\nhttp://a/2,c\n"))
+    assert read_all(config)["caption"].to_pylist() == ["ab", "c"]
+    assert "rows with NULs, which are left out: 1 (list.csv line 2)" in told(config)

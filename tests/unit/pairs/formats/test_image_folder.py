@@ -6,6 +6,8 @@ import os
 import socket
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -213,3 +215,50 @@ def test_files_beside_tars_are_counted_and_capitals_change_nothing(tmp_path: Pat
     source, pairs, _ = ingested(IngestConfig(source=str(tmp_path)))
     assert pairs["caption"].to_pylist() == ["one"]
     assert "passed over: files that are not read as tar: 1 (A.parquet)" in source.summary()
+
+
+def test_captions_have_any_encoding_and_others_are_told(place: Storage) -> None:
+    texts = ["café".encode(kind) for kind in ("cp1252", "utf-8-sig", "utf-16", "utf-16-le")]
+    uri = folder_of(
+        place,
+        {f"{i}.jpg": drawing(i) for i in range(4)} | {f"{i}.txt": text for i, text in enumerate(texts)},
+    )
+    assert list(captions(uri).values()) == ["caf\ufffd", *["café"] * 3]
+    assert "captions with characters that are not of the encoding (set ingest.encoding, such as cp1252)" in said(uri)
+    assert captions(uri, encoding="cp1252")["0.jpg"] == "café"
+
+
+@pytest.mark.parametrize("blank", [b"", b"\r\n", b"\xef\xbb\xbf"])
+def test_a_blank_text_leaves_the_caption_to_the_json(place: Storage, blank: bytes) -> None:
+    uri = folder_of(place, {"1.jpg": drawing(1), "1.txt": blank, "1.json": b'{"caption": "a bird"}'})
+    assert captions(uri) == {"1.jpg": "a bird"}
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_a_table_whose_images_are_paths_is_read_beside_them(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "pics").mkdir()
+    for i in range(3):
+        (tmp_path / f"pics/{i}.jpg").write_bytes(drawing(i))
+    (tmp_path / "info.json").write_text("{}")
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = pa.array([{"bytes": None, "path": f"pics/{i}.jpg"} for i in range(3)], kind)
+    table = pa.table({"image": cells, "caption": [f"bird {i}" for i in range(3)]})
+    if suffix == "parquet":
+        pq.write_table(table, tmp_path / "train.parquet")
+    else:
+        with pa.ipc.new_file(tmp_path / "train.arrow", table.schema) as writer:
+            writer.write_table(table)
+    source, pairs, images = ingested(IngestConfig(source=str(tmp_path)))
+    assert pairs["caption"].to_pylist() == [f"bird {i}" for i in range(3)]
+    assert images["width"].to_pylist() == [20, 21, 22]
+    assert source.summary()[1:] == [
+        f"the images are those that the {suffix} files name: 3 files of images",
+        f"passed over: files that are not read as {suffix}: 1 (info.json)",
+    ]
+
+
+def test_a_table_of_bytes_beside_images_is_refused_until_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "0.jpg").write_bytes(drawing(0))
+    pq.write_table(pa.table({"image": [drawing(1)], "caption": ["a"]}), tmp_path / "a.parquet")
+    with pytest.raises(ConfigError, match=r"holds images, parquet; say which is meant"):
+        open_source(IngestConfig(source=str(tmp_path)))

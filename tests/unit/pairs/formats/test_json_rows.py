@@ -43,6 +43,9 @@ def test_even_the_url_may_come_late(tmp_path: Path, name: str) -> None:
     rows = [{"caption": "x"}] * 1100 + ROWS
     config = IngestConfig(source=written(tmp_path, name, rows), max_unusable=1)
     assert read_all(config)["url"].to_pylist() == [None] * 1100 + [row["url"] for row in ROWS]
+    assert f"rows that cannot be used: rows without url: 1,100 ({name}, ...)" in open_source(config).summary()
+    with pytest.raises(ConfigError, match="1,100 of the 2,200 rows"):
+        open_source(IngestConfig(source=config.source))
 
 
 def test_files_of_texts_and_of_lists_are_one_table(tmp_path: Path) -> None:

@@ -39,3 +39,11 @@ def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
     uri = write(tmp_path, "list.txt.gz", b"http://a\nhttp://" + b"a" * (64 << 20))
     with pytest.raises(StorageError, match="line 2 is longer than 1 MiB"):
         open_source(IngestConfig(source=uri))
+
+
+@pytest.mark.parametrize("inside", ["\ta bird", "\rhttp://a/2.jpg", "\0"])
+def test_lines_of_several_columns_are_no_urls(tmp_path: Path, inside: str) -> None:
+    uri = write(tmp_path, "list.txt", "\r\n".join([*URLS, f"http://a/1.jpg{inside}"]).encode())
+    assert open_source(IngestConfig(source=uri)).seen.lines() == [
+        "rows that cannot be used: lines with a tab, NUL or CR inside (is it a table?): 1 (list.txt line 41)"
+    ]

@@ -56,3 +56,11 @@ def test_two_columns_of_one_name_are_refused_by_name(tmp_path: Path, names: list
     pq.write_table(pa.Table.from_arrays([pa.array(URLS)] * 4, names), tmp_path / "a.parquet")
     with pytest.raises(ConfigError, match=re.escape(f"several columns named {names[2]}; rename")):
         open_source(IngestConfig(source=str(tmp_path)))
+
+
+def test_two_fields_of_one_name_in_a_struct_are_refused_by_name(tmp_path: Path) -> None:
+    twice = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], ["k", "k"])
+    lists = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), twice)
+    uri = written(tmp_path / "a.parquet", {"url": ["http://a"], "caption": ["a"], "x": lists})
+    with pytest.raises(ConfigError, match="several fields named k in the structs of column 'x'; rename"):
+        open_source(IngestConfig(source=uri))

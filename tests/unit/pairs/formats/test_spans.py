@@ -31,6 +31,7 @@ UNICODE = {
     "utf-16-le": codecs.BOM_UTF16_LE + b"|utf-16-le",
     "utf-16-be": codecs.BOM_UTF16_BE + b"|utf-16-be",
     "utf-32": codecs.BOM_UTF32_LE + b"|utf-32-le",
+    "utf-32-be": codecs.BOM_UTF32_BE + b"|utf-32-be",
     "utf-16-le without a mark": b"|utf-16-le",
     "utf-16-be without a mark": b"|utf-16-be",
 }
@@ -85,3 +86,27 @@ def test_spans_of_recoded_text_are_read_in_any_order(tmp_path: Path) -> None:
 def test_an_encoding_that_does_not_exist_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="no text encoding"):
         IngestConfig(source="x", encoding=name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+@pytest.mark.parametrize("suffix", [*TEXTS, "csv.gz"])
+def test_line_ends_of_an_old_mac_are_read_and_told(tmp_path: Path, suffix: str, encoding: str) -> None:
+    text = "".join(character for character in TEXTS[suffix.removesuffix(".gz")] if ord(character) < 256)
+    data = text.replace("\r\n", "\n").replace("\n", "\r").encode(encoding)
+    named = encoding if encoding == "cp1252" else ""
+    config = IngestConfig(source=write(tmp_path, f"list.{suffix}", data), rows_per_part=70, encoding=named)
+    assert read_all(config)["url"].to_pylist() == URLS
+    said = f"files that are read as {encoding.upper()} WITH CR LINE ENDS: 1 (list.{suffix})"
+    assert said in open_source(config).summary()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_is_told_in_a_table_of_long_chinese_captions(tmp_path: Path, encoding: str) -> None:
+    text = "url,caption\n" + "".join(f"http://a/{i},{'漢字' * 60}\n" for i in range(90))
+    pairs = read_all(IngestConfig(source=write(tmp_path, "list.csv", text.encode(encoding))))
+    assert pairs["caption"].to_pylist() == ["漢字" * 60] * 90
+
+
+def test_a_recipe_may_name_an_encoding_of_many_nuls(tmp_path: Path) -> None:
+    uri = write(tmp_path, "list.csv", TEXTS["csv"].encode("utf-32-le"))
+    assert read_all(IngestConfig(source=uri, encoding="utf-32-le"))["caption"].to_pylist() == CAPTIONS
