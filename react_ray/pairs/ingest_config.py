@@ -25,7 +25,7 @@ class IngestConfig(Section):
     )
     encoding: str = field(
         "",
-        "encoding of csv, tsv, txt and JSON without a byte order mark, such as cp1252; "
+        "encoding of csv, tsv, txt and JSON (in tars too) without a byte order mark, such as cp1252; "
         "empty = UTF-8, or UTF-16 if it looks like it",
     )
     image_column: str = field(

@@ -16,7 +16,6 @@ from react_ray.pairs.formats.spans import BOM, NOT_ENCODED, decoded, encoding_of
 
 COLUMNS = pa.schema([("url", pa.string())])
 HEADERS = (b"url", b"urls", b"image_url", b"img_url")
-INSIDE = (b"\t", b"\0", b"\r")  # which no URL has, but a line of several columns or several lines
 MAX_LINE_BYTES = 1 << 20
 
 
@@ -53,7 +52,7 @@ def _lines(uri: str, encoding: str, seen: Seen) -> Iterator[tuple[int, int]]:
                 if b"://" not in line:
                     reason = "lines that are no URL" if line.strip() else "empty lines"
                     seen.bad_row(reason, place(uri, number))
-                elif any(mark in line.rstrip(b"\r\n") for mark in INSIDE):
+                elif b"\t" in line or b"\0" in line or b"\r" in line.rstrip():
                     seen.bad_row("lines with a tab, NUL or CR inside (is it a table?)", place(uri, number))
                 if not line.isascii() and decoded(line, encoding)[1]:
                     seen.tell(f"rows {NOT_ENCODED}", place(uri, number))

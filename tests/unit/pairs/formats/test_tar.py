@@ -285,28 +285,3 @@ def test_json_of_too_many_keys_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar([("1.jpg", drawing(1)), ("1.json", about)]))
     with pytest.raises(StorageError, match="more than 4,096 columns"):
         open_source(IngestConfig(source=str(tmp_path)))
-
-
-@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
-def test_captions_and_json_have_any_encoding_and_others_are_counted(tmp_path: Path, name: str) -> None:
-    about = json.dumps({"caption": "café", "w": 1}, ensure_ascii=False)
-    members = [member for i in range(6) for member in ((f"{i}.jpg", drawing(i)),)]
-    members += [("0.txt", "café".encode("cp1252")), ("1.txt", "café".encode("utf-16-le")), ("2.txt", "café".encode())]
-    members += [(f"{i}.json", about.encode(kind)) for i, kind in ((3, "utf-8-sig"), (4, "utf-16"), (5, "utf-16-be"))]
-    data = tar(members)
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
-    assert [caption for caption, _ in rows(path).values()] == ["caf\ufffd", *["café"] * 5]
-    said = open_source(IngestConfig(source=str(path))).summary()
-    wanted = (
-        f"members with characters that are not of the encoding (set ingest.encoding, such as cp1252): 1 ({name}: 0.txt)"
-    )
-    assert wanted in said and not any(line.startswith("passed over") for line in said)
-    assert rows(path, encoding="cp1252")["0"][0] == "café"
-
-
-@pytest.mark.parametrize("blank", [b"", b" \n", b"\xef\xbb\xbf"])
-def test_a_blank_caption_leaves_that_of_the_json(tmp_path: Path, blank: bytes) -> None:
-    members = [("0.jpg", drawing(0)), ("0.txt", blank), ("0.json", b'{"TEXT": "bird 0"}')]
-    (tmp_path / "a.tar").write_bytes(tar(members))
-    assert rows(tmp_path / "a.tar") == expected(1, "{}")
