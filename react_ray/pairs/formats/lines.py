@@ -16,6 +16,7 @@ from react_ray.pairs.formats.spans import BOM, NOT_ENCODED, decoded, encoding_of
 
 COLUMNS = pa.schema([("url", pa.string())])
 HEADERS = (b"url", b"urls", b"image_url", b"img_url")
+TAB, NUL, CR = b"\t\0\r"  # which no URL has, but a line of several columns or several lines
 MAX_LINE_BYTES = 1 << 20
 
 
@@ -52,7 +53,7 @@ def _lines(uri: str, encoding: str, seen: Seen) -> Iterator[tuple[int, int]]:
                 if b"://" not in line:
                     reason = "lines that are no URL" if line.strip() else "empty lines"
                     seen.bad_row(reason, place(uri, number))
-                elif b"\t" in line or b"\0" in line or b"\r" in line.rstrip():
+                elif TAB in line or NUL in line or CR in line.rstrip():
                     seen.bad_row("lines with a tab, NUL or CR inside (is it a table?)", place(uri, number))
                 if not line.isascii() and decoded(line, encoding)[1]:
                     seen.tell(f"rows {NOT_ENCODED}", place(uri, number))
