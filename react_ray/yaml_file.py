@@ -148,10 +148,15 @@ def _text(data: bytes | str, where: str, remedy: str) -> str:
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """The parser in C, twenty times as fast as that in Python, which asks this class at each level of nesting."""
 
-    depth = 0
+    depth = num_nodes = 0
 
     def descend_resolver(self, parent: yaml.Node | None, index: Any) -> None:
         self.depth += 1
+        self.num_nodes += 1
+        if parent is not None and self.num_nodes > 2 * MAX_VALUES:  # each value may have a key
+            raise yaml.MarkedYAMLError(
+                problem=f"it has more than {MAX_VALUES:,} values", problem_mark=parent.start_mark
+            )
         if parent is not None and self.depth > MAX_DEPTH + 1:
             raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=parent.start_mark)
 

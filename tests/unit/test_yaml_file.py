@@ -169,6 +169,7 @@ def test_anchors_and_merges_are_as_before(tmp_path: Path) -> None:
         ("a: " + "[" * 60 + "]" * 60, "nested too deeply at line 1, column 5"),
         ("a: {<<: [1]}", "<< takes a mapping"),
         ("a: 'b", "at line "),
+        ("? a\n" * 700_000, f"more than {MAX_VALUES:,} values at line "),
         ("a: 1\n---\n%TAG !a! b\n", "%TAG is not allowed at line 3, column 1"),
         ("%YAML 9.9\n---\na", "line 1"),
     ],
