@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from react_ray.clip.prompts import TargetTask
-from react_ray.errors import ConfigError
+from react_ray.errors import ConfigError, StorageError
 from react_ray.evals.labels import class_labels, label_columns, written_names
 from react_ray.pairs.columns import IMAGE_NAMES
 from react_ray.pairs.image import inspect
@@ -53,7 +53,12 @@ def slices_of(name: str, source: str, tasks: list[TargetTask]) -> list[Slice]:
 
 def check_set(name: str, source: str, tasks: list[TargetTask]) -> None:
     """ConfigError unless there are images, each row has a class of the recipe, and a first image can be decoded."""
-    file = open_parquet(source)
+    try:
+        file = open_parquet(source)
+    except StorageError as error:
+        raise ConfigError(
+            f"evaluate.datasets.{name}: {error}; a set is one Parquet file with the columns image and label"
+        ) from error
     _labels(file, name, tasks)
     column = image_column(file, f"evaluate.datasets.{name}: {source}")
     first = image_cells(read_rows(file, 0, FIRST_IMAGES, [column])[column], source)

@@ -31,6 +31,7 @@ from react_ray.pairs.formats.seen import Seen, place
 from react_ray.pairs.image import ImageFacts, inspect
 from react_ray.pairs.image_cells import image_cells, resolve
 from react_ray.pairs.ingest_config import IngestConfig
+from react_ray.pairs.partitions import partition_of, with_partition
 from react_ray.pairs.settled import Settled
 from react_ray.row_guard import unforeseen
 from react_ray.section import digest
@@ -122,7 +123,7 @@ class Source:
             num_rows = sum(chunk.num_rows for chunk in chunks)
             if table.num_rows != num_rows:
                 raise ValueError(f"{table.num_rows} rows where {num_rows} were")
-            table = conform(table, self.schema, uri)
+            table = conform(with_partition(table, partition_of(uri, self.config.source)), self.schema, uri)
             if image := find_columns(self.schema, self.config).image:
                 table = table.set_column(table.column_names.index(image), image, resolve(table[image], uri))
             return table
@@ -143,6 +144,8 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
             cut_at = max((end for end in ends if end <= num_rows), default=0)
             found, in_file = format.plan(uri, num_rows - cut_at, config.rows_per_part, seen)
             found = plain_schema(found, uri)
+            for name in partition_of(uri, config.source):
+                found = found if name in found.names else found.append(pa.field(name, pa.string()))
             seen.required, seen.late, seen.filled = settled.required(found), {}, Counter()
             is_added = bool(ends) and num_rows >= ends[0]
             num_before = num_rows

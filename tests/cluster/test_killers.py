@@ -99,7 +99,10 @@ def statuses(rows: Artifact[NoFacts]) -> dict[int, str]:
     return {row["row"]: row["status"] for row in found if row["status"] != "ok"}
 
 
-@pytest.mark.parametrize("pooled, row, by", [(False, 6, signal.SIGSEGV), (True, 0, signal.SIGKILL)])
+@pytest.mark.parametrize(
+    "pooled, row, by",
+    [(False, 6, signal.SIGSEGV), pytest.param(True, 0, signal.SIGKILL, marks=pytest.mark.slow)],
+)
 def test_a_row_that_kills_is_marked_and_all_others_are_what_they_are_without_it(
     tmp_path: Path, pooled: bool, row: int, by: int
 ) -> None:
@@ -115,6 +118,7 @@ def test_a_row_that_kills_is_marked_and_all_others_are_what_they_are_without_it(
         assert rows.receipt(part).files[f"{part_name(part)}.parquet"]["sha256"] == sha256(parquet_bytes(expected))
 
 
+@pytest.mark.slow
 def test_a_row_that_kills_a_step_is_marked_by_the_work(tmp_path: Path) -> None:
     draft = create(str(tmp_path / "rows"), KIND, {}, {}, PARTS)
     step = Step(Double({(2, b"5")}))
@@ -181,6 +185,7 @@ def test_a_part_whose_reading_kills_is_put_aside_where_its_stage_says_so(tmp_pat
     assert statuses(made(stage, draft)) == {}
 
 
+@pytest.mark.slow
 def test_a_stage_whose_processes_die_before_their_first_part_ends(tmp_path: Path) -> None:
     draft = create(str(tmp_path / "rows"), KIND, {}, {}, 1)
     options = thread_pool(ClusterConfig(), "fetch", 1, 2)

@@ -40,6 +40,8 @@ from react_ray.uri import join, matches
 
 TEXTS = pa.list_(pa.string())
 CAPTION_FILES = (*CAPTION_SUFFIXES, JSON_SUFFIX)  # of one image, best first
+TEXT_FILES = (*CAPTION_FILES, "csv", "tsv", "jsonl")
+ABOUT = ("readme", "license")  # how texts begin their names that hold no captions
 BLANK_BYTES = 4  # that a file without a caption may have: a line end, or a byte order mark
 
 
@@ -63,6 +65,8 @@ class ImageFiles:
                 f"ingest.source: {uri} has images and no captions; add a .txt of the same name beside each, "
                 "or a metadata.csv with the columns file_name and caption"
             )
+        if not captions:
+            _check_folder_names(uri, names, wanted)
         _count(sizes, wanted, {*names, *captions.values()}, by_content, seen)
         _check_encoding(uri, list(captions.values())[:SNIFFED], self.encoding, seen)
         lists = any(suffix_of(path) == JSON_SUFFIX for path in captions.values())
@@ -105,6 +109,20 @@ def _captions_beside(uri: str, names: list[str], sizes: dict[str, int]) -> dict[
         if files:
             captions[name] = files[0]
     return captions
+
+
+def _check_folder_names(uri: str, names: list[str], wanted: list[str]) -> None:
+    """Raises ConfigError if one folder's name would be the caption of all images, though a file of texts lies
+    outside of it."""
+    folders = {posixpath.dirname(name) for name in names}
+    texts = [path for path in wanted if suffix_of(path) in TEXT_FILES and posixpath.dirname(path) not in folders]
+    texts = [path for path in texts if not posixpath.basename(path).lower().startswith(ABOUT)]
+    if len(folders) == 1 and texts:
+        raise ConfigError(
+            f"ingest.source: all images of {uri} would have the name of their folder {folders.pop()!r} as caption, and "
+            f"{printable(texts[0])} would not be read; if it holds the captions, write them as metadata.csv with the "
+            "columns file_name and caption, otherwise take it away"
+        )
 
 
 def _is_blank(uri: str) -> bool:

@@ -167,7 +167,7 @@ def test_an_empty_pool_and_a_file_without_the_images_of_others_are_refused(tmp_p
         open_source(IngestConfig(source=str(tmp_path)))
     pq.write_table(rows(0, 1), tmp_path / "b.parquet")
     pq.write_table(rows(0, 1).drop_columns(["image"]), tmp_path / "c.parquet")
-    with pytest.raises(ConfigError, match=r"c\.parquet lacks the columns \['image'\]"):
+    with pytest.raises(ConfigError, match=r"c\.parquet lacks the column 'image'"):
         open_source(IngestConfig(source=str(tmp_path)))
 
 
