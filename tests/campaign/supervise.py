@@ -23,9 +23,10 @@ from threading import Lock
 import psutil
 
 from tests.campaign.case import CRASH, HANG, MEMORY, OK, REFUSED
-from tests.campaign.worker import SAY_WHERE
+from tests.campaign.worker import BEGUN, SAY_WHERE
 
-HANG_S = 30
+HANG_S = 30.0
+START_S = 600.0  # for a process and its imports
 MEMORY_GB = 1.5  # the promise
 KILL_GB = 4.0  # the machine is protected
 RECYCLE_AFTER = 250
@@ -101,7 +102,7 @@ class _Worker:
     def run(self, door: str, number: int) -> Result:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._cases += 1
-        started, seen_gb = time.monotonic(), 0.0
+        started, limit_s, seen_gb = time.monotonic(), START_S, 0.0
         self._said.seek(0, 2)
         begin = self._said.tell()
         with suppress(BrokenPipeError):  # it ended after its last answer; the line that does not come says so
@@ -115,6 +116,9 @@ class _Worker:
                 if not line:
                     code = self._process.wait()
                     return self._over(door, number, CRASH, f"exit code {code}: {self._last(begin)}", seen_gb, seconds)
+                if line.strip() == BEGUN.encode():
+                    started, limit_s = time.monotonic(), self._hang_s
+                    continue
                 answer = json.loads(line)
                 self.is_spent = self._cases >= RECYCLE_AFTER or answer["peak_gb"] > MEMORY_GB
                 result = Result(door, number, **answer)
@@ -125,7 +129,7 @@ class _Worker:
             seen_gb = max(seen_gb, self._memory_gb())
             if seen_gb > KILL_GB:
                 return self._over(door, number, MEMORY, f"more than {KILL_GB} GB", seen_gb, seconds)
-            if seconds > self._hang_s:
+            if seconds > limit_s:
                 self._process.send_signal(SAY_WHERE)
                 time.sleep(LOOK_EVERY_S)
                 return self._over(door, number, HANG, f"no answer: {self._last(begin)}", seen_gb, seconds)

@@ -1,7 +1,8 @@
-"""A process that works on cases: reads lines `door number`, and writes one line of JSON per case.
+"""A process that works on cases: reads lines `door number`, and writes two lines for each: BEGUN, then JSON.
 
-`python -m tests.campaign.worker SEED`. What libraries print goes to stderr, so that stdout holds the answers alone.
-The peak of memory is taken per case, where the system lets a process reset it.
+`python -m tests.campaign.worker SEED`. Modules are imported before BEGUN, because torch takes long on a busy machine.
+What libraries print goes to stderr, so that stdout holds the answers alone. The peak of memory is taken per case, where
+the system lets a process reset it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from tests.campaign.case import Case, judge
 
 SAY_WHERE = signal.SIGUSR1  # asks for the frames of a case that is about to be ended as a hang
 
+BEGUN = "begun"
+
 
 def main(seed: int) -> None:
     answers = os.fdopen(os.dup(1), "w")
@@ -34,10 +37,11 @@ def main(seed: int) -> None:
     for line in sys.stdin:
         door, number = line.split()
         folder = Path(tempfile.mkdtemp(prefix=f"case-{door}-{number}-"))
+        run = importlib.import_module(f"tests.campaign.{door}").run
+        print(BEGUN, file=answers, flush=True)
         _reset_peak()
         started = time.monotonic()
         try:
-            run = importlib.import_module(f"tests.campaign.{door}").run
             outcome = judge(run, Case(door, int(number), seed, folder))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
