@@ -92,6 +92,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
+            bufsize=0,  # `select` would not see a line that lies in a buffer
             cwd=ROOT,
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TMPDIR": folder},
         )
