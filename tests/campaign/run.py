@@ -80,15 +80,14 @@ def main() -> int:
             print(f"    {result.text}\n    {result.where}")
         return int(not all(result.is_right for result in results))
     started = time.monotonic()
-    results = campaign(asked.share, asked.seed, asked.doors, asked.workers)
-    for line in report(results, asked.seed):
-        print(line)
+    results: list[Result] = []
     for door in asked.doors:
-        of_door = [result for result in results if result.door == door]
+        of_door = campaign(asked.share, asked.seed, [door], asked.workers)
+        results += of_door
         kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(result.kind for result in of_door).most_common())
         slowest = sorted(of_door, key=lambda result: result.seconds, reverse=True)[:SLOWEST]
         named = ", ".join(f"{result.number} ({result.seconds:.1f} s)" for result in slowest)
-        print(f"{door}: {kinds}; slowest: {named}")
+        print("\n".join([*report(of_door, asked.seed), f"{door}: {kinds}; slowest: {named}"]), flush=True)
     print(f"{time.monotonic() - started:.0f} s with {asked.workers} workers", flush=True)
     print(json.dumps(summary(results)))
     return int(not all(result.is_right for result in results))
