@@ -10,7 +10,7 @@ import io
 
 import numpy as np
 
-from react_ray.errors import ArtifactCorrupt, ConfigError
+from react_ray.errors import ArtifactCorrupt, ConfigError, StorageError
 from react_ray.index.ordering import distinct
 from react_ray.metadata import shown
 from react_ray.section import digest
@@ -57,7 +57,9 @@ def _load(storage: Storage, name: str) -> np.ndarray:
     try:
         ids = np.load(io.BytesIO(storage.read(name)), allow_pickle=False)
         whole = ids.dtype == np.int64 and f"{digest(ids.tolist())}.npy" == name
-    except (ValueError, EOFError, OSError, SyntaxError, MemoryError):
+    except StorageError:
+        raise
+    except Exception:  # numpy raises anything for a damaged header, such as a TokenError
         whole = False
     if not whole:
         raise ArtifactCorrupt(f"{storage.uri}/{name} is damaged; delete it, and delete its pairs again")
