@@ -53,7 +53,7 @@ def _lines(uri: str, encoding: str, seen: Seen) -> Iterator[tuple[int, int]]:
                 if b"://" not in line:
                     reason = "lines that are no URL" if line.strip() else "empty lines"
                     seen.bad_row(reason, place(uri, number))
-                elif TAB in line or NUL in line or CR in line.rstrip():
+                elif (TAB in line and TAB in line.strip()) or NUL in line or CR in line.rstrip():
                     seen.bad_row("lines with a tab, NUL or CR inside (is it a table?)", place(uri, number))
                 if not line.isascii() and decoded(line, encoding)[1]:
                     seen.tell(f"rows {NOT_ENCODED}", place(uri, number))
