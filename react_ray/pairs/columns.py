@@ -54,10 +54,12 @@ def find_columns(found: pa.Schema, config: IngestConfig) -> Columns:
     if image_vector or text_vector:
         return Columns(image, caption, url, image_vector, text_vector)
     if not (image or url):
+        unfit = [f"{name} is {found.field(name).type}" for name in (*IMAGE_NAMES, *URL_NAMES) if name in found.names]
         raise ConfigError(
             f"ingest.source: {config.source} has no column of image bytes ({', '.join(IMAGE_NAMES)}) "
             f"nor of URLs ({', '.join(URL_NAMES)}); its columns are {names}: "
-            "name one with ingest.image_column or ingest.url_column"
+            + (f"{' and '.join(unfit)}, which holds neither; write encoded images as binary, or " if unfit else "")
+            + "name one with ingest.image_column or ingest.url_column"
         )
     if not caption and any(name not in (image, url) and not INDEX.fullmatch(name) for name in found.names):
         raise ConfigError(

@@ -92,6 +92,10 @@ def require_disk(uri: str, needed_gb: float, what: str) -> None:
     free_gb = psutil.disk_usage(place).free / 2**30
     if needed_gb > free_gb:
         raise ResourceError(
-            f"{what} needs about {needed_gb:.1f} GB in {place} and {free_gb:.1f} GB are free; free some or name "
+            f"{what} needs about {_size(needed_gb)} in {place} and {_size(free_gb)} are free; free some or name "
             "another `out` and `database`"
         )
+
+
+def _size(gigabytes: float) -> str:
+    return f"{gigabytes:.1f} GB" if gigabytes >= 1 else f"{1024 * gigabytes:.0f} MB"

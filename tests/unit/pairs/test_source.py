@@ -178,3 +178,9 @@ def test_the_sample_pool_is_whole() -> None:
     images = to_images(source.read(15), 15, config)
     assert images["status"].unique().to_pylist() == [schema.OK]
     assert set(np.unique(images["width"].to_numpy())) == {64}
+
+
+def test_a_column_of_the_usual_name_that_holds_no_bytes_is_named_with_its_type(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": ["aGVyb24="], "caption": ["a heron"]}), tmp_path / "x.parquet")
+    with pytest.raises(ConfigError, match=r"image is string, which holds neither; write encoded images as binary"):
+        open_source(IngestConfig(source=str(tmp_path / "x.parquet")))
