@@ -144,9 +144,7 @@ def test_a_trained_model_leaves_in_both_layouts(
 ) -> None:
     model = str(finished / "run/arms/gated_image/model")
     for out, layout in ((str(tmp_path / "whole.pt"), "official"), (str(tmp_path / "folder"), "open_clip")):
-        with pytest.raises(SystemExit) as ended:
-            main(["export", "model", model, out, "--layout", layout, "--dtype", "fp32"])
-        assert ended.value.code in (0, None)
+        main(["export", "model", model, out, "--layout", layout, "--dtype", "fp32"])
     assert "parameters of" in capsys.readouterr().out
     for card in (tmp_path / "whole.model_card.json", tmp_path / "folder/model_card.json"):
         scores = json.loads(card.read_text())["scores"]

@@ -72,12 +72,8 @@ def test_published_vectors_are_a_database_and_are_exported_as_they_came(
     assert ingest.run(recipe).kind == PAIRS and embed.run(recipe).content == content
 
     out = tmp_path / "exported"
-    with pytest.raises(SystemExit) as ended:
-        main(["export", "clip-retrieval", f"{recipe.database}/embeddings", str(out), "--rows-per-shard", "600"])
-    assert (
-        ended.value.code == 0
-        and "1248 pairs in 3 shards of clip-retrieval, 2 without a vector" in capsys.readouterr().out
-    )
+    main(["export", "clip-retrieval", f"{recipe.database}/embeddings", str(out), "--rows-per-shard", "600"])
+    assert "1248 pairs in 3 shards of clip-retrieval, 2 without a vector" in capsys.readouterr().out
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
     assert files[:3] == [f"img_emb/img_emb_{number}.npy" for number in range(3)] and len(files) == 9
     sizes = [np.load(out / name, mmap_mode="r").shape for name in files[:3]]
