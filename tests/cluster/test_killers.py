@@ -179,6 +179,7 @@ def test_a_stage_ends_in_one_line_and_keeps_what_is_done_if_a_part_kills_whateve
     assert draft.pending() == [1] and "\n" not in str(failed.value) and failed.value.exit_code == 1
 
 
+@pytest.mark.slow
 def test_a_part_whose_reading_kills_is_put_aside_where_its_stage_says_so(tmp_path: Path) -> None:
     draft = create(str(tmp_path / "rows"), KIND, {}, {}, PARTS)
     stage = MapStage("kill", deadly_reader, Commit(draft, {}), instead=lambda part, error: read(part))
