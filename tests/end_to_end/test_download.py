@@ -208,6 +208,7 @@ def test_images_of_a_list_are_embedded_and_those_of_a_retry_are_not_mistaken_for
         embed.run(recipe)
 
 
+@pytest.mark.slow
 def test_a_run_can_download_only_what_its_captions_retrieve(web: Web, tmp_path: Path) -> None:
     urls = [
         f"{web.host(row % 7)}/{'status/404' if row % 10 == 0 else f'image/{row}.jpg'}?side=40&row={row}"
