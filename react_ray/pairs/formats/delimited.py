@@ -1,7 +1,7 @@
 """Reads csv and tsv, plain or .gz: a first line of column names, then rows. Every column is text.
 
 Python's csv module both finds and parses the rows, so that quoted newlines and commas are handled alike. Planning reads
-a file once (about a million rows a second); reading a part reads only its own bytes. A row with more fields than names
+a file once; reading a part reads only its own bytes. A row with more fields than names
 becomes a row of nulls, since nobody can tell which comma belongs to a text; missing last fields are null. A quote that
 is not closed is an error, as it would swallow the rows behind it; a tsv whose quotes do not enclose fields is read
 without quoting. A csv may have another delimiter, as spreadsheets write it where the comma is that of decimals: the

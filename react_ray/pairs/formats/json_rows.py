@@ -2,8 +2,8 @@
 
 The columns are the keys of all rows. Strings stay as they are, and other values become their JSON text, so that all
 parts have one schema whatever their rows hold; a column in which any row has a list of strings (several captions) is
-one of lists. A line or element that is no object becomes a row of nulls. Planning parses every row (about 200,000 a
-second), because a key or a list may come late.
+one of lists. A line or element that is no object becomes a row of nulls. Planning parses every row, because a key or a
+list may come late.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class JsonRows:
         if encoding:
             seen.tell(f"files that are read as {encoding.upper()}", place(uri))
         found = elements(uri, encoding) if self.is_array else _lines(uri, encoding, seen)
-        columns = ObjectColumns(uri)
+        columns = ObjectColumns(uri, is_latin=self.is_array)
         head: list[Found] = []
         for value, start, end in islice(found, FIRST_ROWS):
             head.append((value, start, end))
@@ -80,10 +80,13 @@ class JsonRows:
 
 
 class ObjectColumns:
-    """Settles the columns of objects while they are read: text, or lists of texts."""
+    """Settles the columns of objects while they are read: text, or lists of texts.
 
-    def __init__(self, uri: str = "") -> None:
-        self.uri = uri
+    is_latin: the names of UTF-8 were read as Latin-1, as those of an array are when it is planned.
+    """
+
+    def __init__(self, uri: str = "", is_latin: bool = False) -> None:
+        self.uri, self.is_latin = uri, is_latin
         self.kinds: dict[str, pa.DataType | None] = {}  # None: there was no value yet but null and []
 
     def add(self, row: Any) -> list[pa.Field]:
@@ -108,7 +111,7 @@ class ObjectColumns:
         return pa.schema([self._field(name) for name in self.kinds])
 
     def _field(self, name: str) -> pa.Field:
-        return pa.field(_utf8(name), self.kinds[name] or pa.string())
+        return pa.field(_utf8(name) if self.is_latin else name, self.kinds[name] or pa.string())
 
 
 def columns_of(rows: list[Row]) -> pa.Schema:
@@ -171,7 +174,7 @@ def _forms(name: str) -> tuple[str, str]:
 
 
 def _utf8(name: str) -> str:
-    """Undoes that an array is planned as Latin-1; a name that was escaped, or is ASCII, is right already."""
+    """Undoes that a name was read as Latin-1; a name that was escaped, or is ASCII, is right already."""
     try:
         return name if name.isascii() else name.encode("latin-1").decode()
     except UnicodeError:

@@ -16,6 +16,7 @@ from react_ray.pairs.formats.spans import BOM, NOT_ENCODED, decoded, encoding_of
 
 COLUMNS = pa.schema([("url", pa.string())])
 HEADERS = (b"url", b"urls", b"image_url", b"img_url")
+LOCAL = (b"data:", b"file:")  # URLs that need no host
 TAB, NUL, CR = b"\t\0\r"  # which no URL has, but a line of several columns or several lines
 MAX_LINE_BYTES = 1 << 20
 
@@ -50,7 +51,7 @@ def _lines(uri: str, encoding: str, seen: Seen) -> Iterator[tuple[int, int]]:
             if number == 1 and line.removeprefix(BOM).strip().lower() in HEADERS:
                 seen.pass_over("lines that name the column", place(uri, number))
             else:
-                if b"://" not in line:
+                if b"://" not in line and line.removeprefix(BOM).lstrip()[:5].lower() not in LOCAL:
                     reason = "lines that are no URL" if line.strip() else "empty lines"
                     seen.bad_row(reason, place(uri, number))
                 elif (TAB in line and TAB in line.strip()) or NUL in line or CR in line.rstrip():

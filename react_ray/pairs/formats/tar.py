@@ -2,8 +2,8 @@
 
 The members of one key are a sample, wherever they lie in the tar: its image, its caption (.txt, or `caption`, `TEXT` or
 `text` of .json, which may be a list) and the other keys of .json, read as in json_rows.py. What a sample lacks is null.
-`ingest.image_column` and `ingest.caption_column` may name a suffix, such as `input.jpg`. Planning reads every header
-and .json once: it seeks through a local tar, and reads through a remote or gzipped one.
+`ingest.image_column` and `ingest.caption_column` may name a suffix, such as `input.jpg`. Planning reads every header,
+caption and .json once: it seeks through a local tar, and reads through a remote or gzipped one.
 """
 
 from __future__ import annotations

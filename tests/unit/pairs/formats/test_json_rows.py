@@ -30,6 +30,12 @@ def test_a_key_that_comes_late_is_a_column(tmp_path: Path, name: str) -> None:
     assert pairs["größe"].to_pylist()[-1] == '{"a": [1]}'
 
 
+def test_the_key_of_a_line_is_its_column_though_it_reads_like_bytes_of_another_name(tmp_path: Path) -> None:
+    line = json.dumps({"url": "http://a", "caption": "x", "Ã©": "kept"}, ensure_ascii=False)
+    pairs = read_all(IngestConfig(source=write(tmp_path, "list.jsonl", line.encode())))
+    assert pairs["Ã©"].to_pylist() == ["kept"]
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_a_list_that_comes_late_is_a_list_and_the_captions_before_are_lists_of_one(tmp_path: Path, name: str) -> None:
     rows = [*ROWS, {"url": "http://b", "caption": ["x", "y"]}, {"url": "http://b", "caption": []}]

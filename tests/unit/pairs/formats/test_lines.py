@@ -35,6 +35,13 @@ def test_lines_that_are_no_url_are_counted_and_a_text_is_no_list(tmp_path: Path)
         open_source(IngestConfig(source=prose))
 
 
+def test_urls_that_need_no_host_are_urls(tmp_path: Path) -> None:
+    urls = ["data:image/png;base64,AAEC", "DATA:,a", "file:/pictures/1.jpg", "file:///pictures/2.jpg"]
+    config = IngestConfig(source=write(tmp_path, "list.txt", "\n".join(urls).encode()))
+    assert read_all(config)["url"].to_pylist() == urls
+    assert open_source(config).seen.lines() == []
+
+
 def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
     uri = write(tmp_path, "list.txt.gz", b"http://a\nhttp://" + b"a" * (64 << 20))
     with pytest.raises(StorageError, match="line 2 is longer than 1 MiB"):
