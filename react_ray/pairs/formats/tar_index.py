@@ -1,8 +1,8 @@
 """Lists the members of one tar in one pass, groups them to samples wherever they lie, and finds the bytes of its rows.
 
 A row is a sample with an image, a caption or a .json; rows are in the order of their first members. While a tar is
-planned, the names of its members are in memory. Chunks of a tar whose samples follow each other stay as small as those of any
-other file; a sample whose members lie apart adds 16 bytes a member.
+planned, the names of its members are in memory. Chunks of a tar whose samples follow each other stay as small as those
+of any other file; a sample whose members lie apart adds 16 bytes a member.
 """
 
 from __future__ import annotations

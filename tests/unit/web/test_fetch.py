@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,29 +116,6 @@ def test_urls_that_cannot_be_asked_have_a_status_too(fetcher: Fetcher) -> None:
     results = fetcher.fetch(urls)
     assert [fetched.status for fetched in results] == expected
     assert {fetched.tries for fetched in results} == {0}
-
-
-def test_data_and_file_urls_are_read_where_they_are_allowed(web: Web, tmp_path: Path) -> None:
-    (tmp_path / "an image.png").write_bytes(b"bytes of a file")
-    (tmp_path / "long").write_bytes(bytes(1001))
-    os.mkfifo(tmp_path / "pipe")
-    expected: dict[str | None, tuple[str, bytes | None]] = {
-        "data:image/png;base64,AAEC": (status.OK, b"\x00\x01\x02"),
-        " data:,a%20b": (status.OK, b"a b"),
-        "data:image/png;base64,A*": (status.BAD_URL, None),
-        "data:image/png": (status.BAD_URL, None),
-        "data:,": (status.EMPTY, None),
-        (tmp_path / "an image.png").as_uri(): (status.OK, b"bytes of a file"),
-        (tmp_path / "no such").as_uri(): (status.FILE_UNREADABLE, None),
-        (tmp_path / "long").as_uri(): (status.TOO_MANY_BYTES, None),
-        (tmp_path / "pipe").as_uri(): (status.FILE_UNREADABLE, None),
-        "file://elsewhere/etc/passwd": (status.BAD_URL, None),
-        f"{web.http}/to?url=file:///etc/passwd": (status.SCHEME_REFUSED, None),
-    }
-    config = FetchConfig(allow_schemes=["http", "data", "file"], allow_private_addresses=True, max_bytes=1000)
-    with Fetcher(config) as fetcher:
-        results = fetcher.fetch(list(expected))
-    assert {url: (fetched.status, fetched.data) for url, fetched in zip(expected, results, strict=True)} == expected
 
 
 def test_no_urls_give_no_results(fetcher: Fetcher) -> None:
