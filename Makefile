@@ -35,7 +35,7 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow
 
-# Thousands of damaged and hostile inputs through every door; the last line is the README's JSON.
+# Thousands of damaged and hostile inputs through every door; the last line is one JSON object.
 campaign: $(STAMP)
 	$(BIN)/python -m tests.campaign.run
 

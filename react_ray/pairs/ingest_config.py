@@ -31,8 +31,7 @@ class IngestConfig(Section):
     image_column: str = field(
         "",
         "column of encoded images: binary, a struct {bytes, path} (a file below the table's folder is read where bytes "
-        "are null), or lists of one of these; of tars, suffixes by "
-        "preference; "
+        "are null), or lists of one of these; of tars, suffixes by preference; "
         "empty = image, jpg, png or webp, if there is one",
     )
     caption_column: str = field(

@@ -36,7 +36,6 @@ class Seen:
     notes: list[str] = field(default_factory=list)  # how the files are read: "c.csv is read as UTF-16"
     passed: dict[str, Counted] = field(default_factory=dict)  # reason -> files, members or columns that give no row
     unusable: dict[str, Counted] = field(default_factory=dict)  # reason -> rows that have no image, URL or vector
-
     told: dict[str, Counted] = field(default_factory=dict)  # what -> files or rows that are read, but not as usual
     late: dict[str, pa.DataType] = field(default_factory=dict)  # columns that the head of the file did not have
     filled: Counter[str] = field(default_factory=Counter)  # rows that have a value in a late column
