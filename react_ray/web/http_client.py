@@ -38,6 +38,8 @@ READ_BUFFER = 262144
 DNS_TTL_S = 300
 KEEP_ALIVE_S = 15.0  # how long an idle connection is kept for the next request to its host
 DNS_CACHE_SIZE = 20_000
+CLOSE: dict[str, str] = {hdrs.CONNECTION: "close"}
+LOST = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
 
 @dataclass
@@ -57,45 +59,41 @@ class HttpClient:
         self._config = config
         self._left_idle: deque[float] = deque()  # when connections became idle with no further URL of their host
         self._most_idle = 2 * config.max_in_flight
-        connector = LenientConnector(
-            limit=0,  # fetch_loop.py limits the requests in flight
-            ssl=tls_context(config.ca_file, config.verify_tls),
-            resolver=resolver or Resolver(config.allow_private_addresses),
-            socket_factory=None if config.allow_private_addresses else public_socket,
-            ttl_dns_cache=DNS_TTL_S,
-            dns_cache_max_size=DNS_CACHE_SIZE,
-            keepalive_timeout=KEEP_ALIVE_S,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={
-                hdrs.USER_AGENT: config.user_agent.replace("{version}", __version__),
-                hdrs.ACCEPT_ENCODING: "identity",
-            },
-            auto_decompress=False,
-            max_line_size=MAX_HEAD,
-            max_field_size=MAX_HEAD,
-            max_headers=MAX_HEAD,  # lenient_http.py limits all of them together
-            read_bufsize=READ_BUFFER,
-            timeout=aiohttp.ClientTimeout(
-                total=config.total_timeout_s,
-                connect=config.connect_timeout_s,
-                sock_read=config.first_byte_timeout_s,
-            ),
-        )
+        resolver = resolver or Resolver(config.allow_private_addresses)
+        self._session = _session(config, resolver)
+        self._anew = _session(config, resolver, force_close=True)
 
     async def get(self, url: WebUrl, max_bytes: int, more_of_host: bool = True, check_opt_out: bool = False) -> Answer:
         """Never raises for what a server or a network does. Redirects are returned, not followed.
 
         more_of_host: more URLs of this host are waiting, so its connection will be used again.
         """
-        headers = None if more_of_host or self._may_leave_idle() else {hdrs.CONNECTION: "close"}
+        headers = None if more_of_host or self._may_leave_idle() else CLOSE
+        try:
+            return await self._get(self._session, url, headers, max_bytes, check_opt_out)
+        except LOST:
+            pass  # perhaps an idle connection that the server closed, so once more over a new one (RFC 9112, 9.3.1)
+        try:
+            return await self._get(self._anew, url, CLOSE, max_bytes, check_opt_out)
+        except LOST as error:
+            return _failure(error, in_body=False)
+
+    async def _get(
+        self,
+        session: aiohttp.ClientSession,
+        url: WebUrl,
+        headers: dict[str, str] | None,
+        max_bytes: int,
+        check_opt_out: bool,
+    ) -> Answer:
+        """Raises only for a connection that was opened and is lost before the answer."""
         response: aiohttp.ClientResponse | None = None
         try:
-            response = await self._session.get(url.url, headers=headers, allow_redirects=False)
+            response = await session.get(url.url, headers=headers, allow_redirects=False)
             return await self._read(response, max_bytes, check_opt_out)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
+            if response is None and isinstance(error, LOST) and not isinstance(error, aiohttp.ClientConnectorError):
+                raise
             answer = _failure(error, in_body=response is not None)
             answer.http_status = response.status if response is not None else None
             return answer
@@ -105,6 +103,7 @@ class HttpClient:
 
     async def close(self) -> None:
         await self._session.close()
+        await self._anew.close()
 
     async def _read(self, response: aiohttp.ClientResponse, max_bytes: int, check_opt_out: bool) -> Answer:
         code, headers = response.status, response.headers
@@ -154,6 +153,39 @@ class HttpClient:
             return False
         self._left_idle.append(now)
         return True
+
+
+def _session(config: FetchConfig, resolver: Resolver, force_close: bool = False) -> aiohttp.ClientSession:
+    """force_close: each request has a connection of its own."""
+    connector = LenientConnector(
+        limit=0,  # fetch_loop.py limits the requests in flight
+        ssl=tls_context(config.ca_file, config.verify_tls),
+        resolver=resolver,
+        socket_factory=None if config.allow_private_addresses else public_socket,
+        ttl_dns_cache=DNS_TTL_S,
+        dns_cache_max_size=DNS_CACHE_SIZE,
+        **({"force_close": True} if force_close else {"keepalive_timeout": KEEP_ALIVE_S}),
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={
+            hdrs.USER_AGENT: config.user_agent.replace("{version}", __version__),
+            hdrs.ACCEPT_ENCODING: "identity",
+        },
+        auto_decompress=False,
+        max_line_size=MAX_HEAD,
+        max_field_size=MAX_HEAD,
+        max_headers=MAX_HEAD,  # lenient_http.py limits all of them together
+        read_bufsize=READ_BUFFER,
+        timeout=aiohttp.ClientTimeout(
+            total=config.total_timeout_s,
+            connect=config.connect_timeout_s,
+            sock_read=config.first_byte_timeout_s,
+        ),
+    )
+    session._retry_connection = False  # aiohttp has no public seam; it would try another idle connection, lost as well
+    return session
 
 
 @lru_cache(maxsize=4)

@@ -146,6 +146,11 @@ def test_a_connection_is_used_again_after_a_head_that_was_tidied() -> None:
     assert {(r.status, r.data) for r in fetch(answers, keep_open=True, per_host_concurrency=1)} == {("ok", BODY)}
 
 
+def test_a_server_that_closes_idle_connections_without_saying_so_loses_nothing() -> None:
+    answers = {f"/{n}": head(LENGTH) + BODY for n in range(300)}
+    assert {(r.status, r.data) for r in fetch(answers, per_host_concurrency=8)} == {("ok", BODY)}
+
+
 ENCODINGS = [
     "aws-chunked",
     "utf-8",
