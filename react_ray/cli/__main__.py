@@ -1,0 +1,3 @@
+from react_ray.cli import main
+
+main()

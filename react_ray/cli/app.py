@@ -1,0 +1,71 @@
+"""The command line's application: what every command shares, and how a command ends.
+
+Each other file of this package adds one command, or one group of them, to `app`; `commands` in __init__.py lists them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from react_ray import __version__
+from react_ray.ending import exit_code, log_to_stderr
+from react_ray.field_help import fields_help
+from react_ray.interrupt import Interruption
+
+logger = logging.getLogger("react_ray")
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+interruption = Interruption()
+
+VERBOSE = "--verbose"  # may stand anywhere on the command line
+RecipeArgument = Annotated[str, typer.Argument(help="URI of a recipe (YAML)", metavar="RECIPE")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="section.field=value ...", metavar="[section.field=value ...]")
+]
+
+SECTIONS = {
+    "ingest": ["ingest"],
+    "download": ["download"],
+    "embed": ["backbone", "embed"],
+    "index": ["index"],
+    "retrieve": ["tasks", "retrieve"],
+    "customize": ["customize"],
+    "evaluate": ["tasks", "evaluate"],
+    "report": [],
+}
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="show the version")] = False,
+    verbose: Annotated[
+        bool, typer.Option(VERBOSE, help="log to stderr, with the messages of Ray and all workers")
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"react_ray {__version__}")
+        raise typer.Exit()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one command. Whatever is raised ends as one line, and a signal as a hint how to go on."""
+    with interruption:
+        code = exit_code(partial(_command, sys.argv[1:] if arguments is None else arguments), interruption)
+    if code:
+        sys.exit(code)
+
+
+def _command(arguments: list[str]) -> None:
+    log_to_stderr()
+    if VERBOSE in arguments:
+        arguments = [argument for argument in arguments if argument != VERBOSE]
+        logger.setLevel(logging.INFO)
+    if len(arguments) >= 2 and arguments[0] in SECTIONS and "--help" in arguments:
+        app([arguments[0], "--help"], standalone_mode=False)
+        typer.echo(f"Fields (write section.field=value):\n{fields_help(SECTIONS[arguments[0]])}")
+        return
+    app(arguments, standalone_mode=True)

@@ -1,0 +1,63 @@
+"""Commands on the artifacts of a database: delete, compact, stats, verify."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from react_ray.cli.app import Overrides, RecipeArgument, app, logger
+from react_ray.cli.verbs import writing
+
+
+@app.command("delete", help="Exclude pairs, by a file of pair_ids, from every search.")
+def _delete(
+    recipe_uri: RecipeArgument,
+    ids: Annotated[str, typer.Argument(help="URI of a text file of pair_ids, one a line", metavar="IDS")],
+    overrides: Overrides = None,
+) -> None:
+    from react_ray.index.deleted import delete_pairs, read_ids
+    from react_ray.recipe import load_recipe
+
+    database = load_recipe(recipe_uri, overrides).database
+    typer.echo(f"{database}: {delete_pairs(database, read_ids(ids)):,} pairs are deleted")
+
+
+@app.command("compact", help="Merge the index and its deltas, without deleted pairs.")
+def _compact(recipe_uri: RecipeArgument, overrides: Overrides = None) -> None:
+    from react_ray.recipe import load_recipe
+    from react_ray.runtime import preflight
+    from react_ray.runtime.cluster import connected
+
+    recipe = load_recipe(recipe_uri, overrides)
+    preflight.require(recipe, "index")
+    from react_ray.stages import index
+
+    with (
+        writing(recipe, "compact"),
+        connected(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO)),
+    ):
+        made = index.compact(recipe)
+    typer.echo(f"{made.uri}: {made.manifest.rows} rows in {made.num_parts} parts, content {made.content}")
+
+
+@app.command("stats", help="Show statuses, hosts, sizes and rates of a download.")
+def _stats(
+    uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")],
+) -> None:
+    from react_ray.pairs.stats import stats
+
+    typer.echo(stats(uri))
+
+
+@app.command("verify", help="Compare every byte of artifacts with their receipts.")
+def _verify(
+    uri: Annotated[str, typer.Argument(help="URI of an artifact, a database or a run", metavar="URI")],
+) -> None:
+    from react_ray.stages.verify import verify
+
+    found = verify(uri)
+    typer.echo("\n".join(found.summary))
+    if found.wrong:
+        raise typer.Exit(1)
