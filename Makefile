@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo demo-seeds base test test-slow campaign check clean
+.PHONY: setup demo demo-seeds base test test-slow campaign check docs clean
 
 setup: $(STAMP)
 
@@ -40,9 +40,13 @@ campaign: $(STAMP)
 	$(BIN)/python -m tests.campaign.run
 
 check: $(STAMP)
-	$(BIN)/ruff check react_ray jobs tests
-	$(BIN)/ruff format --check react_ray jobs tests
+	$(BIN)/ruff check react_ray jobs tests docs
+	$(BIN)/ruff format --check react_ray jobs tests docs
 	$(BIN)/mypy
+
+# Builds the site of docs/ into build/site; a dead link or any other warning is an error.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean:
 	rm -rf runs .demo
