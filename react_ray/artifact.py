@@ -164,7 +164,9 @@ def open_artifact(uri: str, kind: Kind[Any] | None = None, made_by: str = "") ->
     storage = open_storage(uri)
     if not storage.exists(MANIFEST):
         what, verb = (kind.name, made_by or kind.made_by) if kind else ("artifact", "run")
-        raise ArtifactMissing(f"{storage.uri}: no finished {what} here; run `react-ray {verb} RECIPE` first")
+        inside = [name for name in held_below(storage) if kind is None or name == kind.name]
+        remedy = f"name {storage.uri}/{inside[0]}" if inside else f"run `react-ray {verb} RECIPE` first"
+        raise ArtifactMissing(f"{storage.uri}: no finished {what} here; {remedy}")
     where, remedy = f"{storage.uri}/{MANIFEST}", f"delete {MANIFEST} there, run the stage again"
     raw = parse_json(storage.read(MANIFEST), where, remedy)
     if isinstance(raw, dict) and isinstance(raw.get("kind"), str):  # of another version it may have another shape
@@ -176,6 +178,11 @@ def open_artifact(uri: str, kind: Kind[Any] | None = None, made_by: str = "") ->
             )
     manifest = shaped(raw, Manifest, where, remedy)
     return Artifact(storage, kind or kind_named(manifest.kind, storage.uri), manifest)
+
+
+def held_below(storage: Storage) -> list[str]:
+    """The artifacts, finished or not, in folders of their kinds' names: those of a database or a run."""
+    return [name for name in KINDS if storage.exists(f"{name}/{BUILDING}") or storage.exists(f"{name}/{MANIFEST}")]
 
 
 def plan_of(uri: str) -> dict[str, Any]:

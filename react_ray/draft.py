@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from react_ray.artifact import Artifact, Parts, kind_named, open_artifact, plan_of
+from react_ray.artifact import Artifact, Parts, held_below, kind_named, open_artifact, plan_of
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
 from react_ray.kinds import Kind
 from react_ray.lease import take
@@ -230,10 +230,16 @@ def _is_start(found: dict[str, Any], plan: dict[str, Any], parents: Mapping[str,
     return not differences(found, plan | {"parts": found["parts"], "parents": then})
 
 
-def open_unfinished(uri: str) -> Parts[Any]:
-    """Open whatever is there: an Artifact if it is finished, else a Draft of which some parts are done."""
+def open_unfinished(uri: str, wanted: Kind[Any] | None = None) -> Parts[Any]:
+    """Open whatever is there: an Artifact if it is finished, else a Draft of which some parts are done.
+
+    wanted: the kind that ArtifactMissing names if it lies in the folder below, as in a database.
+    """
     storage, plan = open_storage(uri), plan_of(uri)
     if not plan:
-        raise ArtifactMissing(f"{storage.uri}: no artifact here; name the directory of one, such as <database>/images")
+        inside = held_below(storage)
+        inside = [wanted.name] if wanted and wanted.name in inside else inside
+        places = " or ".join(f"{storage.uri}/{name}" for name in inside) or "such as <database>/images"
+        raise ArtifactMissing(f"{storage.uri}: no artifact here; name the directory of one, {places}")
     kind = kind_named(plan["kind"], storage.uri)
     return open_artifact(uri, kind) if storage.exists(MANIFEST) else Draft(storage, kind, plan["parts"])

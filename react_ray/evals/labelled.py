@@ -1,31 +1,30 @@
 """Reads evaluation sets: labelled slices for `evaluate`, and row groups of images for decontamination.
 
-A set is a Parquet file with a column of images (any that pairs/image_cells.py reads) and a column `label`; a column
-`task` says which of the recipe's tasks a row belongs to, and may be missing if there is one. This file imports no
-torch, so that the processes that read start in a moment.
+A set has images and labels in one of the forms that set_files.py opens; a column `task` says which of the recipe's
+tasks a row belongs to, and may be missing if there is one. This file imports no torch, so that the processes that read
+start in a moment.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from react_ray.clip.prompts import TargetTask
-from react_ray.errors import ConfigError, StorageError
-from react_ray.evals.labels import class_labels, label_columns, written_names
-from react_ray.pairs.columns import IMAGE_NAMES
+from react_ray.errors import ConfigError
+from react_ray.evals.labels import check_columns, check_folders, class_labels, folder_labels
+from react_ray.evals.set_files import SetFiles, open_files
 from react_ray.pairs.image import inspect
-from react_ray.pairs.image_cells import holds_bytes, image_cells
+from react_ray.pairs.image_cells import ImageCell
+from react_ray.progress import say
 from react_ray.schema import OK
-from react_ray.storage import open_parquet
 
 IMAGES_PER_PART = 1024
 FIRST_IMAGES = 8  # decoded before anything is trained; if none of them is an image, the set is refused
-NAMES = (*IMAGE_NAMES, "img")
+MAX_UNREADABLE = 0.05  # as evaluate.max_unreadable
 
 
 @dataclass(frozen=True)
@@ -33,35 +32,35 @@ class Slice:
     """IMAGES_PER_PART rows of one evaluation set, which become one part of every model's scores."""
 
     dataset: str
-    source: str
+    files: SetFiles
     start: int
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """One row group of one file, which becomes one part."""
+    """One run of rows of one file, which becomes one part."""
 
     source: str
     number: int
+    files: SetFiles
 
 
-def slices_of(name: str, source: str, tasks: list[TargetTask]) -> list[Slice]:
+def slices_of(name: str, source: str, tasks: list[TargetTask], most: float = MAX_UNREADABLE) -> list[Slice]:
     """Splits one evaluation set into slices. Raises ConfigError for a set that `check_set` refuses."""
-    num_rows = _labels(open_parquet(source), name, tasks).num_rows
-    return [Slice(name, source, start) for start in range(0, num_rows, IMAGES_PER_PART)]
+    files = open_files(source, f"evaluate.datasets.{name}")
+    _check_labels(files, name, tasks, most)
+    starts = range(0, files.num_rows, IMAGES_PER_PART)
+    return [Slice(name, files.part(start, IMAGES_PER_PART), start) for start in starts]
 
 
-def check_set(name: str, source: str, tasks: list[TargetTask]) -> None:
-    """ConfigError unless there are images, each row has a class of the recipe, and a first image can be decoded."""
-    try:
-        file = open_parquet(source)
-    except StorageError as error:
-        raise ConfigError(
-            f"evaluate.datasets.{name}: {error}; a set is one Parquet file with the columns image and label"
-        ) from error
-    _labels(file, name, tasks)
-    column = image_column(file, f"evaluate.datasets.{name}: {source}")
-    first = image_cells(read_rows(file, 0, FIRST_IMAGES, [column])[column], source)
+def check_set(name: str, source: str, tasks: list[TargetTask], most: float = MAX_UNREADABLE) -> None:
+    """ConfigError unless there are images, rows have classes of the recipe, and a first image can be decoded.
+
+    most: the share of images that may lie in folders of no class.
+    """
+    files = open_files(source, f"evaluate.datasets.{name}")
+    _check_labels(files, name, tasks, most)
+    first = files.images(0, FIRST_IMAGES)
     facts = [inspect(cell.data) for cell in first]
     if all(fact.status != OK for fact in facts):
         problem = first[0].problem or facts[0].error
@@ -73,35 +72,20 @@ def check_set(name: str, source: str, tasks: list[TargetTask]) -> None:
 
 def row_groups(source: str) -> list[RowGroup]:
     """Raises ConfigError for a file without images."""
-    file = open_parquet(source)
-    image_column(file, f"retrieve.decontaminate: {source}")
-    return [RowGroup(source, number) for number in range(file.num_row_groups)]
-
-
-def image_column(file: pq.ParquetFile, whose: str) -> str:
-    """Returns the column of images: one of the usual names, or else the only column that can hold images."""
-    able = [field.name for field in file.schema_arrow if holds_bytes(field.type)]
-    usual = [name for name in NAMES if name in able]
-    if usual or len(able) == 1:
-        return (usual or able)[0]
-    raise ConfigError(
-        f"{whose} has no column `image` of encoded images (binary, or a struct with `bytes`), only "
-        f"{', '.join(f'{field.name} ({field.type})' for field in file.schema_arrow)}; name another file, or rename the "
-        "column to image"
-    )
+    files = open_files(source, "retrieve.decontaminate", needs_labels=False)
+    parts = [files.part(chunk.row_start, chunk.num_rows) for chunk in files.chunks]
+    return [RowGroup(source, number, part) for number, part in enumerate(parts)]
 
 
 def read_slice(part: Slice, tasks: list[TargetTask]) -> pa.Table:
     """Returns the slice's rows of these tasks: columns image (binary, null without an image), task, label, row,
     dataset.
     """
-    file = open_parquet(part.source)
-    labels = _labels(file, part.dataset, tasks, part.start, IMAGES_PER_PART)
-    column = image_column(file, f"evaluate.datasets.{part.dataset}: {part.source}")
-    images = read_rows(file, part.start, IMAGES_PER_PART, [column])[column]
+    labels, _ = _labels(part.files, part.dataset, tasks, part.start, IMAGES_PER_PART)
+    images = part.files.images(part.start, IMAGES_PER_PART)
     table = pa.table(
         {
-            "image": _bytes(images, part.source),
+            "image": _bytes(images),
             "task": labels["task"],
             "label": labels["label"],
             "row": pa.array(range(part.start, part.start + labels.num_rows), pa.int32()),
@@ -109,17 +93,6 @@ def read_slice(part: Slice, tasks: list[TargetTask]) -> pa.Table:
         }
     )
     return table.filter(pc.is_in(table["task"], pa.array([task.name for task in tasks])))
-
-
-def read_rows(file: pq.ParquetFile, start: int, count: int, columns: list[str]) -> pa.Table:
-    """Returns up to `count` rows from `start` on; reads only the row groups that contain them."""
-    lengths = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-    ends = np.cumsum(lengths)
-    groups = [
-        number for number, end in enumerate(ends.tolist()) if end > start and end - lengths[number] < start + count
-    ]
-    table = file.read_row_groups(groups, columns=columns)
-    return table.slice(start - int(ends[groups[0]] - lengths[groups[0]]), count) if groups else table
 
 
 class ReadSlices:
@@ -136,22 +109,28 @@ class ReadRowGroups:
 
     def __call__(self, part: int) -> pa.Table:
         """Returns one column, `image`."""
-        group = self.groups[part]
-        file = open_parquet(group.source)
-        column = image_column(file, f"retrieve.decontaminate: {group.source}")
-        return pa.table({"image": _bytes(file.read_row_group(group.number, columns=[column])[column], group.source)})
+        files = self.groups[part].files
+        first = files.chunks[0].row_start
+        return pa.table({"image": _bytes(files.images(first, files.num_rows - first))})
+
+
+def _check_labels(files: SetFiles, dataset: str, tasks: list[TargetTask], most: float) -> None:
+    _, unknown = _labels(files, dataset, tasks, 0, files.num_rows)
+    if told := check_folders(unknown, files.num_rows, most, dataset):
+        say(told)
 
 
 def _labels(
-    file: pq.ParquetFile, dataset: str, tasks: list[TargetTask], start: int = 0, count: int | None = None
-) -> pa.Table:
-    """Returns columns task and label (names of classes). ConfigError if a label is no class of its task."""
-    columns = label_columns(file.schema_arrow, dataset, tasks)
-    rows = read_rows(file, start, file.metadata.num_rows if count is None else count, columns)
-    return class_labels(rows, written_names(file), dataset, tasks)
+    files: SetFiles, dataset: str, tasks: list[TargetTask], start: int, count: int
+) -> tuple[pa.Table, Counter[str]]:
+    """Returns columns task and label (names of classes), and the images in folders that are no class. ConfigError if
+    another label is no class of its task.
+    """
+    if files.has_folders:
+        return folder_labels(files.labels(start, count)["label"].to_pylist(), tasks, files.beside)
+    check_columns(files.columns, files.label, dataset, tasks)
+    return class_labels(files.labels(start, count), files.names, dataset, tasks, files.beside), Counter()
 
 
-def _bytes(images: pa.ChunkedArray, source: str) -> pa.ChunkedArray | pa.Array:
-    if pa.types.is_binary(images.type):
-        return images
-    return pa.array([cell.data for cell in image_cells(images, source)], pa.binary())
+def _bytes(images: list[ImageCell]) -> pa.Array:
+    return pa.array([cell.data for cell in images], pa.binary())

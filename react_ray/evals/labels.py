@@ -1,51 +1,78 @@
 """Turns the labels of an evaluation set into class names: names stay, and integers are positions in the class list.
 
-Where a Parquet file tells the names of its integers, as Hugging Face's ClassLabel does, each integer means that name.
-If these names are spelled otherwise than the recipe's classes, but contradict none of them, positions decide.
+A name may be spelled otherwise than the class (class_names.py). Where a file tells the names of its integers, as
+Hugging Face's ClassLabel or a list of names beside it does, each integer means that name; if these names are spelled
+otherwise than the recipe's classes, but contradict none of them, positions decide.
 """
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
+from react_ray.evals.class_names import NamesBeside, advice, class_of, spelling, spellings
 from react_ray.evals.zeroshot import check_labels
+from react_ray.pairs.formats.seen import EXAMPLES
 
 LABEL, TASK = "label", "task"
 
 
-def label_columns(columns: pa.Schema, dataset: str, tasks: list[TargetTask]) -> list[str]:
-    """Returns the columns of labels and tasks. ConfigError without labels, or without tasks if the recipe has several.
-
-    A column of labels is text, a dictionary of texts, or whole numbers.
-    """
+def check_columns(columns: pa.Schema, label: str, dataset: str, tasks: list[TargetTask]) -> None:
+    """ConfigError without labels, or without tasks if the recipe has several."""
     shown = ", ".join(f"{field.name} ({field.type})" for field in columns)
-    for name in (LABEL, TASK):
-        if columns.names.count(name) > 1:
-            raise ConfigError(f"evaluate.datasets.{dataset} has two columns `{name}`; keep one of them")
-    if LABEL not in columns.names:
+    if not label:
         raise ConfigError(
             f"evaluate.datasets.{dataset} has no column `label`, only {shown}; rename the column of classes to label"
         )
-    if TASK in columns.names:
-        return [LABEL, TASK]
-    if len(tasks) == 1:
-        return [LABEL]
-    raise ConfigError(
-        f"evaluate.datasets.{dataset} has no column `task` ({shown}), and the recipe has {len(tasks)} tasks; add a "
-        f"column that names one of {', '.join(task.name for task in tasks)} in each row"
+    if TASK not in columns.names and len(tasks) != 1:
+        raise ConfigError(
+            f"evaluate.datasets.{dataset} has no column `task` ({shown}), and the recipe has {len(tasks)} tasks; add a "
+            f"column that names one of {', '.join(task.name for task in tasks)} in each row"
+        )
+
+
+def folder_labels(paths: list[str], tasks: list[TargetTask], beside: NamesBeside) -> tuple[pa.Table, Counter[str]]:
+    """Returns columns task and label of images in class folders, and how many images lie in each folder of no class.
+
+    The innermost folder that is a class counts; if there are several tasks, a folder above or below it names the task.
+    The rows of images of no class are null.
+    """
+    known_of = {task.name: spellings(task) for task in tasks}
+    meant = {path: _of_path(path.split("/"), tasks, known_of, beside) for path in dict.fromkeys(paths)}
+    found = [meant[path] for path in paths]
+    unknown = Counter(path for path, (_, label) in zip(paths, found, strict=True) if label is None)
+    columns = zip(*found, strict=True) if found else ([], [])
+    named = dict(zip((TASK, LABEL), (pa.array(column, pa.string()) for column in columns), strict=True))
+    return pa.table(named), unknown
+
+
+def check_folders(unknown: Counter[str], num_rows: int, most: float, dataset: str) -> str:
+    """Says how many images lie in folders of no class; "" if none does. ConfigError above the share `most`."""
+    if not unknown:
+        return ""
+    count = sum(unknown.values())
+    names = [path.rpartition("/")[2] for path in unknown]
+    shown = ", ".join(f"{path or '.'} ({images:,})" for path, images in unknown.most_common(EXAMPLES))
+    told = (
+        f"evaluate.datasets.{dataset}: {count:,} of {num_rows:,} images lie in {len(unknown)} folders that are no "
+        f"class: {shown}{', ...' if len(unknown) > EXAMPLES else ''}"
     )
+    if count > most * num_rows or count == num_rows:
+        raise ConfigError(f"{told}; {advice(names)}")
+    return f"{told}; they are left out"
 
 
-def class_labels(table: pa.Table, written: list[str], dataset: str, tasks: list[TargetTask]) -> pa.Table:
+def class_labels(
+    table: pa.Table, written: Sequence[str], dataset: str, tasks: list[TargetTask], beside: NamesBeside
+) -> pa.Table:
     """Returns columns task and label, both text. ConfigError for a label that is no class of its task.
 
-    table: columns label, and task if there are several. written: from `written_names`.
+    table: columns label, and task if there are several. written: the names of integers, () = not told.
     """
     labels = _plain_values(table[LABEL])
     names = [tasks[0].name] * len(table) if TASK not in table.column_names else _plain_values(table[TASK]).to_pylist()
@@ -61,41 +88,56 @@ def class_labels(table: pa.Table, written: list[str], dataset: str, tasks: list[
     if missing := pc.sum(pc.is_null(labels.take(pa.array(known, pa.int64())))).as_py():
         raise ConfigError(f"evaluate.datasets.{dataset}: {missing} rows have no label; leave these rows out")
     values = labels.to_pylist()
-    if not _is_text(kind):
-        of_task = {task.name: names_by_position(task, written) for task in tasks}
+    known_of = {task.name: spellings(task) for task in tasks}
+    if _is_text(kind) and not _are_positions({values[row] for row in known}, known_of, beside):
         for row in known:
-            values[row] = _at(values[row], of_task[names[row]], dataset, names[row])
+            if values[row] not in by_task[names[row]].class_names:
+                values[row] = class_of(values[row], known_of[names[row]], beside) or values[row]
+    else:
+        of_task = {task.name: names_by_position(task, written or beside.lines) for task in tasks}
+        for row in known:
+            values[row] = _at(int(values[row]), of_task[names[row]], dataset, names[row])
         values = [value if isinstance(value, str) else None for value in values]
     found = pa.table({TASK: pa.array(names, pa.string()), LABEL: pa.array(values, pa.string())})
     check_labels(found, {task.name: list(task.class_names) for task in tasks}, dataset)
     return found
 
 
-def written_names(file: pq.ParquetFile) -> list[str]:
-    """Returns the names that the file's metadata give to the integers of `label`; empty if they do not tell."""
-    try:
-        told = json.loads((file.schema_arrow.metadata or {})[b"huggingface"])["info"]["features"][LABEL]["names"]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return []
-    if isinstance(told, dict):  # an old form: {"0": name}
-        told = [told.get(str(number)) for number in range(len(told))]
-    return told if isinstance(told, list) and all(isinstance(name, str) for name in told) else []
-
-
-def names_by_position(task: TargetTask, written: list[str]) -> list[str]:
+def names_by_position(task: TargetTask, written: Sequence[str]) -> list[str]:
     """Returns the class, or else the name in the file, that each integer means."""
     classes = list(task.class_names)
-    same = {
-        _spelling(name): known for known, names in zip(classes, task.synonyms, strict=True) for name in [known, *names]
-    }
-    same |= {_spelling(known): known for known in classes}
-    found = [same.get(_spelling(name)) for name in written]
+    same = spellings(task)
+    found = [same.get(spelling(name)) for name in written]
     in_place = len(found) == len(classes) and all(
         name in (None, known) for name, known in zip(found, classes, strict=True)
     )
     if not written or in_place:
         return classes
     return [name or told for name, told in zip(found, written, strict=True)]
+
+
+def _of_path(
+    folders: list[str], tasks: list[TargetTask], known_of: dict[str, dict[str, str]], beside: NamesBeside
+) -> tuple[str | None, str | None]:
+    """Returns task and class of an image by its folders, outermost first."""
+    for folder in reversed(folders):
+        others = {spelling(name) for name in folders if name is not folder}
+        for task in tasks:
+            if len(tasks) == 1 or spelling(task.name) in others:
+                found = class_of(folder, known_of[task.name], beside)
+                if found is None and folder.isdecimal():
+                    classes = names_by_position(task, beside.lines)
+                    found = classes[int(folder)] if int(folder) < len(classes) else None
+                if found in task.class_names:
+                    return task.name, found
+    return None, None
+
+
+def _are_positions(texts: set[str], known_of: dict[str, dict[str, str]], beside: NamesBeside) -> bool:
+    """Returns True for the integers of a csv or a .cls, which are texts, unless a class has such a name."""
+    if not texts or not all(text.isdecimal() for text in texts):
+        return False
+    return not any(class_of(text, known, beside) for text in texts for known in known_of.values())
 
 
 def _at(position: int, names: list[str], dataset: str, task: str) -> str:
@@ -124,7 +166,3 @@ def _plain_values(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def _spelling(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())

@@ -26,8 +26,9 @@ IMAGES_AT_ONCE = 8192
 class EvaluateConfig(Section):
     datasets: dict[str, str] = field(
         {},
-        "name -> URI of a Parquet file with columns image, label (class names, or positions in the class list) and "
-        "task (not needed if the recipe has one task)",
+        "name -> URI of labelled images: Parquet or Arrow with columns image, label (class names, or positions in the "
+        "class list) and task (not needed if the recipe has one task), a folder with one folder of images per class, "
+        "WebDataset tars (.cls), or a csv of path and label beside its images",
     )
     wise_ft: float = field(
         1.0, "score customised models at this weight between the backbone (0) and the trained model (1)", ge=0, le=1

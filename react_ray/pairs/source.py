@@ -8,7 +8,6 @@ anywhere.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +22,7 @@ from react_ray.errors import ConfigError
 from react_ray.pair_id import pair_ids
 from react_ray.pairs.column_types import conform, is_list, plain_schema
 from react_ray.pairs.columns import CAPTIONS, extra_names, find_columns, listed
-from react_ray.pairs.formats.chunk import Chunk, Format
+from react_ray.pairs.formats.chunk import Chunk, Format, covering
 from react_ray.pairs.formats.detect import detect
 from react_ray.pairs.formats.image_folder import ImageFiles
 from react_ray.pairs.formats.reading import reading
@@ -111,9 +110,7 @@ class Source:
         if not 0 <= part < len(self.parts):
             raise IndexError(f"part {part} of {len(self.parts)}")
         plan = self.parts[part]
-        first = bisect_right(self.chunks, plan.row_start, key=lambda chunk: chunk.row_start) - 1
-        behind = bisect_right(self.chunks, plan.row_start + plan.num_rows - 1, key=lambda chunk: chunk.row_start)
-        needed = self.chunks[first:behind]
+        needed = covering(self.chunks, plan.row_start, plan.num_rows)
         tables = [self._read(uri, list(chunks)) for uri, chunks in groupby(needed, key=lambda chunk: chunk.uri)]
         return pa.concat_tables(tables).slice(plan.row_start - needed[0].row_start, plan.num_rows)
 

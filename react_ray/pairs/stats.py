@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from react_ray.artifact import Parts
 from react_ray.draft import open_unfinished
+from react_ray.kinds import IMAGES
 from react_ray.manifest import Receipt
-from react_ray.pairs.image_urls import check_images, with_urls
+from react_ray.pairs.image_urls import check_images, find_urls, with_urls
 from react_ray.schema import OK
 from react_ray.web.status import is_retriable
 
@@ -27,6 +28,7 @@ class Stats:
     statuses: Counter[str] = field(default_factory=Counter)
     hosts: Counter[str] = field(default_factory=Counter)  # rows by host; empty if no URL is known
     hosts_ok: Counter[str] = field(default_factory=Counter)
+    pairs: str = ""  # URI of the artifact that the URLs are read from, "" = none lies beside the images
     shorter_sides: Counter[int] = field(default_factory=Counter)  # pixels of the originals
 
     @property
@@ -40,13 +42,14 @@ class Stats:
 
 def stats(uri: str) -> str:
     """Returns the report as text. Raises ArtifactMissing or ArtifactMismatch if there are no images."""
-    images = open_unfinished(uri)
+    images = open_unfinished(uri, IMAGES)
     check_images(images)
     return _text(images.uri, collect_stats(images))
 
 
 def collect_stats(images: Parts) -> Stats:
-    found = Stats(images.num_parts, images.receipts())
+    pairs = find_urls(images)
+    found = Stats(images.num_parts, images.receipts(), pairs=pairs.uri if pairs else "")
     for receipt in found.receipts:
         found.statuses.update(receipt.statuses)
     for table in with_urls(images, ["status", "original_width", "original_height"]):
@@ -95,7 +98,8 @@ def _text(uri: str, found: Stats) -> str:
             f"{host:<40}{n:>12,}{found.hosts_ok[host]:>12,}  {_share(found.hosts_ok[host], n)}" for host, n in shown
         ]
     else:
-        lines += ["", "hosts: not known, because no pairs/ or retrieved/ with these rows lies beside it"]
+        why = f"{found.pairs} has no URLs" if found.pairs else "no pairs/ or retrieved/ with these rows lies beside it"
+        lines += ["", f"hosts: not known, because {why}"]
     return "\n".join(lines)
 
 

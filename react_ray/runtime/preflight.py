@@ -104,7 +104,7 @@ def require(recipe: Recipe, verb: str) -> None:
     if verb in ("run", "retrieve", "evaluate"):
         load_tasks(recipe.tasks)
     for name, uri in _watched_sets(recipe, verb).items():
-        check_set(name, uri, load_tasks(recipe.tasks))
+        check_set(name, uri, load_tasks(recipe.tasks), recipe.evaluate.max_unreadable)
     trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]
     if verb in ("run", "customize") and any(map(_reads_captions, trained)) and not recipe.embed.captions:
         raise ConfigError(

@@ -150,7 +150,7 @@ def _watched(recipe: Recipe, layout: Layout) -> Watched:
         text_trains=text_trains(recipe.customize.method),
         tasks=tuple(tasks),
         dataset=name,
-        slices=tuple(slices_of(name, recipe.evaluate.datasets[name], tasks)),
+        slices=tuple(slices_of(name, recipe.evaluate.datasets[name], tasks, recipe.evaluate.max_unreadable)),
         place=join(layout.of_arm("checkpoints"), "watched"),
     )
 

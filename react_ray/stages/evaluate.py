@@ -46,7 +46,8 @@ def run(recipe: Recipe) -> list[Artifact]:
 
 
 def _slices(recipe: Recipe, tasks: list[TargetTask]) -> list[Slice]:
-    return [part for name, uri in recipe.evaluate.datasets.items() for part in slices_of(name, uri, tasks)]
+    most = recipe.evaluate.max_unreadable
+    return [part for name, uri in recipe.evaluate.datasets.items() for part in slices_of(name, uri, tasks, most)]
 
 
 def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, num_parts: int) -> Candidate:

@@ -34,6 +34,10 @@ def test_a_missing_artifact_names_the_verb_that_makes_it(place: Storage) -> None
     begin(place)
     with pytest.raises(ArtifactMissing, match="no finished pairs here; run `react-ray ingest RECIPE` first"):
         open_artifact(join(place.uri, "pairs"), PAIRS)
+    with pytest.raises(ArtifactMissing, match=r"no finished pairs here; name .*/pairs$"):
+        open_artifact(place.uri, PAIRS)
+    with pytest.raises(ArtifactMissing, match=r"no finished index here; run `react-ray index RECIPE` first"):
+        open_artifact(place.uri, INDEX)
     with pytest.raises(ArtifactMissing, match="run `react-ray index RECIPE` first"):
         open_artifact(join(place.uri, "nothing"), INDEX)
 

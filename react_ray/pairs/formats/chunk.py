@@ -6,7 +6,8 @@ from nothing else. parquet.py is the simplest Format.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,6 +45,13 @@ class Format(Protocol):
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
         """Reads consecutive chunks of one file, with exactly these columns."""
+
+
+def covering(chunks: Sequence[Chunk], start: int, count: int) -> list[Chunk]:
+    """Returns the chunks that hold these rows of a source, of which there is at least one."""
+    first = bisect_right(chunks, start, key=lambda chunk: chunk.row_start) - 1
+    behind = bisect_right(chunks, start + count - 1, key=lambda chunk: chunk.row_start)
+    return list(chunks[first:behind])
 
 
 def cut(

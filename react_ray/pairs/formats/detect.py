@@ -178,7 +178,10 @@ def _choose(source: str, held: set[str], example: str) -> str:
             return binary
     if len(tables) <= 1:
         return next(iter(tables), "txt")
-    raise ConfigError(f"ingest.source: {source} holds {', '.join(sorted(held))}; say which is meant with ingest.format")
+    raise ConfigError(
+        f"ingest.source: {source} holds {', '.join(sorted(held))}; say which is meant with ingest.format, "
+        "or name its files alone, as with *.csv"
+    )
 
 
 def _format(name: str, first: str, encoding: str) -> Format:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -45,6 +46,15 @@ ABOUT = ("readme", "license")  # how texts begin their names that hold no captio
 BLANK_BYTES = 4  # that a file without a caption may have: a line end, or a byte order mark
 
 
+class Found(NamedTuple):
+    """The visible files of a folder, by their paths below it."""
+
+    sizes: dict[str, int]
+    wanted: list[str]  # that match the pattern
+    by_content: set[str]  # images whose names do not say so
+    names: list[str]  # of all images
+
+
 @dataclass(frozen=True)
 class ImageFiles:
     pattern: str = ""  # a glob below the folder
@@ -52,13 +62,7 @@ class ImageFiles:
     every_column: bool = True
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
-        sizes = {path: size for path, size in open_storage(uri).files()[0].items() if is_visible(path)}
-        wanted = [path for path in sizes if not self.pattern or matches(path, self.pattern)]
-        unknown = (path for path in wanted if suffix_of(path) not in (*CAPTION_FILES, *OTHER_FILES, *OTHER_IMAGES))
-        by_content = find_images(
-            (path for path in unknown if not is_image(path)), lambda path: head_of(join(uri, path))
-        )
-        names = [path for path in wanted if is_image(path) or path in by_content]
+        sizes, wanted, by_content, names = find_files(uri, self.pattern)
         captions = _captions_beside(uri, names, sizes)
         if not any("/" in name or name in captions for name in names):
             raise ConfigError(
@@ -71,7 +75,7 @@ class ImageFiles:
         _check_encoding(uri, list(captions.values())[:SNIFFED], self.encoding, seen)
         lists = any(suffix_of(path) == JSON_SUFFIX for path in captions.values())
         columns = [("file_name", pa.string()), ("image", pa.binary()), ("caption", TEXTS if lists else pa.string())]
-        return pa.schema(columns), _chunks(uri, names, sizes, captions, row_start, rows_per_part, seen)
+        return pa.schema(columns), chunks_of(uri, names, sizes, captions, row_start, rows_per_part, seen)
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
         folder = open_storage(uri)
@@ -90,6 +94,15 @@ class ImageFiles:
             "caption": captions,
         }
         return pa.table(made, schema=pa.schema([columns.field(name) for name in made]))
+
+
+def find_files(uri: str, pattern: str = "") -> Found:
+    """Lists a folder. pattern: a glob below it, which images match; captions may lie elsewhere."""
+    sizes = {path: size for path, size in open_storage(uri).files()[0].items() if is_visible(path)}
+    wanted = [path for path in sizes if not pattern or matches(path, pattern)]
+    unknown = (path for path in wanted if suffix_of(path) not in (*CAPTION_FILES, *OTHER_FILES, *OTHER_IMAGES))
+    by_content = find_images((path for path in unknown if not is_image(path)), lambda path: head_of(join(uri, path)))
+    return Found(sizes, wanted, by_content, [path for path in wanted if is_image(path) or path in by_content])
 
 
 def _captions_beside(uri: str, names: list[str], sizes: dict[str, int]) -> dict[str, str]:
@@ -147,7 +160,7 @@ def _count(sizes: dict[str, int], wanted: list[str], used: set[str], by_content:
             seen.pass_over(reason, printable(path))
 
 
-def _chunks(
+def chunks_of(
     uri: str,
     names: list[str],
     sizes: dict[str, int],

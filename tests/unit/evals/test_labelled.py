@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from PIL import Image
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
-from react_ray.evals.labelled import ReadRowGroups, Slice, check_set, read_rows, read_slice, row_groups, slices_of
+from react_ray.evals.labelled import ReadRowGroups, check_set, read_slice, row_groups, slices_of
+from react_ray.evals.set_files import open_files
 
 CLASSES = ("grey heron", "barn owl", "red fox")
 BIRDS = TargetTask("birds", CLASSES, ("a {}",), tuple((name,) for name in CLASSES))
@@ -122,8 +124,8 @@ def test_missing_columns_are_refused_with_those_that_are_there(tmp_path: Path) -
     path = tmp_path / "a.parquet"
     with pytest.raises(ConfigError, match=r"no column `task` .*the recipe has 2 tasks; add a column"):
         check_set("test", write(path, pa.array(POSITIONS)), [BIRDS, SIZES])
-    pq.write_table(pa.table({"image": IMAGES, "class": POSITIONS}), path)
-    with pytest.raises(ConfigError, match=r"no column `label`, only image \(binary\), class \(int64\)"):
+    pq.write_table(pa.table({"image": IMAGES, "kind": POSITIONS}), path)
+    with pytest.raises(ConfigError, match=r"no column `label`, only image \(binary\), kind \(int64\)"):
         check_set("test", str(path), [BIRDS])
     pq.write_table(pa.table({"picture": ["a", "b"], "label": [0, 1]}), path)
     with pytest.raises(ConfigError, match=r"no column `image` .*picture \(string\).*rename the column"):
@@ -164,15 +166,18 @@ def test_paths_beside_the_set_are_read(tmp_path: Path) -> None:
 def test_a_slice_has_the_images_of_its_labels(tmp_path: Path, group: int) -> None:
     source = str(tmp_path / "a.parquet")
     pq.write_table(pa.table({"image": IMAGES, "label": POSITIONS}), source, row_group_size=group)
-    got = read_slice(Slice("test", source, 2), [BIRDS])
+    got = read_slice(replace(slices_of("test", source, [BIRDS])[0], start=2), [BIRDS])
     assert got["image"].to_pylist() == IMAGES[2:] and got["label"].to_pylist() == WANTED[2:]
     assert got["row"].to_pylist() == [2, 3]
 
 
 @pytest.mark.parametrize("group", [1, 7, 100])
 def test_a_range_of_rows_is_what_a_slice_of_the_whole_is(tmp_path: Path, group: int) -> None:
-    whole = pa.table({"row": range(50), "label": [str(row) for row in range(50)]})
+    whole = pa.table({"label": [str(row) for row in range(50)], "image": [str(row).encode() for row in range(50)]})
     pq.write_table(whole, tmp_path / "set.parquet", row_group_size=group)
-    with pq.ParquetFile(tmp_path / "set.parquet") as file:
-        for start, count in ((0, 50), (0, 1), (13, 8), (14, 7), (45, 20), (49, 1)):
-            assert read_rows(file, start, count, ["row"]) == whole.select(["row"]).slice(start, count)
+    files = open_files(str(tmp_path / "set.parquet"), "a set")
+    for start, count in ((0, 50), (0, 1), (13, 8), (14, 7), (45, 20), (49, 1)):
+        wanted = [str(row) for row in range(50)[start : start + count]]
+        for some in (files, files.part(start, count)):
+            assert some.labels(start, count)["label"].to_pylist() == wanted
+            assert [cell.data.decode() for cell in some.images(start, count)] == wanted

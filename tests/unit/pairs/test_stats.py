@@ -80,5 +80,12 @@ def test_anything_else_than_images_is_refused(web: Web, tmp_path: Path) -> None:
     downloaded(tmp_path, [None])
     with pytest.raises(ArtifactMismatch, match="holds pairs; name an artifact of images"):
         stats(str(tmp_path / "pairs"))
-    with pytest.raises(ArtifactMissing, match="no artifact here"):
+    with pytest.raises(ArtifactMissing, match=r"no artifact here; name the directory of one, \S+/images$"):
         stats(str(tmp_path))
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    with pytest.raises(ArtifactMissing, match=r"name the directory of one, \S+/pairs$"):
+        stats(str(tmp_path))
+
+
+def test_pairs_without_urls_are_not_said_to_be_missing(web: Web, tmp_path: Path) -> None:
+    assert f"hosts: not known, because {tmp_path}/pairs has no URLs" in stats(downloaded(tmp_path, [None] * 3).uri)
