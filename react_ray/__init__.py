@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "create_model_and_transforms": "react_ray.gated.models",
     "get_tokenizer": "react_ray.gated.models",
+    "load_head": "react_ray.training.run_head",
     "load_recipe": "react_ray.recipe",
     "Recipe": "react_ray.recipe",
     "open_artifact": "react_ray.artifact",

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from react_ray.cli.app import app, interruption
+from react_ray.errors import ConfigError
 
 
 @app.command(
@@ -18,12 +19,16 @@ def _export(
     uri: Annotated[
         str,
         typer.Argument(
-            help="URI of the artifact: <database>/images, <database>/embeddings, <run>/model", metavar="URI"
+            help="URI of the artifact: <database>/images, <database>/embeddings; for a model the run", metavar="URI"
         ),
     ],
     out: Annotated[
-        str, typer.Argument(help="URI of a folder that is empty or new; a file for --layout official", metavar="OUT")
-    ],
+        str,
+        typer.Argument(
+            help="URI of a folder that is empty or new; a file for --layout official; none: list the run's models",
+            metavar="OUT",
+        ),
+    ] = "",
     rows_per_shard: Annotated[
         int | None,
         typer.Option(
@@ -33,15 +38,24 @@ def _export(
     layout: Annotated[
         str, typer.Option("--layout", help="for a model: official (REACT's files) or open_clip")
     ] = "official",
-    wise_ft: Annotated[float, typer.Option("--wise-ft", help="for a model: 1 = as trained, 0 = the backbone")] = 1.0,
+    arm: Annotated[str, typer.Option("--arm", help="for a model: which one of a run with several arms")] = "",
+    wise_ft: Annotated[
+        float | None,
+        typer.Option(
+            "--wise-ft",
+            help="for a model: 1 = as trained, 0 = the backbone; default: the weight with which the run's table was "
+            "scored",
+            show_default=False,
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="for a model: fp16 or fp32")] = "fp16",
 ) -> None:
     interruption.hint = f"interrupted; the export is not complete: delete {out} and run the same command again"
     if what == "model":
-        from react_ray.gated.export import export_model
-
-        typer.echo(export_model(uri, out, layout, wise_ft, dtype))
+        typer.echo(_model(uri, out, layout, wise_ft, dtype, arm))
         return
+    if not out:
+        raise ConfigError(f"export {what} writes a folder; name it behind {uri}")
     from react_ray.pairs.export.images import export
     from react_ray.pairs.export.vectors import LAYOUT, export_vectors
 
@@ -49,3 +63,19 @@ def _export(
         typer.echo(export_vectors(uri, out, 1_000_000 if rows_per_shard is None else rows_per_shard))
         return
     typer.echo(export(what, uri, out, 10_000 if rows_per_shard is None else rows_per_shard))
+
+
+def _model(uri: str, out: str, layout: str, wise_ft: float | None, dtype: str, arm: str) -> str:
+    """Exports a model and says so, or lists the models there if nothing is to be written."""
+    from react_ray.gated.trained import find_trained, trained_models
+
+    if not out:
+        return "\n".join(found.line() for found in trained_models(uri, wise_ft) if arm in ("", found.arm))
+    found = None if uri.endswith(".safetensors") else find_trained(uri, arm, wise_ft)
+    if found and found.is_head:
+        from react_ray.training.run_head import export_head
+
+        return export_head(found, out)
+    from react_ray.gated.export import export_model
+
+    return export_model(uri, out, layout, wise_ft, dtype, arm)

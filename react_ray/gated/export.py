@@ -13,102 +13,71 @@ from typing import Any
 
 import torch
 
-from react_ray.artifact import open_artifact
 from react_ray.clip.backbone import Backbone
-from react_ray.clip.config import RANDOM, BackboneConfig
-from react_ray.clip.weights import official_state_dict, read_info, weights_bytes
+from react_ray.clip.weights import official_state_dict, weights_bytes
 from react_ray.errors import ConfigError
 from react_ray.gated.card import json_bytes
-from react_ray.gated.load import load_backbone
+from react_ray.gated.load import load_customised
 from react_ray.gated.portable import portable_config, portable_state_dict
-from react_ray.gated.wise_ft import interpolate
-from react_ray.kinds import MODEL, PREDICTIONS
-from react_ray.manifest import MANIFEST
+from react_ray.gated.trained import TrainedModel, find_trained
 from react_ray.metadata import read_json
-from react_ray.storage import join, local_file, open_storage
+from react_ray.storage import open_storage
 
 LAYOUTS = ("official", "open_clip")
-GATED_FILE, CARD_FILE = "gated.safetensors", "model_card.json"
+DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
+CARD_FILE = "model_card.json"
+AS_TRAINED = "as it was trained, since one file does not say how it was scored"
 PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
-def export_model(uri: str, out: str, layout: str = "official", wise_ft: float = 1.0, dtype: str = "fp16") -> str:
+def export_model(
+    uri: str, out: str, layout: str = "official", wise_ft: float | None = None, dtype: str = "fp16", arm: str = ""
+) -> str:
     """Writes the model, and returns a line that says what was written and where.
 
-    uri: the artifact `model`, or a gated.safetensors. out: a file for `official`, a folder for `open_clip`; local or
-    s3://. wise_ft: 1 = the trained weights, 0 = the backbone's. dtype: fp16 as released, or fp32.
+    uri: a run, an artifact `model`, or a gated.safetensors. arm: which model of a run that has several. out: a file for
+    `official`, a folder for `open_clip`; local or s3://. wise_ft: 1 = the trained weights, 0 = the backbone's, None =
+    the weight with which the run's table was scored, and 1 for a bare file. dtype: fp16 as released, or fp32.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"export model --layout {layout}: no such layout; choose {' or '.join(LAYOUTS)}")
-    if dtype not in ("fp16", "fp32"):
+    if dtype not in DTYPES:
         raise ConfigError(f"export model --dtype {dtype}: choose fp16 or fp32")
     if layout == "official" and not out.endswith((".pt", ".safetensors")):
         raise ConfigError(f"export model --layout official writes one file, not {out}; end it with .pt or .safetensors")
-    backbone = load_customised(uri, wise_ft)
-    chosen = torch.float16 if dtype == "fp16" else torch.float32
+    found = None if uri.endswith(".safetensors") else find_trained(uri, arm, wise_ft)
+    weight = found.wise_ft if found else 1.0 if wise_ft is None else wise_ft
+    backbone = load_customised(found.uri if found else uri, weight)
     num_parameters = sum(p.numel() for p in backbone.model.parameters())
-    card = _card(uri, wise_ft)
+    card = _card(weight, found)
     if layout == "official":
         folder, _, name = out.rpartition("/")
         storage = open_storage(folder or ".")
-        storage.write(name, _official(backbone, name, chosen))
+        storage.write(name, _official(backbone, name, DTYPES[dtype]))
         card_name = f"{name.rpartition('.')[0]}.model_card.json"
     else:
-        storage, card_name = open_storage(out), "model_card.json"
-        weights = weights_bytes(portable_state_dict(backbone.model), {"from": uri}, chosen)
+        storage, card_name = open_storage(out), CARD_FILE
+        weights = weights_bytes(portable_state_dict(backbone.model), {"from": uri}, DTYPES[dtype])
         storage.write("open_clip_model.safetensors", weights)
         storage.write("open_clip_config.json", _config(backbone))
     if card:
         storage.write(card_name, json_bytes(card))
-    return f"{out}: {num_parameters:,} parameters of {backbone.config.name}, {dtype}, wise_ft {wise_ft:g}"
+    told = found.told() if found else f"WiSE-FT weight {weight:g}, {AS_TRAINED if wise_ft is None else 'as you chose'}"
+    return f"{out}: {num_parameters:,} parameters of {backbone.config.name}, {dtype}; {told}"
 
 
-def load_customised(uri: str, wise_ft: float = 1.0) -> Backbone:
-    """The customised model on the backbone that its file names, or an interpolation between the two."""
-    path = local_file(uri if uri.endswith(".safetensors") else join(uri, GATED_FILE))
-    info = read_info(path)
-    config = info.get("backbone_config")
-    if config is None:
-        raise ConfigError(
-            f"{uri} does not say which backbone it was trained on; load it with create_model_and_transforms(base=...)"
-        )
-    base_config = BackboneConfig.model_validate(config)
-    backbone = load_backbone(base_config.model_copy(update={"gated": path}))
-    if wise_ft != 1:
-        if base_config.pretrained == RANDOM and "seed" not in info:
-            raise ConfigError(
-                f"{uri} was trained on random weights of a seed that it does not say; leave wise_ft at 1, or run "
-                "customize again"
-            )
-        interpolate(load_backbone(base_config, seed=info.get("seed", 0)).model, backbone.model, wise_ft)
-    return backbone
-
-
-def _card(uri: str, wise_ft: float) -> dict[str, Any]:
+def _card(weight: float, found: TrainedModel | None) -> dict[str, Any]:
     """The card of the artifact `model`, with the scores of exactly these weights, taken while training or by
     `evaluate`.
 
-    {} for a bare file.
+    found: None for a bare file, which has no card: {}.
     """
-    storage = open_storage(uri)
-    if uri.endswith(".safetensors") or not storage.exists(CARD_FILE):
+    if found is None or not found.model.storage.exists(CARD_FILE):
         return {}
-    card = read_json(storage, CARD_FILE, dict[str, Any], "delete it, and the export has no card") | {"wise_ft": wise_ft}
-    while_training = card.get("scores", []) if wise_ft == 1 else []
-    return card | {"scores": while_training + _evaluated(uri, wise_ft)}
-
-
-def _evaluated(uri: str, wise_ft: float) -> list[dict[str, Any]]:
-    """The scores by the run's `evaluate`, if it scored this model at this weight and not another interpolation."""
-    scores = join(uri.rstrip("/").rpartition("/")[0], "scores")
-    if not all(open_storage(place).exists(MANIFEST) for place in (uri, scores)):
-        return []
-    found = open_artifact(scores, PREDICTIONS)
-    of_these = (
-        found.manifest.config["wise_ft"] == wise_ft
-        and found.manifest.parents["model"] == open_artifact(uri, MODEL).content
-    )
-    return found.facts.scores if of_these else []
+    remedy = "delete it, and the export has no card"
+    card = read_json(found.model.storage, CARD_FILE, dict[str, Any], remedy) | {"wise_ft": weight}
+    while_training = card.get("scores", []) if weight == 1 else []
+    return card | {"scores": while_training + found.scores}
 
 
 def _official(backbone: Backbone, name: str, dtype: torch.dtype) -> bytes:

@@ -1,7 +1,7 @@
 """Creates REACT models by name, in open_clip's conventions: the released models, and those that were customised here.
 
-A name is `react_ViT-B-32`, for example, or any name of open_clip, with a tag or a file as `pretrained`. The released
-weights are at huggingface.co/react-vl/react-in1k.
+A name is `react_ViT-B-32`, for example, or any name of open_clip, with a tag or a file as `pretrained`. The folder of a
+run stands for the model that its table scored. The released weights are at huggingface.co/react-vl/react-in1k.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from react_ray.clip.architecture import load_tokenizer
 from react_ray.clip.backbone import Backbone, transforms
 from react_ray.clip.config import RANDOM, BackboneConfig
+from react_ray.clip.identity import short_name
 from react_ray.clip.pretrained import hub_file
 from react_ray.clip.weights import read_info, read_weights
-from react_ray.errors import BackboneError
+from react_ray.errors import BackboneError, ConfigError
 from react_ray.gated.attach import NAME, gated_layers
 from react_ray.gated.config import LAST_K_LAYERS
-from react_ray.gated.load import load_backbone
+from react_ray.gated.load import backbone_of, load_backbone, load_customised, weights_of
+from react_ray.gated.trained import is_trained
 from react_ray.storage import local_file
 
 PREFIX = "react_"
@@ -82,19 +84,26 @@ def create_model_and_transforms(
     device: str | torch.device = "cpu",
     force_quick_gelu: bool = False,
     cache_dir: str | None = None,
+    arm: str = "",
+    wise_ft: float | None = None,
 ) -> tuple[nn.Module, Callable[..., Tensor], Callable[..., Tensor]]:
     """Returns (model in eval mode, transform for training, transform for inference).
 
-    pretrained: a tag of REACT or of open_clip, a file with a whole model, a gated.safetensors, or "random"; "" = the
-    weights that the model's folder or repository comes with. base: for a gated.safetensors, tag or file of the
-    backbone's weights; "" = the weights that the file names.
+    model_name: or the folder of a run, of one of its arms, or of its artifact `model`. pretrained: a tag of REACT or of
+    open_clip, a file with a whole model, a gated.safetensors, the folder of a run, or "random"; "" = the weights that
+    the model's folder or repository comes with. base: for a gated.safetensors or a run, tag or file of the backbone's
+    weights; "" = the weights that the file names. arm: the model of a run that has several. wise_ft: of a run's model,
+    1 = as trained, 0 = its backbone; None = the weight with which the run's table was scored.
     """
-    backbone = load_model(model_name, pretrained, base, device, force_quick_gelu, cache_dir)
+    backbone = load_model(model_name, pretrained, base, device, force_quick_gelu, cache_dir, arm, wise_ft)
     return backbone.model, *transforms(backbone)
 
 
-def get_tokenizer(model_name: str) -> Callable[[list[str]], Tensor]:
-    """The tokenizer maps texts to int64 [N, context_length]."""
+def get_tokenizer(model_name: str, arm: str = "") -> Callable[[list[str]], Tensor]:
+    """The tokenizer maps texts to int64 [N, context_length]. model_name, arm: as in `create_model_and_transforms`."""
+    if is_trained(model_name):
+        path, _ = weights_of(model_name, None, arm)
+        return load_tokenizer(backbone_of(read_info(path), model_name).name)
     return load_tokenizer(_base_name(model_name))
 
 
@@ -110,8 +119,27 @@ def load_model(
     device: str | torch.device = "cpu",
     quick_gelu: bool = False,
     cache_dir: str | None = None,
+    arm: str = "",
+    wise_ft: float | None = None,
 ) -> Backbone:
     """As create_model_and_transforms; returns the Backbone, which also describes the model."""
+    if is_trained(model_name):
+        if pretrained:
+            raise BackboneError(f"{model_name} is a run, which has its weights; leave pretrained={pretrained} out")
+        return load_customised(model_name, wise_ft, arm, device, base)
+    if is_trained(pretrained):
+        backbone = load_customised(pretrained, wise_ft, arm, device, base)
+        trained_on, name = short_name(backbone.config), short_name(BackboneConfig(name=_base_name(model_name)))
+        if trained_on.removesuffix("-quickgelu") != name.removesuffix("-quickgelu"):
+            raise BackboneError(
+                f"{pretrained} was trained on {trained_on}, not on {name}; name that model, or the run alone"
+            )
+        _check_architecture(model_name, pretrained, backbone)
+        return backbone
+    if arm or wise_ft is not None:
+        raise ConfigError(
+            f"arm and wise_ft choose the model of a run, and {pretrained or model_name} is none; name a run's folder"
+        )
     name = _base_name(model_name)
     values: dict[str, Any] = {"name": name, "quick_gelu": quick_gelu, "pretrained": pretrained}
     weights = ""
@@ -139,10 +167,17 @@ def load_model(
     else:  # plain base weights, or none: gated blocks are new, gates at zero
         values["last_k_layers"] = _last_k_layers(model_name)
     backbone = load_backbone(BackboneConfig.model_validate(values), device, weights=weights)
-    if model_name.startswith(PREFIX) and not gated_layers(backbone.model):
-        raise BackboneError(f"{pretrained} has no gated blocks; name the model {name}, without {PREFIX}")
-    check_size(model_name, backbone.model)
+    _check_architecture(model_name, pretrained, backbone)
     return backbone
+
+
+def _check_architecture(model_name: str, pretrained: str, backbone: Backbone) -> None:
+    """BackboneError if the model of these weights cannot have this name."""
+    if model_name.startswith(PREFIX) and not gated_layers(backbone.model):
+        raise BackboneError(
+            f"{pretrained} has no gated blocks; name the model {_base_name(model_name)}, without {PREFIX}"
+        )
+    check_size(model_name, backbone.model)
 
 
 def check_size(model_name: str, model: nn.Module) -> None:

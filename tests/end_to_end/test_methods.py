@@ -154,7 +154,7 @@ def test_a_trained_model_leaves_in_both_layouts(
     state = read_weights(str(tmp_path / "whole.pt"))
     assert sum("gated_attn_block" in name for name in state) == 28
     theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'folder'}")
-    from react_ray.gated.export import load_customised
+    from react_ray.gated.load import load_customised
 
     assert read_info(f"{model}/gated.safetensors")["seed"] == load_recipe(str(finished / "recipe.yaml")).seed
     ours = load_customised(model)

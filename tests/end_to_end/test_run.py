@@ -12,8 +12,7 @@ from safetensors import safe_open
 
 from react_ray.clip.config import BackboneConfig
 from react_ray.errors import ArtifactMismatch
-from react_ray.gated.export import load_customised
-from react_ray.gated.load import load_backbone
+from react_ray.gated.load import load_backbone, load_customised
 from react_ray.recipe import load_recipe
 from react_ray.runtime.preflight import begin
 from react_ray.storage import open_storage

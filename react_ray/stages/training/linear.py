@@ -17,6 +17,7 @@ from react_ray.draft import Draft
 from react_ray.errors import ConfigError
 from react_ray.gated.card import json_bytes, model_card
 from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.trained import RECIPE_FILE
 from react_ray.kinds import EmbeddingsFacts, ModelFacts, QueriesFacts, RetrievedFacts
 from react_ray.progress import Progress
 from react_ray.stages.retrieval.gather_pairs import class_vectors, gather
@@ -33,6 +34,7 @@ def train_linear(
     seed: int,
     info: dict[str, Any],
     facts: dict[str, Any],
+    recipe_yaml: str,
 ) -> None:
     """Commits part 0 of `model`. info: the description that is stored in the file. facts: `class_weight_C` and
     `card`."""
@@ -60,9 +62,11 @@ def train_linear(
                 None if weight_C is None else weight_C[classes],
                 show,
             )
+    info = info | {"classes": _classes(queries)}
     files = {
         HEAD_FILE: head_bytes(head_CD, start_CD, info),
         "head.json": json_bytes(info),
+        RECIPE_FILE: recipe_yaml.encode(),
         "model_card.json": json_bytes(model_card(info, facts["card"])),
     }
     model.commit_files(0, files, time.monotonic() - began, len(image_ND))
@@ -96,3 +100,12 @@ def _tasks(queries: Artifact[QueriesFacts]) -> list[tuple[str, int, int]]:
             first, last = ranges.get(task, (class_id, class_id + 1))
             ranges[task] = (min(first, class_id), max(last, class_id + 1))
     return [(task, first, last) for task, (first, last) in ranges.items()]
+
+
+def _classes(queries: Artifact[QueriesFacts]) -> list[list[str]]:
+    """[task, class name] of each row of the head."""
+    found: dict[int, list[str]] = {}
+    for table in queries.tables(["task", "class_id", "class_name"]):
+        rows = zip(*(table[name].to_pylist() for name in ("class_id", "task", "class_name")), strict=True)
+        found |= {class_id: [task, name] for class_id, task, name in rows}
+    return [found.get(number, ["", ""]) for number in range(max(found, default=-1) + 1)]

@@ -19,11 +19,11 @@ from react_ray.clip.weights import read_weights, write_whole
 from react_ray.draft import create
 from react_ray.errors import ConfigError
 from react_ray.gated.checkpoint import gated_bytes
-from react_ray.gated.export import export_model, load_customised
-from react_ray.gated.load import load_backbone
+from react_ray.gated.export import export_model
+from react_ray.gated.load import load_backbone, load_customised
 from react_ray.gated.method import Method, freeze
 from react_ray.gated.models import create_model_and_transforms, get_tokenizer
-from react_ray.kinds import MODEL, PREDICTIONS, PredictionsFacts
+from react_ray.kinds import MODEL, PREDICTIONS, ModelFacts, PredictionsFacts
 from tests.support.tiny_clip import save_backbone, tiny_config
 
 Files = dict[str, str]
@@ -184,7 +184,8 @@ def test_the_card_has_the_scores_of_the_weights_beside_it_and_no_others(files: F
         0.0,
         1,
     )
-    sealed = model.seal()
+    facts = ModelFacts({}, "gated-image")
+    sealed = model.seal(facts)
 
     def scores_of_export(wise_ft: float) -> list[float]:
         export_model(model.uri, str(tmp_path / "x.safetensors"), wise_ft=wise_ft)
@@ -198,7 +199,7 @@ def test_the_card_has_the_scores_of_the_weights_beside_it_and_no_others(files: F
     evaluated.seal(PredictionsFacts([{"value": 0.2}]))
     assert [scores_of_export(weight) for weight in (0.0, 0.5, 1.0)] == [[], [0.2], [0.1]]
     model.reopen().recommit(0, pa.table({"row": [1]}), 0.0)
-    model.reopen().seal()
+    model.reopen().seal(facts)
     assert scores_of_export(0.5) == []
 
 

@@ -13,8 +13,8 @@ from react_ray.clip.weights import read_weights, write_whole
 from react_ray.errors import BackboneError
 from react_ray.gated.checkpoint import gated_bytes, load_gated
 from react_ray.gated.config import CustomizeConfig
-from react_ray.gated.export import export_model, load_customised
-from react_ray.gated.load import load_backbone
+from react_ray.gated.export import export_model
+from react_ray.gated.load import load_backbone, load_customised
 from react_ray.gated.method import frozen_sha256, prepare
 from tests.support.tiny_clip import save_backbone, tiny_config
 
