@@ -161,7 +161,8 @@ def _train_head(recipe: Recipe, arm: _Arm) -> None:
     queries = open_artifact(queries_uri(recipe, arm.name), QUERIES)
     embeddings = Layout(recipe, arm.name).open_database(EMBEDDINGS)
     facts = data_facts(retrieved, queries.uri, arm.config, arm.recipe.name)
-    info = {"backbone": arm.backbone, "backbone_config": arm.recipe.customized.model_dump(), "method": "linear"}
+    backbone_config = arm.recipe.customized.model_dump()
+    info: dict[str, Any] = {"backbone": arm.backbone, "backbone_config": backbone_config, "method": "linear"}
     info |= {"digest": digest(arm.plan), "seed": recipe.seed}
     recipe_yaml = arm.recipe.yaml(everything=False)
     train_linear(arm.model, retrieved, embeddings, queries, arm.config, recipe.seed, info, facts, recipe_yaml)
