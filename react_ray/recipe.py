@@ -18,14 +18,13 @@ from react_ray.errors import ConfigError
 from react_ray.evals.zeroshot import EvaluateConfig
 from react_ray.gated.config import CustomizeConfig
 from react_ray.index.config import IndexConfig
-from react_ray.kinds import KINDS
 from react_ray.metadata import shortened, shown
 from react_ray.pairs.download_config import DownloadConfig
 from react_ray.pairs.source import IngestConfig
+from react_ray.places import placed, require_apart
 from react_ray.section import Section, field, speed
 from react_ray.selection.config import RetrieveConfig
 from react_ray.storage import absolute, join, read_bytes
-from react_ray.uri import matches, split_glob, target
 from react_ray.yaml_file import annotation, is_section, parse_word, parse_yaml, typed
 
 ARM_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -60,10 +59,12 @@ class ClusterConfig(Section):
 
 
 class Recipe(Section):
-    name: str = field(..., "name of the run in reports")
+    name: str = field("", "name of the run in reports; empty = the file name of the recipe, without its suffix")
     seed: int = field(0, "seed of every random choice")
-    database: str = speed(..., "URI of the database that tasks share: pairs, images, embeddings, index")
-    out: str = speed(..., "URI of this run")
+    database: str = speed(
+        "", "URI of the database that tasks share: pairs, images, embeddings, index; empty = <out>/database"
+    )
+    out: str = speed("", "URI of this run; empty = runs/<name>, below the working directory")
     tasks: TasksConfig = field(TasksConfig(), "the classes to recognise")
     backbone: BackboneConfig = field(..., "the frozen CLIP")
     ingest: IngestConfig = field(..., "the source of pairs")
@@ -147,11 +148,7 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
         kind = annotation(OF_ONE_ARM.sub("", path), Recipe)
         _assign(values, path, parse_word(value, kind, f"{shortened(path)}: {shown(value)}"), Recipe)
     values = _typed(values)
-    # Workers have working directories of their own: what a relative path means is settled here, once.
-    for root in ("database", "out"):
-        if isinstance(values.get(root), str):
-            values[root] = target(values[root], root)
-    recipe = as_recipe(values)
+    recipe = as_recipe(placed(values, uri))
     for name in recipe.arms:
         if not ARM_NAME.fullmatch(name):
             raise ConfigError(f"arms.{name}: an arm is named with a-z, 0-9 and _, beginning with a letter; rename it")
@@ -165,7 +162,7 @@ def load_recipe(uri: str, overrides: list[str] | None = None) -> Recipe:
                     "make a recipe of its own"
                 )
         recipe.arm(name)
-    _require_apart(recipe)
+    require_apart(recipe.out, recipe.database, recipe.ingest.source)
     return recipe
 
 
@@ -192,26 +189,6 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         for path in arm if isinstance(arm, dict) else []:
             arm[path] = typed(arm[path], annotation(path, Recipe))
     return typed(values, Recipe)
-
-
-def _require_apart(recipe: Recipe) -> None:
-    """ConfigError if one of the places would be read, or deleted, as a part of another."""
-    if recipe.out == recipe.database:
-        raise ConfigError(f"out and database are both {recipe.out}; give the run a folder of its own")
-    root, pattern = split_glob(recipe.ingest.source)
-    for name, place in (("out", recipe.out), ("database", recipe.database)):
-        inside = f"{place}/".startswith(f"{root.rstrip('/')}/")
-        file = f"{place}/pairs/part-00000.parquet".removeprefix(f"{root.rstrip('/')}/")
-        if inside and (not pattern or matches(file, pattern)):
-            raise ConfigError(
-                f"{name}={place} lies inside ingest.source={recipe.ingest.source}, which would read what is written "
-                "there as pairs; name a folder outside of it"
-            )
-        if f"{root}/".startswith(tuple(f"{place}/{kind}/" for kind in KINDS)):
-            raise ConfigError(
-                f"ingest.source={recipe.ingest.source} lies where {name}={place} keeps its artifacts; name another "
-                f"folder as {name}"
-            )
 
 
 def _beside(uri: str, base: str) -> str:

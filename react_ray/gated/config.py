@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 from typing_extensions import Self
 
 from react_ray.clip.config import OtherBackbone
@@ -64,15 +64,31 @@ class CustomizeConfig(Section):
     lora_rank: int = field(8, "lora: rank of the update of each matrix; parameters are linear in it", ge=1)
     lora_alpha: float = field(16.0, "lora: updates are multiplied by this / rank", gt=0)
     head_scale: float = field(100.0, "linear: cosines are multiplied by this before the softmax", gt=0)
-    epochs: float = field(32.0, "passes over the training pairs; fractions are allowed", gt=0)
-    batch_size: int = field(4096, "pairs per step over all workers; more are more negatives and more memory", ge=2)
-    lr: float = field(5e-4, "peak learning rate; about 5e-5 for locked-text", gt=0)
-    gate_lr_scale: float = field(1.0, "factor of the learning rate of the gates", gt=0)
+    epochs: float = field(0.0, "passes over the training pairs; fractions are allowed; 0 = from the data: 32", ge=0)
+    batch_size: int = field(
+        0,
+        "pairs per step over all workers; more are more negatives and more memory; 0 = from the data: about a 32nd of "
+        "the pairs, 32 to 4096",
+        ge=0,
+    )
+    lr: float = field(
+        0.0, "peak learning rate; 0 = 5e-4, or 5e-5 for locked-text, locked-image and full, as REACT published", ge=0
+    )
+    gate_lr_scale: float = field(
+        0.0,
+        "factor of the learning rate of the gates; 0 = from the data: 1, or what lets the gates open in few steps, up "
+        "to 10",
+        ge=0,
+    )
     weight_decay: float = field(0.1, "AdamW's weight decay, on matrices only", ge=0)
     beta1: float = field(0.9, "AdamW's beta1", ge=0, lt=1)
     beta2: float = field(0.98, "AdamW's beta2", ge=0, lt=1)
     eps: float = field(1e-6, "AdamW's epsilon", gt=0)
-    warmup_steps: int = field(5000, "steps of linear warm-up; a cosine to zero follows", ge=0)
+    warmup_steps: int = field(
+        -1,
+        "steps of linear warm-up; a cosine to zero follows; -1 = from the data: a tenth of the steps, at most 5000",
+        ge=-1,
+    )
     grad_clip: float = field(0.0, "largest norm of the gradient; 0 = off", ge=0)
     ema_decay: float = field(
         0.0, "decay of an exponential moving average of the weights, which becomes the model; 0 = off", ge=0, lt=1
@@ -161,6 +177,13 @@ class CustomizeConfig(Section):
         [], "where metrics go besides files and TensorBoard; install the package yourself"
     )
     keep_last: int = speed(2, "number of checkpoints that are kept", ge=1)
+
+    @field_validator("batch_size")
+    @classmethod
+    def _has_a_negative(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("a batch of one pair has nothing to tell it from; use 2 or more, or 0 = from the data")
+        return value
 
     @model_validator(mode="after")
     def _linear_heads_fit_the_stored_vectors(self) -> Self:

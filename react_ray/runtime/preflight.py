@@ -14,6 +14,7 @@ from react_ray.lease import take
 from react_ray.pairs.source import open_source
 from react_ray.recipe import Recipe, recipe_of
 from react_ray.runtime.layout import Layout
+from react_ray.runtime.most_pairs import check_schedules
 from react_ray.section import differences
 from react_ray.selection.filters import parse
 from react_ray.storage import Storage, check_writable, join, open_storage
@@ -119,6 +120,8 @@ def require(recipe: Recipe, verb: str) -> None:
     if verb in ("run", "retrieve"):
         for arm in recipe.arm_names():
             parse(recipe.arm(arm).retrieve.filters)
+    if verb in ("run", "customize"):
+        check_schedules(recipe)
     embeds = verb in ("run", "retrieve") or (verb == "embed" and not layout.has_published_vectors())
     models = [recipe.backbone] if embeds else []
     if verb in ("run", "customize", "evaluate"):

@@ -42,6 +42,8 @@ from react_ray.stages.training.online_eval import Watched
 from react_ray.stages.training.rows import RetrievedRows, SourceRows
 from react_ray.stages.training.targets import class_targets, data_facts
 from react_ray.storage import join, open_storage
+from react_ray.training.movement import check_movement
+from react_ray.training.schedule import described, from_data
 from react_ray.training.trackers import check_installed
 from react_ray.training.window import check_batch_size, held_bytes
 
@@ -58,6 +60,7 @@ class _Arm:
     parents: dict[str, Artifact]  # retrieved, images; empty where the source itself is trained on
     plan: dict[str, Any]
     rows: RetrievedRows | SourceRows
+    told: list[str]  # the schedule, and what the user should know of it
     model: Draft[ModelFacts]
 
     @property
@@ -70,8 +73,8 @@ def run(recipe: Recipe) -> list[Artifact[ModelFacts]]:
     arms = [_plan(recipe, name) for name in recipe.arm_names()]
     jobs = [_job(recipe, arm) for arm in arms if arm.waits and arm.config.method != "linear"]
     check_resources(recipe.cluster, [job.config for job in jobs])
-    for line in dict.fromkeys(arm.rows.left_out for arm in arms if arm.waits and arm.rows.left_out):
-        say(f"customize  {line}")
+    for line in dict.fromkeys(line for arm in arms if arm.waits for line in _said_before(arm)):
+        say(line)
     for arm in arms:
         if arm.waits and arm.config.method == "linear":
             _train_head(recipe, arm)
@@ -80,6 +83,11 @@ def run(recipe: Recipe) -> list[Artifact[ModelFacts]]:
     if jobs:
         open_storage(recipe.out).delete_all("ray_train")  # Ray Train's own state, of no use once the models are there
     return [_seal(arm) for arm in arms]
+
+
+def _said_before(arm: _Arm) -> list[str]:
+    left_out = [f"customize  {arm.rows.left_out}"] * bool(arm.rows.left_out)
+    return left_out + [f"customize {arm.name}".strip() + f"  {line}" for line in arm.told]
 
 
 def _plan(recipe: Recipe, name: str) -> _Arm:
@@ -96,15 +104,26 @@ def _plan(recipe: Recipe, name: str) -> _Arm:
         rows = RetrievedRows(parents["retrieved"], parents["images"], not needs_text_tower(config))
     else:
         rows = SourceRows(open_source(wanted.ingest), config.every_caption)
+    num_pairs = sum(rows.part_sizes)
+    config = from_data(config, _asked_for(parents, num_pairs))
     check_installed(config.trackers)
     check_workers(config)
     if config.method != "linear":
         check_batch_size(rows, config.batch_size)
+    hardly = check_movement(config, num_pairs, f"customize {name}".strip())
     check_watching(wanted)
     data = {} if parents else wanted.ingest.digested()
     plan = config.digested() | {"backbone": backbone, "seed": recipe.seed, "data": data}
     model = create(layout.of_arm("model"), MODEL, plan, parents, 1)
-    return _Arm(name, wanted, config, backbone, loaded.image_size, parents, plan, rows, model)
+    told = [described(config, num_pairs), *([hardly] if hardly else [])]
+    return _Arm(name, wanted, config, backbone, loaded.image_size, parents, plan, rows, told, model)
+
+
+def _asked_for(parents: dict[str, Artifact], num_pairs: int) -> int:
+    """The number of pairs that a schedule follows from: those that were retrieved, so that a random control, which has
+    as many, trains alike; those that train if most images are missing."""
+    retrieved = parents["retrieved"].rows if parents else num_pairs
+    return retrieved if 2 * num_pairs >= retrieved else num_pairs
 
 
 def _parents(recipe: Recipe, layout: Layout, wanted: Recipe) -> dict[str, Artifact]:
@@ -178,4 +197,4 @@ def _by_workers(jobs: list[Job]) -> Iterable[list[Job]]:
 
 def _seal(arm: _Arm) -> Artifact[ModelFacts]:
     told = told_of_backbone(arm.config)
-    return arm.model.seal(ModelFacts(arm.backbone, arm.config.method, [told] if told else []))
+    return arm.model.seal(ModelFacts(arm.backbone, arm.config.method, [told] * bool(told) + arm.told))

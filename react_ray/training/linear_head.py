@@ -17,7 +17,7 @@ from torch import Tensor
 from react_ray.clip.weights import read_info, read_weights, weights_bytes
 from react_ray.errors import BackboneError, ConfigError
 from react_ray.gated.config import CustomizeConfig
-from react_ray.training.optim import learning_rate
+from react_ray.training.schedule import learning_rate
 
 HEAD_FILE = "head.safetensors"
 

@@ -1,4 +1,4 @@
-"""AdamW's parameter groups, the learning-rate schedule, and the moving average of the trainable weights."""
+"""AdamW's parameter groups, and the moving average of the trainable weights."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ def param_groups(model: nn.Module, config: CustomizeConfig) -> list[dict[str, An
     """AdamW's groups, none empty; each has `name`, `params`, `weight_decay`, `lr` and `initial_lr`, the peak of `lr`.
 
     As in open_clip, nothing with ndim < 2 and no name with bn, ln, bias or logit_scale decays. Gates have a rate of
-    their own. The model's requires_grad must be set (gated/method.py).
+    their own. The model's requires_grad must be set (gated/method.py). config: as from `schedule.from_data`.
     """
+    assert config.lr and config.gate_lr_scale, "the rates are settled before a training"
     members: dict[str, list[nn.Parameter]] = {"decay": [], "no_decay": [], "gates": []}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -45,17 +46,6 @@ def make_optimizer(model: nn.Module, config: CustomizeConfig) -> torch.optim.Ada
     return torch.optim.AdamW(
         param_groups(model, config), betas=(config.beta1, config.beta2), eps=config.eps, fused=True
     )
-
-
-def learning_rate(step: int, total: int, config: CustomizeConfig) -> float:
-    """The factor of the peak rate at step 0 .. total - 1: linear warm-up, then cosine to zero.
-
-    A training that is shorter than its warm-up warms up over a tenth of its steps.
-    """
-    warmup = config.warmup_steps if config.warmup_steps < total else total // 10
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
 def set_learning_rate(optimizer: Any, factor: float) -> None:

@@ -154,6 +154,8 @@ def our_step(options: argparse.Namespace) -> Step:
     backbone = load_model(f"react_{options.model}", weights, device=device())
     config = CustomizeConfig(
         batch_size=options.batch,
+        lr=5e-4,
+        gate_lr_scale=1,
         precision=options.precision,
         compile=options.compile,
         last_k_layers=LAST_K_LAYERS[options.model],

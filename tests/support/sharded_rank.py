@@ -52,6 +52,7 @@ def trained(rank: int, world_size: int, case: Case, folder: Path) -> dict[str, A
         "batch_size": SIZE,
         "last_k_layers": 2,
         "lr": 1e-3,
+        "gate_lr_scale": 1.0,
         "grad_clip": 1.0,
         "zero_stage": case[0],
         "offload": case[1],

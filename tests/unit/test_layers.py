@@ -27,6 +27,7 @@ FOUNDATION = {
     "yaml_file",
     "kinds",
     "draft",
+    "places",
     "artifact",
     "progress",
     "row_guard",

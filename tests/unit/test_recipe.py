@@ -74,7 +74,7 @@ def test_an_unknown_key_says_which_was_meant_in_a_file_as_on_the_command_line(
     "override, shown",
     [
         ("customize.lr=fast", ["customize.lr: ", "number", "'fast'"]),
-        ("customize.lr=-1", ["customize.lr: ", "greater than 0", "-1"]),
+        ("customize.lr=-1", ["customize.lr: ", "greater than or equal to 0", "-1"]),
         ("customize.batch_size=1.5", ["customize.batch_size: ", "1.5"]),
         ("customize.method=gated", ["customize.method: ", "'gated-image'", "'gated'"]),
         ("customize=3", ["customize: ", "3"]),
@@ -90,7 +90,7 @@ def test_a_wrong_value_says_the_field_what_is_allowed_what_was_given_and_what_to
     assert message.endswith(f"correct it in the recipe or write {override.partition('=')[0]}=...")
 
 
-@pytest.mark.parametrize("key", ["name", "database", "out", "backbone", "ingest"])
+@pytest.mark.parametrize("key", ["backbone", "ingest"])
 def test_a_missing_field_is_named(tmp_path: Path, key: str) -> None:
     assert mistake(write(tmp_path, without=key)).startswith(f"{key}: missing; add it to the recipe")
 
@@ -255,6 +255,24 @@ def test_arms_share_a_base_for_each_backbone_that_is_customised(tmp_path: Path) 
 )
 def test_a_backbone_that_cannot_be_customised_is_one_line(tmp_path: Path, override: str, said: str) -> None:
     assert mistake(write(tmp_path), override).startswith(said)
+
+
+def test_a_recipe_that_names_no_run_has_the_name_of_its_file_and_a_place_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = {key: VALUES[key] for key in ("backbone", "ingest")}
+    (tmp_path / "herons.v2.yaml").write_text(yaml.safe_dump(values))
+
+    def places(*overrides: str) -> tuple[str, str, str]:
+        recipe = load_recipe("herons.v2.yaml", list(overrides))
+        return recipe.name, recipe.out, recipe.database
+
+    run = f"{tmp_path}/runs/herons.v2"
+    assert places() == ("herons.v2", run, f"{run}/database")
+    assert places("name=egrets") == ("egrets", f"{tmp_path}/runs/egrets", f"{tmp_path}/runs/egrets/database")
+    assert places("out=s3://b/run") == ("herons.v2", "s3://b/run", "s3://b/run/database")
+    assert places("database=web", "out=") == ("herons.v2", run, f"{tmp_path}/web")
 
 
 def test_where_and_how_wide_are_not_digested(tmp_path: Path) -> None:

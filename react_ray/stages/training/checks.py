@@ -32,13 +32,21 @@ def check_trainings(recipe: Recipe) -> None:
 
 
 def check_workers(config: CustomizeConfig) -> None:
-    """ConfigError for what DeepSpeed or the loader would refuse later, with any number of workers that may occur."""
+    """ConfigError for what DeepSpeed or the loader would refuse later, with any number of workers that may occur.
+
+    The batch size may still be left to the data.
+    """
     if config.min_workers > config.num_workers:
         raise ConfigError(
             f"customize.min_workers={config.min_workers} is more than num_workers={config.num_workers}; lower it"
         )
     for number in range(config.min_workers or config.num_workers, config.num_workers + 1):
         deepspeed_config(config, number)
+        if not config.batch_size and number & (number - 1):
+            raise ConfigError(
+                f"customize.batch_size 0 becomes a power of two, which {number} workers cannot share; set it to a "
+                "multiple of all numbers of workers, or num_workers and min_workers to powers of two"
+            )
         if config.batch_size % number:
             raise ConfigError(
                 f"customize.batch_size {config.batch_size} is not a multiple of {number} workers; change one of them"

@@ -46,7 +46,8 @@ from react_ray.training.auto_augment import AutoAugment
 from react_ray.training.batches import Batch, Batches
 from react_ray.training.deepspeed_config import deepspeed_config
 from react_ray.training.metrics import Watch
-from react_ray.training.optim import Ema, learning_rate, set_learning_rate
+from react_ray.training.optim import Ema, set_learning_rate
+from react_ray.training.schedule import learning_rate, num_steps
 from react_ray.training.step import TrainingStep, diverged
 
 DIVERGED = "diverged.json"  # beside the checkpoints
@@ -88,7 +89,7 @@ class Training:
         backbone = self._build_model()
         self._build_engine(backbone)
         self.batches = self._build_batches(backbone)
-        self.total = max(1, round(self.config.epochs * self.batches.steps_per_epoch))
+        self.total = num_steps(self.config, self.batches.num_rows)
         self.info = describe(self.job, backbone, self.total, self.batches.num_rows)
         if self.first:
             self.checkpoints.storage.write("deepspeed.json", json_bytes(deepspeed_config(self.config, self.world_size)))

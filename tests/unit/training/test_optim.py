@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.method import freeze
 from react_ray.training.optim import (
     Ema,
-    learning_rate,
     make_optimizer,
     param_groups,
     set_learning_rate,
@@ -19,7 +17,7 @@ from tests.support.tiny_clip import tiny_backbone
 
 
 def config(**values: object) -> CustomizeConfig:
-    return CustomizeConfig.model_validate({"lr": 0.1, "warmup_steps": 4, "weight_decay": 0.2, **values})
+    return CustomizeConfig.model_validate({"lr": 0.1, "gate_lr_scale": 1, "weight_decay": 0.2, **values})
 
 
 def test_groups_hold_every_trainable_parameter_once(tmp_path: Path) -> None:
@@ -38,15 +36,6 @@ def test_a_group_without_members_is_left_out(tmp_path: Path) -> None:
     model = tiny_backbone(tmp_path, vocab_size=8).model
     freeze(model, "locked-text")
     assert [group["name"] for group in param_groups(model, config())] == ["decay", "no_decay"]
-
-
-def test_learning_rate_warms_up_and_ends_near_zero() -> None:
-    factors = [learning_rate(step, 20, config()) for step in range(20)]
-    assert factors[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    assert factors[3:] == sorted(factors[3:], reverse=True)
-    assert factors[12] == pytest.approx(0.5 * (1 + math.cos(math.pi * 8 / 16)))
-    assert 0 < factors[-1] < 0.02
-    assert max(learning_rate(step, 20, config(warmup_steps=5000)) for step in range(20)) == 1
 
 
 def test_the_factor_reaches_every_group(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from react_ray.gated.method import frozen_sha256, prepare
 from react_ray.gated.models import create_model_and_transforms
 from react_ray.training.batches import Batch
 from react_ray.training.deepspeed_config import deepspeed_config
-from react_ray.training.optim import MAX_LOGIT_SCALE, learning_rate, make_optimizer, set_learning_rate
+from react_ray.training.optim import MAX_LOGIT_SCALE, make_optimizer, set_learning_rate
+from react_ray.training.schedule import learning_rate
 from react_ray.training.step import TrainingStep, class_weights, diverged
 from tests.support import plain_react
 from tests.support.tiny_clip import tiny_backbone
@@ -29,7 +30,8 @@ METHODS = ["gated-image", "locked-text", "locked-image", "full", "lora"]
 
 
 def config(**changes: Any) -> CustomizeConfig:
-    given = {"batch_size": SIZE, "last_k_layers": 2, "warmup_steps": 0, "lr": 0.05, "weight_decay": 0.2}
+    given = {"batch_size": SIZE, "last_k_layers": 2, "warmup_steps": 0, "lr": 0.05, "gate_lr_scale": 1}
+    given["weight_decay"] = 0.2
     return CustomizeConfig.model_validate(given | changes)
 
 
