@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from react_ray.errors import ConfigError
-from react_ray.evals.class_names import SPLITS
 from react_ray.pairs.formats.beside import printable, read_all
 from react_ray.pairs.formats.chunk import Chunk
 from react_ray.pairs.formats.image_folder import chunks_of, find_files
 from react_ray.pairs.formats.seen import Seen
+from react_ray.pairs.names_beside import SPLITS
 from react_ray.storage import open_storage
 
 COLUMNS = pa.schema([("label", pa.string()), ("image", pa.binary())])

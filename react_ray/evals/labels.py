@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
-from react_ray.evals.class_names import NamesBeside, advice, class_of, spelling, spellings
+from react_ray.evals.class_names import advice, class_of, spelling, spellings
 from react_ray.evals.zeroshot import check_labels
 from react_ray.pairs.formats.seen import EXAMPLES
+from react_ray.pairs.names_beside import NamesBeside
 
 LABEL, TASK = "label", "task"
 

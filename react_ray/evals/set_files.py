@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from react_ray.errors import ConfigError, ReactRayError
 from react_ray.evals.class_folders import ClassFolders
-from react_ray.evals.class_names import NamesBeside, names_beside
 from react_ray.pairs.class_label import class_label_names
 from react_ray.pairs.column_types import conform, plain_schema
 from react_ray.pairs.columns import IMAGE_NAMES
@@ -28,6 +27,7 @@ from react_ray.pairs.formats.suffixes import CLASS_SUFFIX
 from react_ray.pairs.formats.tar import Tar
 from react_ray.pairs.image_cells import ImageCell, holds_bytes, image_cells, resolve
 from react_ray.pairs.ingest_config import IngestConfig
+from react_ray.pairs.names_beside import NamesBeside, names_beside
 from react_ray.uri import absolute, split_glob
 
 ROWS_PER_CHUNK = 1024
@@ -147,7 +147,7 @@ def _format(source: str, needs_labels: bool) -> tuple[Format, list[str]]:
     if isinstance(format, ImageFiles):
         return ClassFolders(format.pattern, needs_labels), uris
     if isinstance(format, Tar):
-        return replace(format, caption=CLASS_SUFFIX), uris
+        return replace(format, caption=CLASS_SUFFIX, names=NamesBeside()), uris
     with reading(uris[0]):
         columns = format.plan(uris[0], 0, 1, Seen())[0]
         if not any(holds_bytes(one.type) for one in columns) and set(FILE_COLUMNS) & set(columns.names):

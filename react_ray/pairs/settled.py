@@ -9,6 +9,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from react_ray.errors import ConfigError
+from react_ray.pairs.class_label import names_in
 from react_ray.pairs.column_types import check_width, plain_schema, unify
 from react_ray.pairs.columns import find_columns
 from react_ray.pairs.formats.seen import Seen
@@ -56,6 +57,11 @@ class Settled:
                     f"ingest.source: column {field.name!r} is {before.type} in {self.origins[field.name]} and "
                     f"{field.type} in {uri}; "
                     + ("ingest into another `database`" if kind else "write it with one type in all files")
+                )
+            if before and names_in(before) and names_in(field) not in ([], names_in(before)):
+                raise ConfigError(
+                    f"ingest.source: the integers of column {field.name!r} have other names in "
+                    f"{self.origins[field.name]} than in {uri}; ingest the files one by one, or write names"
                 )
             if before is None and is_added:
                 seen.pass_over("columns of files that were added later, which parts before lack", field.name)

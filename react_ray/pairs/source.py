@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from react_ray import schema
 from react_ray.errors import ConfigError
 from react_ray.pair_id import pair_ids
+from react_ray.pairs.class_label import name_integers, names_in, with_names
 from react_ray.pairs.column_types import conform, is_list, plain_schema
 from react_ray.pairs.columns import CAPTIONS, extra_names, find_columns, listed
 from react_ray.pairs.formats.chunk import Chunk, Format, covering
@@ -120,6 +121,7 @@ class Source:
             num_rows = sum(chunk.num_rows for chunk in chunks)
             if table.num_rows != num_rows:
                 raise ValueError(f"{table.num_rows} rows where {num_rows} were")
+            table = name_integers(table, self.schema)
             table = conform(with_partition(table, partition_of(uri, self.config.source)), self.schema, uri)
             if image := find_columns(self.schema, self.config).image:
                 table = table.set_column(table.column_names.index(image), image, resolve(table[image], uri))
@@ -140,7 +142,10 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
         with reading(uri):
             cut_at = max((end for end in ends if end <= num_rows), default=0)
             found, in_file = format.plan(uri, num_rows - cut_at, config.rows_per_part, seen)
-            found = plain_schema(found, uri)
+            found = plain_schema(with_names(found, config.caption_column), uri)
+            for field in found:
+                if names := names_in(field):
+                    seen.note(f"the integers of {field.name} are read as the names of their classes, as {names[0]!r}")
             for name in partition_of(uri, config.source):
                 found = found if name in found.names else found.append(pa.field(name, pa.string()))
             seen.required, seen.late, seen.filled = settled.required(found), {}, Counter()

@@ -29,6 +29,7 @@ from react_ray.pairs.formats.tar import Tar
 from react_ray.pairs.formats.vector_files import VectorFiles, clip_retrieval, datacomp
 from react_ray.pairs.image_cells import names_files
 from react_ray.pairs.ingest_config import IngestConfig
+from react_ray.pairs.names_beside import names_beside
 from react_ray.storage import list_files, open_storage
 from react_ray.uri import absolute, matches, split_glob
 
@@ -103,7 +104,8 @@ def _open(
         _check_no_captions(files, held.get("", []))
     with reading(files[0]):
         if chosen == "tar":
-            return Tar(config.image_column, config.caption_column, config.encoding), files
+            names = names_beside(files[0].rpartition("/")[0])
+            return Tar(config.image_column, config.caption_column, config.encoding, names=names), files
         if chosen in TEXTS:
             _check_text(files[0], config.encoding)
         return _format(chosen, files[0], config.encoding), files

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from react_ray.pairs.formats.suffixes import CAPTION_SUFFIXES, CLASS_SUFFIX, IMAGE_SUFFIXES, JSON_SUFFIX
+from react_ray.pairs.formats.suffixes import CAPTION_SUFFIXES, CLASS_SUFFIX, IMAGE_SUFFIXES, JSON_SUFFIX, is_label
 
 IMAGE, CAPTION, JSON, OTHER = "image", "caption", "json", ""
 NAMED = "named"  # the mark of the recipe's suffix of captions in Suffixes.encoded
@@ -79,7 +79,7 @@ class Suffixes:
         if self.caption:
             return found
         usual = [suffix for suffix in CAPTION_SUFFIXES if suffix in found]
-        others = [suffix for suffix in found if suffix.rpartition(".")[2] != CLASS_SUFFIX]
+        others = [suffix for suffix in found if not is_label(suffix)]
         return usual[:1] or sorted(others) or sorted(found)
 
     def encoded(self) -> tuple[str, ...]:

@@ -46,6 +46,11 @@ def suffix_of(path: str) -> str:
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 
+def is_label(suffix: str) -> bool:
+    """True for .cls and `x.cls`, which hold the label of a class."""
+    return suffix.rpartition(".")[2] == CLASS_SUFFIX
+
+
 def is_image(path: str) -> bool:
     return suffix_of(path) in IMAGE_SUFFIXES
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -21,9 +21,10 @@ from react_ray.pairs.formats.json_rows import Row, parse_object, table_of
 from react_ray.pairs.formats.samples import JSON, OTHER, Suffixes
 from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.formats.spans import open_bytes, read_span
-from react_ray.pairs.formats.suffixes import CLASS_SUFFIX, caption_in, captions_in, text_of
+from react_ray.pairs.formats.suffixes import caption_in, captions_in, is_label, text_of
 from react_ray.pairs.formats.tar_headers import FILES, Member, TarHeaders
 from react_ray.pairs.formats.tar_index import TarIndex
+from react_ray.pairs.names_beside import NamesBeside
 from react_ray.uri import is_local
 
 READ_THREADS = 16  # for S3, where each read waits for the network
@@ -38,9 +39,10 @@ class Tar:
     caption: str = ""
     encoding: str = ""  # of captions and JSON; that the recipe names
     every_column: bool = False  # a .json may lack a key
+    names: NamesBeside = field(default_factory=NamesBeside)  # of the labels in .cls
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
-        index = TarIndex(uri, self._images, self.caption.lower().lstrip("."), seen, self.encoding)
+        index = TarIndex(uri, self._images, self.caption.lower().lstrip("."), seen, self.encoding, names=self.names)
         with open_bytes(uri) as file:
             index.scan(file)
         texts = TEXTS if index.lists else pa.string()
@@ -51,7 +53,7 @@ class Tar:
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
         suffixes = Suffixes.decoded(self._images, chunks[0].names)
-        rows = [row for chunk in chunks for row in _rows(chunk, suffixes, self.encoding)]
+        rows = [row for chunk in chunks for row in _rows(chunk, suffixes, self.encoding, self.names)]
         image, caption = self._names(suffixes)
         own = pa.schema([("key", pa.string()), (image, pa.binary()), (caption, columns.field(caption).type)])
         captions = [row["caption"] for row in rows]
@@ -75,7 +77,7 @@ class Tar:
         return self.image or "image", self.caption if suffixes.caption else "caption"
 
 
-def _rows(chunk: Chunk, suffixes: Suffixes, encoding: str) -> Iterator[Row]:
+def _rows(chunk: Chunk, suffixes: Suffixes, encoding: str, names: NamesBeside) -> Iterator[Row]:
     """Yields key, image, captions and json of each sample; json is an object, empty if there is none."""
     data = _bytes(chunk)
     samples: dict[str, dict[str, Member]] = {}
@@ -85,10 +87,12 @@ def _rows(chunk: Chunk, suffixes: Suffixes, encoding: str) -> Iterator[Row]:
             if suffixes.role(suffix) != OTHER:
                 samples.setdefault(key, {})[suffix] = member
     for key, members in samples.items():
-        yield _row(key, members, data, suffixes, encoding)
+        yield _row(key, members, data, suffixes, encoding, names)
 
 
-def _row(key: str, members: dict[str, Member], data: bytes, suffixes: Suffixes, encoding: str) -> Row:
+def _row(
+    key: str, members: dict[str, Member], data: bytes, suffixes: Suffixes, encoding: str, names: NamesBeside
+) -> Row:
     def content(suffix: str) -> bytes:
         member = members[suffix]
         return data[member.data_start : member.data_start + member.num_bytes]
@@ -101,6 +105,8 @@ def _row(key: str, members: dict[str, Member], data: bytes, suffixes: Suffixes, 
         about |= parse_object(text_in(suffix))  # .json behind .meta.json, over its keys
     image, text = suffixes.image_of(members), suffixes.caption_of(members)
     own = [text_in(suffix) for suffix in text]
+    if text and is_label(text[0]):
+        own = [names.name_of(label.strip()) for label in own]
     return {
         "key": key,
         "image": content(image[0]) if len(image) == 1 else None,
@@ -114,7 +120,7 @@ def _captions(own: list[str], text: list[str], about: Row, suffixes: Suffixes) -
     said = [] if suffixes.caption else captions_in(about)
     if not said or not text:
         return own or said or None
-    if text[0].rpartition(".")[2] == CLASS_SUFFIX or not own[0].strip():
+    if is_label(text[0]) or not own[0].strip():
         return said
     several = isinstance(caption_in(about), list)  # one text is most often that of the member, with other blanks
     return [*own, *(caption for caption in said if several and caption not in own)]

@@ -29,10 +29,12 @@ from react_ray.pairs.formats.suffixes import (
     caption_in,
     holds_image,
     is_caption,
+    is_label,
     is_replaced,
     text_of,
 )
 from react_ray.pairs.formats.tar_headers import FILES, Member, TarHeaders
+from react_ray.pairs.names_beside import NamesBeside
 
 MAX_GAP = 1 << 20  # bytes of members that no row uses which are read rather than left out
 MANY = 20  # suffixes that are reported one by one
@@ -52,6 +54,9 @@ class TarIndex:
     objects: ObjectColumns = field(default_factory=ObjectColumns)  # the keys of all .json
     lists: bool = False  # some .json has several captions
     others: set[str] = field(default_factory=set)  # suffixes that no column takes
+    names: NamesBeside = field(default_factory=NamesBeside)  # of the labels in .cls
+    integers: bool = False  # a label in .cls is one
+    json_captions: bool = False  # which go before labels
 
     def scan(self, file: BinaryIO) -> None:
         self.objects.uri = self.uri
@@ -69,7 +74,9 @@ class TarIndex:
                 self._look_at_json(member.name, headers.content(member, MAX_TEXT_BYTES))
             elif role == CAPTION and member.num_bytes <= MAX_TEXT_BYTES:
                 data = headers.content(member, MAX_TEXT_BYTES)
-                self._check_encoding(member.name, data, text_of(data, self.encoding))
+                text = text_of(data, self.encoding)
+                self._check_encoding(member.name, data, text)
+                self.integers |= is_label(kind) and text.strip().isdecimal()
             elif role == OTHER and len(found := self.looked.setdefault(kind, [])) < SNIFFED:
                 found.append(holds_image(headers.content(member, SIGNATURE_BYTES)))
         self._divide()
@@ -97,6 +104,7 @@ class TarIndex:
         if caption is not None and not is_caption(caption):
             self.seen.pass_over("captions in .json that are neither text nor a list of texts", self._named(name))
         self.lists |= isinstance(caption, list)
+        self.json_captions |= caption is not None
         self.objects.add(row)
 
     def _check_encoding(self, name: str, data: bytes, text: str) -> None:
@@ -194,6 +202,12 @@ class TarIndex:
                         f"samples with several {role}s ({listed}), of which ingest.{role}_column names none",
                         self._named(key),
                     )
+            if self.integers and not self.json_captions and caption and is_label(caption[0]):
+                if self.names.uri:
+                    self.seen.note(f"the labels in .{caption[0]} mean the names in {self.names.uri}")
+                else:
+                    what = "captions that are integers of a .cls (write their names into classes.txt beside the tars)"
+                    self.seen.tell(what, self._named(key))
             taken = {*image, *caption}
             for suffix in pattern:
                 if suffix not in taken and self.suffixes.role(suffix) != JSON:
