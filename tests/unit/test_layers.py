@@ -54,7 +54,7 @@ LAYERS = [
     {"recipe"},
     {"runtime"},
     {"stages"},
-    {"ending", "field_help"},
+    {"ending", "field_help", "first_recipe"},
     {"cli"},
 ]
 # Within the stages, folders hold the parts of the verbs. A verb imports no other verb, except `run`, which calls all.
