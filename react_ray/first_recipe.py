@@ -154,7 +154,7 @@ backbone:
         return "\n".join(lines) + "\n"
 
     def _scores(self) -> str:
-        said = "# Labelled images (Parquet with columns image and label) to score the model on. Without any, the report"
+        said = "# Labelled images (class folders, or Parquet with columns image and label) to score on. Without any, the report"
         said += "\n# shows what was retrieved and how the training went, and no accuracy.\n"
         if self.test:
             return f"{said}evaluate:\n  datasets:\n    test: {_yaml(self.test)}\n"

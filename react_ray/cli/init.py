@@ -54,7 +54,9 @@ def _init(
         name_of_model, _, tag = typer.prompt("CLIP, as name/tag of open_clip", "/".join(wanted)).partition("/")
         wanted = _model(name_of_model, tag, on_gpu)
     if asks and not test:
-        test = typer.prompt("Labelled images for scores (a Parquet file; empty = none)", "", show_default=False)
+        test = typer.prompt(
+            "Labelled images for scores (Parquet, or class folders; empty = none)", "", show_default=False
+        )
     out = out or f"runs/{PurePosixPath(file).stem}"
     first = FirstRecipe(
         file,
