@@ -6,9 +6,9 @@ import io
 from collections import defaultdict
 from itertools import chain, zip_longest
 
-from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ReactRayError
-from react_ray.evals.labelled import IMAGES_PER_PART, Slice, read_slice
+from react_ray.evals.labelled import IMAGES_PER_PART
+from react_ray.evals.set_files import open_files
 from react_ray.pairs.image import decode_whole
 from react_ray.progress import say
 from react_ray.recipe import Recipe
@@ -31,18 +31,17 @@ def flip_examples(recipe: Recipe, dataset: str, flipped: list[Flipped]) -> list[
         *_spread([f for f in near if f.arm_said == f.label]),
         *_spread([f for f in near if f.arm_said != f.label]),
     ]
-    wanted = {flip.row for flip in chosen}
+    wanted = sorted({flip.row for flip in chosen})
     images: dict[int, bytes] = {}
-    tasks = load_tasks(recipe.tasks)
-    for number in sorted({row // IMAGES_PER_PART for row in wanted}):
-        try:
-            table = read_slice(Slice(dataset, recipe.evaluate.datasets[dataset], number * IMAGES_PER_PART), tasks)
-        except (ReactRayError, KeyError) as error:
-            say(f"report: no pictures of images that flipped, because {dataset} cannot be read: {error}")
-            return []
-        for row, image in zip(table["row"].to_pylist(), table["image"], strict=True):
-            if row in wanted and (small := _thumbnail(image.as_py())):
-                images[row] = small
+    try:
+        files = open_files(recipe.evaluate.datasets.get(dataset, ""), f"evaluate.datasets.{dataset}")
+        for number in slices:
+            rows = [row for row in wanted if row // IMAGES_PER_PART == number]
+            cells = files.images(rows[0], rows[-1] - rows[0] + 1) if rows else []
+            small = {row: _thumbnail(cells[row - rows[0]].data) for row in rows if row - rows[0] < len(cells)}
+            images |= {row: data for row, data in small.items() if data}
+    except ReactRayError as error:
+        say(f"report: no pictures of images that flipped: {error}")
     return [Flip(f.task, f.label, f.base_said, f.arm_said, images[f.row]) for f in chosen if f.row in images]
 
 

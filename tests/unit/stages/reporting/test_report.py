@@ -135,7 +135,7 @@ def test_pictures_of_a_labelled_set_that_is_gone_are_left_out_with_a_line(
     recipe = recipe_of(tmp_path, {"test": str(tmp_path / "gone.parquet")})
     finish_all(recipe, gated_image=30)
     report.run(recipe)
-    assert "no pictures of images that flipped, because test cannot be read" in capsys.readouterr().err
+    assert "no pictures of images that flipped: evaluate.datasets.test" in capsys.readouterr().err
     assert "Images that flipped" in page(recipe) and "Confusions" in page(recipe)
 
 
