@@ -1,4 +1,4 @@
-"""Draws charts as HTML and inline SVG: a dot plot of tasks, bars of gained and lost images, lines over training steps.
+"""Draws charts as HTML and inline SVG: a dot plot of tasks, bars of flipped images, lines over training steps.
 
 Colours are the CSS classes `a0`, `a1`, ... (style.py), so that light and dark pages share one drawing. Every arm also
 has its own mark and dash, for readers who cannot tell the colours apart.
@@ -11,27 +11,23 @@ from collections.abc import Sequence
 from html import escape
 
 from react_ray.report.data import MEAN, ReportData
-from react_ray.report.style import MARKS, mark
-from react_ray.report.table import points
+from react_ray.report.numbers import points
+from react_ray.report.style import MARKS, colour, mark
 
 MAX_POINTS = 120  # per line; if there are more steps, they are averaged in bins
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 350, 10, 174
 
 
-def legend(data: ReportData, arms: Sequence[str] | None = None, references: bool = False) -> str:
-    items = [
-        f"<li>{mark(i)}{escape(label)}</li>"
-        for i, (arm, label) in enumerate(data.arms.items())
-        if arms is None or arm in arms
-    ]
+def legend(data: ReportData, arms: Sequence[str], references: bool = False) -> str:
+    items = [f"<li>{mark(data.index(arm))}{escape(data.arms[arm])}</li>" for arm in data.arms if arm in arms]
     if references:
         items += [f'<li><i class="tick"></i>{escape(label)}</li>' for label in data.reference_lines]
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
 def dot_plot(data: ReportData) -> str:
-    """Draws one row per task and one for the mean; a bar joins the base and the compared arm."""
+    """Draws one row per task and one for the mean; a bar joins the best arm and its base."""
     rows = [*data.tasks, MEAN]
     shown = [spread.mean for row in rows for arm in data.arms if (spread := data.spread(row, arm))]
     shown += [
@@ -43,9 +39,9 @@ def dot_plot(data: ReportData) -> str:
     grid = "".join(f'<i class="grid" style="left:{100 * tick / top:.2f}%"></i>' for tick in ticks)
     axis = "".join(f'<span style="left:{100 * tick / top:.2f}%">{100 * tick:.0f}</span>' for tick in ticks)
     body = "".join(_dot_row(data, row, top, grid) for row in rows)
+    label = "Top-1 accuracy per task and arm; the table shows the same numbers"
     return (
-        f'{legend(data, references=True)}<div class="dots" role="img" aria-label="Top-1 accuracy per task and arm; the '
-        f'table above shows the same numbers">{body}'
+        f'{legend(data, data.scored_arms(), references=True)}<div class="dots" role="img" aria-label="{label}">{body}'
         f'<div class="row axis"><span></span><div class="track">{axis}</div></div>'
         '<p class="unit">top-1 accuracy, points</p></div>'
     )
@@ -53,13 +49,11 @@ def dot_plot(data: ReportData) -> str:
 
 def _dot_row(data: ReportData, task: str, top: float, grid: str) -> str:
     inside = grid
-    base, compared = data.spread(task, data.base_of(data.compared_arm)), data.spread(task, data.compared_arm)
-    index = list(data.arms).index(data.compared_arm)
-    if base and compared:
-        low, high = sorted((base.mean, compared.mean))
-        inside += (
-            f'<i class="join a{index}" style="left:{100 * low / top:.2f}%;width:{100 * (high - low) / top:.2f}%"></i>'
-        )
+    best = data.best_arm
+    ends = [spread.mean for arm in (data.base_of(best), best) if (spread := data.spread(task, arm))] if best else []
+    if best and len(ends) == 2:
+        place = f"left:{100 * min(ends) / top:.2f}%;width:{100 * abs(ends[1] - ends[0]) / top:.2f}%"
+        inside += f'<i class="join {colour(data.index(best))}" style="{place}"></i>'
     for label in data.reference_lines:
         value = data.reference(label, task)
         if value is not None:
@@ -77,16 +71,19 @@ def _dot_row(data: ReportData, task: str, top: float, grid: str) -> str:
     )
 
 
-def gain_bars(gains: Sequence[tuple[str, int, int]]) -> str:
-    """Draws (task, images gained, images lost) as bars to the right and to the left of one line."""
-    widest = max([1, *(max(gained, lost) for _, gained, lost in gains)])
+def flip_bars(flipped: dict[str, tuple[int, int]], arm: int, base: int) -> str:
+    """Draws the images that only the arm (right) and only its base (left) classifies correctly, in their colours.
+
+    arm, base: the numbers of their colours.
+    """
+    widest = max([1, *(max(counts) for counts in flipped.values())])
     bar = '<i class="bar {}" style="width:{:.1f}%"></i>'
     rows = "".join(
         f'<div class="row"><span>{escape(task)}</span><div class="both">'
-        f'<div class="half left"><em>{f"−{lost}" if lost else ""}</em>{bar.format("down", 82 * lost / widest)}</div>'
-        f'<div class="half">{bar.format("up", 82 * gained / widest)}<em>{f"+{gained}" if gained else ""}</em></div>'
+        f'<div class="half left"><em>{lost or ""}</em>{bar.format(colour(base), 82 * lost / widest)}</div>'
+        f'<div class="half">{bar.format(colour(arm), 82 * gained / widest)}<em>{gained or ""}</em></div>'
         f"</div></div>"
-        for task, gained, lost in gains
+        for task, (gained, lost) in flipped.items()
     )
     return f'<div class="dots bars">{rows}</div>'
 
@@ -122,8 +119,8 @@ def line_chart(title: str, unit: str, lines: dict[int, list[tuple[float, float]]
     )
     grid += f'<text x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">step</text>'
     paths = "".join(
-        f'<path class="line a{index % len(MARKS)}" d="M{" ".join(f"{x(s):.1f} {y(v):.1f}" for s, v in line)}"/>'
-        f'<svg class="a{index % len(MARKS)}" x="{x(line[-1][0]) - 6:.1f}" y="{y(line[-1][1]) - 6:.1f}" '
+        f'<path class="line {colour(index)}" d="M{" ".join(f"{x(s):.1f} {y(v):.1f}" for s, v in line)}"/>'
+        f'<svg class="{colour(index)}" x="{x(line[-1][0]) - 6:.1f}" y="{y(line[-1][1]) - 6:.1f}" '
         f'width="12" height="12"><use href="#m{index % len(MARKS)}"/></svg>'
         for index, line in drawn.items()
         if line

@@ -1,7 +1,8 @@
-"""Renders ReportData as one HTML file that needs no network, no script and no other file.
+"""Renders ReportData as one HTML file that needs no network and no other file.
 
-The page leads from the result to its reasons: the headline, the table of tasks x arms, the classes gained and lost, the
-retrieved pairs, the training curves, the cost of each stage, and the recipe that repeats the run.
+The page leads from the result to its reasons: the verdict, the table of tasks x arms, what to try next, the classes and
+images behind the scores, the retrieved pairs, the training curves, the cost of each stage, and the recipe that repeats
+the run. A section appears if there is something to show in it.
 """
 
 from __future__ import annotations
@@ -9,14 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 
-from react_ray.report.charts import dot_plot, gain_bars, legend, line_chart
-from react_ray.report.data import MEAN, ClassChange, ReportData
+from react_ray.report.charts import dot_plot, legend, line_chart
+from react_ray.report.classes import class_table, confusions, flips
+from react_ray.report.data import MEAN, ReportData
 from react_ray.report.gallery import gallery
-from react_ray.report.style import CSS, mark, marks
-from react_ray.report.table import gain_points, html_table, points
+from react_ray.report.intervals import method
+from react_ray.report.numbers import duration, gain_points, interval, points, size
+from react_ray.report.script import SCRIPT, policy
+from react_ray.report.style import CSS, colour, mark, marks
+from react_ray.report.table import html_table
+from react_ray.report.verdict import verdict
 
 MAX_FILE_BYTES = 3_900_000
-MAX_NAMES = 24  # gained or lost classes named per task
+FLIP_SHARE = 0.25  # of the bytes that are left for pictures
 
 CURVES = (
     ("loss", "Training loss", "nats"),
@@ -28,121 +34,90 @@ CURVES = (
 
 
 def render(data: ReportData) -> str:
-    before = _head(data) + _scores(data) + _changes(data)
+    head, classes, mistakes = _head(data) + _scores(data) + _advice(data), class_table(data), confusions(data)
     after = _curves(data) + _stages(data) + _notes(data) + _recipe(data)
-    budget = MAX_FILE_BYTES - len((CSS + before + after).encode()) - 20_000  # for the frame and the names of classes
+    # 20,000 bytes are for the frame and the names of classes.
+    budget = MAX_FILE_BYTES - len((CSS + SCRIPT + head + classes + mistakes + after).encode()) - 20_000
+    flipped = flips(data, int(FLIP_SHARE * budget))
+    retrieved = _gallery(data, budget - len(flipped.encode()))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy()}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(data.name)} – react_ray report</title><style>{CSS}</style></head>"
-        f"<body>{marks()}<main>{before}{_gallery(data, budget)}{after}"
-        "<footer>Written by react_ray. This file is complete: it loads nothing else.</footer></main></body></html>\n"
+        f"<body>{marks()}<main>{head}{flipped}{classes}{mistakes}{retrieved}{after}"
+        "<footer>Written by react_ray. This file is complete: it loads nothing else. The same recipe on the same type "
+        "of processor gives the same numbers; another type rounds otherwise, which can flip single images.</footer>"
+        f"</main><script>{SCRIPT}</script></body></html>\n"
     )
 
 
 def _head(data: ReportData) -> str:
     facts = [("seeds" if data.other_seeds else "seed", ", ".join(str(s) for s in _seeds(data))), *data.facts]
     shown = "".join(f"<div><dt>{escape(what)}</dt><dd>{escape(str(value))}</dd></div>" for what, value in facts)
-    tiles = "".join(_tile(data, i, arm, label) for i, (arm, label) in enumerate(data.arms.items()))
-    return (
-        f'<header><h1>{escape(data.name)}</h1><dl class="facts">{shown}</dl>{_headline(data)}'
-        f'<div class="tiles">{tiles}</div></header>'
+    said = "".join(
+        f'<p class="verdict{" lead" if i == 0 else ""} {sentence.kind}">{escape(sentence.text)}</p>'
+        for i, sentence in enumerate(verdict(data))
     )
+    tiles = "".join(_tile(data, arm) for arm in data.scored_arms())
+    tiles = f'<div class="tiles">{tiles}</div>' if tiles else ""
+    return f'<header><h1>{escape(data.name)}</h1>{said}{_progress(data)}{tiles}<dl class="facts">{shown}</dl></header>'
 
 
-def _headline(data: ReportData) -> str:
-    """States the result in one sentence: the compared arm against every other arm, by the paired difference."""
-    compared = data.spread(MEAN, data.compared_arm)
-    gains = [
-        f'<b class="{"up" if gain.mean > 0 else "down"}">{gain_points(gain.mean)}</b> against {escape(label)}'
-        for arm, label in data.arms.items()
-        if arm != data.compared_arm
-        and data.base_of(arm) == data.base_of(data.compared_arm)
-        and (gain := data.gain(MEAN, data.compared_arm, arm))
-    ]
-    if compared is None or not gains:
-        return ""
-    seeds = "one seed" if data.num_seeds == 1 else f"{data.num_seeds} seeds"
-    tasks = "one task" if len(data.tasks) == 1 else f"{len(data.tasks)} tasks"
-    label = data.arms[data.compared_arm]
-    gains[0] = gains[0].replace("</b>", "</b> points", 1)
-    return (
-        f'<p class="lead">{escape(label[:1].upper() + label[1:])} classifies <b>{points(compared.mean)} %</b> of the '
-        f"images correctly (mean over {tasks}, {seeds}): {', '.join(gains)}.</p>"
+def _progress(data: ReportData) -> str:
+    """Shows what is there and what comes next, for a run that is not complete."""
+    sign = {"done": "✓", "begun": "…", "open": "○"}
+    steps = "".join(
+        f'<li class="{step.state}"><b>{sign[step.state]} {escape(step.verb)}</b> <span>{escape(step.text)}</span></li>'
+        for step in data.steps
     )
+    steps = f'<ol class="steps">{steps}</ol>' if steps else ""
+    return steps + (f'<p class="next">{escape(data.next_step)}</p>' if data.next_step else "")
 
 
-def _tile(data: ReportData, index: int, arm: str, label: str) -> str:
+def _tile(data: ReportData, arm: str) -> str:
     spread = data.spread(MEAN, arm)
-    value, std, under = "–", "", "not measured"
-    if spread:
-        value = points(spread.mean)
-        std = f" <small>± {points(spread.std)}</small>" if spread.num_seeds > 1 else ""
-        gain = data.gain_over_base(MEAN, arm)
-        begins = "the start of all arms" if len(set(data.bases.values())) < 2 else "the start of its arms"
-        under = f"{gain_points(gain.mean)} against {escape(data.arms[data.base_of(arm)])}" if gain else begins
-    main = f" main a{index % 7}" if arm == data.compared_arm else ""
+    assert spread, "an arm with a tile has a score"
+    std = f" <small>± {points(spread.std)}</small>" if spread.num_seeds > 1 else ""
+    gain = data.gain(MEAN, arm)
+    under = "the start of all arms" if len(set(data.bases.values())) < 2 else "the start of its arms"
+    if gain:
+        against = escape(data.arms[data.base_of(arm)])
+        under = f'<b class="{gain.direction}">{gain_points(gain.value)}</b> {interval(gain)} against {against}'
+    elif not data.is_base(arm):
+        under = "no interval"
+    main = f" main {colour(data.index(arm))}" if arm == data.best_arm else ""
     return (
-        f'<div class="tile{main}"><div class="label">{mark(index)}{escape(label)}</div>'
-        f'<div class="value">{value}{std}</div><div class="under">{under}</div></div>'
+        f'<div class="tile{main}"><div class="label">{mark(data.index(arm))}{escape(data.arms[arm])}</div>'
+        f'<div class="value">{points(spread.mean)}{std}</div><div class="under">{under}</div></div>'
     )
 
 
 def _scores(data: ReportData) -> str:
-    note = "Zero-shot top-1 accuracy is the share of images for which the text of the correct class is the nearest one."
+    if not data.scored_arms():
+        return ""
+    note = (
+        f"Zero-shot top-1 accuracy on {data.dataset} is the share of images for which the text of the correct class is "
+        "the nearest one."
+    )
     if set(data.tasks) & set(data.num_images):
         smallest = min(set(data.tasks) & set(data.num_images), key=lambda task: (data.num_images[task], task))
         worth = 100 / max(1, data.num_images[smallest])
         note += f" In {smallest}, one image is worth {worth:.1f} points, so read the mean before any single task."
+    if data.gains:
+        note += f" Brackets are the {method(data.num_seeds)}; of twenty intervals without an effect, one excludes zero."
+        tried = [arm for arm in data.scored_arms() if not data.is_base(arm) and arm not in data.controls]
+        if len(tried) > 1:
+            note += f" The best of {len(tried)} arms is chosen by these same images, which flatters it a little."
     if data.reference_lines:
         note += f" For comparison, a reference that is not an arm of this run: {', '.join(data.reference_lines)}."
-    plot = f'<div class="card" style="margin-top:14px">{dot_plot(data)}</div>'
-    return f'<h2>Tasks and arms</h2><p class="note">{escape(note)}</p>{html_table(data)}{plot}'
+    plot = f'<div class="card plot">{dot_plot(data)}</div>'
+    return f'<h2>Tasks and arms</h2><p class="note">{escape(note)}</p><div class="wide">{html_table(data)}{plot}</div>'
 
 
-def _changes(data: ReportData) -> str:
-    if not data.per_class:
-        return ""
-    changes = [ClassChange(*change) for change in data.per_class]
-    gained = sorted((c for c in changes if c.arm_correct > c.base_correct), key=_size)
-    lost = sorted((c for c in changes if c.arm_correct < c.base_correct), key=_size)
-
-    def images(of: list[ClassChange], task: str) -> int:
-        return sum(abs(c.arm_correct - c.base_correct) for c in of if c.task == task)
-
-    tasks = list(dict.fromkeys(c.task for c in changes))
-    bars = gain_bars([(task, images(gained, task), images(lost, task)) for task in tasks])
-    base, arm = (escape(data.arms[one]) for one in (data.base_of(data.compared_arm), data.compared_arm))
-    same = len(changes) - len(gained) - len(lost)
-    return (
-        f'<h2>Classes gained and lost</h2><p class="note">{arm} against {base}, seed {data.seed}: accuracy rises in '
-        f"{len(gained)} classes, falls in {len(lost)} and stays the same in {same}. The bars count images.</p>"
-        f'<div class="columns changes"><div class="card">{bars}</div>'
-        f'<div class="card names"><h3 class="up">Gained</h3>{_names(gained, tasks)}</div>'
-        f'<div class="card names"><h3 class="down">Lost</h3>{_names(lost, tasks)}</div></div>'
-    )
-
-
-def _size(change: ClassChange) -> tuple[int, str]:
-    return -abs(change.arm_correct - change.base_correct), change.class_name
-
-
-def _names(changes: list[ClassChange], tasks: list[str]) -> str:
-    """Lists the classes of each task, largest change first, as running text, since there may be hundreds."""
-
-    def name(c: ClassChange) -> str:
-        count = (
-            f' <span class="mute">{c.base_correct}→{c.arm_correct} of {c.num_images}</span>' if c.num_images > 1 else ""
-        )
-        return f"{escape(c.class_name)}{count}"
-
-    html = ""
-    for task in tasks:
-        names = [name(c) for c in changes if c.task == task]
-        rest = f' <span class="mute">and {len(names) - MAX_NAMES} more</span>' if len(names) > MAX_NAMES else ""
-        if names:
-            html += f"<p><b>{escape(task)}</b> {', '.join(names[:MAX_NAMES])}{rest}</p>"
-    return html or '<p class="mute">none</p>'
+def _advice(data: ReportData) -> str:
+    items = "".join(f"<li>{escape(line)}</li>" for line in data.advice)
+    return f'<h2>What to try next</h2><ul class="advice">{items}</ul>' if items else ""
 
 
 def _gallery(data: ReportData, budget: int) -> str:
@@ -151,47 +126,51 @@ def _gallery(data: ReportData, budget: int) -> str:
     return (
         '<h2>What was retrieved</h2><p class="note">These pairs were retrieved for each class, best first. The word '
         "below a picture is the side of the pair that was searched, image or text; the number is its cosine similarity "
-        "to the class's query.</p>"
+        f"to the class's query. {escape(data.gallery_hint)}</p>"
         f"{gallery(data, budget)}"
     )
 
 
 def _curves(data: ReportData) -> str:
-    index = {arm: i for i, arm in enumerate(data.arms)}
     charts = ""
     for key, title, unit in CURVES:
         lines = {
-            index[arm]: [(row["step"], row[key]) for row in rows if {"step", key} <= set(row)]
+            data.index(arm): [(row["step"], row[key]) for row in rows if {"step", key} <= set(row)]
             for arm, rows in data.curves.items()
         }
         charts += line_chart(title, unit, {i: line for i, line in lines.items() if line})
     if not charts:
         return ""
-    return f'<h2>Training</h2>{legend(data, list(data.curves))}<div class="columns">{charts}</div>'
+    trained = [arm for arm, rows in data.curves.items() if rows]
+    return f'<h2>Training</h2>{legend(data, trained)}<div class="columns">{charts}</div>'
 
 
 def _stages(data: ReportData) -> str:
     if not data.stages:
         return ""
     columns: tuple[tuple[str, Callable[..., str]], ...] = (
-        ("parts", lambda s, parts, rows, ok, size, seconds: f"{parts:,}"),
-        ("rows", lambda s, parts, rows, ok, size, seconds: f"{rows:,}"),
-        ("ok", lambda s, parts, rows, ok, size, seconds: f"{100 * ok / rows:.2f} %" if rows else "–"),
-        ("written", lambda s, parts, rows, ok, size, seconds: _bytes(size)),
-        ("time", lambda s, parts, rows, ok, size, seconds: _seconds(seconds)),
-        ("rows/s", lambda s, parts, rows, ok, size, seconds: f"{rows / seconds:,.0f}" if seconds > 0 and rows else "–"),
+        ("parts", lambda s, parts, rows, ok, written, seconds: f"{parts:,}"),
+        ("rows", lambda s, parts, rows, ok, written, seconds: f"{rows:,}"),
+        ("ok", lambda s, parts, rows, ok, written, seconds: f"{100 * ok / rows:.2f} %" if rows else "–"),
+        ("written", lambda s, parts, rows, ok, written, seconds: size(written)),
+        ("time", lambda s, parts, rows, ok, written, seconds: duration(seconds)),
+        (
+            "rows/s",
+            lambda s, parts, rows, ok, written, seconds: f"{rows / seconds:,.0f}" if seconds > 0 and rows else "–",
+        ),
     )
     head = "".join(f'<th scope="col" class="n">{name}</th>' for name, _ in columns)
     body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f'<td class="n">{cell(*row)}</td>' for _, cell in columns)
+        + "".join(f'<td class="n" data-of="{name}">{cell(*row)}</td>' for name, cell in columns)
         + "</tr>"
         for row in data.stages
     )
-    total = _seconds(sum(row[5] for row in data.stages))
+    total = duration(sum(row[5] for row in data.stages))
     return (
-        f'<h2>Stages</h2><p class="note">All stages together took {total}.</p><div class="scroll" tabindex="0"><table>'
-        f'<thead><tr><th scope="col">stage</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<h2>Stages</h2><p class="note">All stages together took {total}.</p><div class="scroll" tabindex="0">'
+        f'<table class="cells"><thead><tr><th scope="col">stage</th>{head}</tr></thead><tbody>{body}</tbody></table>'
+        "</div>"
     )
 
 
@@ -209,19 +188,3 @@ def _recipe(data: ReportData) -> str:
 
 def _seeds(data: ReportData) -> list[int]:
     return [data.seed, *(seed.seed for seed in data.other_seeds)]
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"
-
-
-def _seconds(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -25,8 +25,12 @@ def marks() -> str:
 
 def mark(index: int) -> str:
     """Returns the mark of an arm, in its colour."""
-    number = index % len(MARKS)
-    return f'<svg class="mark a{number}" aria-hidden="true"><use href="#m{number}"/></svg>'
+    return f'<svg class="mark {colour(index)}" aria-hidden="true"><use href="#m{index % len(MARKS)}"/></svg>'
+
+
+def colour(index: int) -> str:
+    """Returns the CSS class of an arm's colour."""
+    return f"a{index % len(MARKS)}"
 
 
 CSS = """
@@ -40,18 +44,26 @@ CSS = """
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue",
   sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 40px 24px 64px; }
+main { padding: 36px clamp(16px, 3.5vw, 72px) 64px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
 h2 { font-size: 20px; margin: 52px 0 8px; letter-spacing: -0.005em; }
 h3 { font-size: 15px; margin: 0 0 8px; }
 p { margin: 6px 0; max-width: 46em; }
-.lead { font-size: 17px; margin-top: 18px; }
-.mute, .note, .unit, small.same, .std { color: var(--mute); }
-.note { font-size: 14px; margin-bottom: 14px; }
-.up { color: var(--up); } .down { color: var(--down); }
-.facts { display: flex; flex-wrap: wrap; gap: 2px 22px; padding: 0; margin: 8px 0 0; font-size: 14px; }
-.facts div { display: flex; gap: 7px; } .facts dt { color: var(--mute); } .facts dd { margin: 0; font-weight: 600; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: 12px; margin: 24px 0 0; }
+.lead { font-size: 20px; line-height: 1.4; margin: 14px 0 8px; }
+.verdict { border-left: 4px solid var(--rule); padding-left: 12px; max-width: 62em; }
+.verdict.gain { border-color: var(--up); } .verdict.loss { border-color: var(--down); }
+.verdict.same { border-color: var(--mute); }
+.steps { display: flex; flex-wrap: wrap; gap: 8px; list-style: none; padding: 0; margin: 18px 0 10px; font-size: 14px; }
+.steps li { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 6px 12px; }
+.steps span { color: var(--mute); } .steps .open { border-style: dashed; color: var(--mute); }
+.next { font-size: 16px; max-width: 62em; } .advice li { margin: 4px 0; max-width: 62em; }
+.mute, .note, .unit, small.same, b.same, .std { color: var(--mute); }
+.note { font-size: 14px; margin-bottom: 14px; max-width: 72em; }
+small.gain, b.gain { color: var(--up); } small.loss, b.loss { color: var(--down); } .flag { color: var(--down); }
+.facts { display: flex; flex-wrap: wrap; gap: 2px 22px; padding: 0; margin: 18px 0 0; font-size: 14px; }
+.facts div { display: flex; gap: 7px; } .facts dt { color: var(--mute); } .facts dd { margin: 0; font-weight: 600;
+  overflow-wrap: anywhere; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); gap: 12px; margin: 20px 0 0; }
 .tile { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 16px 12px; }
 .tile.main { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }
 .tile .label { display: flex; gap: 7px; align-items: center; font-size: 13.5px; color: var(--mute); }
@@ -59,6 +71,9 @@ p { margin: 6px 0; max-width: 46em; }
   font-variant-numeric: tabular-nums; }
 .tile .value small { font-size: 15px; font-weight: 400; color: var(--mute); }
 .tile .under { font-size: 13.5px; color: var(--mute); }
+/* One above the other, beside each other where there is room. */
+.wide { display: grid; grid-template-columns: minmax(0, 1fr); gap: 14px; align-items: start; }
+@media (min-width: 1400px) { .wide { grid-template-columns: minmax(0, 5fr) minmax(0, 4fr); } }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 16px 18px; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 14px; }
 .mark { width: 14px; height: 14px; flex: none; vertical-align: -2px; } th .mark { margin-right: 6px; }
@@ -100,11 +115,25 @@ td small { display: block; font-size: 12px; line-height: 1.2; } .n { text-align:
 .both { display: grid; grid-template-columns: 1fr 1fr; } .half { display: flex; align-items: center; gap: 6px;
   height: 22px; }
 .half.left { justify-content: flex-end; border-right: 1px solid var(--mute); }
-.bar { height: 14px; background: currentColor; display: block; } .half .bar.up { border-radius: 0 3px 3px 0; }
-.half .bar.down { border-radius: 3px 0 0 3px; }
+.bar { height: 14px; background: currentColor; display: block; } .half .bar { border-radius: 0 3px 3px 0; }
+.half.left .bar { border-radius: 3px 0 0 3px; }
 .half em { font-style: normal; font-size: 12.5px; color: var(--mute); }
 .half.left { gap: 6px; } .bars .row { min-height: 26px; }
-.changes { align-items: start; } .names p { font-size: 13.5px; margin: 0 0 8px; overflow-wrap: anywhere; }
+.changes, .few { align-items: start; } .few { grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); }
+.flips { display: grid; grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); gap: 12px 10px; }
+.flips figure { margin: 0; font-size: 12px; line-height: 1.3; overflow-wrap: anywhere; }
+.flips img { width: 80px; height: 80px; object-fit: contain; display: block; background: #fff;
+  border: 1px solid var(--rule); border-radius: 6px; margin-bottom: 4px; }
+.flips figcaption > * { display: block; }
+.filter input { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--rule);
+  border-radius: 8px;
+  padding: 6px 10px; margin: 0 8px; width: min(320px, 100%); } .filter output { color: var(--mute); font-size: 14px; }
+.tall { max-height: 560px; overflow-y: auto; } .tall thead th { position: sticky; top: 0; background: var(--card);
+  z-index: 1; box-shadow: 0 1px var(--rule); } .sortable thead th { cursor: pointer; }
+.sortable td { text-align: right; } .sortable th small { font-weight: 400; color: var(--mute); white-space: normal; }
+th small { display: block; font-size: 12px; line-height: 1.3; font-weight: 400; color: var(--mute); }
+th small.flag { color: var(--down); } [aria-sort="ascending"]::after { content: " ▲"; }
+[aria-sort="descending"]::after { content: " ▼"; }
 .chart { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
   padding: 12px 12px 8px; }
 .chart figcaption { font-weight: 600; font-size: 14px; margin: 0 4px 6px; } .chart figcaption span { font-weight: 400;
@@ -135,8 +164,15 @@ footer { margin-top: 56px; border-top: 1px solid var(--rule); padding-top: 12px;
   .tiles { grid-template-columns: 1fr 1fr; gap: 8px; } .tile { padding: 10px 12px; } .tile .value { font-size: 26px; }
   .dots .row { grid-template-columns: 68px 1fr; gap: 8px; } .unit { padding-left: 76px; }
   .card { padding: 14px 12px; }
+  /* The cells of a row stand below its name, each with the name of its column. */
+  .cells thead { display: none; } .cells tr { display: grid; grid-template-columns: 1fr 1fr; gap: 2px 18px;
+    padding: 8px 12px; border-top: 1px solid var(--rule); }
+  .cells th { grid-column: 1 / -1; font-size: 14px; } .cells th, .cells td { border: 0; padding: 0; }
+  .cells td { display: flex; justify-content: space-between; gap: 8px; white-space: normal; }
+  .cells td::before { content: attr(data-of); color: var(--mute); font-weight: 400; text-align: left; }
+  .cells .total { border-top: 2px solid var(--rule); } .cells caption { display: block; }
   .class { grid-template-columns: 1fr; gap: 4px; } .class h3 small { display: inline; margin-left: 8px; }
   th, td { padding: 6px; } thead th { white-space: normal; } th .mark { display: block; margin: 0 0 2px auto; }
-  .pictures { grid-template-columns: repeat(auto-fill, minmax(78px, 1fr)); } .count, td .std { display: none; }
+  .pictures { grid-template-columns: repeat(auto-fill, minmax(78px, 1fr)); }
   table { font-size: 13px; } tbody th { white-space: normal; } .legend { gap: 4px 14px; } }
 """

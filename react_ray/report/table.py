@@ -5,26 +5,18 @@ from __future__ import annotations
 from html import escape
 
 from react_ray.report.data import MEAN, ReportData
+from react_ray.report.intervals import Gain, method
+from react_ray.report.numbers import gain_points, interval, points
 from react_ray.report.style import mark
 
 
-def points(fraction: float) -> str:
-    return f"{100 * fraction:.1f}"
-
-
-def gain_points(fraction: float) -> str:
-    """Formats a difference with a sign (a true minus); a change that rounds to zero has none."""
-    text = f"{100 * fraction:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
-
-
 def render_table(data: ReportData) -> str:
-    """Returns plain text: points, as means over seeds, with the standard deviation of the mean in the last row."""
-    references = list(data.reference_lines)
-    header = ["task", *data.arms.values(), *references]
+    """Returns plain text: points, as means over seeds; below the mean, its deviation over seeds and the gains."""
+    references, arms = list(data.reference_lines), data.scored_arms()
+    header = ["task", *(data.arms[arm] for arm in arms), *references]
     rows: list[list[str]] = []
     for task in [*data.tasks, MEAN]:
-        cells = [data.spread(task, arm) for arm in data.arms]
+        cells = [data.spread(task, arm) for arm in arms]
         lines = [data.reference(label, task) for label in references]
         rows.append(
             [
@@ -34,8 +26,12 @@ def render_table(data: ReportData) -> str:
             ]
         )
     if data.num_seeds > 1:
-        spreads = [data.spread(MEAN, arm) for arm in data.arms]
+        spreads = [data.spread(MEAN, arm) for arm in arms]
         rows.append(["± std", *(points(s.std) if s else "-" for s in spreads), *[""] * len(references)])
+    gains = [data.gain(MEAN, arm) for arm in arms]
+    if any(gains):
+        shown = [f"{gain_points(gain.value)} {interval(gain)}" if gain else "" for gain in gains]
+        rows.append(["gain", *shown, *[""] * len(references)])
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
 
     def line(row: list[str]) -> str:
@@ -45,57 +41,66 @@ def render_table(data: ReportData) -> str:
     rule = "-" * len(line([c.ljust(w) for c, w in zip(header, widths, strict=True)]))
     split = len(data.tasks)
     body = [line(row) for row in rows]
-    return "\n".join([f"top-1, points, {_seeds(data)}", line(header), rule, *body[:split], rule, *body[split:]]) + "\n"
+    notes = [method(data.num_seeds)] if any(gains) else []
+    return (
+        "\n".join([f"top-1, points, {_seeds(data)}", line(header), rule, *body[:split], rule, *body[split:], *notes])
+        + "\n"
+    )
 
 
 def html_table(data: ReportData) -> str:
-    """Returns one row per task, the mean last; each row's best arm is bold, with the change against the base below."""
-    references = list(data.reference_lines)
+    """Returns one row per task, the mean last; each row's best arms are bold, with the change against the base below.
+
+    A change has a colour only if its interval excludes zero.
+    """
+    arms, references = data.scored_arms(), list(data.reference_lines)
     has_counts = bool(data.num_images)
-    bases = dict.fromkeys(data.base_of(arm) for arm in data.arms)
+    bases = dict.fromkeys(data.base_of(arm) for arm in arms)
     against = data.arms[next(iter(bases))] if len(bases) == 1 else "the base of its own backbone"
     head = '<th scope="col">task</th>'
-    head += '<th scope="col" class="n count">images</th>' if has_counts else ""
-    head += "".join(
-        f'<th scope="col" class="n">{mark(i)}{escape(label)}</th>' for i, label in enumerate(data.arms.values())
-    )
+    head += '<th scope="col" class="n">images</th>' if has_counts else ""
+    head += "".join(f'<th scope="col" class="n">{mark(data.index(arm))}{escape(data.arms[arm])}</th>' for arm in arms)
     head += "".join(f'<th scope="col" class="n ref">{escape(label)}</th>' for label in references)
-    body = "".join(_html_row(data, task, has_counts) for task in [*data.tasks, MEAN])
+    body = "".join(_html_row(data, arms, task, has_counts) for task in [*data.tasks, MEAN])
     return (
-        f'<div class="scroll" tabindex="0"><table><caption>Top-1 accuracy in points, {_seeds(data)}; below each value, '
-        f"the change against {escape(against)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f'<div class="scroll" tabindex="0"><table class="cells"><caption>Top-1 accuracy in points, {_seeds(data)}; '
+        f"below each value, the change against {escape(against)}. Green and red are changes whose 95 % interval "
+        f"excludes zero; grey ones could be noise.</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         "</div>"
     )
 
 
-def _html_row(data: ReportData, task: str, has_counts: bool) -> str:
-    spreads = {arm: data.spread(task, arm) for arm in data.arms}
+def _html_row(data: ReportData, arms: list[str], task: str, has_counts: bool) -> str:
+    spreads = {arm: data.spread(task, arm) for arm in arms}
     shown = {arm: points(spread.mean) for arm, spread in spreads.items() if spread}
     best = max((float(value) for value in shown.values()), default=-1.0)
     cells = ""
     if has_counts:
         count = sum(data.num_images.get(t, 0) for t in data.tasks) if task == MEAN else data.num_images.get(task)
-        cells += f'<td class="n mute count">{count if count is not None else "–"}</td>'
+        cells += f'<td class="n mute" data-of="images">{count if count is not None else "–"}</td>'
     for arm, spread in spreads.items():
+        of = f'data-of="{escape(data.arms[arm])}"'
         if spread is None:
-            cells += '<td class="n mute">–</td>'
+            cells += f'<td class="n mute" {of}>–</td>'
             continue
         value = f"<b>{shown[arm]}</b>" if float(shown[arm]) == best else shown[arm]
         std = f'<span class="std"> ±{points(spread.std)}</span>' if spread.num_seeds > 1 else ""
-        gain = data.gain_over_base(task, arm)
-        cells += f'<td class="n">{value}{std}{_gain(gain.mean) if gain else ""}</td>'
+        gain = data.gain(task, arm)
+        cells += f'<td class="n" {of}><span>{value}{std}{_gain(gain, task == MEAN) if gain else ""}</span></td>'
     for label in data.reference_lines:
         reference = data.reference(label, task)
-        cells += f'<td class="n ref">{points(reference) if reference is not None else "–"}</td>'
+        cell = points(reference) if reference is not None else "–"
+        cells += f'<td class="n ref" data-of="{escape(label)}">{cell}</td>'
     kind = ' class="total"' if task == MEAN else ""
     name = "mean over tasks" if task == MEAN else escape(task)
     return f'<tr{kind}><th scope="row">{name}</th>{cells}</tr>'
 
 
-def _gain(value: float) -> str:
-    text = gain_points(value)
-    kind = "up" if text.startswith("+") else "down" if text.startswith("−") else "same"
-    return f'<small class="{kind}">{text}</small>'
+def _gain(gain: Gain, with_interval: bool) -> str:
+    """A task's interval is a title, so that the table stays small."""
+    shown = f"{gain_points(gain.value)} {interval(gain)}" if with_interval else gain_points(gain.value)
+    why = "" if gain.told_apart else ", not told apart from zero"
+    return f'<small class="{gain.direction}" title="95 % interval {interval(gain)}{why}">{shown}</small>'
 
 
 def _seeds(data: ReportData) -> str:

@@ -22,7 +22,9 @@ from tests.support.small_run import ARMS, OTHER_CLIP, contents, kill_when, react
 
 def test_a_run_goes_from_class_names_to_a_table_and_a_report(finished: Path) -> None:
     summary = json.loads((finished / "run/summary.json").read_text())
-    assert set(summary) == {"tasks", "mean", "seed", "seconds", "peak_rss_gb"}
+    assert set(summary) >= {"dataset", "tasks", "mean", "best", "gains", "over_controls", "seed", "seconds"}
+    assert set(summary["gains"]) == set(ARMS) and summary["best"] in ("other", "gated_image")
+    assert all(gain["low"] <= gain["gain"] <= gain["high"] for gain in summary["gains"].values())
     assert set(summary["tasks"]) == {"weather", "food"}
     for scores in [summary["mean"], *summary["tasks"].values()]:
         assert set(scores) == {"base", "base.other", *ARMS}

@@ -8,7 +8,8 @@ import math
 import numpy as np
 from PIL import Image
 
-from react_ray.report.data import ClassChange, Picture, ReportData, Seed, StageRow
+from react_ray.report.data import MEAN, ClassRow, Confusion, Flip, Picture, ReportData, Seed, StageRow
+from react_ray.report.intervals import Gain
 
 ARMS = {"base": "base", "random": "random pairs", "locked_text": "locked text", "gated_image": "gated image"}
 TASKS = ("food", "animals", "flags")
@@ -49,6 +50,21 @@ def curve(seed: int, gated: bool, num_steps: int = 400) -> list[dict[str, float]
     return rows
 
 
+def gains(
+    by_task: dict[str, dict[str, float]], mean: dict[str, float], half: float = 0.03
+) -> dict[tuple[str, str, str], Gain]:
+    """Intervals of one width around the differences."""
+    over = [(arm, "base") for arm in ARMS if arm != "base"] + [
+        ("gated_image", "random"),
+        ("locked_text", "gated_image"),
+    ]
+    return {
+        (task, arm, other): Gain(value := scores[arm] - scores[other], value - half, value + half, 20)
+        for task, scores in [*by_task.items(), (MEAN, mean)]
+        for arm, other in over
+    }
+
+
 def report(num_seeds: int = 3, tasks: tuple[str, ...] = TASKS, num_classes: int = 4) -> ReportData:
     by_task, mean = scores(0, tasks)
     return ReportData(
@@ -61,11 +77,32 @@ def report(num_seeds: int = 3, tasks: tuple[str, ...] = TASKS, num_classes: int 
         num_images={task: 60 + 10 * i for i, task in enumerate(tasks)},
         other_seeds=[Seed(seed, *scores(seed, tasks)) for seed in range(1, num_seeds)],
         reference_lines={"pixel 1-NN, given labels": {task: 0.5 + 0.03 * i for i, task in enumerate(tasks)}},
-        per_class=[
-            ClassChange(task, f"class {i} {EVIL if i == 0 else ''}", i % 3 == 0, i % 2 == 0, 1)
+        controls=("random",),
+        gains=gains(by_task, mean),
+        other_sets={"validation": Gain(0.03, 0.004, 0.056, 40, num_seeds)},
+        classes=[
+            ClassRow(
+                task,
+                f"class {i} {EVIL if i == 0 else ''}",
+                1,
+                int(i % 3 == 0),
+                int(i % 2 == 0),
+                i,
+                (EVIL,) if i == 0 else (),
+                ("Try synonyms.",) if i == 0 else (),
+            )
             for task in tasks
             for i in range(20)
         ],
+        flipped={task: (9 + i, 4) for i, task in enumerate(tasks)},
+        flips=[
+            Flip(task, EVIL, *((EVIL, "owl") if i % 2 else ("owl", EVIL)), picture(100 + i))
+            for task in tasks
+            for i in range(4)
+        ],
+        confusions=[Confusion("food", EVIL, "owl", 3, 2), Confusion("food", "", EVIL, 5, 4)],
+        gallery_hint=f"All classes: react-ray show {EVIL}",
+        advice=[EVIL, "Add labelled images."],
         gallery=[
             (
                 f"heron {i}" if i else EVIL,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import re
 from html.parser import HTMLParser
 
-from react_ray.report.data import MEAN, Picture, ReportData, Seed
+from react_ray.report.classes import MAX_ROWS
+from react_ray.report.data import MEAN, ClassRow, Flip, Picture, ReportData, Step
+from react_ray.report.intervals import Gain
 from react_ray.report.page import MAX_FILE_BYTES, render
+from react_ray.report.script import SCRIPT
 from tests.support.report_example import ARMS, EVIL, picture, report
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}
@@ -57,25 +62,35 @@ def test_each_arm_is_compared_with_the_base_of_its_own_backbone() -> None:
         report(num_seeds=1),
         arms={"base": "base B", "random": "random pairs", "base.large": "base L", "large": "large"},
         bases={"random": "base", "large": "base.large"},
-        compared="large",
         tasks={"food": {"base": 0.3, "random": 0.25, "base.large": 0.5, "large": 0.62}},
         mean={"base": 0.3, "random": 0.25, "base.large": 0.5, "large": 0.62},
+        gains={
+            ("mean", "random", "base"): Gain(-0.05, -0.09, -0.01, 20),
+            ("mean", "large", "base.large"): Gain(0.12, 0.02, 0.2, 20),
+        },
+        other_sets={},
         curves={},
     )
-    gains = [data.gain_over_base(MEAN, arm) for arm in data.arms]
-    assert [gain and round(gain.mean, 3) for gain in gains] == [None, -0.05, None, 0.12]
+    assert [gain and gain.value for gain in (data.gain(MEAN, arm) for arm in data.arms)] == [None, -0.05, None, 0.12]
     html = render(data)
-    assert "+12.0 against base L" in html and "−5.0 against base B" in html and html.count("the start of its arms") == 2
-    lead = Page(html[html.index('<p class="lead">') :].partition("</p>")[0] + "</p>").text
-    assert lead.endswith("(mean over one task, one seed): +12.0 points against base L.")
-    assert "the change against the base of its own backbone" in html and "large against base L, seed 0" in html
+    page = Page(html)
+    assert "+12.0 [2.0, 20.0] against base L" in page.text and "−5.0 [−9.0, −1.0] against base B" in page.text
+    assert html.count("the start of its arms") == 2
+    assert "Large classifies 62.0 % of the images of test correctly, 12.0 points [2.0, 20.0] more than base L." in html
+    assert "the change against the base of its own backbone" in html
 
 
 def test_the_page_needs_nothing_outside_itself() -> None:
     html = render(report())
     page = Page(html)
-    assert "script" not in page.tags and "link" not in page.tags and "iframe" not in page.tags
+    assert page.tags.count("script") == 1 and "link" not in page.tags and "iframe" not in page.tags
     assert page.handlers == []
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    assert (
+        f"<script>{SCRIPT}</script>" in html
+        and "default-src 'none'; img-src data:; style-src 'unsafe-inline'; " in html
+    )
+    assert f"script-src 'sha256-{digest}'" in html
     assert all(address.startswith(("data:image/webp;base64,", "#m")) for address in page.addresses)
     assert "http:" not in html and "https:" not in html and "url(" not in html and "@import" not in html
     assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
@@ -84,19 +99,22 @@ def test_the_page_needs_nothing_outside_itself() -> None:
 
 def test_text_from_the_web_is_text_wherever_it_stands() -> None:
     html = render(report())
-    assert "<script" not in html and "alert('x')" not in html
+    assert html.count("<script") == 1 and "alert('x')" not in html
     page = Page(html)
-    # title, heading, one class of each task gained or lost, a class and 4 captions of the gallery, a note
-    assert page.text.count(EVIL) >= 8
+    # title, heading, advice, a class of each task with its flag, flipped images, confusions, the hint, a class and 4
+    # captions of the gallery, a note
+    assert page.text.count(EVIL) >= 30
 
 
 def test_hostile_names_of_arms_tasks_and_references_stay_text() -> None:
     data = report()
     data.arms = {arm: EVIL for arm in ARMS}
     data.tasks = {EVIL: next(iter(data.tasks.values()))}
-    data.reference_lines = {EVIL: {EVIL: 0.5}}
+    data.reference_lines, data.dataset, data.next_step = {EVIL: {EVIL: 0.5}}, EVIL, EVIL
+    data.steps, data.other_sets = [Step(EVIL, "done", EVIL)], {EVIL: Gain(0.1, 0, 0.2, 9)}
+    data.flipped = {EVIL: (1, 1)}
     data.other_seeds, data.num_images = [], {EVIL: 3}
-    assert "script" not in Page(render(data)).tags
+    assert Page(render(data)).tags.count("script") == 1
 
 
 def test_every_section_appears_and_every_picture_is_kept() -> None:
@@ -104,7 +122,10 @@ def test_every_section_appears_and_every_picture_is_kept() -> None:
     page = Page(render(data))
     for heading in (
         "Tasks and arms",
-        "Classes gained and lost",
+        "What to try next",
+        "Images that flipped",
+        "All 60 classes",
+        "Confusions",
         "What was retrieved",
         "Training",
         "Stages",
@@ -112,7 +133,7 @@ def test_every_section_appears_and_every_picture_is_kept() -> None:
         "Recipe",
     ):
         assert heading in page.text
-    assert page.tags.count("img") == sum(len(pictures) for _, pictures in data.gallery) == 32
+    assert page.tags.count("img") == sum(len(pictures) for _, pictures in data.gallery) + len(data.flips) == 32 + 12
     assert page.tags.count("figure") - page.tags.count("img") == 5  # line charts
     assert "99.997" not in page.text and "noto, Apache-2.0" in page.text
 
@@ -123,24 +144,62 @@ def test_a_report_of_scores_alone_has_no_empty_sections() -> None:
     )
     page = Page(render(data))
     assert "25.0" in page.text and "one seed" in page.text
-    for heading in ("Classes gained", "What was retrieved", "Training", "Stages", "Notes", "Recipe"):
-        assert heading not in page.text
+    for heading in (
+        "try next",
+        "flipped",
+        "classes",
+        "Confusions",
+        "retrieved",
+        "Training",
+        "Stages",
+        "Notes",
+        "Recipe",
+    ):
+        assert heading not in page.text, heading
 
 
-def test_gains_are_paired_by_seed() -> None:
+def test_a_run_without_scores_says_what_is_there_and_what_comes_next() -> None:
     data = ReportData(
-        name="x",
+        name="early",
         seed=0,
-        arms={"base": "base", "b": "B"},
-        tasks={"t": {"base": 0.2, "b": 0.3}},
-        mean={"base": 0.2, "b": 0.3},
+        arms={"base": "base", "arm": "arm"},
+        steps=[Step("ingest", "done", "1,200 pairs"), Step("retrieve", "begun"), Step("customize", "open")],
+        next_step="Next: `react-ray run RECIPE`.",
+        classes=[ClassRow("food", "heron", pairs=4), ClassRow("food", "accordion", pairs=2, flags=("no name",))],
+        gallery=report().gallery,
     )
-    data.other_seeds = [Seed(1, {"t": {"base": 0.4, "b": 0.5}}, {"base": 0.4, "b": 0.5})]
-    spread, gain = data.spread(MEAN, "b"), data.gain(MEAN, "b", "base")
-    assert spread is not None and gain is not None
-    assert round(spread.mean, 9) == 0.4 and round(spread.std, 6) == 0.141421 and spread.num_seeds == 2
-    assert round(gain.mean, 9) == 0.1 and abs(gain.std) < 1e-12
-    assert "+10.0" in render(data)
+    page = Page(render(data))
+    for text in (
+        "✓ ingest",
+        "1,200 pairs",
+        "… retrieve",
+        "○ customize",
+        "Next: `react-ray run RECIPE`.",
+        "All 2 classes",
+    ):
+        assert text in page.text, text
+    assert page.text.index("accordion") < page.text.index("heron")  # the class that does not match comes first
+    for heading in ("Tasks and arms", "flipped", "Confusions", "Training", "nan"):
+        assert heading not in page.text, heading
+
+
+def test_an_arm_has_one_mark_and_colour_wherever_it_is_shown() -> None:
+    data = report(num_seeds=1)
+    for scores in [data.mean, *data.tasks.values()]:
+        del scores["random"]
+    html = render(data)
+    places = re.findall(r'class="mark (a\d)" aria-hidden="true"><use href="#(m\d)"/></svg>(?:only )?([a-z ]+)', html)
+    assert {(colour, symbol) for colour, symbol, label in places if label.startswith("gated image")} == {("a3", "m3")}
+    assert {colour for colour, _, label in places if label.startswith("locked text")} == {"a2"}
+    assert 'class="tile main a3"' in html and '"line a3"' in html and '"bar a3"' in html and '"join a3"' in html
+
+
+def test_every_class_is_in_the_table_and_what_is_cut_is_said() -> None:
+    data = report()
+    data.classes = [ClassRow("imagenet21k", f"class {i}", 1, 0, 1, 20) for i in range(MAX_ROWS + 5)]
+    html = render(data)
+    assert html.count("<small>imagenet21k</small>") == MAX_ROWS and "5 more classes are left out" in html
+    assert len(html.encode()) <= MAX_FILE_BYTES
 
 
 def test_the_file_stays_small_and_says_what_it_left_out() -> None:
@@ -149,7 +208,7 @@ def test_the_file_stays_small_and_says_what_it_left_out() -> None:
     data.gallery = [(f"class {i}", big) for i in range(6)]
     html = render(data)
     page = Page(html)
-    kept = page.tags.count("img")
+    kept = page.tags.count("img") - len(data.flips)
     assert len(html.encode()) <= MAX_FILE_BYTES and 12 <= kept < 48
     assert f"{48 - kept} pictures are left out" in page.text
     for i in range(6):  # fair: every class keeps its best ones
@@ -162,6 +221,7 @@ def test_bytes_that_are_no_image_are_not_given_to_a_browser() -> None:
     data.gallery = [
         ("heron", [Picture(b"<svg onload=alert(1)>", "svg", 0.5, "text"), Picture(picture(1), "ok", 0.4, "text")])
     ]
+    data.flips = [Flip("food", "heron", "owl", "heron", b"<svg onload=alert(1)>")]
     assert Page(render(data)).tags.count("img") == 1
 
 
@@ -181,7 +241,7 @@ def test_the_total_counts_the_images_of_the_shown_tasks_once() -> None:
     data = report()
     total = sum(data.num_images.values())
     data.num_images["mean"] = total
-    assert f'<td class="n mute count">{total}</td>' in render(data)
+    assert f'<td class="n mute" data-of="images">{total}</td>' in render(data)
 
 
 def test_the_same_data_gives_the_same_bytes() -> None:

@@ -1,0 +1,136 @@
+"""Shows classes and images: a searchable table of all classes, images that flipped either way, and confusions."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+
+from react_ray.report.charts import flip_bars
+from react_ray.report.data import ClassRow, Confusion, Flip, ReportData
+from react_ray.report.gallery import mime_type
+from react_ray.report.style import mark
+
+MAX_ROWS = 20_000  # classes in the table, each about 110 bytes
+MAX_TRAPS = 12
+
+
+def class_table(data: ReportData) -> str:
+    """Returns all classes; those that do not match come first, then those that lost most."""
+    if not data.classes:
+        return ""
+    scored, retrieved = any(c.num_images for c in data.classes), any(c.pairs is not None for c in data.classes)
+    rows = sorted((ClassRow(*row) for row in data.classes), key=lambda c: _weakest(c, scored))
+    head = '<th scope="col">class</th>'
+    head += '<th scope="col" class="n">pairs</th>' if retrieved else ""
+    best = data.best_arm
+    if scored and best:
+        base = data.base_of(best)
+        head += '<th scope="col" class="n">images</th>'
+        head += "".join(
+            f'<th scope="col" class="n">{mark(data.index(arm))}{escape(data.arms[arm])}</th>' for arm in (base, best)
+        )
+        head += '<th scope="col" class="n">change</th>'
+    body = "".join(_class_row(c, retrieved, bool(scored and best)) for c in rows[:MAX_ROWS])
+    left_out = f" {len(rows) - MAX_ROWS:,} more classes are left out." if len(rows) > MAX_ROWS else ""
+    flagged = sum(bool(c.flags) for c in rows)
+    notes = [f"{flagged} classes whose pairs do not look like the class come first."] if flagged else []
+    if retrieved:
+        notes.append("Pairs are those retrieved for a class.")
+    if scored:
+        notes.append("The other columns count labelled images that are classified correctly.")
+    return (
+        f'<h2>All {len(rows):,} classes</h2><p class="note">{" ".join(notes)}{left_out} Choose the head of a column to '
+        'sort by it.</p><p class="filter" hidden><label>Find a class <input type="search" data-filter="classes" '
+        'placeholder="heron, flags, …"></label> <output></output></p><div class="scroll tall" tabindex="0">'
+        f'<table id="classes" class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _weakest(row: ClassRow, scored: bool) -> tuple[bool, int, int, str]:
+    change = row.arm_correct - row.base_correct if scored else 0
+    return not row.flags, change, row.pairs if row.pairs is not None else 1 << 60, row.class_name
+
+
+def _class_row(row: ClassRow, retrieved: bool, scored: bool) -> str:
+    name = f"{escape(row.class_name)}<small>{escape(row.task)}</small>"
+    if row.flags:
+        name += f'<small class="flag">⚑ {escape(", ".join(row.flags))}</small>'
+    if row.advice:
+        name += f"<small>{escape(' '.join(row.advice))}</small>"
+    cells = ""
+    if retrieved:
+        cells += f"<td>{row.pairs:,}</td>" if row.pairs is not None else '<td data-v="-1">–</td>'
+    if scored:
+        change = row.arm_correct - row.base_correct
+        cells += f"<td>{row.num_images}</td><td>{row.base_correct}</td><td>{row.arm_correct}</td>"
+        cells += f'<td data-v="{change}">{"+" if change > 0 else "−" if change < 0 else ""}{abs(change)}</td>'
+    return f'<tr><th scope="row">{name}</th>{cells}</tr>'
+
+
+def flips(data: ReportData, max_bytes: int) -> str:
+    """Returns the counts of flipped images, and examples with at most `max_bytes` of pictures."""
+    best = data.best_arm
+    if not data.flipped or best is None:
+        return ""
+    base = data.base_of(best)
+    both = [(data.index(arm), escape(data.arms[arm])) for arm in (best, base)]
+    gained, lost = (sum(counts[i] for counts in data.flipped.values()) for i in (0, 1))
+    bars = flip_bars(data.flipped, both[0][0], both[1][0])
+    kept, left = [], max_bytes
+    for flip in (Flip(*flip) for flip in data.flips):
+        left -= len(flip.image) * 4 // 3 + 400
+        if left > 0:
+            kept.append(flip)
+    sides = ""
+    for (index, label), is_gain in zip(both, (True, False), strict=True):
+        shown = "".join(_flip(flip, is_gain) for flip in kept if flip.gained is is_gain)
+        empty = '<p class="mute">no pictures</p>'
+        sides += f'<div class="card"><h3>{mark(index)} only {label} is right</h3>'
+        sides += f'<div class="flips">{shown or empty}</div></div>'
+    return (
+        f'<h2>Images that flipped</h2><p class="note">{both[0][1]} classifies {gained} images of '
+        f"{escape(data.dataset)} correctly that {both[1][1]} does not, and {lost} the other way round (seed "
+        f'{data.seed}).</p><div class="columns changes"><div class="card"><h3>{mark(both[1][0])} only {both[1][1]} · '
+        f"{mark(both[0][0])} only {both[0][1]}</h3>{bars}</div>{sides}</div>"
+    )
+
+
+def _flip(flip: Flip, is_gain: bool) -> str:
+    kind = mime_type(flip.image)
+    if kind is None:
+        return ""
+    source = f"data:{kind};base64,{base64.b64encode(flip.image).decode()}"
+    said = escape(flip.base_said if is_gain else flip.arm_said)
+    label = escape(flip.label)
+    return (
+        f'<figure><img src="{source}" alt="{label}" loading="lazy"><figcaption><b>{label}</b><span class="mute">'
+        f"{escape(flip.task)}</span><span>not {said}</span></figcaption></figure>"
+    )
+
+
+def confusions(data: ReportData) -> str:
+    """Returns the pairs of classes that are confused most, and the classes that are named wrongly most often."""
+    best = data.best_arm
+    if not data.confusions or best is None:
+        return ""
+    found = [Confusion(*one) for one in data.confusions]
+    pairs = [c for c in found if c.label and c.arm_count > 1]
+    traps = [c for c in found if not c.label]
+    base = data.base_of(best)
+    head = "".join(f'<th scope="col" class="n">{mark(data.index(a))}{escape(data.arms[a])}</th>' for a in (best, base))
+    cards = ""
+    for title, rows in (("image of → taken for", pairs), ("wrongly named most often", traps)):
+        body = "".join(
+            f'<tr><th scope="row">{f"{escape(c.label)} → " if c.label else ""}{escape(c.predicted)}<small>'
+            f'{escape(c.task)}</small></th><td class="n">{c.arm_count}</td><td class="n">{c.base_count}</td></tr>'
+            for c in rows[:MAX_TRAPS]
+        )
+        if body:
+            cards += f'<div class="scroll"><table><thead><tr><th scope="col">{title}</th>{head}</tr></thead>'
+            cards += f"<tbody>{body}</tbody></table></div>"
+    return (
+        f'<h2>Confusions</h2><p class="note">Images of {escape(data.dataset)} that are classified wrongly, most '
+        f'frequent mistakes of {escape(data.arms[best])} first.</p><div class="columns few">{cards}</div>'
+        if cards
+        else ""
+    )

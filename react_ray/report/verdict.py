@@ -1,0 +1,90 @@
+"""Says in sentences what a run's scores mean, the worst news first.
+
+A difference whose interval contains zero is never called a gain or a loss.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from react_ray.report.data import MEAN, ReportData
+from react_ray.report.intervals import Gain
+from react_ray.report.numbers import gain_points, interval, points
+
+
+class Sentence(NamedTuple):
+    kind: str  # "gain", "loss", "same" (not told apart from zero) or "note"
+    text: str
+
+
+def verdict(data: ReportData) -> list[Sentence]:
+    """Returns the sentences of the headline; none without the score of an arm and of its base."""
+    best = data.best_arm
+    gain = data.gain(MEAN, best) if best else None
+    if best is None or gain is None:
+        return []
+    base = data.base_of(best)
+    sentences = [_headline(data, best, gain)]
+    for control in data.controls:
+        over = data.gain(MEAN, best, control)
+        if over:
+            sentences.append(_over_control(data.arms[control], over))
+    for dataset, other in data.other_sets.items():
+        sentences.append(verdict_line(data.arms[best], data.arms[base], other, dataset))
+    sentences += _ties(data, best)
+    losses = [sentence for sentence in sentences if sentence.kind == "loss"]
+    return losses + [sentence for sentence in sentences if sentence.kind != "loss"]
+
+
+def verdict_line(label: str, against: str, gain: Gain, dataset: str) -> Sentence:
+    """Compares one arm with one other on one labelled set."""
+    kind = gain.direction
+    if kind == "same":
+        return Sentence(kind, f"On {dataset}, {label} is not told apart from {against}: {change(gain)}.")
+    side = "above" if kind == "gain" else "below"
+    return Sentence(kind, f"On {dataset}, {label} is {side} {against}: {change(gain)}.")
+
+
+def change(gain: Gain) -> str:
+    return f"{gain_points(gain.value)} points {interval(gain)}"
+
+
+def _headline(data: ReportData, best: str, gain: Gain) -> Sentence:
+    label, base = data.arms[best], data.arms[data.base_of(best)]
+    accuracy, of_base = data.spread(MEAN, best), data.spread(MEAN, data.base_of(best))
+    assert accuracy and of_base, "a gain has two scores"
+    means = [f"{len(data.tasks)} tasks"] * (len(data.tasks) > 1) + [f"{data.num_seeds} seeds"] * (data.num_seeds > 1)
+    over = f" (mean over {' and '.join(means)})" if means else ""
+    if gain.direction == "gain":
+        said = f"{_capital(label)} classifies {points(accuracy.mean)} % of the images of {data.dataset} correctly, "
+        return Sentence("gain", f"{said}{change(gain).removeprefix('+')} more than {base}{over}.")
+    arms = [arm for arm in data.arms if not data.is_base(arm) and arm not in data.controls]
+    who = _capital(label) + (", the best arm," if len(arms) > 1 else "")
+    is_what = (
+        f"is below {base}, from which it started" if gain.direction == "loss" else f"is not told apart from {base}"
+    )
+    both = f"{points(accuracy.mean)} % against {points(of_base.mean)} % of the images of {data.dataset}"
+    return Sentence(gain.direction, f"{who} {is_what}: {change(gain)}; {both}{over}.")
+
+
+def _over_control(control: str, gain: Gain) -> Sentence:
+    if gain.direction == "gain":
+        return Sentence("gain", f"It is {change(gain).removeprefix('+')} above {control}, the control.")
+    if gain.direction == "loss":
+        return Sentence("loss", f"The control is better: against {control}, the best arm has {change(gain)}.")
+    return Sentence("same", f"It is not told apart from {control}, the control: {change(gain)}.")
+
+
+def _ties(data: ReportData, best: str) -> list[Sentence]:
+    """Names the arms that may be as good as the best one."""
+    sentences = []
+    for arm, label in data.arms.items():
+        behind = data.gain(MEAN, arm, best)
+        if arm not in data.controls and not data.is_base(arm) and behind and behind.direction == "same":
+            text = f"{_capital(label)} is not told apart from {data.arms[best]}: {change(behind)}."
+            sentences.append(Sentence("note", text))
+    return sentences
+
+
+def _capital(label: str) -> str:
+    return label[:1].upper() + label[1:]

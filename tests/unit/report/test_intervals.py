@@ -1,0 +1,69 @@
+"""Intervals of gains: right widths, the same numbers every time, and no gain out of noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from react_ray.report.intervals import FEWEST_CHANGED, Gain, method, paired_gain
+
+
+def differences(gained: int, lost: int, same: int) -> np.ndarray:
+    return np.repeat(np.array([1, -1, 0], np.int8), [gained, lost, same])[None]
+
+
+def test_the_interval_of_one_task_agrees_with_the_normal_approximation() -> None:
+    gain = paired_gain([differences(120, 80, 800)])
+    assert gain.value == pytest.approx(0.04) and gain.num_changed == 200
+    deviation = np.sqrt((0.2 - 0.04**2) / 1000)  # of the mean of 1,000 differences
+    assert gain.low == pytest.approx(0.04 - 1.96 * deviation, abs=0.002)
+    assert gain.high == pytest.approx(0.04 + 1.96 * deviation, abs=0.002)
+
+
+def test_tasks_weigh_the_same_whatever_their_size() -> None:
+    gain = paired_gain([differences(10, 0, 0), differences(0, 0, 990)])
+    assert gain.value == 0.5 and gain.low == gain.high == 0.5  # every resample of a task is all gained, or all the same
+
+
+def test_bootstrapping_images_one_by_one_gives_the_same_interval() -> None:
+    random = np.random.default_rng(1)
+    tasks = [random.choice([-1, 0, 1], p=[0.1, 0.7, 0.2], size=(3, n)) for n in (40, 90)]
+    gain = paired_gain(tasks)
+    resampled = []
+    for _ in range(4000):
+        seeds = random.integers(0, 3, 3)
+        resampled.append(np.mean([t[seeds][:, random.integers(0, t.shape[1], t.shape[1])].mean() for t in tasks]))
+    assert [gain.low, gain.high] == pytest.approx(np.quantile(resampled, [0.025, 0.975]), abs=0.008)
+    assert gain.num_seeds == 3 and gain.value == pytest.approx(np.mean([t.mean() for t in tasks]))
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    agreeing = np.repeat(differences(60, 20, 120), 2, axis=0)
+    disagreeing = np.concatenate([differences(100, 0, 100), differences(20, 40, 140)])
+    narrow, wide = paired_gain([agreeing]), paired_gain([disagreeing])
+    assert narrow.value == wide.value
+    assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_noise_is_no_gain_about_nineteen_times_in_twenty() -> None:
+    random = np.random.default_rng(0)
+    noise = [random.choice([-1, 0, 1], p=[0.15, 0.7, 0.15], size=(1, 200)) for _ in range(300)]
+    told_apart = sum(paired_gain([one], resamples=1000).told_apart for one in noise)
+    assert 3 <= told_apart <= 30
+
+
+def test_a_handful_of_images_proves_nothing() -> None:
+    few = paired_gain([differences(FEWEST_CHANGED - 1, 0, 0)])
+    assert few.low > 0 and not few.told_apart and few.direction == "same"
+    assert paired_gain([differences(FEWEST_CHANGED, 0, 0)]).direction == "gain"
+    assert paired_gain([differences(0, FEWEST_CHANGED, 0)]).direction == "loss"
+    assert paired_gain([differences(0, 0, 50)]) == Gain(0.0, 0.0, 0.0, 0)
+
+
+def test_the_same_differences_give_the_same_numbers() -> None:
+    tasks = [differences(30, 20, 50), differences(5, 9, 60)]
+    assert paired_gain(tasks) == paired_gain([task.copy() for task in tasks])
+
+
+def test_the_method_is_named() -> None:
+    assert "over images" in method(1) and "over 3 seeds and images" in method(3)

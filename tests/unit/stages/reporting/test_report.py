@@ -1,0 +1,163 @@
+"""The report at any stage of a run: what is there, what comes next, and what the scores say. No Ray is started."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from react_ray.draft import create
+from react_ray.errors import ArtifactMismatch, ArtifactMissing
+from react_ray.kinds import RETRIEVED
+from react_ray.recipe import Recipe
+from react_ray.stages import report
+from tests.support.scored_run import (
+    finish_database,
+    finish_models,
+    finish_retrieval,
+    labelled_set,
+    recipe_of,
+    score,
+)
+
+N = 300
+
+
+def right(num: int, start: int = 0) -> np.ndarray:
+    """True for `num` images from `start` on."""
+    return (np.arange(N) >= start) & (np.arange(N) < start + num)
+
+
+def finish_all(recipe: Recipe, **gained: int) -> None:
+    """Scores every model: the base is right in 100 images, an arm in as many more as `gained` says."""
+    finish_database(recipe)
+    finish_retrieval(recipe)
+    finish_models(recipe)
+    score(recipe, "base", {"test": right(100)})
+    for arm in recipe.arms:
+        score(recipe, arm, {"test": right(100 + gained.get(arm, 0))})
+
+
+def page(recipe: Recipe) -> str:
+    return Path(recipe.out, "report.html").read_text()
+
+
+def summary(recipe: Recipe) -> dict:
+    return json.loads(Path(recipe.out, "summary.json").read_text())
+
+
+def test_nothing_at_all_is_one_line_that_says_how_to_begin(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactMissing, match=r"nothing to report yet; begin with `react-ray run RECIPE`$"):
+        report.run(recipe_of(tmp_path))
+
+
+def test_the_report_grows_with_the_run(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    finish_database(recipe)
+    text = report.run(recipe)
+    assert "done   ingest     1,200 pairs" in text and "open   retrieve" in text
+    assert "Next: `react-ray run RECIPE`, which goes on with retrieve to customize." in text
+    assert "1,200 pairs" in page(recipe) and "What was retrieved" not in page(recipe)
+
+    create(f"{recipe.out}/retrieved", RETRIEVED, {}, {}, 1)
+    assert "begun  retrieve" in report.run(recipe)
+
+    finish_retrieval(recipe)
+    assert "done   retrieve   24 pairs" in report.run(recipe)
+    html = page(recipe)
+    assert "All 3 classes" in html and html.index("accordion") < html.index("heron")
+    assert "no caption names it" in html and "Give accordion synonyms." in html and "12 pairs for 3 classes" in html
+
+    finish_models(recipe)
+    text = report.run(recipe)
+    assert "Next:" not in text and "add `evaluate: {datasets: {test: FILE}}`" in text
+    assert "<h2>Training</h2>" in page(recipe) and "still falling at the end" in page(recipe)
+    assert summary(recipe)["best"] is None and summary(recipe)["gains"] == {}
+
+
+def test_a_labelled_set_that_is_added_adds_scores_model_by_model(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, {"mine": labelled_set(tmp_path / "mine.parquet", N)})
+    finish_database(recipe)
+    finish_retrieval(recipe)
+    finish_models(recipe)
+    assert "goes on with evaluate." in report.run(recipe)
+    score(recipe, "base", {"mine": right(100)})
+    text = report.run(recipe)
+    assert "33.3" in text and "begun  evaluate   1 of 4" in text
+    score(recipe, "gated_image", {"mine": right(150)})
+    text = report.run(recipe)  # the set is not named as evaluate.headline says, which is "test"
+    assert text.startswith("Gated-image classifies 50.0 % of the images of mine correctly, 16.7 points [")
+    assert "locked-text" not in text and "begun  evaluate   2 of 4" in text
+
+
+def test_the_best_arm_leads_and_flips_confusions_and_classes_are_its_own(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, {"test": labelled_set(tmp_path / "test.parquet", N)})
+    finish_all(recipe, random=0, gated_image=45, locked_text=60)
+    text = report.run(recipe)
+    lines = text.splitlines()
+    assert lines[0].startswith("Locked-text classifies 53.3 % of the images of test correctly, 20.0 points [")
+    assert lines[1].startswith("It is 20.0 points [") and lines[1].endswith("above random pairs, the control.")
+    assert summary(recipe)["best"] == "locked_text"
+    gain = summary(recipe)["gains"]["locked_text"]
+    assert gain["gain"] == 0.2 and 0.15 < gain["low"] < 0.2 < gain["high"] < 0.25 and gain["told_apart"]
+    assert summary(recipe)["gains"]["random"] | {"method": ""} == {
+        "over": "base", "gain": 0.0, "low": 0.0, "high": 0.0, "told_apart": False, "method": ""
+    }  # fmt: skip
+    html = page(recipe)
+    assert "locked-text classifies 60 images of test correctly that base CLIP does not, and 0 the other way" in html
+    assert html.count("not owl</span>") + html.count("not accordion</span>") + html.count("not heron</span>") == 16
+    assert "heron → owl" in html and "wrongly named most often" in html
+    assert "<td>100</td><td>33</td><td>53</td>" in html  # images, base and arm of one class
+
+
+def test_a_loss_is_said_first_and_noise_is_not_called_a_gain(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, {"test": "/gone.parquet", "validation": "/gone.parquet"})
+    finish_database(recipe)
+    finish_retrieval(recipe)
+    finish_models(recipe)
+    score(recipe, "base", {"test": right(100), "validation": right(200)})
+    score(recipe, "random", {"test": right(100, 50), "validation": right(150)})
+    score(recipe, "gated_image", {"test": right(101, 20), "validation": right(150)})
+    score(recipe, "locked_text", {"test": right(90), "validation": right(150)})
+    lines = report.run(recipe).splitlines()
+    assert lines[0].startswith("On validation, gated-image is below base CLIP: −16.7 points [")
+    assert lines[1].startswith("Gated-image, the best arm, is not told apart from base CLIP: +0.3 points [−")
+    assert lines[2].startswith("It is not told apart from random pairs, the control")
+    assert "halve customize.lr" in page(recipe) and "evaluate.wise_ft=0.7 instead of 1" in page(recipe)
+    assert '<small class="gain"' not in page(recipe) and 'class="verdict lead loss"' in page(recipe)
+
+
+def test_pictures_of_a_labelled_set_that_is_gone_are_left_out_with_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_of(tmp_path, {"test": str(tmp_path / "gone.parquet")})
+    finish_all(recipe, gated_image=30)
+    report.run(recipe)
+    assert "no pictures of images that flipped: evaluate.datasets.test" in capsys.readouterr().err
+    assert "Images that flipped" in page(recipe) and "Confusions" in page(recipe)
+
+
+def test_other_seeds_widen_the_interval_and_must_be_scored_on_the_same_images(tmp_path: Path) -> None:
+    datasets = {"test": str(tmp_path / "gone.parquet")}
+    first = recipe_of(tmp_path, datasets)
+    other = recipe_of(tmp_path, datasets, "other")
+    finish_all(first, gated_image=60)
+    finish_all(other, gated_image=0)
+    report.run(first)
+    alone = summary(first)["gains"]["gated_image"]
+    report.run(other)
+    both = recipe_of(tmp_path, datasets, "run", f"evaluate.other_runs=[{other.out}]")
+    text = report.run(both)
+    gain = summary(both)["gains"]["gated_image"]
+    assert gain["gain"] == 0.1 and gain["high"] - gain["low"] > 2 * (alone["high"] - alone["low"])
+    assert "over 2 seeds and images" in gain["method"] and not gain["told_apart"] and "not told apart" in text
+
+    third = recipe_of(tmp_path, datasets, "third")
+    finish_database(third)
+    for name in ("base", *third.arms):
+        score(third, name, {"test": right(100)[: N // 2]})
+    report.run(third)
+    with pytest.raises(ArtifactMismatch, match="are scores of different images; delete one of them"):
+        report.run(recipe_of(tmp_path, datasets, "run", f"evaluate.other_runs=[{third.out}]"))
