@@ -18,6 +18,7 @@ TOO_LARGE_AREA = "too_large_area"  # the image has more pixels than store.max_im
 ASPECT = "aspect"  # the longer side exceeds store.max_aspect_ratio times the shorter one
 NOT_FINITE = "not_finite"  # the model's output is not finite, or the null vector
 NO_CAPTION = "no_caption"  # there is no caption, and only captions are embedded
+REPLACED = "replaced_characters"  # the caption has U+FFFD, which stands for what its encoding does not have
 INTERNAL_ERROR = "internal_error"  # an exception that nobody foresaw; `error` begins with its name
 CRASHED = "crashed"  # the process that worked on the row died, again and again
 TOO_SLOW = "too_slow"  # the image takes longer to decode than max_decode_s

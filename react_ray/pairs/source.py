@@ -28,6 +28,7 @@ from react_ray.pairs.formats.detect import detect
 from react_ray.pairs.formats.image_folder import ImageFiles
 from react_ray.pairs.formats.reading import reading
 from react_ray.pairs.formats.seen import Seen, place
+from react_ray.pairs.formats.spans import REPLACED
 from react_ray.pairs.image import ImageFacts, inspect
 from react_ray.pairs.image_cells import image_cells, resolve
 from react_ray.pairs.ingest_config import IngestConfig
@@ -37,7 +38,7 @@ from react_ray.row_guard import unforeseen
 from react_ray.section import digest
 from react_ray.uri import split_glob
 
-__all__ = ["IngestConfig", "Part", "Source", "open_source", "to_images", "to_pairs"]
+__all__ = ["IngestConfig", "Part", "Source", "caption_statuses", "open_source", "to_images", "to_pairs"]
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,15 @@ def to_pairs(table: pa.Table, part: int, config: IngestConfig) -> pa.Table:
     for name, kept in extra_names(table.schema, config).items():
         columns[kept] = table[name]
     return pa.table(columns)
+
+
+def caption_statuses(captions: pa.ChunkedArray | pa.Array) -> dict[str, int]:
+    """Counts captions that are missing, and those with characters that could not be decoded."""
+    counts = {
+        schema.NO_CAPTION: pc.sum(pc.equal(captions, "")).as_py() or 0,
+        schema.REPLACED: pc.sum(pc.match_substring(captions, REPLACED)).as_py() or 0,
+    }
+    return {status: count for status, count in counts.items() if count}
 
 
 def to_images(table: pa.Table, part: int, config: IngestConfig, num_threads: int = 1) -> pa.Table:

@@ -10,7 +10,6 @@ import hashlib
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.artifact import Artifact, plan_of
@@ -23,7 +22,7 @@ from react_ray.manifest import Receipt
 from react_ray.pair_id import pair_ids
 from react_ray.pairs.columns import find_columns
 from react_ray.pairs.published import to_vectors
-from react_ray.pairs.source import IngestConfig, Source, open_source, to_images, to_pairs
+from react_ray.pairs.source import IngestConfig, Source, caption_statuses, open_source, to_images, to_pairs
 from react_ray.progress import say
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
@@ -61,6 +60,8 @@ def run(recipe: Recipe) -> Artifact:
     for kind, artifact in sealed.items():
         if others := {status: count for status, count in artifact.manifest.statuses.items() if status != schema.OK}:
             say(f"ingest     {kind}: {', '.join(f'{count:,} {status}' for status, count in sorted(others.items()))}")
+            if schema.REPLACED in others:
+                say("ingest     captions have U+FFFD; if their encoding is another, set ingest.encoding (cp1252, ...)")
     return sealed["images"] if source.has_images else sealed["pairs"]
 
 
@@ -132,8 +133,7 @@ class CommitPairs(RowWork):
         return tables
 
     def commit(self, part: int, table: pa.Table, made: dict[str, pa.Table], seconds: float) -> Receipt:
-        no_caption = pc.sum(pc.equal(made["pairs"]["caption"], "")).as_py() or 0
-        counts = {"pairs": {schema.NO_CAPTION: no_caption} if no_caption else None}
+        counts = {"pairs": caption_statuses(made["pairs"]["caption"])}
         return [self.drafts[kind].commit(part, made[kind], seconds, counts.get(kind)) for kind in made][-1]
 
     def _embeddings(self, part: int, table: pa.Table) -> pa.Table:

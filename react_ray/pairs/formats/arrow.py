@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from react_ray.errors import StorageError
-from react_ray.pairs.column_types import with_bytes
+from react_ray.pairs.column_types import is_text, with_bytes
 from react_ray.pairs.formats.chunk import Chunk
-from react_ray.pairs.formats.seen import Seen
+from react_ray.pairs.formats.seen import Seen, num_blank, place
 from react_ray.storage import open_arrow_file
 
 FILE_MAGIC, FEATHER_1_MAGIC = b"ARROW1", b"FEA1"
@@ -28,9 +28,9 @@ class Arrow:
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         if _is_file(uri):
             schema = pa.ipc.open_file(open_arrow_file(uri)).schema
-            return schema, _batches_of_file(uri, schema, row_start)
+            return schema, _batches_of_file(uri, schema, row_start, seen)
         with pa.ipc.open_stream(open_arrow_file(uri)) as reader:
-            return reader.schema, _batches_of_stream(uri, row_start)
+            return reader.schema, _batches_of_stream(uri, row_start, seen)
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
         file = open_arrow_file(uri)
@@ -67,9 +67,12 @@ def _is_file(uri: str) -> bool:
     return bool(begin.startswith(FILE_MAGIC))
 
 
-def _batches_of_file(uri: str, schema: pa.Schema, row_start: int) -> Iterator[Chunk]:
-    narrow = min(range(len(schema)), key=lambda i: _width(schema.field(i).type), default=None)
-    options = pa.ipc.IpcReadOptions(included_fields=[] if narrow is None else [narrow])
+def _batches_of_file(uri: str, schema: pa.Schema, row_start: int, seen: Seen) -> Iterator[Chunk]:
+    """Reads the column without which a row has no use if it is text, or else the narrowest, to count rows."""
+    required = schema.get_field_index(seen.required)
+    is_url = required >= 0 and is_text(schema.field(required).type)
+    read = required if is_url else min(range(len(schema)), key=lambda i: _width(schema.field(i).type), default=-1)
+    options = pa.ipc.IpcReadOptions(included_fields=[] if read < 0 else [read])
     file = open_arrow_file(uri)
     reader = pa.ipc.open_file(file, options=options)
     for index in range(reader.num_record_batches):
@@ -77,11 +80,12 @@ def _batches_of_file(uri: str, schema: pa.Schema, row_start: int) -> Iterator[Ch
         batch.validate()
         rows = batch.num_rows
         if rows:
+            _count_blank(batch, uri, index, seen)
             yield Chunk(uri, row_start, rows, file.size() // reader.num_record_batches, index)
             row_start += rows
 
 
-def _batches_of_stream(uri: str, row_start: int) -> Iterator[Chunk]:
+def _batches_of_stream(uri: str, row_start: int, seen: Seen) -> Iterator[Chunk]:
     file = open_arrow_file(uri)
     reader = pa.ipc.open_stream(file)
     if any(pa.types.is_dictionary(field.type) for field in reader.schema):
@@ -89,12 +93,20 @@ def _batches_of_stream(uri: str, row_start: int) -> Iterator[Chunk]:
             f"cannot read {uri}: a stream with dictionaries; write it again as Parquet or as an Arrow file"
         )
     start = file.tell()
-    for batch in reader:
+    for index, batch in enumerate(reader):
         batch.validate()
         if batch.num_rows:
+            _count_blank(batch, uri, index, seen)
             yield Chunk(uri, row_start, batch.num_rows, file.tell() - start, start)
             row_start += batch.num_rows
         start = file.tell()
+
+
+def _count_blank(batch: pa.RecordBatch, uri: str, index: int, seen: Seen) -> None:
+    if seen.required in batch.schema.names:
+        column = _validated(batch.select([seen.required])).column(0)
+        if missing := num_blank(column):
+            seen.bad_row(f"rows without {seen.required}", f"{place(uri)} batch {index}", missing)
 
 
 def _width(kind: pa.DataType) -> int:

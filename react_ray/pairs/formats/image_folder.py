@@ -20,18 +20,15 @@ from react_ray.pairs.formats.beside import head_of, printable, read_all
 from react_ray.pairs.formats.chunk import Chunk
 from react_ray.pairs.formats.json_rows import parse_object
 from react_ray.pairs.formats.seen import Seen
-from react_ray.pairs.formats.spans import NOT_ENCODED
 from react_ray.pairs.formats.suffixes import (
     CAPTION_SUFFIXES,
     JSON_SUFFIX,
     MAX_IMAGE_BYTES,
     OTHER_FILES,
     OTHER_IMAGES,
-    SNIFFED,
     captions_in,
     find_images,
     is_image,
-    is_replaced,
     is_visible,
     suffix_of,
     text_of,
@@ -72,7 +69,6 @@ class ImageFiles:
         if not captions:
             _check_folder_names(uri, names, wanted)
         _count(sizes, wanted, {*names, *captions.values()}, by_content, seen)
-        _check_encoding(uri, list(captions.values())[:SNIFFED], self.encoding, seen)
         lists = any(suffix_of(path) == JSON_SUFFIX for path in captions.values())
         columns = [("file_name", pa.string()), ("image", pa.binary()), ("caption", TEXTS if lists else pa.string())]
         return pa.schema(columns), chunks_of(uri, names, sizes, captions, row_start, rows_per_part, seen)
@@ -140,12 +136,6 @@ def _check_folder_names(uri: str, names: list[str], wanted: list[str]) -> None:
 
 def _is_blank(uri: str) -> bool:
     return not text_of(head_of(uri)).strip()
-
-
-def _check_encoding(uri: str, first: list[str], encoding: str, seen: Seen) -> None:
-    for name, data in zip(first, read_all(open_storage(uri), first), strict=True):
-        if data and is_replaced(data, text_of(data, encoding)):
-            seen.tell(f"captions {NOT_ENCODED}, among the first {SNIFFED}", printable(name))
 
 
 def _count(sizes: dict[str, int], wanted: list[str], used: set[str], by_content: set[str], seen: Seen) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from react_ray.errors import StorageError
 from react_ray.pairs.formats.chunk import Chunk
-from react_ray.pairs.formats.seen import Seen, place
+from react_ray.pairs.formats.seen import Seen, num_blank, place
 from react_ray.pairs.image_cells import holds_bytes
 from react_ray.storage import open_parquet
 
@@ -64,9 +64,19 @@ def _row_groups(uri: str, metadata: pq.FileMetaData, row_start: int, seen: Seen)
             raise StorageError(f"cannot read {uri}: row group {index} claims {group.num_rows:,} rows; write it again")
         if not group.num_rows:
             continue
-        statistics = group.column(required).statistics if required >= 0 else None
-        if statistics is not None and statistics.has_null_count and statistics.null_count:
-            reason = f"rows without {seen.required}"
-            seen.bad_row(reason, f"{place(uri)} row group {index}", min(statistics.null_count, group.num_rows))
+        if required >= 0 and (missing := _missing(uri, index, group, required, seen.required)):
+            seen.bad_row(f"rows without {seen.required}", f"{place(uri)} row group {index}", missing)
         yield Chunk(uri, row_start, group.num_rows, group.total_byte_size, index)
         row_start += group.num_rows
+
+
+def _missing(uri: str, index: int, group: pq.RowGroupMetaData, at: int, name: str) -> int:
+    """Returns the rows of a row group that lack a column: nulls by the footer, and blank texts, which are read only if
+    the footer says that the least value begins with a blank.
+    """
+    statistics = group.column(at).statistics
+    nulls = statistics.null_count if statistics is not None and statistics.has_null_count else 0
+    least = statistics.min if statistics is not None and statistics.has_min_max else None
+    if isinstance(least, str) and least[:1] <= " ":
+        return num_blank(open_parquet(uri).read_row_group(index, columns=[name])[name])
+    return min(nulls, group.num_rows)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 EXAMPLES = 5  # names that are shown per reason
 
@@ -68,6 +69,14 @@ class Seen:
         ]
         told = [f"{what}: {counted.text()}" for what, counted in self.told.items()]
         return [*self.notes, *told, *passed, *unusable]
+
+
+def num_blank(column: pa.ChunkedArray | pa.Array) -> int:
+    """Returns how many values are null, or texts of blanks alone."""
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        blank = pc.equal(pc.ascii_trim_whitespace(column), "")  # which texts that are no UTF-8 may go through
+        return column.null_count + (pc.sum(blank).as_py() or 0)
+    return column.null_count
 
 
 def place(uri: str, line: int = 0) -> str:

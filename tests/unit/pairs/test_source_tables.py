@@ -16,7 +16,7 @@ import pytest
 
 from react_ray import schema
 from react_ray.errors import ConfigError, StorageError
-from react_ray.pairs.source import IngestConfig, open_source, to_images, to_pairs
+from react_ray.pairs.source import IngestConfig, caption_statuses, open_source, to_images, to_pairs
 from react_ray.storage import Storage, join
 from tests.support.source_files import read_all, write
 
@@ -262,3 +262,15 @@ def test_files_behind_the_rows_that_are_asked_for_are_not_looked_at(tmp_path: Pa
     assert open_source(IngestConfig(source=str(tmp_path), rows_per_part=5, max_rows=6, max_unusable=1)).num_rows == 6
     with pytest.raises(StorageError, match=r"c.csv.gz: Not a gzipped file"):
         open_source(IngestConfig(source=str(tmp_path)))
+
+
+def test_captions_that_are_missing_or_have_replaced_characters_are_counted_in_every_container(tmp_path: Path) -> None:
+    made = pa.table({"url": ["http://a/1", "http://a/2", "http://a/3"], "caption": ["caf\ufffd", "café", None]})
+    write(tmp_path, "a.parquet", parquet(made))
+    write(tmp_path, "a.arrow", arrow_file(made))
+    write(tmp_path, "a.jsonl", lines(made))
+    write(tmp_path, "a.csv", "url,caption\nhttp://a/1,caf\xe9\nhttp://a/2,x\nhttp://a/3,\n".encode("latin-1"))
+    for name in ("a.parquet", "a.arrow", "a.jsonl", "a.csv"):
+        captions = read_all(IngestConfig(source=str(tmp_path / name)))["caption"]
+        assert caption_statuses(captions) == {"no_caption": 1, "replaced_characters": 1}
+    assert caption_statuses(pa.array(["a"])) == {}

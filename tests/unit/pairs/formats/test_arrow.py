@@ -113,3 +113,14 @@ def test_text_that_is_no_utf8_is_replaced_within_other_types_too(tmp_path: Path)
     assert pairs["caption"].to_pylist() == ["a\ufffd", "b"]
     assert pairs["about"].to_pylist() == [{"text": "a\ufffd", "bytes": b"\xff"}, {"text": "b", "bytes": None}]
     assert pairs["tags"].to_pylist() == [[("a\ufffd", 1)], [("b", 2)]]
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_null_and_blank_urls_are_counted_when_planning(tmp_path: Path, is_stream: bool, kind: pa.DataType) -> None:
+    urls = pa.array(["", None, " \t", *URLS[3:]], kind)
+    table = pa.table({"url": urls, "caption": URLS, "n": pa.array(range(40), pa.int8())})
+    config = IngestConfig(source=write_arrow(tmp_path / "a.arrow", table, is_stream), max_unusable=0.1)
+    source = open_source(config)
+    assert source.seen.lines() == ["rows that cannot be used: rows without url: 3 (a.arrow batch 0, ...)"]
+    assert source.num_rows == 40

@@ -23,6 +23,14 @@ def test_rows_without_url_or_image_are_counted_when_planning(tmp_path: Path) -> 
     urls = [None, *URLS[1:]]
     config = IngestConfig(source=written(tmp_path / "a.parquet", {"url": urls, "caption": urls}, row_group_size=500))
     assert open_source(config).seen.lines() == ["rows that cannot be used: rows without url: 1 (a.parquet row group 0)"]
+    blank = ["", "  \n", *urls[:-2]]
+    config = IngestConfig(source=written(tmp_path / "a.parquet", {"url": blank, "caption": URLS}, row_group_size=500))
+    assert open_source(config).seen.lines() == [
+        "rows that cannot be used: rows without url: 3 (a.parquet row group 0, ...)"
+    ]
+    config = IngestConfig(source=written(tmp_path / "a.parquet", {"url": [" "] * 200 + URLS[200:], "caption": URLS}))
+    with pytest.raises(ConfigError, match=r"200 of the 2,000 rows .*: rows without url"):
+        open_source(config)
     images = pa.array([b"x", None] * 1000)
     config = IngestConfig(source=written(tmp_path / "b.parquet", {"image": images, "caption": URLS}))
     with pytest.raises(ConfigError, match=r"1,000 of the 2,000 rows .*: rows without image: 1,000"):
