@@ -177,10 +177,12 @@ def create(
     num_parts: int,
     grows: bool = False,
     facts: F | None = None,
+    smaller: dict[str, Any] | None = None,
 ) -> Draft[F]:
     """Begin or resume an artifact, or find it finished by the same configuration and parents (`sealed`).
 
     grows: the artifact may get more parts, provided that its parents have only got more parts too.
+    smaller: the configuration that it may have had before it grew, if it grows by that and not by its parents.
     facts: known from the beginning; `seal` keeps them.
     """
     storage = open_storage(uri)
@@ -197,8 +199,9 @@ def create(
         "schema_version": SCHEMA_VERSION,
     }
     if found := plan_of(uri) or _plan_of_parts(storage):
-        if grows and found["parts"] < num_parts and _is_start(found, plan, parents):
-            return Draft(storage, kind, found["parts"])._grow(num_parts, parents=plan["parents"], facts=known)
+        if grows and found["parts"] < num_parts and _is_start(found, plan, parents, smaller):
+            draft = Draft(storage, kind, found["parts"])
+            return draft._grow(num_parts, config=plan["config"], parents=plan["parents"], facts=known)
         differing = differences(found, plan)
         if differing:
             raise ArtifactMismatch(
@@ -224,8 +227,13 @@ def _plan_of_parts(storage: Storage) -> dict[str, Any]:
     return {}
 
 
-def _is_start(found: dict[str, Any], plan: dict[str, Any], parents: Mapping[str, Artifact[Any]]) -> bool:
-    """True if the directory holds this plan's artifact, made of the first parts of these parents."""
+def _is_start(
+    found: dict[str, Any], plan: dict[str, Any], parents: Mapping[str, Artifact[Any]], smaller: dict[str, Any] | None
+) -> bool:
+    """True if the directory holds this plan's artifact, made of the first parts of these parents, or by a smaller
+    configuration."""
+    if smaller is not None:
+        return not differences(found, plan | {"parts": found["parts"], "config": json.loads(json.dumps(smaller))})
     then = {name: parent.content_of(found["parts"]) for name, parent in parents.items()}
     return not differences(found, plan | {"parts": found["parts"], "parents": then})
 

@@ -31,7 +31,7 @@ def _compact(recipe_uri: RecipeArgument, overrides: Overrides = None) -> None:
     from react_ray.runtime.cluster import connected
 
     recipe = load_recipe(recipe_uri, overrides)
-    preflight.require(recipe, "index")
+    preflight.require(recipe, ["index"])
     from react_ray.stages import index
 
     with (

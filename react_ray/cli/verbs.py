@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,9 +13,12 @@ import typer
 from react_ray.cli.app import Overrides, RecipeArgument, app, interruption, logger
 
 if TYPE_CHECKING:
-    from react_ray.artifact import Artifact
     from react_ray.recipe import Recipe
 
+From = Annotated[
+    str, typer.Option("--from", metavar="STAGE", help="begin with this verb; what comes before it must be there")
+]
+Until = Annotated[str, typer.Option("--until", metavar="STAGE", help="end after this verb, to look at what there is")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="request again only the rows whose failure may pass")]
 SkipCorrupt = Annotated[
     bool,
@@ -27,30 +30,58 @@ SkipCorrupt = Annotated[
 
 
 def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bool = False) -> None:
-    """Load the recipe, check it before anything starts, connect to Ray, run one verb for all arms, print the outcome.
+    """Load the recipe, check it before anything starts, run one verb for all arms, print the outcome.
 
     option: the verb's own option, which is --retry-failed of download or --skip-corrupt of embed.
     """
     from react_ray.recipe import load_recipe
-    from react_ray.runtime import preflight
+    from react_ray.runtime import done, preflight
 
     recipe = load_recipe(recipe_uri, overrides)
+    if not option and verb != "report" and (said := done.answer(recipe, verb)) is not None:
+        _nothing_to_do(said)
+        return
     with writing(recipe, verb):
         preflight.begin(recipe, verb)
-        preflight.require(recipe, verb)
-        from react_ray.runtime.cluster import connected
+        preflight.require(recipe, [verb])
+        with _ray(recipe) if verb != "report" else nullcontext(), done.remembering(recipe, verb) as remember:
+            said = _run(verb, recipe, option)
+            remember(said)
+    typer.echo(said)
 
-        with connected(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO)):
-            outcome = _run(verb, recipe, option)
-    if isinstance(outcome, str):
-        typer.echo(outcome)
+
+def run_stages(recipe_uri: str, overrides: list[str] | None, first: str = "", last: str = "") -> None:
+    """As `run_verb`, of the stages from `first` to `last`; "" = from the start, to the end."""
+    from react_ray.recipe import load_recipe
+    from react_ray.runtime import preflight
+    from react_ray.runtime.stage_order import answered, stages_of
+
+    recipe = load_recipe(recipe_uri, overrides)
+    stages = stages_of(recipe, first, last)
+    if (said := answered(recipe, stages)) is not None:
+        _nothing_to_do(said)
         return
-    for artifact in outcome:
-        typer.echo(
-            f"{artifact.uri}: {artifact.manifest.rows} rows in {artifact.num_parts} parts, content {artifact.content}"
-        )
-        for line in getattr(artifact.facts, "summary", []):
-            typer.echo(f"  {line}")
+    with writing(recipe, "run"):
+        preflight.begin(recipe, "run")
+        preflight.require(recipe, stages)
+        with _ray(recipe):
+            from react_ray.stages import run
+
+            said = run.run(recipe, stages)
+    typer.echo(said)
+
+
+def _ray(recipe: Recipe) -> AbstractContextManager[None]:
+    from react_ray.runtime.cluster import on_demand
+
+    return on_demand(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO))
+
+
+def _nothing_to_do(said: str) -> None:
+    from react_ray.progress import say
+
+    say("nothing to do, it is finished already:")
+    typer.echo(said)
 
 
 @contextmanager
@@ -65,17 +96,17 @@ def writing(recipe: Recipe, verb: str) -> Iterator[None]:
         yield
 
 
-def _run(verb: str, recipe: Recipe, option: bool) -> list[Artifact] | str:
+def _run(verb: str, recipe: Recipe, option: bool) -> str:
     """Imports only the stage of this verb: most stages need no torch in this process."""
+    from react_ray.runtime.done import told
+
     stage = importlib.import_module(f"react_ray.stages.{verb}")
-    if verb == "download":
-        return stage.run(recipe, option)
-    if verb == "embed":
-        return [stage.run(recipe, option)]
+    if verb in ("download", "embed"):
+        return told(stage.run(recipe, option))
     if verb == "retrieve":
-        return [stage.run(recipe, arm) for arm in recipe.arms_by_dependence()]
+        return told([stage.run(recipe, arm) for arm in recipe.arms_by_dependence()])
     outcome = stage.run(recipe)
-    return outcome if isinstance(outcome, (list, str)) else [outcome]
+    return outcome if isinstance(outcome, str) else told(outcome)
 
 
 def _add(verb: str, summary: str) -> None:
@@ -92,6 +123,14 @@ def _add(verb: str, summary: str) -> None:
             run_verb(verb, recipe, overrides, skip_corrupt)
 
         app.command(verb, help=summary)(embed)
+        return
+
+    if verb == "run":
+
+        def run(recipe: RecipeArgument, overrides: Overrides = None, first: From = "", last: Until = "") -> None:
+            run_stages(recipe, overrides, first, last)
+
+        app.command(verb, help=summary)(run)
         return
 
     def command(recipe: RecipeArgument, overrides: Overrides = None) -> None:

@@ -1,4 +1,4 @@
-"""Join or start Ray for the time of one command, and ask it for its nodes and answers."""
+"""Join or start Ray for the time of one command, when it is needed, and ask it for its nodes and answers."""
 
 from __future__ import annotations
 
@@ -12,42 +12,73 @@ from typing import Any
 import ray
 
 from react_ray.errors import ClusterError, ReactRayError
+from react_ray.progress import say
 from react_ray.recipe import ClusterConfig
 from react_ray.redact import redact
 from react_ray.runtime.explain import first_line
 
 REACH_S = 15.0
 
+_wanted: tuple[ClusterConfig, bool] | None = None  # by the command of this process, when it needs Ray
+
 
 @contextmanager
 def connected(config: ClusterConfig, verbose: bool = False) -> Iterator[None]:
-    """Connect to Ray; a Ray that is already initialised is left as it is.
+    """As `on_demand`, with Ray started or joined at once."""
+    with on_demand(config, verbose):
+        need()
+        yield
+
+
+@contextmanager
+def on_demand(config: ClusterConfig, verbose: bool = False) -> Iterator[None]:
+    """Until the end of the block, Ray is started or joined as soon as work needs it, and work that does not goes
+    without. A Ray that is already initialised is left as it is.
 
     verbose: Ray's own messages, and those of all workers, appear on stderr; otherwise only our progress display does.
     """
+    global _wanted
     if ray.is_initialized():
         yield
         return
+    before, _wanted = _wanted, (config, verbose)
+    try:
+        yield
+    finally:
+        _wanted = before
+        ray.shutdown()
+
+
+def need() -> None:
+    """Starts or joins Ray, if the command has not done so yet; says that it starts, because it takes some seconds."""
+    if _wanted is not None and not ray.is_initialized():
+        _start(*_wanted)
+
+
+def is_running() -> bool:
+    """False where nothing has needed Ray yet. Without `on_demand` around it, as in a program that calls the stages
+    itself, Ray counts as running."""
+    return _wanted is None or bool(ray.is_initialized())
+
+
+def _settings(config: ClusterConfig, verbose: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
     if not (config.address or os.environ.get("RAY_ADDRESS")):
-        settings |= {
+        return settings | {
             "address": "local",
             "num_cpus": config.num_cpus or None,
             "object_store_memory": int(config.object_store_gb * 2**30),
             "include_dashboard": False,
         }
-    elif config.address:
-        settings["address"] = config.address
-    try:
-        _start(settings, verbose)
-        yield
-    finally:
-        ray.shutdown()
+    return settings | ({"address": config.address} if config.address else {})
 
 
-def _start(settings: dict[str, Any], verbose: bool) -> None:
+def _start(config: ClusterConfig, verbose: bool) -> None:
     """Starts or joins Ray. ClusterError if that fails."""
+    settings = _settings(config, verbose)
     joins = settings.get("address", os.environ.get("RAY_ADDRESS", ""))
+    if joins == "local":
+        say("starting Ray on this machine ...")
     try:
         _reach(joins)
         if verbose:
@@ -106,4 +137,5 @@ def answers(waiting: list[Any]) -> list[Any]:
 
 def nodes() -> list[dict[str, Any]]:
     """The nodes of the cluster that are alive, as Ray describes them."""
+    need()
     return [node for node in ray.nodes() if node["Alive"]]

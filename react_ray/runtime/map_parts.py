@@ -29,7 +29,7 @@ from react_ray.manifest import Receipt
 from react_ray.progress import Progress, say
 from react_ray.row_guard import one_line
 from react_ray.runtime.attempts import Attempts, WorkerDied, attempt
-from react_ray.runtime.cluster import quiet
+from react_ray.runtime.cluster import need, quiet
 from react_ray.runtime.isolation import commit_alone
 from react_ray.runtime.work import Change, MapStage, ReadNothing, ReadPart, RowChange, RowWork, Step, Work
 
@@ -49,6 +49,7 @@ def map_parts(stage: MapStage, pending: list[int], total: int, watch: Callable[[
     """
     if not pending:
         return
+    need()
     if not logger.isEnabledFor(logging.INFO):
         quiet()  # Ray Data sets the level of its own logger when it is imported
     with Progress(stage.name, total, stage.noun) as progress:

@@ -1,13 +1,14 @@
 """evaluate: labelled images -> `scores/`, the predictions of each base and of each arm's model.
 
-One pool of actors serves all models: to start a process costs more than to classify a small evaluation set.
+One pool of actors serves all models: to start a process costs more than to classify a small evaluation set. A model
+that is scored already is scored only on the sets that were added since.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-from react_ray.artifact import Artifact, open_artifact
+from react_ray.artifact import Artifact, open_artifact, plan_of
 from react_ray.clip.prompts import TargetTask, load_tasks
 from react_ray.draft import create
 from react_ray.evals.labelled import ReadSlices, Slice, slices_of
@@ -29,13 +30,14 @@ def run(recipe: Recipe) -> list[Artifact]:
     There is one base, unless arms customise several backbones.
     """
     tasks = load_tasks(recipe.tasks)
-    slices = _slices(recipe, tasks)
-    candidates = [_candidate(recipe, tasks, arm, len(slices)) for arm in [*recipe.bases(), *recipe.arm_names()]]
+    most = recipe.evaluate.max_unreadable
+    slices = {name: slices_of(name, uri, tasks, most) for name, uri in recipe.evaluate.datasets.items()}
+    candidates = [_candidate(recipe, tasks, arm, slices) for arm in [*recipe.bases(), *recipe.arm_names()]]
     open_ones = [c for c in candidates if not c.scores.sealed]
     jobs = [(c, part) for c in open_ones for part in c.scores.pending()]
     stage = MapStage(
         "evaluate",
-        ReadSlices([slices[part] for _, part in jobs], tasks),
+        ReadSlices([c.slices[part] for c, part in jobs], tasks),
         ClassifySlice(jobs, recipe, tasks),
         noun="images",
         options=actor_pool(recipe.cluster, "embed"),
@@ -45,12 +47,7 @@ def run(recipe: Recipe) -> list[Artifact]:
     return [c.scores.open() if c.scores.sealed else _seal(c, recipe) for c in candidates]
 
 
-def _slices(recipe: Recipe, tasks: list[TargetTask]) -> list[Slice]:
-    most = recipe.evaluate.max_unreadable
-    return [part for name, uri in recipe.evaluate.datasets.items() for part in slices_of(name, uri, tasks, most)]
-
-
-def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, num_parts: int) -> Candidate:
+def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, slices: dict[str, list[Slice]]) -> Candidate:
     bases, layout = recipe.bases(), Layout(recipe, arm if arm in recipe.arm_names() else "")
     parents, head = {}, ""
     if arm in bases:
@@ -63,11 +60,21 @@ def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, num_parts: int
             head = join(model.uri, HEAD_FILE)
         else:
             backbone = backbone.model_copy(update={"gated": join(model.uri, "gated.safetensors")})
+    uri = layout.scores(arm)
     config = recipe.evaluate.digested() | {
         "backbone": load_backbone(backbone, seed=recipe.seed).describe(),
         "tasks": [[task.name, list(task.class_names), list(task.templates)] for task in tasks],
     }
-    return Candidate(arm, backbone, create(layout.scores(arm), PREDICTIONS, config, parents, num_parts), head)
+    scored = {
+        name: source
+        for name, source in plan_of(uri).get("config", {}).get("datasets", {}).items()
+        if config["datasets"].get(name) == source
+    }
+    sets = scored | config["datasets"]  # those that are scored already keep their parts
+    parts = [part for name in sets for part in slices[name]]
+    smaller = config | {"datasets": scored}
+    scores = create(uri, PREDICTIONS, config | {"datasets": sets}, parents, len(parts), grows=True, smaller=smaller)
+    return Candidate(arm, backbone, scores, parts, head)
 
 
 def _seal(candidate: Candidate, recipe: Recipe) -> Artifact[PredictionsFacts]:

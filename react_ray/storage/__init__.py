@@ -86,6 +86,18 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
     return [absolute(f"{folder.uri.rstrip('/')}/{path}") for path in found if path.endswith(suffix)]
 
 
+def versions(uri: str) -> dict[str, str]:
+    """Returns, for one file, for all files below a folder or for those of a glob, a text that differs once the file was
+    written again; {} if there is none."""
+    storage, name = _split(uri)
+    if found := storage.versions(name):
+        return found
+    root, pattern = split_glob(uri)
+    if not pattern:
+        return {}
+    return {path: one for path, one in open_storage(root).versions().items() if matches(path, pattern)}
+
+
 def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     """Returns the place as a pyarrow filesystem and a path in it, for libraries that take these."""
     uri = absolute(uri)

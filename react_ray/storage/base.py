@@ -63,6 +63,11 @@ class Storage:
         """
         return self.sizes(), []
 
+    def versions(self, path: str = "") -> dict[str, str]:
+        """Returns, for the file at `path` or for each file below it, a text that differs once the file was written
+        again; {} if nothing is there. No contents are read."""
+        raise NotImplementedError
+
     def delete(self, path: str) -> None:
         raise NotImplementedError
 

@@ -98,6 +98,22 @@ class LocalStorage(Storage):
     def files(self) -> tuple[dict[str, int], Sequence[str]]:
         return self._try("list", "", lambda: walk(self.uri))
 
+    def versions(self, path: str = "") -> dict[str, str]:
+        """By size, time of the contents, and time of the inode, which also tells of a copy that kept the first two."""
+        root = self._path(path)
+
+        def version(file: Path) -> str:
+            found = file.stat()
+            return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+        def action() -> dict[str, str]:
+            if root.is_file():
+                return {path: version(root)}
+            below = walk(str(root))[0]
+            return {f"{path}/{name}".lstrip("/"): version(root / name) for name in below}
+
+        return self._try("list", path, action)
+
     def delete(self, path: str) -> None:
         self._try("delete", path, lambda: self._path(path).unlink(missing_ok=True))
 

@@ -142,17 +142,24 @@ class S3Storage(Storage):
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         key = self._key(prefix)
+        return {path: found["Size"] for path, found in self._objects(prefix, f"{key}/" if key else "").items()}
+
+    def versions(self, path: str = "") -> dict[str, str]:
+        key = self._key(path)
+        found = self._objects(path, key)  # also of keys that only begin alike
+        return {name: one["ETag"] for name, one in found.items() if not path or f"{name}/".startswith(f"{path}/")}
+
+    def _objects(self, path: str, key: str) -> dict[str, Any]:
+        """What a listing says of all objects whose keys begin with `key`, by their paths, sorted."""
         root = f"{self.prefix}/" if self.prefix else ""
 
-        def action() -> dict[str, int]:
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=f"{key}/" if key else ""
-            )
-            found = {o["Key"]: o["Size"] for page in pages for o in page.get("Contents", [])}
+        def action() -> dict[str, Any]:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=key)
+            found = {o["Key"]: o for page in pages for o in page.get("Contents", [])}
             files = [key for key in sorted(found) if not key.endswith("/")]  # without the markers of folders
             return {key.removeprefix(root): found[key] for key in files}
 
-        return self._try("list", prefix, action)
+        return self._try("list", path, action)
 
     def delete(self, path: str) -> None:
         self._try("delete", path, lambda: self._client.delete_object(Bucket=self.bucket, Key=self._key(path)))

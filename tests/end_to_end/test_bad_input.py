@@ -77,7 +77,7 @@ BEFORE_RAY: dict[str, tuple[str, Callable[[Path], list[str]], str]] = {
         lambda _: ["customize.method=linear", "customize.backbone.name=RN50"],
         "not RN50's; choose another method",
     ),
-    "nothing to compare on": ("run", lambda _: ["evaluate.datasets={}"], "evaluate.datasets is empty"),
+    "nothing to compare on": ("evaluate", lambda _: ["evaluate.datasets={}"], "evaluate.datasets is empty"),
     "no built-in task": ("run", lambda _: ["tasks.builtin=[imagenet1k]"], "did you mean 'imagenet'?"),
     "no such radius": ("run", lambda _: ["retrieve.dedup.phash=40"], "retrieve.dedup.phash"),
     "empty pool": ("run", lambda folder: [f"ingest.source={write_pool(folder / 'empty.parquet', [], [])}"], "empty"),
@@ -101,12 +101,15 @@ def test_a_run_of_another_recipe_is_refused_with_both_values(
 ) -> None:
     recipe = small_recipe(tmp_path)
     refuse(capsys, "embed", recipe)  # writes the resolved recipe, then misses its input
-    open_storage(load_recipe(recipe).out).write("retrieved/part-00000.parquet", b"a result of this recipe")
+    run = open_storage(load_recipe(recipe).out)
+    run.write("retrieved/_building.json", b"{}")
+    line = refuse(capsys, "embed", recipe, "retrieve.k=9")
+    assert "recipe.retrieve.k was 8, now 9" in line and f"{run.uri}/retrieved" in line
     line = refuse(capsys, "embed", recipe, "customize.lr=0.5")
-    assert "customize.lr was 0.001, now 0.5" in line
-    line = refuse(capsys, "embed", recipe, "evaluate.wise_ft=0.5")
-    assert "run `react-ray ingest RECIPE` first" in line, "at which weight models are scored may change"
-    assert "evaluate.datasets" in refuse(capsys, "embed", recipe, "evaluate.datasets={}")
+    assert "run `react-ray ingest RECIPE` first" in line, "how a model is trained may change until there is one"
+    run.write("arms/gated_image/model/_building.json", b"{}")
+    line = refuse(capsys, "embed", recipe, "customize.lr=0.1")
+    assert "recipe.customize.lr was 0.5, now 0.1" in line and f"{run.uri}/arms/gated_image/model" in line
 
 
 def test_images_that_cannot_be_read_keep_their_place_and_the_run_goes_on(local_ray: None, tmp_path: Path) -> None:

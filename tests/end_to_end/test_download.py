@@ -123,7 +123,7 @@ def test_a_retry_killed_anywhere_loses_no_row(web: Web, tmp_path: Path, local_ra
     with pytest.raises(ArtifactMissing, match="react-ray download"):
         from react_ray.runtime.preflight import require
 
-        require(recipe, "embed")
+        require(recipe, ["embed"])
     resumed = downloaded(recipe)
     assert resumed.content == whole.content and web.num_requests("/image/4.jpg") == asked
     (images / "manifest.json").unlink()

@@ -212,3 +212,20 @@ def test_what_killed_writers_left_is_deleted_when_the_artifact_is_begun_or_resum
             path.write_bytes(b"half")
         create(disk_place.uri, PAIRS, {}, {}, 1)
         assert not any(path.exists() for path in left)
+
+
+def test_an_artifact_grows_by_its_configuration_and_keeps_its_parts(place: Storage) -> None:
+    def scores(sets: list[str], **smaller: object) -> Draft[Facts]:
+        config = {"sets": sets, **smaller}
+        return create(join(place.uri, "grown"), PAIRS, config, {}, len(sets), grows=True, smaller={"sets": ["a"]})
+
+    first = fill(scores(["a"]))
+    kept = first.read_file(0, "part-00000.parquet")
+    more = scores(["a", "b"])
+    assert not more.sealed and more.pending() == [1]
+    assert scores(["a", "b"]).pending() == [1], "killed before its new part, it goes on"
+    grown = fill(more)
+    assert grown.read_file(0, "part-00000.parquet") == kept and grown.manifest.config == {"sets": ["a", "b"]}
+    assert scores(["a", "b"]).sealed
+    with pytest.raises(ArtifactMismatch, match=r"made by another configuration: config\.other"):
+        scores(["a", "b", "c"], other=1)

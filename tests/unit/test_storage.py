@@ -30,6 +30,7 @@ from react_ray.storage import (
     open_stream,
     read_bytes,
     read_range,
+    versions,
 )
 from tests.support.s3_server import PAGE
 
@@ -277,3 +278,16 @@ def test_a_full_disk_is_a_storage_error_also_while_a_large_file_is_written(disk_
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert os.listdir(disk_place.uri) == []
+
+
+def test_a_version_differs_once_a_file_was_written_again(place: Storage) -> None:
+    assert place.versions() == versions(place.uri) == versions(f"{place.uri}/*.csv") == {}
+    for name in ("a.csv", "a.csv.md", "b/c.csv"):
+        place.write(name, name.encode())
+    before = place.versions()
+    assert set(before) == {"a.csv", "a.csv.md", "b/c.csv"} and place.versions("b") == {"b/c.csv": before["b/c.csv"]}
+    assert place.versions("a.csv") == {"a.csv": before["a.csv"]} == versions(f"{place.uri}/a.csv")
+    assert list(versions(f"{place.uri}/**/*.csv").values()) == [before["a.csv"], before["b/c.csv"]]
+    place.write("a.csv", b"other")
+    after = place.versions()
+    assert [name for name in before if before[name] != after[name]] == ["a.csv"]

@@ -14,6 +14,7 @@ from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask
 from react_ray.draft import Draft
 from react_ray.evals.classify import classify_rows
+from react_ray.evals.labelled import Slice
 from react_ray.gated.load import load_backbone
 from react_ray.gated.wise_ft import interpolate
 from react_ray.kinds import PredictionsFacts
@@ -32,6 +33,7 @@ class Candidate:
     name: str
     backbone: BackboneConfig
     scores: Draft[PredictionsFacts]
+    slices: list[Slice]  # by the number of the part
     head: str = ""  # URI of a linear head that replaces the prompts
 
 

@@ -9,12 +9,13 @@ import ray
 
 from react_ray.progress import Progress
 from react_ray.recipe import ClusterConfig
-from react_ray.runtime.cluster import answers
+from react_ray.runtime.cluster import answers, need
 from react_ray.runtime.placement import placement
 
 
 def start(task: Callable[..., Any], cluster: ClusterConfig, *arguments: Any) -> Any:
     """Starts `task(*arguments)` on a node of the index; returns the reference to its result."""
+    need()
     return ray.remote(max_calls=1)(task).options(num_cpus=1, **placement(cluster, "index")).remote(*arguments)
 
 

@@ -36,3 +36,18 @@ def test_a_cluster_that_is_not_there(address: str) -> None:
     assert ended.stdout.startswith(f"cannot join Ray at {address} (Connection"), ended
     assert ended.stdout.count("\n") == 1 and "check cluster.address or RAY_ADDRESS" in ended.stdout
     assert ended.stderr == "stderr is there\n"
+
+
+IDLE = """
+import ray
+from react_ray.recipe import ClusterConfig
+from react_ray.runtime.cluster import is_running, nodes, on_demand
+with on_demand(ClusterConfig(num_cpus=1, object_store_gb=0.1)):
+    assert not is_running() and not ray.is_initialized()
+assert is_running(), "a program that calls the stages itself has its own Ray"
+"""
+
+
+def test_ray_does_not_start_before_it_is_needed() -> None:
+    ended = subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

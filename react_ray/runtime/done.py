@@ -1,0 +1,257 @@
+"""Done: what each verb of a run has finished and of what, so that the same command again answers at once.
+
+`<run>/done.json` has, for each verb, a digest of everything that it read (the fields of the recipe, its files by size
+and time, the artifacts by their manifests, this package's own code), the manifests of what it made, and what it
+printed. If all of that is still so, there is nothing to do, which is found without Ray and without torch. Otherwise the
+stage itself looks. The file is a cache, and nothing else reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Any
+
+from react_ray.artifact import plan_of
+from react_ray.errors import ReactRayError
+from react_ray.manifest import MANIFEST
+from react_ray.metadata import parse_json, shaped
+from react_ray.recipe import Recipe
+from react_ray.runtime.layout import Layout
+from react_ray.section import digest
+from react_ray.storage import join, open_storage, versions
+from react_ray.uri import PACKAGE_DIR
+
+FILE = "done.json"
+LOCAL_DIR = "local-dir:"
+# The sections that each verb reads, with the fields that only change its speed: one that differs is looked at anew.
+READS = {
+    "ingest": ("ingest", "backbone", "embed"),
+    "download": ("download", "retrieve", "tasks", "arms"),
+    "embed": ("seed", "backbone", "embed", "download"),
+    "index": ("seed", "index"),
+    "retrieve": ("seed", "tasks", "backbone", "download", "embed", "index", "retrieve", "evaluate", "arms"),
+    "customize": tuple(Recipe.model_fields),
+    "evaluate": tuple(Recipe.model_fields),
+    "report": tuple(Recipe.model_fields),
+}
+
+
+@dataclass
+class Finished:
+    """What one verb finished. read: digest of all that it read. made: file -> its digest. said: what it printed."""
+
+    read: str
+    made: dict[str, str]
+    said: str
+
+
+@dataclass
+class _Kept:
+    verbs: dict[str, Finished] = field(default_factory=dict)
+
+
+def answer(recipe: Recipe, verb: str) -> str | None:
+    """What the verb printed when it finished, if there is nothing to do since; None if its stage has to look."""
+    found = _read(recipe).verbs.get(verb)
+    if found is None:
+        return None
+    try:
+        if found.read != _state(recipe, verb) or any(_digest_of(uri) != made for uri, made in found.made.items()):
+            return None
+    except ReactRayError:  # the stage says what is wrong
+        return None
+    return found.said
+
+
+@contextmanager
+def remembering(recipe: Recipe, verb: str) -> Iterator[Callable[[str], None]]:
+    """`with remembering(recipe, verb) as remember: work(); remember("what it printed")`.
+
+    Nothing is remembered if what the verb reads has changed while it worked.
+    """
+    before = _state_or_none(recipe, verb)
+
+    def remember(said: str) -> None:
+        if before is None or _state_or_none(recipe, verb) != before:
+            return
+        kept = _read(recipe)
+        kept.verbs[verb] = Finished(before, _made(recipe, verb), said)
+        open_storage(recipe.out).write(FILE, json.dumps(asdict(kept), indent=1).encode())
+
+    yield remember
+
+
+def made_of_source(uri: str) -> bool:
+    """True for an artifact that was made of the source itself."""
+    return plan_of(uri).get("parents") == {}
+
+
+def told(made: Any) -> str:
+    """What a verb prints of the artifacts that it made; arms may share one."""
+    lines = []
+    for artifact in {one.uri: one for one in (made if isinstance(made, list) else [made])}.values():
+        rows = f"{artifact.manifest.rows} rows in {artifact.num_parts} parts"
+        lines.append(f"{artifact.uri}: {rows}, content {artifact.content}")
+        lines += [f"  {line}" for line in getattr(artifact.facts, "summary", [])]
+    return "\n".join(lines)
+
+
+def said(recipe: Recipe, verb: str) -> str:
+    """What the verb printed when it finished last; "" if that is not known."""
+    found = _read(recipe).verbs.get(verb)
+    return found.said if found else ""
+
+
+def _read(recipe: Recipe) -> _Kept:
+    """What is remembered; nothing if the file is not there or was not written by this version."""
+    storage = open_storage(recipe.out)
+    try:
+        return shaped(parse_json(storage.read(FILE), FILE, ""), _Kept, FILE, "") if storage.exists(FILE) else _Kept()
+    except ReactRayError:
+        return _Kept()
+
+
+def _state_or_none(recipe: Recipe, verb: str) -> str | None:
+    try:
+        return _state(recipe, verb)
+    except ReactRayError:
+        return None
+
+
+def _state(recipe: Recipe, verb: str) -> str:
+    """A digest of all that a verb reads."""
+    values = recipe.model_dump(mode="json", include=set(READS[verb]))
+    values |= {"database": recipe.database, "out": recipe.out, "on_gpus": recipe.cluster.gpus_per_actor > 0}
+    files = {uri: versions(uri) for uri in sorted(_files(recipe, verb)) if uri}
+    artifacts = {uri: _digest_of(join(uri, MANIFEST)) for uri in _artifacts(recipe, verb)}
+    values.pop("cluster", None)
+    return digest([_code(), verb, values, files, artifacts, _beside(recipe, verb)])
+
+
+def _made(recipe: Recipe, verb: str) -> dict[str, str]:
+    if verb == "report":
+        places = [join(recipe.out, name) for name in ("summary.json", "report.html")]
+    else:
+        places = [join(uri, MANIFEST) for uri in _results(recipe, verb)]
+    return {uri: made for uri in places if (made := _digest_of(uri))}
+
+
+def _results(recipe: Recipe, verb: str) -> list[str]:
+    """The URIs of the artifacts that a verb may make."""
+    layout, roots, arms = Layout(recipe), _roots(recipe), _arms(recipe)
+    of_pairs = recipe.download.of == "pairs"
+    match verb:
+        case "ingest":
+            return [uri for uri in map(layout.database, ("pairs", "images", "embeddings")) if made_of_source(uri)]
+        case "download":
+            return [layout.database("images")] if of_pairs else [join(root, "images") for root in roots]
+        case "embed":
+            return [layout.database("embeddings")]
+        case "index":
+            return [layout.database("index"), *_deltas(recipe)]
+        case "retrieve":
+            names = ("queries", "selected", "retrieved", *(["images"] if of_pairs else []))
+            return [join(root, name) for root in (recipe.out, *roots) for name in names]
+        case "customize":
+            return [arm.of_arm("model") for arm in arms]
+    return [*map(layout.scores, recipe.bases()), *(arm.of_arm("scores") for arm in arms)]
+
+
+def _artifacts(recipe: Recipe, verb: str) -> list[str]:
+    """The URIs of the artifacts that a verb may read."""
+    layout, roots, arms = Layout(recipe), _roots(recipe), _arms(recipe)
+    database = [layout.database(kind) for kind in ("pairs", "images", "embeddings", "index")]
+    retrieved = [join(root, name) for root in (recipe.out, *roots) for name in ("queries", "retrieved", "images")]
+    models = [arm.of_arm("model") for arm in arms]
+    match verb:
+        case "ingest":
+            return []
+        case "download":
+            return database[:1] if recipe.download.of == "pairs" else [join(root, "retrieved") for root in roots]
+        case "embed":
+            return database[:2]
+        case "index":
+            return [database[0], database[2]]
+        case "retrieve":
+            return [*database, *_deltas(recipe)]
+        case "customize":
+            return [database[2], *retrieved]
+        case "evaluate":
+            return models
+    return [*database, *retrieved, *models, *_results(recipe, "evaluate")]
+
+
+def _beside(recipe: Recipe, verb: str) -> list[Any]:
+    """What else a verb finds beside the artifacts, as far as it can change without them."""
+    if verb == "index":
+        return [_digest_of(join(recipe.database, "index", "compacting.json"))]
+    if verb == "retrieve":
+        return [versions(join(recipe.database, "deleted"))]
+    if verb == "report":
+        names = ("selection.json", "costs.json", "gallery.html")
+        others = [join(uri, "summary.json") for uri in recipe.evaluate.other_runs]
+        return [_digest_of(uri) for uri in [*(join(recipe.out, name) for name in names), *others]]
+    return []
+
+
+def _files(recipe: Recipe, verb: str) -> set[str]:
+    """The URIs that the sections name; some of them may be names of models, which are no files."""
+    named = {
+        "ingest": {recipe.ingest.source},
+        "download": {recipe.download.blocked_file, recipe.download.ca_file},
+        "embed": set(recipe.embed.heads.values()),
+        "backbone": _weights(recipe.backbone),
+        "tasks": {recipe.tasks.file}.union(*recipe.tasks.seed_images.values()),
+        "retrieve": set(recipe.retrieve.decontaminate.datasets),
+        "evaluate": {*recipe.evaluate.datasets.values(), recipe.evaluate.pixel_knn},
+        "arms": set().union(*(_files_of_arm(recipe.arm(arm)) for arm in recipe.arm_names())),
+    }
+    trains = any(recipe.arm(arm).customize.train_on == "source" for arm in recipe.arm_names())
+    if verb != "ingest" and not (verb == "customize" and trains):  # its rows are in the database
+        named["ingest"] = set()
+    return set().union(*(uris for section, uris in named.items() if section in READS[verb]))
+
+
+def _files_of_arm(arm: Recipe) -> set[str]:
+    sets = set(arm.retrieve.decontaminate.datasets)
+    return _weights(arm.customized) | sets | {arm.tasks.file}.union(*arm.tasks.seed_images.values())
+
+
+def _weights(config: Any) -> set[str]:
+    """The files and folders of a model; weights may lie beside its configuration."""
+    name = config.name.removeprefix(LOCAL_DIR)
+    if name.endswith(".json") and not config.pretrained:
+        name = name.rpartition("/")[0] or "."
+    return {name, config.pretrained, config.gated}
+
+
+def _roots(recipe: Recipe) -> list[str]:
+    return list(dict.fromkeys(Layout(recipe, arm).retrieved_root() for arm in recipe.arm_names()))
+
+
+def _arms(recipe: Recipe) -> list[Layout]:
+    return [Layout(recipe, arm) for arm in recipe.arm_names()]
+
+
+def _deltas(recipe: Recipe) -> list[str]:
+    storage = open_storage(join(recipe.database, "index"))
+    return [join(storage.uri, path.rpartition("/")[0]) for path in storage.list("deltas") if path.endswith(MANIFEST)]
+
+
+def _digest_of(uri: str) -> str:
+    """The digest of a small file, "" if there is none."""
+    folder, _, name = uri.rpartition("/")
+    storage = open_storage(folder)
+    return hashlib.sha256(storage.read(name)).hexdigest()[:16] if storage.exists(name) else ""
+
+
+@cache
+def _code() -> str:
+    """Changes with the files of this package: other code may make other things of the same recipe."""
+    files = sorted(PACKAGE_DIR.rglob("*.py"))
+    return digest([[str(path.relative_to(PACKAGE_DIR)), path.stat().st_mtime_ns] for path in files])
