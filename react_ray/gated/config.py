@@ -73,7 +73,8 @@ class CustomizeConfig(Section):
     )
     lr: float = field(
         0.0,
-        "peak learning rate; 0 = as REACT published: 5e-4, and 5e-5 where a tower's own weights train on retrieved pairs",
+        "peak learning rate; 0 = as REACT published: 5e-4, or 5e-5 where a tower's own weights train on retrieved "
+        "pairs",
         ge=0,
     )
     gate_lr_scale: float = field(
