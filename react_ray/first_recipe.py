@@ -154,8 +154,8 @@ backbone:
         return "\n".join(lines) + "\n"
 
     def _scores(self) -> str:
-        said = "# Labelled images (class folders, or Parquet with columns image and label) to score on. Without any,"
-        said += "\n# the report shows what was retrieved and how the training went, and no accuracy.\n"
+        said = "# Labelled images (class folders, or Parquet with columns image and label) to score on. Without any,\n"
+        said += "# the report shows what was retrieved and how the training went, and no accuracy.\n"
         if self.test:
             return f"{said}evaluate:\n  datasets:\n    test: {_yaml(self.test)}\n"
         return f"{said}# evaluate:\n#   datasets:\n#     test: my-test.parquet\n"

@@ -72,7 +72,10 @@ class CustomizeConfig(Section):
         ge=0,
     )
     lr: float = field(
-        0.0, "peak learning rate; 0 = 5e-4, or 5e-5 for locked-text, locked-image and full, as REACT published", ge=0
+        0.0,
+        "peak learning rate; 0 = as REACT published: 5e-4, or 5e-5 where a tower's own weights train on retrieved "
+        "pairs",
+        ge=0,
     )
     gate_lr_scale: float = field(
         0.0,

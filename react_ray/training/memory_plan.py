@@ -21,6 +21,7 @@ from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.gated.lora import attach_lora
 from react_ray.gated.method import freeze, resolved
 from react_ray.training.loss import LOGITS_AT_ONCE
+from react_ray.training.schedule import BATCH_SIZE
 
 # Bytes that a block keeps for backward per (token x channel): fixed, and per unit of its MLP's ratio.
 KEPT = {
@@ -68,6 +69,7 @@ class Plan:
 def plan(backbone: BackboneConfig, config: CustomizeConfig, encoder: BackboneConfig | None = None) -> Plan:
     """The plan of a worker, which gets batch_size / num_workers images.
 
+    A batch size that is left to the data counts as the largest, unless `config` is settled (schedule.from_data).
     encoder: the model that embedded the captions. No weights are loaded here, so two text towers count as the same if
     names and tags are equal; and the activation function follows from the backbone's name, tag or quick_gelu.
     """
@@ -78,6 +80,7 @@ def plan(backbone: BackboneConfig, config: CustomizeConfig, encoder: BackboneCon
     other = ""
     if encoder and not needs_text_tower(config) and not same_text_tower(published(backbone, 0), published(encoder, 0)):
         config, other = config.model_copy(update={"live_text": True}), short_name(encoder)
+    config = config.model_copy(update={"batch_size": config.batch_size or BATCH_SIZE})
     backbone = settled(backbone)
     name, quick_gelu = backbone.name, architecture(backbone)[0]["quick_gelu"]
     model: Any = empty_model(name)

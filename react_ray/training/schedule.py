@@ -13,8 +13,8 @@ from react_ray.gated.config import CustomizeConfig, Method
 
 # As published (README of REACT): 4,096 pairs a step, 32 epochs, 5,000 steps of warm-up, 5e-4, for locked-text 5e-5.
 BATCH_SIZE, EPOCHS, WARMUP_STEPS = 4096, 32.0, 5000
-LR: dict[Method, float] = {"gated-image": 5e-4, "lora": 5e-4, "linear": 5e-4}
-LR_OF_TOWERS = 5e-5  # where a tower's own weights train
+LR, LR_OF_TOWERS = 5e-4, 5e-5
+OF_TOWERS: tuple[Method, ...] = ("locked-text", "locked-image", "full")  # whose own weights train, not new ones
 
 SMALLEST_BATCH = 32
 STEPS_PER_EPOCH = 32  # about, for fewer than 100,000 pairs
@@ -31,7 +31,7 @@ def from_data(config: CustomizeConfig, num_pairs: int) -> CustomizeConfig:
         update={
             "batch_size": config.batch_size or batch_size_for(num_pairs),
             "epochs": config.epochs or EPOCHS,
-            "lr": config.lr or LR.get(config.method, LR_OF_TOWERS),
+            "lr": config.lr or (LR_OF_TOWERS if _tunes(config) else LR),
         }
     )
     if config.warmup_steps < 0:
@@ -81,6 +81,11 @@ def described(config: CustomizeConfig, num_pairs: int) -> str:
         f"{num_pairs:,} pairs, {epochs} in batches of {config.batch_size:,}: {total:,} steps, "
         f"{_warmup(total, config):,} of them warm-up, learning rate {config.lr:g}{gates}"
     )
+
+
+def _tunes(config: CustomizeConfig) -> bool:
+    """True if trained weights train further; a training on the source may begin with random ones."""
+    return config.method in OF_TOWERS and config.train_on == "retrieved"
 
 
 def _warmup(total: int, config: CustomizeConfig) -> int:

@@ -36,6 +36,20 @@ def test_a_run_goes_from_class_names_to_a_table_and_a_report(finished: Path) -> 
     assert "<html" in (finished / "run/report.html").read_text()[:500]
     resolved = yaml.safe_load((finished / "run/recipe.yaml").read_text())
     assert resolved["customize"]["batch_size"] == 64 and resolved["customize"]["beta2"] == 0.98
+    assert resolved["customize"]["gate_lr_scale"] == 0
+
+
+def test_what_the_recipe_leaves_to_the_data_is_settled_told_and_kept_with_the_model(finished: Path) -> None:
+    place, said = finished / "run/arms/gated_image/model", (finished / "stderr").read_text()
+    schedule = {"batch_size": 64, "epochs": 3.2, "warmup_steps": 2, "lr": 1e-3, "gate_lr_scale": 10}
+    manifest = json.loads((place / "manifest.json").read_text())
+    assert json.loads((place / "gated.json").read_text())["schedule"] == schedule
+    assert {name: manifest["config"][name] for name in schedule} == schedule
+    told = "3.2 epochs in batches of 64: 48 steps, 2 of them warm-up, learning rate 0.001, gates x 10"
+    assert told in said and told in manifest["facts"]["summary"][-1]
+    assert (
+        "customize random  in 12 steps of " in said and "the gates, which start at 0, can open to 0.07 at most" in said
+    )
 
 
 def test_an_arm_customises_another_backbone_than_the_one_that_retrieved(finished: Path) -> None:

@@ -124,6 +124,11 @@ def test_sharding_and_offload_take_from_where_they_say() -> None:
     assert checkpointed.memory["activations kept for backward"] < plain.memory["activations kept for backward"] / 4
 
 
+def test_a_batch_that_is_left_to_the_data_counts_as_the_largest() -> None:
+    left, largest = (plan(BackboneConfig(name="ViT-B-32"), config(batch_size=size)) for size in (0, 4096))
+    assert left == largest
+
+
 @pytest.mark.parametrize("method", ["gated-image", "locked-text", "locked-image", "full", "lora"])
 def test_every_method_has_a_plan(tmp_path: Path, method: str) -> None:
     found = plan(BackboneConfig(name=tiny_config(tmp_path)), config(method=method, last_k_layers=2, lora_rank=2))

@@ -49,6 +49,7 @@ def test_the_sum_of_the_rates_is_that_of_all_steps(total: int, warmup: int) -> N
 def test_the_pairs_of_react_get_the_schedule_of_react() -> None:
     assert settled(8_530_639) == REACT
     assert settled(8_530_639, method="locked-text") == REACT | {"lr": 5e-5}
+    assert settled(8_530_639, method="full", train_on="source") == REACT  # it may begin with random weights
 
 
 @pytest.mark.parametrize(
