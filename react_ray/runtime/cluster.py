@@ -14,7 +14,8 @@ import ray
 from react_ray.errors import ClusterError, ReactRayError
 from react_ray.recipe import ClusterConfig
 from react_ray.redact import redact
-from react_ray.runtime.explain import first_line
+from react_ray.runtime import last_words
+from react_ray.runtime.explain import first_line, wants_token
 
 REACH_S = 15.0
 
@@ -48,6 +49,7 @@ def connected(config: ClusterConfig, verbose: bool = False) -> Iterator[None]:
 def _start(settings: dict[str, Any], verbose: bool) -> None:
     """Starts or joins Ray. ClusterError if that fails."""
     joins = settings.get("address", os.environ.get("RAY_ADDRESS", ""))
+    last_words.watch()
     try:
         _reach(joins)
         if verbose:
@@ -58,6 +60,12 @@ def _start(settings: dict[str, Any], verbose: bool) -> None:
             ray.init(**settings)
     except Exception as error:
         said = redact(first_line(error))
+        if wants_token(error):
+            raise ClusterError(
+                f"Ray at {redact(joins)} wants the token of its cluster, and this command has none or another: copy "
+                "~/.ray/auth_token from the head node to this machine, or set RAY_AUTH_TOKEN to what it holds; set "
+                "RAY_AUTH_MODE=token and run the same command again"
+            ) from error
         if joins == "local":
             raise ClusterError(
                 f"Ray did not start on this machine ({type(error).__name__}: {said}); free memory and "
