@@ -105,6 +105,11 @@ class Interruption:
             os.write(self._stderr, start + f"{line}\n".encode())
 
 
+def is_guarded() -> bool:
+    """True in the process of a command."""
+    return bool(_guards)
+
+
 def _raise(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 

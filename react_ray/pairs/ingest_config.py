@@ -38,7 +38,9 @@ class IngestConfig(Section):
         "", "column of captions: strings, or lists of strings whose first is the caption; empty = caption, TEXT or text"
     )
     url_column: str = field(
-        "", "column of URLs: of the images, or of the pages that pairs come from; empty = url or URL, if there is one"
+        "",
+        "column of URLs: of the images, or of the pages that pairs come from; a number from 0 in a csv without a line "
+        "of names; empty = url or URL, if there is one",
     )
     image_vector_column: str = field(
         "",

@@ -15,7 +15,8 @@ from react_ray.errors import ClusterError, ReactRayError
 from react_ray.progress import say
 from react_ray.recipe import ClusterConfig
 from react_ray.redact import redact
-from react_ray.runtime.explain import first_line
+from react_ray.runtime import last_words
+from react_ray.runtime.explain import first_line, wants_token
 
 REACH_S = 15.0
 
@@ -79,6 +80,7 @@ def _start(config: ClusterConfig, verbose: bool) -> None:
     joins = settings.get("address", os.environ.get("RAY_ADDRESS", ""))
     if joins == "local":
         say("starting Ray on this machine ...")
+    last_words.watch()
     try:
         _reach(joins)
         if verbose:
@@ -89,6 +91,12 @@ def _start(config: ClusterConfig, verbose: bool) -> None:
             ray.init(**settings)
     except Exception as error:
         said = redact(first_line(error))
+        if wants_token(error):
+            raise ClusterError(
+                f"Ray at {redact(joins)} wants the token of its cluster, and this command has none or another: copy "
+                "~/.ray/auth_token from the head node to this machine, or set RAY_AUTH_TOKEN to what it holds; set "
+                "RAY_AUTH_MODE=token and run the same command again"
+            ) from error
         if joins == "local":
             raise ClusterError(
                 f"Ray did not start on this machine ({type(error).__name__}: {said}); free memory and "

@@ -16,6 +16,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 LOST = (of_ray.RayActorError, of_ray.WorkerCrashedError, of_ray.NodeDiedError, of_ray.ObjectLostError)
 SILENT = (of_ray.GetTimeoutError, of_ray.RpcError, of_ray.RaySystemError, of_ray.LocalRayletDiedError)
 UNPLACED = (of_ray.TaskUnschedulableError, of_ray.ActorUnschedulableError)
+UNKNOWN = "Unauthenticated"  # what Ray's C++ side says to a process without the right token
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -29,6 +30,11 @@ def explain(error: BaseException) -> ReactRayError | None:
         if (meant := _meant(link)) is not None:
             return meant
     return None
+
+
+def wants_token(error: BaseException) -> bool:
+    """True if a cluster refused this process because it showed no token, or that of another cluster."""
+    return any(isinstance(link, of_ray.AuthenticationError) or UNKNOWN in str(link) for link in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -57,6 +63,11 @@ def _meant(error: BaseException) -> ReactRayError | None:
         return ClusterError(
             f"a process of Ray was lost ({type(error).__name__}), most often for want of memory or with its machine; "
             f"{AGAIN}"
+        )
+    if isinstance(error, of_ray.AuthenticationError):
+        return ClusterError(
+            f"Ray refuses this process ({said}); give it the token of the cluster: RAY_AUTH_MODE=token, and "
+            f"RAY_AUTH_TOKEN or ~/.ray/auth_token as on the head node; {AGAIN}"
         )
     if isinstance(error, UNPLACED):
         return ClusterError(f"Ray cannot place a worker ({said}); add nodes or lower the section cluster; {AGAIN}")

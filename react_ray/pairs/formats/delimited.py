@@ -5,7 +5,7 @@ a file once; reading a part reads only its own bytes. A row with more fields tha
 becomes a row of nulls, since nobody can tell which comma belongs to a text; missing last fields are null. A quote that
 is not closed is an error, as it would swallow the rows behind it; a tsv whose quotes do not enclose fields is read
 without quoting. A csv may have another delimiter, as spreadsheets write it where the comma is that of decimals: the
-line of names tells.
+line of names tells. A first row that holds a URL or a path is no line of names: columns are then named by position.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -35,12 +35,14 @@ from react_ray.pairs.formats.spans import (
     read_lines,
     read_span,
 )
+from react_ray.pairs.formats.suffixes import is_image
 
 MAX_FIELD_BYTES = MAX_LINE_BYTES = 16 << 20  # a longer field is a quote that was never closed, and an error
 MAX_NAMES_BYTES = 1 << 20
 MAX_ROW_LINES = 100  # that a quoted text may have: longer than any caption, and short for a quote that is not closed
 QUOTES_BYTES = 4 << 20  # of a tsv, by which is told whether its quotes enclose fields
 OTHER_DELIMITERS = ";\t|"  # of a csv whose line of names has no comma
+PADDED = "|"  # around which people write blanks
 SEPARATOR = re.compile(r"""sep=([^"\r\n ])\s*""")  # a first line that Excel reads and writes
 csv.field_size_limit(MAX_FIELD_BYTES)
 Note = Callable[[str, int], None]  # told what, and the number of the line
@@ -52,6 +54,7 @@ class Head(NamedTuple):
     delimiter: str
     is_quoted: bool  # False if quotes are characters like any others
     num_rows: int = 1  # before the first: the names, and a line such as `sep=;`
+    has_names: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,13 @@ class Delimited:
     delimiter: str
     encoding: str = ""  # that the recipe names
     every_column: bool = True
+    by_position: bool = False  # the recipe names columns by their numbers, if there is no line of names
 
     def plan(self, uri: str, row_start: int, rows_per_part: int, seen: Seen) -> tuple[pa.Schema, Iterator[Chunk]]:
         encoding = encoding_of(uri, self.encoding)
         head = self._head(uri, encoding)
+        if not head.has_names:
+            seen.tell("files without a line of names, whose columns are called by position, from 0", place(uri))
         if encoding:
             seen.tell(f"files that are read as {encoding.upper()}", place(uri))
         if not head.is_quoted:
@@ -105,7 +111,17 @@ class Delimited:
                 f"cannot read {uri}: the names of its columns take more than {MAX_NAMES_BYTES >> 20} MiB; "
                 "is its first row a row of names? write one"
             )
-        return Head(tuple(_unique(names, uri)), delimiter, is_quoted, 2 if hint else 1)
+        num_before = 1 if hint else 0
+        if value := next((name for name in names if _is_data(name)), ""):
+            if not self.by_position:
+                raise ConfigError(
+                    f"ingest.source: the first row of {uri} is data, such as {value[:80]!r}, and no names of columns; "
+                    "write a row of names above it, or name columns by position, such as ingest.url_column=0 and "
+                    "ingest.caption_column=1"
+                )
+            numbers = tuple(str(number) for number in range(len(names)))
+            return Head(numbers, delimiter, is_quoted, num_before, has_names=False)
+        return Head(tuple(_unique(names, uri)), delimiter, is_quoted, num_before + 1)
 
 
 def _spans(uri: str, encoding: str, head: Head, seen: Seen) -> Iterator[tuple[int, int]]:
@@ -147,7 +163,7 @@ def _rows(lines: Iterable[bytes], uri: str, encoding: str, head: Head, note: Not
             text = _clean(text)
             yield text
 
-    reader = csv.reader(texts(), delimiter=head.delimiter, strict=True, quoting=_quoting(head.is_quoted))
+    reader = csv.reader(texts(), **_dialect(head.delimiter, head.is_quoted), strict=True)
     start = 0
     while True:
         try:
@@ -159,6 +175,8 @@ def _rows(lines: Iterable[bytes], uri: str, encoding: str, head: Head, note: Not
                 raise _unclosed(uri, first, str(error)) from error
             note("rows with quotes inside of a field", number)
             fields = _lenient(text, head)
+        if head.delimiter == PADDED:
+            fields = [field.strip() for field in fields]
         yield fields, start, end, first
         start, first = end, number + 1
 
@@ -167,17 +185,23 @@ def _lenient(text: str, head: Head) -> list[str]:
     """Parses a line such as `1,"Bird" by the lake`: its quotes are text if that gives the right number of
     fields.
     """
-    literal = next(csv.reader([text], delimiter=head.delimiter, quoting=csv.QUOTE_NONE))
-    return literal if len(literal) == len(head.names) else next(csv.reader([text], delimiter=head.delimiter))
+    literal = next(csv.reader([text], **_dialect(head.delimiter, False)))
+    return literal if len(literal) == len(head.names) else next(csv.reader([text], **_dialect(head.delimiter, True)))
 
 
 def _names(lines: list[str], delimiter: str, is_quoted: bool, num_before: int) -> list[str]:
-    rows = (row for row in csv.reader(lines, delimiter=delimiter, quoting=_quoting(is_quoted)) if row)
+    rows = (row for row in csv.reader(lines, **_dialect(delimiter, is_quoted)) if row)
     return [name.strip() for name in next(islice(rows, num_before, None), [])]
 
 
-def _quoting(is_quoted: bool) -> Literal[0, 3]:
-    return csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
+def _is_data(name: str) -> bool:
+    """True for a URL or the path of an image, which no column is called."""
+    return "://" in name or is_image(name)
+
+
+def _dialect(delimiter: str, is_quoted: bool) -> dict[str, Any]:
+    quoting = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
+    return {"delimiter": delimiter, "quoting": quoting, "skipinitialspace": delimiter == PADDED}
 
 
 def _unclosed(uri: str, line: int, why: str) -> StorageError:

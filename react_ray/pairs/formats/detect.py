@@ -78,6 +78,9 @@ def detect(config: IngestConfig, seen: Seen) -> tuple[Format, list[str]]:
     named_images = "" if name else _table_of_paths(held, config.image_column)
     if named_images:
         seen.note(f"the images are those that the {named_images} files name: {len(held[IMAGES]):,} files of images")
+    if not name and _is_img2dataset(held):
+        seen.note("the Parquet files beside the numbered folders list what img2dataset downloaded, and are not read")
+        held[""] = [*held.get("", []), *held.pop("parquet")]
     chosen = name or named_images or _choose(source, set(held) - {""}, next(iter(held.values()), uris)[0])
     format, files = _open(chosen, config, held, root, pattern, seen)
     if not isinstance(format, ImageFiles):  # which counts by itself
@@ -108,7 +111,7 @@ def _open(
             return Tar(config.image_column, config.caption_column, config.encoding, names=names), files
         if chosen in TEXTS:
             _check_text(files[0], config.encoding)
-        return _format(chosen, files[0], config.encoding), files
+        return _format(chosen, files[0], config.encoding, _by_position(config)), files
 
 
 def _tell_by_content(held: dict[str, list[str]]) -> None:
@@ -132,6 +135,17 @@ def _table_of_paths(held: dict[str, list[str]], image_column: str) -> str:
             if any(names_files(field.type) for field in columns if field.name == image_column or not image_column):
                 return name
     return ""
+
+
+def _is_img2dataset(held: dict[str, list[str]]) -> bool:
+    """True for its output format `files`: 00000.parquet beside the folder 00000, which holds images and their texts."""
+    folders = {uri.rpartition("/")[0] for uri in held.get(IMAGES, [])}
+    tables = held.get("parquet", [])
+    return (
+        bool(tables)
+        and set(held) <= {IMAGES, "parquet", "json", "txt", ""}
+        and all(uri.rpartition(".")[0] in folders for uri in tables)
+    )
 
 
 def _check_text(uri: str, encoding: str) -> None:
@@ -186,14 +200,18 @@ def _choose(source: str, held: set[str], example: str) -> str:
     )
 
 
-def _format(name: str, first: str, encoding: str) -> Format:
+def _by_position(config: IngestConfig) -> bool:
+    return any(column.isdecimal() for column in (config.url_column, config.caption_column, config.image_column))
+
+
+def _format(name: str, first: str, encoding: str, by_position: bool = False) -> Format:
     if name == "json":
         return JsonRows(is_array(first, encoding_of(first, encoding)), encoding)
     formats: dict[str, Format] = {
         "parquet": Parquet(),
         "arrow": Arrow(),
-        "csv": Delimited(",", encoding),
-        "tsv": Delimited("\t", encoding),
+        "csv": Delimited(",", encoding, by_position=by_position),
+        "tsv": Delimited("\t", encoding, by_position=by_position),
         "jsonl": JsonRows(False, encoding),
         "txt": Lines(encoding),
     }

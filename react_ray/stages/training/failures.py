@@ -19,6 +19,19 @@ COLLECTIVES = ("gloo", "DistBackendError", "DistNetworkError")
 AGAIN = "run the same command again"
 
 
+STARTS_IN_VAIN = 3  # at least, before an elastic training ends: nodes may be lost in a row
+
+
+def check_getting_on(starts_in_vain: int, step: int, retries: int) -> None:
+    """PartFailed if an elastic training, whose lost workers are not counted, gets no further from start to start."""
+    if starts_in_vain >= max(retries, STARTS_IN_VAIN):
+        raise PartFailed(
+            f"the training workers were lost in {starts_in_vain} starts in a row before step {step + 1}: killed, most "
+            f"often for want of memory, or by a row of that step; lower customize.batch_size or mend the rows, and "
+            f"{AGAIN} to go on from the last checkpoint"
+        )
+
+
 class WorkerFailed(Exception):
     """An error of one worker, for the controller."""
 

@@ -25,7 +25,7 @@ from react_ray.runtime.placement import placement
 from react_ray.runtime.resources import require_memory
 from react_ray.section import digest
 from react_ray.stages.training.captions import told_of_backbone
-from react_ray.stages.training.failures import EndOfRun, failure, lost, reason
+from react_ray.stages.training.failures import EndOfRun, check_getting_on, failure, lost, reason
 from react_ray.stages.training.job import Job
 from react_ray.stages.training.online_eval import Watcher
 from react_ray.stages.training.progress_board import ProgressBoard
@@ -71,7 +71,7 @@ def _trainer(jobs: list[Job], recipe: Recipe) -> ray.train.torch.TorchTrainer:
     filesystem, path = arrow_filesystem(jobs[0].run)
     return ray.train.torch.TorchTrainer(
         _work,
-        train_loop_config={"jobs": jobs},
+        train_loop_config={"jobs": jobs, "retries": recipe.cluster.part_retries if elastic else None},
         scaling_config=ray.train.ScalingConfig(
             num_workers=(config.min_workers, config.num_workers) if elastic else config.num_workers,  # type: ignore[arg-type]
             use_gpu=config.gpus_per_worker > 0,
@@ -98,6 +98,9 @@ def _work(settings: dict[str, Any]) -> None:
     try:
         from react_ray.stages.training.loop import train_all
 
+        if settings["retries"] is not None and ray.train.get_context().get_world_rank() == 0:
+            starts_in_vain, step = ray.get(settings["jobs"][0].progress.begin.remote())
+            check_getting_on(starts_in_vain, step, settings["retries"])
         train_all(settings["jobs"])
     except Exception as error:
         start = ray.get_runtime_context().get_placement_group_id() or ""  # each start of the workers has its own

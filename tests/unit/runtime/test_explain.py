@@ -9,7 +9,7 @@ import ray
 import ray.train
 
 from react_ray.errors import ClusterError, ConfigError, ReactRayError, ResourceError, StorageError
-from react_ray.runtime.explain import explain
+from react_ray.runtime.explain import explain, wants_token
 
 OURS = ConfigError("no column; look")
 
@@ -43,6 +43,7 @@ def test_an_error_of_ours_is_found_within_those_of_ray(error: Exception) -> None
         (ray.exceptions.NodeDiedError("gone"), ClusterError, "was lost (NodeDiedError)"),
         (ray.exceptions.GetTimeoutError("Get timed out"), ClusterError, "does not answer (GetTimeoutError: Get timed"),
         (from_a_task(MemoryError()), ResourceError, "memory ran out"),
+        (from_a_task(ray.exceptions.AuthenticationError("no token")), ClusterError, "RAY_AUTH_MODE=token"),
         (OSError(errno.ENOSPC, "No space left on device", "/f"), StorageError, "cannot write /f: No space left"),
         (OSError(errno.EROFS, "Read-only file system"), StorageError, "cannot write: Read-only"),
     ],
@@ -56,3 +57,9 @@ def test_what_happened_outside_is_one_line(error: Exception, kind: type[ReactRay
 @pytest.mark.parametrize("error", [ValueError("x"), from_a_task(KeyError("x")), OSError(errno.EIO, "x")])
 def test_a_fault_of_ours_is_none_of_them(error: Exception) -> None:
     assert explain(error) is None
+
+
+def test_a_cluster_that_wants_another_token_is_told_from_one_that_does_not_answer() -> None:
+    for error in (ray.exceptions.AuthenticationError("no token"), RuntimeError("RPC: Unauthenticated: token mismatch")):
+        assert wants_token(error) and wants_token(around(error))
+    assert not wants_token(ConnectionError("refused")) and not wants_token(around(TimeoutError()))

@@ -175,3 +175,32 @@ def test_nuls_are_left_out_and_counted(tmp_path: Path) -> None:
     config = IngestConfig(source=write(tmp_path, "list.csv", b"url,caption\nhttp://a/1,a\0b\nhttp://a/2,c\n"))
     assert read_all(config)["caption"].to_pylist() == ["ab", "c"]
     assert "rows with NULs, which are left out: 1 (list.csv line 2)" in told(config)
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.tsv"])
+def test_a_file_without_a_line_of_names_is_refused_or_read_by_position(tmp_path: Path, name: str) -> None:
+    delimiter = "\t" if name.endswith("tsv") else ","
+    rows = [["a heron", f"http://a/{i}.jpg", str(i)] for i in range(5)]
+    uri = write(tmp_path, name, "\n".join(delimiter.join(row) for row in rows).encode())
+    with pytest.raises(
+        ConfigError, match=r"the first row of .* is data, such as 'http://a/0.jpg'.*ingest.url_column=0"
+    ):
+        open_source(IngestConfig(source=uri))
+    config = IngestConfig(source=uri, url_column="1", caption_column="0")
+    read = read_all(config)
+    assert read["url"].to_pylist() == [row[1] for row in rows] and read["caption"].to_pylist() == ["a heron"] * 5
+    assert read["2"].to_pylist() == list("01234")
+    assert any("called by position, from 0: 1 (list." in line for line in open_source(config).summary())
+
+
+def test_columns_that_are_called_by_numbers_are_names(tmp_path: Path) -> None:
+    uri = write(tmp_path, "list.csv", b"0,1\nhttp://a/0,x\nhttp://a/1,y\n")
+    read = read_all(IngestConfig(source=uri, url_column="0", caption_column="1"))
+    assert read["url"].to_pylist() == ["http://a/0", "http://a/1"]
+
+
+def test_blanks_around_bars_are_no_part_of_the_fields(tmp_path: Path) -> None:
+    text = 'url | caption | n\nhttp://a/0 | "a | b" | 1\nhttp://a/1 |  two words  |\nhttp://a/2|x|3\n'
+    read = read_all(IngestConfig(source=write(tmp_path, "list.csv", text.encode())))
+    assert read["url"].to_pylist() == [f"http://a/{i}" for i in range(3)]
+    assert read["caption"].to_pylist() == ["a | b", "two words", "x"] and read["n"].to_pylist() == ["1", "", "3"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -18,6 +19,7 @@ from react_ray.pairs.image import FORMATS
 from react_ray.pairs.source import IngestConfig, caption_statuses, open_source
 from react_ray.storage import Storage
 from tests.support.field.containers import drawing, ingested, tar
+from tests.support.source_files import write
 
 KINDS = {
     "avif": "avif",
@@ -263,3 +265,21 @@ def test_a_table_of_bytes_beside_images_is_refused_until_one_is_named(tmp_path: 
     pq.write_table(pa.table({"image": [drawing(1)], "caption": ["a"]}), tmp_path / "a.parquet")
     with pytest.raises(ConfigError, match=r"holds images, parquet; say which is meant"):
         open_source(IngestConfig(source=str(tmp_path)))
+
+
+def test_what_img2dataset_writes_as_files_is_a_folder_of_images(tmp_path: Path) -> None:
+    for shard in range(2):
+        files = {f"{shard}{i}.jpg": drawing(i) for i in range(2)}
+        files |= {f"{shard}{i}.txt": f"bird {i}".encode() for i in range(2)}
+        files |= {
+            f"{shard}{i}.json": json.dumps({"caption": f"bird {i}", "url": "http://a"}).encode() for i in range(2)
+        }
+        for name, data in files.items():
+            write(tmp_path / f"0000{shard}", name, data)
+        write(tmp_path, f"0000{shard}.parquet", b"PAR1")
+        write(tmp_path, f"0000{shard}_stats.json", b"{}")
+    source, pairs, _ = ingested(IngestConfig(source=str(tmp_path)))
+    assert pairs["caption"].to_pylist() == ["bird 0", "bird 1"] * 2
+    assert any(line.startswith("the Parquet files beside the numbered folders") for line in source.summary())
+    [passed] = [line for line in source.summary() if line.startswith("passed over")]
+    assert "no image and no caption: 4 (" in passed and "00000.parquet" in passed

@@ -13,7 +13,16 @@ import ray.train
 import torch
 
 from react_ray.errors import ArtifactMismatch, ConfigError, PartFailed, ReactRayError, StorageError, TrainingDiverged
-from react_ray.stages.training.failures import EndOfRun, WorkerFailed, failure, lost, reason
+from react_ray.stages.training.failures import (
+    STARTS_IN_VAIN,
+    EndOfRun,
+    WorkerFailed,
+    check_getting_on,
+    failure,
+    lost,
+    reason,
+)
+from react_ray.stages.training.progress_board import ProgressBoard
 
 RETRIES = 2
 
@@ -101,3 +110,22 @@ def test_the_error_that_ended_a_run_is_found_within_that_of_ray_train() -> None:
     mixed = ray.train.WorkerGroupError("both", {0: ray.exceptions.ActorDiedError(), 1: failed})
     assert reason(mixed) is ours
     assert reason(ray.train.ControllerError(ValueError("of Ray"))) is None
+
+
+def test_an_elastic_training_ends_once_starts_in_a_row_get_no_further() -> None:
+    board = ProgressBoard()
+
+    def start(*steps: int) -> None:
+        check_getting_on(*board.begin(), RETRIES)
+        for step in steps:
+            board.write("arm", step, 100, "")
+
+    for last in range(10):  # nodes are lost all the time, but each start gets one step further
+        start(*range(last // 2, last + 1))
+    for _ in range(STARTS_IN_VAIN - 1):
+        start(*range(5, 10))
+    start()  # lost before the first step
+    with pytest.raises(PartFailed, match=r"in 3 starts in a row before step 10: .*run the same command again") as ended:
+        start()
+    assert not failure(ended.value, "a start").passes
+    assert board.read() == {"arm": (9, 100, "")}
