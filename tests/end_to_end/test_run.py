@@ -115,6 +115,7 @@ def test_the_same_command_again_changes_nothing(finished: Path) -> None:
     receipts = {path: path.stat().st_mtime_ns for path in finished.rglob("part-*.json")}
     again = react_ray("run", str(finished / "recipe.yaml"))
     assert again.returncode == 0, again.stderr[-3000:]
+    assert again.stdout == (finished / "stdout").read_text() and again.stderr.startswith("nothing to do")
     assert contents(str(finished / "database"), str(finished / "run")) == before
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("part-*.json")} == receipts
 
