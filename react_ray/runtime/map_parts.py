@@ -29,7 +29,7 @@ from react_ray.manifest import Receipt
 from react_ray.progress import Progress, say
 from react_ray.row_guard import one_line
 from react_ray.runtime.attempts import Attempts, WorkerDied, attempt
-from react_ray.runtime.cluster import need, quiet
+from react_ray.runtime.cluster import is_running, need, quiet
 from react_ray.runtime.isolation import commit_alone
 from react_ray.runtime.work import Change, MapStage, ReadNothing, ReadPart, RowChange, RowWork, Step, Work
 
@@ -49,7 +49,9 @@ def map_parts(stage: MapStage, pending: list[int], total: int, watch: Callable[[
     """
     if not pending:
         return
-    need()
+    here = stage.light and not is_running()
+    if not here:
+        need()
     if not logger.isEnabledFor(logging.INFO):
         quiet()  # Ray Data sets the level of its own logger when it is imported
     with Progress(stage.name, total, stage.noun) as progress:
@@ -61,7 +63,10 @@ def map_parts(stage: MapStage, pending: list[int], total: int, watch: Callable[[
             if watch is not None:
                 watch(receipt)
 
-        alone = []
+        alone: list[Receipt] = []
+        if here:
+            _in_this_process(stage, pending, arrived)
+            return
         for part in _through_the_pipeline(stage, pending, arrived):
             progress.advance(done=0, note=f"part {part} kills its process: it is done alone")
             alone.append(commit_alone(stage, part))
@@ -69,6 +74,20 @@ def map_parts(stage: MapStage, pending: list[int], total: int, watch: Callable[[
     for receipt in alone:
         rows = receipt.statuses.get(schema.CRASHED, 0)
         say(f"{stage.name:<10} part {receipt.part} killed its process and was done alone: {rows} rows are crashed")
+
+
+def _in_this_process(stage: MapStage, pending: list[int], arrived: Callable[[Receipt], None]) -> None:
+    """Commits all pending parts, one after the other."""
+    stage.work.setup()
+    for part in pending:
+        outcome = attempt(stage.name, part, partial(_commit_here, stage, part), stage.retries)
+        if isinstance(outcome, ReactRayError):
+            raise outcome
+        arrived(outcome)
+
+
+def _commit_here(stage: MapStage, part: int) -> Receipt:
+    return stage.work(part, stage.read(part))
 
 
 def _through_the_pipeline(stage: MapStage, pending: list[int], arrived: Callable[[Receipt], None]) -> list[int]:

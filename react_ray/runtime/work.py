@@ -127,3 +127,4 @@ class MapStage:
     steps: tuple[Step, ...] = ()  # between read and work, in one pipeline
     instead: Instead | None = None  # gives the table of a part that cannot be read; None = such a part stops the stage
     retries: int = 0  # how often a part is tried again
+    light: bool = False  # few bytes, and no row that could kill a process: done in this one while nothing needs Ray

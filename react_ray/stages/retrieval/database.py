@@ -14,6 +14,8 @@ from react_ray.kinds import EMBEDDINGS, PAIRS, EmbeddingsFacts, NoFacts, PairsFa
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 
+SMALL_BYTES = 1 << 30
+
 
 @dataclass(frozen=True)
 class Database:
@@ -21,6 +23,11 @@ class Database:
     embeddings: Artifact[EmbeddingsFacts]
     images: Artifact[NoFacts] | None  # None where download fetches only the images of retrieved pairs
     deleted: np.ndarray  # int64, sorted: pairs that nothing may find
+
+    @property
+    def is_small(self) -> bool:
+        """True if one process reads what a retrieval needs of it sooner than Ray starts."""
+        return sum(artifact.manifest.bytes for artifact in self.artifacts().values()) <= SMALL_BYTES
 
     def artifacts(self) -> dict[str, Artifact[Any]]:
         """By the names that they have as parents of other artifacts."""

@@ -49,7 +49,7 @@ def filter_pairs(uri: str, database: Database, filters: list[str], cluster: Clus
     if allowed.sealed:
         return allowed.open()
     work = FilterPart(conditions, replace(database, images=images), of_pairs, of_images, allowed)
-    stage = MapStage("filter", ReadNothing(), work, retries=cluster.part_retries)
+    stage = MapStage("filter", ReadNothing(), work, retries=cluster.part_retries, light=database.is_small)
     map_parts(stage, allowed.pending(), pairs.num_parts)
     receipts = allowed.receipts()
     passed = {c.text: sum(r.facts["passed"][i] for r in receipts) for i, c in enumerate(conditions)}

@@ -49,6 +49,7 @@ def gather_pairs(
         ReadPart(selected),
         GatherPart(database, queries, counts_for_nearest, retrieved, images),
         retries=cluster.part_retries,
+        light=database.is_small,
     )
     map_parts(stage, sorted({*retrieved.pending(), *(images.pending() if images else [])}), num_parts)
     if images:

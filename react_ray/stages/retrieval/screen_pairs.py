@@ -82,7 +82,8 @@ class Screening:
         place, config = join(self.place, "facts"), {"columns": self.columns}
         facts = create(place, CANDIDATE_FACTS, config, {"asked": asked}, num_parts)
         work = FactsPart(self.columns, self.database.artifacts(), facts)
-        stage = MapStage("screen", ReadPart(asked), work, retries=self.cluster.part_retries)
+        light = self.database.is_small
+        stage = MapStage("screen", ReadPart(asked), work, retries=self.cluster.part_retries, light=light)
         map_parts(stage, facts.pending(), num_parts)
         return pa.concat_tables(facts.seal().tables())
 

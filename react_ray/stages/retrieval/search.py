@@ -26,6 +26,7 @@ from react_ray.index.shards import check_covers, deltas, params_for, uncovered
 from react_ray.kinds import HITS, AllowedFacts, IndexFacts, NoFacts, QueriesFacts
 from react_ray.progress import Progress
 from react_ray.recipe import ClusterConfig
+from react_ray.runtime.cluster import is_running
 from react_ray.section import digest
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_exactly
@@ -99,15 +100,18 @@ def _check(queries: Artifact[QueriesFacts], plan: SearchPlan) -> None:
 
 def _searcher(plan: SearchPlan) -> Callable[[str, np.ndarray, int], Hits]:
     """A function of (key, queries_QD, k)."""
+    here = plan.database.is_small and not is_running()
 
     def exactly(key: str, queries_QD: np.ndarray, k: int) -> Hits:
         database = plan.database
-        return search_exactly(database.embeddings, key, queries_QD, k, plan.cluster, database.deleted, plan.allowed)
+        return search_exactly(
+            database.embeddings, key, queries_QD, k, plan.cluster, database.deleted, plan.allowed, here
+        )
 
     def by_index(key: str, queries_QD: np.ndarray, k: int) -> Hits:
         assert plan.index is not None
         params = search_params(plan.index, key, k, plan.config)
-        with ShardFanOut(plan.index, key, plan.cluster, plan.database.deleted, plan.allowed) as shards:
+        with ShardFanOut(plan.index, key, plan.cluster, plan.database.deleted, plan.allowed, here) as shards:
             return shards.search(queries_QD, k, params)
 
     return exactly if plan.index is None else by_index

@@ -6,6 +6,7 @@ processes would each hold what shards share. Later batches are sent while earlie
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -85,7 +86,7 @@ class EmbeddingScanner:
                     pair_ids, vectors_ND = pair_ids[kept], vectors_ND[kept]
             return pair_ids, vectors_ND
 
-        best = RunningTopK(k, on_gpu=bool(ray.get_gpu_ids()))
+        best = RunningTopK(k, on_gpu=ray.is_initialized() and bool(ray.get_gpu_ids()))
         with ThreadPoolExecutor(PARTS_AHEAD) as pool:
             coming = deque(pool.submit(read, part) for part in parts[:PARTS_AHEAD])
             for after in [*parts[PARTS_AHEAD:], *[None] * len(coming)]:
@@ -106,9 +107,17 @@ class ShardFanOut:
         cluster: ClusterConfig,
         deleted: np.ndarray,
         allowed: Artifact[AllowedFacts] | None = None,
+        here: bool = False,
     ) -> None:
-        """deleted: pair_ids that no search returns. allowed: the only pairs that may be found; None = all."""
+        """deleted: pair_ids that no search returns. allowed: the only pairs that may be found; None = all.
+
+        here: this process opens the shards itself, without Ray.
+        """
         places = shard_places(index, key)
+        self._here = ShardServer(places, deleted, _threads_here(cluster), allowed) if here else None
+        self._servers: list[Any] = []
+        if here:
+            return
         num_servers, num_threads = _width(cluster, len(places))
         start, left_out = _actor(ShardServer, cluster), ray.put(deleted)
         self._servers = [start(places[i::num_servers], left_out, num_threads, allowed) for i in range(num_servers)]
@@ -120,6 +129,9 @@ class ShardFanOut:
         waiting: list[list[Any]] = []
         found: list[Hits] = []
         for block in blocks:
+            if self._here:
+                found.append(merge([self._here.search(block, k, params)], k))
+                continue
             sent = ray.put(block)
             waiting.append([server.search.remote(sent, k, params) for server in self._servers])
             if len(waiting) > BATCHES_AHEAD:
@@ -147,8 +159,12 @@ def search_exactly(
     cluster: ClusterConfig,
     deleted: np.ndarray,
     allowed: Artifact[AllowedFacts] | None = None,
+    here: bool = False,
 ) -> Hits:
-    """Search all vectors of a key in one streaming pass. deleted and allowed: as in ShardFanOut."""
+    """Search all vectors of a key in one streaming pass. deleted, allowed and here: as in ShardFanOut."""
+    if here:
+        scanner, every = EmbeddingScanner(_threads_here(cluster)), list(range(embeddings.num_parts))
+        return merge([scanner.scan(embeddings, key, every, queries_QD, k, deleted, allowed)], k)
     num_scanners, num_threads = _width(cluster, embeddings.num_parts)
     start = _actor(EmbeddingScanner, cluster, cluster.gpus_per_actor)
     scanners = [start(num_threads) for _ in range(num_scanners)]
@@ -170,6 +186,10 @@ def _width(cluster: ClusterConfig, most: int) -> tuple[int, int]:
     if len(nodes()) == 1:
         return 1, max(1, largest_node_cpus(cluster, "index"))
     return min(most, cluster.num_searchers), cluster.threads_per_actor
+
+
+def _threads_here(cluster: ClusterConfig) -> int:
+    return cluster.num_cpus or os.cpu_count() or 1
 
 
 def _actor(kind: type, cluster: ClusterConfig, num_gpus: float = 0) -> Callable[..., Any]:

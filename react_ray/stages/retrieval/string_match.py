@@ -51,6 +51,7 @@ def string_match(
         ReadPart(pairs, ["pair_id", "caption"]),
         MatchPart(names, query_of, embeddings, queries, allowed, k, matched),
         retries=cluster.part_retries,
+        light=database.is_small,
     )
     map_parts(stage, matched.pending(), pairs.num_parts)
     return _best(pa.concat_tables(matched.seal().tables()), k).select(schema.HITS.names).cast(schema.HITS)
