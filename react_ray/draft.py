@@ -244,8 +244,6 @@ def open_unfinished(uri: str, wanted: Kind[Any] | None = None) -> Parts[Any]:
     wanted: the kind that ArtifactMissing names if it lies in the folder below, as in a database.
     """
     storage, plan = open_storage(uri), plan_of(uri)
-    if not plan and storage.exists(MANIFEST):
-        return open_artifact(uri)
     if not plan:
         inside = held_below(storage)
         inside = [wanted.name] if wanted and wanted.name in inside else inside

@@ -25,6 +25,7 @@ from react_ray.storage import join, open_storage
 
 REPORT = "selection.json"
 ARMS = "arms"
+CREDITS = ("source", "license")  # columns that name the author and the licence of a picture
 NOT_THERE = "no image yet"  # the status of a pair whose image no stage has stored so far
 
 
@@ -186,7 +187,8 @@ class Retrieval:
             return {number: ("", f"class {number}", []) for number in numbers if number >= 0}
         queries = pa.concat_tables(open_artifact(uri, QUERIES).tables(["class_id", "task", "class_name", "prompt"]))
         asked: dict[tuple[str, str], tuple[int, list[str]]] = {}
-        for class_id, task, name, prompt in sorted(zip(*(c.to_pylist() for c in queries.columns), strict=True)):
+        rows = zip(*(column.to_pylist() for column in queries.columns), strict=True)
+        for class_id, task, name, prompt in sorted(rows, key=lambda row: row[0]):
             asked.setdefault((task, name), (class_id, []))[1].append(prompt)
         return {class_id: (task, name, prompts) for (task, name), (class_id, prompts) in asked.items()}
 
@@ -217,19 +219,28 @@ def open_retrieval(root: str) -> Retrieval:
     pairs = None
     for kind in (RETRIEVED, SELECTED):
         uri = join(root, kind.name)
-        if has_artifact(uri) and (found := open_unfinished(uri)).done():
+        if has_artifact(uri) and (found := open_begun(uri)).done():
             pairs = found
             break
     if pairs is None:
         raise ArtifactMissing(f"{root}: no pairs were retrieved here so far; run `react-ray retrieve RECIPE` first")
     images = join(root, IMAGES.name)
-    return Retrieval(root, pairs, open_unfinished(images) if has_artifact(images) else None)
+    return Retrieval(root, pairs, open_begun(images) if has_artifact(images) else None)
+
+
+def credit_of(pair: RetrievedPair) -> str:
+    return ", ".join(str(pair.extra[column]) for column in CREDITS if pair.extra.get(column))
 
 
 def has_artifact(uri: str) -> bool:
     """True if an artifact lies here, finished or not."""
     storage = open_storage(uri)
     return storage.exists(MANIFEST) or storage.exists(BUILDING)
+
+
+def open_begun(uri: str) -> Parts[Any]:
+    """As draft.open_unfinished; a finished artifact is opened also if what it was begun with is gone."""
+    return open_artifact(uri) if open_storage(uri).exists(MANIFEST) else open_unfinished(uri)
 
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, int]

@@ -119,9 +119,9 @@ def _flagged(classes: list[ClassEntry]) -> str:
         return ""
     names = ", ".join(f'<a href="#c{i}">{escape(one.class_name)}</a>' for i, one in flagged[:FEW_FLAGGED])
     more = f" and {len(flagged) - FEW_FLAGGED:,} more" if len(flagged) > FEW_FLAGGED else ""
-    classes_do = "class does" if len(flagged) == 1 else "classes do"
+    do = "does" if len(flagged) == 1 else "do"
     return (
-        f'<p class="lead"><b class="down">{len(flagged):,}</b> of {len(classes):,} {classes_do} not look like what was '
+        f'<p class="lead"><b class="down">{len(flagged):,}</b> of {len(classes):,} classes {do} not look like what was '
         f"asked for: {names}{more}.</p>"
     )
 

@@ -76,10 +76,10 @@ def write_gallery(root: str, out: str = "") -> str:
     """
     retrieval = open_retrieval(root)
     recipe = recipe_of_run(retrieval.root)
-    folder, _, arm = retrieval.root.rpartition("/")
-    is_arm = folder.endswith(f"/{ARMS}")
-    name = recipe.name if recipe else folder.rpartition("/")[2] if not is_arm else arm
-    page = render(gallery_of(retrieval, recipe, f"{name}, arm {arm}" if is_arm and recipe else name))
+    above, _, folder = retrieval.root.rpartition("/")
+    name = recipe.name if recipe else folder
+    title = f"{name}, arm {folder}" if recipe and above.endswith(f"/{ARMS}") else name
+    page = render(gallery_of(retrieval, recipe, title))
     target = absolute(out) if out else join(retrieval.root, GALLERY)
     place, _, file = target.rpartition("/")
     try:

@@ -91,9 +91,8 @@ def _write(retrieval: Retrieval, storage: Storage) -> str:
             progress.advance(rows=len(here), ok=num_images)
     listed = [_described(one, folders, written) for one in classes]
     storage.write(CLASSES, (json.dumps(listed, indent=1, ensure_ascii=False) + "\n").encode())
-    without = sum(not row["images"] for row in listed)
-    num_missing = missing.total() + retrieval.num_pairs - len(of_place) if of_place else retrieval.num_pairs
-    return _summary(storage.uri, written, missing, num_missing, len(classes), without)
+    of_no_class = retrieval.num_pairs - len(of_place)
+    return _summary(storage.uri, written, missing, of_no_class, len(classes))
 
 
 def _described(one: RetrievedClass, folders: dict[int, str], written: Counter[int]) -> dict[str, Any]:
@@ -107,14 +106,14 @@ def _described(one: RetrievedClass, folders: dict[int, str], written: Counter[in
     }
 
 
-def _summary(
-    uri: str, written: Counter[int], missing: Counter[str], num_missing: int, num_classes: int, num_without: int
-) -> str:
-    line = f"{uri}: {written.total():,} images in {num_classes - num_without:,} folders of classes"
-    if num_missing:
+def _summary(uri: str, written: Counter[int], missing: Counter[str], of_no_class: int, num_classes: int) -> str:
+    line = f"{uri}: {written.total():,} images in {len(written):,} folders of classes"
+    if missing:
         reasons = ", ".join(f"{status} {count:,}" for status, count in missing.most_common())
-        line += f"; {num_missing:,} pairs have no image" + (f" ({reasons})" if reasons else "")
-    return line + (f"; {num_without:,} of {num_classes:,} classes have none" if num_without else "")
+        line += f"; {missing.total():,} pairs have no image ({reasons})"
+    line += f"; {of_no_class:,} pairs are of no class" if of_no_class else ""
+    without = num_classes - len(written)
+    return line + (f"; {without:,} of {num_classes:,} classes have no image" if without else "")
 
 
 def _clean(name: str) -> str:

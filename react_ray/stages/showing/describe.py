@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from react_ray.artifact import Artifact, Parts, plan_of
-from react_ray.draft import open_unfinished
 from react_ray.kinds import EMBEDDINGS, IMAGES, SELECTED, Kind
 from react_ray.manifest import part_name
 from react_ray.metadata import shortened
+from react_ray.pairs.retrieval import open_begun
 from react_ray.stages.showing.cells import cell, printable, short_value, size, type_name
 
 NUM_THREADS = 8
@@ -90,7 +90,7 @@ class Description:
 
 def describe(uri: str, num_rows: int) -> Description:
     """num_rows: how many rows to show. Raises ArtifactMissing if no artifact is there, ArtifactCorrupt for damage."""
-    parts, plan = open_unfinished(uri), plan_of(uri)
+    parts, plan = open_begun(uri), plan_of(uri)
     done = parts.done()
     made_of = asdict(parts.manifest) if isinstance(parts, Artifact) else {"facts": {}} | plan | _counts(parts, done)
     found = Description(

@@ -19,6 +19,7 @@ from react_ray.pairs.retrieval import (
     Retrieval,
     RetrievedClass,
     RetrievedPair,
+    credit_of,
 )
 from react_ray.progress import Progress
 from react_ray.report.class_gallery import ClassEntry, Gallery, Pair
@@ -32,7 +33,6 @@ MOST_BEST, FEWEST_BEST, LAST = 12, 4, 4  # pairs of a class: its best ones, and 
 MOST_BYTES = 4 << 30  # of images that are read; of a larger retrieval, only some parts are looked at
 MOST_PARTS = 200  # of a database, for the captions of pairs that are selected and not yet gathered
 NUM_OTHERS = 2  # further classes that are named below a pair
-CREDITS = ("source", "license")  # columns that name the author and the licence of a picture
 NUM_THREADS = 4
 
 
@@ -138,10 +138,6 @@ def _pair(
         credit=credit_of(pair),
         others=tuple(names[i] for i in list(dict.fromkeys(others))[:NUM_OTHERS] if i in names),
     )
-
-
-def credit_of(pair: RetrievedPair) -> str:
-    return ", ".join(str(pair.extra[column]) for column in CREDITS if pair.extra.get(column))
 
 
 def _entry(one: RetrievedClass, pairs: list[Pair], num_best: int) -> ClassEntry:
