@@ -79,7 +79,7 @@ class Parts(Generic[F]):
         name = f"{part_name(part)}.parquet"
         try:
             with self.storage.arrow_file(name) as source:
-                file = pq.ParquetFile(source, buffer_size=HEAD_BYTES, page_checksum_verification=True)
+                file = pq.ParquetFile(source, buffer_size=HEAD_BYTES, pre_buffer=False, page_checksum_verification=True)
                 self._require_footer(part, name, file.metadata)
                 batches = file.iter_batches(batch_size=num_rows)
                 return pa.Table.from_batches([next(batches)] if file.metadata.num_rows else [], file.schema_arrow)

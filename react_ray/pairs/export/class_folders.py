@@ -117,8 +117,8 @@ def _summary(uri: str, written: Counter[int], missing: Counter[str], of_no_class
 
 
 def _clean(name: str) -> str:
-    """The name as a folder may have it: one component, of at most MOST_BYTES bytes, neither hidden nor a device."""
+    """The name as a folder may have it: one component of at most MOST_BYTES bytes, which no reader takes for hidden."""
     name = NOT_IN_NAMES.sub("_", unicodedata.normalize("NFC", name))
     name = "".join(c if c.isprintable() else "_" for c in name)
-    name = name.encode()[:MOST_BYTES].decode(errors="ignore").strip().strip(".").strip()
-    return f"_{name}" if not name or RESERVED.fullmatch(name) else name
+    name = name.encode(errors="replace")[:MOST_BYTES].decode(errors="ignore").lstrip("._ ").rstrip(". ")
+    return f"class {name}".strip() if not name or RESERVED.fullmatch(name) else name

@@ -11,7 +11,6 @@ from react_ray.report.class_gallery_style import SCRIPT
 from tests.support.html_page import Page
 from tests.support.report_example import EVIL, picture
 
-
 PICTURE = picture(0)
 
 
