@@ -92,8 +92,8 @@ class Retrieval:
 
     def __init__(self, root: str, pairs: Parts[Any], images: Parts[Any] | None) -> None:
         self.root, self.pairs, self.images = root, pairs, images
-        finished = isinstance(pairs, Artifact)
-        self.config: dict[str, Any] = pairs.manifest.config if finished else plan_of(pairs.uri)["config"]
+        made_of = pairs.manifest.config if isinstance(pairs, Artifact) else plan_of(pairs.uri)["config"]
+        self.config: dict[str, Any] = made_of
         self.done = pairs.done()
         self.is_complete = pairs.kind == RETRIEVED and len(self.done) == pairs.num_parts
         storage = open_storage(root)
@@ -126,8 +126,10 @@ class Retrieval:
                     name,
                     prompts,
                     row.pairs if row else len(score),
-                    *((float(known.min()), float(known.mean()), float(known.max())) if len(known) else (None,) * 3),
-                    match=row.match if row else None,
+                    float(known.min()) if len(known) else None,
+                    float(known.mean()) if len(known) else None,
+                    float(known.max()) if len(known) else None,
+                    row.match if row else None,
                 )
             )
         return found
@@ -150,7 +152,7 @@ class Retrieval:
             table = self.pairs.read(part).take(pa.array(rows))
             images = self._images(part, rows, table["pair_id"]) if part in has_image else None
             for number, pair in enumerate(table.to_pylist()):
-                image = images[number] if images else {"image": None, "status": NOT_THERE}
+                image: dict[str, Any] = images[number] if images else {"image": None, "status": NOT_THERE}
                 yield (
                     Place(part, rows[number]),
                     RetrievedPair(

@@ -16,8 +16,8 @@ from react_ray.recipe import load_recipe
 from react_ray.report.class_gallery import render
 from react_ray.stages.showing.describe import Description, describe
 from react_ray.stages.showing.gallery import gallery_of
-from react_ray.stages.showing.overview import Overview, overview, recipe_of_run
-from react_ray.storage import Storage, absolute, join, open_storage
+from react_ray.stages.showing.overview import Entry, Overview, overview, recipe_of_run
+from react_ray.storage import absolute, join, open_storage
 
 GALLERY = "gallery.html"
 RECIPES = (".yaml", ".yml")
@@ -95,26 +95,21 @@ def is_recipe(uri: str) -> bool:
 
 def _show_run(uri: str, arm: str) -> Shown:
     found = overview(uri)
-    own = [
-        one.path.split("/")[1] for one in found.artifacts if one.path.startswith(f"{ARMS}/") and _retrieval(one.path)
-    ]
-    own = list(dict.fromkeys(own))
-    has_main = any("/" not in one.path and _retrieval(one.path) for one in found.artifacts)
-    if arm and arm not in {*own, *found.arms}:
-        known = ", ".join({**dict.fromkeys(own), **found.arms}) or "no arms"
+    retrieved: dict[str, list[Entry]] = {}  # arm, or "" for the run itself -> its retrieved and selected pairs
+    for one in found.artifacts:
+        *above, name = one.path.split("/")
+        if name in RETRIEVALS and (not above or (len(above) == 2 and above[0] == ARMS)):
+            retrieved.setdefault("".join(above[1:]), []).append(one)
+    if arm and arm not in {*retrieved, *found.arms}:
+        known = ", ".join(dict.fromkeys([*found.arms, *filter(None, retrieved)])) or "no arms"
         raise ConfigError(f"--arm {arm}: {found.uri} has {known}; name one of its arms")
-    chosen = arm if arm in own else "" if has_main else next(iter(own), "")
-    root = join(found.uri, ARMS, chosen) if chosen else found.uri if has_main else ""
-    try:
-        root = root and open_retrieval(root).root
-    except ArtifactMissing:  # begun, and no part is done
-        root = ""
-    hints = [f"arm {one} retrieves for itself: react-ray show {found.uri} --arm {one}" for one in own if one != chosen]
-    return Shown([found], root, hints)
-
-
-def _retrieval(path: str) -> bool:
-    return path.rpartition("/")[2] in RETRIEVALS
+    chosen = arm if arm in retrieved else "" if "" in retrieved else next(iter(retrieved), "")
+    others = [one for one in retrieved if one not in ("", chosen)]
+    hints = [f"arm {one} retrieves for itself: react-ray show {found.uri} --arm {one}" for one in others]
+    pairs = retrieved.get(chosen, [])
+    if not any(one.parts_done for one in pairs) or any(one.problem for one in pairs):
+        return Shown([found], "", hints)
+    return Shown([found], join(found.uri, ARMS, chosen) if chosen else found.uri, hints)
 
 
 def _is_there(uri: str) -> bool:
@@ -123,11 +118,7 @@ def _is_there(uri: str) -> bool:
 
 def _require_folder(uri: str) -> None:
     place, _, name = absolute(uri).rpartition("/")
-    if name and place != "s3:/" and _storage(place).exists(name):
+    if name and place != "s3:/" and open_storage(place or "/").exists(name):
         raise ArtifactMissing(
             f"{uri} is a file; name the folder of an artifact, a database, a run, or a recipe (.yaml)"
         )
-
-
-def _storage(uri: str) -> Storage:
-    return open_storage(uri or "/")

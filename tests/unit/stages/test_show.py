@@ -122,6 +122,19 @@ def test_one_damaged_artifact_does_not_hide_the_others(disk_place: Storage, caps
     assert (code, out) == (2, "") and err.startswith("error: ") and err.count("\n") == 1
 
 
+def test_a_retrieval_that_is_damaged_is_listed_and_has_no_gallery(
+    disk_place: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(disk_place)
+    disk_place.write("selection.json", b"[")
+    code, out, err = shown(capsys, disk_place.uri)
+    assert code == 2 and "retrieved" in out and "selection.json is not JSON" in err and err.count("\n") == 1
+    disk_place.write(f"retrieved/{MANIFEST}", b"[")
+    code, out, err = shown(capsys, disk_place.uri)
+    assert (code, err) == (1, "") and "problem: " in out and "gallery" not in out
+    assert "gallery.html" not in disk_place.list()
+
+
 def test_what_cannot_be_meant_is_one_line(
     disk_place: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
