@@ -34,6 +34,7 @@ from react_ray.parquet import FOOTER_END, footer_sha256
 from react_ray.storage import Storage, open_storage
 
 F = TypeVar("F")
+HEAD_BYTES = 1 << 16  # of a column at a time
 
 
 class Parts(Generic[F]):
@@ -71,6 +72,19 @@ class Parts(Generic[F]):
             return file.read(columns=columns)
         except (pa.ArrowException, OSError, StorageError) as error:
             self.read_file(part, name)  # raises if these are not the committed bytes, or if they cannot be read at all
+            raise StorageError(f"cannot read {self.uri}/{name}: {error}; run the stage again") from error
+
+    def head(self, part: int, num_rows: int) -> pa.Table:
+        """The first rows of a part. Only the pages that hold them are read, so that a look at a large part is quick."""
+        name = f"{part_name(part)}.parquet"
+        try:
+            with self.storage.arrow_file(name) as source:
+                file = pq.ParquetFile(source, buffer_size=HEAD_BYTES, pre_buffer=False, page_checksum_verification=True)
+                self._require_footer(part, name, file.metadata)
+                batches = file.iter_batches(batch_size=num_rows)
+                return pa.Table.from_batches([next(batches)] if file.metadata.num_rows else [], file.schema_arrow)
+        except (pa.ArrowException, OSError) as error:
+            self.read_file(part, name)  # raises if these are not the committed bytes
             raise StorageError(f"cannot read {self.uri}/{name}: {error}; run the stage again") from error
 
     def read_file(self, part: int, name: str) -> bytes:

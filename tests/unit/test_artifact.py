@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 import react_ray
-from react_ray.artifact import open_artifact
+from react_ray.artifact import Parts, open_artifact
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ArtifactMissing, StorageError
 from react_ray.kinds import EmbeddingsFacts, Kind
 from react_ray.manifest import MANIFEST, SCHEMA_VERSION
 from react_ray.storage import Storage, join, open_storage
+from react_ray.storage.local import LocalStorage
 from tests.support.artifacts import IMAGES, INDEX, PAIRS, Facts, begin, finished, table
 
 
@@ -109,3 +113,51 @@ def test_a_kind_that_nobody_knows_is_refused_in_one_line(disk_place: Storage) ->
     made.storage.write(MANIFEST, json.dumps(unknown).encode())
     with pytest.raises(ArtifactMismatch, match=r"holds dreams, which is none of pairs, .*; name another directory"):
         react_ray.open_artifact(made.uri)
+
+
+class _Counting(LocalStorage):
+    """A place that counts the bytes that are read of files that are open for random access."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.num_read = 0
+
+    def arrow_file(self, path: str) -> pa.NativeFile:
+        place = self
+
+        class File(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                data = super().read(size)
+                place.num_read += len(data)
+                return data
+
+        return pa.PythonFile(File(self.read(path)), mode="r")
+
+
+def test_the_first_rows_of_a_large_part_cost_a_small_share_of_it(disk_place: Storage) -> None:
+    rows = 40_000
+    values = np.random.default_rng(0).bytes(rows * 128)
+    large = pa.table(
+        {
+            "row": range(rows),
+            "vector": pa.FixedSizeBinaryArray.from_buffers(pa.binary(128), rows, [None, pa.py_buffer(values)]),
+        }
+    )
+    draft = begin(disk_place, num_parts=1)
+    size = draft.commit(0, large, 1.0).bytes
+    place = _Counting(draft.uri)
+    assert Parts(place, PAIRS, 1).head(0, 3).equals(large.slice(0, 3))
+    assert 0 < place.num_read < size / 2 and size > 5_000_000
+
+
+def test_the_first_rows_are_checked_as_all_rows_are(disk_place: Storage) -> None:
+    made, name = finished(disk_place), "part-00001.parquet"
+    assert made.head(1, 5).equals(table(1).slice(0, 5)) and made.head(1, 1000).equals(table(1))
+    whole = made.storage.read(name)
+    for at in (len(whole) - 30, 20):  # the footer, and a page
+        made.storage.write(name, flipped(whole, at))
+        with pytest.raises(ArtifactCorrupt, match="wrong checksum"):
+            made.head(1, 5)
+    made.storage.delete(name)
+    with pytest.raises(StorageError, match=r"cannot read .*part-00001\.parquet"):
+        made.head(1, 5)

@@ -58,7 +58,18 @@ LAYERS = [
     {"cli"},
 ]
 # Within the stages, folders hold the parts of the verbs. A verb imports no other verb, except `run`, which calls all.
-STAGES = ["downloading", "embedding", "indexing", "retrieval", "training", "evaluating", "reporting", "a verb", "run"]
+STAGES = [
+    "downloading",
+    "embedding",
+    "indexing",
+    "retrieval",
+    "training",
+    "evaluating",
+    "reporting",
+    "showing",
+    "a verb",
+    "run",
+]
 MAY_IMPORT = {
     "boto3": {"storage"},
     "botocore": {"storage"},

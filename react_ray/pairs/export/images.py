@@ -1,7 +1,7 @@
 """Exports an artifact of images as the files that img2dataset would have written, so that its readers can read them.
 
     webdataset   00000.tar with 000000000.jpg, .txt and .json of each image
-    files        00000/ with the same files
+    files        00000/ with the same files; of retrieved pairs, a folder for each class (class_folders.py)
     parquet      the image in the table, column `jpg`
     all three    00000.parquet with all rows, failed ones too, and 00000_stats.json
 
@@ -17,9 +17,10 @@ from typing import get_args
 
 import pyarrow as pa
 
-from react_ray.artifact import Artifact, open_artifact
+from react_ray.artifact import Artifact, open_artifact, plan_of
 from react_ray.errors import ConfigError
-from react_ray.kinds import IMAGES
+from react_ray.kinds import IMAGES, RETRIEVED
+from react_ray.pairs.export.class_folders import export_classes
 from react_ray.pairs.export.layouts import LAYOUTS, META, Layout, Row, Shard
 from react_ray.pairs.image_urls import check_images, extra_columns, with_urls
 from react_ray.progress import Progress
@@ -37,6 +38,13 @@ def export(layout: str, uri: str, out: str, rows_per_shard: int = 10_000) -> str
         )
     if rows_per_shard < 1:
         raise ConfigError(f"export: {rows_per_shard} rows per shard; give at least 1")
+    if plan_of(uri).get("kind") == RETRIEVED.name:
+        if layout != "files":
+            raise ConfigError(
+                f"export: {uri} holds pairs by class, which are exported as files; name the images beside it for "
+                f"{layout}"
+            )
+        return export_classes(uri, out)
     images = open_artifact(uri, IMAGES)
     check_images(images)
     storage = open_empty(out)

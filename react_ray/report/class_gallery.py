@@ -1,0 +1,249 @@
+"""Renders the gallery of a retrieval: one HTML file with every class, the weakest first, its scores and best pairs.
+
+The file needs no network and no other file. Its script only filters and sorts: without it, the page shows all classes.
+Everything in it comes from the web or from a recipe, so texts are escaped, only pictures of five formats are shown, and
+a content security policy lets no other script run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+from urllib.parse import urlsplit
+
+from react_ray.report.class_gallery_style import GALLERY_CSS, SCRIPT
+from react_ray.report.gallery import mime_type
+from react_ray.report.style import CSS
+
+MAX_FILE_BYTES = 24_000_000  # of the page; beyond it, every class loses its last pairs first
+FEW_FLAGGED = 12  # flagged classes that are named above the list
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One retrieved pair, as the page shows it."""
+
+    pair_id: int
+    caption: str
+    url: str
+    score: float | None
+    key: str  # the side of the pair that was searched: "image" or "text"; "" if it was drawn at random
+    prompt: str  # the query that found it
+    picture: bytes | None  # a thumbnail
+    status: str  # of the image
+    credit: str = ""
+    others: tuple[str, ...] = ()  # further classes that found the pair
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    task: str
+    class_name: str
+    prompts: list[str]
+    num_pairs: int
+    score_min: float | None
+    score_mean: float | None
+    score_max: float | None
+    best: list[Pair]
+    last: list[Pair] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+    measures: list[tuple[str, str]] = field(default_factory=list)  # how well the pairs match: (name, value)
+    z: float | None = None
+
+    @property
+    def weakness(self) -> tuple[bool, float, int, float]:
+        """Sorts the weakest class first: those that are flagged, then by match, number of pairs and score."""
+        return (
+            not self.flags,
+            float("inf") if self.z is None else self.z,
+            self.num_pairs,
+            self.score_mean or 0.0,
+        )
+
+
+@dataclass(frozen=True)
+class Gallery:
+    name: str
+    facts: list[tuple[str, str]]
+    classes: list[ClassEntry]
+    notes: list[str] = field(default_factory=list)  # the lines of `retrieve`
+    warnings: list[str] = field(default_factory=list)  # what is not there yet
+
+
+def render(gallery: Gallery, max_bytes: int = MAX_FILE_BYTES) -> str:
+    classes = sorted(gallery.classes, key=lambda one: (one.weakness, one.task, one.class_name))
+    head = _head(gallery, classes)
+    empty = [_section(i, one, [], []) for i, one in enumerate(classes)]
+    budget = max_bytes - len((CSS + GALLERY_CSS + SCRIPT + head + "".join(empty)).encode()) - 4_000
+    kept = _within(classes, budget)
+    sections, num_left_out = [], 0
+    for i, one in enumerate(classes):
+        shown = [_figure(pair) for pair in [*one.best, *one.last][: kept[i]]]
+        num_left_out += len(one.best) + len(one.last) - kept[i]
+        sections.append(_section(i, one, shown[: len(one.best)], shown[len(one.best) :]))
+    left_out = f"<p>{num_left_out:,} pairs are left out to keep this file small.</p>" if num_left_out else ""
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_digest(SCRIPT)}'"
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(gallery.name)} – retrieved pairs</title><style>{CSS}{GALLERY_CSS}</style></head>"
+        f'<body><main class="gallery">{head}{_tools(classes)}<div id="classes">{"".join(sections)}</div>'
+        '<p id="none" class="note" hidden>No class matches.</p>'
+        f"<footer>{left_out}{_credits(classes, kept)}"
+        "<p>Written by react_ray. This file is complete: it loads nothing else.</p></footer>"
+        f"</main><script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def _head(gallery: Gallery, classes: list[ClassEntry]) -> str:
+    facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in gallery.facts)
+    warnings = "".join(f'<p class="warning">{escape(line)}</p>' for line in gallery.warnings)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in gallery.notes)
+    if notes:
+        notes = f'<details class="notes"><summary>what retrieve printed</summary><ul>{notes}</ul></details>'
+    return (
+        f'<header><h1>{escape(gallery.name)}</h1><dl class="facts">{facts}</dl>{warnings}{_flagged(classes)}{notes}'
+        "</header>"
+    )
+
+
+def _flagged(classes: list[ClassEntry]) -> str:
+    """Names the first of the classes that do not match, each with a link to its pairs."""
+    flagged = [(i, one) for i, one in enumerate(classes) if one.flags]
+    if not flagged:
+        return ""
+    names = ", ".join(f'<a href="#c{i}">{escape(one.class_name)}</a>' for i, one in flagged[:FEW_FLAGGED])
+    more = f" and {len(flagged) - FEW_FLAGGED:,} more" if len(flagged) > FEW_FLAGGED else ""
+    do = "does" if len(flagged) == 1 else "do"
+    return (
+        f'<p class="lead"><b class="down">{len(flagged):,}</b> of {len(classes):,} classes {do} not look like what was '
+        f"asked for: {names}{more}.</p>"
+    )
+
+
+def _tools(classes: list[ClassEntry]) -> str:
+    """The filter and the order, which the script shows: they do nothing without it."""
+    tasks = list(dict.fromkeys(sorted(one.task for one in classes)))
+    options = "".join(f"<option>{escape(task)}</option>" for task in tasks)
+    choose = (
+        f'<select id="task" aria-label="task"><option value="">all tasks</option>{options}</select>'
+        if len(tasks) > 1
+        else ""
+    )
+    only = (
+        '<label><input type="checkbox" id="flagged"> flagged only</label>' if any(one.flags for one in classes) else ""
+    )
+    orders = "".join(
+        f'<option value="{value}">{text}</option>'
+        for value, text in (
+            ("weakest", "weakest first"),
+            ("name", "by name"),
+            ("most", "most pairs first"),
+            ("best", "best score first"),
+        )
+    )
+    return (
+        '<div class="tools" id="tools" hidden>'
+        '<input type="search" id="filter" placeholder="class, caption or query" aria-label="filter" autocomplete="off">'
+        f'{choose}<select id="order" aria-label="order">{orders}</select>{only}'
+        '<span id="count" role="status"></span></div>'
+    )
+
+
+def _section(index: int, one: ClassEntry, best: list[str], last: list[str]) -> str:
+    """One class. The attributes are what the script filters and sorts by."""
+    task = f"<small>{escape(one.task)}</small>" if one.task else ""
+    flags = "".join(f'<span class="flag">{escape(flag.replace("_", " "))}</span>' for flag in one.flags)
+    advice = "".join(f"<li>{escape(line)}</li>" for line in one.advice)
+    facts = [f"<b>{one.num_pairs:,}</b> {'pair' if one.num_pairs == 1 else 'pairs'}"]
+    facts += [escape(f"{name} {value}") for name, value in [*_scores(one), *one.measures]]
+    body = f'<div class="pairs">{"".join(best)}</div>' if best else ""
+    if last:
+        body += f'<p class="between">its last pairs</p><div class="pairs">{"".join(last)}</div>'
+    if not one.num_pairs:
+        body = '<p class="mute">No pair was retrieved for this class.</p>'
+    return (
+        f'<section class="entry" id="c{index}" data-task="{escape(one.task)}" data-name="{escape(one.class_name)}" '
+        f'data-pairs="{one.num_pairs}" data-score="{one.score_max or 0:.4f}" data-flags="{len(one.flags)}">'
+        f'<div class="about"><h2>{escape(one.class_name)}{task}</h2>{flags}'
+        f'<p class="measures">{"".join(f"<span>{fact}</span>" for fact in facts)}</p>{_prompts(one)}'
+        + (f'<ul class="advice">{advice}</ul>' if advice else "")
+        + f"</div><div>{body}</div></section>"
+    )
+
+
+def _scores(one: ClassEntry) -> list[tuple[str, str]]:
+    if one.score_min is None or one.score_max is None or one.score_min == one.score_max:
+        return [] if one.score_max is None else [("score", f"{one.score_max:.3f}")]
+    return [("score", f"{one.score_max:.3f} to {one.score_min:.3f}, mean {one.score_mean:.3f}")]
+
+
+def _prompts(one: ClassEntry) -> str:
+    if one.prompts in ([], [one.class_name]):
+        return ""
+    more = f" and {len(one.prompts) - 1:,} more" if len(one.prompts) > 1 else ""
+    return f'<p class="prompt">asked: “{escape(one.prompts[0])}”{more}</p>'
+
+
+def _figure(pair: Pair) -> str:
+    kind = mime_type(pair.picture) if pair.picture else None
+    caption = escape(pair.caption) or '<span class="mute">no caption</span>'
+    if kind and pair.picture:
+        source = f"data:{kind};base64,{base64.b64encode(pair.picture).decode()}"
+        picture = f'<img src="{source}" alt="{escape(pair.caption)}" loading="lazy" decoding="async">'
+    else:
+        picture = f'<div class="missing">{escape(pair.status)}</div>'
+    score = "" if pair.score is None else f"{pair.score:.3f}"
+    found = f'<span class="found">{escape(f"{pair.key} {score}".strip())}{_source(pair.url)}</span>'
+    others = f'<span class="others">also: {escape(", ".join(pair.others))}</span>' if pair.others else ""
+    lines = [pair.caption, f"query: {pair.prompt}" if pair.prompt else "", f"pair_id {pair.pair_id}", pair.credit]
+    title = escape("\n".join(line for line in lines if line))
+    return (
+        f'<figure title="{title}">{picture}<figcaption>{found}<span class="text">{caption}</span>{others}</figcaption>'
+        "</figure>"
+    )
+
+
+def _source(url: str) -> str:
+    """A link to where the image came from; the reader decides whether to follow it."""
+    try:
+        host = urlsplit(url).hostname if url.startswith(("http://", "https://")) else None
+    except ValueError:
+        host = None
+    if not host:
+        return ""
+    return f' <a href="{escape(url)}" rel="noopener noreferrer" title="{escape(host)}">source</a>'
+
+
+def _within(classes: list[ClassEntry], max_bytes: int) -> list[int]:
+    """Returns how many pairs each class keeps: rank by rank over all classes until the bytes are spent."""
+    kept = [0] * len(classes)
+    pairs = [[*one.best, *one.last] for one in classes]
+    for i, pair in _by_rank(pairs):
+        max_bytes -= len(_figure(pair).encode())
+        if max_bytes < 0:
+            break
+        kept[i] += 1
+    return kept
+
+
+def _by_rank(pairs: list[list[Pair]]) -> Iterator[tuple[int, Pair]]:
+    for rank in range(max(map(len, pairs), default=0)):
+        for i, of_class in enumerate(pairs):
+            if rank < len(of_class):
+                yield i, of_class[rank]
+
+
+def _credits(classes: list[ClassEntry], kept: list[int]) -> str:
+    shown = (pair for i, one in enumerate(classes) for pair in [*one.best, *one.last][: kept[i]])
+    credits = sorted({pair.credit for pair in shown if pair.credit})
+    return f"<p>Pictures by: {escape('; '.join(credits))}.</p>" if credits else ""
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

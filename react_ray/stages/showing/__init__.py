@@ -1,0 +1,1 @@
+"""What `show` consists of: the description of one artifact, the overview of a folder of them, and the gallery."""
