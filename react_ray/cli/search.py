@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,6 +30,8 @@ def _search(
     save: Annotated[str, typer.Option("--save", help="URI of a new folder for the images that were found")] = "",
     as_json: Json = False,
 ) -> None:
+    # One sentence is a chain of small products, for which threads of BLAS cost more than they give.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from react_ray.errors import ConfigError
     from react_ray.search.open_database import open_database
     from react_ray.storage import read_bytes
