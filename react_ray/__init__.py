@@ -20,6 +20,7 @@ _PUBLIC = {
     "load_recipe": "react_ray.recipe",
     "Recipe": "react_ray.recipe",
     "open_artifact": "react_ray.artifact",
+    "open_database": "react_ray.search.open_database",
     "verify": "react_ray.stages.verify",
 }
 __all__ = [*_PUBLIC, "__version__"]

@@ -36,6 +36,7 @@ class EmbeddingsFacts:
     dim: int
     dtype: str = "float16"
     quarantined: dict[str, str] = field(default_factory=dict)  # part -> why its file could not be read
+    loaded_from: dict[str, Any] = field(default_factory=dict)  # the BackboneConfig by which it was loaded
 
 
 @dataclass(frozen=True)

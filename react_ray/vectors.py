@@ -33,8 +33,10 @@ def from_vectors(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     ]
     if not array.null_count:
         return values
-    nulls_N = array.is_null().to_numpy(zero_copy_only=False)
-    return np.where(nulls_N[:, None], np.float16(np.nan), values)
+    # pyarrow's to_numpy would import pandas, a third of a second at the first call.
+    bits = np.frombuffer(array.buffers()[0], np.uint8)
+    valid_N = np.unpackbits(bits, count=array.offset + len(array), bitorder="little")[array.offset :].astype(bool)
+    return np.where(valid_N[:, None], values, np.float16(np.nan))
 
 
 def unit_rows(vector_ND: np.ndarray) -> np.ndarray:

@@ -5,10 +5,11 @@ Each other file of this package adds one command, or one group of them, to `app`
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,6 +27,7 @@ RecipeArgument = Annotated[str, typer.Argument(help="URI of a recipe (YAML)", me
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="section.field=value ...", metavar="[section.field=value ...]")
 ]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON value instead of text")]
 
 SECTIONS = {
     "ingest": ["ingest"],
@@ -49,6 +51,11 @@ def _root(
     if version:
         typer.echo(f"react_ray {__version__}")
         raise typer.Exit()
+
+
+def answer(text: str, value: Any, as_json: bool) -> None:
+    """Prints what a command found: for people, or with --json as one JSON value for programs."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False) if as_json else text)
 
 
 def main(arguments: list[str] | None = None) -> None:

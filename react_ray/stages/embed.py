@@ -68,7 +68,7 @@ def run(recipe: Recipe, skip_corrupt: bool = False) -> Artifact:
         map_parts(stage, embeddings.pending(), rows.num_parts, watch)
     if images is not None:
         images.seal()
-    return _seal(embeddings, backbone)
+    return _seal(embeddings, backbone, recipe)
 
 
 def embedding_backbone(recipe: Recipe) -> BackboneConfig:
@@ -119,7 +119,8 @@ def _steps(recipe: Recipe, images: Draft[NoFacts] | None) -> tuple[Step, ...]:
     return (Step(FetchImages(config, images), options | {"num_cpus": FETCH_CPUS}),)
 
 
-def _seal(embeddings: Draft[EmbeddingsFacts], backbone: dict[str, Any]) -> Artifact[EmbeddingsFacts]:
+def _seal(embeddings: Draft[EmbeddingsFacts], backbone: dict[str, Any], recipe: Recipe) -> Artifact[EmbeddingsFacts]:
     reasons = {receipt.part: receipt.facts.get("quarantined") for receipt in embeddings.receipts()}
     quarantined = {part_name(part): reason for part, reason in reasons.items() if reason}
-    return embeddings.seal(EmbeddingsFacts(backbone, backbone["dim"], quarantined=quarantined))
+    loaded_from = recipe.backbone.digested()
+    return embeddings.seal(EmbeddingsFacts(backbone, backbone["dim"], quarantined=quarantined, loaded_from=loaded_from))

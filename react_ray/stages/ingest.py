@@ -55,7 +55,8 @@ def run(recipe: Recipe) -> Artifact:
         retries=recipe.cluster.part_retries,
     )
     map_parts(stage, pending, num_parts)
-    facts = {"embeddings": EmbeddingsFacts(model, model["dim"])} if model else {}
+    loaded_from = recipe.backbone.digested()
+    facts = {"embeddings": EmbeddingsFacts(model, model["dim"], loaded_from=loaded_from)} if model else {}
     sealed = {kind: draft.seal(facts.get(kind)) for kind, draft in drafts.items()}
     for kind, artifact in sealed.items():
         if others := {status: count for status, count in artifact.manifest.statuses.items() if status != schema.OK}:

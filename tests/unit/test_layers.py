@@ -52,6 +52,7 @@ LAYERS = [
     FOUNDATION,
     *({package} for package in CORE),
     {"recipe"},
+    {"search"},
     {"runtime"},
     {"stages"},
     {"ending", "field_help", "first_recipe"},

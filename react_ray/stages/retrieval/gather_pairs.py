@@ -17,12 +17,11 @@ import pyarrow.compute as pc
 from react_ray import schema
 from react_ray.artifact import Artifact
 from react_ray.draft import Draft, create
-from react_ray.index.ordering import distinct
 from react_ray.kinds import IMAGES, RETRIEVED, NoFacts, QueriesFacts, RetrievedFacts, SelectedFacts
 from react_ray.manifest import Receipt
-from react_ray.pair_id import part_of, row_of
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.map_parts import MapStage, ReadPart, Work, map_parts
+from react_ray.search.gather import gather
 from react_ray.stages.retrieval.database import Database
 from react_ray.storage import join
 from react_ray.vectors import from_vectors
@@ -108,17 +107,3 @@ def class_vectors(queries: Artifact[QueriesFacts]) -> np.ndarray:
     sums_CD = np.zeros((queries.facts.num_classes, queries.facts.dim), np.float64)
     np.add.at(sums_CD, table["class_id"].to_numpy(), from_vectors(table["embedding"]).astype(np.float64))
     return (sums_CD / np.linalg.norm(sums_CD, axis=1, keepdims=True)).astype(np.float32)
-
-
-def gather(artifact: Artifact, pair_ids: np.ndarray, columns: list[str] | None = None) -> pa.Table:
-    """Returns the rows at these addresses, in this order. Each part is read once."""
-    parts, rows = part_of(pair_ids), row_of(pair_ids)
-    tables = []
-    for part in distinct(parts):
-        table = artifact.read(int(part), columns)
-        tables.append(table.take(pa.array(rows[parts == part])))
-    joined = pa.concat_tables(tables)
-    order = np.argsort(np.argsort(parts, kind="stable"), kind="stable")
-    joined = joined.take(pa.array(order))
-    assert np.array_equal(joined["pair_id"].to_numpy(), pair_ids), "rows are not where their ids say"
-    return joined

@@ -19,11 +19,11 @@ from react_ray.kinds import CANDIDATE_FACTS, CANDIDATES, NoFacts
 from react_ray.manifest import Receipt
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.map_parts import MapStage, ReadPart, Work, map_parts
+from react_ray.search.gather import gather
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.screen import References, Screen, columns_needed, screen
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.eval_images import load
-from react_ray.stages.retrieval.gather_pairs import gather
 from react_ray.storage import join, open_storage
 
 PAIRS_PER_PART = 1 << 16

@@ -25,12 +25,12 @@ from react_ray.index.allowed import Allowed
 from react_ray.index.config import Key
 from react_ray.kinds import QUERIES, RETRIEVED, SELECTED, AllowedFacts, QueriesFacts, SelectedFacts
 from react_ray.manifest import MANIFEST
+from react_ray.search.gather import gather
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.random_pairs import select_random
 from react_ray.selection.report import lines, set_report
 from react_ray.selection.select import candidates, coverage, select
 from react_ray.stages.retrieval.database import Database
-from react_ray.stages.retrieval.gather_pairs import gather
 from react_ray.stages.retrieval.screen_pairs import OTHER_IMAGES, Screening
 from react_ray.stages.retrieval.search import SearchPlan, search
 from react_ray.stages.retrieval.string_match import string_match

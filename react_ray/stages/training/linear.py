@@ -20,7 +20,8 @@ from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.trained import RECIPE_FILE
 from react_ray.kinds import EmbeddingsFacts, ModelFacts, QueriesFacts, RetrievedFacts
 from react_ray.progress import Progress
-from react_ray.stages.retrieval.gather_pairs import class_vectors, gather
+from react_ray.search.gather import gather
+from react_ray.stages.retrieval.gather_pairs import class_vectors
 from react_ray.training.linear_head import HEAD_FILE, head_bytes, train_head
 from react_ray.vectors import from_vectors
 

@@ -1,0 +1,267 @@
+"""OpenDatabase: what `react_ray.open_database(uri)` gives, for searching and looking up pairs.
+
+open_database.py makes an OpenDatabase from a URI. A query is a sentence, an image or a vector, or a
+list of these; a hit is a pair with its caption and URL. Nothing of Ray is started, and nothing is written.
+
+Next: query_model.py embeds the query, key_search.py finds the pairs.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args, overload
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.clip.config import BackboneConfig
+from react_ray.errors import ArtifactMissing, ConfigError, RetrievalError
+from react_ray.index.config import IndexConfig, Key
+from react_ray.index.deleted import deleted_pairs
+from react_ray.kinds import EMBEDDINGS, IMAGES, INDEX, PAIRS, EmbeddingsFacts, IndexFacts, PairsFacts
+from react_ray.manifest import MANIFEST, part_name
+from react_ray.metadata import shown
+from react_ray.pair_id import part_of, row_of
+from react_ray.search.gather import gather
+from react_ray.search.key_search import KeySearch
+from react_ray.search.query_model import QueryModel
+from react_ray.storage import join, open_storage, read_bytes
+from react_ray.vectors import from_vectors
+
+BOTH: Literal["both"] = "both"
+KEYS: tuple[Key, ...] = get_args(Key)
+Query: TypeAlias = Any  # a sentence, an encoded image (bytes, Path, PIL), or a vector [D]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One pair that was found."""
+
+    pair_id: int
+    score: float  # cosine of the query with the pair's image or caption
+    z: float | None  # standard deviations above the mean cosine of the query with pairs of this database
+    key: Key
+    caption: str | None
+    url: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class OpenDatabase:
+    """The first search opens the shards, later ones reuse them."""
+
+    def __init__(
+        self,
+        uri: str,
+        backbones: Sequence[BackboneConfig] = (),
+        seed: int = 0,
+        recall: float = IndexConfig().recall,
+        keys: Sequence[Key] = (),
+        others: Callable[[], Sequence[BackboneConfig]] = tuple,
+    ) -> None:
+        """backbones, seed, others: as in QueryModel. recall: the target of an approximate index. keys: those that the
+        user prefers, the first of which is searched unless a search says otherwise."""
+        self.uri = open_storage(uri).uri
+        self.embeddings: Artifact[EmbeddingsFacts] = open_artifact(join(uri, EMBEDDINGS.name), EMBEDDINGS)
+        self.pairs_artifact: Artifact[PairsFacts] = open_artifact(join(uri, PAIRS.name), PAIRS)
+        if not self.embeddings.rows:
+            raise RetrievalError(f"{self.embeddings.uri} is empty; ingest a source that has pairs")
+        index_uri = join(uri, INDEX.name)
+        self.index: Artifact[IndexFacts] | None = (
+            open_artifact(index_uri, INDEX) if open_storage(index_uri).exists(MANIFEST) else None
+        )
+        self._deleted = deleted_pairs(uri)
+        self._model = QueryModel(self.embeddings.uri, self.embeddings.facts.backbone, backbones, seed, others)
+        self._recall, self._wanted_keys = recall, tuple(keys)
+        self._searches: dict[Key, KeySearch] = {}
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The sides of a pair that can be searched; the first of them is searched unless a search says otherwise."""
+        order = sorted(KEYS, key=lambda key: self._wanted_keys.index(key) if key in self._wanted_keys else len(KEYS))
+        return tuple(key for key in order if len(self._search_of(key).sample_ND))
+
+    @overload
+    def search(self, query: str | bytes | Path, k: int = 10, key: str = "") -> list[Hit]: ...
+    @overload
+    def search(self, query: Query, k: int = 10, key: str = "") -> Any: ...
+    def search(self, query: Query, k: int = 10, key: str = "") -> Any:
+        """The k best pairs, best first; of several queries, a list of such lists.
+
+        query: a sentence, an encoded image (bytes, or its Path, or a PIL image), a vector [D] of the same model, or a
+        list or an array [N, D] of these. key: "image" or "text" says which side of a pair is compared, "both" searches
+        both and ranks by `z`, since cosines of images and of captions cannot be compared; "" = the database's first.
+        """
+        if k < 1:
+            raise ConfigError(f"k is {k}; ask for at least 1 hit")
+        queries, is_one = _as_list(query)
+        wanted = self._keys_of(key)
+        queries_QD = self._vectors_of(queries)
+        found: list[list[Hit]] = [[] for _ in queries]
+        for one in wanted:
+            search = self._search_of(one)
+            hits = search.search(queries_QD, k)
+            z_QK = search.z_scores(queries_QD, hits.scores)
+            for row in range(len(queries)):
+                valid = hits.valid[row]
+                found[row] += [
+                    Hit(int(pair), float(score), None if np.isnan(z) else float(z), one, None, None)
+                    for pair, score, z in zip(
+                        hits.pair_ids[row][valid], hits.scores[row][valid], z_QK[row][valid], strict=True
+                    )
+                ]
+        if len(wanted) > 1:
+            found = [_merged(hits, k) for hits in found]
+        found = self._described(found)
+        return found[0] if is_one else found
+
+    def pairs(self, pair_ids: Sequence[int], columns: list[str] | None = None) -> pa.Table:
+        """The rows of these pairs, in this order, with all columns of the source. RetrievalError for an unknown id."""
+        return gather(self.pairs_artifact, self._known(pair_ids), columns and ["pair_id", *columns])
+
+    def images(self, pair_ids: Sequence[int]) -> list[bytes | None]:
+        """The encoded images of these pairs, None where there is none. ArtifactMissing if the database has no images.
+
+        A part of images is read for each part that the pairs lie in.
+        """
+        uri = join(self.uri, IMAGES.name)
+        if not open_storage(uri).exists(MANIFEST):
+            raise ArtifactMissing(f"{uri}: no finished images here; run `react-ray download RECIPE` first")
+        images = open_artifact(uri, IMAGES)
+        ids = self._known(pair_ids)
+        if len(ids) and int(part_of(ids).max()) >= images.num_parts:
+            raise ArtifactMissing(f"{uri} has no images of the pairs that were added; run `react-ray download RECIPE`")
+        return gather(images, ids, ["pair_id", "image"])["image"].to_pylist() if len(ids) else []
+
+    def vectors(self, pair_ids: Sequence[int], key: Key = "image") -> np.ndarray:
+        """float16 [N, D]: the unit vectors of these pairs, NaN where there is none. They can be searched for again."""
+        ids = self._known(pair_ids)
+        if not len(ids):
+            return np.empty((0, self.embeddings.facts.dim), np.float16)
+        return from_vectors(gather(self.embeddings, ids, ["pair_id", key])[key])
+
+    def _vectors_of(self, queries: list[Query]) -> np.ndarray:
+        """float16 [Q, D], in the order of the queries."""
+        dim = self.embeddings.facts.dim
+        out_QD = np.empty((len(queries), dim), np.float16)
+        texts = [row for row, query in enumerate(queries) if isinstance(query, str)]
+        images = {row: data for row, query in enumerate(queries) if (data := _encoded(query)) is not None}
+        for row in texts:
+            if not queries[row].strip():
+                raise ConfigError("the query is empty; write what to search for")
+        if texts:
+            out_QD[texts] = self._model.embed_texts([queries[row] for row in texts])
+        if images:
+            out_QD[list(images)] = self._model.embed_images(list(images.values()))
+        for row in set(range(len(queries))) - {*texts, *images}:
+            out_QD[row] = _unit(queries[row], dim)
+        return out_QD
+
+    def _keys_of(self, key: str) -> tuple[Key, ...]:
+        there = self.keys
+        if not there:
+            raise RetrievalError(f"{self.embeddings.uri} has no vector in it; look at its statuses, and embed again")
+        if key == BOTH:
+            return there
+        wanted = tuple(one for one in KEYS if one == key) if key else there[:1]
+        if not wanted:
+            raise ConfigError(f"key={key!r} is none of {', '.join((*KEYS, BOTH))}; name one of them")
+        if wanted[0] not in there:
+            raise RetrievalError(
+                f"{self.embeddings.uri} has no vectors of {wanted[0]} keys; search key={there[0]}, or embed them "
+                f"(embed.{'images' if wanted[0] == 'image' else 'captions'}=true)"
+            )
+        return wanted
+
+    def _search_of(self, key: Key) -> KeySearch:
+        if key not in self._searches:
+            self._searches[key] = KeySearch(self.embeddings, self.index, key, self._deleted, self._recall)
+        return self._searches[key]
+
+    def _described(self, found: list[list[Hit]]) -> list[list[Hit]]:
+        """The same hits with captions and URLs: only the parts that they lie in are read."""
+        ids = np.unique([hit.pair_id for hits in found for hit in hits]).astype(np.int64)
+        if not len(ids):
+            return found
+        names = self.pairs_artifact.storage.parquet(f"{part_name(0)}.parquet").schema_arrow.names
+        columns = ["pair_id", *(name for name in ("caption", "url") if name in names)]
+        table = gather(self.pairs_artifact, ids, columns)
+        rows = {row["pair_id"]: row for row in table.to_pylist()}
+
+        def described(hit: Hit) -> Hit:
+            row = rows[hit.pair_id]
+            return replace(hit, caption=row.get("caption"), url=row.get("url"))
+
+        return [[described(hit) for hit in hits] for hits in found]
+
+    def _known(self, pair_ids: Sequence[int]) -> np.ndarray:
+        """int64 [N]. RetrievalError if one of them is no pair of the database."""
+        ids = np.asarray(pair_ids, dtype=np.int64).reshape(-1)
+        for part in np.unique(part_of(ids)).tolist():
+            there = 0 <= part < self.pairs_artifact.num_parts
+            num_rows = self.pairs_artifact.receipt(part).rows if there else 0
+            missing = ids[(part_of(ids) == part) & (row_of(ids) >= num_rows)]
+            if len(missing):
+                raise RetrievalError(f"{self.uri} has no pair {missing[0]}; take the pair_id of a hit")
+        return ids
+
+
+def _as_list(query: Query) -> tuple[list[Query], bool]:
+    """(the queries, whether it was one)"""
+    if isinstance(query, (str, bytes, Path)) or _is_picture(query):
+        return [query], True
+    if isinstance(query, (list, tuple)) and not (query and isinstance(query[0], (int, float, np.number))):
+        if not query:
+            raise ConfigError("there is no query; write what to search for")
+        return list(query), False
+    array = np.asarray(query)
+    return (list(array), False) if array.ndim == 2 else ([array], True)
+
+
+def _is_picture(query: Query) -> bool:
+    return hasattr(query, "save") and hasattr(query, "convert")  # a PIL image, without importing PIL
+
+
+def _encoded(query: Query) -> bytes | None:
+    """The bytes of an image; None for another kind of query."""
+    if isinstance(query, Path):
+        return read_bytes(str(query))
+    if _is_picture(query):
+        sink = io.BytesIO()
+        query.convert("RGB").save(sink, "PNG")
+        return sink.getvalue()
+    return query if isinstance(query, bytes) else None
+
+
+def _unit(vector: Query, dim: int) -> np.ndarray:
+    """float32 [D] of length 1. ConfigError for anything that is no vector of this dimension."""
+    try:
+        vector_D = np.asarray(vector, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{shown(vector)} is no query; give a sentence, an image (bytes, a Path, PIL) or a vector"
+        ) from error
+    if vector_D.shape != (dim,):
+        raise ConfigError(
+            f"a query has shape {list(vector_D.shape)}, the database has vectors of dimension {dim}; "
+            "give vectors of the same model"
+        )
+    norm = float(np.linalg.norm(vector_D))
+    if not (np.isfinite(norm) and norm > 1e-12):
+        raise ConfigError("a vector of the query is null or not finite; give another")
+    return vector_D / norm
+
+
+def _merged(hits: list[Hit], k: int) -> list[Hit]:
+    """The k best of the hits of several keys, each list of which is best first; a pair that both found comes once."""
+    place = {key: iter(range(len(hits))) for key in KEYS}
+    ranked = [(hit.z if hit.z is not None else -float(next(place[hit.key])), hit) for hit in hits]
+    best: dict[int, Hit] = {}
+    for _, hit in sorted(ranked, key=lambda one: (-one[0], one[1].pair_id)):
+        best.setdefault(hit.pair_id, hit)
+    return list(best.values())[:k]
