@@ -4,7 +4,7 @@ For each schedule: its steps, how far its gates could open (training/movement.py
 zero-shot top-1 on the validation set, beside that of the base. The run needs `retrieved/` and `images/`, such as
 `react-ray run react_ray/recipes/sample.yaml --until retrieve` leaves behind. The last line is one JSON object.
 
-    python tests/benchmark/bench_schedule.py react_ray/recipes/sample.yaml --tasks weather '{}' '{"epochs": 8}'
+    python tests/benchmark/bench_schedule.py react_ray/recipes/sample.yaml '{}' '{"epochs": 8}' --tasks weather
 """
 
 from __future__ import annotations
