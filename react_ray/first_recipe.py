@@ -7,6 +7,7 @@ first; all others keep their defaults.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
@@ -97,6 +98,7 @@ class FirstRecipe:
 # all of them, and any can be set on the command line, such as `react-ray run {self.file} seed=1`.
 #   react-ray run {self.file} --until retrieve    # finds the pictures of each class; look at them before you train
 #   react-ray run {self.file}                     # goes on to the model and the report
+name: {_yaml(PurePosixPath(self.file).stem)}
 out: {_yaml(self.out)}    # the model and the report; the database of pairs, vectors and index lies below it
 # database: /data/web    # a place of its own for the database, which several tasks can share
 """

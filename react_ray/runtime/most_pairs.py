@@ -17,8 +17,10 @@ from react_ray.training.schedule import from_data
 def check_schedules(recipe: Recipe) -> None:
     """ConfigError for the first arm without a model whose training would be too short to change it, whatever comes."""
     for arm in recipe.arm_names():
+        if open_storage(Layout(recipe, arm).of_arm("model")).exists(MANIFEST):
+            continue
         most, config = most_pairs(recipe, arm), recipe.arm(arm).customize
-        if not most or open_storage(Layout(recipe, arm).of_arm("model")).exists(MANIFEST):
+        if not most:
             continue
         where = f"customize {arm}".strip()
         if config.batch_size > most and config.method != "linear":
