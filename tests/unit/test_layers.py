@@ -53,6 +53,7 @@ LAYERS = [
     *({package} for package in CORE),
     {"recipe"},
     {"runtime"},
+    {"planning"},
     {"stages"},
     {"ending", "field_help", "first_recipe"},
     {"cli"},
