@@ -74,10 +74,12 @@ class JobPlan:
             return "in all: nothing is left to do"
         unknown = [stage.stage for stage in left if stage.seconds is None]
         known = sum(stage.seconds or 0 for stage in left)
-        time = duration(known) + (f" and {', '.join(unknown)}, whose time is {UNKNOWN}" if unknown else "")
+        time = f"{duration(known)} on this machine"
+        if unknown:
+            time = f"{time} without {', '.join(unknown)}, whose time is {UNKNOWN}"
         peak = max((stage.memory_gb for stage in left if stage.memory_gb is not None), default=None)
         memory = f", at most {peak:.1f} GB of memory" if peak is not None else ""
-        return f"in all: {time} on this machine, {size(self.bytes_written)} to write{memory}"
+        return f"in all: {time}; {size(self.bytes_written)} to write{memory}"
 
 
 HEADER = ["stage", "state", "rows", "read", "written", "requests", "memory", "time here"]

@@ -6,9 +6,6 @@ most that the recipe allows is planned.
 
 from __future__ import annotations
 
-from react_ray.artifact import open_artifact
-from react_ray.kinds import RETRIEVED
-from react_ray.manifest import MANIFEST
 from react_ray.planning.database import DRIVER_GB, WORKER_GB, download, image_bytes
 from react_ray.planning.job_plan import StagePlan
 from react_ray.planning.machine import Machine
@@ -17,8 +14,11 @@ from react_ray.planning.survey import Survey
 from react_ray.planning.throughput import NOT_TRIED, ModelRates, Rates
 from react_ray.recipe import BASE, Recipe
 from react_ray.runtime.layout import Layout
-from react_ray.storage import join, open_storage
+from react_ray.runtime.most_pairs import most_pairs
+from react_ray.storage import join
 from react_ray.training.memory_plan import plan as memory_plan
+from react_ray.training.movement import check_movement
+from react_ray.training.schedule import from_data, num_steps
 
 HIT_BYTES = 16  # of a stored hit, compressed
 
@@ -28,7 +28,7 @@ def run_stages(found: Survey, rates: Rates, machine: Machine) -> tuple[list[Stag
     recipe = found.recipe
     stages = [retrieve(found, rates, machine)]
     if recipe.download.of == "retrieved" and not found.has_images:
-        stages += [download(found, most_pairs(found, arm), join(root, "images")) for root, arm in roots(recipe).items()]
+        stages += [download(found, pairs_of(found, arm), join(root, "images")) for root, arm in roots(recipe).items()]
     trainings: dict[str, list[str]] = {}
     for arm in recipe.arm_names():
         stage, told = customize(found, arm, rates, machine)
@@ -48,20 +48,10 @@ def roots(recipe: Recipe) -> dict[str, str]:
     return found
 
 
-def most_pairs(found: Survey, arm: str) -> int:
+def pairs_of(found: Survey, arm: str) -> int:
     """The pairs that an arm has retrieved, or the most that it can."""
-    recipe, root = found.recipe, Layout(found.recipe, arm).retrieved_root()
-    uri = join(root, "retrieved")
-    if open_storage(uri).exists(MANIFEST):
-        return found.attempt(lambda: open_artifact(uri, RETRIEVED).rows) or 0
-    wanted = recipe.arm(arm)
-    if wanted.customize.train_on == "source":
-        return found.rows
-    config = wanted.retrieve
-    limits = [found.rows, config.max_pairs, found.num_classes * config.pairs_per_class]
-    if config.selection != "string":
-        limits.append(found.num_queries * len(config.keys) * max(config.k, config.max_k))
-    return min(limit for limit in limits if limit) if any(limits) else 0
+    most = found.attempt(most_pairs, found.recipe, arm)
+    return min(most, found.rows) if most and found.rows else found.rows
 
 
 def retrieve(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
@@ -74,7 +64,7 @@ def retrieve(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
         one = found.attempt(made, join(root, "retrieved")) or Made()
         there = Made(there.rows + one.rows, there.bytes + one.bytes, sealed=there.sealed and one.sealed)
         if not one.sealed:
-            left[root] = most_pairs(found, arm)
+            left[root] = pairs_of(found, arm)
     if not left:
         return StagePlan("retrieve", "done", there.rows, bytes_written=there.bytes)
     pairs, keys = sum(left.values()), len(config.keys)
@@ -102,25 +92,28 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
     """(the stage, the parameters and the memory of the training as lines; "" for a head)"""
     recipe, name = found.recipe, f"customize {arm}".strip()
     wanted = recipe.arm(arm)
-    config, pairs = wanted.customize, most_pairs(found, arm)
+    config, pairs = wanted.customize, pairs_of(found, arm)
     there = found.attempt(made, Layout(recipe, arm).of_arm("model")) or Made()
     if there.sealed:
-        return StagePlan(name, "done", there.rows, bytes_written=there.bytes), ""
+        return StagePlan(name, "done", pairs, bytes_written=there.bytes), ""
     vectors = pairs * found.dim * 2
     if config.method == "linear":
         steps = config.epochs * pairs
         seconds = 6 * steps * found.num_classes * found.dim / rates.flop_per_s if rates.flop_per_s else None
         how = "a head on stored vectors, no model runs"
         return StagePlan(name, "to do", pairs, vectors, 4 * found.num_classes * found.dim, 0, 1.5, seconds, how), ""
+    config = from_data(config, pairs)
     planned = found.attempt(memory_plan, wanted.customized, config, wanted.backbone)
-    if planned is None:
-        return StagePlan(name, "to do", pairs, how="the model is not known"), ""
-    if config.batch_size > pairs > 0:
+    if planned is None or not pairs:
+        return StagePlan(name, "to do", pairs, how="the model, or the number of its pairs, is not known"), ""
+    if config.batch_size > pairs:
         found.problems.append(
             f"{name}: customize.batch_size {config.batch_size} is larger than the {pairs:,} pairs that there are at "
             "most; make it smaller, or retrieve more"
         )
-    steps = max(1, round(config.epochs * (pairs // config.batch_size)))
+    elif slow := found.attempt(check_movement, config, pairs, name):
+        found.notes.append(f"{name}: {slow}")
+    steps = num_steps(config, pairs)
     model = rates.arms.get(arm)
     seconds = None
     if model:  # each worker steps its own optimizer
@@ -169,7 +162,7 @@ def evaluate(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
         0,
         DRIVER_GB + recipe.cluster.num_actors * (1 + WORKER_GB),
         seconds,
-        f"{len(left)} models on {sum(found.sets.values()):,} images at most, at the speed of embed",
+        f"{len(left)} models on {sum(found.sets.values()):,} images, {rates.how}",
     )
 
 

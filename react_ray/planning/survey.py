@@ -22,7 +22,7 @@ from react_ray.clip.pretrained import HUB, local_weights, tag_config
 from react_ray.clip.prompts import load_tasks, prompts
 from react_ray.clip.queries import make_queries
 from react_ray.errors import ConfigError, ReactRayError
-from react_ray.evals.labelled import IMAGES_PER_PART, check_set, slices_of
+from react_ray.evals.labelled import check_set, slices_of
 from react_ray.gated.config import needs_text_tower
 from react_ray.pairs.source import Source, open_source, to_images, to_pairs
 from react_ray.planning.machine import existing
@@ -58,7 +58,7 @@ class Survey:
     num_classes: int = 0
     num_queries: int = 0
     num_prompts: int = 0  # texts that are embedded for the queries, or for a classifier
-    sets: dict[str, int] = field(default_factory=dict)  # evaluation set -> images, at most
+    sets: dict[str, int] = field(default_factory=dict)  # evaluation set -> images
     facts: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -176,11 +176,12 @@ def _sets(found: Survey) -> None:
         tasks = load_tasks(recipe.tasks)
     except ReactRayError:
         return  # it is among the problems already
+    most = recipe.evaluate.max_unreadable
     for name, uri in recipe.evaluate.datasets.items():
-        found.attempt(check_set, name, uri, tasks)
-        slices = found.attempt(slices_of, name, uri, tasks)
-        found.sets[name] = len(slices or []) * IMAGES_PER_PART
-    told = ", ".join(f"{name} up to {rows:,} images" for name, rows in found.sets.items() if rows)
+        found.attempt(check_set, name, uri, tasks, most)
+        slices = found.attempt(slices_of, name, uri, tasks, most)
+        found.sets[name] = slices[-1].files.num_rows if slices else 0
+    told = ", ".join(f"{name} {rows:,} images" for name, rows in found.sets.items() if rows)
     found.facts.append(("sets", told or "none: models are trained, and nothing is scored"))
 
 

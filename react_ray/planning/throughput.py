@@ -1,8 +1,8 @@
 """Measures in some seconds what this machine needs to read, embed and train, on the first rows of the source.
 
-Takes a recipe and a Sample, gives Rates in seconds of one core, which depend little on what else the machine does, or in
-seconds of a GPU. What could not be measured is None, with the reason. Speed does not depend on the values of weights, so
-random ones do, and nothing is downloaded. `stated` gives rates without measuring: counted floating-point operations at a
+Takes a recipe and a Sample, gives Rates in seconds of one core, which depend little on what else the machine does, or
+in seconds of a GPU. What could not be measured is None, with the reason. Speed does not depend on the values of
+weights, so random ones do, and nothing is downloaded. `stated` gives rates without measuring: counted operations at a
 stated speed. Next: database.py and run_stages.py, which use the rates.
 """
 
@@ -32,9 +32,10 @@ from react_ray.recipe import Recipe
 from react_ray.training.batches import Batch
 from react_ray.training.memory_plan import plan as memory_plan
 from react_ray.training.optim import make_optimizer
+from react_ray.training.schedule import from_data
 from react_ray.training.step import TrainingStep
 
-LIMIT_S = 20.0  # after which nothing further is begun
+LIMIT_S = 20.0  # of a core, after which nothing further is begun
 ENOUGH_S = 0.6  # of one measurement
 ROOM = 0.4  # of the free memory that a measurement may take
 PAIRS_OF_STEP = 32  # in the largest step that is tried
@@ -68,7 +69,7 @@ class Rates:
 
 def measure(recipe: Recipe, sample: Sample, machine: Machine, limit_s: float = LIMIT_S) -> Rates:
     """Nothing further is begun once the limit has passed."""
-    end, before = time.monotonic() + limit_s, torch.get_num_threads()
+    end, before = time.process_time() + limit_s, torch.get_num_threads()
     rates = Rates(_told(sample), sample.read_s or None)
     try:
         torch.set_num_threads(1)
@@ -147,7 +148,7 @@ def _arms(recipe: Recipe, sample: Sample, machine: Machine, rates: Rates, end: f
             continue
         alike = {**config.digested(), **dict.fromkeys(("epochs", "lr", "gate_lr_scale", "warmup_steps", "batch_size"))}
         key = str([wanted.customized, alike])
-        if key not in known and time.monotonic() > end:
+        if key not in known and time.process_time() > end:
             rates.missing[arm] = LATE
             continue
         try:
@@ -182,8 +183,8 @@ def _training(wanted: Recipe, sample: Sample, machine: Machine) -> ModelRates:
         small = config.model_copy(update={"batch_size": number, "compile": False, "micro_batch_size": 0})
         TrainingStep(backbone, small, 0, class_CD=class_CD)(batch).backward()
 
-    pair_s = _per_row(of_pairs, min(PAIRS_OF_STEP, config.batch_size or PAIRS_OF_STEP), _clock(device))
-    optimizer = make_optimizer(backbone.model, config.model_copy(update={"lr": 1e-9, "gate_lr_scale": 1.0}))
+    pair_s = _per_row(of_pairs, PAIRS_OF_STEP, _clock(device))
+    optimizer = make_optimizer(backbone.model, from_data(config, PAIRS_OF_STEP))
     return ModelRates(as_scored.image_s, as_scored.text_s, pair_s, _seconds(optimizer.step, 0.1, _clock(device)))
 
 
