@@ -54,6 +54,7 @@ LAYERS = [
     {"recipe"},
     {"search"},
     {"runtime"},
+    {"planning"},
     {"stages"},
     {"ending", "field_help", "first_recipe"},
     {"cli"},

@@ -1,0 +1,79 @@
+"""Plans a whole job: what is there, what is in its way, and what each stage takes on this machine.
+
+Takes a recipe, gives a JobPlan. Nothing is written, no URL is fetched and Ray is not started.
+"""
+
+from __future__ import annotations
+
+from react_ray.planning.database import database_stages
+from react_ray.planning.job_plan import JobPlan, StagePlan, size
+from react_ray.planning.machine import Machine, free_disk, this_machine
+from react_ray.planning.run_stages import run_stages
+from react_ray.planning.survey import Survey, look
+from react_ray.planning.throughput import measure, stated
+from react_ray.recipe import Recipe
+
+RUN_STAGES = ("customize", "evaluate", "retrieve")  # that write below `out`; all others write into the database
+
+
+def plan_job(recipe: Recipe, quick: bool = False) -> JobPlan:
+    """quick: nothing is measured, and times follow from stated rates."""
+    machine, found = this_machine(recipe.cluster), look(recipe)
+    rates = stated(recipe, machine) if quick else measure(recipe, found.sample, machine)
+    stages = database_stages(found, rates, machine)
+    of_run, trainings = run_stages(found, rates, machine)
+    stages += of_run
+    elsewhere = bool(recipe.cluster.address)
+    if not elsewhere:
+        _memory(found, stages, machine)
+    _disk(found, stages)
+    facts = [*found.facts, ("machine", machine.text())]
+    notes = [*found.notes, "Ray's start and that of its processes are not counted"]
+    if elsewhere:
+        notes.append(f"the job joins Ray at {recipe.cluster.address}; times and memory are those of this machine")
+    return JobPlan(recipe.name, facts, stages, trainings, notes, found.problems)
+
+
+def _memory(found: Survey, stages: list[StagePlan], machine: Machine) -> None:
+    free_gb = machine.free_memory / 2**30
+    for stage in stages:
+        if not stage.is_done and stage.memory_gb is not None and stage.memory_gb > free_gb:
+            found.problems.append(
+                f"{stage.stage} needs about {stage.memory_gb:.1f} GB of memory and {free_gb:.1f} GB are free; "
+                f"{_hint(stage.stage)}, or use a larger machine"
+            )
+
+
+def _hint(stage: str) -> str:
+    hints = {
+        "customize": "lower customize.micro_batch_size, num_workers or cache_gb",
+        "index": "lower index.build_memory_gb",
+        "retrieve": "lower index.memory_gb",
+        "embed": "lower cluster.num_actors or ingest.rows_per_part",
+        "evaluate": "lower cluster.num_actors",
+        "download": "lower download.num_workers or ingest.rows_per_part",
+    }
+    return hints.get(stage.split()[0], "lower cluster.num_cpus or ingest.rows_per_part")
+
+
+def _disk(found: Survey, stages: list[StagePlan]) -> None:
+    """What is written, by file system: database and run may share one."""
+    needed: dict[str, float] = {}
+    free: dict[str, tuple[str, int]] = {}
+    for stage in stages:
+        in_run = stage.stage.startswith(RUN_STAGES) or (
+            stage.stage == "download" and found.recipe.download.of == "retrieved"
+        )
+        place = found.recipe.out if in_run else found.recipe.database
+        disk = free_disk(place)
+        if disk is None or stage.is_done:
+            continue
+        needed[disk[0]] = needed.get(disk[0], 0.0) + (stage.bytes_written or 0)
+        free.setdefault(disk[0], (place, disk[1]))
+    for device, (place, num_bytes) in free.items():
+        found.facts.append(("disk", f"{size(num_bytes)} free at {place}, {size(needed[device])} to write there"))
+        if needed[device] > num_bytes:
+            found.problems.append(
+                f"the job writes about {size(needed[device])} to the disk of {place}, and {size(num_bytes)} are free; "
+                "make room there, or name another `out` and `database`"
+            )

@@ -1,0 +1,175 @@
+"""Reckons the stages of one run: retrieve, download of what was retrieved, customize and evaluate.
+
+Takes a Survey and Rates, gives a StagePlan each. How many pairs are retrieved is known only afterwards: until then the
+most that the recipe allows is planned.
+"""
+
+from __future__ import annotations
+
+from react_ray.planning.database import DRIVER_GB, WORKER_GB, download, image_bytes
+from react_ray.planning.job_plan import StagePlan
+from react_ray.planning.machine import Machine
+from react_ray.planning.made import Made, made
+from react_ray.planning.survey import Survey
+from react_ray.planning.throughput import NOT_TRIED, ModelRates, Rates
+from react_ray.recipe import BASE, Recipe
+from react_ray.runtime.layout import Layout
+from react_ray.runtime.most_pairs import most_pairs
+from react_ray.storage import join
+from react_ray.training.memory_plan import plan as memory_plan
+from react_ray.training.movement import check_movement
+from react_ray.training.schedule import from_data, num_steps
+
+HIT_BYTES = 16  # of a stored hit, compressed
+
+
+def run_stages(found: Survey, rates: Rates, machine: Machine) -> tuple[list[StagePlan], list[str]]:
+    """(the stages, the lines about each training)"""
+    recipe = found.recipe
+    stages = [retrieve(found, rates, machine)]
+    if recipe.download.of == "retrieved" and not found.has_images:
+        stages += [download(found, pairs_of(found, arm), join(root, "images")) for root, arm in roots(recipe).items()]
+    trainings: dict[str, list[str]] = {}
+    for arm in recipe.arm_names():
+        stage, told = customize(found, arm, rates, machine)
+        stages.append(stage)
+        trainings.setdefault(told, []).append(arm)
+    lines = [f"{', '.join(arms)}: {told}".removeprefix(": ") for told, arms in trainings.items() if told]
+    if recipe.evaluate.datasets:
+        stages.append(evaluate(found, rates, machine))
+    return stages, lines
+
+
+def roots(recipe: Recipe) -> dict[str, str]:
+    """{place of a retrieval: the first arm that trains on it}"""
+    found: dict[str, str] = {}
+    for arm in recipe.arms_by_dependence():
+        found.setdefault(Layout(recipe, arm).retrieved_root(), arm)
+    return found
+
+
+def pairs_of(found: Survey, arm: str) -> int:
+    """The pairs that an arm has retrieved, or the most that it can."""
+    most = found.attempt(most_pairs, found.recipe, arm)
+    return min(most, found.rows) if most and found.rows else found.rows
+
+
+def retrieve(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
+    recipe = found.recipe
+    config, left = recipe.retrieve, {}
+    there = Made(sealed=True)
+    for root, arm in roots(recipe).items():
+        if recipe.arm(arm).customize.train_on == "source":
+            continue
+        one = found.attempt(made, join(root, "retrieved")) or Made()
+        there = Made(there.rows + one.rows, there.bytes + one.bytes, sealed=there.sealed and one.sealed)
+        if not one.sealed:
+            left[root] = pairs_of(found, arm)
+    if not left:
+        return StagePlan("retrieve", "done", there.rows, bytes_written=there.bytes)
+    pairs, keys = sum(left.values()), len(config.keys)
+    work = 2.0 * found.num_queries * found.rows * found.dim * keys
+    seconds = None
+    if rates.backbone and rates.flop_per_s:
+        seconds = (work / rates.flop_per_s + found.num_prompts * rates.backbone.text_s) / machine.cores
+    stored = image_bytes(found) + 2 * found.dim
+    hot_gb = keys * found.rows * found.dim * 4 / 2**30
+    hot_gb = min(hot_gb, keys * recipe.index.memory_gb) if config.search == "index" else 0.5
+    return StagePlan(
+        "retrieve",
+        "to do",
+        pairs,
+        found.rows * found.dim * 2 * keys + pairs * stored,
+        pairs * stored + found.num_queries * config.k * keys * HIT_BYTES,
+        0,
+        DRIVER_GB + WORKER_GB + hot_gb,
+        seconds,
+        f"{found.num_queries:,} queries against all vectors, which an index shortens; at most {pairs:,} pairs",
+    )
+
+
+def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[StagePlan, str]:
+    """(the stage, the parameters and the memory of the training as lines; "" for a head)"""
+    recipe, name = found.recipe, f"customize {arm}".strip()
+    wanted = recipe.arm(arm)
+    config, pairs = wanted.customize, pairs_of(found, arm)
+    there = found.attempt(made, Layout(recipe, arm).of_arm("model")) or Made()
+    if there.sealed:
+        return StagePlan(name, "done", pairs, bytes_written=there.bytes), ""
+    vectors = pairs * found.dim * 2
+    if config.method == "linear":
+        steps = config.epochs * pairs
+        seconds = 6 * steps * found.num_classes * found.dim / rates.flop_per_s if rates.flop_per_s else None
+        how = "a head on stored vectors, no model runs"
+        return StagePlan(name, "to do", pairs, vectors, 4 * found.num_classes * found.dim, 0, 1.5, seconds, how), ""
+    config = from_data(config, pairs)
+    planned = found.attempt(memory_plan, wanted.customized, config, wanted.backbone)
+    if planned is None or not pairs:
+        return StagePlan(name, "to do", pairs, how="the model, or the number of its pairs, is not known"), ""
+    if config.batch_size > pairs:
+        found.problems.append(
+            f"{name}: customize.batch_size {config.batch_size} is larger than the {pairs:,} pairs that there are at "
+            "most; make it smaller, or retrieve more"
+        )
+    elif slow := found.attempt(check_movement, config, pairs, name):
+        found.notes.append(f"{name}: {slow}")
+    steps = num_steps(config, pairs)
+    model = rates.arms.get(arm)
+    seconds = None
+    if model:  # each worker steps its own optimizer
+        at_once = machine.at_once(config.num_workers, config.threads_per_worker, config.gpus_per_worker)
+        seconds = steps * (config.batch_size * model.pair_s + config.num_workers * model.optimizer_s) / at_once
+    kept = min(config.cache_gb * 2**30 * config.num_workers, pairs * 3 * rates.image_size**2)
+    # Weights and AdamW's moments: each checkpoint has both.
+    written = 4 * planned.num_trainable * (1 + 3 * config.keep_last)
+    trained = f"{steps:,} steps of {config.batch_size:,} pairs"
+    how = f"{trained}; {rates.missing.get(arm, NOT_TRIED)}"
+    if model:
+        how = f"{trained}, {model.pair_s * 1e3:.1f} ms per pair and core, {rates.how}"
+    memory = DRIVER_GB + config.num_workers * (WORKER_GB + planned.peak_gb) + kept / 2**30
+    stage = StagePlan(
+        name, "to do", pairs, pairs * (image_bytes(found) + 2 * found.dim), written, 0, memory, seconds, how
+    )
+    return stage, planned.text()
+
+
+def evaluate(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
+    recipe = found.recipe
+    models = [*recipe.bases(), *recipe.arm_names()]
+    left, written, images = [], 0.0, 0
+    for model in models:
+        layout = Layout(recipe, model if model in recipe.arm_names() else "")
+        there = found.attempt(made, layout.scores(model)) or Made()
+        written += there.bytes
+        images += there.rows
+        left += [] if there.sealed else [model]
+    if not left:
+        return StagePlan("evaluate", "done", images, bytes_written=written)
+    rows = sum(found.sets.values()) * len(left)
+    speeds = [_speed(recipe, model, rates) for model in left]
+    seconds = None
+    if None not in speeds:
+        num_images = sum(found.sets.values())
+        work = sum(num_images * one.image_s + found.num_prompts * one.text_s for one in speeds if one)
+        cluster = recipe.cluster
+        seconds = work / machine.at_once(cluster.num_actors, cluster.threads_per_actor, cluster.gpus_per_actor)
+    return StagePlan(
+        "evaluate",
+        "to do",
+        rows,
+        rows * image_bytes(found),
+        rows * 30,
+        0,
+        DRIVER_GB + recipe.cluster.num_actors * (1 + WORKER_GB),
+        seconds,
+        f"{len(left)} models on {sum(found.sets.values()):,} images, {rates.how}",
+    )
+
+
+def _speed(recipe: Recipe, model: str, rates: Rates) -> ModelRates | None:
+    """A base that no stage but evaluate runs is about as fast as the arm that started from it."""
+    if model.partition(".")[0] != BASE:
+        return rates.arms.get(model) or rates.backbone
+    if recipe.bases()[model] == recipe.backbone:
+        return rates.backbone
+    return next((rates.arms.get(arm) for arm in recipe.arm_names() if recipe.base_of(arm) == model), None)
