@@ -18,7 +18,7 @@ from react_ray.report.intervals import method
 from react_ray.report.numbers import duration, gain_points, interval, points, size
 from react_ray.report.script import SCRIPT, policy
 from react_ray.report.style import CSS, colour, mark, marks
-from react_ray.report.table import html_table
+from react_ray.report.table import column, html_table
 from react_ray.report.verdict import verdict
 
 MAX_FILE_BYTES = 3_900_000
@@ -162,15 +162,15 @@ def _stages(data: ReportData) -> str:
     head = "".join(f'<th scope="col" class="n">{name}</th>' for name, _ in columns)
     body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f'<td class="n" data-of="{name}">{cell(*row)}</td>' for name, cell in columns)
+        + "".join(f'<td class="n">{column(name)}{cell(*row)}</td>' for name, cell in columns)
         + "</tr>"
         for row in data.stages
     )
     total = duration(sum(row[5] for row in data.stages))
     return (
         f'<h2>Stages</h2><p class="note">All stages together took {total}.</p><div class="scroll" tabindex="0">'
-        f'<table class="cells"><thead><tr><th scope="col">stage</th>{head}</tr></thead><tbody>{body}</tbody></table>'
-        "</div>"
+        f'<table class="cells two"><thead><tr><th scope="col">stage</th>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 
