@@ -87,8 +87,9 @@ def flips(data: ReportData, max_bytes: int) -> str:
         empty = '<p class="mute">no pictures</p>'
         sides += f'<div class="card"><h3>{mark(index)} only {label} is right</h3>'
         sides += f'<div class="flips">{shown or empty}</div></div>'
+    label = both[0][1][:1].upper() + both[0][1][1:]
     return (
-        f'<h2>Images that flipped</h2><p class="note">{both[0][1]} classifies {gained} images of '
+        f'<h2>Images that flipped</h2><p class="note">{label} classifies {gained} images of '
         f"{escape(data.dataset)} correctly that {both[1][1]} does not, and {lost} the other way round (seed "
         f'{data.seed}).</p><div class="columns changes"><div class="card"><h3>{mark(both[1][0])} only {both[1][1]} · '
         f"{mark(both[0][0])} only {both[0][1]}</h3>{bars}</div>{sides}</div>"
@@ -104,7 +105,7 @@ def _flip(flip: Flip, is_gain: bool) -> str:
     label = escape(flip.label)
     return (
         f'<figure><img src="{source}" alt="{label}" loading="lazy"><figcaption><b>{label}</b><span class="mute">'
-        f"{escape(flip.task)}</span><span>not {said}</span></figcaption></figure>"
+        f"{escape(flip.task)}</span><span>taken for {said}</span></figcaption></figure>"
     )
 
 

@@ -7,6 +7,7 @@ the run. A section appears if there is something to show in it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from html import escape
 
@@ -18,10 +19,11 @@ from react_ray.report.intervals import method
 from react_ray.report.numbers import duration, gain_points, interval, points, size
 from react_ray.report.script import SCRIPT, policy
 from react_ray.report.style import CSS, colour, mark, marks
-from react_ray.report.table import html_table
+from react_ray.report.table import column, html_table
 from react_ray.report.verdict import verdict
 
 MAX_FILE_BYTES = 3_900_000
+CODE = re.compile("`([^`]+)`")
 FLIP_SHARE = 0.25  # of the bytes that are left for pictures
 
 CURVES = (
@@ -72,7 +74,7 @@ def _progress(data: ReportData) -> str:
         for step in data.steps
     )
     steps = f'<ol class="steps">{steps}</ol>' if steps else ""
-    return steps + (f'<p class="next">{escape(data.next_step)}</p>' if data.next_step else "")
+    return steps + (f'<p class="next">{_prose(data.next_step)}</p>' if data.next_step else "")
 
 
 def _tile(data: ReportData, arm: str) -> str:
@@ -116,7 +118,7 @@ def _scores(data: ReportData) -> str:
 
 
 def _advice(data: ReportData) -> str:
-    items = "".join(f"<li>{escape(line)}</li>" for line in data.advice)
+    items = "".join(f"<li>{_prose(line)}</li>" for line in data.advice)
     return f'<h2>What to try next</h2><ul class="advice">{items}</ul>' if items else ""
 
 
@@ -126,7 +128,7 @@ def _gallery(data: ReportData, budget: int) -> str:
     return (
         '<h2>What was retrieved</h2><p class="note">These pairs were retrieved for each class, best first. The word '
         "below a picture is the side of the pair that was searched, image or text; the number is its cosine similarity "
-        f"to the class's query. {escape(data.gallery_hint)}</p>"
+        f"to the class's query. {_prose(data.gallery_hint)}</p>"
         f"{gallery(data, budget)}"
     )
 
@@ -162,15 +164,15 @@ def _stages(data: ReportData) -> str:
     head = "".join(f'<th scope="col" class="n">{name}</th>' for name, _ in columns)
     body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f'<td class="n" data-of="{name}">{cell(*row)}</td>' for name, cell in columns)
+        + "".join(f'<td class="n">{column(name)}{cell(*row)}</td>' for name, cell in columns)
         + "</tr>"
         for row in data.stages
     )
     total = duration(sum(row[5] for row in data.stages))
     return (
         f'<h2>Stages</h2><p class="note">All stages together took {total}.</p><div class="scroll" tabindex="0">'
-        f'<table class="cells"><thead><tr><th scope="col">stage</th>{head}</tr></thead><tbody>{body}</tbody></table>'
-        "</div>"
+        f'<table class="cells two"><thead><tr><th scope="col">stage</th>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 
@@ -184,6 +186,11 @@ def _recipe(data: ReportData) -> str:
         return ""
     summary = "the complete recipe, which repeats this run"
     return f"<h2>Recipe</h2><details><summary>{summary}</summary><pre>{escape(data.recipe_yaml)}</pre></details>"
+
+
+def _prose(text: str) -> str:
+    """Escapes sentences, and sets what stands between backticks as code."""
+    return CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def _seeds(data: ReportData) -> list[int]:

@@ -95,7 +95,8 @@ thead th { border-top: 0; font-weight: 600; font-size: 13px; vertical-align: bot
 tbody th { font-weight: 500; position: sticky; left: 0; background: var(--card); }
 td small { display: block; font-size: 12px; line-height: 1.2; } .n { text-align: right; } .ref { color: var(--mute); }
 .std { font-size: 12px; }
-.total > * { border-top: 2px solid var(--rule); font-weight: 650; } .total small, .total .std { font-weight: 400; }
+.total { font-weight: 650; } tr.total > * { border-top: 2px solid var(--rule); }
+.total small, .total .std { font-weight: 400; } .of { display: none; }
 .dots .row { display: grid; grid-template-columns: 92px 1fr; align-items: center; gap: 12px; min-height: 30px; }
 .dots .row > span { font-size: 13.5px; text-align: right; overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap; }
@@ -120,6 +121,7 @@ td small { display: block; font-size: 12px; line-height: 1.2; } .n { text-align:
 .half em { font-style: normal; font-size: 12.5px; color: var(--mute); }
 .half.left { gap: 6px; } .bars .row { min-height: 26px; }
 .changes, .few { align-items: start; } .few { grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); }
+.few th, .wide thead th { white-space: normal; } .few tbody th { overflow-wrap: anywhere; }
 .flips { display: grid; grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); gap: 12px 10px; }
 .flips figure { margin: 0; font-size: 12px; line-height: 1.3; overflow-wrap: anywhere; }
 .flips img { width: 80px; height: 80px; object-fit: contain; display: block; background: #fff;
@@ -155,6 +157,7 @@ th small.flag { color: var(--down); } [aria-sort="ascending"]::after { content: 
 .pictures .key { color: var(--mute); display: block; font-variant-numeric: tabular-nums; }
 details { margin-top: 12px; } summary { cursor: pointer; color: var(--mute); font-size: 14px; }
 summary:hover { color: var(--ink); }
+code { font: 0.92em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
   padding: 14px 16px;
   font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
@@ -165,12 +168,15 @@ footer { margin-top: 56px; border-top: 1px solid var(--rule); padding-top: 12px;
   .dots .row { grid-template-columns: 68px 1fr; gap: 8px; } .unit { padding-left: 76px; }
   .card { padding: 14px 12px; }
   /* The cells of a row stand below its name, each with the name of its column. */
-  .cells thead { display: none; } .cells tr { display: grid; grid-template-columns: 1fr 1fr; gap: 2px 18px;
-    padding: 8px 12px; border-top: 1px solid var(--rule); }
+  .cells thead { display: none; } .cells tr { display: grid; gap: 2px 18px; padding: 8px 12px;
+    border-top: 1px solid var(--rule); } .two tr { grid-template-columns: 1fr 1fr; }
   .cells th { grid-column: 1 / -1; font-size: 14px; } .cells th, .cells td { border: 0; padding: 0; }
   .cells td { display: flex; justify-content: space-between; gap: 8px; white-space: normal; }
-  .cells td::before { content: attr(data-of); color: var(--mute); font-weight: 400; text-align: left; }
+  .cells td small { display: inline; margin-left: 8px; } .cells .of { display: block; color: var(--mute);
+    font-weight: 400; text-align: left; } .of .mark { margin-right: 6px; }
   .cells .total { border-top: 2px solid var(--rule); } .cells caption { display: block; }
+  .sortable th, .sortable td { padding: 5px 4px; } .sortable tbody th { overflow-wrap: anywhere; min-width: 90px; }
+  .sortable thead th { font-size: 11.5px; } .filter input { display: block; width: 100%; margin: 4px 0; }
   .class { grid-template-columns: 1fr; gap: 4px; } .class h3 small { display: inline; margin-left: 8px; }
   th, td { padding: 6px; } thead th { white-space: normal; } th .mark { display: block; margin: 0 0 2px auto; }
   .pictures { grid-template-columns: repeat(auto-fill, minmax(78px, 1fr)); }

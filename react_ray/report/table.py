@@ -70,6 +70,11 @@ def html_table(data: ReportData) -> str:
     )
 
 
+def column(name: str, sign: str = "") -> str:
+    """Returns the name of a cell's column, which is shown on narrow pages only: there, cells stand below each other."""
+    return f'<span class="of">{sign}{escape(name)}</span>'
+
+
 def _html_row(data: ReportData, arms: list[str], task: str, has_counts: bool) -> str:
     spreads = {arm: data.spread(task, arm) for arm in arms}
     shown = {arm: points(spread.mean) for arm, spread in spreads.items() if spread}
@@ -77,20 +82,20 @@ def _html_row(data: ReportData, arms: list[str], task: str, has_counts: bool) ->
     cells = ""
     if has_counts:
         count = sum(data.num_images.get(t, 0) for t in data.tasks) if task == MEAN else data.num_images.get(task)
-        cells += f'<td class="n mute" data-of="images">{count if count is not None else "–"}</td>'
+        cells += f'<td class="n mute">{column("images")}{count if count is not None else "–"}</td>'
     for arm, spread in spreads.items():
-        of = f'data-of="{escape(data.arms[arm])}"'
+        of = column(data.arms[arm], mark(data.index(arm)))
         if spread is None:
-            cells += f'<td class="n mute" {of}>–</td>'
+            cells += f'<td class="n mute">{of}–</td>'
             continue
         value = f"<b>{shown[arm]}</b>" if float(shown[arm]) == best else shown[arm]
         std = f'<span class="std"> ±{points(spread.std)}</span>' if spread.num_seeds > 1 else ""
         gain = data.gain(task, arm)
-        cells += f'<td class="n" {of}><span>{value}{std}{_gain(gain, task == MEAN) if gain else ""}</span></td>'
+        cells += f'<td class="n">{of}<span>{value}{std}{_gain(gain, task == MEAN) if gain else ""}</span></td>'
     for label in data.reference_lines:
         reference = data.reference(label, task)
         cell = points(reference) if reference is not None else "–"
-        cells += f'<td class="n ref" data-of="{escape(label)}">{cell}</td>'
+        cells += f'<td class="n ref">{column(label)}{cell}</td>'
     kind = ' class="total"' if task == MEAN else ""
     name = "mean over tasks" if task == MEAN else escape(task)
     return f'<tr{kind}><th scope="row">{name}</th>{cells}</tr>'
