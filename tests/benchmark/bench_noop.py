@@ -1,7 +1,7 @@
 """How long a command takes that has nothing to do: each verb, and a whole run, in a process of its own.
 
-`python -m tests.benchmark.bench_noop [FOLDER]` makes a small run (or uses the one that is in FOLDER) and then times
-each command; the last line is one JSON object with the median seconds of 5 attempts.
+`python -m tests.benchmark.bench_noop [FOLDER]` makes a small run (or uses the one in FOLDER) and then times each
+command; the last line is one JSON object with the median seconds of 5 attempts.
 """
 
 from __future__ import annotations

@@ -66,6 +66,8 @@ def test_a_flat_index_over_any_shards_is_exact_search_and_knows_additions_and_de
     assert exact.valid.sum(axis=1).tolist() == [4 * 149] * len(QUERIES)  # one row of each part failed; -1 is no hit
     same(answers[0], exact)
     same(answers[1], exact)
+    with ShardFanOut(base, "image", recipe.cluster, deleted_pairs(database), here=True) as shards:
+        same(shards.search(QUERIES, 700, ALL_LISTS), exact)
     write_database(database, 6, 150, first=4)
     assert index.run(recipe).content == base.content and len(deltas(base)) == 1
     assert index.run(recipe).content == base.content and len(deltas(base)) == 1

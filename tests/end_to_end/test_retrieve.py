@@ -22,7 +22,7 @@ from react_ray.stages import embed, index, ingest, retrieve
 from react_ray.stages.retrieval.gather_pairs import class_vectors
 from react_ray.stages.retrieval.select_pairs import random_count
 from react_ray.vectors import from_vectors
-from tests.support.small_run import small_recipe
+from tests.support.small_run import react_ray, small_recipe
 
 NAMES = ["owl", "heron", "barn swallow"]
 NUM_PAIRS = 240
@@ -146,6 +146,16 @@ def test_one_picture_is_retrieved_once_and_none_of_an_evaluation_set(everything:
     dropped = sum(count for reason, count in funnel.items() if reason.startswith(("duplicate", "evaluation")))
     assert funnel["chosen"] == report["pairs"] == len(found) == funnel["distinct pairs above the floor"] - dropped
     assert not list(Path(everything.out, "candidates").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("searched", ["index", "exact"])
+def test_a_small_database_is_searched_without_ray_with_the_same_result(pool: Path, searched: str) -> None:
+    settings = {name: value for name, value in EVERYTHING.items() if name != "decontaminate"} | {"search": searched}
+    here, by_ray = (recipe_of(pool, f"{name}_{searched}", **settings) for name in ("here", "by_ray"))
+    (pool / "here.yaml").write_text(here.yaml())
+    alone = react_ray("retrieve", str(pool / "here.yaml"))
+    assert alone.returncode == 0 and "starting Ray" not in alone.stderr, alone.stderr[-2000:]
+    assert open_artifact(f"{here.out}/retrieved", RETRIEVED).content == retrieve.run(by_ray).content
 
 
 def test_seed_images_and_sentences_are_queries_too(everything: Recipe) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,38 @@ def test_a_cluster_that_is_not_there(address: str) -> None:
     assert ended.stdout.startswith(f"cannot join Ray at {address} (Connection"), ended
     assert ended.stdout.count("\n") == 1 and "check cluster.address or RAY_ADDRESS" in ended.stdout
     assert ended.stderr == "stderr is there\n"
+
+
+LIGHT = """
+import sys
+import pyarrow as pa
+import ray
+from react_ray.draft import create
+from react_ray.errors import ArtifactMismatch
+from react_ray.kinds import Kind, NoFacts
+from react_ray.recipe import ClusterConfig
+from react_ray.runtime.cluster import on_demand
+from react_ray.runtime.map_parts import MapStage, Work, map_parts
+
+class Commit(Work):
+    def __call__(self, part, table):
+        if part == 3:
+            raise ArtifactMismatch("part 3 is not wanted; name another")
+        return draft.commit(part, table, 1.0)
+
+draft = create(sys.argv[1], Kind("rows", NoFacts, ""), {}, {}, 4)
+stage = MapStage("light", lambda part: pa.table({"row": [part]}), Commit(), light=True)
+with on_demand(ClusterConfig(num_cpus=1)):
+    try:
+        map_parts(stage, draft.pending(), 4)
+    except ArtifactMismatch as error:
+        print(error, draft.pending(), ray.is_initialized())
+"""
+
+
+def test_light_work_is_done_without_ray_and_its_errors_are_themselves(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", LIGHT, str(tmp_path / "rows")], capture_output=True, text=True)
+    assert ended.stdout == "part 3 is not wanted; name another [3] False\n", ended.stderr
 
 
 IDLE = """
