@@ -12,18 +12,24 @@ from react_ray.errors import ConfigError
 from react_ray.pairs.class_label import names_in
 from react_ray.pairs.column_types import check_width, plain_schema, unify
 from react_ray.pairs.columns import find_columns
+from react_ray.pairs.formats.chunk import Format
+from react_ray.pairs.formats.parquet import Parquet, range_of
 from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.ingest_config import IngestConfig
 
+# The largest integers that columns hold without loss into which integers of 64 bits may be promoted.
+HOLDS = {pa.int64(): (1 << 63) - 1, pa.uint64(): (1 << 64) - 1, pa.float64(): 1 << 53}
+
 
 class Settled:
-    """every_column: that of the format; True if a file without the column of captions is refused."""
+    """A file without the column of captions is refused if the format has every column in all files."""
 
-    def __init__(self, config: IngestConfig, every_column: bool) -> None:
-        self.config, self.every_column = config, every_column
+    def __init__(self, config: IngestConfig, format: Format) -> None:
+        self.config, self.format, self.every_column = config, format, format.every_column
         self.kinds: dict[str, pa.Field] = {}
         self.origins: dict[str, str] = {}  # column -> the first file that has it
         self.files: dict[str, frozenset[str]] = {}  # file -> its columns
+        self.wide: list[tuple[str, str, pa.DataType]] = []  # column, file and type of integers of 64 bits
 
     def required(self, found: pa.Schema) -> str:
         """Returns the column of a file without which a row of it has no use; "" for vectors."""
@@ -68,6 +74,8 @@ class Settled:
                 continue
             self.kinds[field.name] = field if before is None else before.with_type(kind)
             self.origins.setdefault(field.name, uri)
+            if pa.types.is_integer(field.type) and field.type.bit_width == 64:
+                self.wide.append((field.name, uri, field.type))
         check_width(len(self.kinds), uri)
         self.files[uri] = frozenset(found.names) | frozenset(seen.late)
 
@@ -76,6 +84,7 @@ class Settled:
         if not self.files:
             return None
         columns = pa.schema(list(self.kinds.values()))
+        self._check_integers(columns)
         used = find_columns(columns, self.config)
         needed = {used.image or used.url, *used.vectors, used.caption if self.every_column else ""} - {""}
         for uri, names in self.files.items():
@@ -85,3 +94,18 @@ class Settled:
                     "name files that all have it, or rename what is the same"
                 )
         return columns
+
+    def _check_integers(self, columns: pa.Schema) -> None:
+        """Raises ConfigError for integers that the type of all files does not hold, where Parquet tells their range."""
+        for name, uri, kind in self.wide:
+            wanted = columns.field(name).type
+            most = HOLDS.get(wanted)
+            if wanted == kind or most is None or not isinstance(self.format, Parquet):
+                continue
+            least, largest = range_of(uri, name) or (0, 0)
+            if max(-least, largest) > most:
+                raise ConfigError(
+                    f"ingest.source: column {name!r} is {kind} in {uri} and another number elsewhere, so that all "
+                    f"become {wanted}, which does not hold {largest if largest > most else least}; write it with one "
+                    "type in all files"
+                )

@@ -136,7 +136,7 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
     """
     seen = Seen()
     format, uris = detect(config, seen)
-    settled = Settled(config, format.every_column)
+    settled = Settled(config, format)
     chunks: list[Chunk] = []
     num_rows = 0
     for uri in uris:
