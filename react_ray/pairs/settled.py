@@ -6,6 +6,8 @@ added to a source later cannot change the columns, because the parts before them
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pyarrow as pa
 
 from react_ray.errors import ConfigError
@@ -14,7 +16,7 @@ from react_ray.pairs.column_types import check_width, plain_schema, unify
 from react_ray.pairs.columns import find_columns
 from react_ray.pairs.formats.chunk import Format
 from react_ray.pairs.formats.parquet import Parquet, range_of
-from react_ray.pairs.formats.seen import Seen
+from react_ray.pairs.formats.seen import Seen, place
 from react_ray.pairs.ingest_config import IngestConfig
 
 # The largest integers that columns hold without loss into which integers of 64 bits may be promoted.
@@ -31,15 +33,10 @@ class Settled:
         self.files: dict[str, frozenset[str]] = {}  # file -> its columns
         self.wide: list[tuple[str, str, pa.DataType]] = []  # column, file and type of integers of 64 bits
 
-    def required(self, found: pa.Schema) -> str:
-        """Returns the column of a file without which a row of it has no use; "" for vectors."""
+    def begin(self, found: pa.Schema, seen: Seen) -> None:
+        """Tells the format of a file, by `seen`, without which column a row has no use. found: from the file's head."""
         self.problem: ConfigError | None = None
-        try:
-            used = find_columns(found, self.config)
-        except ConfigError as error:
-            self.problem = error
-            return ""
-        return "" if used.vectors else used.image or used.url
+        seen.required, seen.late, seen.filled = self._required(found), {}, Counter()
 
     def check(self) -> None:
         """Raises ConfigError if the first file that has rows lacks columns that it cannot get from others, before the
@@ -48,13 +45,37 @@ class Settled:
         if self.problem and self.every_column and not self.files:
             raise self.problem
 
-    def add(self, found: pa.Schema, seen: Seen, uri: str, is_added: bool) -> None:
-        """Adds the columns of a file that has rows, and those that `seen.late` names.
+    def end(self, found: pa.Schema, seen: Seen, uri: str, num_rows: int, is_added: bool) -> None:
+        """Adds the columns of a file, and those that came late; an empty file decides nothing.
 
         Raises ConfigError, with both files, if a column has two types that nothing unites.
         """
-        late = pa.schema(list(seen.late.items()))
-        for field in [*found, *plain_schema(late, uri)]:
+        late, filled, required = seen.late, seen.filled, seen.required
+        seen.required, seen.late, seen.filled = "", {}, Counter()
+        if not num_rows:
+            return
+        self._add(pa.schema([*found, *plain_schema(pa.schema(list(late.items())), uri)]), seen, uri, is_added)
+        kinds = dict(zip(found.names, found.types, strict=True)) | late
+        required = required or self._required(pa.schema(list(kinds.items())))
+        missing = 0
+        if required in late and required not in found.names:
+            missing = num_rows - filled[required]
+        elif required and pa.types.is_null(found.field(required).type):
+            missing = num_rows
+        if missing > 0:
+            seen.bad_row(f"rows without {required}", place(uri), missing)
+
+    def _required(self, found: pa.Schema) -> str:
+        """Returns the column of a file without which a row of it has no use; "" for vectors."""
+        try:
+            used = find_columns(found, self.config)
+        except ConfigError as error:
+            self.problem = error
+            return ""
+        return "" if used.vectors else used.image or used.url
+
+    def _add(self, found: pa.Schema, seen: Seen, uri: str, is_added: bool) -> None:
+        for field in found:
             before = self.kinds.get(field.name)
             kind = unify(before.type, field.type) if before else field.type
             if kind is None or (before and is_added and kind != before.type):
@@ -77,7 +98,7 @@ class Settled:
             if pa.types.is_integer(field.type) and field.type.bit_width == 64:
                 self.wide.append((field.name, uri, field.type))
         check_width(len(self.kinds), uri)
-        self.files[uri] = frozenset(found.names) | frozenset(seen.late)
+        self.files[uri] = frozenset(found.names)
 
     def columns(self) -> pa.Schema | None:
         """Returns all columns, or None if there was no row. Raises ConfigError if the recipe's are not among them."""

@@ -53,11 +53,11 @@ def require(recipe: Recipe, stages: Sequence[str]) -> None:
         first_row = recipe.ingest.model_copy(
             update={"max_rows": 1, "max_unusable": 1}
         )  # ingest itself reads a long file, once
-        first = open_source(first_row)
-        if first.has_vectors:
+        source = open_source(first_row)
+        if source.has_vectors:
             from react_ray.clip.architecture import embedding_dim  # torch, which no other source needs here
 
-            check_dimensions(first.read(0), first_row, embedding_dim(recipe.backbone))
+            check_dimensions(source.read(0), first_row, embedding_dim(recipe.backbone))
     if all_stages & {"retrieve", "evaluate"}:
         load_tasks(recipe.tasks)
     for name, uri in _watched_sets(recipe, all_stages).items():
