@@ -46,6 +46,12 @@ def to_vectors(table: pa.Table, part: int, config: IngestConfig, dim: int) -> tu
     return image_ND, text_ND, status
 
 
+def check_dimensions(table: pa.Table, config: IngestConfig, dim: int) -> None:
+    """Raises ConfigError, before any work is done, if the first vectors do not have the dimensions of the model."""
+    for name in find_columns(table.schema, config).vectors:
+        _matrix(table, name, dim)
+
+
 def _matrix(table: pa.Table, name: str, dim: int) -> np.ndarray:
     """Returns float32 [N, dim], with NaN for null rows."""
     column = table[name].combine_chunks()

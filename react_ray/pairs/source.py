@@ -8,7 +8,6 @@ anywhere.
 
 from __future__ import annotations
 
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -27,7 +26,7 @@ from react_ray.pairs.formats.chunk import Chunk, Format, covering
 from react_ray.pairs.formats.detect import detect
 from react_ray.pairs.formats.image_folder import ImageFiles
 from react_ray.pairs.formats.reading import reading
-from react_ray.pairs.formats.seen import Seen, place
+from react_ray.pairs.formats.seen import Seen
 from react_ray.pairs.formats.spans import REPLACED
 from react_ray.pairs.image import ImageFacts, inspect
 from react_ray.pairs.image_cells import image_cells, resolve
@@ -136,7 +135,7 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
     """
     seen = Seen()
     format, uris = detect(config, seen)
-    settled = Settled(config, format.every_column)
+    settled = Settled(config, format)
     chunks: list[Chunk] = []
     num_rows = 0
     for uri in uris:
@@ -149,7 +148,7 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
                     seen.note(f"the integers of {field.name} are read as the names of their classes, as {names[0]!r}")
             for name in partition_of(uri, config.source):
                 found = found if name in found.names else found.append(pa.field(name, pa.string()))
-            seen.required, seen.late, seen.filled = settled.required(found), {}, Counter()
+            settled.begin(found, seen)
             is_added = bool(ends) and num_rows >= ends[0]
             num_before = num_rows
             for chunk in in_file:
@@ -158,19 +157,9 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
                 num_rows += chunk.num_rows
                 if 0 < config.max_rows <= num_rows:
                     break
-            if num_rows > num_before:  # an empty file decides nothing
-                settled.add(found, seen, uri, is_added)
-                required = seen.required or settled.required(
-                    pa.schema(({field.name: field.type for field in found} | seen.late).items())
-                )
-                if required in seen.late and required not in found.names:
-                    if (missing := num_rows - num_before - seen.filled[required]) > 0:
-                        seen.bad_row(f"rows without {required}", place(uri), missing)
-                elif required and pa.types.is_null(found.field(required).type):
-                    seen.bad_row(f"rows without {required}", place(uri), num_rows - num_before)
+            settled.end(found, seen, uri, num_rows - num_before, is_added)
         if 0 < config.max_rows <= num_rows:
             break
-    seen.required, seen.late, seen.filled = "", {}, Counter()
     columns = settled.columns()
     if columns is None:
         raise ConfigError(

@@ -12,6 +12,7 @@ from react_ray.evals.labelled import check_set
 from react_ray.gated.config import CustomizeConfig, needs_text_tower
 from react_ray.kinds import EMBEDDINGS, INDEX, MODEL, PAIRS, RETRIEVED, Kind
 from react_ray.lease import take
+from react_ray.pairs.published import check_dimensions
 from react_ray.pairs.source import open_source
 from react_ray.recipe import Recipe
 from react_ray.runtime.changes import RECIPE, refuse
@@ -52,7 +53,11 @@ def require(recipe: Recipe, stages: Sequence[str]) -> None:
         first_row = recipe.ingest.model_copy(
             update={"max_rows": 1, "max_unusable": 1}
         )  # ingest itself reads a long file, once
-        open_source(first_row)
+        source = open_source(first_row)
+        if source.has_vectors:
+            from react_ray.clip.architecture import embedding_dim  # torch, which no other source needs here
+
+            check_dimensions(source.read(0), first_row, embedding_dim(recipe.backbone))
     if all_stages & {"retrieve", "evaluate"}:
         load_tasks(recipe.tasks)
     for name, uri in _watched_sets(recipe, all_stages).items():

@@ -44,6 +44,18 @@ class Parquet:
         return _combined(pa.Table.from_batches(batches, None if batches else file.schema_arrow))
 
 
+def range_of(uri: str, column: str) -> tuple[int, int] | None:
+    """Returns the least and the largest value of a column of integers; None if the footer does not tell."""
+    metadata = open_parquet(uri).metadata
+    at = next((i for i in range(metadata.num_columns) if metadata.schema.column(i).path == column), -1)
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)] if at >= 0 else []
+    told = [group.column(at).statistics for group in groups if group.num_rows]
+    told = [one for one in told if one is None or one.num_values]  # a group of nulls has no values
+    if not told or not all(one is not None and one.has_min_max for one in told):
+        return None
+    return min(one.min for one in told), max(one.max for one in told)
+
+
 def _combined(table: pa.Table) -> pa.Table:
     """Makes each column one chunk, so that what is stored does not depend on BATCH_ROWS; images, which are stored one
     by one, are not copied.

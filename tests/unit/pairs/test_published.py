@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from react_ray.errors import ConfigError, StorageError
-from react_ray.pairs.published import to_vectors
+from react_ray.pairs.published import check_dimensions, to_vectors
 from react_ray.pairs.source import IngestConfig, Source, open_source, to_pairs
 
 DIM = 24
@@ -182,3 +182,14 @@ def test_a_shard_that_is_missing_or_cut_off_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.npz").write_bytes(b"PK not a zip")
     with pytest.raises(StorageError, match=r"no \.npz file"):
         open_source(IngestConfig(source=str(tmp_path / "bad.npz")))
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_dimensions_of_another_model_are_found_in_the_first_row(tmp_path: Path, fixed: bool) -> None:
+    kind = pa.list_(pa.float32(), DIM) if fixed else pa.list_(pa.float32())
+    vectors = pa.array(unit(0, 4).tolist(), kind)
+    pq.write_table(pa.table({"caption": list("abcd"), "image_vector": vectors}), tmp_path / "a.parquet")
+    source = open_source(IngestConfig(source=str(tmp_path), max_rows=1))
+    check_dimensions(source.read(0), source.config, DIM)
+    with pytest.raises(ConfigError, match=rf"image_vector have {DIM} dimensions, those of the recipe's backbone 512"):
+        check_dimensions(source.read(0), source.config, 512)

@@ -115,3 +115,27 @@ def test_more_columns_than_a_table_can_have_are_refused(tmp_path: Path, suffix: 
     config = written(tmp_path, suffix, {f"c{i}": URLS for i in range(5000)})
     with pytest.raises(StorageError, match="more than 4,096 columns"):
         open_source(config)
+
+
+@pytest.mark.parametrize(
+    ("wide", "other", "message"),
+    [
+        (
+            pa.array([1, 2, 3, 2**63], pa.uint64()),
+            pa.array([-1] * 4, pa.int8()),
+            "become int64, .* 9223372036854775808",
+        ),
+        (pa.array([1, 2, 3, 2**53 + 1]), pa.array([0.5] * 4, pa.float32()), "become double, .* 9007199254740993"),
+        (pa.array([1, 2, 3, -(2**60)]), pa.array([0.5] * 4), "become double, .* -1152921504606846976"),
+    ],
+)
+def test_integers_that_the_common_type_does_not_hold_are_refused_when_planning(
+    tmp_path: Path, wide: pa.Array, other: pa.Array, message: str
+) -> None:
+    config = written(tmp_path, "parquet", {"n": other}, {"n": wide})
+    with pytest.raises(ConfigError, match=rf"column 'n' is u?int64 in .*1.parquet and another number.*{message}"):
+        open_source(config)
+    few = pa.array([1, None, 3, 2**53], wide.type)
+    (tmp_path / "11.parquet").unlink()
+    values = read_all(written(tmp_path, "parquet", {"n": few}))["n"].to_pylist()
+    assert values == [*other.to_pylist(), 1, None, 3, 2**53]

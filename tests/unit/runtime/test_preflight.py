@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from react_ray.errors import ArtifactMismatch, ConfigError, ReactRayError
@@ -167,3 +169,10 @@ def test_evaluate_alone_needs_a_set_and_a_run_leaves_it_out(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"evaluate\.datasets is empty, .*evaluate\.datasets\.test=FILE"):
         require(wanted, ["evaluate"])
     assert "evaluate" not in stages_of(wanted)
+
+
+def test_vectors_of_another_model_are_refused_before_ray_starts(tmp_path: Path) -> None:
+    vectors = pa.array([[1.0, 0.0]], pa.list_(pa.float32()))
+    pq.write_table(pa.table({"caption": ["a"], "image_vector": vectors}), tmp_path / "a.parquet")
+    with pytest.raises(ConfigError, match=r"of image_vector have 2 dimensions, .* set backbone.name to the model"):
+        require(recipe(tmp_path, f"ingest.source={tmp_path}/a.parquet"), ["ingest"])

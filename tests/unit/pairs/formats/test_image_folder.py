@@ -282,4 +282,4 @@ def test_what_img2dataset_writes_as_files_is_a_folder_of_images(tmp_path: Path) 
     assert pairs["caption"].to_pylist() == ["bird 0", "bird 1"] * 2
     assert any(line.startswith("the Parquet files beside the numbered folders") for line in source.summary())
     [passed] = [line for line in source.summary() if line.startswith("passed over")]
-    assert "no image and no caption: 4 (" in passed and "00000.parquet" in passed
+    assert "no image and no caption: 8 (" in passed and "00000.parquet" in passed
