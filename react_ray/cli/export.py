@@ -19,7 +19,9 @@ def _export(
     uri: Annotated[
         str,
         typer.Argument(
-            help="URI of the artifact: <database>/images, <database>/embeddings; for a model the run", metavar="URI"
+            help="URI of the artifact: <database>/images, <database>/embeddings, <run>/retrieved (files: a folder for "
+            "each class); for a model the run",
+            metavar="URI",
         ),
     ],
     out: Annotated[

@@ -48,6 +48,8 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bo
             said = _run(verb, recipe, option)
             remember(said)
     typer.echo(said)
+    if verb == "retrieve":
+        typer.echo(f"look at the pairs: react-ray show {recipe.out}")
 
 
 def run_stages(recipe_uri: str, overrides: list[str] | None, first: str = "", last: str = "") -> None:

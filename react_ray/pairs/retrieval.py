@@ -60,6 +60,7 @@ class ClassOfReport:
 class SelectionReport:
     classes: list[ClassOfReport] = field(default_factory=list)
     poor_below: int = 0
+    dropped_classes: list[str] = field(default_factory=list)  # by retrieve.min_match, as `name (task)`
 
 
 @dataclass(frozen=True)

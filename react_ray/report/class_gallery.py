@@ -20,6 +20,7 @@ from react_ray.report.style import CSS
 
 MAX_FILE_BYTES = 24_000_000  # of the page; beyond it, every class loses its last pairs first
 FEW_FLAGGED = 12  # flagged classes that are named above the list
+FLAGS = {"unnamed": "captions do not name it", "weak": "no better than random queries"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class ClassEntry:
     advice: list[str] = field(default_factory=list)
     measures: list[tuple[str, str]] = field(default_factory=list)  # how well the pairs match: (name, value)
     z: float | None = None
+    dropped: bool = False  # its pairs were left out by retrieve.min_match
 
     @property
     def weakness(self) -> tuple[bool, float, int, float]:
@@ -158,7 +160,9 @@ def _tools(classes: list[ClassEntry]) -> str:
 def _section(index: int, one: ClassEntry, best: list[str], last: list[str]) -> str:
     """One class. The attributes are what the script filters and sorts by."""
     task = f"<small>{escape(one.task)}</small>" if one.task else ""
-    flags = "".join(f'<span class="flag">{escape(flag.replace("_", " "))}</span>' for flag in one.flags)
+    flags = "".join(
+        f'<span class="flag">{escape(FLAGS.get(flag, flag.replace("_", " ")))}</span>' for flag in one.flags
+    )
     advice = "".join(f"<li>{escape(line)}</li>" for line in one.advice)
     facts = [f"<b>{one.num_pairs:,}</b> {'pair' if one.num_pairs == 1 else 'pairs'}"]
     facts += [escape(f"{name} {value}") for name, value in [*_scores(one), *one.measures]]
@@ -166,7 +170,8 @@ def _section(index: int, one: ClassEntry, best: list[str], last: list[str]) -> s
     if last:
         body += f'<p class="between">its last pairs</p><div class="pairs">{"".join(last)}</div>'
     if not one.num_pairs:
-        body = '<p class="mute">No pair was retrieved for this class.</p>'
+        why = "Its pairs were left out by retrieve.min_match." if one.dropped else "No pair was retrieved for it."
+        body = f'<p class="mute">{why}</p>'
     return (
         f'<section class="entry" id="c{index}" data-task="{escape(one.task)}" data-name="{escape(one.class_name)}" '
         f'data-pairs="{one.num_pairs}" data-score="{one.score_max or 0:.4f}" data-flags="{len(one.flags)}">'

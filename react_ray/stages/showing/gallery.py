@@ -58,7 +58,7 @@ def gallery_of(retrieval: Retrieval, recipe: SavedRecipe | None, title: str) -> 
     return Gallery(
         name=title,
         facts=_facts(retrieval, classes),
-        classes=[_entry(one, shown[one.class_id], num_best) for one in classes],
+        classes=[_entry(one, shown[one.class_id], num_best, set(retrieval.report.dropped_classes)) for one in classes],
         notes=_notes(retrieval),
         warnings=_warnings(retrieval, shown, looked_at, bool(captions)),
     )
@@ -140,7 +140,7 @@ def _pair(
     )
 
 
-def _entry(one: RetrievedClass, pairs: list[Pair], num_best: int) -> ClassEntry:
+def _entry(one: RetrievedClass, pairs: list[Pair], num_best: int, dropped: set[str]) -> ClassEntry:
     match = one.match or {}
     measures = []
     if (named := match.get("named")) is not None:
@@ -165,6 +165,7 @@ def _entry(one: RetrievedClass, pairs: list[Pair], num_best: int) -> ClassEntry:
         advice=list(match.get("advice", [])),
         measures=measures,
         z=z,
+        dropped=f"{one.class_name} ({one.task})" in dropped,
     )
 
 

@@ -100,7 +100,8 @@ def overview(uri: str) -> Overview:
             by_root[root][path.removeprefix(f"{root}/")] = sizes[path]
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         entries = list(pool.map(partial(_entry, storage), roots, by_root.values()))
-    found = Overview(storage.uri, entries, {path: sizes[path] for path in sizes if not owner[path]})
+    others = {path: sizes[path] for path in sizes if not owner[path] and not path.rpartition("/")[2].startswith(".")}
+    found = Overview(storage.uri, entries, others)
     found.problems = [one.problem for one in entries if one.problem]
     if RECIPE in sizes:
         _add_recipe(found, storage, roots)

@@ -98,6 +98,14 @@ def test_each_class_shows_its_pairs_with_score_key_query_and_advice() -> None:
     assert "query: a photo of a heron." in title and "pair_id 1" in title
 
 
+def test_a_class_without_pairs_says_why() -> None:
+    page = Page(
+        render(gallery(entry("heron", 0, None), entry("crane", 0, None, dropped=True, flags=["unnamed", "weak"])))
+    )
+    assert "No pair was retrieved for it." in page.text and "left out by retrieve.min_match" in page.text
+    assert "captions do not name it" in page.text and "no better than random queries" in page.text
+
+
 def test_the_page_loads_nothing_and_runs_only_its_own_script() -> None:
     html = render(gallery(entry("heron"), entry("crane")))
     page = Page(html)
