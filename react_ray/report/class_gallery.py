@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
@@ -19,8 +20,9 @@ from react_ray.report.gallery import mime_type
 from react_ray.report.style import CSS
 
 MAX_FILE_BYTES = 24_000_000  # of the page; beyond it, every class loses its last pairs first
+CODE = re.compile(r"`([^`]+)`")
 FEW_FLAGGED = 12  # flagged classes that are named above the list
-FLAGS = {"unnamed": "captions do not name it", "weak": "no better than random queries"}
+FLAGS = {"unnamed": "captions do not name it", "weak": "like a random query"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def render(gallery: Gallery, max_bytes: int = MAX_FILE_BYTES) -> str:
 
 def _head(gallery: Gallery, classes: list[ClassEntry]) -> str:
     facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in gallery.facts)
-    warnings = "".join(f'<p class="warning">{escape(line)}</p>' for line in gallery.warnings)
+    warnings = "".join(f'<p class="warning">{_with_code(line)}</p>' for line in gallery.warnings)
     notes = "".join(f"<li>{escape(note)}</li>" for note in gallery.notes)
     if notes:
         notes = f'<details class="notes"><summary>what retrieve printed</summary><ul>{notes}</ul></details>'
@@ -112,6 +114,11 @@ def _head(gallery: Gallery, classes: list[ClassEntry]) -> str:
         f'<header><h1>{escape(gallery.name)}</h1><dl class="facts">{facts}</dl>{warnings}{_flagged(classes)}{notes}'
         "</header>"
     )
+
+
+def _with_code(line: str) -> str:
+    """Commands stand between backquotes in the lines of a terminal."""
+    return CODE.sub(r"<code>\1</code>", escape(line))
 
 
 def _flagged(classes: list[ClassEntry]) -> str:
@@ -163,7 +170,7 @@ def _section(index: int, one: ClassEntry, best: list[str], last: list[str]) -> s
     flags = "".join(
         f'<span class="flag">{escape(FLAGS.get(flag, flag.replace("_", " ")))}</span>' for flag in one.flags
     )
-    advice = "".join(f"<li>{escape(line)}</li>" for line in one.advice)
+    advice = "".join(f"<li>{_with_code(line)}</li>" for line in one.advice)
     facts = [f"<b>{one.num_pairs:,}</b> {'pair' if one.num_pairs == 1 else 'pairs'}"]
     facts += [escape(f"{name} {value}") for name, value in [*_scores(one), *one.measures]]
     body = f'<div class="pairs">{"".join(best)}</div>' if best else ""

@@ -28,20 +28,23 @@ from react_ray.schema import OK
 from react_ray.stages.showing.overview import SavedRecipe
 from react_ray.storage import join
 
-NUM_PAIRS = 20_000  # of the page, whatever the number of classes
-MOST_BEST, FEWEST_BEST, LAST = 12, 4, 4  # pairs of a class: its best ones, and its last ones if it has that many more
-MOST_BYTES = 4 << 30  # of images that are read; of a larger retrieval, only some parts are looked at
+NUM_PAIRS = 8_000  # of the page: with photos, about as many as class_gallery.MAX_FILE_BYTES has room for
+MOST_OF_CLASS, FEWEST_OF_CLASS = 15, 2  # pairs of a class, whatever the number of classes
+LAST = 0.2  # share of them that are its last ones; the others are its best ones
+MOST_BYTES = 4 << 30  # of a larger retrieval, only some parts are looked at
 MOST_PARTS = 200  # of a database, for the captions of pairs that are selected and not yet gathered
 NUM_OTHERS = 2  # further classes that are named below a pair
 NUM_THREADS = 4
 
 
-def gallery_of(retrieval: Retrieval, recipe: SavedRecipe | None, title: str) -> Gallery:
-    """recipe: of the run, if it is there; it tells where the database is, and the name of the run."""
+def gallery_of(retrieval: Retrieval, recipe: SavedRecipe | None, title: str, most_bytes: int = MOST_BYTES) -> Gallery:
+    """recipe: of the run, if it is there; it tells where the database is. most_bytes: of images that are read."""
     classes = retrieval.classes()
-    looked_at = _parts(retrieval)
-    num_best = max(FEWEST_BEST, min(MOST_BEST, NUM_PAIRS // max(len(classes), 1) - LAST))
-    places = {one.class_id: retrieval.best(one.class_id, num_best, LAST, looked_at) for one in classes}
+    looked_at = _parts(retrieval, most_bytes)
+    num_shown = max(FEWEST_OF_CLASS, min(MOST_OF_CLASS, NUM_PAIRS // max(len(classes), 1)))
+    num_last = int(LAST * num_shown)
+    num_best = num_shown - num_last
+    places = {one.class_id: retrieval.best(one.class_id, num_best, num_last, looked_at) for one in classes}
     names = {one.class_id: one.class_name for one in classes}
     found: dict[Place, RetrievedPair] = {}
     pictures: dict[Place, bytes | None] = {}
@@ -64,15 +67,15 @@ def gallery_of(retrieval: Retrieval, recipe: SavedRecipe | None, title: str) -> 
     )
 
 
-def _parts(retrieval: Retrieval) -> list[int] | None:
+def _parts(retrieval: Retrieval, most_bytes: int) -> list[int] | None:
     """The parts whose images are read; None = all. Pairs lie in the order of their ids, so any part is as good."""
     images = retrieval.images
     if images is None or not (done := images.done()):
         return None
     size = images.receipt(done[0]).bytes * len(done)
-    if size <= MOST_BYTES:
+    if size <= most_bytes:
         return None
-    step = -(-size // MOST_BYTES)
+    step = -(-size // most_bytes)
     return retrieval.done[::step]
 
 

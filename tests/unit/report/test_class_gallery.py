@@ -78,7 +78,15 @@ def test_each_class_shows_its_pairs_with_score_key_query_and_advice() -> None:
         advice=["Add a synonym."],
         measures=[("captions that name it", "0%")],
     )
-    page = Page(render(gallery(one, notes=["12 pairs for 1 class"], warnings=["2 of 5 parts are done so far."])))
+    page = Page(
+        render(
+            gallery(
+                one,
+                notes=["12 pairs for 1 class"],
+                warnings=["2 of 5 parts are done so far.", "`react-ray retrieve` goes on."],
+            )
+        )
+    )
     for text in (
         "text 0.899",
         "caption 1",
@@ -94,6 +102,7 @@ def test_each_class_shows_its_pairs_with_score_key_query_and_advice() -> None:
         "1 of 1 classes does not look like what was asked for: heron.",
     ):
         assert text in page.text, text
+    assert "code" in page.tags and "`" not in page.text
     [title] = {figure["title"] for figure in page.of("figure") if "caption 1" in figure["title"]}
     assert "query: a photo of a heron." in title and "pair_id 1" in title
 
@@ -103,7 +112,7 @@ def test_a_class_without_pairs_says_why() -> None:
         render(gallery(entry("heron", 0, None), entry("crane", 0, None, dropped=True, flags=["unnamed", "weak"])))
     )
     assert "No pair was retrieved for it." in page.text and "left out by retrieve.min_match" in page.text
-    assert "captions do not name it" in page.text and "no better than random queries" in page.text
+    assert "captions do not name it" in page.text and "like a random query" in page.text
 
 
 def test_the_page_loads_nothing_and_runs_only_its_own_script() -> None:

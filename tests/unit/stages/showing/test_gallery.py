@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from react_ray.pairs.retrieval import NOT_THERE, open_retrieval
 from react_ray.report.class_gallery import Gallery
 from react_ray.stages.showing.gallery import gallery_of
@@ -87,15 +85,24 @@ def test_random_pairs_are_said_to_be_random(disk_place: Storage) -> None:
     assert found.warnings[0].startswith("These pairs were drawn at random") and "searched" not in dict(found.facts)
 
 
-def test_of_a_class_with_many_pairs_the_best_and_the_last_ones_are_shown(
-    disk_place: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_class_with_many_pairs_the_best_and_the_last_ones_are_shown(disk_place: Storage) -> None:
     write_queries(disk_place.uri)
     write_retrieved(disk_place.uri, num_parts=20)
     [heron, *_] = made(disk_place.uri).classes
-    assert heron.num_pairs == 30 and (len(heron.best), len(heron.last)) == (12, 4)
+    assert heron.num_pairs == 30 and (len(heron.best), len(heron.last)) == (12, 3)
     scores = [pair.score or 0 for pair in [*heron.best, *heron.last]]
     assert scores == sorted(scores, reverse=True) and round(scores[-1], 3) == round(heron.score_min or 0, 3)
+
+
+def test_of_images_that_are_too_many_to_read_some_parts_are_looked_at(disk_place: Storage) -> None:
+    write_queries(disk_place.uri)
+    write_retrieved(disk_place.uri, num_parts=6)
+    write_images(disk_place.uri, num_parts=6)
+    retrieval = open_retrieval(disk_place.uri)
+    found = gallery_of(retrieval, None, "herons", most_bytes=disk_place.sizes()["images/part-00000.parquet"] * 2)
+    parts = {pair.pair_id >> 20 for one in found.classes for pair in one.best}
+    assert len(parts) == 2 and "the pairs come from 2 of its 6 parts, evenly spread" in found.warnings[0]
+    assert [one.num_pairs for one in found.classes] == [9, 9, 9, 9, 0]
 
 
 def test_a_report_of_an_earlier_version_has_no_match(disk_place: Storage) -> None:
