@@ -43,7 +43,7 @@ from react_ray.stages.training.rows import RetrievedRows, SourceRows
 from react_ray.stages.training.targets import class_targets, data_facts
 from react_ray.storage import join, open_storage
 from react_ray.training.movement import check_movement
-from react_ray.training.schedule import described, from_data
+from react_ray.training.schedule import described, from_data, schedule_of
 from react_ray.training.trackers import check_installed
 from react_ray.training.window import check_batch_size, held_bytes
 
@@ -182,7 +182,7 @@ def _train_head(recipe: Recipe, arm: _Arm) -> None:
     facts = data_facts(retrieved, queries.uri, arm.config, arm.recipe.name)
     backbone_config = arm.recipe.customized.model_dump()
     info: dict[str, Any] = {"backbone": arm.backbone, "backbone_config": backbone_config, "method": "linear"}
-    info |= {"digest": digest(arm.plan), "seed": recipe.seed}
+    info |= {"digest": digest(arm.plan), "seed": recipe.seed, "schedule": schedule_of(arm.config)}
     recipe_yaml = arm.recipe.yaml(everything=False)
     train_linear(arm.model, retrieved, embeddings, queries, arm.config, recipe.seed, info, facts, recipe_yaml)
 

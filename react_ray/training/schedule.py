@@ -22,6 +22,9 @@ GATES_OPEN_TO = 1.0  # what a gate can reach, before the tanh; trained gates of 
 MOST_GATE_LR_SCALE = 10.0
 
 
+FIELDS = ("batch_size", "epochs", "warmup_steps", "lr", "gate_lr_scale")
+
+
 def from_data(config: CustomizeConfig, num_pairs: int) -> CustomizeConfig:
     """`config` with a number in each field that was left to the data: a function of (config, num_pairs) alone.
 
@@ -38,6 +41,11 @@ def from_data(config: CustomizeConfig, num_pairs: int) -> CustomizeConfig:
         warmup_steps = min(WARMUP_STEPS, num_steps(given, num_pairs) // 10)
         given = given.model_copy(update={"warmup_steps": warmup_steps})
     return given.model_copy(update={"gate_lr_scale": config.gate_lr_scale or _gate_lr_scale(given, num_pairs)})
+
+
+def schedule_of(config: CustomizeConfig) -> dict[str, float]:
+    """The values of FIELDS, for the description of a model."""
+    return {name: getattr(config, name) for name in FIELDS}
 
 
 def batch_size_for(num_pairs: int) -> int:

@@ -12,8 +12,7 @@ from react_ray.gated.card import json_bytes, model_card
 from react_ray.gated.checkpoint import gated_bytes
 from react_ray.gated.config import needs_text_tower
 from react_ray.stages.training.job import Job
-
-SCHEDULE = ("batch_size", "epochs", "warmup_steps", "lr", "gate_lr_scale")
+from react_ray.training.schedule import schedule_of
 
 
 def describe(job: Job, backbone: Backbone, steps: int, num_pairs: int) -> dict[str, Any]:
@@ -27,7 +26,7 @@ def describe(job: Job, backbone: Backbone, steps: int, num_pairs: int) -> dict[s
         "seed": job.seed,
         "live_text": needs_text_tower(job.config),
         "steps": steps,
-        "schedule": {name: getattr(job.config, name) for name in SCHEDULE},
+        "schedule": schedule_of(job.config),
         "pairs_seen": steps * job.config.batch_size,
         "num_pairs": num_pairs,
     }

@@ -13,10 +13,10 @@ from react_ray.training.schedule import (
     from_data,
     learning_rate,
     num_steps,
+    schedule_of,
     sum_of_rates,
 )
 
-LEFT_TO_THE_DATA = ("batch_size", "epochs", "warmup_steps", "lr", "gate_lr_scale")
 REACT = {"batch_size": 4096, "epochs": 32, "warmup_steps": 5000, "lr": 5e-4, "gate_lr_scale": 1}
 
 
@@ -25,8 +25,7 @@ def config(**values: object) -> CustomizeConfig:
 
 
 def settled(num_pairs: int, **given: object) -> dict[str, float]:
-    found = from_data(CustomizeConfig.model_validate(given), num_pairs)
-    return {name: getattr(found, name) for name in LEFT_TO_THE_DATA}
+    return schedule_of(from_data(CustomizeConfig.model_validate(given), num_pairs))
 
 
 def test_learning_rate_warms_up_and_ends_near_zero() -> None:
