@@ -150,7 +150,7 @@ for _verb, _summary in {
     "retrieve": "Search for the class prompts and select the pairs that matter.",
     "customize": "Train gated blocks on the frozen CLIP with the retrieved pairs.",
     "evaluate": "Measure the zero-shot accuracy of base and customised models.",
-    "report": "Write the table and report.html of a finished run.",
+    "report": "Write report.html and the table of a run, from whatever exists.",
     "run": "Run all of these in order; finished work is not repeated.",
 }.items():
     _add(_verb, _summary)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from react_ray.artifact import open_artifact, plan_of
-from react_ray.kinds import PAIRS
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
 from react_ray.report.data import Step
 from react_ray.runtime.layout import Layout
+from react_ray.runtime.stage_order import has_urls, stages_of
 from react_ray.stages.reporting.outcomes import scores_uri
 from react_ray.storage import join, open_storage
 
@@ -20,23 +20,8 @@ NO_SCORES = (
 
 def steps_of(recipe: Recipe) -> list[Step]:
     """Returns the verbs of a recipe in their order, without those that it does not need."""
-    layout = Layout(recipe)
-    listed = plan_of(layout.database("pairs")).get("kind") == PAIRS.name
-    roots = list(dict.fromkeys(Layout(recipe, arm).retrieved_root() for arm in recipe.arm_names()))
-    steps = [_step("ingest", [layout.database("pairs" if listed else "images")], "pairs")]
-    if listed and recipe.download.of == "pairs" and not recipe.fused:
-        steps.append(_step("download", [layout.database("images")], "images"))
-    steps.append(_step("embed", [layout.database("embeddings")], "pairs"))
-    if recipe.retrieve.search == "index":
-        steps.append(_step("index", [layout.database("index")], ""))
-    steps.append(_step("retrieve", [join(root, "retrieved") for root in roots], "pairs"))
-    if recipe.download.of == "retrieved":
-        steps.append(_step("download", [join(root, "images") for root in roots], "images"))
-    steps.append(_step("customize", [Layout(recipe, arm).of_arm("model") for arm in recipe.arm_names()], ""))
-    if recipe.evaluate.datasets:
-        scores = [scores_uri(recipe, name) for name in [*recipe.bases(), *recipe.arm_names()]]
-        steps.append(_step("evaluate", scores, ""))
-    return steps
+    verbs = [verb for verb in stages_of(recipe) if verb != "report" and (verb != "download" or has_urls(recipe))]
+    return [_step(verb, *_made_by(recipe, verb, "download" in verbs)) for verb in verbs]
 
 
 def next_step(recipe: Recipe, steps: list[Step]) -> str:
@@ -48,6 +33,25 @@ def next_step(recipe: Recipe, steps: list[Step]) -> str:
         said = f"Next: `react-ray run RECIPE`, which goes on with {missing[0]}{last}."
         return said if recipe.evaluate.datasets else f"{said} {NO_SCORES}"
     return "" if recipe.evaluate.datasets else NO_SCORES
+
+
+def _made_by(recipe: Recipe, verb: str, downloads: bool) -> tuple[list[str], str]:
+    """Returns the URIs of the artifacts that a verb makes, and what their rows are; "" = nothing to count."""
+    layout, arms = Layout(recipe), recipe.arm_names()
+    roots = list(dict.fromkeys(Layout(recipe, arm).retrieved_root() for arm in arms))
+    of_retrieved = downloads and recipe.download.of == "retrieved"
+    if verb == "ingest":
+        listed = plan_of(layout.database("pairs")) or not plan_of(layout.database("images"))
+        return [layout.database("pairs" if listed else "images")], "pairs"
+    if verb == "download":
+        return [join(root, "images") for root in roots] if of_retrieved else [layout.database("images")], "images"
+    if verb == "retrieve":
+        return [join(root, "retrieved") for root in roots], "pairs"
+    if verb == "customize":
+        return [Layout(recipe, arm).of_arm("model") for arm in arms], ""
+    if verb == "evaluate":
+        return [scores_uri(recipe, name) for name in [*recipe.bases(), *arms]], ""
+    return [layout.database("embeddings" if verb == "embed" else "index")], "pairs" if verb == "embed" else ""
 
 
 def _step(verb: str, uris: list[str], noun: str) -> Step:

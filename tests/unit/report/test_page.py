@@ -174,7 +174,7 @@ def test_a_run_without_scores_says_what_is_there_and_what_comes_next() -> None:
         "1,200 pairs",
         "… retrieve",
         "○ customize",
-        "Next: `react-ray run RECIPE`.",
+        "Next: react-ray run RECIPE.",
         "All 2 classes",
     ):
         assert text in page.text, text
