@@ -110,10 +110,18 @@ def _start(config: ClusterConfig, verbose: bool) -> None:
 
 
 def _reach(address: str) -> None:
-    """OSError if nobody listens at `host:port` or `ray://host:port`; Ray itself asks for some minutes."""
+    """OSError if nobody listens at `host:port` or `ray://host:port`; Ray itself asks for some minutes.
+
+    AuthenticationError if the cluster at `host:port` wants a token that this process does not show.
+    """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+        if not address.startswith("ray://"):
+            from react_ray.runtime.refused import is_refused  # grpc, which no local start needs
+
+            if is_refused(address):
+                raise ray.exceptions.AuthenticationError("no token, or that of another cluster")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 LOST = (of_ray.RayActorError, of_ray.WorkerCrashedError, of_ray.NodeDiedError, of_ray.ObjectLostError)
 SILENT = (of_ray.GetTimeoutError, of_ray.RpcError, of_ray.RaySystemError, of_ray.LocalRayletDiedError)
 UNPLACED = (of_ray.TaskUnschedulableError, of_ray.ActorUnschedulableError)
-UNKNOWN = "Unauthenticated"  # what Ray's C++ side says to a process without the right token
+UNKNOWN = re.compile("unauthenticated|auth.token", re.IGNORECASE)  # of Ray's C++ side, without the right token
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -34,7 +34,7 @@ def explain(error: BaseException) -> ReactRayError | None:
 
 def wants_token(error: BaseException) -> bool:
     """True if a cluster refused this process because it showed no token, or that of another cluster."""
-    return any(isinstance(link, of_ray.AuthenticationError) or UNKNOWN in str(link) for link in _chain(error))
+    return any(isinstance(link, of_ray.AuthenticationError) or UNKNOWN.search(str(link)) for link in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -114,14 +114,6 @@ class ObjectColumns:
         return pa.field(_utf8(name) if self.is_latin else name, self.kinds[name] or pa.string())
 
 
-def columns_of(rows: list[Row]) -> pa.Schema:
-    """Returns the keys of all rows, as columns of text or of lists of texts."""
-    columns = ObjectColumns()
-    for row in rows:
-        columns.add(row)
-    return columns.schema()
-
-
 def parse_object(text: str) -> Row:
     """Parses an object; returns an empty one if the text is none."""
     value = _value(text)

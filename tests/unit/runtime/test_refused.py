@@ -1,0 +1,69 @@
+"""A cluster that refuses a process without its token is told from one that answers, and from one that is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from react_ray.errors import ClusterError
+from react_ray.recipe import ClusterConfig
+from react_ray.runtime.cluster import connected
+from react_ray.runtime.refused import CLUSTER_ID, is_refused
+from tests.support.s3_server import free_port
+
+Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+
+
+class Gcs(grpc.GenericRpcHandler):
+    """Answers the first request of a process that joins."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        return grpc.unary_unary_rpc_method_handler(self.answer) if details.method == CLUSTER_ID else None
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((Gcs(answer),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+def refuse(request: bytes, context: grpc.ServicerContext) -> bytes:
+    context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken: Authentication token is missing or incorrect")
+    return b""
+
+
+def fail(request: bytes, context: grpc.ServicerContext) -> bytes:
+    context.abort(grpc.StatusCode.INTERNAL, "not now")
+    return b""
+
+
+def test_only_a_cluster_that_says_so_refuses() -> None:
+    with serving(refuse) as address:
+        assert is_refused(address)
+    for answer in (lambda request, context: b"", fail):
+        with serving(answer) as address:
+            assert not is_refused(address)
+    assert not is_refused(f"127.0.0.1:{free_port()}")
+
+
+def test_a_command_without_the_token_is_told_at_once() -> None:
+    wants = r"wants the token of its cluster, .*RAY_AUTH_MODE=token"
+    with (
+        serving(refuse) as address,
+        pytest.raises(ClusterError, match=wants),
+        connected(ClusterConfig(address=address)),
+    ):
+        pass
