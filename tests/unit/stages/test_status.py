@@ -147,7 +147,7 @@ def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_finished_run_is_complete(tmp_path: Path) -> None:
     recipe = recipe_at(str(tmp_path), tmp_path).model_copy(update={"arms": {}})
     recipe = recipe.model_copy(update={"evaluate": type(recipe.evaluate)()})
-    write_searchable(recipe.database, [ANIMALS])
+    write_searchable(recipe.database, [ANIMALS], png(tmp_path))
     write_flat_index(recipe.database, 1)
     retrieved(recipe).seal(RetrievedFacts({}, 16, []))
     model = create(f"{recipe.out}/model", MODEL, {}, {}, 1)
