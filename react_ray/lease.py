@@ -88,6 +88,21 @@ class Leases:
             self.held.pop(root).end()
 
 
+def holder_of(uri: str) -> tuple[Holder, bool | None] | None:
+    """Who has the lease of the root `uri`, and whether its process lives; None if nobody has it.
+
+    Whether it lives is None for a holder on another machine: only the renewals of its lease would tell, after a while.
+    """
+    storage = open_storage(uri)
+    if not storage.exists(FILE):
+        return None
+    try:
+        holder = _parsed(storage.read(FILE))
+    except StorageError:  # it has ended in this moment
+        return None
+    return holder, _runs(holder) or False if holder.machine == _machine() else None
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who writes. All of it is in the file."""

@@ -5,8 +5,10 @@ Each other file of this package adds one command, or one group of them, to `app`
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
+import os
 import sys
 from functools import partial
 from typing import Annotated, Any
@@ -15,17 +17,45 @@ import typer
 
 from react_ray import __version__
 from react_ray.ending import exit_code, log_to_stderr
-from react_ray.field_help import fields_help
+from react_ray.field_help import ALL, TOP, all_fields, fields_help
 from react_ray.interrupt import Interruption
 
 logger = logging.getLogger("react_ray")
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="The fields of a recipe: react-ray help.",
+)
 interruption = Interruption()
 
 VERBOSE = "--verbose"  # may stand anywhere on the command line
-RecipeArgument = Annotated[str, typer.Argument(help="URI of a recipe (YAML)", metavar="RECIPE")]
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Folders and YAML files, for the shell."""
+    found = sorted(glob.glob(f"{glob.escape(incomplete)}*"))
+    return [f"{path}/" if os.path.isdir(path) else path for path in found if _may_be_recipe(path)]
+
+
+def complete_field(incomplete: str) -> list[str]:
+    """`section.field=` for the shell."""
+    return [f"{path}=" for path, _ in all_fields() if path.startswith(incomplete)]
+
+
+def complete_help(incomplete: str) -> list[str]:
+    """Sections and fields, for the shell."""
+    paths = [path for path, _ in all_fields()]
+    sections = dict.fromkeys(path.partition(".")[0] for path in paths)
+    return [word for word in [*sections, *paths] if word.startswith(incomplete)]
+
+
+RecipeArgument = Annotated[
+    str, typer.Argument(help="URI of a recipe (YAML)", metavar="RECIPE", autocompletion=complete_recipe)
+]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="section.field=value ...", metavar="[section.field=value ...]")
+    list[str] | None,
+    typer.Argument(help="section.field=value ...", metavar="[section.field=value ...]", autocompletion=complete_field),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON value instead of text")]
 
@@ -66,6 +96,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(code)
 
 
+def _may_be_recipe(path: str) -> bool:
+    return os.path.isdir(path) or path.endswith((".yaml", ".yml"))
+
+
 def _command(arguments: list[str]) -> None:
     log_to_stderr()
     if VERBOSE in arguments:
@@ -73,6 +107,10 @@ def _command(arguments: list[str]) -> None:
         logger.setLevel(logging.INFO)
     if len(arguments) >= 2 and arguments[0] in SECTIONS and "--help" in arguments:
         app([arguments[0], "--help"], standalone_mode=False)
-        typer.echo(f"Fields (write section.field=value):\n{fields_help(SECTIONS[arguments[0]])}")
+        typer.echo(f"Fields (write section.field=value):\n\n{fields_help([*SECTIONS[arguments[0]], TOP, 'cluster'])}")
+        return
+    if len(arguments) >= 2 and arguments[0] == "run" and "--help" in arguments:
+        app(["run", "--help"], standalone_mode=False)
+        typer.echo(f"Fields (write section.field=value):\n\n{fields_help([ALL])}")
         return
     app(arguments, standalone_mode=True)

@@ -14,7 +14,7 @@ def gather(artifact: Artifact, pair_ids: np.ndarray, columns: list[str] | None =
     """Returns the rows at these addresses, in this order. Each part is read once."""
     parts, rows = part_of(pair_ids), row_of(pair_ids)
     tables = []
-    for part in distinct(parts):
+    for part in distinct(parts) if len(parts) else [0]:
         table = artifact.read(int(part), columns)
         tables.append(table.take(_int64(rows[parts == part])))
     joined = pa.concat_tables(tables)

@@ -20,8 +20,13 @@ NO_SCORES = (
 
 def steps_of(recipe: Recipe) -> list[Step]:
     """Returns the verbs of a recipe in their order, without those that it does not need."""
+    return [_step(verb, uris, noun) for verb, uris, noun in artifacts_of(recipe)]
+
+
+def artifacts_of(recipe: Recipe) -> list[tuple[str, list[str], str]]:
+    """Returns (verb, the URIs of the artifacts that finish it, what their rows are) for each verb that is needed."""
     verbs = [verb for verb in stages_of(recipe) if verb != "report" and (verb != "download" or has_urls(recipe))]
-    return [_step(verb, *_made_by(recipe, verb, "download" in verbs)) for verb in verbs]
+    return [(verb, *_made_by(recipe, verb, "download" in verbs)) for verb in verbs]
 
 
 def next_step(recipe: Recipe, steps: list[Step]) -> str:
