@@ -59,7 +59,7 @@ p { margin: 6px 0; max-width: 46em; }
 .next { font-size: 16px; max-width: 62em; } .advice li { margin: 4px 0; max-width: 62em; }
 .mute, .note, .unit, small.same, b.same, .std { color: var(--mute); }
 .note { font-size: 14px; margin-bottom: 14px; max-width: 72em; }
-small.gain, b.gain { color: var(--up); } small.loss, b.loss { color: var(--down); } .flag { color: var(--down); }
+small.gain, b.gain { color: var(--up); } small.loss, b.loss, b.down, .flag { color: var(--down); }
 .facts { display: flex; flex-wrap: wrap; gap: 2px 22px; padding: 0; margin: 18px 0 0; font-size: 14px; }
 .facts div { display: flex; gap: 7px; } .facts dt { color: var(--mute); } .facts dd { margin: 0; font-weight: 600;
   overflow-wrap: anywhere; }

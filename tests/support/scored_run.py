@@ -20,17 +20,20 @@ from react_ray.kinds import (
     INDEX,
     MODEL,
     PREDICTIONS,
+    QUERIES,
     RETRIEVED,
     EmbeddingsFacts,
     IndexFacts,
     Kind,
     ModelFacts,
     PredictionsFacts,
+    QueriesFacts,
     RetrievedFacts,
 )
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.runtime.layout import Layout
 
+DIM = 8
 CLASSES = ("heron", "owl", "accordion")
 RECIPE = """
 name: scored
@@ -55,12 +58,15 @@ def recipe_of(folder: Path, datasets: dict[str, str] | None = None, run: str = "
 
 def labelled_set(path: Path, num_images: int) -> str:
     """Writes a labelled set of images in one colour each; image i belongs to class i % 3."""
-    images = [io.BytesIO() for _ in range(num_images)]
-    for i, buffer in enumerate(images):
-        Image.new("RGB", (48, 48), (i % 256, 80, 160)).save(buffer, "PNG")
     labels = [CLASSES[i % 3] for i in range(num_images)]
-    pq.write_table(pa.table({"image": [b.getvalue() for b in images], "label": labels}), path)
+    pq.write_table(pa.table({"image": [png(i) for i in range(num_images)], "label": labels}), path)
     return str(path)
+
+
+def png(number: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (48, 48), (number % 256, 80, 160)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def finish(uri: str, kind: Kind, facts: object = None, rows: int = 12) -> None:
@@ -79,13 +85,49 @@ def finish_database(recipe: Recipe) -> None:
 
 
 def finish_retrieval(recipe: Recipe) -> None:
-    """Two classes found their pairs; the third one is flagged."""
-    for root in (recipe.out, f"{recipe.out}/arms/random"):
-        finish(f"{root}/retrieved", RETRIEVED, RetrievedFacts({}, 8, ["12 pairs for 3 classes"]))
+    """Four pairs for each of two classes, and for the third one, which is flagged, two; as many random pairs."""
+    for root, is_random in ((recipe.out, False), (f"{recipe.out}/arms/random", True)):
+        classes = [0] * 4 + [1] * 4 + [2] * 2
+        draft = create(f"{root}/retrieved", RETRIEVED, {"selection": "random" if is_random else "hits"}, {}, 1)
+        draft.commit(0, _pairs(classes, is_random), 1.0)
+        draft.seal(RetrievedFacts({}, DIM, ["10 pairs for 3 classes"]))
+        images = create(f"{root}/images", IMAGES, {}, {}, 1)
+        images.commit(0, _images(len(classes)), 1.0)
+        images.seal()
+    queries = create(f"{recipe.out}/queries", QUERIES, {}, {}, 1)
+    asked = {"query_id": range(3), "class_id": range(3), "task": ["birds"] * 3, "class_name": CLASSES}
+    more = {"prompt": CLASSES, "modality": ["text"] * 3, "embedding": [bytes(2 * DIM)] * 3}
+    queries.commit(0, pa.table(asked | more).cast(schema.queries(DIM)), 1.0)
+    queries.seal(QueriesFacts({}, DIM, 3))
     match = {"flags": ["no caption names it"], "advice": ["Give accordion synonyms."]}
-    rows = [{"class_id": i, "task": "birds", "class_name": name, "pairs": 6 - i} for i, name in enumerate(CLASSES)]
-    rows[2]["match"] = match
-    Path(recipe.out, "selection.json").write_text(json.dumps({"classes": rows}))
+    rows = [{"class_id": i, "task": "birds", "class_name": name, "pairs": 4} for i, name in enumerate(CLASSES)]
+    rows[2] |= {"match": match, "pairs": 2}
+    Path(recipe.out, "selection.json").write_text(json.dumps({"classes": rows, "poor_below": 1}))
+
+
+def _pairs(classes: list[int], is_random: bool) -> pa.Table:
+    matches = [
+        [] if is_random else [{"class_id": c, "prompt": CLASSES[c], "score": 0.5, "key": "text"}] for c in classes
+    ]
+    columns = {
+        "pair_id": range(len(classes)),
+        "url": [None] * len(classes),
+        "caption": [f"a drawing of a {CLASSES[c]}" for c in classes],
+        "class_id": [None] * len(classes) if is_random else classes,
+        "score": [None] * len(classes) if is_random else [0.5] * len(classes),
+        "matches": matches,
+        "text_embedding": [bytes(2 * DIM)] * len(classes),
+    }
+    kept = schema.retrieved(DIM)
+    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in kept}, schema=kept)
+
+
+def _images(num: int) -> pa.Table:
+    rows = [
+        {"pair_id": i, "caption": "", "image": png(i), "width": 48, "height": 48, "status": schema.OK}
+        for i in range(num)
+    ]
+    return pa.Table.from_pylist(rows, schema=schema.IMAGES)
 
 
 def finish_models(recipe: Recipe) -> None:

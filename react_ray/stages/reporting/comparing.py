@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from typing_extensions import NotRequired, TypedDict
+from contextlib import suppress
 
 from react_ray.artifact import open_artifact
+from react_ray.errors import ArtifactMissing
 from react_ray.evals import pixel_knn
 from react_ray.evals.zeroshot import summarise
 from react_ray.kinds import PREDICTIONS
-from react_ray.metadata import parse_json, shaped
+from react_ray.manifest import MANIFEST
+from react_ray.pairs.retrieval import open_retrieval
 from react_ray.recipe import Recipe
 from react_ray.report.data import MEAN, ClassRow, ReportData
 from react_ray.runtime.layout import Layout
 from react_ray.stages.reporting.flips import flip_examples
 from react_ray.stages.reporting.outcomes import Outcomes, scores_uri
 from react_ray.storage import open_storage
-
-SELECTION = "selection.json"
-
-
-class _Class(TypedDict):
-    task: str
-    class_name: str
-    pairs: int
-    match: NotRequired[dict[str, Any] | None]
-
-
-class _Selection(TypedDict):
-    """What is read of selection.json."""
-
-    classes: list[_Class]
 
 
 def compare(recipe: Recipe, data: ReportData) -> None:
@@ -65,7 +50,7 @@ def _scores(recipe: Recipe, data: ReportData) -> None:
     """Adds top-1 per task and model, from the facts that `evaluate` stated."""
     for name in [*recipe.bases(), *recipe.arm_names()]:
         uri = scores_uri(recipe, name)
-        if not open_storage(uri).exists("manifest.json"):
+        if not open_storage(uri).exists(MANIFEST):
             continue
         for row in open_artifact(uri, PREDICTIONS).facts.scores:
             if row["dataset"] != data.dataset or row["metric"] != "top1":
@@ -98,27 +83,28 @@ def _gains(data: ReportData, outcomes: Outcomes, best: str, sets: list[str]) -> 
 
 
 def _classes(recipe: Recipe, best: str | None, counts: dict[tuple[str, str], list[int]]) -> list[ClassRow]:
-    """Returns all classes: of the selection that the best arm trained on, and of the labelled set."""
-    arms = (
-        [best]
-        if best in recipe.arms
-        else [a for a in recipe.arm_names() if recipe.arm(a).retrieve.selection != "random"]
-    )
-    storage = open_storage(Layout(recipe, arms[-1] if arms else "").retrieved_root())
+    """Returns all classes: those that the shown arm retrieved pairs for, and those of the labelled set."""
     rows: dict[tuple[str, str], ClassRow] = {}
-    for found in _selected(storage.read(SELECTION), f"{storage.uri}/{SELECTION}") if storage.exists(SELECTION) else []:
-        key = (found["task"], found["class_name"])
-        match = found.get("match") or {}
-        pairs = found["pairs"] + (rows[key].pairs or 0 if key in rows else 0)  # two classes may share a name
-        rows[key] = ClassRow(
-            *key, pairs=pairs, flags=tuple(match.get("flags", ())), advice=tuple(match.get("advice", ()))
-        )
+    with suppress(ArtifactMissing):
+        retrieval = open_retrieval(Layout(recipe, shown_arm(recipe, best)).retrieved_root())
+        for one in retrieval.classes():
+            match = one.match or {}
+            rows[one.task, one.class_name] = ClassRow(
+                one.task,
+                one.class_name,
+                pairs=None if retrieval.is_random else one.pairs,
+                flags=tuple(match.get("flags", ())),
+                advice=tuple(match.get("advice", ())),
+            )
     for key, (images, before, after) in counts.items():
         row = rows.get(key, ClassRow(*key))
         rows[key] = row._replace(num_images=images, base_correct=before, arm_correct=after)
     return list(rows.values())
 
 
-def _selected(data: bytes, where: str) -> list[_Class]:
-    remedy = "delete it with `selected/` beside it, and run `react-ray retrieve RECIPE` again"
-    return shaped(parse_json(data, where, remedy), _Selection, where, remedy)["classes"]
+def shown_arm(recipe: Recipe, best: str | None) -> str:
+    """Returns the arm whose retrieval is shown: the best one, or without scores the last one that is no control."""
+    if best in recipe.arms:
+        return best
+    retrieving = [arm for arm in recipe.arm_names() if recipe.arm(arm).retrieve.selection != "random"]
+    return (retrieving or recipe.arm_names())[-1]

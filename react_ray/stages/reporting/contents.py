@@ -18,7 +18,7 @@ from react_ray.recipe import BASE, Recipe
 from react_ray.report.data import ReportData, StageRow
 from react_ray.runtime.layout import Layout
 from react_ray.stages.reporting.advice import advice
-from react_ray.stages.reporting.comparing import compare
+from react_ray.stages.reporting.comparing import compare, shown_arm
 from react_ray.stages.reporting.pictures import retrieved_pictures
 from react_ray.stages.reporting.steps import next_step, steps_of
 from react_ray.stages.reporting.summary import Costs, read_summary
@@ -52,7 +52,7 @@ def gather(recipe: Recipe, costs: Costs) -> ReportData:
     )
     compare(recipe, data)
     with suppress(ArtifactMissing):  # there are no pictures before the pairs and their images are there
-        data.gallery = retrieved_pictures(recipe, _shown_arm(recipe, data))
+        data.gallery = retrieved_pictures(recipe, shown_arm(recipe, data.best_arm))
     data.gallery_hint = f"Every class has its pictures in gallery.html, which `react-ray show {recipe.out}` writes."
     data.advice = advice(recipe, data)
     return data
@@ -66,14 +66,6 @@ def _labels(recipe: Recipe, bases: dict[str, str]) -> dict[str, str]:
         labels[base] = LABELS[BASE] if len(recipe.bases()) == 1 else named
         labels |= {arm: LABELS.get(arm, arm) for arm, of in bases.items() if of == base}
     return labels
-
-
-def _shown_arm(recipe: Recipe, data: ReportData) -> str:
-    """Returns the arm whose retrieval is shown: the best one, or without scores the last one that is no control."""
-    if data.best_arm in recipe.arms:
-        return data.best_arm
-    retrieving = [arm for arm in recipe.arm_names() if arm not in data.controls]
-    return (retrieving or recipe.arm_names())[-1]
 
 
 def _found(uri: str, kind: Kind[Any]) -> Artifact[Any] | None:

@@ -61,14 +61,15 @@ def test_the_report_grows_with_the_run(tmp_path: Path) -> None:
     assert "Next: `react-ray run RECIPE`, which goes on with retrieve to customize." in text
     assert "1,200 pairs" in page(recipe) and "What was retrieved" not in page(recipe)
 
-    create(f"{recipe.out}/retrieved", RETRIEVED, {}, {}, 1)
+    create(f"{recipe.out}/retrieved", RETRIEVED, {"selection": "hits"}, {}, 1)
     assert "begun  retrieve" in report.run(recipe)
 
     finish_retrieval(recipe)
-    assert "done   retrieve   24 pairs" in report.run(recipe)
+    assert "done   retrieve   20 pairs" in report.run(recipe)
     html = page(recipe)
     assert "All 3 classes" in html and html.index("accordion") < html.index("heron")
-    assert "no caption names it" in html and "Give accordion synonyms." in html and "12 pairs for 3 classes" in html
+    assert "What was retrieved" in html and html.count("a drawing of a accordion</span>") == 2
+    assert "no caption names it" in html and "Give accordion synonyms." in html and "10 pairs for 3 classes" in html
 
     finish_models(recipe)
     text = report.run(recipe)
