@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from react_ray.cli.app import Overrides, RecipeArgument, app, interruption, logger
+from react_ray.cli.app import Json, Overrides, RecipeArgument, answer, app, interruption, logger
 
 if TYPE_CHECKING:
     from react_ray.recipe import Recipe
 
+NOTHING_TO_DO = "nothing to do, it is finished already:"
 From = Annotated[
     str, typer.Option("--from", metavar="STAGE", help="begin with this verb; what comes before it must be there")
 ]
@@ -29,17 +30,21 @@ SkipCorrupt = Annotated[
 ]
 
 
-def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bool = False) -> None:
+def run_verb(
+    verb: str, recipe_uri: str, overrides: list[str] | None, as_json: bool = False, option: bool = False
+) -> None:
     """Load the recipe, check it before anything starts, run one verb for all arms, print the outcome.
 
     option: the verb's own option, which is --retry-failed of download or --skip-corrupt of embed.
     """
+    from react_ray.progress import say
     from react_ray.recipe import load_recipe
     from react_ray.runtime import done, preflight
 
     recipe = load_recipe(recipe_uri, overrides)
     if not option and verb != "report" and (said := done.answer(recipe, verb)) is not None:
-        _nothing_to_do(said)
+        say(NOTHING_TO_DO)
+        answer(said, done.values(recipe, verb) if as_json else None, as_json)
         return
     with writing(recipe, verb):
         preflight.begin(recipe, verb)
@@ -47,21 +52,23 @@ def run_verb(verb: str, recipe_uri: str, overrides: list[str] | None, option: bo
         with _ray(recipe) if verb != "report" else nullcontext(), done.remembering(recipe, verb) as remember:
             said = _run(verb, recipe, option)
             remember(said)
-    typer.echo(said)
-    if verb == "retrieve":
-        typer.echo(f"look at the pairs: react-ray show {recipe.out}")
+    answer(said, done.values(recipe, verb) if as_json else None, as_json)
 
 
-def run_stages(recipe_uri: str, overrides: list[str] | None, first: str = "", last: str = "") -> None:
+def run_stages(
+    recipe_uri: str, overrides: list[str] | None, as_json: bool = False, first: str = "", last: str = ""
+) -> None:
     """As `run_verb`, of the stages from `first` to `last`; "" = from the start, to the end."""
+    from react_ray.progress import say
     from react_ray.recipe import load_recipe
-    from react_ray.runtime import preflight
+    from react_ray.runtime import done, preflight
     from react_ray.runtime.stage_order import answered, stages_of
 
     recipe = load_recipe(recipe_uri, overrides)
     stages = stages_of(recipe, first, last)
     if (said := answered(recipe, stages)) is not None:
-        _nothing_to_do(said)
+        say(NOTHING_TO_DO)
+        answer(said, done.values(recipe, stages[-1]) if as_json else None, as_json)
         return
     with writing(recipe, "run"):
         preflight.begin(recipe, "run")
@@ -70,20 +77,13 @@ def run_stages(recipe_uri: str, overrides: list[str] | None, first: str = "", la
             from react_ray.stages import run
 
             said = run.run(recipe, stages)
-    typer.echo(said)
+    answer(said, done.values(recipe, stages[-1]) if as_json else None, as_json)
 
 
 def _ray(recipe: Recipe) -> AbstractContextManager[None]:
     from react_ray.runtime.cluster import on_demand
 
     return on_demand(recipe.cluster, verbose=logger.isEnabledFor(logging.INFO))
-
-
-def _nothing_to_do(said: str) -> None:
-    from react_ray.progress import say
-
-    say("nothing to do, it is finished already:")
-    typer.echo(said)
 
 
 @contextmanager
@@ -106,7 +106,8 @@ def _run(verb: str, recipe: Recipe, option: bool) -> str:
     if verb in ("download", "embed"):
         return told(stage.run(recipe, option))
     if verb == "retrieve":
-        return told([stage.run(recipe, arm) for arm in recipe.arms_by_dependence()])
+        made = [stage.run(recipe, arm) for arm in recipe.arms_by_dependence()]
+        return f"{told(made)}\nlook at it: react-ray show {recipe.out}"
     outcome = stage.run(recipe)
     return outcome if isinstance(outcome, str) else told(outcome)
 
@@ -114,29 +115,45 @@ def _run(verb: str, recipe: Recipe, option: bool) -> str:
 def _add(verb: str, summary: str) -> None:
     if verb == "download":
 
-        def download(recipe: RecipeArgument, overrides: Overrides = None, retry_failed: RetryFailed = False) -> None:
-            run_verb(verb, recipe, overrides, retry_failed)
+        def download(
+            recipe: RecipeArgument,
+            overrides: Overrides = None,
+            retry_failed: RetryFailed = False,
+            as_json: Json = False,
+        ) -> None:
+            run_verb(verb, recipe, overrides, as_json, retry_failed)
 
         app.command(verb, help=summary)(download)
         return
     if verb == "embed":
 
-        def embed(recipe: RecipeArgument, overrides: Overrides = None, skip_corrupt: SkipCorrupt = False) -> None:
-            run_verb(verb, recipe, overrides, skip_corrupt)
+        def embed(
+            recipe: RecipeArgument,
+            overrides: Overrides = None,
+            skip_corrupt: SkipCorrupt = False,
+            as_json: Json = False,
+        ) -> None:
+            run_verb(verb, recipe, overrides, as_json, skip_corrupt)
 
         app.command(verb, help=summary)(embed)
         return
 
     if verb == "run":
 
-        def run(recipe: RecipeArgument, overrides: Overrides = None, first: From = "", last: Until = "") -> None:
-            run_stages(recipe, overrides, first, last)
+        def run(
+            recipe: RecipeArgument,
+            overrides: Overrides = None,
+            first: From = "",
+            last: Until = "",
+            as_json: Json = False,
+        ) -> None:
+            run_stages(recipe, overrides, as_json, first, last)
 
         app.command(verb, help=summary)(run)
         return
 
-    def command(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-        run_verb(verb, recipe, overrides)
+    def command(recipe: RecipeArgument, overrides: Overrides = None, as_json: Json = False) -> None:
+        run_verb(verb, recipe, overrides, as_json)
 
     command.__doc__ = summary
     app.command(verb, help=summary)(command)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
-from react_ray.artifact import plan_of
+from react_ray.artifact import open_artifact, plan_of
 from react_ray.errors import ReactRayError
 from react_ray.manifest import MANIFEST
 from react_ray.metadata import parse_json, shaped
@@ -99,6 +99,19 @@ def told(made: Any) -> str:
         lines.append(f"{artifact.uri}: {rows}, content {artifact.content}")
         lines += [f"  {line}" for line in getattr(artifact.facts, "summary", [])]
     return "\n".join(lines)
+
+
+def values(recipe: Recipe, verb: str) -> Any:
+    """What a verb made, as a JSON value: the summary of a report, or a row for each artifact that is finished."""
+    if verb == "report":
+        return json.loads(open_storage(recipe.out).read("summary.json"))
+    rows = []
+    for uri in dict.fromkeys(_results(recipe, verb)):
+        if open_storage(uri).exists(MANIFEST):
+            one = open_artifact(uri)
+            about = {"uri": one.uri, "kind": one.kind.name, "rows": one.rows, "parts": one.num_parts}
+            rows.append(about | {"content": one.content, "summary": getattr(one.facts, "summary", [])})
+    return rows
 
 
 def said(recipe: Recipe, verb: str) -> str:

@@ -49,8 +49,9 @@ def answered(recipe: Recipe, stages: list[str]) -> str | None:
 def ended(recipe: Recipe, last: str) -> str:
     """What a run prints that ends after the stage `last`: what there is, where to look at it, and how to go on."""
     of_run = last not in OF_DATABASE or (recipe.download.of == "retrieved" and last == "download")
-    lines = [done.said(recipe, last)] if done.said(recipe, last) else []
-    lines.append(f"look at it: react-ray show {recipe.out if of_run else recipe.database}")
+    look = f"look at it: react-ray show {recipe.out if of_run else recipe.database}"
+    lines = [line for line in done.said(recipe, last).splitlines() if line != look]
+    lines.append(look)
     order = _order(recipe)
     coming = stages_of(recipe, order[order.index(last) + 1])
     made = [stage for stage in coming if stage != "report" and done.answer(recipe, stage) is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -70,3 +71,8 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
         assert ended.stderr == "nothing to do, it is finished already:\n"
         if verb == "run":
             assert ended.stdout.strip() in table
+
+    main(["evaluate", recipe, ARM, TEST, MORE, "--json"])
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["uri"] for row in rows} == {str(place) for place in scores.values()}
+    assert {row["kind"] for row in rows} == {"predictions"}
