@@ -58,6 +58,8 @@ def ended(recipe: Recipe, last: str) -> str:
     if made:
         lines.append(f"done already, and not changed: {', '.join(made)}")
     todo = [stage for stage in coming if stage not in made]
+    if todo == ["report"] and done.answer(recipe, "report") is not None:
+        return "\n".join([*lines, "the report is there too: react-ray run RECIPE prints its table"])
     return "\n".join([*lines, f"go on: react-ray run RECIPE, which comes to {', '.join(todo)}"])
 
 

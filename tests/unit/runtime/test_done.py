@@ -86,8 +86,11 @@ def test_the_same_recipe_has_nothing_to_do_and_prints_what_it_printed(finished: 
         "retrieve is done",
         f"look at it: react-ray show {finished}/run",
         "done already, and not changed: customize, evaluate",
-        "go on: react-ray run RECIPE, which comes to report",
+        "the report is there too: react-ray run RECIPE prints its table",
     ]
+    (finished / "run/report.html").unlink()
+    text = answered(same, stages_of(same, last="retrieve"))
+    assert text is not None and text.splitlines()[-1] == "go on: react-ray run RECIPE, which comes to report"
 
 
 @pytest.mark.parametrize(
