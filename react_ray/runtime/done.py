@@ -164,7 +164,8 @@ def _results(recipe: Recipe, verb: str) -> list[str]:
         case "download":
             return [layout.database("images")] if of_pairs else [join(root, "images") for root in roots]
         case "embed":
-            return [layout.database("embeddings")]
+            fetched = ["images"] if recipe.fused and recipe.download.keep_images else []
+            return [layout.database(kind) for kind in ("embeddings", *fetched)]
         case "index":
             return [layout.database("index"), *_deltas(recipe)]
         case "retrieve":
@@ -187,7 +188,7 @@ def _artifacts(recipe: Recipe, verb: str) -> list[str]:
         case "download":
             return database[:1] if recipe.download.of == "pairs" else [join(root, "retrieved") for root in roots]
         case "embed":
-            return database[:2]
+            return database[:1] if recipe.fused else database[:2]
         case "index":
             return [database[0], database[2]]
         case "retrieve":
@@ -206,9 +207,11 @@ def _beside(recipe: Recipe, verb: str) -> list[Any]:
     if verb == "retrieve":
         return [versions(join(recipe.database, "deleted"))]
     if verb == "report":
-        names = ("selection.json", "costs.json", "gallery.html")
         others = [join(uri, "summary.json") for uri in recipe.evaluate.other_runs]
-        return [_digest_of(uri) for uri in [*(join(recipe.out, name) for name in names), *others]]
+        small = [
+            _digest_of(uri) for uri in [join(recipe.out, "selection.json"), join(recipe.out, "costs.json"), *others]
+        ]
+        return [*small, open_storage(recipe.out).exists("gallery.html")]
     return []
 
 

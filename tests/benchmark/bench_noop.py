@@ -1,7 +1,7 @@
 """How long a command takes that has nothing to do: each verb, and a whole run, in a process of its own.
 
-`python -m tests.benchmark.bench_noop [RECIPE section.field=value ...]` takes a run that is finished, or makes a small one;
-the last line is one JSON object with the median seconds of 5 attempts. `report` is no such command: it always renders.
+`python -m tests.benchmark.bench_noop [RECIPE section.field=value ...]` takes a finished run, or makes a small one; the
+last line is one JSON object with the median seconds of 5 attempts. `report` is no such command: it always renders.
 """
 
 from __future__ import annotations
