@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from react_ray.cli.app import Overrides, app
+from react_ray.cli.app import Json, Overrides, app
 
 
 @app.command("show", help="Describe an artifact, a database or a run, and write the gallery of what was retrieved.")
@@ -16,12 +16,13 @@ def _show(
         str, typer.Argument(help="URI of an artifact, a database, a run, an arm of it, or a recipe", metavar="URI")
     ],
     overrides: Overrides = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print one JSON value; write a gallery only with --out")
-    ] = False,
+    as_json: Json = False,
     arm: Annotated[str, typer.Option("--arm", help="the arm whose retrieved pairs the gallery shows")] = "",
     out: Annotated[
-        str, typer.Option("--out", help="URI of the gallery; default gallery.html in the folder of the retrieved pairs")
+        str,
+        typer.Option(
+            "--out", help="URI of the gallery; default gallery.html beside the retrieved pairs, with --json none"
+        ),
     ] = "",
     rows: Annotated[int, typer.Option("--rows", help="first rows to show", min=0, max=1000)] = 3,
 ) -> None:

@@ -10,17 +10,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
 from urllib.parse import urlsplit
 
+from react_ray.metadata import shortened
 from react_ray.report.class_gallery_style import GALLERY_CSS, SCRIPT
-from react_ray.report.gallery import mime_type
+from react_ray.report.gallery import data_uri, within
 from react_ray.report.style import CSS
 
 MAX_FILE_BYTES = 24_000_000  # of the page; beyond it, every class loses its last pairs first
 CODE = re.compile(r"`([^`]+)`")
+MOST_CREDITS = 200
 FEW_FLAGGED = 12  # flagged classes that are named above the list
 FLAGS = {"unnamed": "captions do not name it", "weak": "like a random query"}
 
@@ -82,12 +83,14 @@ def render(gallery: Gallery, max_bytes: int = MAX_FILE_BYTES) -> str:
     classes = sorted(gallery.classes, key=lambda one: (one.weakness, one.task, one.class_name))
     head = _head(gallery, classes)
     empty = [_section(i, one, [], []) for i, one in enumerate(classes)]
-    budget = max_bytes - len((CSS + GALLERY_CSS + SCRIPT + head + "".join(empty)).encode()) - 4_000
-    kept = _within(classes, budget)
+    budget = max_bytes - len((CSS + GALLERY_CSS + SCRIPT + head + "".join(empty)).encode())
+    budget -= 30_000 + 120 * len(classes)  # for the frame, the credits, and what stands around figures
+    figures = [[_figure(pair) for pair in [*one.best, *one.last]] for one in classes]
+    kept = within(figures, budget)
     sections, num_left_out = [], 0
     for i, one in enumerate(classes):
-        shown = [_figure(pair) for pair in [*one.best, *one.last][: kept[i]]]
-        num_left_out += len(one.best) + len(one.last) - kept[i]
+        shown = figures[i][: kept[i]]
+        num_left_out += len(figures[i]) - kept[i]
         sections.append(_section(i, one, shown[: len(one.best)], shown[len(one.best) :]))
     left_out = f"<p>{num_left_out:,} pairs are left out to keep this file small.</p>" if num_left_out else ""
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_digest(SCRIPT)}'"
@@ -203,10 +206,9 @@ def _prompts(one: ClassEntry) -> str:
 
 
 def _figure(pair: Pair) -> str:
-    kind = mime_type(pair.picture) if pair.picture else None
+    source = data_uri(pair.picture)
     caption = escape(pair.caption) or '<span class="mute">no caption</span>'
-    if kind and pair.picture:
-        source = f"data:{kind};base64,{base64.b64encode(pair.picture).decode()}"
+    if source:
         picture = f'<img src="{source}" alt="{escape(pair.caption)}" loading="lazy" decoding="async">'
     else:
         picture = f'<div class="missing">{escape(pair.status)}</div>'
@@ -232,29 +234,14 @@ def _source(url: str) -> str:
     return f' <a href="{escape(url)}" rel="noopener noreferrer" title="{escape(host)}">source</a>'
 
 
-def _within(classes: list[ClassEntry], max_bytes: int) -> list[int]:
-    """Returns how many pairs each class keeps: rank by rank over all classes until the bytes are spent."""
-    kept = [0] * len(classes)
-    pairs = [[*one.best, *one.last] for one in classes]
-    for i, pair in _by_rank(pairs):
-        max_bytes -= len(_figure(pair).encode())
-        if max_bytes < 0:
-            break
-        kept[i] += 1
-    return kept
-
-
-def _by_rank(pairs: list[list[Pair]]) -> Iterator[tuple[int, Pair]]:
-    for rank in range(max(map(len, pairs), default=0)):
-        for i, of_class in enumerate(pairs):
-            if rank < len(of_class):
-                yield i, of_class[rank]
-
-
 def _credits(classes: list[ClassEntry], kept: list[int]) -> str:
+    """Names the authors; where they are many, the title of each picture has its own."""
     shown = (pair for i, one in enumerate(classes) for pair in [*one.best, *one.last][: kept[i]])
-    credits = sorted({pair.credit for pair in shown if pair.credit})
-    return f"<p>Pictures by: {escape('; '.join(credits))}.</p>" if credits else ""
+    credits = sorted({shortened(pair.credit) for pair in shown if pair.credit})
+    if not credits:
+        return ""
+    more = f"; and {len(credits) - MOST_CREDITS:,} more, each in its picture's title" * (len(credits) > MOST_CREDITS)
+    return f"<p>Pictures by: {escape('; '.join(credits[:MOST_CREDITS]))}{more}.</p>"
 
 
 def _digest(script: str) -> str:

@@ -16,8 +16,9 @@ OPEN_CLASSES = 12  # the other classes are folded away
 def gallery(data: ReportData, max_bytes: int) -> str:
     """Returns HTML with at most `max_bytes` for pictures; if there are more, every class loses its worst ones first."""
     everything = [(name, [Picture(*picture) for picture in pictures]) for name, pictures in data.gallery]
-    kept = _within(everything, max_bytes)
-    classes = [_class_row(name, pictures[: kept[i]], len(pictures)) for i, (name, pictures) in enumerate(everything)]
+    figures = [[_figure(picture) for picture in pictures] for _, pictures in everything]
+    kept = within(figures, max_bytes)
+    classes = [_class_row(name, figures[i][: kept[i]], len(figures[i])) for i, (name, _) in enumerate(everything)]
     html = "".join(classes[:OPEN_CLASSES])
     if len(classes) > OPEN_CLASSES:
         rest = len(classes) - OPEN_CLASSES
@@ -43,35 +44,42 @@ def mime_type(data: bytes) -> str | None:
     return None
 
 
-def _within(classes: list[tuple[str, list[Picture]]], max_bytes: int) -> list[int]:
-    """Returns how many pictures each class keeps: rank by rank over all classes until the bytes are spent."""
-    kept = [0] * len(classes)
-    left = max_bytes
-    for rank in range(max((len(pictures) for _, pictures in classes), default=0)):
-        for i, (_, pictures) in enumerate(classes):
-            if rank >= len(pictures):
+def data_uri(data: bytes | None) -> str:
+    """Returns a picture as the address of an <img>; "" for bytes that a browser should not get."""
+    kind = mime_type(data) if data else None
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}" if kind and data else ""
+
+
+def within(figures: list[list[str]], max_bytes: int) -> list[int]:
+    """Returns how many figures each class keeps: rank by rank over all classes until the bytes are spent.
+
+    figures: the HTML of each class's figures, best first.
+    """
+    kept = [0] * len(figures)
+    for rank in range(max(map(len, figures), default=0)):
+        for i, of_class in enumerate(figures):
+            if rank >= len(of_class):
                 continue
-            left -= len(_figure(pictures[rank]))
-            if left < 0:
+            max_bytes -= len(of_class[rank].encode())
+            if max_bytes < 0:
                 return kept
             kept[i] = rank + 1
     return kept
 
 
-def _class_row(name: str, pictures: list[Picture], total: int) -> str:
-    figures = "".join(_figure(picture) for picture in pictures) or '<p class="mute">no pictures</p>'
-    count = f"{len(pictures)} of {total} shown" if len(pictures) < total else f"{total} shown"
+def _class_row(name: str, figures: list[str], total: int) -> str:
+    shown = "".join(figures) or '<p class="mute">no pictures</p>'
+    count = f"{len(figures)} of {total} shown" if len(figures) < total else f"{total} shown"
     heading = f"<h3>{escape(name)}<small>{count}</small></h3>"
-    return f'<section class="class">{heading}<div class="pictures">{figures}</div></section>'
+    return f'<section class="class">{heading}<div class="pictures">{shown}</div></section>'
 
 
 def _figure(picture: Picture) -> str:
-    kind = mime_type(picture.data)
-    if kind is None:
+    source = data_uri(picture.data)
+    if not source:
         return ""
     caption = escape(picture.caption)
     title = escape(f"{picture.caption} ({picture.credit})" if picture.credit else picture.caption)
-    source = f"data:{kind};base64,{base64.b64encode(picture.data).decode()}"
     return (
         f'<figure title="{title}"><img src="{source}" alt="{caption}" loading="lazy" width="72" height="72">'
         f'<figcaption><span class="key">{escape(picture.key)} {picture.score:.2f}</span>'

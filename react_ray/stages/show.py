@@ -49,7 +49,8 @@ def show(uri: str, overrides: list[str] | None = None, arm: str = "", num_rows: 
     if is_recipe(uri):
         recipe = load_recipe(uri, overrides)
         shown = _show_run(recipe.out, arm) if _is_there(recipe.out) else Shown([])
-        if _is_there(recipe.database):
+        within_run = bool(shown.found) and recipe.database.startswith(f"{recipe.out}/")  # and so it is listed already
+        if not within_run and _is_there(recipe.database):
             shown.found.append(overview(recipe.database))
         if not shown.found:
             raise ArtifactMissing(

@@ -176,14 +176,23 @@ def test_bytes_that_are_no_image_are_not_given_to_a_browser_and_the_reason_is_sa
 
 
 def test_the_file_stays_within_its_bytes_and_every_class_keeps_its_best_pairs() -> None:
-    classes = [entry(f"class {i}", 6) for i in range(40)]
+    classes = [entry(f"class {i}", 12) for i in range(40)]
     whole = len(render(gallery(*classes)).encode())
     html = render(gallery(*classes), max_bytes=whole // 2)
     page = Page(html)
     assert len(html.encode()) <= whole // 2 and len(names(html)) == 40
     kept = page.tags.count("figure")
-    assert 40 <= kept < 240 and f"{240 - kept} pairs are left out to keep this file small." in page.text
+    assert 40 <= kept < 480 and f"{480 - kept} pairs are left out to keep this file small." in page.text
     assert page.text.count("caption 0") == 40
+
+
+def test_authors_are_named_and_very_many_of_them_do_not_fill_the_page() -> None:
+    few = [pair(i, credit=f"author {i}") for i in range(3)]
+    assert "Pictures by: author 0; author 1; author 2." in Page(render(gallery(entry("heron", best=few)))).text
+    many = [pair(i, credit=f"author {i:04d} {'x' * 200}", picture=None) for i in range(500)]
+    page = Page(render(gallery(entry("heron", best=many))))
+    assert "; and 300 more, each in its picture's title." in page.text and "author 0300" not in page.text
+    assert any("author 0300" in figure["title"] for figure in page.of("figure"))
 
 
 def test_thousands_of_classes_are_all_there() -> None:

@@ -87,6 +87,8 @@ def test_a_recipe_shows_its_run_and_its_database(
     assert code == 0 and f"{disk_place.uri}/database: artifacts" in out and f"{disk_place.uri}/run/gallery.html" in out
     code, out, _ = shown(capsys, str(recipe), f"out={disk_place.uri}/other")
     assert code == 0 and "gallery" not in out
+    _, out, _ = shown(capsys, str(recipe), f"database={disk_place.uri}/run/database", "--json")
+    assert json.loads(out)["uri"] == f"{disk_place.uri}/run"
     _, out, _ = shown(capsys, str(recipe), "--json")
     assert [value["uri"].rpartition("/")[2] for value in json.loads(out)] == ["run", "database"]
 
