@@ -19,6 +19,7 @@ from react_ray import __version__
 from react_ray.ending import exit_code, log_to_stderr
 from react_ray.field_help import ALL, TOP, all_fields, fields_help
 from react_ray.interrupt import Interruption
+from react_ray.runtime.ray_token import use_token
 
 logger = logging.getLogger("react_ray")
 app = typer.Typer(
@@ -102,6 +103,7 @@ def _may_be_recipe(path: str) -> bool:
 
 def _command(arguments: list[str]) -> None:
     log_to_stderr()
+    use_token()
     if VERBOSE in arguments:
         arguments = [argument for argument in arguments if argument != VERBOSE]
         logger.setLevel(logging.INFO)
