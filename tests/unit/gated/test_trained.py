@@ -152,6 +152,9 @@ def test_the_command_line_lists_the_models_and_asks_for_an_arm(
 ) -> None:
     main(["export", "model", str(run)])
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["gated_image", "random"]
+    main(["export", "model", str(run), "--arm", "random", "--wise-ft", "0.5", "--json"])
+    [listed] = json.loads(capsys.readouterr().out)
+    assert (listed["arm"], listed["wise_ft"], listed["reason"]) == ("random", 0.5, "as you chose")
     out = str(tmp_path / "model.safetensors")
     with pytest.raises(SystemExit) as ended:
         main(["export", "model", str(run), out])
