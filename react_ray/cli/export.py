@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from react_ray.cli.app import app, interruption
+from react_ray.cli.app import Json, answer, app, interruption
 from react_ray.errors import ConfigError
 
 
@@ -51,28 +51,29 @@ def _export(
         ),
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="for a model: fp16 or fp32")] = "fp16",
+    as_json: Json = False,
 ) -> None:
     interruption.hint = f"interrupted; the export is not complete: delete {out} and run the same command again"
-    if what == "model":
-        typer.echo(_model(uri, out, layout, wise_ft, dtype, arm))
+    if what == "model" and not out:
+        _list(uri, arm, wise_ft, as_json)
         return
     if not out:
         raise ConfigError(f"export {what} writes a folder; name it behind {uri}")
-    from react_ray.pairs.export.images import export
-    from react_ray.pairs.export.vectors import LAYOUT, export_vectors
+    said = _model(uri, out, layout, wise_ft, dtype, arm) if what == "model" else _rows(what, uri, out, rows_per_shard)
+    answer(said, {"out": out, "said": said}, as_json)
 
-    if what == LAYOUT:
-        typer.echo(export_vectors(uri, out, 1_000_000 if rows_per_shard is None else rows_per_shard))
-        return
-    typer.echo(export(what, uri, out, 10_000 if rows_per_shard is None else rows_per_shard))
+
+def _list(uri: str, arm: str, wise_ft: float | None, as_json: bool) -> None:
+    from react_ray.gated.trained import find_trained, trained_models
+
+    found = [find_trained(uri, arm, wise_ft)] if arm else trained_models(uri, wise_ft)
+    answer("\n".join(one.line() for one in found), [one.values() for one in found], as_json)
 
 
 def _model(uri: str, out: str, layout: str, wise_ft: float | None, dtype: str, arm: str) -> str:
-    """Exports a model and says so, or lists the models there if nothing is to be written."""
-    from react_ray.gated.trained import find_trained, trained_models
+    """Exports a CLIP, or a linear head, and says so."""
+    from react_ray.gated.trained import find_trained
 
-    if not out:
-        return "\n".join(found.line() for found in trained_models(uri, wise_ft) if arm in ("", found.arm))
     found = None if uri.endswith(".safetensors") else find_trained(uri, arm, wise_ft)
     if found and found.is_head:
         from react_ray.training.run_head import export_head
@@ -81,3 +82,13 @@ def _model(uri: str, out: str, layout: str, wise_ft: float | None, dtype: str, a
     from react_ray.gated.export import export_model
 
     return export_model(uri, out, layout, wise_ft, dtype, arm)
+
+
+def _rows(what: str, uri: str, out: str, rows_per_shard: int | None) -> str:
+    """Exports images or vectors, and says so."""
+    from react_ray.pairs.export.images import export
+    from react_ray.pairs.export.vectors import LAYOUT, export_vectors
+
+    if what == LAYOUT:
+        return export_vectors(uri, out, 1_000_000 if rows_per_shard is None else rows_per_shard)
+    return export(what, uri, out, 10_000 if rows_per_shard is None else rows_per_shard)

@@ -91,6 +91,17 @@ def empty_model(name: str) -> nn.Module:
         return build_model(_spec(name)[0])
 
 
+def image_numbers(config: BackboneConfig) -> int:
+    """Returns the numbers of one decoded image: its channels and pixels."""
+    side = architecture(settled(config))[1]["size"]
+    height, width = (side, side) if isinstance(side, int) else side
+    return 3 * height * width
+
+
+def num_parameters(config: BackboneConfig) -> int:
+    return sum(p.numel() for p in empty_model(settled(config).name).parameters())
+
+
 def embedding_dim(config: BackboneConfig) -> int:
     """Returns the dimension of a model's vectors."""
     return int(_spec(settled(config).name)[0]["embed_dim"])

@@ -45,6 +45,11 @@ class TrainedModel:
         """The weight and its reason, for the user."""
         return f"WiSE-FT weight {self.wise_ft:g}, {self.reason}"
 
+    def values(self) -> dict[str, Any]:
+        """What `line` tells, for programs."""
+        names = ("arm", "uri", "wise_ft", "reason", "scores")
+        return {name: getattr(self, name) for name in names} | {"method": self.model.facts.method}
+
     def line(self) -> str:
         """One line of a list of models."""
         means = {

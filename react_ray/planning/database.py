@@ -16,8 +16,10 @@ from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.uri import is_local
 
-DRIVER_GB = 1.0  # as resources.py reserves it
-WORKER_GB = 0.5  # of a process with its libraries, before it has any rows
+# Memory of processes before they have any rows, as a run of the demo shows it (proportional set size).
+BASE_GB = 1.7  # the driver with its libraries, and Ray's own processes; Ray's object store comes on top
+READER_GB = 0.25
+MODEL_GB = 0.9  # with torch and open_clip
 IMAGE_BYTES = 90e3  # of an image on the web: an assumption, stated where it is used
 STORED_BYTES_PER_PIXEL = 0.5  # of a JPEG of quality 95: most are smaller
 READ_AT_ONCE = 8 << 20  # bytes per request to S3
@@ -53,7 +55,7 @@ def ingest(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
         read,
         read if read is None else read + vectors,
         _of_source(found.recipe, read or 0) + _of_parts(found.recipe, rows, 1 + found.has_images + found.has_vectors),
-        DRIVER_GB + machine.cores * (WORKER_GB + 3 * part_gb),
+        base_gb(found.recipe) + machine.cores * (READER_GB + 3 * part_gb),
         seconds,
         f"{how}{machine.cores} parts at a time; images are stored as they are",
     )
@@ -79,7 +81,7 @@ def download(found: Survey, rows: int, uri: str) -> StagePlan:
         left * IMAGE_BYTES,
         left * stored,
         left + _of_parts(found.recipe, left, 1),
-        DRIVER_GB + config.num_workers * (WORKER_GB + 2 * config.parts_per_worker * part_gb),
+        base_gb(found.recipe) + config.num_workers * (READER_GB + 2 * config.parts_per_worker * part_gb),
         seconds,
         how,
     )
@@ -112,7 +114,7 @@ def embed(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
         left * each * config.images + left * 100 * config.captions,
         left * found.dim * 2 * (config.images + config.captions),
         left * fetched + _of_parts(recipe, left, 2),
-        DRIVER_GB + cluster.num_actors * (1 + part_gb),
+        base_gb(recipe) + cluster.num_actors * (MODEL_GB + found.model_gb + part_gb),
         seconds,
         how,
     )
@@ -140,11 +142,15 @@ def index(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
         vectors,
         keys * (plan.hot_bytes + plan.cold_bytes),
         _of_parts(recipe, found.rows, 1),
-        DRIVER_GB + at_once * (WORKER_GB + plan.build_bytes / 2**30),
+        base_gb(recipe) + at_once * (READER_GB + plan.build_bytes / 2**30),
         keys * plan.core_seconds / speed / at_once,
         f"{plan.kind}, {plan.num_shards} shards for each of {keys} keys; products of matrices at "
         f"{speed * FLOP_PER_S / 1e9:,.0f} GFLOP/s per core",
     )
+
+
+def base_gb(recipe: Recipe) -> float:
+    return BASE_GB + recipe.cluster.object_store_gb
 
 
 def image_bytes(found: Survey) -> float:

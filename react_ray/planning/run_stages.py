@@ -6,7 +6,8 @@ most that the recipe allows is planned.
 
 from __future__ import annotations
 
-from react_ray.planning.database import DRIVER_GB, WORKER_GB, download, image_bytes
+from react_ray.clip.architecture import image_numbers
+from react_ray.planning.database import MODEL_GB, READER_GB, base_gb, download, image_bytes
 from react_ray.planning.job_plan import StagePlan
 from react_ray.planning.machine import Machine
 from react_ray.planning.made import Made, made
@@ -20,6 +21,7 @@ from react_ray.training.memory_plan import plan as memory_plan
 from react_ray.training.movement import check_movement
 from react_ray.training.schedule import from_data, num_steps
 
+TRAINER_GB = 1.5  # of a worker of Ray Train with DeepSpeed, before it has a model or rows
 HIT_BYTES = 16  # of a stored hit, compressed
 
 
@@ -82,7 +84,7 @@ def retrieve(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
         found.rows * found.dim * 2 * keys + pairs * stored,
         pairs * stored + found.num_queries * config.k * keys * HIT_BYTES,
         0,
-        DRIVER_GB + WORKER_GB + hot_gb,
+        base_gb(recipe) + READER_GB + hot_gb,
         seconds,
         f"{found.num_queries:,} queries against all vectors, which an index shortens; at most {pairs:,} pairs",
     )
@@ -96,16 +98,18 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
     there = found.attempt(made, Layout(recipe, arm).of_arm("model")) or Made()
     if there.sealed:
         return StagePlan(name, "done", pairs, bytes_written=there.bytes), ""
-    vectors = pairs * found.dim * 2
-    if config.method == "linear":
-        steps = config.epochs * pairs
-        seconds = 6 * steps * found.num_classes * found.dim / rates.flop_per_s if rates.flop_per_s else None
-        how = "a head on stored vectors, no model runs"
-        return StagePlan(name, "to do", pairs, vectors, 4 * found.num_classes * found.dim, 0, 1.5, seconds, how), ""
+    if not pairs:
+        return StagePlan(name, "to do", how="the number of its pairs is not known"), ""
     config = from_data(config, pairs)
+    if config.method == "linear":
+        head, vectors = found.num_classes * found.dim, pairs * found.dim * 2
+        seconds = 6 * config.epochs * pairs * head / rates.flop_per_s if rates.flop_per_s else None
+        memory = base_gb(recipe) + (2 * vectors + 20 * head) / 2**30
+        told = "a head on stored vectors, no model runs"
+        return StagePlan(name, "to do", pairs, vectors, 8 * head, 0, memory, seconds, told), ""
     planned = found.attempt(memory_plan, wanted.customized, config, wanted.backbone)
-    if planned is None or not pairs:
-        return StagePlan(name, "to do", pairs, how="the model, or the number of its pairs, is not known"), ""
+    if planned is None:
+        return StagePlan(name, "to do", pairs, how="the model is not known"), ""
     if config.batch_size > pairs:
         found.problems.append(
             f"{name}: customize.batch_size {config.batch_size} is larger than the {pairs:,} pairs that there are at "
@@ -119,14 +123,14 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
     if model:  # each worker steps its own optimizer
         at_once = machine.at_once(config.num_workers, config.threads_per_worker, config.gpus_per_worker)
         seconds = steps * (config.batch_size * model.pair_s + config.num_workers * model.optimizer_s) / at_once
-    kept = min(config.cache_gb * 2**30 * config.num_workers, pairs * 3 * rates.image_size**2)
+    kept = min(config.cache_gb * 2**30 * config.num_workers, pairs * image_numbers(wanted.customized))
     # Weights and AdamW's moments: each checkpoint has both.
     written = 4 * planned.num_trainable * (1 + 3 * config.keep_last)
     trained = f"{steps:,} steps of {config.batch_size:,} pairs"
     how = f"{trained}; {rates.missing.get(arm, NOT_TRIED)}"
     if model:
         how = f"{trained}, {model.pair_s * 1e3:.1f} ms per pair and core, {rates.how}"
-    memory = DRIVER_GB + config.num_workers * (WORKER_GB + planned.peak_gb) + kept / 2**30
+    memory = base_gb(recipe) + config.num_workers * (TRAINER_GB + planned.peak_gb) + kept / 2**30
     stage = StagePlan(
         name, "to do", pairs, pairs * (image_bytes(found) + 2 * found.dim), written, 0, memory, seconds, how
     )
@@ -160,7 +164,7 @@ def evaluate(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
         rows * image_bytes(found),
         rows * 30,
         0,
-        DRIVER_GB + recipe.cluster.num_actors * (1 + WORKER_GB),
+        base_gb(recipe) + recipe.cluster.num_actors * (MODEL_GB + 2 * found.model_gb),
         seconds,
         f"{len(left)} models on {sum(found.sets.values()):,} images, {rates.how}",
     )

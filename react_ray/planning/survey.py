@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from react_ray.artifact import plan_of
-from react_ray.clip.architecture import architecture, embedding_dim, settled
+from react_ray.clip.architecture import architecture, embedding_dim, num_parameters, settled
 from react_ray.clip.config import RANDOM, BackboneConfig
 from react_ray.clip.identity import WEIGHT_FILES, short_name, tag_of
 from react_ray.clip.pretrained import HUB, local_weights, tag_config
@@ -55,6 +55,7 @@ class Survey:
     pairs: Made = field(default_factory=Made)  # the artifact, as far as it is there
     sample: Sample = field(default_factory=Sample)
     dim: int = 0
+    model_gb: float = 0.0  # the weights of the largest model
     num_classes: int = 0
     num_queries: int = 0
     num_prompts: int = 0  # texts that are embedded for the queries, or for a classifier
@@ -191,6 +192,7 @@ def _models(found: Survey) -> None:
     found.dim = found.attempt(embedding_dim, recipe.backbone) or 0
     for model in models:
         found.attempt(_weights, model, found)
+        found.model_gb = max(found.model_gb, 4 * (found.attempt(num_parameters, model) or 0) / 2**30)
     names = ", ".join(f"{short_name(model)} {tag_of(model)}".strip() for model in models)
     found.facts.append(("models", names))
 

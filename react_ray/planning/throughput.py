@@ -17,12 +17,11 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from react_ray.clip.architecture import empty_model, settled
+from react_ray.clip.architecture import empty_model, num_parameters, settled
 from react_ray.clip.backbone import Backbone
 from react_ray.clip.config import RANDOM, BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.errors import ReactRayError, ResourceError
-from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.load import load_backbone
 from react_ray.gated.method import prepare, resolved
 from react_ray.index.plan import FLOP_PER_S
@@ -30,7 +29,6 @@ from react_ray.planning.machine import Machine
 from react_ray.planning.survey import SAMPLE_ROWS, Sample
 from react_ray.recipe import Recipe
 from react_ray.training.batches import Batch
-from react_ray.training.memory_plan import plan as memory_plan
 from react_ray.training.optim import make_optimizer
 from react_ray.training.schedule import from_data
 from react_ray.training.step import TrainingStep
@@ -64,7 +62,6 @@ class Rates:
     backbone: ModelRates | None = None
     arms: dict[str, ModelRates] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)  # arm, or "" for the backbone -> why it has no rates
-    image_size: int = 224  # pixels of a side
 
 
 def measure(recipe: Recipe, sample: Sample, machine: Machine, limit_s: float = LIMIT_S) -> Rates:
@@ -117,7 +114,6 @@ def _backbone(recipe: Recipe, sample: Sample, machine: Machine, rates: Rates) ->
     except ReactRayError as error:
         rates.missing[""] = str(error)
         return
-    rates.image_size = backbone.image_size
     rates.backbone = _embedding(backbone, recipe, sample, machine)
 
 
@@ -191,7 +187,7 @@ def _training(wanted: Recipe, sample: Sample, machine: Machine) -> ModelRates:
 def _random(config: BackboneConfig, machine: Machine) -> Backbone:
     """The model with random weights. ReactRayError if it would not fit, or if its architecture is not known here."""
     config = settled(config).model_copy(update={"pretrained": RANDOM, "gated": ""})
-    needed = 4 * memory_plan(config, CustomizeConfig(method="locked-text", batch_size=4)).num_parameters
+    needed = 4 * num_parameters(config)
     if 3 * needed > ROOM * machine.free_memory:
         raise ResourceError(f"not measured: {needed / 2**30:.1f} GB of weights are too many to try out here")
     return load_backbone(config)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from react_ray.artifact import Artifact, open_artifact
+from react_ray.cli import main
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.prompts import load_tasks
 from react_ray.clip.weights import weights_bytes
@@ -58,9 +59,10 @@ def scored(recipe: Recipe, name: str, model: Artifact | None, backbone: Backbone
     tasks = load_tasks(recipe.tasks)
     parents = {"model": model} if model else {}
     draft = create(place, PREDICTIONS, recipe.evaluate.digested(), parents, 1)
-    work = ClassifySlice([(Candidate(name, backbone, draft), 0)], recipe, tasks)
+    slices = slices_of("test", recipe.evaluate.datasets["test"], tasks)[:1]
+    work = ClassifySlice([(Candidate(name, backbone, draft, slices), 0)], recipe, tasks)
     work.setup()
-    table = ReadSlices(slices_of("test", recipe.evaluate.datasets["test"], tasks)[:1], tasks)(0)
+    table = ReadSlices(slices, tasks)(0)
     work(0, table.slice(0, 64))
     names = ("dataset", "task", "metric", "value", "num_images")
     sealed = draft.seal(PredictionsFacts([dict(zip(names, row, strict=True)) for row in summarise(draft.read(0))]))
@@ -143,6 +145,26 @@ def test_a_run_lists_its_models_and_one_of_several_has_to_be_chosen(run: Path) -
     for place in (run / "arms/random", run / "arms/random/model"):
         assert find_trained(str(place)).uri == str(run / "arms/random/model") and is_trained(str(place))
         assert find_trained(str(place)).arm == "random"
+
+
+def test_the_command_line_lists_the_models_and_asks_for_an_arm(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["export", "model", str(run)])
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["gated_image", "random"]
+    main(["export", "model", str(run), "--arm", "random", "--wise-ft", "0.5", "--json"])
+    [listed] = json.loads(capsys.readouterr().out)
+    assert (listed["arm"], listed["wise_ft"], listed["reason"]) == ("random", 0.5, "as you chose")
+    out = str(tmp_path / "model.safetensors")
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "model", str(run), out])
+    assert ended.value.code == 2 and "choose an arm: gated_image, random" in capsys.readouterr().err
+    assert not Path(out).exists()
+    main(["export", "model", str(run), out, "--arm", "random"])
+    assert "WiSE-FT weight 0.7, as its recipe says" in capsys.readouterr().out and Path(out).exists()
+    with pytest.raises(SystemExit):
+        main(["export", "parquet", str(run)])
+    assert "export parquet writes a folder; name it behind" in capsys.readouterr().err
 
 
 def test_what_is_no_run_is_not_taken_for_one(run: Path, tmp_path: Path) -> None:
