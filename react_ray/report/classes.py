@@ -41,7 +41,8 @@ def class_table(data: ReportData) -> str:
     return (
         f'<h2>All {len(rows):,} classes</h2><p class="note">{" ".join(notes)}{left_out} Choose the head of a column to '
         'sort by it.</p><p class="filter" hidden><label>Find a class <input type="search" data-filter="classes" '
-        'placeholder="heron, flags, …"></label> <output></output></p><div class="scroll tall" tabindex="0">'
+        'placeholder="heron, flags, …"></label> <output></output></p>'
+        f'<div class="scroll tall{"" if scored else " narrow"}" tabindex="0">'
         f'<table id="classes" class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 

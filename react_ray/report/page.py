@@ -129,7 +129,7 @@ def _gallery(data: ReportData, budget: int) -> str:
         '<h2>What was retrieved</h2><p class="note">These pairs were retrieved for each class, best first. The word '
         "below a picture is the side of the pair that was searched, image or text; the number is its cosine similarity "
         f"to the class's query. {_prose(data.gallery_hint)}</p>"
-        f"{gallery(data, budget)}"
+        f'<div class="excerpt">{gallery(data, budget)}</div>'
     )
 
 

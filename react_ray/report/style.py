@@ -130,6 +130,9 @@ td small { display: block; font-size: 12px; line-height: 1.2; } .n { text-align:
 .filter input { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--rule);
   border-radius: 8px;
   padding: 6px 10px; margin: 0 8px; width: min(320px, 100%); } .filter output { color: var(--mute); font-size: 14px; }
+.narrow { max-width: 720px; }
+.excerpt { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 520px), 1fr)); gap: 0 28px; }
+.excerpt > p, .excerpt > details { grid-column: 1 / -1; }
 .tall { max-height: 560px; overflow-y: auto; } .tall thead th { position: sticky; top: 0; background: var(--card);
   z-index: 1; box-shadow: 0 1px var(--rule); } .sortable thead th { cursor: pointer; }
 .sortable td { text-align: right; } .sortable th small { font-weight: 400; color: var(--mute); white-space: normal; }

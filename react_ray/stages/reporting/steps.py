@@ -11,10 +11,9 @@ from react_ray.runtime.stage_order import has_urls, stages_of
 from react_ray.stages.reporting.outcomes import scores_uri
 from react_ray.storage import join, open_storage
 
-NO_SCORES = (
-    "There are no scores yet, because evaluate.datasets is empty: to compare the model with its base, add "
-    "`evaluate: {datasets: {test: FILE}}` to the recipe, where FILE is a Parquet file of labelled images (columns "
-    "image and label), and run `react-ray run RECIPE` again, which only adds the scores."
+ADD_SCORES = (
+    "add `evaluate: {datasets: {test: FILE}}` to the recipe. FILE is a labelled set: a Parquet file with columns "
+    "image and label, or a folder with a subfolder of images for each class."
 )
 
 
@@ -36,8 +35,12 @@ def next_step(recipe: Recipe, steps: list[Step]) -> str:
     if missing:
         last = f" to {missing[-1]}" if len(missing) > 1 else ""
         said = f"Next: `react-ray run RECIPE`, which goes on with {missing[0]}{last}."
-        return said if recipe.evaluate.datasets else f"{said} {NO_SCORES}"
-    return "" if recipe.evaluate.datasets else NO_SCORES
+        return said if recipe.evaluate.datasets else f"{said} For scores, {ADD_SCORES}"
+    if recipe.evaluate.datasets:
+        return ""
+    return (
+        f"There are no scores. To compare the model with its base, {ADD_SCORES} Then `react-ray run RECIPE` adds them."
+    )
 
 
 def _made_by(recipe: Recipe, verb: str, downloads: bool) -> tuple[list[str], str]:
