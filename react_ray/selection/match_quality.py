@@ -24,7 +24,7 @@ from react_ray.vectors import from_vectors
 
 BEST = 32  # pairs of a class that are looked at, best first
 UNNAMED_BELOW = 0.05  # share of captions that contain a name of the class
-WEAK_BELOW = 1.25  # z-score; chosen on half of the classes of the sample by tests/benchmark/bench_match.py
+WEAK_BELOW = 1.1  # z-score; chosen on half of the classes of the sample by tests/benchmark/bench_match.py
 FEWEST_PAIRS = 100  # in the database; among fewer, a good hit is no better than a random one
 COPY_COSINE = 0.98  # of image vectors: nearly the same picture
 MANY_COPIES = 0.5

@@ -96,10 +96,15 @@ def lines(report: dict[str, Any]) -> list[str]:
         out.append(f"{len(left_out)} classes are below retrieve.min_match and got no pairs: {_some(left_out)}")
     flagged = [name for name in report["flagged"] if name not in report["dropped_classes"]]
     if flagged:
+        advice = (
+            "so many at once point to templates or a key that do not fit the database: try others"
+            if 2 * len(flagged) > len(counts)
+            else "try synonyms, another key, other templates or a larger pool, or leave them out with "
+            f"retrieve.min_match={WEAK_BELOW:g}"
+        )
         out.append(
-            f"{len(flagged)} of {len(counts):,} classes do not look like what was asked for: {_some(flagged)}; try "
-            "synonyms, another key, other templates or a larger pool, or leave them out with retrieve.min_match="
-            f"{WEAK_BELOW:g} (selection.json says why)"
+            f"{len(flagged):,} of {len(counts):,} classes do not look like what was asked for: {_some(flagged)}; "
+            f"{advice} (selection.json says why)"
         )
     if any(row["match"] for row in report["classes"]) and not report["match_background"]:
         out.append("whether the pairs match their classes cannot be said: the database has too few pairs or captions")

@@ -2,7 +2,7 @@
 
 The pool has all 816 classes of the sample's tasks, so two kinds of absent classes are made:
 
-    held out    each class is asked for in the pool without the pairs that show it or name it
+    held out    each class in turn is asked for in the pool without the pairs that show it or name it
     made up     names whose words are in no caption of the pool: an accordion, and words of the base corpus
 
 Present classes are judged twice: as they are, and as if no caption named them ("unnamed"), as in a pool whose captions
@@ -54,7 +54,8 @@ ABSENT = UNSEEN.split()
 
 @dataclass(frozen=True)
 class Judged:
-    """What was found of each class: `named` and `z`, float64 [C]."""
+    """What was found of each class: `named` and `z`, float64 [C]. A class that gets no pair has z = -inf: the report
+    names it too."""
 
     named: np.ndarray
     z: np.ndarray
@@ -91,6 +92,47 @@ class Pool:
     def best(self, queries_QD: np.ndarray) -> np.ndarray:
         return (queries_QD @ self.text_ND.T).max(axis=1)
 
+    def queries(self, names: Sequence[str], templates: Sequence[tuple[str, ...]]) -> np.ndarray:
+        vectors_CD = np.empty((len(names), self.text_ND.shape[1]), np.float32)
+        for each in dict.fromkeys(templates):
+            rows = [i for i, one in enumerate(templates) if one == each]
+            vectors_CD[rows] = self.embed([names[i] for i in rows], each)
+        return vectors_CD
+
+    def scores(self, queries_CD: np.ndarray, without: Sequence[np.ndarray] | None) -> np.ndarray:
+        """float32 [C, N]; -1 for the rows that a class must do without."""
+        score = queries_CD @ self.text_ND.T
+        for number, rows in enumerate(without or ()):
+            score[number, rows] = -1
+        return score
+
+    def signals(
+        self, names: Sequence[str], templates: Sequence[tuple[str, ...]], without: Sequence[np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
+        """What else might tell present classes from absent ones, each float [C]."""
+        queries_CD = self.queries(names, templates)
+        score = self.scores(queries_CD, without)
+        top = np.argsort(-score, axis=1)[:, :4]
+        best = score.max(axis=1)
+        own = queries_CD @ self.text_ND[np.random.default_rng(0).choice(len(self.text_ND), 20_000, replace=False)].T
+        hits_CKD = self.text_ND[top]
+        alike = np.einsum("ckd,cjd->c", hits_CKD, hits_CKD)
+        to_all = np.einsum("ckd,qd->ckq", hits_CKD, self.queries(*self.everything()))
+        mine = np.einsum("ckd,cd->ck", hits_CKD, queries_CD)
+        return {
+            "z of the best hit among random queries": np.array(
+                [self.backgrounds[each].z(float(s)) for each, s in zip(templates, best, strict=True)]
+            ),
+            "cosine of the best hit": best,
+            "mean cosine of the best four": np.sort(score, axis=1)[:, -4:].mean(axis=1),
+            "z of the best hit among its query's cosines": (best - own.mean(axis=1)) / own.std(axis=1),
+            "likeness of the best four captions": alike,
+            "share of the best four whose nearest class it is": (mine >= to_all.max(axis=2) - 1e-6).mean(axis=1),
+        }
+
+    def everything(self) -> tuple[list[str], list[tuple[str, ...]]]:
+        return [name for _, name in self.classes], [task.templates for task, _ in self.classes]
+
     def own_rows(self) -> list[np.ndarray]:
         """The rows that show or name each class: by the drawing's key, by its words, or by those of the caption."""
         found: list[set[int]] = [set() for _ in self.classes]
@@ -109,50 +151,59 @@ class Pool:
                     found[number] |= of_key[self.keys[row]] if len(self.keys[row]) == 2 else set()
         return [np.array(sorted(rows), dtype=np.int64) for rows in found]
 
-    def judge(
+    def hits(self, score_CN: np.ndarray) -> pa.Table:
+        """schema.HITS of the best k rows of each class; the query's id is the class's place."""
+        count, k = len(score_CN), WANTED.k
+        top = np.argsort(-score_CN, axis=1, kind="stable")[:, :k]
+        columns = {
+            "query_id": np.repeat(np.arange(count), k),
+            "pair_id": top.ravel(),
+            "score": np.take_along_axis(score_CN, top, 1).ravel(),
+            "rank": np.tile(np.arange(k), count),
+            "key": ["text"] * (count * k),
+        }
+        return pa.table(columns).cast(schema.HITS)
+
+    def present(self) -> Judged:
+        """Retrieves for all classes together, as the demo does."""
+        names, templates = self.everything()
+        self.rivals = self.hits(self.scores(self.queries(names, templates), None))
+        return self.match(self.rivals, names, templates, list(range(len(names))))
+
+    def absent(
         self, names: Sequence[str], templates: Sequence[tuple[str, ...]], without: Sequence[np.ndarray] | None = None
     ) -> Judged:
-        """Retrieves for these classes as the demo does. without: the rows that are not in the pool, for each class;
-        then each class is asked for alone."""
-        vectors = np.empty((len(names), self.text_ND.shape[1]), np.float32)
-        for each in dict.fromkeys(templates):
-            rows = [i for i, one in enumerate(templates) if one == each]
-            vectors[rows] = self.embed([names[i] for i in rows], each)
-        score = vectors @ self.text_ND.T
-        for number, rows in enumerate(without or ()):
-            score[number, rows] = -1
-        top = np.argpartition(-score, WANTED.k, axis=1)[:, : WANTED.k]
-        top = np.take_along_axis(top, np.argsort(-np.take_along_axis(score, top, 1), axis=1, kind="stable"), 1)
-        count, k = top.shape
-        hits = pa.table(
-            {
-                "query_id": np.repeat(np.arange(count), k),
-                "pair_id": top.ravel(),
-                "score": np.take_along_axis(score, top, 1).ravel(),
-                "rank": np.tile(np.arange(k), count),
-                "key": ["text"] * (count * k),
-            }
-        ).cast(schema.HITS)
-        queries = pa.table(
-            {
-                "query_id": pa.array(range(count), pa.int32()),
-                "class_id": pa.array(range(count), pa.int32()),
-                "task": [str(number) for number in range(count)],
-                "class_name": list(names),
-                "prompt": list(names),
-            }
+        """Retrieves for each of these classes together with all others, in the pool without the rows `without`."""
+        mine = self.hits(self.scores(self.queries(names, templates), without))
+        others = self.everything()
+        judged = []
+        for number, (name, each) in enumerate(zip(names, templates, strict=True)):
+            own = mine.slice(number * WANTED.k, WANTED.k)
+            rivals = self.rivals.filter(pa.array(np.isin(self.rivals["pair_id"], own["pair_id"])))
+            if without is not None:  # the class is one of them
+                rivals = rivals.filter(pa.array(rivals["query_id"].to_numpy() != number))
+            own = own.set_column(0, "query_id", pa.array([len(others[0])] * WANTED.k, pa.int32()))
+            hits = pa.concat_tables([rivals, own])
+            judged.append(self.match(hits, [*others[0], name], [*others[1], each], [len(others[0])]))
+        return Judged(*(np.concatenate([getattr(one, part) for one in judged]) for part in ("named", "z")))
+
+    def match(
+        self, hits: pa.Table, names: Sequence[str], templates: Sequence[tuple[str, ...]], wanted: list[int]
+    ) -> Judged:
+        """Selects the pairs of all classes, and gives what is found of the wanted ones."""
+        count = len(names)
+        numbers = pa.array(range(count), pa.int32())
+        columns = {"query_id": numbers, "class_id": numbers, "task": [str(n) for n in range(count)]}
+        chosen = select(hits, pa.table(columns | {"class_name": list(names), "prompt": list(names)}), WANTED)
+        chosen = chosen.filter(pa.array(np.isin(chosen["class_id"], wanted)))
+        best = chosen.take(pa.array(best_rows(chosen)))
+        facts = pa.table(
+            {"caption": pa.array([self.captions[row] for row in best["pair_id"].to_pylist()], pa.string())}
         )
-        z, named = np.full(count, np.nan), np.full(count, np.nan)
-        alone = [[number] for number in range(count)] if without is not None else [list(range(count))]
-        for group in alone:
-            of_group = pa.array(np.isin(hits["query_id"].to_numpy(), group))
-            chosen = select(hits.filter(of_group), queries, WANTED)
-            best = chosen.take(pa.array(best_rows(chosen)))
-            facts = pa.table({"caption": [self.captions[row] for row in best["pair_id"].to_pylist()]})
-            asked = {i: Asked((names[i],), self.backgrounds[templates[i]], len(templates[i])) for i in group}
-            for number, match in class_matches(best, facts, asked, ["text"]).items():
-                z[number], named[number] = match.z, match.named
-        return Judged(named, z)
+        asked = {i: Asked((names[i],), self.backgrounds[templates[i]], len(templates[i])) for i in wanted}
+        found = class_matches(best, facts, asked, ["text"])
+        pairs = [(found[i].named, found[i].z) if i in found else (0.0, -np.inf) for i in wanted]
+        return Judged(*np.array(pairs, np.float64).T)
 
 
 def choose(present: Judged, held: Judged, made_up: Judged) -> float:
@@ -167,16 +218,17 @@ def choose(present: Judged, held: Judged, made_up: Judged) -> float:
 
 
 def area(high: np.ndarray, low: np.ndarray) -> float:
-    """Area under the ROC curve: how often a value of `high` exceeds one of `low`."""
-    order = np.argsort(np.argsort(np.concatenate([high, low])))[: len(high)]
-    return float((order.sum() - len(high) * (len(high) - 1) / 2) / len(high) / len(low))
+    """How often a value of `high` exceeds one of `low`; a tie counts half."""
+    ordered = np.sort(low)
+    above = np.searchsorted(ordered, high, side="left") + np.searchsorted(ordered, high, side="right")
+    return float(above.mean() / 2 / len(low))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", type=int, default=MOST_NAMES, help="random names of the background")
     pool = Pool(parser.parse_args().names)
-    names, templates = [name for _, name in pool.classes], [task.templates for task, _ in pool.classes]
+    names, templates = pool.everything()
     own = pool.own_rows()
     words = {word for text in [*pool.captions, *pool.keys] for word in split(text)}
     corpus = pq.read_table(local_file("sample://base.parquet"), columns=["captions"])["captions"].to_pylist()
@@ -186,11 +238,14 @@ def main() -> None:
     absent = [name for name in ABSENT if name not in words] + sorted(known - words - set(ABSENT))
     drawn = dict(zip([task.name for task in pool.tasks], pool.tasks, strict=True))["objects"].templates
 
-    present = pool.judge(names, templates)
-    held = pool.judge(names, templates, own)
-    made_up = pool.judge(absent, [drawn] * len(absent), [np.empty(0, np.int64)] * len(absent))
-    print(f"separation (area under the ROC curve): z-score {area(present.z, held.z):.3f} from held-out classes, "
-          f"{area(present.z, made_up.z):.3f} from made-up ones")  # fmt: skip
+    present = pool.present()
+    held = pool.absent(names, templates, own)
+    made_up = pool.absent(absent, [drawn] * len(absent))
+    signals = [pool.signals(names, templates), pool.signals(names, templates, own)]
+    signals.append(pool.signals(absent, [drawn] * len(absent)))
+    print(f"{'area under the ROC curve against':52}{'held out':>10}{'made up':>10}")
+    for what, values in signals[0].items():
+        print(f"{what:52}{area(values, signals[1][what]):>10.3f}{area(values, signals[2][what]):>10.3f}")
 
     def validation(some: Sequence[str]) -> np.ndarray:
         return np.array([zlib.crc32(name.encode()) % 2 == 0 for name in some])

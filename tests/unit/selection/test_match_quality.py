@@ -61,7 +61,7 @@ def test_a_class_is_flagged_if_no_caption_names_it_and_its_best_hit_is_like_a_ra
     }  # fmt: skip
     assert [match.named for match in found.values()] == [0, 1, 0, 1]
     assert found[0].z == pytest.approx(0.5, abs=0.02) and found[2].z == pytest.approx(5.1, abs=0.1)
-    assert "synonyms of 'accordion'" in found[0].advice[0] and "min_match=1.25" in found[0].advice[-1]
+    assert "synonyms of 'accordion'" in found[0].advice[0] and "retrieve.min_match=1.1." in found[0].advice[-1]
     assert all(text.endswith(".") for text in found[0].advice) and found[1].advice == ()
     assert json.loads(json.dumps(found[0].as_json())) == found[0].as_json()
 
@@ -127,6 +127,10 @@ def test_the_report_names_the_classes_that_do_not_match_and_those_that_were_drop
     }  # fmt: skip
     told = lines(report)[-1]
     assert told.startswith("1 of 2 classes do not look like what was asked for: accordion (objects); try synonyms")
+    every = Matched({number: accordion for number in (0, 1)})
+    assert (
+        "templates or a key that do not fit" in lines(set_report(chosen, QUERIES, {"chosen": 2}, 1, matched=every))[-1]
+    )
     dropped = set_report(chosen.slice(1), QUERIES, {"chosen": 1}, 1, matched=Matched(matched.classes, {0: 1}))
     assert lines(dropped)[-1] == "1 classes are below retrieve.min_match and got no pairs: accordion (objects)"
 
