@@ -34,13 +34,20 @@ def make_queries(config: TasksConfig, averaged: bool) -> list[Query]:
     averaged: one query per class, the mean of its prompts, instead of one query per prompt.
     """
     tasks = load_tasks(config)
+    out = task_queries(tasks, averaged)
+    first_class = sum(len(task.class_names) for task in tasks)
+    out += _free(config.queries, first_class)
+    return out + _seeds(config, tasks, first_class + len(config.queries), averaged)
+
+
+def task_queries(tasks: list[TargetTask], averaged: bool) -> list[Query]:
+    """Returns the queries of the prompts of each task; class ids run over all tasks."""
     out: list[Query] = []
     first_class = 0
     for task in tasks:
         out += _of_task(task, first_class, averaged)
         first_class += len(task.class_names)
-    out += _free(config.queries, first_class)
-    return out + _seeds(config, tasks, first_class + len(config.queries), averaged)
+    return out
 
 
 def _of_task(task: TargetTask, first_class: int, averaged: bool) -> list[Query]:

@@ -69,6 +69,12 @@ class RetrieveConfig(Section):
     pairs_per_class: int = field(0, "unique pairs per class at most, best first; 0 = all that were hit", ge=0)
     exclusive: bool = field(True, "a pair counts for its best class only; false: it counts for every class that hit it")
     min_score: float = field(-1.0, "hits with a lower cosine are dropped")
+    min_match: float = field(
+        0.0,
+        "classes that no caption names, and whose best hit is fewer standard deviations above those of random queries, "
+        "get no pairs; 0 = off",
+        ge=0,
+    )
     max_pairs: int = field(0, "pairs in all; classes give up their worst pairs first; 0 = no limit", ge=0)
     max_per_domain: int = field(
         0,

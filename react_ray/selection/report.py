@@ -13,17 +13,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from react_ray.index.ordering import distinct
+from react_ray.selection.match_quality import WEAK_BELOW, Matched
 from react_ray.selection.select import coverage
 
 BINS = np.round(np.arange(-1.0, 1.0001, 0.05), 2)  # edges of the cosine histogram
 EXAMPLES, OVERLAPS, NAMED = 3, 20, 10
+NOT_MATCHED = Matched()
 
 
 def set_report(
-    chosen: pa.Table, queries: pa.Table, funnel: dict[str, int], poor_below: int, exclusive: bool = True
+    chosen: pa.Table,
+    queries: pa.Table,
+    funnel: dict[str, int],
+    poor_below: int,
+    exclusive: bool = True,
+    matched: Matched = NOT_MATCHED,
 ) -> dict[str, Any]:
     """chosen: select.SELECTED; queries: class_id, class_name, task; funnel: number of pairs after each step, in
-    order."""
+    order. A class's `match` is null where nothing was measured (random, string)."""
     score = chosen["score"].to_numpy()
     class_id = chosen["class_id"].to_numpy()
     order = np.lexsort((chosen["pair_id"].to_numpy(), -score, class_id))
@@ -36,6 +43,7 @@ def set_report(
         rows = order[ends[number] : ends[number + 1]] if number + 1 < len(ends) else order[:0]
         best = chosen.take(pa.array(rows[:EXAMPLES]))
         row: dict[str, Any] = {"class_id": number, "task": task_of[number], "class_name": name, "pairs": count}
+        row["match"] = matched.classes[number].as_json() if number in matched.classes else None
         if len(rows):
             found = score[rows].astype(np.float64)
             row |= {
@@ -55,8 +63,11 @@ def set_report(
         "funnel": funnel,
         "pairs": chosen.num_rows,
         "classes": classes,
-        "poor": [f"{row['class_name']} ({row['task']})" for row in classes if row["pairs"] < poor_below],
+        "poor": [_named(row) for row in classes if row["pairs"] < poor_below],
         "poor_below": poor_below,
+        "flagged": [_named(row) for row in classes if row["match"] and row["match"]["flags"]],
+        "dropped_classes": [_named(row) for row in classes if row["class_id"] in matched.dropped],
+        "match_background": bool(matched.classes) and matched.has_background,
         "matches_per_pair": _short(len(matches) / max(chosen.num_rows, 1)),
         "keys": dict(sorted(Counter(matches["key"].to_pylist()).items())) if len(matches) < 10_000_000 else {},
         "overlap": _overlap(matches, {row["class_id"]: row["class_name"] for row in classes}),
@@ -78,10 +89,34 @@ def lines(report: dict[str, Any]) -> list[str]:
             f"{report['overlap']['pairs']:,} pairs were hit for several classes"
         )
     if report["poor"]:
-        more = " ..." if len(report["poor"]) > NAMED else ""
         fewer = "no pair" if report["poor_below"] == 1 else f"fewer than {report['poor_below']} pairs"
-        out.append(f"{len(report['poor'])} classes got {fewer}: {', '.join(report['poor'][:NAMED])}{more}")
+        out.append(f"{len(report['poor'])} classes got {fewer}: {_some(report['poor'])}")
+    if report["dropped_classes"]:
+        left_out = report["dropped_classes"]
+        out.append(f"{len(left_out)} classes are below retrieve.min_match and got no pairs: {_some(left_out)}")
+    flagged = [name for name in report["flagged"] if name not in report["dropped_classes"]]
+    if flagged:
+        advice = (
+            "so many at once point to templates or a key that do not fit the database: try others"
+            if 2 * len(flagged) > len(counts)
+            else "try synonyms, another key, other templates or a larger pool, or leave them out with "
+            f"retrieve.min_match={WEAK_BELOW:g}"
+        )
+        out.append(
+            f"{len(flagged):,} of {len(counts):,} classes do not look like what was asked for: {_some(flagged)}; "
+            f"{advice} (selection.json says why)"
+        )
+    if any(row["match"] for row in report["classes"]) and not report["match_background"]:
+        out.append("whether the pairs match their classes cannot be said: the database has too few pairs or captions")
     return out
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{row['class_name']} ({row['task']})"
 
 
 def _matches(chosen: pa.Table) -> pa.Table:

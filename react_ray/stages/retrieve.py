@@ -15,6 +15,7 @@ from react_ray.stages.retrieval.embed_queries import embed_queries, queries_uri
 from react_ray.stages.retrieval.eval_images import eval_images, sources_of
 from react_ray.stages.retrieval.filter_pairs import filter_pairs
 from react_ray.stages.retrieval.gather_pairs import gather_pairs
+from react_ray.stages.retrieval.match import random_queries
 from react_ray.stages.retrieval.screen_pairs import Screening, check_screening
 from react_ray.stages.retrieval.search import SearchPlan
 from react_ray.stages.retrieval.select_pairs import Selection, check_selection, random_count, select_pairs
@@ -33,6 +34,7 @@ def run(recipe: Recipe, arm: str = "") -> Artifact[RetrievedFacts]:
     check_screening(config, database)
     narrowed = bool(config.filters) or len(database.deleted) > 0
     allowed = filter_pairs(join(root, "allowed"), database, config.filters, cluster) if narrowed else None
+    tasks = load_tasks(wanted.tasks)
     is_random = config.selection == "random"
     searches_index = config.selection == "hits" and config.search == "index"
     selection = Selection(
@@ -40,7 +42,7 @@ def run(recipe: Recipe, arm: str = "") -> Artifact[RetrievedFacts]:
         config=config,
         database=database,
         asked=queries,
-        tasks=load_tasks(wanted.tasks),
+        tasks=tasks,
         plan=SearchPlan(
             database,
             layout.open_database(INDEX) if searches_index else None,
@@ -51,6 +53,7 @@ def run(recipe: Recipe, arm: str = "") -> Artifact[RetrievedFacts]:
         screening=lambda: Screening(
             join(root, "candidates"), database, config, _references(wanted, root), wanted.seed, cluster
         ),
+        random=lambda: random_queries(join(root, "random_queries"), database, tasks, wanted),
         allowed=allowed,
         num_random=random_count(config.max_pairs, root, recipe.out) if is_random else 0,
         seed=wanted.seed,

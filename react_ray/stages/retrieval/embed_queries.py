@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,8 @@ from react_ray import schema
 from react_ray.artifact import Artifact
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
-from react_ray.clip.prompts import TasksConfig, load_tasks
-from react_ray.clip.queries import Query, make_queries
+from react_ray.clip.prompts import TargetTask, TasksConfig, load_tasks
+from react_ray.clip.queries import Query, make_queries, task_queries
 from react_ray.draft import create
 from react_ray.errors import ConfigError
 from react_ray.gated.load import load_backbone
@@ -47,18 +48,42 @@ def embed_queries(
     prompts. seed: of random weights.
     """
     tasks = load_tasks(tasks_config)
-    averaged = prompts == "averaged"
-    asked = make_queries(tasks_config, averaged)
+    asked = make_queries(tasks_config, prompts == "averaged")
     seeds = {image: read_bytes(image) for query in asked if query.modality == "image" for image in query.parts}
-    backbone = load_backbone(backbone_config, seed=seed)
     config = {
-        "tasks": [[t.name, list(t.class_names), [list(s) for s in t.synonyms], list(t.templates)] for t in tasks],
         "sentences": tasks_config.queries,
         "seeds": [
             [q.class_name, [hashlib.sha256(seeds[i]).hexdigest() for i in q.parts]]
             for q in asked
             if q.modality == "image"
         ],
+    }
+    return _embed(uri, tasks, asked, config, seeds, prompts, backbone_config, batch_size, seed)
+
+
+def embed_task_prompts(
+    uri: str, tasks: list[TargetTask], prompts: Prompts, backbone_config: BackboneConfig, batch_size: int, seed: int
+) -> Artifact[QueriesFacts]:
+    """As `embed_queries`, for tasks alone."""
+    asked = task_queries(tasks, prompts == "averaged")
+    return _embed(uri, tasks, asked, {}, {}, prompts, backbone_config, batch_size, seed)
+
+
+def _embed(
+    uri: str,
+    tasks: list[TargetTask],
+    asked: list[Query],
+    config: dict[str, Any],
+    seeds: dict[str, bytes],
+    prompts: Prompts,
+    backbone_config: BackboneConfig,
+    batch_size: int,
+    seed: int,
+) -> Artifact[QueriesFacts]:
+    averaged = prompts == "averaged"
+    backbone = load_backbone(backbone_config, seed=seed)
+    config = config | {
+        "tasks": [[t.name, list(t.class_names), [list(s) for s in t.synonyms], list(t.templates)] for t in tasks],
         "prompts": prompts,
         "backbone": backbone.describe(),
     }

@@ -6,32 +6,23 @@ grows with the hits and not with the database.
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
-import pyarrow as pa
 
 from react_ray.artifact import Artifact
 from react_ray.clip.identity import same_image_tower
-from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch, ConfigError
-from react_ray.kinds import CANDIDATE_FACTS, CANDIDATES, NoFacts
-from react_ray.manifest import Receipt
+from react_ray.kinds import NoFacts
 from react_ray.recipe import ClusterConfig
-from react_ray.runtime.map_parts import MapStage, ReadPart, Work, map_parts
-from react_ray.search.gather import gather
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.screen import References, Screen, columns_needed, screen
+from react_ray.stages.retrieval.candidate_facts import candidate_facts
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.eval_images import load
-from react_ray.storage import join, open_storage
 
-PAIRS_PER_PART = 1 << 16
 OTHER_IMAGES = (
     "images of {} were embedded by another image tower than the recipe's backbone, so {} would compare two spaces; "
     "name the backbone that embedded the database, or leave it out"
 )
-HOME = {"url": "pairs", "sha256": "images", "phash": "images", "image": "embeddings"}
 
 
 class Screening:
@@ -62,30 +53,10 @@ class Screening:
 
     def __call__(self, pair_ids: np.ndarray, score: np.ndarray) -> Screen:
         """pair_ids int64 [N] ascending, score float32 [N] of their best hits."""
-        storage = open_storage(self.place)
-        storage.delete_all()  # pairs of an interrupted run, or of an earlier round
-        num_parts = -(-len(pair_ids) // PAIRS_PER_PART)
-        if num_parts == 0:
+        if not len(pair_ids):
             return Screen(pair_ids, np.ones(0, bool), np.zeros(0, np.int64))
-        table = self._facts(pair_ids, num_parts)
-        found = screen(table, score, self.config, self.references, self.seed)
-        storage.delete_all()
-        return found
-
-    def _facts(self, pair_ids: np.ndarray, num_parts: int) -> pa.Table:
-        """The columns that the checks need, read in parallel."""
-        draft = create(join(self.place, "asked"), CANDIDATES, {}, {}, num_parts)
-        for part in range(num_parts):
-            rows = slice(part * PAIRS_PER_PART, (part + 1) * PAIRS_PER_PART)
-            draft.commit(part, pa.table({"pair_id": pair_ids[rows]}), 0.0)
-        asked = draft.seal()
-        place, config = join(self.place, "facts"), {"columns": self.columns}
-        facts = create(place, CANDIDATE_FACTS, config, {"asked": asked}, num_parts)
-        work = FactsPart(self.columns, self.database.artifacts(), facts)
-        light = self.database.is_small
-        stage = MapStage("screen", ReadPart(asked), work, retries=self.cluster.part_retries, light=light)
-        map_parts(stage, facts.pending(), num_parts)
-        return pa.concat_tables(facts.seal().tables())
+        table = candidate_facts(self.place, pair_ids, self.columns, self.database, self.cluster)
+        return screen(table, score, self.config, self.references, self.seed)
 
 
 def check_screening(config: RetrieveConfig, database: Database) -> None:
@@ -106,20 +77,3 @@ def check_screening(config: RetrieveConfig, database: Database) -> None:
         raise ConfigError(
             "retrieve.dedup.cosine and decontaminate.cosine compare images; set embed.images=true, or leave them at 0"
         )
-
-
-class FactsPart(Work):
-    def __init__(self, columns: list[str], artifacts: dict[str, Artifact], facts: Draft[NoFacts]) -> None:
-        self.columns, self.artifacts, self.facts = columns, artifacts, facts
-
-    def __call__(self, part: int, table: pa.Table) -> Receipt:
-        began = time.monotonic()
-        pair_ids = table["pair_id"].to_numpy()
-        out = table.select(["pair_id"])
-        for home, artifact in self.artifacts.items():
-            columns = [column for column in self.columns if HOME[column] == home]
-            if columns:
-                found = gather(artifact, pair_ids, ["pair_id", *columns])
-                for column in columns:
-                    out = out.append_column(column, found[column])
-        return self.facts.commit(part, out, time.monotonic() - began)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from react_ray import schema
 from react_ray.artifact import Artifact
 from react_ray.clip.identity import same_text_tower
-from react_ray.draft import create
+from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch, ArtifactMissing
 from react_ray.index.config import IndexConfig, Key, SearchParams
 from react_ray.index.merge import Hits
@@ -29,7 +29,7 @@ from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import is_running
 from react_ray.section import digest
 from react_ray.stages.retrieval.database import Database
-from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_exactly
+from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_all_exactly
 from react_ray.vectors import from_vectors
 
 logger = logging.getLogger(__name__)
@@ -52,33 +52,61 @@ class SearchPlan:
         return found | {"index": self.index} | {f"delta{i}": delta for i, delta in enumerate(deltas(self.index))}
 
 
+@dataclass(frozen=True)
+class Ask:
+    """k hits of every query, which are stored at `uri`."""
+
+    uri: str
+    queries: Artifact[QueriesFacts]
+    k: int
+
+
 def search(
     uri: str, queries: Artifact[QueriesFacts], keys: Sequence[Key], k: int, plan: SearchPlan
 ) -> Artifact[NoFacts]:
     """Find k hits of every query and key. ArtifactMismatch if another model embedded the queries."""
-    _check(queries, plan)
-    config: dict[str, Any] = {"keys": list(keys), "k": k, "search": "exact" if plan.index is None else "index"}
+    return search_all([Ask(uri, queries, k)], keys, plan)[0]
+
+
+def search_all(asks: Sequence[Ask], keys: Sequence[Key], plan: SearchPlan) -> list[Artifact[NoFacts]]:
+    """As `search`, for several sets of queries in one pass over the database: each gets the hits that it would get
+    alone."""
+    drafts = [_draft(ask, keys, plan) for ask in asks]
+    pending = {part: [i for i, draft in enumerate(drafts) if part in draft.pending()] for part in range(len(keys))}
+    pending = {part: wanted for part, wanted in pending.items() if wanted}
+    if not pending:
+        return [draft.seal() for draft in drafts]
+    vectors, answer = [_vectors(ask) for ask in asks], _searcher(plan)
+    with Progress("search", len(keys), "queries", unit="keys") as progress:
+        for part, wanted in pending.items():
+            began = time.monotonic()
+            found = answer(keys[part], [(vectors[i][1], asks[i].k) for i in wanted])
+            for i, hits in zip(wanted, found, strict=True):
+                row, pair_id, score, rank = hits.rows()
+                columns: dict[str, Any] = {"query_id": vectors[i][0][row], "pair_id": pair_id, "score": score}
+                columns |= {"rank": rank, "key": [keys[part]] * len(row)}
+                drafts[i].commit(part, schema.conform(pa.table(columns), schema.HITS), time.monotonic() - began)
+            progress.advance(rows=sum(len(vectors[i][0]) for i in wanted))
+    return [draft.seal() for draft in drafts]
+
+
+def _draft(ask: Ask, keys: Sequence[Key], plan: SearchPlan) -> Draft[NoFacts]:
+    _check(ask.queries, plan)
+    config: dict[str, Any] = {"keys": list(keys), "k": ask.k, "search": "exact" if plan.index is None else "index"}
     if plan.index is not None:
-        params = {key: search_params(plan.index, key, k, plan.config) for key in keys if key in plan.index.facts.keys}
+        params = {
+            key: search_params(plan.index, key, ask.k, plan.config) for key in keys if key in plan.index.facts.keys
+        }
         config["params"] = {key: [p.nprobe, p.k_factor, p.ef_search] for key, p in params.items()}
     if len(plan.database.deleted):
         config["deleted"] = digest(plan.database.deleted.tolist())
-    hits = create(uri, HITS, config, {"queries": queries} | plan.parents(), len(keys))
-    if hits.sealed:
-        return hits.open()
-    table = pa.concat_tables(queries.tables(["query_id", "embedding"]))
-    query_ids = table["query_id"].to_numpy()
-    queries_QD = from_vectors(table["embedding"]).astype(np.float32)
-    answer = _searcher(plan)
-    with Progress("search", len(keys), "queries", unit="keys") as progress:
-        for part in hits.pending():
-            began = time.monotonic()
-            row, pair_id, score, rank = answer(keys[part], queries_QD, k).rows()
-            columns: dict[str, Any] = {"query_id": query_ids[row], "pair_id": pair_id, "score": score, "rank": rank}
-            columns["key"] = [keys[part]] * len(row)
-            hits.commit(part, schema.conform(pa.table(columns), schema.HITS), time.monotonic() - began)
-            progress.advance(rows=len(query_ids))
-    return hits.seal()
+    return create(ask.uri, HITS, config, {"queries": ask.queries} | plan.parents(), len(keys))
+
+
+def _vectors(ask: Ask) -> tuple[np.ndarray, np.ndarray]:
+    """Returns query_ids [Q] and queries float32 [Q, D]."""
+    table = pa.concat_tables(ask.queries.tables(["query_id", "embedding"]))
+    return table["query_id"].to_numpy(), from_vectors(table["embedding"]).astype(np.float32)
 
 
 def _check(queries: Artifact[QueriesFacts], plan: SearchPlan) -> None:
@@ -98,21 +126,23 @@ def _check(queries: Artifact[QueriesFacts], plan: SearchPlan) -> None:
         )
 
 
-def _searcher(plan: SearchPlan) -> Callable[[str, np.ndarray, int], Hits]:
-    """A function of (key, queries_QD, k)."""
+Wanted = list[tuple[np.ndarray, int]]  # queries float32 [Q, D], k
+
+
+def _searcher(plan: SearchPlan) -> Callable[[str, Wanted], list[Hits]]:
+    """A function of a key and several sets of queries; it opens or streams the database once for all of them."""
     here = plan.database.is_small and not is_running()
 
-    def exactly(key: str, queries_QD: np.ndarray, k: int) -> Hits:
+    def exactly(key: str, wanted: Wanted) -> list[Hits]:
         database = plan.database
-        return search_exactly(
-            database.embeddings, key, queries_QD, k, plan.cluster, database.deleted, plan.allowed, here
-        )
+        return search_all_exactly(database.embeddings, key, wanted, plan.cluster, database.deleted, plan.allowed, here)
 
-    def by_index(key: str, queries_QD: np.ndarray, k: int) -> Hits:
+    def by_index(key: str, wanted: Wanted) -> list[Hits]:
         assert plan.index is not None
-        params = search_params(plan.index, key, k, plan.config)
         with ShardFanOut(plan.index, key, plan.cluster, plan.database.deleted, plan.allowed, here) as shards:
-            return shards.search(queries_QD, k, params)
+            return [
+                shards.search(queries_QD, k, search_params(plan.index, key, k, plan.config)) for queries_QD, k in wanted
+            ]
 
     return exactly if plan.index is None else by_index
 

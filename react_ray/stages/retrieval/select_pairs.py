@@ -27,17 +27,20 @@ from react_ray.kinds import QUERIES, RETRIEVED, SELECTED, AllowedFacts, QueriesF
 from react_ray.manifest import MANIFEST
 from react_ray.search.gather import gather
 from react_ray.selection.config import RetrieveConfig
+from react_ray.selection.match_quality import Matched, below
 from react_ray.selection.random_pairs import select_random
 from react_ray.selection.report import lines, set_report
 from react_ray.selection.select import candidates, coverage, select
 from react_ray.stages.retrieval.database import Database
+from react_ray.stages.retrieval.match import RandomHits, match
 from react_ray.stages.retrieval.screen_pairs import OTHER_IMAGES, Screening
-from react_ray.stages.retrieval.search import SearchPlan, search
+from react_ray.stages.retrieval.search import Ask, SearchPlan, search_all
 from react_ray.stages.retrieval.string_match import string_match
 from react_ray.storage import join, open_storage
 
 REPORT = "selection.json"
 PAIRS_PER_PART = 2048
+RANDOM_K = 32  # hits of a random query: only the best counts, and an approximate search finds it among so many
 GROWTH = 4  # how much larger k is in each further round
 SPARE = 4  # string matches of a class, in multiples of pairs_per_class: some fall to another class or to a screen
 
@@ -53,6 +56,7 @@ class Selection:
     tasks: list[TargetTask]
     plan: SearchPlan
     screening: Callable[[], Screening]  # called once, and not at all if the selection is there already
+    random: Callable[[], Artifact[QueriesFacts] | None]  # the random queries of the background, called as `screening`
     allowed: Artifact[AllowedFacts] | None  # pairs that pass the filters and are not deleted; None = all
     num_random: int  # size of the random control; 0 for every other selection
     seed: int
@@ -69,6 +73,8 @@ def select_pairs(selection: Selection) -> Artifact[SelectedFacts]:
     is_random = selection.config.selection == "random"
     config: dict[str, Any] = selection.config.digested() | {"keys": selection.keys}
     config |= {"seed": selection.seed if is_random else 0, "count": selection.num_random}
+    if not config["min_match"]:
+        del config["min_match"]  # off: the same selection as before there was this field
     parents = _parents(selection)
     if storage.exists(MANIFEST):
         return create(uri, SELECTED, config, parents, open_artifact(uri, SELECTED).num_parts).open()
@@ -77,7 +83,8 @@ def select_pairs(selection: Selection) -> Artifact[SelectedFacts]:
     selected = create(uri, SELECTED, config, parents, -(-chosen.num_rows // PAIRS_PER_PART))
     for part in selected.pending():  # on disk, so that a task carries only the number of its part
         selected.commit(part, chosen.slice(part * PAIRS_PER_PART, PAIRS_PER_PART), 0.0)
-    report = set_report(chosen, chooser.queries, funnel, selection.config.poor_below, selection.config.exclusive)
+    wanted = selection.config
+    report = set_report(chosen, chooser.queries, funnel, wanted.poor_below, wanted.exclusive, chooser.matched)
     open_storage(selection.root).write(REPORT, (json.dumps(report, indent=1) + "\n").encode())
     return selected.seal(SelectedFacts(lines(report)))
 
@@ -101,6 +108,8 @@ class Chooser:
         self.screening = selection.screening()
         columns = ["query_id", "class_id", "task", "class_name", "prompt", "modality"]
         self.queries = pa.concat_tables(selection.asked.tables(columns))
+        self.matched = Matched()
+        self.random: RandomHits | None = None
 
     def choose(self) -> tuple[pa.Table, dict[str, int]]:
         """Returns the chosen pairs (select.SELECTED), and how many pairs were left after each step."""
@@ -115,12 +124,33 @@ class Chooser:
             chosen, dropped = self._select(hits)
         else:
             hits, chosen, dropped = self._search()
+        funnel |= {"hits": hits.num_rows}
+        if self.wanted.selection == "hits" and chosen.num_rows:
+            self.matched = self._match(chosen)
+            if left_out := self.matched.dropped:
+                funnel[f"pairs of {len(left_out):,} classes below min_match"] = sum(left_out.values())
+                kept = pa.array(~np.isin(self.queries["class_id"].to_numpy(), list(left_out)))
+                chosen, dropped = self._select(_of(hits, self.queries.filter(kept)))
         if chosen.num_rows == 0:
             raise RetrievalError(
-                "no pair was retrieved for any class; lower retrieve.min_score, relax retrieve.filters or look at the "
-                "class names"
+                f"no class reaches retrieve.min_match={self.wanted.min_match:g}; lower it, add synonyms to "
+                "tasks.class_names or ingest a larger pool"
+                if self.matched.dropped
+                else "no pair was retrieved for any class; lower retrieve.min_score, relax retrieve.filters or look at "
+                "the class names"
             )
-        return chosen, funnel | {"hits": hits.num_rows} | dropped | {"chosen": chosen.num_rows}
+        return chosen, funnel | dropped | {"chosen": chosen.num_rows}
+
+    def _match(self, chosen: pa.Table) -> Matched:
+        selection = self.selection
+        place, keys = join(selection.root, "candidates"), [str(key) for key in selection.keys]
+        found = match(
+            place, chosen, self.queries, selection.tasks, self.random, keys, self.database, selection.plan.cluster
+        )
+        counts = {number: count for number, _, count in coverage(chosen, self.queries, self.wanted.exclusive)}
+        return Matched(
+            found, {number: counts[number] for number in below(found, self.wanted.min_match)}, self.random is not None
+        )
 
     def _random(self) -> tuple[pa.Table, dict[str, int]]:
         """Draws pairs that training can use and that pass the same checks as the retrieved ones."""
@@ -168,7 +198,7 @@ class Chooser:
         number = 1
         while True:
             new = self._round(again, k, number)
-            hits = pa.concat_tables([_without(hits, self.queries.filter(pa.array(again))), new])
+            hits = pa.concat_tables([_of(hits, self.queries.filter(pa.array(again)), invert=True), new])
             chosen, dropped = self._select(hits)
             again = self._short(chosen, new, k)
             if k >= limit or not again.any():
@@ -205,8 +235,12 @@ class Chooser:
             if rows.any():
                 suffix = ("" if kind == "text" else "_images") + ("" if number == 1 else f"_{number}")
                 asked = self.selection.asked if rows.all() else self._some(rows, f"asked{suffix}")
-                hits = search(join(self.selection.root, f"hits{suffix}"), asked, keys, k, self.selection.plan)
-                tables += hits.tables()
+                asks = [Ask(join(self.selection.root, f"hits{suffix}"), asked, k)]
+                if kind == "text" and number == 1 and (random := self.selection.random()):
+                    asks.append(Ask(join(self.selection.root, "random_hits"), random, min(k, RANDOM_K)))
+                found = search_all(asks, keys, self.selection.plan)
+                tables += found[0].tables()
+                self.random = RandomHits(asks[1].queries, found[1]) if len(asks) > 1 else self.random
         return pa.concat_tables(tables)
 
     def _some(self, rows: np.ndarray, name: str) -> Artifact[QueriesFacts]:
@@ -253,6 +287,6 @@ def random_count(max_pairs: int, root: str, main: str) -> int:
     return min(max_pairs or rows, rows)
 
 
-def _without(hits: pa.Table, queries: pa.Table) -> pa.Table:
-    """The hits of all queries except these."""
-    return hits.filter(pa.array(~np.isin(hits["query_id"].to_numpy(), queries["query_id"].to_numpy())))
+def _of(hits: pa.Table, queries: pa.Table, invert: bool = False) -> pa.Table:
+    """The hits of these queries, or of all others."""
+    return hits.filter(pa.array(np.isin(hits["query_id"], queries["query_id"], invert=invert)))

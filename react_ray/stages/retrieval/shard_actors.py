@@ -70,11 +70,12 @@ class EmbeddingScanner:
         embeddings: Artifact[EmbeddingsFacts],
         key: str,
         parts: list[int],
-        queries_QD: np.ndarray,
-        k: int,
+        asked: list[tuple[np.ndarray, int]],
         deleted: np.ndarray,
         allowed: Artifact[AllowedFacts] | None,
-    ) -> Hits:
+    ) -> list[Hits]:
+        """asked: several sets of queries with their k; the parts are read once for all of them."""
+
         def read(part: int) -> tuple[np.ndarray, np.ndarray]:
             table = embeddings.read(part, ["pair_id", key])
             if allowed is not None:
@@ -86,15 +87,17 @@ class EmbeddingScanner:
                     pair_ids, vectors_ND = pair_ids[kept], vectors_ND[kept]
             return pair_ids, vectors_ND
 
-        best = RunningTopK(k, on_gpu=ray.is_initialized() and bool(ray.get_gpu_ids()))
+        on_gpu = ray.is_initialized() and bool(ray.get_gpu_ids())
+        best = [RunningTopK(k, on_gpu) for _, k in asked]
         with ThreadPoolExecutor(PARTS_AHEAD) as pool:
             coming = deque(pool.submit(read, part) for part in parts[:PARTS_AHEAD])
             for after in [*parts[PARTS_AHEAD:], *[None] * len(coming)]:
                 found = coming.popleft().result()
                 if after is not None:
                     coming.append(pool.submit(read, after))
-                best.update(queries_QD, *found)
-        return best.result()
+                for (queries_QD, _), running in zip(asked, best, strict=True):
+                    running.update(queries_QD, *found)
+        return [running.result() for running in best]
 
 
 class ShardFanOut:
@@ -162,20 +165,36 @@ def search_exactly(
     here: bool = False,
 ) -> Hits:
     """Search all vectors of a key in one streaming pass. deleted, allowed and here: as in ShardFanOut."""
+    return search_all_exactly(embeddings, key, [(queries_QD, k)], cluster, deleted, allowed, here)[0]
+
+
+def search_all_exactly(
+    embeddings: Artifact[EmbeddingsFacts],
+    key: str,
+    asked: list[tuple[np.ndarray, int]],
+    cluster: ClusterConfig,
+    deleted: np.ndarray,
+    allowed: Artifact[AllowedFacts] | None = None,
+    here: bool = False,
+) -> list[Hits]:
+    """As `search_exactly`, for several sets of queries, each with its k."""
     if here:
         scanner, every = EmbeddingScanner(_threads_here(cluster)), list(range(embeddings.num_parts))
-        return merge([scanner.scan(embeddings, key, every, queries_QD, k, deleted, allowed)], k)
+        found = scanner.scan(embeddings, key, every, asked, deleted, allowed)
+        return [merge([hits], k) for hits, (_, k) in zip(found, asked, strict=True)]
     num_scanners, num_threads = _width(cluster, embeddings.num_parts)
     start = _actor(EmbeddingScanner, cluster, cluster.gpus_per_actor)
     scanners = [start(num_threads) for _ in range(num_scanners)]
-    queries, left_out = ray.put(queries_QD), ray.put(deleted)
+    sets, left_out = ray.put(asked), ray.put(deleted)
     shares = [list(range(i, embeddings.num_parts, num_scanners)) for i in range(num_scanners)]
     try:
-        asked = [
-            scanner.scan.remote(embeddings, key, share, queries, k, left_out, allowed)
-            for scanner, share in zip(scanners, shares, strict=True)
-        ]
-        return merge(_answers(asked), k)
+        answered = _answers(
+            [
+                scanner.scan.remote(embeddings, key, share, sets, left_out, allowed)
+                for scanner, share in zip(scanners, shares, strict=True)
+            ]
+        )
+        return [merge([hits[i] for hits in answered], k) for i, (_, k) in enumerate(asked)]
     finally:
         for scanner in scanners:
             ray.kill(scanner)
@@ -201,7 +220,7 @@ def _actor(kind: type, cluster: ClusterConfig, num_gpus: float = 0) -> Callable[
     return ray.remote(kind).options(num_cpus=1, num_gpus=num_gpus, max_restarts=3, max_task_retries=3, **where).remote
 
 
-def _answers(waiting: list[Any]) -> list[Hits]:
+def _answers(waiting: list[Any]) -> list[Any]:
     try:
         return answers(waiting)
     except ray.exceptions.RayActorError as error:
