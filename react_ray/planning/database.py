@@ -41,7 +41,9 @@ def database_stages(found: Survey, rates: Rates, machine: Machine) -> list[Stage
 def ingest(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
     rows = found.pairs.left_of(found.rows)
     if not rows:
-        return _done("ingest", found.pairs)
+        images = found.attempt(made, Layout(found.recipe).database("images")) if found.has_images else None
+        stored = found.pairs.bytes + (images.bytes if images else 0)
+        return StagePlan("ingest", "done", found.pairs.rows, bytes_written=stored)
     share, source = rows / max(1, found.rows), found.source
     read = share * source.num_bytes if source else None
     vectors = share * found.rows * found.dim * 4 if found.has_vectors else 0
@@ -129,7 +131,7 @@ def index(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
     try:
         plan = plan_index(found.rows, found.dim, recipe.index, num_parts)
     except ReactRayError as error:
-        found.problems.append(str(error))
+        found.problem(str(error))
         return StagePlan("index", "to do", found.rows, how="no index can be planned")
     keys = len(recipe.index.keys)
     speed = (rates.flop_per_s or FLOP_PER_S) / FLOP_PER_S

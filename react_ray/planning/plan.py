@@ -10,7 +10,7 @@ from react_ray.planning.job_plan import JobPlan, StagePlan, size
 from react_ray.planning.machine import Machine, free_disk, this_machine
 from react_ray.planning.run_stages import run_stages
 from react_ray.planning.survey import Survey, look
-from react_ray.planning.throughput import measure, stated
+from react_ray.planning.throughput import Rates, measure, stated
 from react_ray.recipe import Recipe
 
 RUN_STAGES = ("customize", "evaluate", "retrieve")  # that write below `out`; all others write into the database
@@ -19,26 +19,33 @@ RUN_STAGES = ("customize", "evaluate", "retrieve")  # that write below `out`; al
 def plan_job(recipe: Recipe, quick: bool = False) -> JobPlan:
     """quick: nothing is measured, and times follow from stated rates."""
     machine, found = this_machine(recipe.cluster), look(recipe)
-    rates = stated(recipe, machine) if quick else measure(recipe, found.sample, machine)
-    stages = database_stages(found, rates, machine)
-    of_run, trainings = run_stages(found, rates, machine)
-    stages += of_run
+    stages, trainings = _stages(found, Rates(""), machine)
+    left = not all(stage.is_done for stage in stages)
+    if left:
+        rates = stated(recipe, machine) if quick else measure(recipe, found.sample, machine)
+        stages, trainings = _stages(found, rates, machine)
     elsewhere = bool(recipe.cluster.address)
     if not elsewhere:
         _memory(found, stages, machine)
     _disk(found, stages)
     facts = [*found.facts, ("machine", machine.text())]
-    notes = [*found.notes, "Ray's start and that of its processes are not counted"]
+    notes = [*found.notes] + ["Ray's start and that of its processes are not counted"] * left
     if elsewhere:
         notes.append(f"the job joins Ray at {recipe.cluster.address}; times and memory are those of this machine")
     return JobPlan(recipe.name, facts, stages, trainings, notes, found.problems)
+
+
+def _stages(found: Survey, rates: Rates, machine: Machine) -> tuple[list[StagePlan], list[str]]:
+    """(all stages, the lines about each training)"""
+    of_run, trainings = run_stages(found, rates, machine)
+    return [*database_stages(found, rates, machine), *of_run], trainings
 
 
 def _memory(found: Survey, stages: list[StagePlan], machine: Machine) -> None:
     free_gb = machine.free_memory / 2**30
     for stage in stages:
         if not stage.is_done and stage.memory_gb is not None and stage.memory_gb > free_gb:
-            found.problems.append(
+            found.problem(
                 f"{stage.stage} needs about {stage.memory_gb:.1f} GB of memory and {free_gb:.1f} GB are free; "
                 f"{_hint(stage.stage)}, or use a larger machine"
             )
@@ -73,7 +80,7 @@ def _disk(found: Survey, stages: list[StagePlan]) -> None:
     for device, (place, num_bytes) in free.items():
         found.facts.append(("disk", f"{size(num_bytes)} free at {place}, {size(needed[device])} to write there"))
         if needed[device] > num_bytes:
-            found.problems.append(
+            found.problem(
                 f"the job writes about {size(needed[device])} to the disk of {place}, and {size(num_bytes)} are free; "
                 "make room there, or name another `out` and `database`"
             )

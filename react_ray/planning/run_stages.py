@@ -111,12 +111,12 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
     if planned is None:
         return StagePlan(name, "to do", pairs, how="the model is not known"), ""
     if config.batch_size > pairs:
-        found.problems.append(
+        found.problem(
             f"{name}: customize.batch_size {config.batch_size} is larger than the {pairs:,} pairs that there are at "
             "most; make it smaller, or retrieve more"
         )
     elif slow := found.attempt(check_movement, config, pairs, name):
-        found.notes.append(f"{name}: {slow}")
+        found.note(f"{name}: {slow}")
     steps = num_steps(config, pairs)
     model = rates.arms.get(arm)
     seconds = None

@@ -87,9 +87,16 @@ class Survey:
         try:
             return action(*arguments)
         except ReactRayError as error:
-            if str(error) not in self.problems:
-                self.problems.append(str(error))
+            self.problem(str(error))
             return None
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def problem(self, text: str) -> None:
+        if text not in self.problems:
+            self.problems.append(text)
 
 
 def look(recipe: Recipe) -> Survey:
@@ -200,12 +207,12 @@ def _models(found: Survey) -> None:
 def _weights(config: BackboneConfig, found: Survey) -> None:
     """BackboneError if the architecture or a file of weights is not there. What a hub has is left there."""
     if config.name.startswith(HUB) or config.pretrained.startswith(HUB):
-        found.notes.append(f"the first stage downloads {config.name} from its hub, unless it is in the cache")
+        found.note(f"the first stage downloads {config.name} from its hub, unless it is in the cache")
         return
     config = settled(config)
     architecture(config)
     if tag_config(config.name, config.pretrained):
-        found.notes.append(
+        found.note(
             f"the first stage downloads the weights {config.pretrained} of {config.name}, unless they are in the cache"
         )
     elif config.pretrained != RANDOM and is_local(absolute(config.pretrained or config.name)):
@@ -222,7 +229,7 @@ def _sections(found: Survey) -> None:
     trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]
     stored = any(c.method != "linear" and not needs_text_tower(c) and not c.backbone.name for c in trained)
     if stored and not recipe.embed.captions:
-        found.problems.append(
+        found.problem(
             "embed.captions=false leaves no vectors of captions, and training reads them; set embed.captions=true, or "
             "customize.live_text=true"
         )
@@ -230,7 +237,7 @@ def _sections(found: Survey) -> None:
         found.attempt(parse, recipe.arm(arm).retrieve.filters)
     urls_stay = recipe.download.of == "retrieved" and not recipe.fused
     if found.source and not (found.has_images or found.has_vectors) and recipe.embed.images and urls_stay:
-        found.problems.append(
+        found.problem(
             "embed.images needs the images of the whole database, and download.of=retrieved leaves them where they "
             "are; set embed.images=false, or download.of=pairs"
         )

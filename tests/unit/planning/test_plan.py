@@ -88,6 +88,7 @@ def test_every_problem_is_said_and_not_only_the_first(
     ):
         assert [line for line in problems if part in line], part
     assert all("; " in line for line in problems), "each ends with what to do"
+    assert len(set(problems)) == len(problems), "each is said once"
 
 
 def test_a_source_that_is_not_there_and_class_names_that_are_not_there_are_both_said(tmp_path: Path) -> None:
