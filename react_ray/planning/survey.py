@@ -24,10 +24,12 @@ from react_ray.clip.queries import make_queries
 from react_ray.errors import ConfigError, ReactRayError
 from react_ray.evals.labelled import check_set, slices_of
 from react_ray.gated.config import needs_text_tower
+from react_ray.pairs.published import check_dimensions
 from react_ray.pairs.source import Source, open_source, to_images, to_pairs
 from react_ray.planning.machine import existing
 from react_ray.planning.made import Made, made
 from react_ray.recipe import Recipe
+from react_ray.runtime.changes import check_changes
 from react_ray.runtime.layout import Layout
 from react_ray.schema import OK
 from react_ray.section import differences
@@ -106,6 +108,7 @@ def look(recipe: Recipe) -> Survey:
     _sets(found)
     _models(found)
     _sections(found)
+    found.attempt(check_changes, recipe)
     for place in dict.fromkeys([recipe.database, recipe.out]):
         found.attempt(_writable, place)
     return found
@@ -137,6 +140,8 @@ def _sample(recipe: Recipe) -> Sample:
     _rows(source, source.read(0).slice(0, 2))  # loads the libraries that decode
     began = time.process_time()
     table = source.read(0)
+    if source.has_vectors:
+        check_dimensions(table, config, embedding_dim(recipe.backbone))
     pairs, images = _rows(source, table)
     read_s = (time.process_time() - began) / max(1, table.num_rows)
     good = [image for image in images["image"].to_pylist() if image] if images is not None else []

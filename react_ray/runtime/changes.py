@@ -45,12 +45,18 @@ NUM_SHOWN = 5
 
 
 def refuse(recipe: Recipe) -> None:
+    """Does what `check_changes` does, and says which arms the recipe no longer has."""
+    if found := check_changes(recipe):
+        _keep_removed(open_storage(recipe.out), found, recipe)
+
+
+def check_changes(recipe: Recipe) -> Recipe | None:
     """ArtifactMismatch if an artifact of the run depends on a field that has changed since, with both values and what
-    to delete. Says which arms the recipe no longer has."""
+    to delete. Returns the recipe that the run keeps, None if there is none or if nothing changed."""
     storage = open_storage(recipe.out)
     found = _recipe_of(storage, recipe) if storage.exists(RECIPE) else None
     if found is None or found.digested() == recipe.digested():
-        return
+        return None
     changed = {one: lines for one in _dependents(found, recipe) if (lines := one.differing())}
     if changed:
         lines = list(dict.fromkeys(line for lines in changed.values() for line in lines))
@@ -59,7 +65,7 @@ def refuse(recipe: Recipe) -> None:
             f"{recipe.out} is a run of another recipe: {'; '.join(lines[:NUM_SHOWN])}; use out=... for a new run, or "
             f"delete what depends on it there ({', '.join(places)}) and run the same command again"
         )
-    _keep_removed(storage, found, recipe)
+    return found
 
 
 @dataclass(frozen=True, eq=False)

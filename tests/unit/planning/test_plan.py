@@ -143,6 +143,14 @@ def test_a_database_of_another_source_is_a_problem(tmp_path: Path) -> None:
     assert len(found) == 1 and "rows_per_part was 200, now 100; name another `database`" in found[0]
 
 
+def test_a_run_of_another_recipe_is_a_problem(tmp_path: Path) -> None:
+    recipe = half_made(tmp_path)
+    open_storage(recipe.out).write("recipe.yaml", recipe.yaml().encode())
+    assert look(recipe).problems == []
+    found = look(recipe.model_copy(update={"seed": 1})).problems
+    assert len(found) == 1 and "is a run of another recipe: recipe.seed was 0, now 1; use out=" in found[0]
+
+
 def urls(tmp_path: Path, **changes: Any) -> Recipe:
     rows = "".join(f"http://localhost/{n}.jpg,a heron number {n}\n" for n in range(5000))
     (tmp_path / "urls.csv").write_text(f"url,caption\n{rows}")
