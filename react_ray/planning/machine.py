@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 import torch
@@ -17,7 +18,9 @@ class Machine:
     cores: int
     memory: float  # bytes, of all
     free_memory: float  # bytes that a plan may use
-    gpu: str  # its name, "" without one
+    gpu: str = ""  # its name, "" without one
+    gpu_memory: float = 0.0  # bytes of one GPU
+    num_gpus: int = 0
 
     def device(self, gpus: float) -> str:
         """Where a process computes that asks for so many GPUs."""
@@ -29,15 +32,19 @@ class Machine:
 
     def text(self) -> str:
         gb = f"{self.memory / 2**30:.1f} GB of memory, {self.free_memory / 2**30:.1f} GB of it free"
-        return f"{self.cores} cores, {gb}, {self.gpu or 'no GPU'}"
+        gpus = f"{self.num_gpus} x {self.gpu} of {self.gpu_memory / 2**30:.0f} GB" if self.gpu else "no GPU"
+        return f"{self.cores} cores, {gb}, {gpus}"
 
 
 def this_machine(config: ClusterConfig) -> Machine:
     memory = psutil.virtual_memory()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    gpus: dict[str, Any] = {}
+    if torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        gpus = {"gpu": torch.cuda.get_device_name(), "gpu_memory": total, "num_gpus": torch.cuda.device_count()}
     free = config.memory_gb * 2**30 or memory.available
-    return Machine(min(config.num_cpus or cores, cores), memory.total, free, gpu)
+    return Machine(min(config.num_cpus or cores, cores), memory.total, free, **gpus)
 
 
 def free_disk(uri: str) -> tuple[str, int] | None:

@@ -22,16 +22,17 @@ def plan_job(recipe: Recipe, quick: bool = False) -> JobPlan:
     stages, trainings = _stages(found, Rates(""), machine)
     left = not all(stage.is_done for stage in stages)
     if left:
-        rates = stated(recipe, machine) if quick else measure(recipe, found.sample, machine)
+        rates = stated(recipe, found.sample, machine) if quick else measure(recipe, found.sample, machine)
         stages, trainings = _stages(found, rates, machine)
-    elsewhere = bool(recipe.cluster.address)
-    if not elsewhere:
+    elsewhere = bool(recipe.cluster.address) or recipe.cluster.roles
+    if not elsewhere and left:
         _memory(found, stages, machine)
+        _gpus(found, machine)
     _disk(found, stages)
     facts = [*found.facts, ("machine", machine.text())]
     notes = [*found.notes] + ["Ray's start and that of its processes are not counted"] * left
     if elsewhere:
-        notes.append(f"the job joins Ray at {recipe.cluster.address}; times and memory are those of this machine")
+        notes.append("the job runs on the nodes of a cluster; times, memory and GPUs are those of this machine")
     return JobPlan(recipe.name, facts, stages, trainings, notes, found.problems)
 
 
@@ -48,6 +49,18 @@ def _memory(found: Survey, stages: list[StagePlan], machine: Machine) -> None:
             found.problem(
                 f"{stage.stage} needs about {stage.memory_gb:.1f} GB of memory and {free_gb:.1f} GB are free; "
                 f"{_hint(stage.stage)}, or use a larger machine"
+            )
+
+
+def _gpus(found: Survey, machine: Machine) -> None:
+    recipe = found.recipe
+    asked = {"cluster.gpus_per_actor": recipe.cluster.gpus_per_actor}
+    asked |= {"customize.gpus_per_worker": max(recipe.arm(a).customize.gpus_per_worker for a in recipe.arm_names())}
+    for name, gpus in asked.items():
+        if gpus > machine.num_gpus:
+            found.problem(
+                f"{name}={gpus:g} asks for more GPUs than this machine has ({machine.num_gpus}); set it to 0, or plan on "
+                "the machine that will do the work"
             )
 
 

@@ -82,7 +82,7 @@ def retrieve(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
         "to do",
         pairs,
         found.rows * found.dim * 2 * keys + pairs * stored,
-        pairs * stored + found.num_queries * config.k * keys * HIT_BYTES,
+        pairs * stored + found.num_queries * min(config.k, found.rows) * keys * HIT_BYTES,
         0,
         base_gb(recipe) + READER_GB + hot_gb,
         seconds,
@@ -126,11 +126,18 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
     kept = min(config.cache_gb * 2**30 * config.num_workers, pairs * image_numbers(wanted.customized))
     # Weights and AdamW's moments: each checkpoint has both.
     written = 4 * planned.num_trainable * (1 + 3 * config.keep_last)
-    trained = f"{steps:,} steps of {config.batch_size:,} pairs"
+    trained = f"{steps:,} {'step' if steps == 1 else 'steps'} of {config.batch_size:,} pairs"
     how = f"{trained}; {rates.missing.get(arm, NOT_TRIED)}"
     if model:
         how = f"{trained}, {model.pair_s * 1e3:.1f} ms per pair and core, {rates.how}"
-    memory = base_gb(recipe) + config.num_workers * (TRAINER_GB + planned.peak_gb) + kept / 2**30
+    on_gpu = bool(config.gpus_per_worker)
+    host_gb = planned.on_host / 2**30 if on_gpu else planned.peak_gb
+    memory = base_gb(recipe) + config.num_workers * (TRAINER_GB + host_gb) + kept / 2**30
+    if on_gpu and machine.gpu and planned.peak_gb * 2**30 > machine.gpu_memory * min(1, config.gpus_per_worker):
+        found.problem(
+            f"{name} needs about {planned.peak_gb:.1f} GB on each GPU, of {machine.gpu_memory / 2**30:.0f} GB; lower "
+            "customize.micro_batch_size, or set zero_stage and more workers"
+        )
     stage = StagePlan(
         name, "to do", pairs, pairs * (image_bytes(found) + 2 * found.dim), written, 0, memory, seconds, how
     )
@@ -149,6 +156,8 @@ def evaluate(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
         left += [] if there.sealed else [model]
     if not left:
         return StagePlan("evaluate", "done", images, bytes_written=written)
+    if not all(found.sets.get(name) for name in recipe.evaluate.datasets):
+        return StagePlan("evaluate", "to do", how="not all of its sets can be read")
     rows = sum(found.sets.values()) * len(left)
     speeds = [_speed(recipe, model, rates) for model in left]
     seconds = None

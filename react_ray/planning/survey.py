@@ -194,8 +194,8 @@ def _sets(found: Survey) -> None:
         found.attempt(check_set, name, uri, tasks, most)
         slices = found.attempt(slices_of, name, uri, tasks, most)
         found.sets[name] = slices[-1].files.num_rows if slices else 0
-    told = ", ".join(f"{name} {rows:,} images" for name, rows in found.sets.items() if rows)
-    found.facts.append(("sets", told or "none: models are trained, and nothing is scored"))
+    told = [f"{name} {rows:,} images" if rows else f"{name} cannot be read" for name, rows in found.sets.items()]
+    found.facts.append(("sets", ", ".join(told) or "none: models are trained, and nothing is scored"))
 
 
 def _models(found: Survey) -> None:

@@ -38,6 +38,8 @@ ENOUGH_S = 0.6  # of one measurement
 ROOM = 0.4  # of the free memory that a measurement may take
 PAIRS_OF_STEP = 32  # in the largest step that is tried
 BACKWARD = 2.0  # forward passes that a backward pass through the whole model takes
+CHARACTERS = 4  # of a token, about
+PROMPT = "a photo of a heron"
 LATE = "not measured: the 20 seconds for it were over"
 NOT_TRIED = "not measured"
 
@@ -78,19 +80,19 @@ def measure(recipe: Recipe, sample: Sample, machine: Machine, limit_s: float = L
     return rates
 
 
-def stated(recipe: Recipe, machine: Machine) -> Rates:
+def stated(recipe: Recipe, sample: Sample, machine: Machine) -> Rates:
     """Rates of counted operations at FLOP_PER_S per core, as index/plan.py states it; None for a GPU."""
     rates = Rates(f"counted operations at {FLOP_PER_S / 1e9:g} GFLOP/s per core, without decoding", None, FLOP_PER_S)
     if machine.gpu and (recipe.cluster.gpus_per_actor or recipe.customize.gpus_per_worker):
         rates.missing = dict.fromkeys(["", *recipe.arm_names()], "the speed of a GPU is measured, not stated")
         return rates
     try:
-        rates.backbone = _stated(recipe.backbone)
+        rates.backbone = _stated(recipe.backbone, sample)
     except ReactRayError as error:
         rates.missing[""] = str(error)
     for arm in recipe.arm_names():
         try:
-            rates.arms[arm] = _stated(recipe.arm(arm).customized)
+            rates.arms[arm] = _stated(recipe.arm(arm).customized, sample)
         except ReactRayError as error:
             rates.missing[arm] = str(error)
     return rates
@@ -128,7 +130,7 @@ def _embedding(backbone: Backbone, recipe: Recipe, sample: Sample, machine: Mach
             pixels = np.full((number, 3, side, side), 127, np.uint8)
         embedder.image_vectors(pixels)
 
-    texts = list(dict.fromkeys(sample.captions)) or ["a photo of a heron"]
+    texts = list(dict.fromkeys(sample.captions)) or [PROMPT]
     most, clock = min(SAMPLE_ROWS, recipe.embed.batch_size), _clock(embedder.device.type)
     text_s = _per_row(lambda number: embedder.text_vectors(_distinct(texts, number)), most, clock)
     return ModelRates(_per_row(of_images, most, clock), text_s)
@@ -193,13 +195,17 @@ def _random(config: BackboneConfig, machine: Machine) -> Backbone:
     return load_backbone(config)
 
 
-def _stated(config: BackboneConfig) -> ModelRates:
+def _stated(config: BackboneConfig, sample: Sample) -> ModelRates:
     model: Any = empty_model(settled(config).name)
     side = model.visual.image_size
     size = side if isinstance(side, tuple) else (side, side)
     tower = model if hasattr(model, "context_length") else model.text
     image = _flops(lambda: model.encode_image(torch.empty(1, 3, *size, device="meta")))
-    text = _flops(lambda: model.encode_text(torch.zeros(1, tower.context_length, dtype=torch.long, device="meta")))
+    text: float = _flops(
+        lambda: model.encode_text(torch.zeros(1, tower.context_length, dtype=torch.long, device="meta"))
+    )
+    tokens = [min(2 + len(text) / CHARACTERS, tower.context_length) for text in sample.captions or [PROMPT]]
+    text *= sum(tokens) / len(tokens) / tower.context_length  # batches are cut at their longest text
     return ModelRates(*(flops / FLOP_PER_S for flops in (image, text, (1 + BACKWARD) * image)))
 
 

@@ -18,7 +18,7 @@ from react_ray.planning.job_plan import JobPlan, StagePlan
 from react_ray.planning.machine import Machine
 from react_ray.planning.plan import _disk, plan_job
 from react_ray.planning.run_stages import pairs_of
-from react_ray.planning.survey import Survey, look
+from react_ray.planning.survey import Sample, Survey, look
 from react_ray.planning.throughput import measure, stated
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.storage import open_storage
@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_written_to_is_a_problem(tmp_path: Path) -> None
 
 
 def test_arms_that_train_alike_are_tried_once_and_every_model_has_its_own_speed(recipe: Recipe) -> None:
-    machine = Machine(2, 2**33, 2**33, "")
+    machine = Machine(2, 2**33, 2**33)
     rates = measure(recipe, look(recipe).sample, machine)
     assert rates.missing == {} and set(rates.arms) == {"random", "other", "gated_image"}
     assert rates.arms["random"] is rates.arms["gated_image"] is not rates.arms["other"]
@@ -217,18 +217,30 @@ def test_arms_that_train_alike_are_tried_once_and_every_model_has_its_own_speed(
 
 
 def test_a_model_that_would_not_fit_beside_the_rest_is_not_tried(recipe: Recipe) -> None:
-    small = Machine(2, 2**33, 2**20, "")
+    small = Machine(2, 2**33, 2**20)
     rates = measure(recipe, look(recipe).sample, small)
     assert rates.backbone is None and "weights are too many to try out here" in rates.missing[""]
 
 
 def test_stated_rates_follow_from_the_model_alone(recipe: Recipe) -> None:
-    machine = Machine(2, 2**33, 2**33, "")
-    one, other = stated(recipe, machine), stated(recipe, machine)
+    machine = Machine(2, 2**33, 2**33)
+    sample = Sample(captions=["a heron by the water"])
+    one, other = stated(recipe, sample, machine), stated(recipe, sample, machine)
     assert one == other and one.backbone and one.backbone.image_s > 0 and one.read_s is None
     assert one.arms["gated_image"].pair_s == pytest.approx(3 * one.arms["gated_image"].image_s)
     with_gpu = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"gpus_per_actor": 1})})
-    assert stated(with_gpu, Machine(2, 2**33, 2**33, "a GPU")).backbone is None
+    assert stated(with_gpu, sample, Machine(2, 2**33, 2**33, "a GPU")).backbone is None
+    longer = stated(recipe, Sample(captions=["a heron by the water" * 10]), machine)
+    assert longer.backbone and longer.backbone.text_s > one.backbone.text_s
+
+
+def test_gpus_that_this_machine_does_not_have_are_a_problem_and_not_asked_of_a_cluster(tmp_path: Path) -> None:
+    recipe = load_recipe(small_recipe(tmp_path), ["customize.gpus_per_worker=64", "cluster.gpus_per_actor=64"])
+    asked = [line for line in plan_job(recipe, quick=True).problems if "asks for more GPUs than this machine" in line]
+    assert [line.split("=")[0] for line in asked] == ["cluster.gpus_per_actor", "customize.gpus_per_worker"]
+    elsewhere = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"roles": True})})
+    found = plan_job(elsewhere, quick=True)
+    assert found.problems == [] and any("nodes of a cluster" in note for note in found.notes)
 
 
 def test_a_search_allows_no_more_pairs_than_its_hits(tmp_path: Path) -> None:
