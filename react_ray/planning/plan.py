@@ -59,8 +59,8 @@ def _gpus(found: Survey, machine: Machine) -> None:
     for name, gpus in asked.items():
         if gpus > machine.num_gpus:
             found.problem(
-                f"{name}={gpus:g} asks for more GPUs than this machine has ({machine.num_gpus}); set it to 0, or plan on "
-                "the machine that will do the work"
+                f"{name}={gpus:g} asks for more GPUs than this machine has ({machine.num_gpus}); set it to 0, or plan "
+                "on the machine that will do the work"
             )
 
 
