@@ -28,6 +28,8 @@ RETRIEVAL = (
     "allowed",
     "hits",
     "matched",
+    "random_queries",
+    "random_hits",
     "candidates",
     "references",
     "selected",
