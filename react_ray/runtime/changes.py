@@ -28,6 +28,8 @@ RETRIEVAL = (
     "allowed",
     "hits",
     "matched",
+    "random_queries",
+    "random_hits",
     "candidates",
     "references",
     "selected",
@@ -60,7 +62,7 @@ def check_changes(recipe: Recipe) -> Recipe | None:
     changed = {one: lines for one in _dependents(found, recipe) if (lines := one.differing())}
     if changed:
         lines = list(dict.fromkeys(line for lines in changed.values() for line in lines))
-        places = list(dict.fromkeys(place for one in changed for place in one.places()))
+        places = dict.fromkeys(place.removeprefix(f"{storage.uri}/") for one in changed for place in one.places())
         raise ArtifactMismatch(
             f"{recipe.out} is a run of another recipe: {'; '.join(lines[:NUM_SHOWN])}; use out=... for a new run, or "
             f"delete what depends on it there ({', '.join(places)}) and run the same command again"

@@ -53,7 +53,8 @@ def ended(recipe: Recipe, last: str) -> str:
     lines = [line for line in done.said(recipe, last).splitlines() if line != look]
     lines.append(look)
     order = _order(recipe)
-    coming = stages_of(recipe, order[order.index(last) + 1])
+    after = stages_of(recipe, order[order.index(last) + 1])
+    coming = [stage for stage in after if stage != "download" or has_urls(recipe)]
     made = [stage for stage in coming if stage != "report" and done.answer(recipe, stage) is not None]
     if made:
         lines.append(f"done already, and not changed: {', '.join(made)}")

@@ -15,12 +15,13 @@ from react_ray.evals.labelled import ReadSlices, Slice, slices_of
 from react_ray.evals.zeroshot import check_readable, summarise
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import MODEL, PREDICTIONS, PredictionsFacts
+from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, map_parts
 from react_ray.runtime.placement import actor_pool
 from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice
-from react_ray.storage import join
+from react_ray.storage import join, open_storage
 from react_ray.training.linear_head import HEAD_FILE
 
 
@@ -65,15 +66,16 @@ def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, slices: dict[s
         "backbone": load_backbone(backbone, seed=recipe.seed).describe(),
         "tasks": [[task.name, list(task.class_names), list(task.templates)] for task in tasks],
     }
-    scored = {
-        name: source
-        for name, source in plan_of(uri).get("config", {}).get("datasets", {}).items()
-        if config["datasets"].get(name) == source
-    }
-    sets = scored | config["datasets"]  # those that are scored already keep their parts
-    parts = [part for name in sets for part in slices[name]]
-    smaller = config | {"datasets": scored}
-    scores = create(uri, PREDICTIONS, config | {"datasets": sets}, parents, len(parts), grows=True, smaller=smaller)
+    wanted, found, finished = config["datasets"], plan_of(uri), open_storage(uri).exists(MANIFEST)
+    scored = found.get("config", {}).get("datasets", {})
+    # What is scored keeps its parts, also of sets that the recipe no longer has, if they are finished.
+    scored = {name: source for name, source in scored.items() if wanted.get(name, source if finished else "") == source}
+    num_scored = found.get("parts", 0) if finished else 0
+    to_score = [name for name in {**scored, **wanted} if not (finished and name in scored)]
+    parts = dict(enumerate((part for name in to_score for part in slices[name]), num_scored))
+    grown, smaller = config | {"datasets": {**scored, **wanted}}, config | {"datasets": scored}
+    num_parts = num_scored + len(parts)
+    scores = create(uri, PREDICTIONS, grown, parents, num_parts, grows=True, smaller=smaller)
     return Candidate(arm, backbone, scores, parts, head)
 
 

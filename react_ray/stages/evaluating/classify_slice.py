@@ -33,7 +33,7 @@ class Candidate:
     name: str
     backbone: BackboneConfig
     scores: Draft[PredictionsFacts]
-    slices: list[Slice]  # by the number of the part
+    slices: dict[int, Slice]  # of the parts that may be pending, by their number
     head: str = ""  # URI of a linear head that replaces the prompts
 
 

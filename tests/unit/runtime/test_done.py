@@ -88,6 +88,8 @@ def test_the_same_recipe_has_nothing_to_do_and_prints_what_it_printed(finished: 
         "done already, and not changed: customize, evaluate",
         "the report is there too: react-ray run RECIPE prints its table",
     ]
+    text = answered(same, stages_of(same, last="ingest"))
+    assert text is not None and "not changed: embed, index, retrieve, customize, evaluate\n" in text
     (finished / "run/report.html").unlink()
     text = answered(same, stages_of(same, last="retrieve"))
     assert text is not None and text.splitlines()[-1] == "go on: react-ray run RECIPE, which comes to report"
