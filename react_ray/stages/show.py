@@ -18,6 +18,7 @@ from react_ray.stages.showing.describe import Description, describe
 from react_ray.stages.showing.gallery import gallery_of
 from react_ray.stages.showing.overview import Entry, Overview, overview, recipe_of_run
 from react_ray.storage import absolute, join, open_storage
+from react_ray.uri import target
 
 GALLERY = "gallery.html"
 RECIPES = (".yaml", ".yml")
@@ -81,13 +82,13 @@ def write_gallery(root: str, out: str = "") -> str:
     name = recipe.name if recipe else folder
     title = f"{name}, arm {folder}" if recipe and above.endswith(f"/{ARMS}") else name
     page = render(gallery_of(retrieval, recipe, title))
-    target = absolute(out) if out else join(retrieval.root, GALLERY)
-    place, _, file = target.rpartition("/")
+    page_uri = target(out, "--out") if out else join(retrieval.root, GALLERY)
+    place, _, file = page_uri.rpartition("/")
     try:
         open_storage(place or "/").write(file, page.encode())
     except StorageError as error:
         raise StorageError(f"{error}; or name another file with --out") from error
-    return f"gallery of {len(retrieval.classes()):,} classes: {target}"
+    return f"gallery of {len(retrieval.classes()):,} classes: {page_uri}"
 
 
 def is_recipe(uri: str) -> bool:

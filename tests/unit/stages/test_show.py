@@ -159,6 +159,11 @@ def test_what_cannot_be_meant_is_one_line(
         assert (code, out) == (2, "") and said in err and err.count("\n") == 1, (arguments, err)
 
 
+def test_a_gallery_is_not_written_into_the_package(disk_place: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = shown(capsys, write_run(disk_place), "--out", "sample://gallery.html")
+    assert code == 2 and err.count("\n") == 1 and err.endswith("name a folder of your own\n")
+
+
 def test_a_full_disk_leaves_no_half_page(
     disk_place: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
