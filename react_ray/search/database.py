@@ -60,11 +60,11 @@ class OpenDatabase:
         uri: str,
         backbones: Sequence[BackboneConfig] = (),
         seed: int = 0,
-        recall: float = IndexConfig().recall,
+        config: IndexConfig | None = None,
         keys: Sequence[Key] = (),
         others: Callable[[], Sequence[BackboneConfig]] = tuple,
     ) -> None:
-        """backbones, seed, others: as in QueryModel. recall: the target of an approximate index. keys: those that the
+        """backbones, seed, others: as in QueryModel. config: how an approximate index is searched. keys: those that the
         user prefers, the first of which is searched unless a search says otherwise."""
         self.uri = open_storage(uri).uri
         self.embeddings: Artifact[EmbeddingsFacts] = open_artifact(join(uri, EMBEDDINGS.name), EMBEDDINGS)
@@ -77,7 +77,7 @@ class OpenDatabase:
         )
         self._deleted = deleted_pairs(uri)
         self._model = QueryModel(self.embeddings.uri, self.embeddings.facts.backbone, backbones, seed, others)
-        self._recall, self._wanted_keys = recall, tuple(keys)
+        self._config, self._wanted_keys = config, tuple(keys)
         self._searches: dict[Key, KeySearch] = {}
 
     @property
@@ -180,7 +180,7 @@ class OpenDatabase:
 
     def _search_of(self, key: Key) -> KeySearch:
         if key not in self._searches:
-            self._searches[key] = KeySearch(self.embeddings, self.index, key, self._deleted, self._recall)
+            self._searches[key] = KeySearch(self.embeddings, self.index, key, self._deleted, self._config)
         return self._searches[key]
 
     def _described(self, found: list[list[Hit]]) -> list[list[Hit]]:

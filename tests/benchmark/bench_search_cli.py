@@ -55,13 +55,13 @@ def sample_database(folder: str) -> str:
     """The captions of the sample's pool with their vectors and a flat index; image vectors are random."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from react_ray.storage import open_parquet
-    from tests.support.searchable import write_flat_index, write_searchable
+    from tests.support.searchable import write_index, write_searchable
 
     captions = [
         text or "nothing" for text in open_parquet("sample://pool.parquet").read(["caption"])["caption"].to_pylist()
     ]
     write_searchable(f"{folder}/database", [captions[first : first + 2048] for first in range(0, len(captions), 2048)])
-    write_flat_index(f"{folder}/database", 4)
+    write_index(f"{folder}/database", 4)
     return f"{folder}/database"
 
 
