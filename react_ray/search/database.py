@@ -258,9 +258,14 @@ def _unit(vector: Query, dim: int) -> np.ndarray:
 
 
 def _merged(hits: list[Hit], k: int) -> list[Hit]:
-    """The k best of the hits of several keys, each list of which is best first; a pair that both found comes once."""
+    """The k best of the hits of several keys, each of which comes best first; a pair that both found comes once.
+
+    They are ranked by `z`, or in turn where a key has too few vectors to have one.
+    """
     place = {key: iter(range(len(hits))) for key in KEYS}
-    ranked = [(hit.z if hit.z is not None else -float(next(place[hit.key])), hit) for hit in hits]
+    in_turn = [-float(next(place[hit.key])) for hit in hits]
+    have_z = all(hit.z is not None for hit in hits)
+    ranked = [(hit.z if have_z and hit.z is not None else turn, hit) for hit, turn in zip(hits, in_turn, strict=True)]
     best: dict[int, Hit] = {}
     for _, hit in sorted(ranked, key=lambda one: (-one[0], one[1].pair_id)):
         best.setdefault(hit.pair_id, hit)
