@@ -83,8 +83,14 @@ class OpenDatabase:
     @property
     def keys(self) -> tuple[Key, ...]:
         """The sides of a pair that can be searched; the first of them is searched unless a search says otherwise."""
-        order = sorted(KEYS, key=lambda key: self._wanted_keys.index(key) if key in self._wanted_keys else len(KEYS))
-        return tuple(key for key in order if len(self._search_of(key).sample_ND))
+        return tuple(filter(self._has, self._in_order()))
+
+    def _in_order(self) -> list[Key]:
+        wanted = self._wanted_keys
+        return sorted(KEYS, key=lambda key: wanted.index(key) if key in wanted else len(KEYS))
+
+    def _has(self, key: Key) -> bool:
+        return len(self._search_of(key).sample_ND) > 0
 
     @overload
     def search(self, query: str | bytes | Path, k: int = 10, key: str = "") -> list[Hit]: ...
@@ -163,20 +169,23 @@ class OpenDatabase:
         return out_QD
 
     def _keys_of(self, key: str) -> tuple[Key, ...]:
-        there = self.keys
-        if not there:
-            raise RetrievalError(f"{self.embeddings.uri} has no vector in it; look at its statuses, and embed again")
-        if key == BOTH:
-            return there
-        wanted = tuple(one for one in KEYS if one == key) if key else there[:1]
-        if not wanted:
-            raise ConfigError(f"key={key!r} is none of {', '.join((*KEYS, BOTH))}; name one of them")
-        if wanted[0] not in there:
+        """The keys that a search compares. Of the others no vector is read."""
+        if key in KEYS:
+            [wanted] = (one for one in KEYS if one == key)
+            if self._has(wanted):
+                return (wanted,)
+            other = next((one for one in KEYS if one != wanted and self._has(one)), None)
+            instead = f"search key={other}, or " if other else ""
             raise RetrievalError(
-                f"{self.embeddings.uri} has no vectors of {wanted[0]} keys; search key={there[0]}, or embed them "
-                f"(embed.{'images' if wanted[0] == 'image' else 'captions'}=true)"
+                f"{self.embeddings.uri} has no vectors of {wanted} keys; {instead}embed them "
+                f"(embed.{'images' if wanted == 'image' else 'captions'}=true)"
             )
-        return wanted
+        if key not in ("", BOTH):
+            raise ConfigError(f"key={key!r} is none of {', '.join((*KEYS, BOTH))}; name one of them")
+        found = self.keys if key == BOTH else tuple(next(([one] for one in self._in_order() if self._has(one)), []))
+        if not found:
+            raise RetrievalError(f"{self.embeddings.uri} has no vector in it; look at its statuses, and embed again")
+        return found
 
     def _search_of(self, key: Key) -> KeySearch:
         if key not in self._searches:

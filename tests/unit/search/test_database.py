@@ -167,6 +167,15 @@ def test_wrong_k_and_keys(tmp_path: Path) -> None:
         database.search("a horse", 1, "caption")
 
 
+def test_a_side_without_any_vector_says_which_other_can_be_searched(tmp_path: Path) -> None:
+    write_searchable(str(tmp_path / "database"), [ANIMALS[:1]])  # whose only pair has no image
+    database = open_database(str(tmp_path / "database"))
+    assert database.keys == ("text",) and database.search("a heron", 3)[0].key == "text"
+    assert [hit.key for hit in database.search("a heron", 3, "both")] == ["text"]
+    with pytest.raises(RetrievalError, match="no vectors of image keys; search key=text, or embed them"):
+        database.search("a heron", 3, "image")
+
+
 def test_another_model_is_refused_with_what_to_do(tmp_path: Path) -> None:
     write_searchable(str(tmp_path / "database"), [ANIMALS], text_sha256="0" * 64)
     with pytest.raises(BackboneError, match=r"was embedded by sample://.*other weights; search a RECIPE, or pass"):
