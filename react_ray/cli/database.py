@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from react_ray.cli.app import Overrides, RecipeArgument, app, logger
+from react_ray.cli.app import Json, Overrides, RecipeArgument, answer, app, logger
 from react_ray.cli.verbs import writing
 
 
@@ -45,19 +46,24 @@ def _compact(recipe_uri: RecipeArgument, overrides: Overrides = None) -> None:
 @app.command("stats", help="Show statuses, hosts, sizes and rates of a download.")
 def _stats(
     uri: Annotated[str, typer.Argument(help="URI of the artifact, such as <database>/images", metavar="URI")],
+    as_json: Json = False,
 ) -> None:
-    from react_ray.pairs.stats import stats
+    from react_ray.pairs.stats import stats, stats_value
 
-    typer.echo(stats(uri))
+    if as_json:
+        answer("", stats_value(uri), as_json)
+    else:
+        typer.echo(stats(uri))
 
 
 @app.command("verify", help="Compare every byte of artifacts with their receipts.")
 def _verify(
     uri: Annotated[str, typer.Argument(help="URI of an artifact, a database or a run", metavar="URI")],
+    as_json: Json = False,
 ) -> None:
     from react_ray.stages.verify import verify
 
     found = verify(uri)
-    typer.echo("\n".join(found.summary))
+    answer("\n".join(found.summary), asdict(found), as_json)
     if found.wrong:
         raise typer.Exit(1)

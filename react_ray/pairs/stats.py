@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from react_ray.artifact import Parts
@@ -47,6 +48,25 @@ def stats(uri: str) -> str:
     return _text(images.uri, collect_stats(images))
 
 
+def stats_value(uri: str) -> dict[str, Any]:
+    """The same for programs: counts by status and by host, the most frequent first."""
+    images = open_unfinished(uri, IMAGES)
+    check_images(images)
+    found = collect_stats(images)
+    return {
+        "uri": images.uri,
+        "parts": found.parts,
+        "parts_done": len(found.receipts),
+        "rows": found.rows,
+        "images": found.ok,
+        "bytes": sum(receipt.bytes for receipt in found.receipts),
+        "seconds": round(sum(receipt.seconds for receipt in found.receipts), 3),
+        "may_pass_if_retried": _may_pass(found),
+        "statuses": dict(_ordered(found.statuses)),
+        "hosts": [{"host": host, "rows": n, "images": found.hosts_ok[host]} for host, n in _ordered(found.hosts)],
+    }
+
+
 def collect_stats(images: Parts) -> Stats:
     pairs = find_urls(images)
     found = Stats(images.num_parts, images.receipts(), pairs=pairs.uri if pairs else "")
@@ -74,7 +94,7 @@ def host_of(url: str | None) -> str:
 def _text(uri: str, found: Stats) -> str:
     seconds = sum(receipt.seconds for receipt in found.receipts)
     num_bytes = sum(receipt.bytes for receipt in found.receipts)
-    may_pass = sum(count for status, count in found.statuses.items() if is_retriable(status))
+    may_pass = _may_pass(found)
     lines = [
         f"{uri}: {len(found.receipts)} of {found.parts} parts, {found.rows:,} rows, "
         f"{found.ok:,} images ({_share(found.ok, found.rows)})",
@@ -101,6 +121,10 @@ def _text(uri: str, found: Stats) -> str:
         why = f"{found.pairs} has no URLs" if found.pairs else "no pairs/ or retrieved/ with these rows lies beside it"
         lines += ["", f"hosts: not known, because {why}"]
     return "\n".join(lines)
+
+
+def _may_pass(found: Stats) -> int:
+    return sum(count for status, count in found.statuses.items() if is_retriable(status))
 
 
 def _ordered(counts: Counter[str]) -> list[tuple[str, int]]:

@@ -8,6 +8,7 @@ says so, before Ray is imported. This file imports no Ray.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
@@ -24,6 +25,7 @@ def token_place() -> str:
 
 
 def use_token() -> None:
-    """Call this before Ray is imported. What the user has set as RAY_AUTH_MODE stays."""
-    if MODE not in os.environ and token_place():
+    """Call this before Ray is imported: later, Ray and the processes that it starts would not agree, so nothing is set.
+    What the user has set as RAY_AUTH_MODE stays."""
+    if MODE not in os.environ and "ray" not in sys.modules and token_place():
         os.environ[MODE] = "token"

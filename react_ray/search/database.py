@@ -60,11 +60,11 @@ class OpenDatabase:
         uri: str,
         backbones: Sequence[BackboneConfig] = (),
         seed: int = 0,
-        recall: float = IndexConfig().recall,
+        config: IndexConfig | None = None,
         keys: Sequence[Key] = (),
         others: Callable[[], Sequence[BackboneConfig]] = tuple,
     ) -> None:
-        """backbones, seed, others: as in QueryModel. recall: the target of an approximate index. keys: those that the
+        """backbones, seed, others: as in QueryModel. config: how an approximate index is searched. keys: those that the
         user prefers, the first of which is searched unless a search says otherwise."""
         self.uri = open_storage(uri).uri
         self.embeddings: Artifact[EmbeddingsFacts] = open_artifact(join(uri, EMBEDDINGS.name), EMBEDDINGS)
@@ -77,14 +77,20 @@ class OpenDatabase:
         )
         self._deleted = deleted_pairs(uri)
         self._model = QueryModel(self.embeddings.uri, self.embeddings.facts.backbone, backbones, seed, others)
-        self._recall, self._wanted_keys = recall, tuple(keys)
+        self._config, self._wanted_keys = config, tuple(keys)
         self._searches: dict[Key, KeySearch] = {}
 
     @property
     def keys(self) -> tuple[Key, ...]:
         """The sides of a pair that can be searched; the first of them is searched unless a search says otherwise."""
-        order = sorted(KEYS, key=lambda key: self._wanted_keys.index(key) if key in self._wanted_keys else len(KEYS))
-        return tuple(key for key in order if len(self._search_of(key).sample_ND))
+        return tuple(filter(self._has, self._in_order()))
+
+    def _in_order(self) -> list[Key]:
+        wanted = self._wanted_keys
+        return sorted(KEYS, key=lambda key: wanted.index(key) if key in wanted else len(KEYS))
+
+    def _has(self, key: Key) -> bool:
+        return len(self._search_of(key).sample_ND) > 0
 
     @overload
     def search(self, query: str | bytes | Path, k: int = 10, key: str = "") -> list[Hit]: ...
@@ -163,24 +169,27 @@ class OpenDatabase:
         return out_QD
 
     def _keys_of(self, key: str) -> tuple[Key, ...]:
-        there = self.keys
-        if not there:
-            raise RetrievalError(f"{self.embeddings.uri} has no vector in it; look at its statuses, and embed again")
-        if key == BOTH:
-            return there
-        wanted = tuple(one for one in KEYS if one == key) if key else there[:1]
-        if not wanted:
-            raise ConfigError(f"key={key!r} is none of {', '.join((*KEYS, BOTH))}; name one of them")
-        if wanted[0] not in there:
+        """The keys that a search compares. Of the others no vector is read."""
+        if key in KEYS:
+            [wanted] = (one for one in KEYS if one == key)
+            if self._has(wanted):
+                return (wanted,)
+            other = next((one for one in KEYS if one != wanted and self._has(one)), None)
+            instead = f"search key={other}, or " if other else ""
             raise RetrievalError(
-                f"{self.embeddings.uri} has no vectors of {wanted[0]} keys; search key={there[0]}, or embed them "
-                f"(embed.{'images' if wanted[0] == 'image' else 'captions'}=true)"
+                f"{self.embeddings.uri} has no vectors of {wanted} keys; {instead}embed them "
+                f"(embed.{'images' if wanted == 'image' else 'captions'}=true)"
             )
-        return wanted
+        if key not in ("", BOTH):
+            raise ConfigError(f"key={key!r} is none of {', '.join((*KEYS, BOTH))}; name one of them")
+        found = self.keys if key == BOTH else tuple(next(([one] for one in self._in_order() if self._has(one)), []))
+        if not found:
+            raise RetrievalError(f"{self.embeddings.uri} has no vector in it; look at its statuses, and embed again")
+        return found
 
     def _search_of(self, key: Key) -> KeySearch:
         if key not in self._searches:
-            self._searches[key] = KeySearch(self.embeddings, self.index, key, self._deleted, self._recall)
+            self._searches[key] = KeySearch(self.embeddings, self.index, key, self._deleted, self._config)
         return self._searches[key]
 
     def _described(self, found: list[list[Hit]]) -> list[list[Hit]]:
@@ -258,9 +267,14 @@ def _unit(vector: Query, dim: int) -> np.ndarray:
 
 
 def _merged(hits: list[Hit], k: int) -> list[Hit]:
-    """The k best of the hits of several keys, each list of which is best first; a pair that both found comes once."""
+    """The k best of the hits of several keys, each of which comes best first; a pair that both found comes once.
+
+    They are ranked by `z`, or in turn where a key has too few vectors to have one.
+    """
     place = {key: iter(range(len(hits))) for key in KEYS}
-    ranked = [(hit.z if hit.z is not None else -float(next(place[hit.key])), hit) for hit in hits]
+    in_turn = [-float(next(place[hit.key])) for hit in hits]
+    have_z = all(hit.z is not None for hit in hits)
+    ranked = [(hit.z if have_z and hit.z is not None else turn, hit) for hit, turn in zip(hits, in_turn, strict=True)]
     best: dict[int, Hit] = {}
     for _, hit in sorted(ranked, key=lambda one: (-one[0], one[1].pair_id)):
         best.setdefault(hit.pair_id, hit)

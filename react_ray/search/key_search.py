@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from react_ray.artifact import Artifact
-from react_ray.index.config import IndexConfig, Key
+from react_ray.index.config import IndexConfig, Key, SearchParams
 from react_ray.index.exact import RunningTopK
 from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits, merge
@@ -40,10 +40,10 @@ class KeySearch:
         index: Artifact[IndexFacts] | None,
         key: Key,
         deleted: np.ndarray,
-        recall: float = IndexConfig().recall,
+        config: IndexConfig | None = None,
     ) -> None:
-        """recall: the target of an approximate index. deleted: int64, sorted."""
-        self.embeddings, self.key, self.deleted, self.recall = embeddings, key, deleted, recall
+        """config: how an approximate index is searched, by its target recall or by nprobe. deleted: int64, sorted."""
+        self.embeddings, self.key, self.deleted, self.config = embeddings, key, deleted, config or IndexConfig()
         self.index = index if index is not None and key in index.facts.keys else None
         if self.index is not None and self.index.manifest.parents.get("embeddings") != embeddings.content:
             check_covers(self.index, embeddings)  # reads every receipt
@@ -53,8 +53,7 @@ class KeySearch:
         """queries: float [Q, D], unit norm. Returns Hits [Q, k], scores are cosines."""
         found = []
         if self.index is not None:
-            params, _ = params_for(self.index, self.key, self.recall, k)
-            found.append(search_shards(self._shards, queries_QD.astype(np.float32), k, params))
+            found.append(search_shards(self._shards, queries_QD.astype(np.float32), k, self._params(self.index, k)))
         if self.scanned:
             best = RunningTopK(k)
             for ids, vectors_ND in self._blocks():
@@ -74,6 +73,13 @@ class KeySearch:
         cosine_QN = queries_QD.astype(np.float32) @ sample_ND.T
         spread_Q1 = np.maximum(cosine_QN.std(axis=1, keepdims=True), 1e-6)
         return ((scores - cosine_QN.mean(axis=1, keepdims=True)) / spread_Q1).astype(np.float32)
+
+    def _params(self, index: Artifact[IndexFacts], k: int) -> SearchParams:
+        """What the recipe names, or what the calibration found; an index that was not calibrated is visited whole."""
+        nprobe, k_factor = self.config.nprobe, self.config.k_factor
+        if nprobe or not index.facts.calibration.get(self.key):
+            return SearchParams(nprobe=nprobe or index.facts.num_lists, k_factor=k_factor)
+        return params_for(index, self.key, self.config.recall, k)[0]
 
     @cached_property
     def sample_ND(self) -> np.ndarray:

@@ -52,10 +52,8 @@ def open_database(
 
 
 def of_recipe(recipe: Recipe, backbone: BackboneConfig | None = None) -> OpenDatabase:
-    """Opens the database of a recipe, with its backbone, its keys and its target recall."""
-    return OpenDatabase(
-        recipe.database, [backbone or recipe.backbone], recipe.seed, recipe.index.recall, recipe.retrieve.keys
-    )
+    """Opens the database of a recipe, with its backbone, its keys and its way to search the index."""
+    return OpenDatabase(recipe.database, [backbone or recipe.backbone], recipe.seed, recipe.index, recipe.retrieve.keys)
 
 
 def _loaded_from(uri: str) -> list[BackboneConfig]:

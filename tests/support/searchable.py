@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -12,11 +14,13 @@ from react_ray import schema
 from react_ray.artifact import open_artifact
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.text_tower import TextTower, read_text_tower
-from react_ray.draft import create
+from react_ray.draft import Piece, create
 from react_ray.index.config import FLAT, IndexConfig, Key
 from react_ray.index.deleted import deleted_pairs
+from react_ray.index.list_shard import ListShardBuilder
+from react_ray.index.quantizer import train
 from react_ray.index.shard import build_shard
-from react_ray.index.shards import files_checksum, shard_name
+from react_ray.index.shards import files_checksum, quantizer_name, shard_name
 from react_ray.kinds import EMBEDDINGS, IMAGES, INDEX, PAIRS, EmbeddingsFacts, IndexFacts, PairsFacts
 from react_ray.pair_id import pair_ids
 from react_ray.vectors import embeddings_table, from_vectors
@@ -71,33 +75,58 @@ def write_searchable(uri: str, captions: list[list[str]], image: bytes = b"", **
         images.seal()
 
 
-def write_flat_index(uri: str, num_shards: int = 2) -> None:
-    """A flat index of all parts that are there, with both keys, as the stage `index` writes it."""
+def write_index(uri: str, num_shards: int = 2, kind: str = FLAT, first: int = 0) -> None:
+    """An index of the parts from `first` on, with both keys, as the stage `index` writes it; first > 0 = a delta."""
     embeddings = open_artifact(f"{uri}/embeddings", EMBEDDINGS)
-    parts, deleted = list(range(embeddings.num_parts)), deleted_pairs(uri)
-    index = create(f"{uri}/index", INDEX, {"kind": FLAT}, {"embeddings": embeddings}, len(KEYS) * num_shards)
+    parts, deleted = list(range(first, embeddings.num_parts)), deleted_pairs(uri)
+    place = f"{uri}/index/deltas/00001" if first else f"{uri}/index"
+    config = IndexConfig(kind=kind, num_lists=0 if kind == FLAT else 4)
+    index = create(place, INDEX, {"kind": kind}, {"embeddings": embeddings}, len(KEYS) * num_shards)
+
+    def block(part: int, key: Key) -> tuple[np.ndarray, np.ndarray]:
+        table = embeddings.read(part, ["pair_id", key])
+        ids, vectors_ND = table["pair_id"].to_numpy(), from_vectors(table[key])
+        kept = ~np.isin(ids, deleted) & np.isfinite(vectors_ND).all(axis=1)
+        return ids[kept], vectors_ND[kept]
+
     for number, key in enumerate(KEYS):
+        blocks = {part: block(part, key) for part in parts}
+        sample_ND = np.concatenate([vectors_ND for _, vectors_ND in blocks.values()]).astype(np.float32)
+        quantizer = train(sample_ND, config, seed=0)
+        if quantizer is not None:
+            index.storage.write(quantizer_name(key), quantizer)
         for shard in range(num_shards):
-            blocks = []
-            for part in parts[shard::num_shards]:
-                table = embeddings.read(part, ["pair_id", key])
-                ids = table["pair_id"].to_numpy()
-                kept = ~np.isin(ids, deleted)
-                blocks.append((ids[kept], from_vectors(table[key])[kept]))
-            built = build_shard(iter(blocks), IndexConfig(kind=FLAT), None)
-            files = {f"{shard_name(key, shard)}.faiss": built.to_bytes()}
-            index.commit_files(number * num_shards + shard, files, 0.0, built.num_vectors)
+            name = shard_name(key, shard)
+            mine = [blocks[part] for part in parts[shard::num_shards]]
+            if quantizer is None:
+                files = {f"{name}.faiss": build_shard(iter(mine), config, None).to_bytes()}
+                facts = {}
+            else:
+                builder = ListShardBuilder(quantizer)
+                for ids, vectors_ND in mine:
+                    builder.add(ids, vectors_ND)
+                files = {f"{name}.{suffix}": _joined(data) for suffix, data in builder.finish()[1].items()}
+                facts = {"quantizer": hashlib.sha256(quantizer).hexdigest()}
+            rows = sum(len(ids) for ids, _ in mine)
+            index.commit_files(number * num_shards + shard, files, 0.0, rows, **facts)
     receipts = embeddings.receipts()
     index.seal(
         IndexFacts(
-            kind=FLAT,
+            kind=kind,
             keys=list(KEYS),
             num_shards=num_shards,
             dim=128,
+            num_lists=config.num_lists,
             backbone=embeddings.facts.backbone,
             covers={str(part): files_checksum(receipts[part]) for part in parts},
+            rows={key: embeddings.rows for key in KEYS},
+            family="none" if kind == FLAT else "ivf",
         )
     )
+
+
+def _joined(data: bytes | Iterator[Piece]) -> bytes:
+    return data if isinstance(data, bytes) else b"".join(bytes(piece) for piece in data)
 
 
 def many(count: int, start: int = 0) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,11 @@ def test_the_command_prints_shares_rates_and_what_to_ask_again(
         ["127.0.0.3", "3", "1", "33.3%"]
     ]
     assert "101 (10 %), 108 (half), 115 pixels (90 %)" in text
+    main(["stats", images.uri, "--json"])
+    value = json.loads(capsys.readouterr().out)
+    assert (value["parts_done"], value["rows"], value["images"], value["may_pass_if_retried"]) == (3, 20, 17, 1)
+    assert value["statuses"]["ok"] == 17
+    assert value["hosts"][1] == {"host": "127.0.0.3", "rows": 3, "images": 1}
 
 
 def test_a_download_under_way_has_stats_of_what_is_done(web: Web, tmp_path: Path) -> None:

@@ -17,21 +17,23 @@ from react_ray.index.deleted import delete_pairs
 from react_ray.pair_id import pair_ids
 from react_ray.search.database import Hit, OpenDatabase
 from react_ray.storage import Storage
-from tests.support.searchable import ANIMALS, BASE, base_tower, many, png, write_flat_index, write_searchable
+from tests.support.searchable import ANIMALS, BASE, base_tower, many, png, write_index, write_searchable
 
 APPLE = int(pair_ids(0, 8)[3])
 
 
-@pytest.fixture(params=["scan", "index", "index and added parts"])
+@pytest.fixture(params=["scan", "index", "index and added parts", "index and its delta"])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The same pairs in three databases."""
+    """The same pairs in four databases."""
     uri, parts = str(tmp_path / "database"), [ANIMALS + many(120), many(90, 200), many(7, 400)]
-    if request.param == "index and added parts":
+    if request.param.startswith("index and"):
         write_searchable(uri, parts[:1])
-        write_flat_index(uri, num_shards=1)
+        write_index(uri, num_shards=1)
     write_searchable(uri, parts)
     if request.param == "index":
-        write_flat_index(uri)
+        write_index(uri)
+    if request.param == "index and its delta":
+        write_index(uri, num_shards=1, first=1)
     return uri
 
 
@@ -165,6 +167,15 @@ def test_wrong_k_and_keys(tmp_path: Path) -> None:
         database.search("a horse", 1, "caption")
 
 
+def test_a_side_without_any_vector_says_which_other_can_be_searched(tmp_path: Path) -> None:
+    write_searchable(str(tmp_path / "database"), [ANIMALS[:1]])  # whose only pair has no image
+    database = open_database(str(tmp_path / "database"))
+    assert database.keys == ("text",) and database.search("a heron", 3)[0].key == "text"
+    assert [hit.key for hit in database.search("a heron", 3, "both")] == ["text"]
+    with pytest.raises(RetrievalError, match="no vectors of image keys; search key=text, or embed them"):
+        database.search("a heron", 3, "image")
+
+
 def test_another_model_is_refused_with_what_to_do(tmp_path: Path) -> None:
     write_searchable(str(tmp_path / "database"), [ANIMALS], text_sha256="0" * 64)
     with pytest.raises(BackboneError, match=r"was embedded by sample://.*other weights; search a RECIPE, or pass"):
@@ -173,7 +184,7 @@ def test_another_model_is_refused_with_what_to_do(tmp_path: Path) -> None:
 
 def test_on_any_storage(place: Storage) -> None:
     write_searchable(place.uri, [ANIMALS, many(100)])
-    write_flat_index(place.uri)
+    write_index(place.uri)
     database = open_database(place.uri)
     assert isinstance(database, OpenDatabase)
     assert database.search("a banana", 1, "text")[0].caption == "a banana"

@@ -18,7 +18,7 @@ from react_ray.lease import leases, take
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages.status import Stage, status_of
 from react_ray.storage import Storage, open_storage
-from tests.support.searchable import ANIMALS, many, png, write_flat_index, write_searchable
+from tests.support.searchable import ANIMALS, many, png, write_index, write_searchable
 
 
 def recipe_at(place: str, folder: Path) -> Recipe:
@@ -73,7 +73,7 @@ def test_parts_of_what_has_begun_are_counted(place: Storage, tmp_path: Path) -> 
 def test_parts_that_were_added_since_are_named(tmp_path: Path) -> None:
     recipe = recipe_at(str(tmp_path), tmp_path)
     write_searchable(recipe.database, [ANIMALS])
-    write_flat_index(recipe.database, 1)
+    write_index(recipe.database, 1)
     assert stages(recipe)["index"].note == ""
     write_searchable(recipe.database, [ANIMALS, many(3), many(4)])
     assert stages(recipe)["index"].note == "2 parts of embeddings were added since"
@@ -148,7 +148,7 @@ def test_a_finished_run_is_complete(tmp_path: Path) -> None:
     recipe = recipe_at(str(tmp_path), tmp_path).model_copy(update={"arms": {}})
     recipe = recipe.model_copy(update={"evaluate": type(recipe.evaluate)()})
     write_searchable(recipe.database, [ANIMALS], png(tmp_path))
-    write_flat_index(recipe.database, 1)
+    write_index(recipe.database, 1)
     retrieved(recipe).seal(RetrievedFacts({}, 16, []))
     model = create(f"{recipe.out}/model", MODEL, {}, {}, 1)
     model.commit_files(0, {"a": b"a"}, 0.0, 1)

@@ -158,3 +158,7 @@ def test_the_command_fails_if_something_is_wrong(disk_place: Storage, capsys: py
     with pytest.raises(SystemExit) as stop:
         main(["verify", made.uri])
     assert stop.value.code == 1 and "wrong: " in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main(["verify", made.uri, "--json"])
+    value = json.loads(capsys.readouterr().out)
+    assert stop.value.code == 1 and value["num_artifacts"] == 1 and len(value["wrong"]) == 1
