@@ -121,10 +121,6 @@ def test_the_report_names_the_classes_that_do_not_match_and_those_that_were_drop
     }  # fmt: skip
     told = lines(report)[-1]
     assert told.startswith("1 of 2 classes do not look like what was asked for: accordion (objects); try synonyms")
-    every = Matched({number: accordion for number in (0, 1)})
-    assert (
-        "templates or a key that do not fit" in lines(set_report(chosen, QUERIES, {"chosen": 2}, 1, matched=every))[-1]
-    )
     dropped = set_report(chosen.slice(1), QUERIES, {"chosen": 1}, 1, matched=Matched(matched.classes, {0: 1}))
     assert lines(dropped)[-1] == "1 classes are below retrieve.min_match and got no pairs: accordion (objects)"
 
@@ -135,3 +131,19 @@ def test_where_nothing_can_be_said_the_report_says_so() -> None:
     assert "cannot be said" in lines(report)[-1] and report["flagged"] == []
     silent = set_report(chosen, QUERIES, {"chosen": 1}, 0)
     assert [row["match"] for row in silent["classes"]] == [None, None] and "cannot" not in lines(silent)[-1]
+
+
+def test_if_most_classes_are_flagged_the_templates_are_blamed() -> None:
+    numbers = range(4)
+    queries = pa.table(
+        {
+            "query_id": pa.array(numbers, pa.int32()),
+            "class_id": pa.array(numbers, pa.int32()),
+            "task": ["objects"] * 4,
+            "class_name": list("abcd"),
+        }
+    )
+    chosen = chosen_of([(number, 0.3, [(number, "text")]) for number in numbers])
+    weak = ClassMatch(0.0, 0.4, None, None, ("unnamed", "weak"), ("Add synonyms.",))
+    report = set_report(chosen, queries, {"chosen": 4}, 1, matched=Matched(dict.fromkeys(numbers, weak)))
+    assert "so many at once point to templates or a key that do not fit" in lines(report)[-1]
