@@ -24,9 +24,11 @@ RECIPE = "recipe.yaml"  # the first file of a run; also in the folder of an arm 
 ALL = "all"  # as retrieve.decontaminate.datasets
 RETRIEVAL = (
     "queries",
+    "random_queries",
     "asked",
     "allowed",
     "hits",
+    "random_hits",
     "matched",
     "random_queries",
     "random_hits",

@@ -18,6 +18,7 @@ from react_ray.selection.select import coverage
 
 BINS = np.round(np.arange(-1.0, 1.0001, 0.05), 2)  # edges of the cosine histogram
 EXAMPLES, OVERLAPS, NAMED = 3, 20, 10
+MOST_OF = 4  # classes; most of fewer say nothing of the templates
 NOT_MATCHED = Matched()
 
 
@@ -98,7 +99,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     if flagged:
         advice = (
             "so many at once point to templates or a key that do not fit the database: try others"
-            if 2 * len(flagged) > len(counts)
+            if 2 * len(flagged) > len(counts) >= MOST_OF
             else "try synonyms, another key, other templates or a larger pool, or leave them out with "
             f"retrieve.min_match={WEAK_BELOW:g}"
         )
