@@ -11,6 +11,7 @@ from react_ray.report.gallery import mime_type
 from react_ray.report.style import mark
 
 MAX_ROWS = 20_000  # classes in the table, each about 110 bytes
+MAX_ADVISED = 500  # flagged classes whose advice is shown; the gallery has that of all
 MAX_TRAPS = 12
 
 
@@ -30,7 +31,8 @@ def class_table(data: ReportData) -> str:
             f'<th scope="col" class="n">{mark(data.index(arm))}{escape(data.arms[arm])}</th>' for arm in (base, best)
         )
         head += '<th scope="col" class="n">change</th>'
-    body = "".join(_class_row(c, retrieved, bool(scored and best)) for c in rows[:MAX_ROWS])
+    shown = enumerate(rows[:MAX_ROWS])
+    body = "".join(_class_row(c, retrieved, bool(scored and best), i < MAX_ADVISED) for i, c in shown)
     left_out = f" {len(rows) - MAX_ROWS:,} more classes are left out." if len(rows) > MAX_ROWS else ""
     flagged = sum(bool(c.flags) for c in rows)
     notes = [f"{flagged} classes whose pairs do not look like the class come first."] if flagged else []
@@ -52,12 +54,12 @@ def _weakest(row: ClassRow, scored: bool) -> tuple[bool, int, int, str]:
     return not row.flags, change, row.pairs if row.pairs is not None else 1 << 60, row.class_name
 
 
-def _class_row(row: ClassRow, retrieved: bool, scored: bool) -> str:
+def _class_row(row: ClassRow, retrieved: bool, scored: bool, with_advice: bool) -> str:
     name = f"{escape(row.class_name)}<small>{escape(row.task)}</small>"
     if row.flags:
         name += f'<small class="flag">⚑ {escape(", ".join(row.flags))}</small>'
-    if row.advice:
-        name += f"<small>{escape(' '.join(row.advice))}</small>"
+        if with_advice:
+            name += f"<details><summary>what to try</summary><small>{escape(' '.join(row.advice))}</small></details>"
     cells = ""
     if retrieved:
         cells += f"<td>{row.pairs:,}</td>" if row.pairs is not None else '<td data-v="-1">–</td>'

@@ -137,6 +137,7 @@ td small { display: block; font-size: 12px; line-height: 1.2; } .n { text-align:
   z-index: 1; box-shadow: 0 1px var(--rule); } .sortable thead th { cursor: pointer; }
 .sortable td { text-align: right; } .sortable th small { font-weight: 400; color: var(--mute); white-space: normal; }
 th small { display: block; font-size: 12px; line-height: 1.3; font-weight: 400; color: var(--mute); }
+th details { margin: 0; } th summary { font-size: 12px; font-weight: 400; }
 th small.flag { color: var(--down); } [aria-sort="ascending"]::after { content: " ▲"; }
 [aria-sort="descending"]::after { content: " ▼"; }
 .chart { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 10px;

@@ -38,7 +38,7 @@ def render_table(data: ReportData) -> str:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         return "  ".join(cells).rstrip()
 
-    rule = "-" * len(line([c.ljust(w) for c, w in zip(header, widths, strict=True)]))
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     split = len(data.tasks)
     body = [line(row) for row in rows]
     notes = [method(data.num_seeds)] if any(gains) else []

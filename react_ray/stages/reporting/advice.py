@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 
 from react_ray.recipe import Recipe
 from react_ray.report.data import MEAN, ReportData
@@ -39,7 +40,7 @@ def _classes(data: ReportData) -> list[str]:
     few = [c for c in data.classes if c.pairs is not None and c.pairs < FEW_PAIRS and not c.flags]
     lines = []
     if flagged:
-        tips = list(dict.fromkeys(tip for c in flagged for tip in c.advice))[:3]
+        tips = [tip for tip, _ in Counter(tip for c in flagged for tip in c.advice).most_common(2)]
         lines.append(
             f"{_named([c.class_name for c in flagged])} did not find what they ask for. {' '.join(tips)}".strip()
         )

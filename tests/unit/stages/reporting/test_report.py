@@ -10,10 +10,11 @@ import pytest
 
 from react_ray.draft import create
 from react_ray.errors import ArtifactMismatch, ArtifactMissing
-from react_ray.kinds import RETRIEVED
+from react_ray.kinds import MODEL, RETRIEVED, ModelFacts
 from react_ray.recipe import Recipe
 from react_ray.stages import report
 from tests.support.scored_run import (
+    finish,
     finish_database,
     finish_models,
     finish_retrieval,
@@ -128,6 +129,19 @@ def test_a_loss_is_said_first_and_noise_is_not_called_a_gain(tmp_path: Path) -> 
     assert lines[2].startswith("It is not told apart from random pairs, the control")
     assert "halve customize.lr" in page(recipe) and "evaluate.wise_ft=0.7 instead of 1" in page(recipe)
     assert '<small class="gain"' not in page(recipe) and 'class="verdict lead loss"' in page(recipe)
+
+
+def test_a_recipe_without_arms_has_one_model(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, {"test": labelled_set(tmp_path / "test.parquet", N)}).model_copy(update={"arms": {}})
+    finish_database(recipe)
+    finish_retrieval(recipe)
+    finish(f"{recipe.out}/model", MODEL, ModelFacts({}, "gated-image"))
+    score(recipe, "base", {"test": right(100)})
+    score(recipe, "", {"test": right(60)})
+    text = report.run(recipe)
+    assert text.startswith("Customized is below base CLIP, from which it started: −13.3 points [")
+    assert summary(recipe)["best"] == "customized" and summary(recipe)["over_controls"] == {}
+    assert "arm that trains on random pairs" in page(recipe) and "What was retrieved" in page(recipe)
 
 
 def test_pictures_of_a_labelled_set_that_is_gone_are_left_out_with_a_line(
