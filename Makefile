@@ -48,8 +48,8 @@ campaign: $(STAMP)
 	$(BIN)/python -m tests.campaign.run
 
 check: $(STAMP)
-	$(BIN)/ruff check react_ray jobs tests docs
-	$(BIN)/ruff format --check react_ray jobs tests docs
+	$(BIN)/ruff check react_ray jobs tests docs examples
+	$(BIN)/ruff format --check react_ray jobs tests docs examples
 	$(BIN)/mypy
 
 # Builds the site of docs/ into build/site; a dead link or any other warning is an error.

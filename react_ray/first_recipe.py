@@ -118,7 +118,7 @@ out: {_yaml(self.out)}    # the model and the report; the database of pairs, vec
 {said}tasks:
   class_names:
 {names}\
-  templates: {_yaml(list(self.templates))}    # the sentences that are searched; more of them find more, and other, pictures
+  templates: {_yaml(list(self.templates))}    # the sentences that are searched; more of them find more pictures
 """
 
     def _model(self) -> str:

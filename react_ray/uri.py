@@ -18,7 +18,7 @@ PACKAGE_DIR = Path(__file__).resolve().parent
 SAMPLE_DIR = Path(__file__).parent / "sample"
 PACKAGED = {"sample": SAMPLE_DIR, "recipes": Path(__file__).parent / "recipes"}  # scheme: the folder that it names
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-ONE_SLASH = re.compile(r"(s3|sample|recipes):", re.IGNORECASE)  # what a mistyped scheme would make: a local folder `s3:`
+ONE_SLASH = re.compile(r"(s3|sample|recipes):", re.IGNORECASE)  # a mistyped scheme would make a local folder `s3:`
 
 
 def join(uri: str, *parts: str) -> str:

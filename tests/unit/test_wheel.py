@@ -1,4 +1,4 @@
-"""The wheel holds what a clone holds: packages, recipes and the sample. `make wheel-test` installs it and runs the demo."""
+"""The wheel holds what a clone holds: packages, recipes and the sample. `make wheel-test` runs the demo of a wheel."""
 
 from __future__ import annotations
 
