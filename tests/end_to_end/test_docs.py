@@ -109,8 +109,8 @@ def test_a_list_of_urls_is_searched_and_only_what_is_found_is_downloaded(
     web: Web, some_pairs: pa.Table, tmp_path: Path
 ) -> None:
     captions = some_pairs["caption"].to_pylist()
-    urls = [f"{web.host(row % 7)}/image/{row}.jpg?side=80" for row in range(NUM_PHOTOS)]
-    urls[:3] = [f"{web.http}/status/404"] * 3  # of captions that are found
+    pages = [f"/status/404?{row}" if row % 5 == 0 else f"/image/{row}.jpg?side=80" for row in range(NUM_PHOTOS)]
+    urls = [web.host(row % 7) + page for row, page in enumerate(pages)]
     with open(tmp_path / "list.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("url", "caption"), *zip(urls, captions, strict=True)])
     out = follow("url_list.md", tmp_path)
