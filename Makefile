@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo demo-seeds base test test-slow campaign check docs clean
+.PHONY: setup demo demo-seeds base test test-slow wheel-test campaign check docs clean
 
 setup: $(STAMP)
 
@@ -35,13 +35,21 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow
 
+# Installs the built wheel into an empty environment, and runs the demo there, outside of the clone.
+wheel-test: $(STAMP)
+	rm -rf build/wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(PYTHON) -m venv build/wheel/env
+	build/wheel/env/bin/python -m pip install --quiet build/wheel/*.whl
+	cd build/wheel && PYTHONPATH= PATH="$$PWD/env/bin:$$PATH" env/bin/react-ray run recipes://sample.yaml
+
 # Thousands of damaged and hostile inputs through every door; the last line is one JSON object.
 campaign: $(STAMP)
 	$(BIN)/python -m tests.campaign.run
 
 check: $(STAMP)
-	$(BIN)/ruff check react_ray jobs tests docs
-	$(BIN)/ruff format --check react_ray jobs tests docs
+	$(BIN)/ruff check react_ray jobs tests docs examples
+	$(BIN)/ruff format --check react_ray jobs tests docs examples
 	$(BIN)/mypy
 
 # Builds the site of docs/ into build/site; a dead link or any other warning is an error.

@@ -23,6 +23,8 @@ FILES_OF_CLASSES = (".txt", ".json")
 DEMO_CLASSES = ("cat", "dog", "horse", "owl", "butterfly", "snail", "octopus")
 DEMO_MODEL = ("sample://base_clip.json", "sample://base_clip.safetensors")
 DEMO_SOURCE = "sample://pool.parquet"
+TEMPLATES, DEMO_TEMPLATES = ("a photo of a {}.",), ("{}", "an emoji of {}", "icon of {}")  # of photos, of drawings
+DEMO_K = 20  # the demo's pool has between 5 and 75 pictures of each of its classes
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,12 @@ class Look:
     said: str  # for the terminal
 
     @property
-    def keys(self) -> list[str]:
+    def keys(self) -> tuple[str, ...]:
         """The sides of a pair that a search can use without downloading a whole list of URLs."""
         found = self.columns
         if found.vectors:
-            return ["image"] * bool(found.image_vector) + ["text"] * bool(found.text_vector)
-        return ["image"] * bool(found.image) + ["text"] * bool(found.caption)
+            return ("image",) * bool(found.image_vector) + ("text",) * bool(found.text_vector)
+        return ("image",) * bool(found.image) + ("text",) * bool(found.caption)
 
     @property
     def is_list(self) -> bool:
@@ -87,6 +89,8 @@ class FirstRecipe:
     on_gpu: bool = False
     num_cpus: int = 1
     keys: tuple[str, ...] = ()  # empty = all that the source has
+    templates: tuple[str, ...] = TEMPLATES
+    k: int = 100
 
     def text(self) -> str:
         """The recipe, in YAML with comments."""
@@ -114,7 +118,7 @@ out: {_yaml(self.out)}    # the model and the report; the database of pairs, vec
 {said}tasks:
   class_names:
 {names}\
-  templates: ["a photo of a {{}}."]    # the sentences that are searched; more of them find more, and other, pictures
+  templates: {_yaml(list(self.templates))}    # the sentences that are searched; more of them find more pictures
 """
 
     def _model(self) -> str:
@@ -135,11 +139,13 @@ backbone:
             lines += ["", "# Captions are searched, and only the pictures that they find are downloaded."]
             lines += ["download:", "  of: retrieved"]
             lines += ['  # user_agent: "react_ray/{version} (you@example.org)"    # tells site owners how to reach you']
-        if not self.look.columns.vectors and (self.look.is_list or not self.look.columns.caption):
-            lines += ["", "embed:", f"  {'images' if self.look.is_list else 'captions'}: false"]
-        keys = ", ".join(self.keys or self.look.keys)
+        wanted = self.keys or self.look.keys
+        if not self.look.columns.vectors and wanted != ("image", "text"):
+            unused = "captions" if "text" not in wanted else "images"
+            lines += ["", "embed:", f"  {unused}: false    # only the side of a pair that is searched gets vectors"]
+        keys = ", ".join(wanted)
         lines += ["", "retrieve:", f"  keys: [{keys}]    # which side of a pair is compared with the sentences"]
-        lines += ["  k: 100    # hits per sentence and key; more give more pairs, of which the last match less"]
+        lines += [f"  k: {self.k}    # hits per sentence and key; more give more pairs, of which the last match less"]
         lines += ["  # pairs_per_class: 200    # keeps only the best of each class"]
         return "\n".join(lines) + "\n"
 

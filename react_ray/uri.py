@@ -1,4 +1,5 @@
-"""Handles URIs as strings: `/path`, `file:///path`, `s3://bucket/prefix`, and `sample://file` for this package's data.
+"""Handles URIs as strings: `/path`, `file:///path`, `s3://bucket/prefix`, and the package's own files:
+`sample://pool.parquet` for the sample's data, `recipes://sample.yaml` for a recipe that is shipped.
 
 These functions access no storage; storage/ reads and writes at the URIs.
 """
@@ -15,8 +16,9 @@ from react_ray.errors import ConfigError
 
 PACKAGE_DIR = Path(__file__).resolve().parent
 SAMPLE_DIR = Path(__file__).parent / "sample"
+PACKAGED = {"sample": SAMPLE_DIR, "recipes": Path(__file__).parent / "recipes"}  # scheme: the folder that it names
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-ONE_SLASH = re.compile(r"(s3|sample):", re.IGNORECASE)  # what a mistyped scheme would make: a local folder `s3:`
+ONE_SLASH = re.compile(r"(s3|sample|recipes):", re.IGNORECASE)  # a mistyped scheme would make a local folder `s3:`
 
 
 def join(uri: str, *parts: str) -> str:
@@ -34,14 +36,14 @@ def absolute(uri: str) -> str:
     scheme, rest = (match[1].lower(), uri[match.end() :]) if match else ("", uri)
     if scheme == "s3":
         return _object(uri, rest)
-    if scheme == "sample":
+    if scheme in PACKAGED:
         if ".." in rest.split("/"):
-            raise ConfigError(f"{uri}: sample:// names this package's data and nothing above it; remove the ..")
-        return str(SAMPLE_DIR / rest.lstrip("/"))
+            raise ConfigError(f"{uri}: {scheme}:// names this package's data and nothing above it; remove the ..")
+        return str(PACKAGED[scheme] / rest.lstrip("/"))
     if scheme == "file" or uri.lower().startswith("file:/"):
         return _local(uri, _of_file(uri, rest))
     if scheme:
-        raise ConfigError(f"{uri}: unknown scheme {scheme}://; use a local path, s3:// or sample://")
+        raise ConfigError(f"{uri}: unknown scheme {scheme}://; use a local path, s3://, sample:// or recipes://")
     if mistyped := ONE_SLASH.match(uri):
         scheme = mistyped[1].lower()
         raise ConfigError(f"{uri}: {scheme}: is followed by two slashes; write {scheme}://")

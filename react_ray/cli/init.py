@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,7 +32,16 @@ def _init(
     force: Annotated[bool, typer.Option("--force", help="write over a file that is there")] = False,
 ) -> None:
     from react_ray.errors import ConfigError
-    from react_ray.first_recipe import DEMO_CLASSES, DEMO_MODEL, DEMO_SOURCE, FirstRecipe, look, parse_classes
+    from react_ray.first_recipe import (
+        DEMO_CLASSES,
+        DEMO_K,
+        DEMO_MODEL,
+        DEMO_SOURCE,
+        DEMO_TEMPLATES,
+        FirstRecipe,
+        look,
+        parse_classes,
+    )
     from react_ray.storage import open_storage
     from react_ray.uri import target
 
@@ -58,6 +67,7 @@ def _init(
             "Labelled images for scores (Parquet, or class folders; empty = none)", "", show_default=False
         )
     out = out or f"runs/{PurePosixPath(file).stem}"
+    of_demo: dict[str, Any] = {"keys": ("text",), "templates": DEMO_TEMPLATES, "k": DEMO_K} if demo else {}
     first = FirstRecipe(
         file,
         seen,
@@ -68,7 +78,7 @@ def _init(
         test,
         on_gpu,
         min(len(os.sched_getaffinity(0)), MOST_THREADS),
-        ("text",) if demo else (),
+        **of_demo,
     )
     num_classes = _check(first.text(), name, test)
     storage.write(name, first.text().encode())

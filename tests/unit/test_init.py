@@ -35,6 +35,8 @@ def test_the_demo_needs_no_answer_and_no_weights_from_elsewhere(
     main(["init", "--demo"])
     recipe = load_recipe("recipe.yaml")
     assert recipe.backbone.pretrained.startswith("sample://") and recipe.retrieve.keys == ["text"]
+    assert "icon of {}" in recipe.tasks.templates, "nobody writes 'a photo of' under a drawing"
+    assert not recipe.embed.images and recipe.embed.captions, "only captions are searched"
     check_schedules(recipe)
 
 

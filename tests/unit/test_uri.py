@@ -103,6 +103,7 @@ def test_bytes_that_are_no_text_name_a_file_as_the_system_does(tmp_path: Path) -
         ("file://data/a", "data is where a host stands; write file:/// and an absolute path"),
         ("file://", "write file:///"),
         ("sample://../secret", "remove the .."),
+        ("recipes://../uri.py", "remove the .."),
         ("gs://b/a", "unknown scheme gs://"),
         ("/a\0b", "NUL"),
         ("file:///a%00b", "NUL"),
@@ -112,6 +113,13 @@ def test_a_uri_that_could_mean_another_place_is_refused(uri: str, what: str) -> 
     with pytest.raises(ConfigError) as caught:
         absolute(uri)
     assert what in str(caught.value) and str(caught.value).isprintable() and "; " in str(caught.value)
+
+
+def test_the_files_of_the_package_have_uris_of_their_own() -> None:
+    assert read_bytes("recipes://sample.yaml").startswith(b"#") and b"name: sample" in read_bytes(
+        "recipes://sample.yaml"
+    )
+    assert read_bytes("sample://tasks.json").startswith(b"{")
 
 
 def test_a_password_in_a_uri_is_refused_and_not_shown() -> None:
@@ -145,7 +153,9 @@ def test_a_bucket_is_a_folder(s3: str) -> None:
     assert f"{s3}/of_the_bucket/a.txt" in list_files(s3) and list_files(f"{s3}/of_the_*/a.txt")
 
 
-@pytest.mark.parametrize("uri", ["sample://", "sample://x", str(Path(react_ray.__file__).parent / "index"), "", " "])
+@pytest.mark.parametrize(
+    "uri", ["sample://", "recipes://x", "sample://x", str(Path(react_ray.__file__).parent / "index"), "", " "]
+)
 def test_nothing_is_written_among_the_files_of_the_package_or_nowhere(uri: str) -> None:
     with pytest.raises(ConfigError, match=r"^out"):
         target(uri, "out")
