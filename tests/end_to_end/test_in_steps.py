@@ -23,7 +23,7 @@ assert not {"torch", "ray", "faiss"} & set(sys.modules), "there is nothing to do
 """
 TEST = "evaluate.datasets.test=sample://test.parquet"
 MORE = "evaluate.datasets.validation=sample://validation.parquet"
-ARM = "arms.other.customize.method=locked-text"
+ARM = ("arms.other.customize.method=locked-text", "arms.other.customize.epochs=4")
 
 
 def written(folder: Path) -> dict[Path, int]:
@@ -34,7 +34,7 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
     local_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ingest = {"source": "sample://pool.parquet", "max_rows": 400, "rows_per_part": 200}
-    arms = {"first": {"customize.lr": 1e-3}}
+    arms = {"first": {"customize.epochs": 8.0}}
     recipe, run = small_recipe(tmp_path, evaluate={}, arms=arms, ingest=ingest), tmp_path / "run"
 
     main(["run", recipe, "--until", "retrieve"])
@@ -50,14 +50,14 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
     assert not (run / "scores").exists()
 
     before = written(tmp_path)
-    main(["run", recipe, ARM, TEST])
+    main(["run", recipe, *ARM, TEST])
     assert written(tmp_path).items() >= before.items(), "what was there was done again"
     scores = {name: run / name for name in ("scores/base", "arms/first/scores", "arms/other/scores")}
     for place in scores.values():
         assert {row["dataset"] for row in open_artifact(str(place), PREDICTIONS).facts.scores} == {"test"}
 
     before = written(tmp_path)
-    main(["run", recipe, ARM, TEST, MORE, "--from", "evaluate"])
+    main(["run", recipe, *ARM, TEST, MORE, "--from", "evaluate"])
     assert written(tmp_path).items() >= before.items(), "a set that was scored was scored again"
     for place in scores.values():
         found = {row["dataset"] for row in open_artifact(str(place), PREDICTIONS).facts.scores}
@@ -65,14 +65,14 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
     table = capsys.readouterr().out
 
     for verb in ("run", "embed", "customize", "evaluate"):
-        command = [sys.executable, "-c", ANSWER, verb, recipe, ARM, TEST, MORE]
+        command = [sys.executable, "-c", ANSWER, verb, recipe, *ARM, TEST, MORE]
         ended = subprocess.run(command, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         assert ended.stderr == "nothing to do, it is finished already:\n"
         if verb == "run":
             assert ended.stdout.strip() in table
 
-    main(["evaluate", recipe, ARM, TEST, MORE, "--json"])
+    main(["evaluate", recipe, *ARM, TEST, MORE, "--json"])
     rows = json.loads(capsys.readouterr().out)
     assert {row["uri"] for row in rows} == {str(place) for place in scores.values()}
     assert {row["kind"] for row in rows} == {"predictions"}
