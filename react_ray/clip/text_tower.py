@@ -210,8 +210,6 @@ def keep_text_tower(backbone: Any, config: BackboneConfig) -> None:
     own, other = tower.embed_texts([PROBE]), Embedder(backbone, 1, backbone.device).embed_texts([PROBE])
     if tower.sha256 != backbone.text_sha256 or np.abs(own.astype(np.float32) - other).max() > AGREES:
         return
-    if config.gated and not text_sha256:
-        return None  # what a gated model adds may have changed its text tower, too
     with suppress(OSError):
         folder = Path(path).parent
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
