@@ -148,6 +148,8 @@ def read_text_tower(config: BackboneConfig, text_sha256: str) -> TextTower | Non
 
     text_sha256: of the model that embedded the database; "" = it is not known, and the recipe is taken at its word.
     """
+    if config.gated and not text_sha256:
+        return None  # what a gated model adds may have changed its text tower, too
     with suppress(BackboneError, StorageError, OSError, SafetensorError, TypeError):  # which torch tells better
         for path, shape in ((_kept(config, text_sha256), None), _named(config)):
             tower = _read(path, shape)
@@ -159,7 +161,7 @@ def read_text_tower(config: BackboneConfig, text_sha256: str) -> TextTower | Non
 def _named(config: BackboneConfig) -> tuple[str, Shape | None]:
     """(the local file of the weights, the shape) of a model whose JSON and .safetensors can be read as they are."""
     uri = find_config(config.name)
-    if not uri or config.pretrained == RANDOM or (config.gated and not config.pretrained):
+    if not uri or config.pretrained == RANDOM:
         return "", None
     spec, _ = read_config(uri, config.name)
     if folder := find_folder(config.pretrained):

@@ -21,6 +21,7 @@ from react_ray.index.shard import IndexShard
 from react_ray.index.shards import check_covers, open_shards, params_for, search_shards, shard_places, uncovered
 from react_ray.kinds import EmbeddingsFacts, IndexFacts
 from react_ray.pair_id import pair_ids
+from react_ray.progress import say
 from react_ray.vectors import from_vectors
 
 KEPT_BYTES = 1 << 30  # vectors up to this size stay in memory for the next search
@@ -95,10 +96,12 @@ class KeySearch:
     @cached_property
     def _shards(self) -> list[IndexShard | ListIndex]:
         assert self.index is not None
+        _announce(self.index.manifest.bytes // len(self.index.facts.keys), f"the shards of {self.index.uri}")
         return open_shards(shard_places(self.index, self.key), self.deleted)
 
     def _blocks(self) -> Iterator[Block]:
-        size = 2 * self.embeddings.facts.dim * self.embeddings.rows
+        size = 2 * self.embeddings.facts.dim * self.embeddings.rows * len(self.scanned) // self.embeddings.num_parts
+        _announce(size, f"{len(self.scanned)} parts of {self.embeddings.uri} that no index covers")
         return iter(self._kept) if size <= KEPT_BYTES else map(self._read, self.scanned)
 
     @cached_property
@@ -112,3 +115,9 @@ class KeySearch:
             kept = ~np.isin(ids, self.deleted)
             ids, vectors_ND = ids[kept], vectors_ND[kept]
         return ids, vectors_ND
+
+
+def _announce(size: int, what: str) -> None:
+    """Says what a search waits for, where that takes more than a moment."""
+    if size > KEPT_BYTES:
+        say(f"search     reads {size / 2**30:.1f} GB, {what}")

@@ -61,6 +61,8 @@ def test_weights_of_another_model_are_not_taken() -> None:
     assert read_text_tower(BASE, "0" * 64) is None
     assert read_text_tower(BASE.model_copy(update={"pretrained": "random"}), TEXT_SHA256) is None
     assert read_text_tower(BackboneConfig(name="ViT-B-32", pretrained="openai"), TEXT_SHA256) is None
+    gated = BASE.model_copy(update={"gated": "gated.safetensors"})
+    assert read_text_tower(gated, "") is None and read_text_tower(gated, TEXT_SHA256) is not None
 
 
 @pytest.mark.parametrize(
