@@ -7,8 +7,6 @@ a content security policy lets no other script run.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from dataclasses import dataclass, field
 from html import escape
@@ -17,6 +15,7 @@ from urllib.parse import urlsplit
 from react_ray.metadata import shortened
 from react_ray.report.class_gallery_style import GALLERY_CSS, SCRIPT
 from react_ray.report.gallery import data_uri, within
+from react_ray.report.script import policy
 from react_ray.report.style import CSS
 
 MAX_FILE_BYTES = 24_000_000  # of the page; beyond it, every class loses its last pairs first
@@ -93,10 +92,9 @@ def render(gallery: Gallery, max_bytes: int = MAX_FILE_BYTES) -> str:
         num_left_out += len(figures[i]) - kept[i]
         sections.append(_section(i, one, shown[: len(one.best)], shown[len(one.best) :]))
     left_out = f"<p>{num_left_out:,} pairs are left out to keep this file small.</p>" if num_left_out else ""
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_digest(SCRIPT)}'"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy(SCRIPT)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(gallery.name)} – retrieved pairs</title><style>{CSS}{GALLERY_CSS}</style></head>"
         f'<body><main class="gallery">{head}{_tools(classes)}<div id="classes">{"".join(sections)}</div>'
@@ -242,7 +240,3 @@ def _credits(classes: list[ClassEntry], kept: list[int]) -> str:
         return ""
     more = f"; and {len(credits) - MOST_CREDITS:,} more, each in its picture's title" * (len(credits) > MOST_CREDITS)
     return f"<p>Pictures by: {escape('; '.join(credits[:MOST_CREDITS]))}{more}.</p>"
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

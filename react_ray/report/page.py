@@ -44,7 +44,7 @@ def render(data: ReportData) -> str:
     retrieved = _gallery(data, budget - len(flipped.encode()))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy()}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy(SCRIPT)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(data.name)} – react_ray report</title><style>{CSS}</style></head>"
         f"<body>{marks()}<main>{head}{flipped}{classes}{mistakes}{retrieved}{after}"

@@ -45,7 +45,7 @@ for (const head of document.querySelectorAll("table.sortable thead th")) {
 """
 
 
-def policy() -> str:
-    """Returns the page's Content-Security-Policy: its style, this script, pictures inside the page, no network."""
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+def policy(script: str) -> str:
+    """Returns a page's Content-Security-Policy: its own style, this script, pictures inside the page, no network."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"

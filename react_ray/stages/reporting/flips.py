@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from itertools import chain, zip_longest
 
 from react_ray.errors import ReactRayError
 from react_ray.evals.labelled import IMAGES_PER_PART
 from react_ray.evals.set_files import open_files
-from react_ray.pairs.image import decode_whole
 from react_ray.progress import say
 from react_ray.recipe import Recipe
 from react_ray.report.data import Flip
+from react_ray.report.thumbnail import thumbnail
 from react_ray.stages.reporting.outcomes import Flipped
 
 SHOWN = 16  # examples in either direction
 MAX_SLICES = 4  # slices of the labelled set that are read for them
-SIDE = 112  # pixels, at most
 
 
 def flip_examples(recipe: Recipe, dataset: str, flipped: list[Flipped]) -> list[Flip]:
@@ -38,7 +36,7 @@ def flip_examples(recipe: Recipe, dataset: str, flipped: list[Flipped]) -> list[
         for number in slices:
             rows = [row for row in wanted if row // IMAGES_PER_PART == number]
             cells = files.images(rows[0], rows[-1] - rows[0] + 1) if rows else []
-            small = {row: _thumbnail(cells[row - rows[0]].data) for row in rows if row - rows[0] < len(cells)}
+            small = {row: thumbnail(cells[row - rows[0]].data) for row in rows if row - rows[0] < len(cells)}
             images |= {row: data for row, data in small.items() if data}
     except ReactRayError as error:
         say(f"report: no pictures of images that flipped: {error}")
@@ -51,15 +49,3 @@ def _spread(flipped: list[Flipped]) -> list[Flipped]:
     for flip in flipped:
         by_task[flip.task].append(flip)
     return [flip for flip in chain.from_iterable(zip_longest(*by_task.values())) if flip is not None][:SHOWN]
-
-
-def _thumbnail(data: bytes | None) -> bytes | None:
-    """Returns a WebP of at most SIDE pixels; None if the image cannot be decoded."""
-    try:
-        image = decode_whole(data, SIDE)
-    except ValueError:
-        return None
-    image.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=85)
-    return buffer.getvalue()
