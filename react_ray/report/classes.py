@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from react_ray.report.charts import flip_bars
+from react_ray.report.class_gallery import FLAGS
 from react_ray.report.data import ClassRow, Confusion, Flip, ReportData
 from react_ray.report.gallery import data_uri
 from react_ray.report.style import mark
@@ -56,7 +57,7 @@ def _weakest(row: ClassRow, scored: bool) -> tuple[bool, int, int, str]:
 def _class_row(row: ClassRow, retrieved: bool, scored: bool, with_advice: bool) -> str:
     name = f"{escape(row.class_name)}<small>{escape(row.task)}</small>"
     if row.flags:
-        name += f'<small class="flag">⚑ {escape(", ".join(row.flags))}</small>'
+        name += f'<small class="flag">⚑ {escape(", ".join(FLAGS.get(flag, flag) for flag in row.flags))}</small>'
         if with_advice:
             name += f"<details><summary>what to try</summary><small>{escape(' '.join(row.advice))}</small></details>"
     cells = ""
