@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from html import escape
 
 from react_ray.report.charts import flip_bars
+from react_ray.report.class_gallery import FLAGS
 from react_ray.report.data import ClassRow, Confusion, Flip, ReportData
-from react_ray.report.gallery import mime_type
+from react_ray.report.gallery import data_uri
 from react_ray.report.style import mark
 
 MAX_ROWS = 20_000  # classes in the table, each about 110 bytes
@@ -57,7 +57,7 @@ def _weakest(row: ClassRow, scored: bool) -> tuple[bool, int, int, str]:
 def _class_row(row: ClassRow, retrieved: bool, scored: bool, with_advice: bool) -> str:
     name = f"{escape(row.class_name)}<small>{escape(row.task)}</small>"
     if row.flags:
-        name += f'<small class="flag">⚑ {escape(", ".join(row.flags))}</small>'
+        name += f'<small class="flag">⚑ {escape(", ".join(FLAGS.get(flag, flag) for flag in row.flags))}</small>'
         if with_advice:
             name += f"<details><summary>what to try</summary><small>{escape(' '.join(row.advice))}</small></details>"
     cells = ""
@@ -100,10 +100,9 @@ def flips(data: ReportData, max_bytes: int) -> str:
 
 
 def _flip(flip: Flip, is_gain: bool) -> str:
-    kind = mime_type(flip.image)
-    if kind is None:
+    source = data_uri(flip.image)
+    if not source:
         return ""
-    source = f"data:{kind};base64,{base64.b64encode(flip.image).decode()}"
     said = escape(flip.base_said if is_gain else flip.arm_said)
     label = escape(flip.label)
     return (

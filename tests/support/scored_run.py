@@ -99,7 +99,7 @@ def finish_retrieval(recipe: Recipe) -> None:
     more = {"prompt": CLASSES, "modality": ["text"] * 3, "embedding": [bytes(2 * DIM)] * 3}
     queries.commit(0, pa.table(asked | more).cast(schema.queries(DIM)), 1.0)
     queries.seal(QueriesFacts({}, DIM, 3))
-    match = {"flags": ["no caption names it"], "advice": ["Give accordion synonyms."]}
+    match = {"flags": ["unnamed"], "advice": ["Give accordion synonyms."]}
     rows = [{"class_id": i, "task": "birds", "class_name": name, "pairs": 4} for i, name in enumerate(CLASSES)]
     rows[2] |= {"match": match, "pairs": 2}
     Path(recipe.out, "selection.json").write_text(json.dumps({"classes": rows, "poor_below": 1}))

@@ -70,7 +70,7 @@ def test_the_report_grows_with_the_run(tmp_path: Path) -> None:
     html = page(recipe)
     assert "All 3 classes" in html and html.index("accordion") < html.index("heron")
     assert "What was retrieved" in html and html.count("a drawing of a accordion</span>") == 2
-    assert "no caption names it" in html and "Give accordion synonyms." in html and "10 pairs for 3 classes" in html
+    assert "captions do not name it" in html and "Give accordion synonyms." in html and "10 pairs for 3 classes" in html
 
     finish_models(recipe)
     text = report.run(recipe)
