@@ -19,6 +19,8 @@ from react_ray.errors import ConfigError, RetrievalError
 from react_ray.kinds import ALLOWED, EMBEDDINGS, HITS, PAIRS, QUERIES, RETRIEVED
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import embed, index, ingest, retrieve
+from react_ray.stages.retrieval.candidate_facts import candidate_facts
+from react_ray.stages.retrieval.database import Database, open_database
 from react_ray.stages.retrieval.gather_pairs import class_vectors
 from react_ray.stages.retrieval.select_pairs import random_count
 from react_ray.vectors import from_vectors
@@ -266,3 +268,23 @@ def test_what_cannot_be_meant_is_refused_and_leaves_nothing_finished(pool: Path,
     with pytest.raises((ConfigError, RetrievalError), match=message):
         retrieve.run(recipe)
     assert not list(Path(recipe.out).rglob("retrieved/*"))
+
+
+class LargeDatabase(Database):
+    @property
+    def is_small(self) -> bool:
+        return False
+
+
+def test_the_workers_read_of_a_large_database_what_this_process_reads_of_a_small_one(
+    pool: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_of(pool, "facts")
+    small = open_database(recipe)
+    large = LargeDatabase(small.pairs, small.embeddings, small.images, small.deleted)
+    pair_ids = np.array([3 << 20 | 7, 5, 1 << 20 | 2])  # in any order
+    asked = (pair_ids, ["caption", "url", "phash", "image"])
+    found = [candidate_facts(str(tmp_path / "candidates"), *asked, each, recipe.cluster) for each in (small, large)]
+    assert found[0].to_pylist() == found[1].to_pylist() and found[0]["pair_id"].to_pylist() == pair_ids.tolist()
+    assert found[0]["caption"].to_pylist()[0].endswith(" 127")
+    assert not list(tmp_path.rglob("*.parquet"))
