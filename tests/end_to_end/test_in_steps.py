@@ -57,7 +57,7 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
         assert {row["dataset"] for row in open_artifact(str(place), PREDICTIONS).facts.scores} == {"test"}
 
     before = written(tmp_path)
-    main(["run", recipe, *ARM, TEST, MORE, "--from", "evaluate"])
+    main(["run", recipe, *ARM, TEST, MORE])
     assert written(tmp_path).items() >= before.items(), "a set that was scored was scored again"
     for place in scores.values():
         found = {row["dataset"] for row in open_artifact(str(place), PREDICTIONS).facts.scores}
