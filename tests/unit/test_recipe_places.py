@@ -18,7 +18,6 @@ from tests.unit.test_recipe import mistake, write
         ({"database": "sample://"}, "database: sample:// is among the files"),
         ({"out": "s3://"}, "s3://: no bucket"),
         ({"out": "s3:/bucket/run"}, "write s3://"),
-        ({"out": ""}, "out is empty; name a folder"),
         ({"out": "/tmp/database/"}, "out and database are both /tmp/database"),
         ({"ingest": {"source": "/tmp"}}, "out=/tmp/out lies inside ingest.source=/tmp"),
         ({"ingest": {"source": "/tmp/out"}}, "out=/tmp/out lies inside ingest.source=/tmp/out"),

@@ -88,7 +88,7 @@ def _missing(uri: str, index: int, group: pq.RowGroupMetaData, at: int, name: st
     """
     statistics = group.column(at).statistics
     nulls = statistics.null_count if statistics is not None and statistics.has_null_count else 0
-    least = statistics.min if statistics is not None and statistics.has_min_max else None
-    if isinstance(least, str) and least[:1] <= " ":
+    least = statistics.min_raw if statistics is not None and statistics.has_min_max else None  # it may be no UTF-8
+    if isinstance(least, bytes) and least[:1] <= b" ":
         return num_blank(open_parquet(uri).read_row_group(index, columns=[name])[name])
     return min(nulls, group.num_rows)
