@@ -59,6 +59,7 @@ def test_work_goes_to_the_nodes_of_its_role(tmp_path: Path) -> None:
             assert made.seal().rows == 4
 
 
+@pytest.mark.slow
 def test_a_node_killed_while_embedding_changes_no_artifact_and_the_search_over_the_others_equals_one_flat_scan(
     finished: Path, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def killed_then_finished(folder: Path, urls: list[str], rows_per_part: int, kill
     return open_artifact(str(images), IMAGES)
 
 
+@pytest.mark.slow
 def test_a_download_that_was_killed_ends_as_one_that_was_left_alone(web: Web, tmp_path: Path, local_ray: None) -> None:
     urls = misbehaving(web, 400)
     undisturbed = downloaded(load_recipe(list_recipe(tmp_path / "undisturbed", urls, 20)))

@@ -159,6 +159,7 @@ def test_a_run_killed_in_every_phase_ends_with_the_same_artifacts_and_scores(
     assert summaries[0]["tasks"] == summaries[1]["tasks"] and summaries[0]["mean"] == summaries[1]["mean"]
 
 
+@pytest.mark.slow
 def test_the_same_run_on_s3_gives_the_same_artifacts(finished: Path, tmp_path: Path) -> None:
     with s3_server():
         boto3.client("s3").create_bucket(Bucket="web")
