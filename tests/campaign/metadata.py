@@ -25,7 +25,7 @@ from react_ray.kinds import IMAGES, KINDS, PAIRS
 from react_ray.pairs.stats import stats
 from react_ray.progress import Metrics
 from react_ray.runtime import preflight
-from react_ray.stages.reporting.summary import read_summary, summarise
+from react_ray.stages.reporting.summary import costs_of, read_summary
 from react_ray.stages.training.checkpoints import Checkpoints
 from react_ray.stages.verify import verify
 from react_ray.storage import open_storage
@@ -43,7 +43,7 @@ ARTIFACTS = {
     "run/scores": "predictions",
 }  # place -> kind
 NOT_KNOWN = "hosts: not known"  # what `stats` says where the list of URLs is gone
-EDITABLE = ("metrics", "the summary", "the summary of another run")  # plain files of numbers, which people may edit
+EDITABLE = ("metrics", "the costs", "the summary of another run")  # plain files of numbers, which people may edit
 Reader = Callable[[Path], Any]
 
 
@@ -195,7 +195,7 @@ READERS: dict[str, Reader] = {
     **{f"parts of {uri}": _tables(uri) for uri in ARTIFACTS},
     "a resumed draft": _resumed,
     "stats": lambda folder: stats(str(folder / "database/images")).partition("\n")[2],
-    "the summary": lambda folder: summarise(open_recipe(folder)),
+    "the costs": lambda folder: vars(costs_of(open_storage(str(folder / "run")))),
     "the summary of another run": lambda folder: read_summary(str(folder / "run")),
     "metrics": _metrics,
     "a checkpoint": _checkpoint,
