@@ -6,55 +6,14 @@ import base64
 import dataclasses
 import hashlib
 import re
-from html.parser import HTMLParser
 
 from react_ray.report.classes import MAX_ROWS
 from react_ray.report.data import MEAN, ClassRow, Flip, Picture, ReportData, Step
 from react_ray.report.intervals import Gain
 from react_ray.report.page import MAX_FILE_BYTES, render
 from react_ray.report.script import SCRIPT
+from tests.support.html_page import Page
 from tests.support.report_example import ARMS, EVIL, picture, report
-
-VOID = {"meta", "img", "br", "hr", "input", "link"}
-
-
-class Page(HTMLParser):
-    """Checks the nesting of tags, and collects what the page would load or run."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.handlers: list[str] = []
-        self.ids: list[str] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        for name, value in attrs:
-            if name in ("src", "href", "xlink:href", "srcset", "action", "data", "poster"):
-                self.addresses.append(value or "")
-            if name.startswith("on"):
-                self.handlers.append(name)
-            if name == "id":
-                self.ids.append(value or "")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open.pop() == tag, f"</{tag}> closes another tag"
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def test_each_arm_is_compared_with_the_base_of_its_own_backbone() -> None:
@@ -91,9 +50,9 @@ def test_the_page_needs_nothing_outside_itself() -> None:
         and "default-src 'none'; img-src data:; style-src 'unsafe-inline'; " in html
     )
     assert f"script-src 'sha256-{digest}'" in html
-    assert all(address.startswith(("data:image/webp;base64,", "#m")) for address in page.addresses)
+    assert all(address.startswith(("data:image/webp;base64,", "#m")) for address in [*page.loads, *page.links])
     assert "http:" not in html and "https:" not in html and "url(" not in html and "@import" not in html
-    assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
+    assert {address[1:] for address in [*page.loads, *page.links] if address.startswith("#")} <= set(page.ids)
     assert "prefers-color-scheme: dark" in html
 
 
