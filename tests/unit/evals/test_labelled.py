@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,27 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
 from react_ray.evals.labelled import ReadRowGroups, check_set, read_slice, row_groups, slices_of
 from react_ray.evals.set_files import open_files
-
-CLASSES = ("grey heron", "barn owl", "red fox")
-BIRDS = TargetTask("birds", CLASSES, ("a {}",), tuple((name,) for name in CLASSES))
-SIZES = TargetTask("sizes", ("big", "small"), ("a {}",), (("big",), ("small",)))
-WANTED = ["grey heron", "red fox", "barn owl", "grey heron"]
-POSITIONS = [0, 2, 1, 0]
-
-
-def picture(number: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8 + number, 6), (20 * number, 80, 200)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-IMAGES = [picture(number) for number in range(4)]
+from tests.support.birds import BIRDS, CLASSES, IMAGES, POSITIONS, SIZES, WANTED
 
 
 def write(path: Path, labels: pa.Array, names: list[str] | None = None, **columns: Any) -> str:

@@ -6,31 +6,20 @@ import io
 import json
 import pickle
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
 from react_ray.evals.labelled import ReadRowGroups, check_set, read_slice, row_groups, slices_of
+from tests.support.birds import BIRDS as PLAIN_BIRDS
+from tests.support.birds import IMAGES, POSITIONS, SIZES, WANTED, picture
 
-CLASSES = ("grey heron", "barn owl", "red fox")
-BIRDS = TargetTask("birds", CLASSES, ("a {}",), (("grey heron", "Ardea cinerea"), ("barn owl",), ("red fox",)))
-SIZES = TargetTask("sizes", ("big", "small"), ("a {}",), (("big",), ("small",)))
-WANTED = ["grey heron", "red fox", "barn owl", "grey heron"]
-POSITIONS = [0, 2, 1, 0]
-
-
-def picture(number: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8 + number, 6), (20 * number, 80, 200)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-IMAGES = [picture(number) for number in range(4)]
+BIRDS = replace(PLAIN_BIRDS, synonyms=(("grey heron", "Ardea cinerea"), ("barn owl",), ("red fox",)))
 
 
 def folders(root: Path, *names: str) -> str:
