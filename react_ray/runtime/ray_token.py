@@ -1,8 +1,8 @@
 """Ray's token: whether this machine has one, and its use for a Ray that is joined by its address.
 
 The first Ray that a program starts on a machine makes ~/.ray/auth_token (Ray 2.59 and newer), and `ray start --head`
-then asks for it. A process that joins by an address shows it only if RAY_AUTH_MODE says so before Ray is imported, and a
-cluster that asks for no token takes it as well. This file imports no Ray.
+then asks for it. A process that joins by an address shows it only if RAY_AUTH_MODE says so before Ray is imported, and
+a cluster that asks for no token takes it as well. This file imports no Ray.
 """
 
 from __future__ import annotations
