@@ -1,4 +1,4 @@
-"""Fixtures for all tests: one local Ray per session where it is asked for, recipes over small data."""
+"""Fixtures for all tests: one local Ray per file where it is asked for, recipes over small data."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    """A Ray of this process alone; stages find it already initialised and leave it."""
+    """A Ray of this process alone, which stages find already initialised and leave. It ends with its file: which file
+    follows in the same process depends on time, and some test what goes without Ray."""
     import ray
 
     from react_ray.recipe import ClusterConfig
