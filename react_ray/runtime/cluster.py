@@ -138,9 +138,15 @@ def _no_native_stderr() -> Iterator[None]:
 
 
 def quiet() -> None:
-    """Our progress display speaks for all stages; Ray's libraries stay silent unless something is wrong."""
+    """Our progress display speaks for all stages; Ray's libraries stay silent unless something is wrong.
+
+    Ray Data prints the traceback of an error that it also raises; the exception suffices, and its log file has both.
+    """
     for name in ("ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.setLevel(logging.CRITICAL)
 
 
 def answers(waiting: list[Any]) -> list[Any]:

@@ -84,3 +84,20 @@ assert is_running(), "a program that calls the stages itself has its own Ray"
 def test_ray_does_not_start_before_it_is_needed() -> None:
     ended = subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+QUIET = """
+import logging
+import ray.data
+from react_ray.runtime.cluster import quiet
+quiet()
+try:
+    raise ValueError("a raylet was lost")
+except ValueError as error:
+    logging.getLogger("ray.data").error("the pipeline ended", exc_info=error)
+"""
+
+
+def test_ray_data_prints_no_traceback_of_an_error_that_it_also_raises() -> None:
+    ended = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
