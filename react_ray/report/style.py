@@ -43,7 +43,7 @@ CSS = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue",
-  sans-serif; }
+  sans-serif; overflow-wrap: break-word; }
 main { padding: 36px clamp(16px, 3.5vw, 72px) 64px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
 h2 { font-size: 20px; margin: 52px 0 8px; letter-spacing: -0.005em; }
