@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
 from react_ray.evals.labels import check_columns, check_folders, class_labels, folder_labels
+from react_ray.evals.set_digest import set_digest
 from react_ray.evals.set_files import SetFiles, open_files
 from react_ray.pairs.image import inspect
 from react_ray.pairs.image_cells import ImageCell
@@ -34,6 +35,7 @@ class Slice:
     dataset: str
     files: SetFiles
     start: int
+    digest: str = ""  # of the whole set
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ class RowGroup:
 def slices_of(name: str, source: str, tasks: list[TargetTask], most: float = MAX_UNREADABLE) -> list[Slice]:
     """Splits one evaluation set into slices. Raises ConfigError for a set that `check_set` refuses."""
     files = open_files(source, f"evaluate.datasets.{name}")
-    _check_labels(files, name, tasks, most)
+    digest = set_digest(source, _check_labels(files, name, tasks, most))
     starts = range(0, files.num_rows, IMAGES_PER_PART)
-    return [Slice(name, files.part(start, IMAGES_PER_PART), start) for start in starts]
+    return [Slice(name, files.part(start, IMAGES_PER_PART), start, digest) for start in starts]
 
 
 def check_set(name: str, source: str, tasks: list[TargetTask], most: float = MAX_UNREADABLE) -> None:
@@ -114,10 +116,12 @@ class ReadRowGroups:
         return pa.table({"image": _bytes(files.images(first, files.num_rows - first))})
 
 
-def _check_labels(files: SetFiles, dataset: str, tasks: list[TargetTask], most: float) -> None:
-    _, unknown = _labels(files, dataset, tasks, 0, files.num_rows)
+def _check_labels(files: SetFiles, dataset: str, tasks: list[TargetTask], most: float) -> pa.Table:
+    """Returns columns task and label of all rows."""
+    labels, unknown = _labels(files, dataset, tasks, 0, files.num_rows)
     if told := check_folders(unknown, files.num_rows, most, dataset):
         say(told)
+    return labels
 
 
 def _labels(
