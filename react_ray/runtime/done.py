@@ -21,6 +21,7 @@ from react_ray.errors import ReactRayError
 from react_ray.manifest import MANIFEST
 from react_ray.metadata import parse_json, shaped
 from react_ray.recipe import Recipe
+from react_ray.runtime.changes import ALL
 from react_ray.runtime.layout import Layout
 from react_ray.section import digest
 from react_ray.storage import join, open_storage, versions
@@ -28,14 +29,15 @@ from react_ray.uri import PACKAGE_DIR
 
 FILE = "done.json"
 LOCAL_DIR = "local-dir:"
-# The sections that each verb reads, with the fields that only change its speed: one that differs is looked at anew.
+# The sections that each verb reads, with the fields that only change its speed: one that differs is looked at anew. Of
+# `evaluate`, retrieve and customize read no more than the sets that they use.
 READS = {
     "ingest": ("ingest", "backbone", "embed"),
     "download": ("download", "retrieve", "tasks", "arms"),
     "embed": ("seed", "backbone", "embed", "download"),
     "index": ("seed", "index"),
-    "retrieve": ("seed", "tasks", "backbone", "download", "embed", "index", "retrieve", "evaluate", "arms"),
-    "customize": tuple(Recipe.model_fields),
+    "retrieve": ("seed", "tasks", "backbone", "download", "embed", "index", "retrieve", "arms"),
+    "customize": tuple(name for name in Recipe.model_fields if name not in ("index", "evaluate")),
     "evaluate": tuple(Recipe.model_fields),
     "report": tuple(Recipe.model_fields),
 }
@@ -139,7 +141,7 @@ def _state_or_none(recipe: Recipe, verb: str) -> str | None:
 def _state(recipe: Recipe, verb: str) -> str:
     """A digest of all that a verb reads."""
     values = recipe.model_dump(mode="json", include=set(READS[verb]))
-    values |= {"database": recipe.database, "out": recipe.out, "on_gpus": recipe.cluster.gpus_per_actor > 0}
+    values |= {"sets": _sets(recipe, verb), "database": recipe.database, "out": recipe.out, "on_gpus": recipe.cluster.gpus_per_actor > 0}
     files = {uri: versions(uri) for uri in sorted(_files(recipe, verb)) if uri}
     artifacts = {uri: _digest_of(join(uri, MANIFEST)) for uri in _artifacts(recipe, verb)}
     values.pop("cluster", None)
@@ -223,19 +225,29 @@ def _files(recipe: Recipe, verb: str) -> set[str]:
         "embed": set(recipe.embed.heads.values()),
         "backbone": _weights(recipe.backbone),
         "tasks": {recipe.tasks.file}.union(*recipe.tasks.seed_images.values()),
-        "retrieve": set(recipe.retrieve.decontaminate.datasets),
         "evaluate": {*recipe.evaluate.datasets.values(), recipe.evaluate.pixel_knn},
         "arms": set().union(*(_files_of_arm(recipe.arm(arm)) for arm in recipe.arm_names())),
     }
     trains = any(recipe.arm(arm).customize.train_on == "source" for arm in recipe.arm_names())
     if verb != "ingest" and not (verb == "customize" and trains):  # its rows are in the database
         named["ingest"] = set()
-    return set().union(*(uris for section, uris in named.items() if section in READS[verb]))
+    return set(_sets(recipe, verb).values()).union(*(uris for name, uris in named.items() if name in READS[verb]))
+
+
+def _sets(recipe: Recipe, verb: str) -> dict[str, str]:
+    """The evaluation sets that `retrieve` keeps its pairs apart from, or `customize` watches; all verbs behind them
+    read the whole section."""
+    arms = [recipe.arm(arm) for arm in recipe.arm_names()]
+    used: set[str] = set()
+    if verb == "retrieve":
+        used = {name for one in [recipe, *arms] for name in one.retrieve.decontaminate.datasets}
+    elif verb == "customize":
+        used = {arm.customize.watch_dataset for arm in arms}
+    return {name: uri for name, uri in recipe.evaluate.datasets.items() if name in used or ALL in used}
 
 
 def _files_of_arm(arm: Recipe) -> set[str]:
-    sets = set(arm.retrieve.decontaminate.datasets)
-    return _weights(arm.customized) | sets | {arm.tasks.file}.union(*arm.tasks.seed_images.values())
+    return _weights(arm.customized) | {arm.tasks.file}.union(*arm.tasks.seed_images.values())
 
 
 def _weights(config: Any) -> set[str]:

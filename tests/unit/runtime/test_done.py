@@ -100,9 +100,10 @@ def test_the_same_recipe_has_nothing_to_do_and_prints_what_it_printed(finished: 
     [
         ("cluster.num_cpus=1", set()),
         ("customize.lr=0.1", LATER),
-        ("evaluate.headline=other", {"retrieve", *LATER}),
+        ("evaluate.headline=other", {"evaluate", "report"}),
+        ("evaluate.datasets.more=sets/more", {"evaluate", "report"}),
         ("retrieve.k=7", {"retrieve", *LATER}),
-        ("index.recall=0.9", {"index", "retrieve", *LATER}),
+        ("index.recall=0.9", {"index", "retrieve", "evaluate", "report"}),
         ("arms.three.customize.lr=0.1", {"retrieve", *LATER}),
         ("ingest.max_rows=7", {"ingest", *LATER}),
         ("cluster.gpus_per_actor=1", EVERYTHING),
@@ -125,7 +126,7 @@ def touched(name: str) -> Change:
         (lambda folder: (folder / "source/notes.txt").write_text("x"), set()),
         (touched("weights.safetensors"), EVERYTHING - {"index"}),
         (lambda folder: (folder / "classes.txt").unlink(), {"retrieve", *LATER}),
-        (touched("test.parquet"), {"retrieve", *LATER}),
+        (touched("test.parquet"), {"evaluate", "report"}),
         (lambda folder: seal(folder, "database/pairs", "2"), {"ingest", "embed", "index", "retrieve", "report"}),
         (lambda folder: seal(folder, "database/embeddings", "2"), EVERYTHING - {"ingest", "evaluate"}),
         (lambda folder: seal(folder, "database/index/deltas/00001"), {"retrieve"}),
@@ -142,6 +143,22 @@ def touched(name: str) -> Change:
 def test_what_has_changed_is_looked_at_again(finished: Path, change: Change, lost: set[str]) -> None:
     change(finished)
     assert known(finished) == EVERYTHING - lost
+
+
+@pytest.mark.parametrize(
+    ("use", "verb"),
+    [
+        ("retrieve.decontaminate.datasets=[test]", "retrieve"),
+        ("arms.two.retrieve.decontaminate.datasets=[all]", "retrieve"),
+        ("customize.watch_dataset=test", "customize"),
+    ],
+)
+def test_a_set_that_a_verb_uses_is_a_file_that_it_reads(finished: Path, use: str, verb: str) -> None:
+    with remembering(recipe(finished, use), verb) as remember:
+        remember("again")
+    assert verb in known(finished, use)
+    os.utime(finished / "test.parquet")
+    assert verb not in known(finished, use)
 
 
 def test_nothing_is_remembered_of_what_changed_while_it_was_read(finished: Path) -> None:
