@@ -25,7 +25,7 @@ def _search(
     image: Annotated[str, typer.Option("--image", help="URI of an image to search for, instead of a text")] = "",
     k: Annotated[int, typer.Option("-k", help="number of pairs", min=1)] = 10,
     key: Annotated[
-        str, typer.Option("--key", help="what is compared: image, text (the captions), both; default: the recipe's")
+        str, typer.Option("--key", help="image, text (captions) or both; default: the first of the recipe, or text")
     ] = "",
     save: Annotated[str, typer.Option("--save", help="URI of a new folder for the images that were found")] = "",
     as_json: Json = False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,53 +112,34 @@ def _run(verb: str, recipe: Recipe, option: bool) -> str:
     return outcome if isinstance(outcome, str) else told(outcome)
 
 
-def _add(verb: str, summary: str) -> None:
-    if verb == "download":
+def _download(
+    recipe: RecipeArgument, overrides: Overrides = None, retry_failed: RetryFailed = False, as_json: Json = False
+) -> None:
+    run_verb("download", recipe, overrides, as_json, retry_failed)
 
-        def download(
-            recipe: RecipeArgument,
-            overrides: Overrides = None,
-            retry_failed: RetryFailed = False,
-            as_json: Json = False,
-        ) -> None:
-            run_verb(verb, recipe, overrides, as_json, retry_failed)
 
-        app.command(verb, help=summary)(download)
-        return
-    if verb == "embed":
+def _embed(
+    recipe: RecipeArgument, overrides: Overrides = None, skip_corrupt: SkipCorrupt = False, as_json: Json = False
+) -> None:
+    run_verb("embed", recipe, overrides, as_json, skip_corrupt)
 
-        def embed(
-            recipe: RecipeArgument,
-            overrides: Overrides = None,
-            skip_corrupt: SkipCorrupt = False,
-            as_json: Json = False,
-        ) -> None:
-            run_verb(verb, recipe, overrides, as_json, skip_corrupt)
 
-        app.command(verb, help=summary)(embed)
-        return
+def _every_stage(
+    recipe: RecipeArgument, overrides: Overrides = None, first: From = "", last: Until = "", as_json: Json = False
+) -> None:
+    run_stages(recipe, overrides, as_json, first, last)
 
-    if verb == "run":
 
-        def run(
-            recipe: RecipeArgument,
-            overrides: Overrides = None,
-            first: From = "",
-            last: Until = "",
-            as_json: Json = False,
-        ) -> None:
-            run_stages(recipe, overrides, as_json, first, last)
-
-        app.command(verb, help=summary)(run)
-        return
+def _plain(verb: str) -> Callable[..., None]:
+    """A verb without options of its own."""
 
     def command(recipe: RecipeArgument, overrides: Overrides = None, as_json: Json = False) -> None:
         run_verb(verb, recipe, overrides, as_json)
 
-    command.__doc__ = summary
-    app.command(verb, help=summary)(command)
+    return command
 
 
+WITH_OPTIONS = {"download": _download, "embed": _embed, "run": _every_stage}
 for _verb, _summary in {
     "ingest": "Read your files of pairs, URLs or vectors into the database.",
     "download": "Download the images of a URL list.",
@@ -170,4 +151,4 @@ for _verb, _summary in {
     "report": "Write report.html and the table of a run, from whatever exists.",
     "run": "Run all of these in order; finished work is not repeated.",
 }.items():
-    _add(_verb, _summary)
+    app.command(_verb, help=_summary)(WITH_OPTIONS.get(_verb) or _plain(_verb))

@@ -141,7 +141,12 @@ def _state_or_none(recipe: Recipe, verb: str) -> str | None:
 def _state(recipe: Recipe, verb: str) -> str:
     """A digest of all that a verb reads."""
     values = recipe.model_dump(mode="json", include=set(READS[verb]))
-    values |= {"sets": _sets(recipe, verb), "database": recipe.database, "out": recipe.out, "on_gpus": recipe.cluster.gpus_per_actor > 0}
+    values |= {
+        "sets": _sets(recipe, verb),
+        "database": recipe.database,
+        "out": recipe.out,
+        "on_gpus": recipe.cluster.gpus_per_actor > 0,
+    }
     files = {uri: versions(uri) for uri in sorted(_files(recipe, verb)) if uri}
     artifacts = {uri: _digest_of(join(uri, MANIFEST)) for uri in _artifacts(recipe, verb)}
     values.pop("cluster", None)

@@ -85,9 +85,10 @@ class OpenDatabase:
         """The sides of a pair that can be searched; the first of them is searched unless a search says otherwise."""
         return tuple(filter(self._has, self._in_order()))
 
-    def _in_order(self) -> list[Key]:
-        wanted = self._wanted_keys
-        return sorted(KEYS, key=lambda key: wanted.index(key) if key in wanted else len(KEYS))
+    def _in_order(self) -> tuple[Key, ...]:
+        """Captions before images unless the user prefers otherwise: most queries are sentences, and cosines of two
+        texts tell more than those of a text and an image."""
+        return tuple(dict.fromkeys((*self._wanted_keys, "text", "image")))
 
     def _has(self, key: Key) -> bool:
         return len(self._search_of(key).sample_ND) > 0
@@ -101,11 +102,14 @@ class OpenDatabase:
 
         query: a sentence, an encoded image (bytes, or its Path, or a PIL image), a vector [D] of the same model, or a
         list or an array [N, D] of these. key: "image" or "text" says which side of a pair is compared, "both" searches
-        both and ranks by `z`, since cosines of images and of captions cannot be compared; "" = the database's first.
+        both and ranks by `z`, since cosines of images and of captions cannot be compared; "" = the database's first, or
+        images if every query is an image.
         """
         if k < 1:
             raise ConfigError(f"k is {k}; ask for at least 1 hit")
         queries, is_one = _as_list(query)
+        if not key and all(isinstance(one, (bytes, Path)) or _is_picture(one) for one in queries):
+            key = "image" if self._has("image") else key
         wanted = self._keys_of(key)
         queries_QD = self._vectors_of(queries)
         found: list[list[Hit]] = [[] for _ in queries]

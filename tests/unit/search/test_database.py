@@ -72,6 +72,13 @@ def test_a_hit_has_its_caption_and_its_url_and_a_z_score(uri: str) -> None:
     assert hit.as_dict()["caption"] == "a red apple"
 
 
+def test_captions_are_compared_first_unless_the_user_prefers_images_or_asks_with_one(uri: str) -> None:
+    database = open_database(uri)
+    assert database.keys == ("text", "image")
+    assert named(database.search("a red apple", 5)) == named(database.search("a red apple", 5, "text"))
+    assert OpenDatabase(uri, keys=["image"]).keys == ("image", "text")
+
+
 def test_both_keys_are_ranked_by_z_and_a_pair_comes_once(uri: str) -> None:
     database = open_database(uri)
     hits = database.search("a red apple", 12, "both")
@@ -105,7 +112,7 @@ def test_an_image_is_embedded_by_the_whole_model(tmp_path: Path) -> None:
     pixels, _ = (embedder := Embedder(model, 1, "cpu")).decode([data])
     database = open_database(uri)
     expected = named(database.search(embedder.embed_images(pixels)[0], 5, "image"))
-    assert named(database.search(data, 5, "image")) == expected
+    assert named(database.search(data, 5, "image")) == named(database.search(data, 5)) == expected
     assert named(database.search(tmp_path / "image.png", 5, "image")) == expected
     assert named(database.search(Image.open(io.BytesIO(data)), 5, "image")) == expected
     with pytest.raises(ConfigError, match="image 1 of the query cannot be decoded"):

@@ -24,7 +24,7 @@ def recipe_file(folder: Path) -> str:
         "database": str(folder / "run/database"),
         "backbone": {"name": BASE.name, "pretrained": BASE.pretrained},
         "ingest": {"source": "sample://pool.parquet"},
-        "retrieve": {"keys": ["text"]},
+        "retrieve": {"keys": ["image"]},
     }
     path.write_text(yaml.safe_dump(values))
     return str(path)
@@ -34,7 +34,7 @@ def test_a_recipe_a_run_and_a_database(tmp_path: Path) -> None:
     recipe = recipe_file(tmp_path)
     write_searchable(str(tmp_path / "run/database"), [ANIMALS])
     (tmp_path / "run/recipe.yaml").write_text(load_recipe(recipe).yaml())
-    for uri, key in ((recipe, "text"), (str(tmp_path / "run"), "text"), (str(tmp_path / "run/database"), "image")):
+    for uri, key in ((recipe, "image"), (str(tmp_path / "run"), "image"), (str(tmp_path / "run/database"), "text")):
         database = open_database(uri)
         assert database.uri == str(tmp_path / "run/database")
         assert database.keys[0] == key
@@ -47,7 +47,7 @@ def test_a_recipe_with_overrides(tmp_path: Path) -> None:
     with pytest.raises(ArtifactMissing):
         open_database(recipe)
     database = open_database(recipe, overrides=[f"database={tmp_path}/elsewhere"])
-    assert database.search("a church", 1)[0].caption == "a church"
+    assert database.search("a church", 1, "text")[0].caption == "a church"
     with pytest.raises(ConfigError, match="no such field"):
         open_database(recipe, overrides=["databas=x"])
 
