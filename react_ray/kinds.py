@@ -90,6 +90,7 @@ class ModelFacts:
 @dataclass(frozen=True)
 class PredictionsFacts:
     scores: list[dict[str, Any]]  # dataset, task, metric, value, num_images, model, seed
+    fitted: dict[str, Any] = field(default_factory=dict)  # of pictures compared by pixels: seconds, bytes, num_pairs
 
 
 PAIRS = Kind("pairs", PairsFacts, "ingest")

@@ -139,7 +139,7 @@ def _plain(verb: str) -> Callable[..., None]:
     return command
 
 
-WITH_OPTIONS = {"download": _download, "embed": _embed, "run": _every_stage}
+WITH_OPTIONS: dict[str, Callable[..., None]] = {"download": _download, "embed": _embed, "run": _every_stage}
 for _verb, _summary in {
     "ingest": "Read your files of pairs, URLs or vectors into the database.",
     "download": "Download the images of a URL list.",

@@ -37,8 +37,14 @@ class EvaluateConfig(Section):
     other_runs: list[str] = speed(
         [], "URIs of finished runs of this recipe with other seeds; the report then shows mean and standard deviation"
     )
+    pixel_pairs: int = speed(
+        20_000,
+        "most retrieved pairs that the row of 1-NN on 16x16 pixels compares with, all if there are no more; 0 = no row",
+        ge=0,
+        le=1_000_000,
+    )
     pixel_knn: str = speed(
-        "", "folder with the files of react_ray/sample, for a 1-nearest-neighbour reference line; empty = no line"
+        "", "folder with the files of react_ray/sample, for a row of 1-NN on 16x16 pixels with labels; empty = no row"
     )
     max_unreadable: float = speed(
         0.05, "refuse the scores of a set of which more than this share of images cannot be decoded", ge=0, le=1

@@ -1,4 +1,4 @@
-"""Draws charts as HTML and inline SVG: a dot plot of tasks, bars of flipped images, lines over training steps.
+"""Draws charts as HTML and inline SVG: bars of flipped images, lines over training steps.
 
 Colours are the CSS classes `a0`, `a1`, ... (style.py), so that light and dark pages share one drawing. Every arm also
 has its own mark and dash, for readers who cannot tell the colours apart.
@@ -10,8 +10,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from react_ray.report.data import MEAN, ReportData
-from react_ray.report.numbers import points
+from react_ray.report.data import ReportData
 from react_ray.report.style import MARKS, colour, mark
 
 MAX_POINTS = 120  # per line; if there are more steps, they are averaged in bins
@@ -19,56 +18,9 @@ WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 350, 10, 174
 
 
-def legend(data: ReportData, arms: Sequence[str], references: bool = False) -> str:
-    items = [f"<li>{mark(data.index(arm))}{escape(data.arms[arm])}</li>" for arm in data.arms if arm in arms]
-    if references:
-        items += [f'<li><i class="tick"></i>{escape(label)}</li>' for label in data.reference_lines]
+def legend(data: ReportData, arms: Sequence[str]) -> str:
+    items = [f"<li>{mark(data.index(arm))}{escape(data.labels[arm])}</li>" for arm in data.labels if arm in arms]
     return f'<ul class="legend">{"".join(items)}</ul>'
-
-
-def dot_plot(data: ReportData) -> str:
-    """Draws one row per task and one for the mean; a bar joins the best arm and its base."""
-    rows = [*data.tasks, MEAN]
-    shown = [spread.mean for row in rows for arm in data.arms if (spread := data.spread(row, arm))]
-    shown += [
-        value for row in rows for label in data.reference_lines if (value := data.reference(label, row)) is not None
-    ]
-    top = min(1.0, max(0.2, math.ceil(10 * max(shown, default=0.2)) / 10))
-    step = 0.1 if top <= 0.5 else 0.2
-    ticks = [i * step for i in range(int(top / step + 1e-9) + 1)]
-    grid = "".join(f'<i class="grid" style="left:{100 * tick / top:.2f}%"></i>' for tick in ticks)
-    axis = "".join(f'<span style="left:{100 * tick / top:.2f}%">{100 * tick:.0f}</span>' for tick in ticks)
-    body = "".join(_dot_row(data, row, top, grid) for row in rows)
-    label = "Top-1 accuracy per task and arm; the table shows the same numbers"
-    return (
-        f'{legend(data, data.scored_arms(), references=True)}<div class="dots" role="img" aria-label="{label}">{body}'
-        f'<div class="row axis"><span></span><div class="track">{axis}</div></div>'
-        '<p class="unit">top-1 accuracy, points</p></div>'
-    )
-
-
-def _dot_row(data: ReportData, task: str, top: float, grid: str) -> str:
-    inside = grid
-    best = data.best_arm
-    ends = [spread.mean for arm in (data.base_of(best), best) if (spread := data.spread(task, arm))] if best else []
-    if best and len(ends) == 2:
-        place = f"left:{100 * min(ends) / top:.2f}%;width:{100 * abs(ends[1] - ends[0]) / top:.2f}%"
-        inside += f'<i class="join {colour(data.index(best))}" style="{place}"></i>'
-    for label in data.reference_lines:
-        value = data.reference(label, task)
-        if value is not None:
-            title = f"{escape(label)}: {points(value)}"
-            inside += f'<i class="tick" style="left:{100 * value / top:.2f}%" title="{title}"></i>'
-    for i, (arm, label) in enumerate(data.arms.items()):
-        spread = data.spread(task, arm)
-        if spread:
-            title = f"{escape(label)}: {points(spread.mean)}"
-            place = f"left:{100 * spread.mean / top:.2f}%"
-            inside += f'<span class="dot" style="{place}" title="{title}">{mark(i)}</span>'
-    name = "mean" if task == MEAN else escape(task)
-    return (
-        f'<div class="row{" total" if task == MEAN else ""}"><span>{name}</span><div class="track">{inside}</div></div>'
-    )
 
 
 def flip_bars(flipped: dict[str, tuple[int, int]], arm: int, base: int) -> str:

@@ -28,7 +28,7 @@ def class_table(data: ReportData) -> str:
         base = data.base_of(best)
         head += '<th scope="col" class="n">images</th>'
         head += "".join(
-            f'<th scope="col" class="n">{mark(data.index(arm))}{escape(data.arms[arm])}</th>' for arm in (base, best)
+            f'<th scope="col" class="n">{mark(data.index(arm))}{escape(data.labels[arm])}</th>' for arm in (base, best)
         )
         head += '<th scope="col" class="n">change</th>'
     shown = enumerate(rows[:MAX_ROWS])
@@ -76,7 +76,7 @@ def flips(data: ReportData, max_bytes: int) -> str:
     if not data.flipped or best is None:
         return ""
     base = data.base_of(best)
-    both = [(data.index(arm), escape(data.arms[arm])) for arm in (best, base)]
+    both = [(data.index(arm), escape(data.labels[arm])) for arm in (best, base)]
     gained, lost = (sum(counts[i] for counts in data.flipped.values()) for i in (0, 1))
     bars = flip_bars(data.flipped, both[0][0], both[1][0])
     kept, left = [], max_bytes
@@ -120,7 +120,9 @@ def confusions(data: ReportData) -> str:
     pairs = [c for c in found if c.label and c.arm_count > 1]
     traps = [c for c in found if not c.label]
     base = data.base_of(best)
-    head = "".join(f'<th scope="col" class="n">{mark(data.index(a))}{escape(data.arms[a])}</th>' for a in (best, base))
+    head = "".join(
+        f'<th scope="col" class="n">{mark(data.index(a))}{escape(data.labels[a])}</th>' for a in (best, base)
+    )
     cards = ""
     for title, rows in (("image of → taken for", pairs), ("wrongly named most often", traps)):
         body = "".join(
@@ -133,7 +135,7 @@ def confusions(data: ReportData) -> str:
             cards += f"<tbody>{body}</tbody></table></div>"
     return (
         f'<h2>Confusions</h2><p class="note">Images of {escape(data.dataset)} that are classified wrongly, most '
-        f'frequent mistakes of {escape(data.arms[best])} first.</p><div class="columns few">{cards}</div>'
+        f'frequent mistakes of {escape(data.labels[best])} first.</p><div class="columns few">{cards}</div>'
         if cards
         else ""
     )

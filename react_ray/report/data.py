@@ -19,8 +19,8 @@ class Seed:
     """Holds the scores of a run of the same recipe with another seed."""
 
     seed: int
-    tasks: dict[str, dict[str, float]]  # task -> arm -> top-1
-    mean: dict[str, float]  # arm -> mean over tasks
+    tasks: dict[str, dict[str, float]]  # task -> row -> top-1
+    mean: dict[str, float]  # row -> mean over tasks
 
 
 class ClassRow(NamedTuple):
@@ -68,6 +68,13 @@ class Picture(NamedTuple):
     credit: str = ""  # author and licence
 
 
+class Cost(NamedTuple):
+    """What a row of the table took to make, beyond the base; None where it is not known."""
+
+    seconds: float | None = None  # of training
+    bytes: int | None = None  # of what was trained, or of the pictures that are compared
+
+
 class StageRow(NamedTuple):
     stage: str
     parts: int
@@ -95,13 +102,18 @@ class Step(NamedTuple):
 class ReportData:
     name: str
     seed: int
-    # name -> label, in order; the first is a base. An arm keeps its place, and so its colour, until it has scores.
-    arms: dict[str, str]
-    tasks: dict[str, dict[str, float]] = field(default_factory=dict)  # task -> arm -> top-1
-    mean: dict[str, float] = field(default_factory=dict)  # arm -> mean of top-1 over tasks
-    # arm -> the base that it is compared with; an arm without an entry is compared with the first of `arms`
+    # name -> label of every row of the table, in order; the first is a base. An arm keeps its place, and so its colour,
+    # until it has scores.
+    labels: dict[str, str]
+    tasks: dict[str, dict[str, float]] = field(default_factory=dict)  # task -> row -> top-1
+    mean: dict[str, float] = field(default_factory=dict)  # row -> mean of top-1 over tasks
+    # row -> the base that it is compared with; a row without an entry is compared with the first of `labels`
     bases: dict[str, str] = field(default_factory=dict)
-    controls: tuple[str, ...] = ()  # arms that train on random pairs
+    controls: tuple[str, ...] = ()  # arms that train on pairs that were not searched for: random ones, string matches
+    fixed: tuple[str, ...] = ()  # classifiers of fixed classes, such as heads; the others classify by prompts
+    references: tuple[str, ...] = ()  # rows that no model makes: nearest neighbours on small pictures
+    labelled: tuple[str, ...] = ()  # references that are given labels
+    costs: dict[str, Cost] = field(default_factory=dict)
     dataset: str = "test"  # the labelled set of `tasks`
     gains: dict[tuple[str, str, str], Gain] = field(default_factory=dict)  # (task or MEAN, arm, over) -> difference
     other_sets: dict[str, Gain] = field(default_factory=dict)  # another labelled set -> best arm against its base
@@ -111,7 +123,6 @@ class ReportData:
     facts: list[tuple[str, str]] = field(default_factory=list)  # (name, value), shown below the title
     num_images: dict[str, int] = field(default_factory=dict)  # task -> number of images behind each score
     other_seeds: list[Seed] = field(default_factory=list)
-    reference_lines: dict[str, dict[str, float]] = field(default_factory=dict)  # label -> task -> top-1
     classes: list[ClassRow] = field(default_factory=list)
     flipped: dict[str, tuple[int, int]] = field(default_factory=dict)  # task -> images gained, images lost
     flips: list[Flip] = field(default_factory=list)  # examples of these, with their pictures
@@ -124,27 +135,54 @@ class ReportData:
     recipe_yaml: str = ""
     notes: list[str] = field(default_factory=list)
 
-    def base_of(self, arm: str) -> str:
-        """Returns the base that an arm is compared with; for a base, the base itself."""
-        return self.bases.get(arm, arm if arm in self.bases.values() else next(iter(self.arms)))
+    def base_of(self, row: str) -> str:
+        """Returns the base that a row is compared with; for a base, the base itself."""
+        return self.bases.get(row, row if row in self.bases.values() else next(iter(self.labels)))
 
-    def is_base(self, arm: str) -> bool:
-        return self.base_of(arm) == arm
+    def is_base(self, row: str) -> bool:
+        return self.base_of(row) == row
 
-    def scored_arms(self) -> list[str]:
-        """Returns the arms, bases included, that have a score."""
-        return [arm for arm in self.arms if self.spread(MEAN, arm)]
+    def scored(self) -> list[str]:
+        """Returns the rows that have a score, in order."""
+        return [row for row in self.labels if self.spread(MEAN, row)]
+
+    def ranked(self) -> list[str]:
+        """Returns the rows that have a score, the best mean first; those that are given labels come last."""
+        means = {row: spread.mean for row in self.scored() if (spread := self.spread(MEAN, row))}
+        return sorted(means, key=lambda row: (row in self.labelled, -means[row]))
+
+    def customized(self) -> list[str]:
+        """Returns the scored arms and heads that are no control."""
+        others = {*self.controls, *self.references}
+        return [row for row in self.scored() if not self.is_base(row) and row not in others]
 
     @property
     def best_arm(self) -> str | None:
-        """Returns the arm with the best mean; a control only if there is nothing else, None if no arm has a score."""
-        means = {arm: s.mean for arm in self.arms if not self.is_base(arm) and (s := self.spread(MEAN, arm))}
-        tried = {arm: mean for arm, mean in means.items() if arm not in self.controls} or means
-        return max(tried, key=lambda arm: tried[arm], default=None)
+        """Returns the arm with the best mean, None if no arm has a score.
+
+        A classifier of fixed classes leads only where no arm classifies by prompts, a control only if it is alone.
+        """
+        tried = self.customized() or [row for row in self.scored() if row in self.controls]
+        return self._best([row for row in tried if row not in self.fixed] or tried)
+
+    @property
+    def best_fixed(self) -> str | None:
+        """Returns the best classifier of fixed classes, if another arm leads."""
+        found = self._best([row for row in self.customized() if row in self.fixed])
+        return None if found == self.best_arm else found
+
+    @property
+    def leader(self) -> str | None:
+        """Returns the best of all arms and heads, whatever they classify by."""
+        return self._best(self.customized())
+
+    def _best(self, rows: list[str]) -> str | None:
+        means = {row: spread.mean for row in rows if (spread := self.spread(MEAN, row))}
+        return max(means, key=lambda row: means[row], default=None)
 
     def index(self, arm: str) -> int:
         """Returns the number of an arm's mark and colour, which are the same wherever it is shown."""
-        return list(self.arms).index(arm)
+        return list(self.labels).index(arm)
 
     def gain(self, task: str, arm: str, over: str = "") -> Gain | None:
         """Returns the gain of an arm over another one, or over its base; None for a base, and where it is not known."""
@@ -162,10 +200,3 @@ class ReportData:
         if not values:
             return None
         return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0, len(values))
-
-    def reference(self, label: str, task: str) -> float | None:
-        """Returns the score of a reference line; its mean exists only if it has every task."""
-        line = self.reference_lines[label]
-        if task != MEAN or MEAN in line:
-            return line.get(task)
-        return statistics.fmean(line[t] for t in self.tasks) if self.tasks and set(self.tasks) <= set(line) else None

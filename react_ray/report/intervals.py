@@ -1,8 +1,8 @@
 """Tells a gain from noise: a paired bootstrap over images, stratified by task.
 
-Takes the difference that an arm makes to each image, gives the mean gain with its 95 % interval. With several seeds,
-seeds and images are resampled independently of each other (the pigeonhole bootstrap of Owen, "The pigeonhole
-bootstrap", Annals of Applied Statistics 2007), because all seeds are scored on the same images.
+Takes the difference that an arm makes to each image, gives the mean gain with its 95 % interval and p-value. With
+several seeds, seeds and images are resampled independently of each other (the pigeonhole bootstrap of Owen, "The
+pigeonhole bootstrap", Annals of Applied Statistics 2007), because all seeds are scored on the same images.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ class Gain(NamedTuple):
     high: float
     num_changed: int  # images that one arm classifies correctly and the other does not, in any seed
     num_seeds: int = 1
+    p: float = 0.0  # two-sided; of one task among several, after Holm's correction over the tasks
 
     @property
     def told_apart(self) -> bool:
-        """True if the difference can be told apart from zero: the interval excludes it, and enough images changed."""
-        return (self.low > 0 or self.high < 0) and self.num_changed >= FEWEST_CHANGED
+        """True if the difference can be told apart from zero: the interval excludes it, p is small, and enough images
+        changed."""
+        excluded = self.low > 0 or self.high < 0
+        return excluded and self.p < 1 - LEVEL and self.num_changed >= FEWEST_CHANGED
 
     @property
     def direction(self) -> str:
@@ -45,7 +48,9 @@ def paired_gain(tasks: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: i
     model that it is compared with is, 0 otherwise. There is at least one task, and each has images.
 
     Images with the same differences in all seeds are exchangeable, so each resample draws how often each pattern
-    occurs (a multinomial) instead of N images.
+    occurs (a multinomial) instead of N images. The p-value is twice the share of resamples on the far side of zero, or
+    at it, and never below 2 / (resamples + 1) (Davison and Hinkley, "Bootstrap Methods and their Application", 1997,
+    equation 4.11).
     """
     random = np.random.default_rng(seed)
     num_seeds = tasks[0].shape[0]
@@ -60,13 +65,29 @@ def paired_gain(tasks: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: i
             drawn_BP = random.multinomial(num_images, count_P / num_images, size=some.stop - some.start)
             sums_B[some] += ((seeds_BS[some] @ pattern_SP) * drawn_BP).sum(axis=1) / num_images
     low, high = np.quantile(sums_B / len(tasks), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    zero = 1e-9  # sums of fractions that cancel out are not exactly 0
+    fewer = min(int((sums_B <= zero).sum()), int((sums_B >= -zero).sum()))
     return Gain(
         value=float(np.mean([difference.mean() for difference in tasks])),
         low=float(low),
         high=float(high),
         num_changed=sum(int(difference.any(axis=0).sum()) for difference in tasks),
         num_seeds=num_seeds,
+        p=min(1.0, 2 * (fewer + 1) / (resamples + 1)),
     )
+
+
+def holm(gains: dict[str, Gain]) -> dict[str, Gain]:
+    """Returns the gains of several tasks with their p-values corrected for their number.
+
+    The chance that any gain without an effect falls below a level is then at most that level (Holm, "A simple
+    sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979).
+    """
+    corrected, highest = {}, 0.0
+    for rank, (task, gain) in enumerate(sorted(gains.items(), key=lambda item: item[1].p)):
+        highest = max(highest, min(1.0, (len(gains) - rank) * gain.p))
+        corrected[task] = gain._replace(p=highest)
+    return {task: corrected[task] for task in gains}
 
 
 def method(num_seeds: int) -> str:

@@ -21,6 +21,15 @@ def interval(gain: Gain) -> str:
     return f"[{low}, {high}]"
 
 
+def gain_interval(gain: Gain) -> str:
+    """Formats a difference and its interval: +3.4 [0.7, 6.0]."""
+    return f"{gain_points(gain.value)} {interval(gain)}"
+
+
+def probability(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def size(num_bytes: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 1000:

@@ -1,6 +1,6 @@
 """Renders ReportData as one HTML file that needs no network and no other file.
 
-The page leads from the result to its reasons: the verdict, the table of tasks x arms, what to try next, the classes and
+The page leads from the result to its reasons: the verdict, the table, what to try next, the classes and
 images behind the scores, the retrieved pairs, the training curves, the cost of each stage, and the recipe that repeats
 the run. A section appears if there is something to show in it.
 """
@@ -11,15 +11,15 @@ import re
 from collections.abc import Callable
 from html import escape
 
-from react_ray.report.charts import dot_plot, legend, line_chart
+from react_ray.report.charts import legend, line_chart
 from react_ray.report.classes import class_table, confusions, flips
-from react_ray.report.data import MEAN, ReportData
+from react_ray.report.data import ReportData
 from react_ray.report.gallery import gallery
+from react_ray.report.html_table import column, html_table, html_tasks
 from react_ray.report.intervals import method
-from react_ray.report.numbers import duration, gain_points, interval, points, size
+from react_ray.report.numbers import duration, size
 from react_ray.report.script import SCRIPT, policy
-from react_ray.report.style import CSS, colour, mark, marks
-from react_ray.report.table import column, html_table
+from react_ray.report.style import CSS, marks
 from react_ray.report.verdict import verdict
 
 MAX_FILE_BYTES = 3_900_000
@@ -61,9 +61,7 @@ def _head(data: ReportData) -> str:
         f'<p class="verdict{" lead" if i == 0 else ""} {sentence.kind}">{escape(sentence.text)}</p>'
         for i, sentence in enumerate(verdict(data))
     )
-    tiles = "".join(_tile(data, arm) for arm in data.scored_arms())
-    tiles = f'<div class="tiles">{tiles}</div>' if tiles else ""
-    return f'<header><h1>{escape(data.name)}</h1>{said}{_progress(data)}{tiles}<dl class="facts">{shown}</dl></header>'
+    return f'<header><h1>{escape(data.name)}</h1>{said}{_progress(data)}<dl class="facts">{shown}</dl></header>'
 
 
 def _progress(data: ReportData) -> str:
@@ -77,44 +75,23 @@ def _progress(data: ReportData) -> str:
     return steps + (f'<p class="next">{_prose(data.next_step)}</p>' if data.next_step else "")
 
 
-def _tile(data: ReportData, arm: str) -> str:
-    spread = data.spread(MEAN, arm)
-    assert spread, "an arm with a tile has a score"
-    std = f" <small>± {points(spread.std)}</small>" if spread.num_seeds > 1 else ""
-    gain = data.gain(MEAN, arm)
-    under = "the start of all arms" if len(set(data.bases.values())) < 2 else "the start of its arms"
-    if gain:
-        against = escape(data.arms[data.base_of(arm)])
-        under = f'<b class="{gain.direction}">{gain_points(gain.value)}</b> {interval(gain)} against {against}'
-    elif not data.is_base(arm):
-        under = "no interval"
-    main = f" main {colour(data.index(arm))}" if arm == data.best_arm else ""
-    return (
-        f'<div class="tile{main}"><div class="label">{mark(data.index(arm))}{escape(data.arms[arm])}</div>'
-        f'<div class="value">{points(spread.mean)}{std}</div><div class="under">{under}</div></div>'
-    )
-
-
 def _scores(data: ReportData) -> str:
-    if not data.scored_arms():
+    if not data.scored():
         return ""
     note = (
-        f"Zero-shot top-1 accuracy on {data.dataset} is the share of images for which the text of the correct class is "
-        "the nearest one."
+        f"Top-1 accuracy on {data.dataset} is the share of images whose class is named correctly. A row classifies by "
+        "prompts, like CLIP, unless it says otherwise below its name."
     )
     if set(data.tasks) & set(data.num_images):
         smallest = min(set(data.tasks) & set(data.num_images), key=lambda task: (data.num_images[task], task))
         worth = 100 / max(1, data.num_images[smallest])
         note += f" In {smallest}, one image is worth {worth:.1f} points, so read the mean before any single task."
     if data.gains:
-        note += f" Brackets are the {method(data.num_seeds)}; of twenty intervals without an effect, one excludes zero."
-        tried = [arm for arm in data.scored_arms() if not data.is_base(arm) and arm not in data.controls]
-        if len(tried) > 1:
-            note += f" The best of {len(tried)} arms is chosen by these same images, which flatters it a little."
-    if data.reference_lines:
-        note += f" For comparison, a reference that is not an arm of this run: {', '.join(data.reference_lines)}."
-    plot = f'<div class="card plot">{dot_plot(data)}</div>'
-    return f'<h2>Tasks and arms</h2><p class="note">{escape(note)}</p><div class="wide">{html_table(data)}{plot}</div>'
+        note += f" Brackets are the {method(data.num_seeds)}; one of twenty without an effect excludes zero."
+        if len(data.customized()) > 1:
+            tried = len(data.customized())
+            note += f" The best of {tried} rows is chosen by these same images, which flatters it a little."
+    return f'<h2>The table</h2><p class="note">{escape(note)}</p>{html_table(data)}{html_tasks(data)}'
 
 
 def _advice(data: ReportData) -> str:

@@ -57,23 +57,12 @@ p { margin: 6px 0; max-width: 46em; }
 .steps li { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 6px 12px; }
 .steps span { color: var(--mute); } .steps .open { border-style: dashed; color: var(--mute); }
 .next { font-size: 16px; max-width: 62em; } .advice li { margin: 4px 0; max-width: 62em; }
-.mute, .note, .unit, small.same, b.same, .std { color: var(--mute); }
+.mute, .note, .unit, span.same, b.same { color: var(--mute); }
 .note { font-size: 14px; margin-bottom: 14px; max-width: 72em; }
-small.gain, b.gain { color: var(--up); } small.loss, b.loss, b.down, .flag { color: var(--down); }
+span.gain, b.gain { color: var(--up); } span.loss, b.loss, b.down, .flag { color: var(--down); }
 .facts { display: flex; flex-wrap: wrap; gap: 2px 22px; padding: 0; margin: 18px 0 0; font-size: 14px; }
 .facts div { display: flex; gap: 7px; } .facts dt { color: var(--mute); } .facts dd { margin: 0; font-weight: 600;
   overflow-wrap: anywhere; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); gap: 12px; margin: 20px 0 0; }
-.tile { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 16px 12px; }
-.tile.main { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }
-.tile .label { display: flex; gap: 7px; align-items: center; font-size: 13.5px; color: var(--mute); }
-.tile .value { font-size: 32px; line-height: 1.25; font-weight: 650; color: var(--ink);
-  font-variant-numeric: tabular-nums; }
-.tile .value small { font-size: 15px; font-weight: 400; color: var(--mute); }
-.tile .under { font-size: 13.5px; color: var(--mute); }
-/* One above the other, beside each other where there is room. */
-.wide { display: grid; grid-template-columns: minmax(0, 1fr); gap: 14px; align-items: start; }
-@media (min-width: 1400px) { .wide { grid-template-columns: minmax(0, 5fr) minmax(0, 4fr); } }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 16px 18px; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 14px; }
 .mark { width: 14px; height: 14px; flex: none; vertical-align: -2px; } th .mark { margin-right: 6px; }
@@ -85,7 +74,6 @@ symbol .hollow { fill: var(--card); stroke: currentColor; stroke-width: 2.2; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 20px; list-style: none; padding: 0; margin: 0 0 14px;
   font-size: 13.5px; }
 .legend li { display: flex; align-items: center; gap: 7px; }
-.legend .tick { position: static; height: 14px; margin: 0 5px; }
 .scroll { overflow-x: auto; border: 1px solid var(--rule); border-radius: 10px; background: var(--card); }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--mute); font-size: 13px; padding: 12px 14px 6px; }
@@ -94,25 +82,19 @@ th, td { padding: 6px 14px; text-align: left; border-top: 1px solid var(--grid);
 thead th { border-top: 0; font-weight: 600; font-size: 13px; vertical-align: bottom; }
 tbody th { font-weight: 500; position: sticky; left: 0; background: var(--card); }
 td small { display: block; font-size: 12px; line-height: 1.2; } .n { text-align: right; } .ref { color: var(--mute); }
-.std { font-size: 12px; }
-.total { font-weight: 650; } tr.total > * { border-top: 2px solid var(--rule); }
-.total small, .total .std { font-weight: 400; } .of { display: none; }
+.of { display: none; }
 .dots .row { display: grid; grid-template-columns: 92px 1fr; align-items: center; gap: 12px; min-height: 30px; }
 .dots .row > span { font-size: 13.5px; text-align: right; overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap; }
-.dots .total { margin-top: 6px; border-top: 1px solid var(--rule); padding-top: 4px; }
-.track { position: relative; height: 28px; margin: 0 9px; }
-.track .grid { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--grid); }
-.track .join { position: absolute; top: 12.5px; height: 3px; border-radius: 2px; background: currentColor;
-  opacity: 0.35; }
-.tick { position: absolute; top: 5px; height: 18px; width: 3px; margin-left: -1.5px; background: var(--mute);
-  border-radius: 1px;
-  opacity: 0.75; }
-.dot { position: absolute; top: 6px; margin-left: -8px; width: 16px; height: 16px; line-height: 0; }
-.dot .mark { width: 16px; height: 16px; }
-.axis { min-height: 18px !important; } .axis .track { height: 16px; }
-.axis .track span { position: absolute; transform: translateX(-50%); font-size: 12px; color: var(--mute); }
-.unit { font-size: 12px; text-align: center; margin: 2px auto 0; padding-left: 104px; }
+/* A row's mean: its bar, a tick at the base, and the interval of their difference. */
+td.bars { width: 40%; min-width: 180px; }
+.track { position: relative; display: block; height: 18px; background: var(--track); border-radius: 3px; }
+.track i { position: absolute; }
+.fill { left: 0; top: 0; bottom: 0; border-radius: 3px; background: var(--c0); opacity: 0.45; }
+.fill.gain { background: var(--up); opacity: 0.75; } .fill.loss { background: var(--down); opacity: 0.75; }
+.whisker { top: 8px; height: 2px; background: var(--ink); }
+.track .tick { top: -3px; bottom: -3px; width: 2px; margin-left: -1px; background: var(--ink); opacity: 0.55; }
+.ref .fill { opacity: 0.3; } .ref th { font-weight: 400; }
 .both { display: grid; grid-template-columns: 1fr 1fr; } .half { display: flex; align-items: center; gap: 6px;
   height: 22px; }
 .half.left { justify-content: flex-end; border-right: 1px solid var(--mute); }
@@ -121,7 +103,7 @@ td small { display: block; font-size: 12px; line-height: 1.2; } .n { text-align:
 .half em { font-style: normal; font-size: 12.5px; color: var(--mute); }
 .half.left { gap: 6px; } .bars .row { min-height: 26px; }
 .changes, .few { align-items: start; } .few { grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); }
-.few th, .wide thead th { white-space: normal; } .few tbody th { overflow-wrap: anywhere; }
+.few th { white-space: normal; } .few tbody th { overflow-wrap: anywhere; }
 .flips { display: grid; grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); gap: 12px 10px; }
 .flips figure { margin: 0; font-size: 12px; line-height: 1.3; overflow-wrap: anywhere; }
 .flips img { width: 80px; height: 80px; object-fit: contain; display: block; background: #fff;
@@ -168,8 +150,7 @@ pre { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); 
 footer { margin-top: 56px; border-top: 1px solid var(--rule); padding-top: 12px; color: var(--mute);
   font-size: 13px; }
 @media (max-width: 640px) { main { padding: 24px 14px 48px; } h1 { font-size: 25px; } .lead { font-size: 16px; }
-  .tiles { grid-template-columns: 1fr 1fr; gap: 8px; } .tile { padding: 10px 12px; } .tile .value { font-size: 26px; }
-  .dots .row { grid-template-columns: 68px 1fr; gap: 8px; } .unit { padding-left: 76px; }
+  .dots .row { grid-template-columns: 68px 1fr; gap: 8px; }
   .card { padding: 14px 12px; }
   /* The cells of a row stand below its name, each with the name of its column. */
   .cells thead { display: none; } .cells tr { display: grid; gap: 2px 18px; padding: 8px 12px;
@@ -177,8 +158,8 @@ footer { margin-top: 56px; border-top: 1px solid var(--rule); padding-top: 12px;
   .cells th { grid-column: 1 / -1; font-size: 14px; } .cells th, .cells td { border: 0; padding: 0; }
   .cells td { display: flex; justify-content: space-between; gap: 8px; white-space: normal; }
   .cells td small { display: inline; margin-left: 8px; } .cells .of { display: block; color: var(--mute);
-    font-weight: 400; text-align: left; } .of .mark { margin-right: 6px; }
-  .cells .total { border-top: 2px solid var(--rule); } .cells caption { display: block; }
+    font-weight: 400; text-align: left; }
+  .cells td.bars { width: auto; min-width: 0; display: block; margin: 5px 0; } .cells caption { display: block; }
   .sortable th, .sortable td { padding: 5px 4px; } .sortable tbody th { overflow-wrap: anywhere; min-width: 90px; }
   .sortable thead th { font-size: 11.5px; } .filter input { display: block; width: 100%; margin: 4px 0; }
   .class { grid-template-columns: 1fr; gap: 4px; } .class h3 small { display: inline; margin-left: 8px; }

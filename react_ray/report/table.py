@@ -1,114 +1,130 @@
-"""Writes the table of tasks x arms, as text for the terminal and as HTML for the page."""
+"""Writes the table of a run, the best row first: as text for the terminal, and as Markdown.
+
+A row is a base, an arm, or a reference. One table has what each row reaches in the mean and what it costs, a second one
+its accuracy by task, so that both stay narrow with any number of rows. html_table.py writes the same for the page.
+"""
 
 from __future__ import annotations
 
-from html import escape
+from react_ray.report.data import MEAN, Cost, ReportData
+from react_ray.report.intervals import method
+from react_ray.report.numbers import duration, gain_interval, points, probability, size
 
-from react_ray.report.data import MEAN, ReportData
-from react_ray.report.intervals import Gain, method
-from react_ray.report.numbers import gain_points, interval, points
-from react_ray.report.style import mark
+WIDTH = 100  # characters of a terminal; tasks that do not fit go into a further table
+GAP = "  "
+NONE = "–"
+TRAINED, SIZE = "trained in", "size"
+Rows = list[list[str]]
 
 
 def render_table(data: ReportData) -> str:
-    """Returns plain text: points, as means over seeds; below the mean, its deviation over seeds and the gains."""
-    references, arms = list(data.reference_lines), data.scored_arms()
-    header = ["task", *(data.arms[arm] for arm in arms), *references]
-    rows: list[list[str]] = []
-    for task in [*data.tasks, MEAN]:
-        cells = [data.spread(task, arm) for arm in arms]
-        lines = [data.reference(label, task) for label in references]
-        rows.append(
-            [
-                task,
-                *(points(cell.mean) if cell else "-" for cell in cells),
-                *(points(line) if line is not None else "-" for line in lines),
-            ]
-        )
-    if data.num_seeds > 1:
-        spreads = [data.spread(MEAN, arm) for arm in arms]
-        rows.append(["± std", *(points(s.std) if s else "-" for s in spreads), *[""] * len(references)])
-    gains = [data.gain(MEAN, arm) for arm in arms]
-    if any(gains):
-        shown = [f"{gain_points(gain.value)} {interval(gain)}" if gain else "" for gain in gains]
-        rows.append(["gain", *shown, *[""] * len(references)])
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    """Returns plain text: points, as means over seeds; a star marks a change of a task that is no noise."""
+    out = f"{_title(data)}\n{_aligned(_means(data), num_last=_num_labelled(data))}"
+    for table in _by_task(data):
+        out += f"\nby task\n{_aligned(table, num_last=_num_labelled(data))}"
+    return out + "".join(f"{line}\n" for line in _notes(data))
 
-    def line(row: list[str]) -> str:
+
+def markdown_table(data: ReportData) -> str:
+    """Returns the same as `render_table` in Markdown."""
+    tables = [_means(data), *_by_task(data, width=10**6)]
+    text = "\n".join(_markdown(table) for table in tables)
+    return f"{_title(data)}:\n\n{text}" + "".join(f"\n{line}\n" for line in _notes(data))
+
+
+def _title(data: ReportData) -> str:
+    over = [f"{len(data.tasks)} tasks"] * (len(data.tasks) > 1) + [f"{data.num_seeds} seeds"] * (data.num_seeds > 1)
+    means = f", means over {' and '.join(over)}" if over else ""
+    seeds = ", ± standard deviation over seeds" if data.num_seeds > 1 else ", one seed"
+    return f"top-1 accuracy on {data.dataset}, points{means}{seeds}"
+
+
+def _means(data: ReportData) -> Rows:
+    """One row each, below the names of the columns; columns that nobody fills are left out."""
+    rows = data.ranked()
+    columns = {"top-1": [mean_of(data, row) for row in rows]}
+    columns[f"against {against(data)}"] = [
+        gain_interval(gain) if (gain := data.gain(MEAN, row)) else "" for row in rows
+    ]
+    columns["p"] = [probability(gain.p) if (gain := data.gain(MEAN, row)) else "" for row in rows]
+    columns[TRAINED] = [trained_in(data.costs.get(row, Cost())) for row in rows]
+    columns[SIZE] = [size_of(data.costs.get(row, Cost())) for row in rows]
+    filled = {name: cells for name, cells in columns.items() if any(cells)}
+    return [["", *filled], *([data.labels[row], *cells] for row, *cells in zip(rows, *filled.values(), strict=True))]
+
+
+def _by_task(data: ReportData, width: int = WIDTH) -> list[Rows]:
+    """Tables of rows x tasks, each at most `width` characters wide; none for a single task."""
+    if len(data.tasks) < 2:
+        return []
+    rows = data.ranked()
+    tables: list[Rows] = []
+    room = 0
+    for task in data.tasks:
+        cells = [_of_task(data, task, row) for row in rows]
+        needed = len(GAP) + max(map(len, [task, *cells]))
+        if needed > room:
+            tables.append([[""], *([data.labels[row]] for row in rows)])
+            room = width - max(len(data.labels[row]) for row in rows)
+        room -= needed
+        for line, cell in zip(tables[-1], [task, *cells], strict=True):
+            line.append(cell)
+    return tables
+
+
+def mean_of(data: ReportData, row: str) -> str:
+    spread = data.spread(MEAN, row)
+    assert spread, "a row of the table has a score"
+    return points(spread.mean) + (f" ± {points(spread.std)}" if data.num_seeds > 1 else "")
+
+
+def _of_task(data: ReportData, task: str, row: str) -> str:
+    spread, gain = data.spread(task, row), data.gain(task, row)
+    if spread is None:
+        return f"{NONE} "
+    return points(spread.mean) + ("*" if gain and gain.told_apart else " ")
+
+
+def _notes(data: ReportData) -> list[str]:
+    lines = [f"Brackets: {method(data.num_seeds)}."] if data.gains else []
+    if data.gains and len(data.tasks) > 1:
+        lines.append(f"*: differs from {against(data)}, p < 0.05 after Holm's correction over the tasks.")
+    return lines
+
+
+def against(data: ReportData) -> str:
+    """Names what the rows are compared with."""
+    bases = dict.fromkeys(data.base_of(row) for row in data.scored())
+    return data.labels[next(iter(bases))] if len(bases) == 1 else "its base"
+
+
+def trained_in(cost: Cost) -> str:
+    return "" if cost.seconds is None else duration(cost.seconds)
+
+
+def size_of(cost: Cost) -> str:
+    return "" if cost.bytes is None else size(cost.bytes)
+
+
+def _num_labelled(data: ReportData) -> int:
+    return sum(row in data.labelled for row in data.ranked())
+
+
+def _aligned(table: Rows, num_last: int) -> str:
+    """Texts left, numbers right. num_last: rows that stand below a rule of their own."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = []
+    for row in table:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        return "  ".join(cells).rstrip()
-
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    split = len(data.tasks)
-    body = [line(row) for row in rows]
-    notes = [method(data.num_seeds)] if any(gains) else []
-    return (
-        "\n".join([f"top-1, points, {_seeds(data)}", line(header), rule, *body[:split], rule, *body[split:], *notes])
-        + "\n"
-    )
+        lines.append(GAP.join(cells).rstrip())
+    rule = "-" * (sum(widths) + len(GAP) * (len(widths) - 1))
+    lines.insert(1, rule)
+    if 0 < num_last < len(table) - 1:
+        lines.insert(len(lines) - num_last, rule)
+    return "\n".join(lines) + "\n"
 
 
-def html_table(data: ReportData) -> str:
-    """Returns one row per task, the mean last; each row's best arms are bold, with the change against the base below.
-
-    A change has a colour only if its interval excludes zero.
-    """
-    arms, references = data.scored_arms(), list(data.reference_lines)
-    has_counts = bool(data.num_images)
-    bases = dict.fromkeys(data.base_of(arm) for arm in arms)
-    against = data.arms[next(iter(bases))] if len(bases) == 1 else "the base of its own backbone"
-    head = '<th scope="col">task</th>'
-    head += '<th scope="col" class="n">images</th>' if has_counts else ""
-    head += "".join(f'<th scope="col" class="n">{mark(data.index(arm))}{escape(data.arms[arm])}</th>' for arm in arms)
-    head += "".join(f'<th scope="col" class="n ref">{escape(label)}</th>' for label in references)
-    body = "".join(_html_row(data, arms, task, has_counts) for task in [*data.tasks, MEAN])
-    return (
-        f'<div class="scroll" tabindex="0"><table class="cells"><caption>Top-1 accuracy in points, {_seeds(data)}; '
-        f"below each value, the change against {escape(against)}. Green and red are changes whose 95 % interval "
-        f"excludes zero; grey ones could be noise.</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        "</div>"
-    )
-
-
-def column(name: str, sign: str = "") -> str:
-    """Returns the name of a cell's column, which is shown on narrow pages only: there, cells stand below each other."""
-    return f'<span class="of">{sign}{escape(name)}</span>'
-
-
-def _html_row(data: ReportData, arms: list[str], task: str, has_counts: bool) -> str:
-    spreads = {arm: data.spread(task, arm) for arm in arms}
-    shown = {arm: points(spread.mean) for arm, spread in spreads.items() if spread}
-    best = max((float(value) for value in shown.values()), default=-1.0)
-    cells = ""
-    if has_counts:
-        count = sum(data.num_images.get(t, 0) for t in data.tasks) if task == MEAN else data.num_images.get(task)
-        cells += f'<td class="n mute">{column("images")}{count if count is not None else "–"}</td>'
-    for arm, spread in spreads.items():
-        of = column(data.arms[arm], mark(data.index(arm)))
-        if spread is None:
-            cells += f'<td class="n mute">{of}–</td>'
-            continue
-        value = f"<b>{shown[arm]}</b>" if float(shown[arm]) == best else shown[arm]
-        std = f'<span class="std"> ±{points(spread.std)}</span>' if spread.num_seeds > 1 else ""
-        gain = data.gain(task, arm)
-        cells += f'<td class="n">{of}<span>{value}{std}{_gain(gain, task == MEAN) if gain else ""}</span></td>'
-    for label in data.reference_lines:
-        reference = data.reference(label, task)
-        cell = points(reference) if reference is not None else "–"
-        cells += f'<td class="n ref">{column(label)}{cell}</td>'
-    kind = ' class="total"' if task == MEAN else ""
-    name = "mean over tasks" if task == MEAN else escape(task)
-    return f'<tr{kind}><th scope="row">{name}</th>{cells}</tr>'
-
-
-def _gain(gain: Gain, with_interval: bool) -> str:
-    """A task's interval is a title, so that the table stays small."""
-    shown = f"{gain_points(gain.value)} {interval(gain)}" if with_interval else gain_points(gain.value)
-    why = "" if gain.told_apart else ", not told apart from zero"
-    return f'<small class="{gain.direction}" title="95 % interval {interval(gain)}{why}">{shown}</small>'
-
-
-def _seeds(data: ReportData) -> str:
-    if data.num_seeds == 1:
-        return "one seed"
-    return f"mean ± standard deviation over {data.num_seeds} seeds"
+def _markdown(table: Rows) -> str:
+    head, *body = [[cell.strip().replace("|", "\\|").replace("*", "\\*") for cell in row] for row in table]
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [head, rule, *body])

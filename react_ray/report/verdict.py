@@ -28,9 +28,10 @@ def verdict(data: ReportData) -> list[Sentence]:
     for control in data.controls:
         over = data.gain(MEAN, best, control)
         if over:
-            sentences.append(_over_control(data.arms[control], over))
+            sentences.append(_over_control(data.labels[control], over))
+    sentences += _others(data)
     for dataset, other in data.other_sets.items():
-        sentences.append(verdict_line(data.arms[best], data.arms[base], other, dataset))
+        sentences.append(verdict_line(data.labels[best], data.labels[base], other, dataset))
     sentences += _ties(data, best)
     losses = [sentence for sentence in sentences if sentence.kind == "loss"]
     return losses + [sentence for sentence in sentences if sentence.kind != "loss"]
@@ -50,7 +51,7 @@ def change(gain: Gain) -> str:
 
 
 def _headline(data: ReportData, best: str, gain: Gain) -> Sentence:
-    label, base = data.arms[best], data.arms[data.base_of(best)]
+    label, base = data.labels[best], data.labels[data.base_of(best)]
     accuracy, of_base = data.spread(MEAN, best), data.spread(MEAN, data.base_of(best))
     assert accuracy and of_base, "a gain has two scores"
     means = [f"{len(data.tasks)} tasks"] * (len(data.tasks) > 1) + [f"{data.num_seeds} seeds"] * (data.num_seeds > 1)
@@ -58,7 +59,7 @@ def _headline(data: ReportData, best: str, gain: Gain) -> Sentence:
     if gain.direction == "gain":
         said = f"{_capital(label)} classifies {points(accuracy.mean)} % of the images of {data.dataset} correctly, "
         return Sentence("gain", f"{said}{change(gain).removeprefix('+')} more than {base}{over}.")
-    arms = [arm for arm in data.arms if not data.is_base(arm) and arm not in data.controls]
+    arms = [arm for arm in data.customized() if arm not in data.fixed] or data.customized()
     who = _capital(label) + (", the best arm," if len(arms) > 1 else "")
     is_what = (
         f"is below {base}, from which it started" if gain.direction == "loss" else f"is not told apart from {base}"
@@ -75,13 +76,35 @@ def _over_control(control: str, gain: Gain) -> Sentence:
     return Sentence("same", f"It is not told apart from {control}, the control: {change(gain)}.")
 
 
+def _others(data: ReportData) -> list[Sentence]:
+    """Compares the best classifier of fixed classes with its base, and the best model of any kind with pixels."""
+    sentences = []
+    if (fixed := data.best_fixed) and (gain := data.gain(MEAN, fixed)):
+        is_what = {"gain": "above", "loss": "below", "same": "not told apart from"}[gain.direction]
+        said = f"{_capital(data.labels[fixed])}, which tells only these classes apart, is {is_what} "
+        sentences.append(Sentence(gain.direction, f"{said}{data.labels[data.base_of(fixed)]}: {change(gain)}."))
+    leader = data.leader
+    for reference in data.references if leader else ():
+        over = data.gain(MEAN, leader, reference) if leader and reference not in data.labelled else None
+        if leader and over:
+            label, pixels = data.labels[leader], f"{data.labels[reference]}, which learns nothing"
+            sentences.append(
+                {
+                    "gain": Sentence("gain", f"{_capital(label)} is above {pixels}: {change(over)}."),
+                    "loss": Sentence("loss", f"{pixels}, is better than every model here: {label} has {change(over)}."),
+                    "same": Sentence("same", f"{_capital(label)} is not told apart from {pixels}: {change(over)}."),
+                }[over.direction]
+            )
+    return sentences
+
+
 def _ties(data: ReportData, best: str) -> list[Sentence]:
     """Names the arms that may be as good as the best one."""
     sentences = []
-    for arm, label in data.arms.items():
+    for arm in data.customized():
         behind = data.gain(MEAN, arm, best)
-        if arm not in data.controls and not data.is_base(arm) and behind and behind.direction == "same":
-            text = f"{_capital(label)} is not told apart from {data.arms[best]}: {change(behind)}."
+        if behind and behind.direction == "same":
+            text = f"{_capital(data.labels[arm])} is not told apart from {data.labels[best]}: {change(behind)}."
             sentences.append(Sentence("note", text))
     return sentences
 

@@ -22,7 +22,7 @@ from react_ray.manifest import MANIFEST
 from react_ray.metadata import parse_json, shaped
 from react_ray.recipe import Recipe
 from react_ray.runtime.changes import ALL
-from react_ray.runtime.layout import Layout
+from react_ray.runtime.layout import Layout, scored
 from react_ray.section import digest
 from react_ray.storage import join, open_storage, versions
 from react_ray.uri import PACKAGE_DIR
@@ -180,7 +180,7 @@ def _results(recipe: Recipe, verb: str) -> list[str]:
             return [join(root, name) for root in (recipe.out, *roots) for name in names]
         case "customize":
             return [arm.of_arm("model") for arm in arms]
-    return [*map(layout.scores, recipe.bases()), *(arm.of_arm("scores") for arm in arms)]
+    return list(scored(recipe).values())
 
 
 def _artifacts(recipe: Recipe, verb: str) -> list[str]:
@@ -203,7 +203,7 @@ def _artifacts(recipe: Recipe, verb: str) -> list[str]:
         case "customize":
             return [database[2], *retrieved]
         case "evaluate":
-            return models
+            return [*models, *(retrieved if recipe.evaluate.pixel_pairs else [])]
     return [*database, *retrieved, *models, *_results(recipe, "evaluate")]
 
 

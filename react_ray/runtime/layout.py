@@ -12,6 +12,22 @@ from react_ray.recipe import BASE, Recipe
 from react_ray.storage import join, open_storage
 
 F = TypeVar("F")
+PIXELS, PIXELS_LABELLED = "pixels.retrieved", "pixels.labelled"  # rows of 1-NN on small pictures
+HEAD = "+head"  # after the name of an arm: its classifier of fixed classes
+
+
+def models(recipe: Recipe) -> dict[str, str]:
+    """All that `evaluate` has to score, name -> URI of its scores: each base, and each arm with its head behind it."""
+    found = {base: Layout(recipe).scores(base) for base in recipe.bases()}
+    for arm in recipe.arm_names():
+        heads = [f"{arm}{HEAD}"] if getattr(recipe.arm(arm).customize, "head", False) else []
+        found |= {name: Layout(recipe, arm).scores(name) for name in (arm, *heads)}
+    return found
+
+
+def scored(recipe: Recipe) -> dict[str, str]:
+    """As `models`, and the rows of pixels that the table may have besides."""
+    return models(recipe) | {name: Layout(recipe).scores(name) for name in (PIXELS, PIXELS_LABELLED)}
 
 
 class Layout:
@@ -32,8 +48,10 @@ class Layout:
         return join(self.arm_root, kind)
 
     def scores(self, candidate: str) -> str:
-        """The place of the scores of an arm, or of one of the recipe's bases."""
-        return self.of_run(f"scores/{candidate}") if candidate.partition(".")[0] == BASE else self.of_arm("scores")
+        """The place of the scores of this arm, of its head, or of a row that belongs to the whole run."""
+        if candidate.partition(".")[0] == BASE or candidate in (PIXELS, PIXELS_LABELLED):
+            return self.of_run(f"scores/{candidate}")
+        return self.of_arm("scores_head" if candidate.endswith(HEAD) else "scores")
 
     def retrieved_root(self) -> str:
         """Arms that do not change retrieval train on the run's own retrieved pairs."""

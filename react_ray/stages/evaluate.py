@@ -6,11 +6,14 @@ that is scored already is scored only on the sets that were added since.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 from react_ray.artifact import Artifact, open_artifact, plan_of
 from react_ray.clip.prompts import TargetTask, load_tasks
-from react_ray.draft import create
+from react_ray.draft import Draft, create
+from react_ray.errors import ArtifactMismatch
 from react_ray.evals.labelled import ReadSlices, Slice, slices_of
 from react_ray.evals.zeroshot import check_readable, summarise
 from react_ray.gated.load import load_backbone
@@ -21,12 +24,13 @@ from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, map_parts
 from react_ray.runtime.placement import actor_pool
 from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice
+from react_ray.stages.evaluating.pixel_references import Pixels, pixel_references
 from react_ray.storage import join, open_storage
 from react_ray.training.linear_head import HEAD_FILE
 
 
 def run(recipe: Recipe) -> list[Artifact]:
-    """Returns the sealed `predictions` of each base, then of each arm.
+    """Returns the sealed `predictions` of each base, then of each arm, then of small pictures.
 
     There is one base, unless arms customise several backbones.
     """
@@ -34,6 +38,8 @@ def run(recipe: Recipe) -> list[Artifact]:
     most = recipe.evaluate.max_unreadable
     slices = {name: slices_of(name, uri, tasks, most) for name, uri in recipe.evaluate.datasets.items()}
     candidates = [_candidate(recipe, tasks, arm, slices) for arm in [*recipe.bases(), *recipe.arm_names()]]
+    if tasks and slices:
+        candidates += [_of_pixels(recipe, tasks, *row, slices) for row in pixel_references(recipe).items()]
     open_ones = [c for c in candidates if not c.scores.sealed]
     jobs = [(c, part) for c in open_ones for part in c.scores.pending()]
     stage = MapStage(
@@ -50,7 +56,8 @@ def run(recipe: Recipe) -> list[Artifact]:
 
 def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, slices: dict[str, list[Slice]]) -> Candidate:
     bases, layout = recipe.bases(), Layout(recipe, arm if arm in recipe.arm_names() else "")
-    parents, head = {}, ""
+    parents: dict[str, Artifact[Any]] = {}
+    head = ""
     if arm in bases:
         backbone = bases[arm]
     else:
@@ -61,11 +68,35 @@ def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, slices: dict[s
             head = join(model.uri, HEAD_FILE)
         else:
             backbone = backbone.model_copy(update={"gated": join(model.uri, "gated.safetensors")})
-    uri = layout.scores(arm)
     config = recipe.evaluate.digested() | {
         "backbone": load_backbone(backbone, seed=recipe.seed).describe(),
         "tasks": [[task.name, list(task.class_names), list(task.templates)] for task in tasks],
     }
+    return Candidate(arm, backbone, *_begin(layout.scores(arm), config, parents, slices), head)
+
+
+def _of_pixels(
+    recipe: Recipe, tasks: list[TargetTask], name: str, pixels: Pixels, slices: dict[str, list[Slice]]
+) -> Candidate:
+    """Its scores follow from other artifacts in seconds, so those of other pairs are replaced."""
+    uri = Layout(recipe).scores(name)
+    config = {
+        "datasets": recipe.evaluate.datasets,
+        "tasks": [[task.name, list(task.class_names)] for task in tasks],
+        "pixels": pixels.config,
+    }
+    try:
+        scores, parts = _begin(uri, config, pixels.parents, slices)
+    except ArtifactMismatch:
+        open_storage(uri).delete_all()
+        scores, parts = _begin(uri, config, pixels.parents, slices)
+    return Candidate(name, recipe.backbone, scores, parts, pixels=pixels)
+
+
+def _begin(
+    uri: str, config: dict[str, Any], parents: dict[str, Artifact[Any]], slices: dict[str, list[Slice]]
+) -> tuple[Draft[PredictionsFacts], dict[int, Slice]]:
+    """Begins scores, or makes room for sets that were added since; returns their parts that may be pending, too."""
     wanted, found, finished = config["datasets"], plan_of(uri), open_storage(uri).exists(MANIFEST)
     scored = found.get("config", {}).get("datasets", {})
     # What is scored keeps its parts, also of sets that the recipe no longer has, if they are finished.
@@ -75,8 +106,7 @@ def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, slices: dict[s
     parts = dict(enumerate((part for name in to_score for part in slices[name]), num_scored))
     grown, smaller = config | {"datasets": {**scored, **wanted}}, config | {"datasets": scored}
     num_parts = num_scored + len(parts)
-    scores = create(uri, PREDICTIONS, grown, parents, num_parts, grows=True, smaller=smaller)
-    return Candidate(arm, backbone, scores, parts, head)
+    return create(uri, PREDICTIONS, grown, parents, num_parts, grows=True, smaller=smaller), parts
 
 
 def _seal(candidate: Candidate, recipe: Recipe) -> Artifact[PredictionsFacts]:
@@ -86,4 +116,5 @@ def _seal(candidate: Candidate, recipe: Recipe) -> Artifact[PredictionsFacts]:
     rows = summarise(predictions)
     names = ("dataset", "task", "metric", "value", "num_images")
     found = [dict(zip(names, row, strict=True)) | {"model": candidate.name, "seed": recipe.seed} for row in rows]
-    return scores.seal(PredictionsFacts(found))
+    fitted = scores.receipt(0).facts.get("fitted", {}) if scores.num_parts else {}
+    return scores.seal(PredictionsFacts(found, fitted))

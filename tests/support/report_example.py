@@ -8,10 +8,21 @@ import math
 import numpy as np
 from PIL import Image
 
-from react_ray.report.data import MEAN, ClassRow, Confusion, Flip, Picture, ReportData, Seed, StageRow
+from react_ray.report.data import MEAN, ClassRow, Confusion, Cost, Flip, Picture, ReportData, Seed, StageRow
 from react_ray.report.intervals import Gain
 
 ARMS = {"base": "base", "random": "random pairs", "locked_text": "locked text", "gated_image": "gated image"}
+PIXELS = {"pixels": "pixel 1-NN", "labelled": "pixel 1-NN, given labels"}
+ROWS = ARMS | {"gated_image+head": "gated image + head"} | PIXELS
+LIFT = {
+    "base": 0.0,
+    "random": -0.03,
+    "locked_text": 0.05,
+    "gated_image": 0.08,
+    "gated_image+head": 0.12,
+    "pixels": 0.2,
+    "labelled": 0.3,
+}
 TASKS = ("food", "animals", "flags")
 EVIL = "<script>alert('x')</script> \"quoted\" & heron"
 
@@ -25,12 +36,11 @@ def picture(seed: int, side: int = 64) -> bytes:
 
 def scores(seed: int, tasks: tuple[str, ...] = TASKS) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     random = np.random.default_rng(seed)
-    lift = {"base": 0.0, "random": -0.03, "locked_text": 0.05, "gated_image": 0.08}
     by_task = {
-        task: {arm: float(round(0.25 + 0.05 * i + lift[arm] + random.uniform(-0.02, 0.02), 4)) for arm in ARMS}
+        task: {row: float(round(0.25 + 0.05 * i + LIFT[row] + random.uniform(-0.02, 0.02), 4)) for row in ROWS}
         for i, task in enumerate(tasks)
     }
-    return by_task, {arm: float(np.mean([by_task[task][arm] for task in tasks])) for arm in ARMS}
+    return by_task, {row: float(np.mean([by_task[task][row] for task in tasks])) for row in ROWS}
 
 
 def curve(seed: int, gated: bool, num_steps: int = 400) -> list[dict[str, float]]:
@@ -54,12 +64,13 @@ def gains(
     by_task: dict[str, dict[str, float]], mean: dict[str, float], half: float = 0.03
 ) -> dict[tuple[str, str, str], Gain]:
     """Intervals of one width around the differences."""
-    over = [(arm, "base") for arm in ARMS if arm != "base"] + [
+    over = [(row, "base") for row in ROWS if row != "base"] + [
         ("gated_image", "random"),
         ("locked_text", "gated_image"),
+        ("gated_image+head", "pixels"),
     ]
     return {
-        (task, arm, other): Gain(value := scores[arm] - scores[other], value - half, value + half, 20)
+        (task, arm, other): Gain(value := scores[arm] - scores[other], value - half, value + half, 20, p=0.004)
         for task, scores in [*by_task.items(), (MEAN, mean)]
         for arm, other in over
     }
@@ -70,14 +81,17 @@ def report(num_seeds: int = 3, tasks: tuple[str, ...] = TASKS, num_classes: int 
     return ReportData(
         name=f"sample {EVIL}",
         seed=0,
-        arms=dict(ARMS),
+        labels=dict(ROWS),
         tasks=by_task,
         mean=mean,
         facts=[("pool", "32,039 pairs"), ("retrieved", "4,959 pairs"), ("backbone", "ViT, 64 px, 128-d")],
         num_images={task: 60 + 10 * i for i, task in enumerate(tasks)},
         other_seeds=[Seed(seed, *scores(seed, tasks)) for seed in range(1, num_seeds)],
-        reference_lines={"pixel 1-NN, given labels": {task: 0.5 + 0.03 * i for i, task in enumerate(tasks)}},
         controls=("random",),
+        fixed=("gated_image+head",),
+        references=tuple(PIXELS),
+        labelled=("labelled",),
+        costs={"random": Cost(61.0, 2_400_000), "gated_image": Cost(60.0, 2_400_000), "pixels": Cost(1.5, 2_300_000)},
         gains=gains(by_task, mean),
         other_sets={"validation": Gain(0.03, 0.004, 0.056, 40, num_seeds)},
         classes=[

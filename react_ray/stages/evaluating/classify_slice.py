@@ -22,6 +22,7 @@ from react_ray.manifest import Receipt
 from react_ray.recipe import Recipe
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.map_parts import Work
+from react_ray.stages.evaluating.pixel_references import Pixels
 from react_ray.storage import local_file
 from react_ray.training.linear_head import load_head
 
@@ -35,6 +36,7 @@ class Candidate:
     scores: Draft[PredictionsFacts]
     slices: dict[int, Slice]  # of the parts that may be pending, by their number
     head: str = ""  # URI of a linear head that replaces the prompts
+    pixels: Pixels | None = None  # small pictures to compare with; there is no model then
 
 
 class ClassifySlice(Work):
@@ -56,10 +58,28 @@ class ClassifySlice(Work):
         candidate, part = self.jobs[job]
         if self.loaded != candidate.name:
             self._load(candidate)
-        found = classify_rows(table, self.embedder, self.classifiers, self.tasks, self.recipe.cluster.threads_per_actor)
+        num_threads = self.recipe.cluster.threads_per_actor
+        if candidate.pixels:
+            found = self.neighbours.classify_rows(table, self.tasks, num_threads)
+            return candidate.scores.commit(part, found, time.monotonic() - began, fitted=self.fitted)
+        found = classify_rows(table, self.embedder, self.classifiers, self.tasks, num_threads)
         return candidate.scores.commit(part, found, time.monotonic() - began)
 
+    def _load_pixels(self, candidate: Candidate) -> None:
+        assert candidate.pixels
+        began = time.monotonic()
+        self.neighbours = candidate.pixels.load(self.tasks, self.recipe.cluster.threads_per_actor)
+        self.fitted = {
+            "seconds": round(time.monotonic() - began, 3),
+            "bytes": self.neighbours.num_bytes,
+            "num_pairs": self.neighbours.num_pictures,
+        }
+        self.loaded = candidate.name
+
     def _load(self, candidate: Candidate) -> None:
+        if candidate.pixels:
+            self._load_pixels(candidate)
+            return
         wise_ft = self.recipe.evaluate.wise_ft
         backbone = load_backbone(candidate.backbone, device=self.device, seed=self.recipe.seed)
         if candidate.backbone.gated and wise_ft != 1:

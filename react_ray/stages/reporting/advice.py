@@ -64,9 +64,9 @@ def _training(recipe: Recipe, data: ReportData) -> list[str]:
         tenth = len(losses) // 10
         if tenth >= 3:
             last, before = (statistics.fmean(part) for part in (losses[-tenth:], losses[-2 * tenth : -tenth]))
-            falling += [data.arms[arm]] * (before - last > STILL_FALLING * abs(before))
+            falling += [data.labels[arm]] * (before - last > STILL_FALLING * abs(before))
         gates = [rows[-1][key] for key in ("gate_attn_abs_mean", "gate_dense_abs_mean") if rows and key in rows[-1]]
-        closed += [data.arms[arm]] * (bool(gates) and max(gates) < CLOSED_GATES)
+        closed += [data.labels[arm]] * (bool(gates) and max(gates) < CLOSED_GATES)
     lines = []
     if closed:
         lines.append(

@@ -6,16 +6,14 @@ from contextlib import suppress
 
 from react_ray.artifact import open_artifact
 from react_ray.errors import ArtifactMissing
-from react_ray.evals import pixel_knn
-from react_ray.evals.zeroshot import summarise
 from react_ray.kinds import PREDICTIONS
 from react_ray.manifest import MANIFEST
 from react_ray.pairs.retrieval import open_retrieval
 from react_ray.recipe import Recipe
-from react_ray.report.data import MEAN, ClassRow, ReportData
-from react_ray.runtime.layout import Layout
+from react_ray.report.data import MEAN, ClassRow, Cost, ReportData
+from react_ray.runtime.layout import HEAD, Layout, scored
 from react_ray.stages.reporting.flips import flip_examples
-from react_ray.stages.reporting.outcomes import Outcomes, scores_uri
+from react_ray.stages.reporting.outcomes import Outcomes, shown_name
 from react_ray.storage import open_storage
 
 
@@ -47,38 +45,36 @@ def compare(recipe: Recipe, data: ReportData) -> None:
 
 
 def _scores(recipe: Recipe, data: ReportData) -> None:
-    """Adds top-1 per task and model, from the facts that `evaluate` stated."""
-    for name in [*recipe.bases(), *recipe.arm_names()]:
-        uri = scores_uri(recipe, name)
+    """Adds top-1 per task and row, from the facts that `evaluate` stated."""
+    for name, uri in scored(recipe).items():
         if not open_storage(uri).exists(MANIFEST):
             continue
-        for row in open_artifact(uri, PREDICTIONS).facts.scores:
-            if row["dataset"] != data.dataset or row["metric"] != "top1":
+        row = shown_name(name)
+        facts = open_artifact(uri, PREDICTIONS).facts
+        if facts.fitted:
+            data.costs[row] = Cost(facts.fitted["seconds"], facts.fitted["bytes"])
+        for score in facts.scores:
+            if score["dataset"] != data.dataset or score["metric"] != "top1":
                 continue
-            if row["task"] == MEAN:
-                data.mean[name or "customized"] = row["value"]
+            if score["task"] == MEAN:
+                data.mean[row] = score["value"]
             else:
-                data.tasks.setdefault(row["task"], {})[name or "customized"] = row["value"]
-                data.num_images[row["task"]] = row["num_images"]
-    config = recipe.evaluate
-    if config.pixel_knn:
-        rows = summarise(pixel_knn.run(config.pixel_knn, data.dataset))
-        line = {task: value for _, task, metric, value, _ in rows if metric == "top1"}
-        data.reference_lines = {"1-NN on 16x16 pixels, with labels": line}
+                data.tasks.setdefault(score["task"], {})[row] = score["value"]
+                data.num_images[score["task"]] = score["num_images"]
 
 
 def _gains(data: ReportData, outcomes: Outcomes, best: str, sets: list[str]) -> None:
-    for arm in data.scored_arms():
-        base = data.base_of(arm)
-        if arm != base:
-            found = outcomes.gains(data.dataset, arm, base)
-            data.gains |= {(task, arm, base): gain for task, gain in found.items()}
-        if arm not in (best, base) and base == data.base_of(best):
-            pair = (best, arm) if arm in data.controls else (arm, best)
-            found = outcomes.gains(data.dataset, *pair)
-            data.gains |= {(MEAN, *pair): found[MEAN]} if found else {}
+    """Adds what is shown: each row over its base; the best arm over the controls; others over the best arm, and the
+    best row of all over pixels."""
+    base = data.base_of(best)
+    pairs = [(row, data.base_of(row)) for row in data.scored() if not data.is_base(row)]
+    pairs += [(best, control) for control in data.controls if control != best]
+    pairs += [(row, best) for row in data.customized() if row != best and data.base_of(row) == base]
+    pairs += [(data.leader, reference) for reference in data.references if data.leader]
+    for row, over in pairs:
+        data.gains |= {(task, row, over): gain for task, gain in outcomes.gains(data.dataset, row, over).items()}
     for dataset in sets:
-        if dataset != data.dataset and (found := outcomes.gains(dataset, best, data.base_of(best))):
+        if dataset != data.dataset and (found := outcomes.gains(dataset, best, base)):
             data.other_sets[dataset] = found[MEAN]
 
 
@@ -104,7 +100,8 @@ def _classes(recipe: Recipe, best: str | None, counts: dict[tuple[str, str], lis
 
 def shown_arm(recipe: Recipe, best: str | None) -> str:
     """Returns the arm whose retrieval is shown: the best one, or without scores the last one that is no control."""
-    if best in recipe.arms:
-        return best
-    retrieving = [arm for arm in recipe.arm_names() if recipe.arm(arm).retrieve.selection != "random"]
+    arm = (best or "").removesuffix(HEAD)
+    if arm in recipe.arms:
+        return arm
+    retrieving = [arm for arm in recipe.arm_names() if recipe.arm(arm).retrieve.selection == "hits"]
     return (retrieving or recipe.arm_names())[-1]

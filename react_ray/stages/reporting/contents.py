@@ -11,20 +11,31 @@ from typing import Any
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.identity import short_name, tag_of
 from react_ray.errors import ArtifactMissing
+from react_ray.evals.pixels import SIZE
 from react_ray.kinds import EMBEDDINGS, IMAGES, INDEX, MODEL, PAIRS, PREDICTIONS, RETRIEVED, Kind
 from react_ray.manifest import MANIFEST
 from react_ray.progress import Metrics
 from react_ray.recipe import BASE, Recipe
-from react_ray.report.data import ReportData, StageRow
-from react_ray.runtime.layout import Layout
+from react_ray.report.data import Cost, ReportData, StageRow
+from react_ray.runtime.layout import HEAD, PIXELS, PIXELS_LABELLED, Layout, models
 from react_ray.stages.reporting.advice import advice
 from react_ray.stages.reporting.comparing import compare, shown_arm
+from react_ray.stages.reporting.outcomes import shown_name
 from react_ray.stages.reporting.pictures import retrieved_pictures
 from react_ray.stages.reporting.steps import next_step, steps_of
 from react_ray.stages.reporting.summary import Costs, read_summary
 from react_ray.storage import join, open_storage
 
-LABELS = {BASE: "base CLIP", "random": "random pairs", "locked_text": "locked-text", "gated_image": "gated-image"}
+LABELS = {
+    BASE: "base CLIP",
+    "random": "random pairs",
+    "string_match": "string match",
+    "locked_text": "locked-text",
+    "gated_image": "gated-image",
+    PIXELS: f"1-NN on {SIZE}x{SIZE} pixels",
+    PIXELS_LABELLED: f"1-NN on {SIZE}x{SIZE} pixels, labelled",
+}
+FIXED = ("linear", "knn", "cache")  # methods that classify by fixed classes, not by prompts
 
 
 def gather(recipe: Recipe, costs: Costs) -> ReportData:
@@ -34,13 +45,18 @@ def gather(recipe: Recipe, costs: Costs) -> ReportData:
         raise ArtifactMissing(f"{recipe.out}: there is nothing to report yet; begin with `react-ray run RECIPE`")
     following = next_step(recipe, steps)
     storage = open_storage(recipe.out)
-    bases = {arm or "customized": recipe.base_of(arm) for arm in recipe.arm_names()}
+    rows = {shown_name(name): name.removesuffix(HEAD) for name in models(recipe) if name not in recipe.bases()}
+    bases = {row: recipe.base_of(arm) for row, arm in rows.items()}
     data = ReportData(
         name=recipe.name,
         seed=recipe.seed,
-        arms=_labels(recipe, bases),
+        labels=_labels(recipe, bases),
         bases=bases,
-        controls=tuple(arm for arm in recipe.arms if recipe.arm(arm).retrieve.selection == "random"),
+        controls=tuple(row for row, arm in rows.items() if recipe.arm(arm).retrieve.selection != "hits"),
+        fixed=tuple(r for r, arm in rows.items() if r.endswith(HEAD) or recipe.arm(arm).customize.method in FIXED),
+        references=(PIXELS, PIXELS_LABELLED),
+        labelled=(PIXELS_LABELLED,),
+        costs={row: _cost(recipe, arm, row.endswith(HEAD)) for row, arm in rows.items()},
         other_seeds=[read_summary(uri) for uri in recipe.evaluate.other_runs],
         steps=steps if following else [],
         next_step=following,
@@ -59,13 +75,26 @@ def gather(recipe: Recipe, costs: Costs) -> ReportData:
 
 
 def _labels(recipe: Recipe, bases: dict[str, str]) -> dict[str, str]:
-    """Returns the label of each base, followed by those of its arms, in the order of the table."""
+    """Returns the label of each row: a base followed by its arms, then heads, then what is no model."""
     labels = {}
     for base, backbone in recipe.bases().items():
         named = f"base {short_name(backbone)} {tag_of(backbone)}".strip()
         labels[base] = LABELS[BASE] if len(recipe.bases()) == 1 else named
-        labels |= {arm: LABELS.get(arm, arm) for arm, of in bases.items() if of == base}
-    return labels
+        labels |= {row: LABELS.get(row, row) for row, of in bases.items() if of == base and not row.endswith(HEAD)}
+    for row in bases:
+        if row.endswith(HEAD):
+            labels[row] = f"{labels[row.removesuffix(HEAD)]} + head"
+    return labels | {row: LABELS[row] for row in (PIXELS, PIXELS_LABELLED)}
+
+
+def _cost(recipe: Recipe, arm: str, with_head: bool) -> Cost:
+    """What an arm's training took, which is its own although one stage trains all arms; a head comes on top."""
+    kinds = ("model", "head") if with_head else ("model",)
+    uris = [Layout(recipe, arm).of_arm(kind) for kind in kinds]
+    if not all(open_storage(uri).exists(MANIFEST) for uri in uris):
+        return Cost()
+    made = [open_artifact(uri).manifest for uri in uris]
+    return Cost(sum(one.seconds for one in made), sum(one.bytes for one in made))
 
 
 def _found(uri: str, kind: Kind[Any]) -> Artifact[Any] | None:

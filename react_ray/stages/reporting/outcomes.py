@@ -19,8 +19,8 @@ from react_ray.kinds import PREDICTIONS
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import BASE, Recipe
 from react_ray.report.data import Confusion
-from react_ray.report.intervals import Gain, paired_gain
-from react_ray.runtime.layout import Layout
+from react_ray.report.intervals import Gain, holm, paired_gain
+from react_ray.runtime.layout import HEAD, scored
 from react_ray.storage import open_storage
 
 CONFUSIONS = 50  # of each kind
@@ -58,7 +58,7 @@ class Outcomes:
         self.seeds = [_said(run) for run in runs]
         for run, found in zip(runs[1:], self.seeds[1:], strict=True):
             if not found:
-                open_artifact(scores_uri(run, BASE), PREDICTIONS)  # raises, and says what to do
+                open_artifact(scored(run)[BASE], PREDICTIONS)  # raises, and says what to do
 
     def has(self, dataset: str, *names: str) -> bool:
         return all(dataset in self.seeds[0].get(name, {}) for name in names)
@@ -68,9 +68,9 @@ class Outcomes:
         return list(dict.fromkeys(dataset for of_model in self.seeds[0].values() for dataset in of_model))
 
     def gains(self, dataset: str, arm: str, over: str) -> dict[str, Gain]:
-        """Returns the gain of an arm over another model by task, and MEAN over tasks; empty if one has no scores.
+        """Returns the gain of a row over another one by task, and MEAN over tasks; empty if one has no scores.
 
-        Seeds without scores of both models are left out.
+        The p-values of tasks are corrected for their number. Seeds without scores of both are left out.
         """
         if not self.has(dataset, arm, over):
             return {}
@@ -82,7 +82,8 @@ class Outcomes:
             _require_same_images(first, said)
         difference_SN = np.stack([one.correct.astype(np.int8) - other.correct for one, other in pairs])
         by_task = {task: difference_SN[:, first.task == task] for task in dict.fromkeys(first.task.tolist())}
-        return {task: paired_gain([of]) for task, of in by_task.items()} | {MEAN: paired_gain(list(by_task.values()))}
+        of_tasks = holm({task: paired_gain([difference]) for task, difference in by_task.items()})
+        return of_tasks | {MEAN: paired_gain(list(by_task.values()))}
 
     def flipped(self, dataset: str, arm: str, base: str) -> list[Flipped]:
         """Returns the images of this run that flipped, by task and row."""
@@ -122,22 +123,21 @@ class Outcomes:
 def _said(recipe: Recipe) -> dict[str, dict[str, Said]]:
     """Returns model -> labelled set -> what the model says, for the models of one run that are scored."""
     found: dict[str, dict[str, Said]] = {}
-    for name in [*recipe.bases(), *recipe.arm_names()]:
-        uri = scores_uri(recipe, name)
+    for name, uri in scored(recipe).items():
         if open_storage(uri).exists(MANIFEST):
             columns = ["dataset", "task", "row", "label", "predicted", "rank"]
             table = pa.concat_tables(open_artifact(uri, PREDICTIONS).tables(columns))
             table = table.sort_by([("task", "ascending"), ("row", "ascending")])
-            found[name or "customized"] = {
+            found[shown_name(name)] = {
                 dataset: _of_set(table.filter(pc.equal(table["dataset"], dataset)), uri)
                 for dataset in pc.unique(table["dataset"]).to_pylist()
             }
     return found
 
 
-def scores_uri(recipe: Recipe, name: str) -> str:
-    """Returns the place of the scores of a base, or of an arm of the recipe."""
-    return Layout(recipe, name if name in recipe.arm_names() else "").scores(name)
+def shown_name(name: str) -> str:
+    """Returns the name of a row in the report; the only arm of a recipe without arms has none in the recipe."""
+    return name if name and not name.startswith(HEAD) else f"customized{name}"
 
 
 def _of_set(table: pa.Table, uri: str) -> Said:

@@ -6,9 +6,8 @@ from react_ray.artifact import open_artifact, plan_of
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
 from react_ray.report.data import Step
-from react_ray.runtime.layout import Layout
+from react_ray.runtime.layout import Layout, models
 from react_ray.runtime.stage_order import has_urls, stages_of
-from react_ray.stages.reporting.outcomes import scores_uri
 from react_ray.storage import join, open_storage
 
 ADD_SCORES = (
@@ -58,7 +57,7 @@ def _made_by(recipe: Recipe, verb: str, downloads: bool) -> tuple[list[str], str
     if verb == "customize":
         return [Layout(recipe, arm).of_arm("model") for arm in arms], ""
     if verb == "evaluate":
-        return [scores_uri(recipe, name) for name in [*recipe.bases(), *arms]], ""
+        return list(models(recipe).values()), ""
     return [layout.database("embeddings" if verb == "embed" else "index")], "pairs" if verb == "embed" else ""
 
 

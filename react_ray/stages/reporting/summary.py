@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from react_ray.metadata import read_json
-from react_ray.report.data import MEAN, ReportData, Seed
-from react_ray.report.intervals import method
+from react_ray.report.data import MEAN, Cost, ReportData, Seed
+from react_ray.report.intervals import Gain, method
 from react_ray.storage import Storage, open_storage
 
 COSTS, SUMMARY = "costs.json", "summary.json"
@@ -22,19 +22,24 @@ class Costs:
 
 
 def summarise(data: ReportData, costs: Costs) -> dict[str, Any]:
-    """Returns top-1 per task and arm, the means over tasks, the gains with their intervals, and the cost of the run.
+    """Returns top-1 per task and row, the means over tasks, the gains with their intervals, and the cost of the run.
 
     Scores are fractions of this seed; gains are means over all seeds of the report.
     """
     best = data.best_arm
+    rows = {row: found for row in data.ranked() if (found := _gain(data, row, data.base_of(row)))}
     return {
         "dataset": data.dataset,
         "tasks": data.tasks,
         "mean": data.mean,
         "best": best,
-        "gains": {arm: found for arm in data.scored_arms() if (found := _gain(data, arm, data.base_of(arm)))},
+        "best_of_fixed_classes": data.best_fixed,
+        "gains": {row: found for row, found in rows.items() if row not in data.references},
         "over_controls": {c: found for c in data.controls if best and (found := _gain(data, best, c))},
+        "over_pixels": {p: f for p in data.references if data.leader and (f := _gain(data, data.leader, p))},
+        "rows": {row: {"label": data.labels[row], **_cost(data, row)} for row in data.ranked()},
         "seed": data.seed,
+        "num_seeds": data.num_seeds,
         "seconds": costs.seconds,
         "peak_rss_gb": costs.peak_rss_gb.get("all"),
     }
@@ -51,9 +56,20 @@ def costs_of(storage: Storage) -> Costs:
     return read_json(storage, COSTS, Costs, remedy) if storage.exists(COSTS) else Costs()
 
 
-def _gain(data: ReportData, arm: str, over: str) -> dict[str, Any] | None:
-    gain = data.gain(MEAN, arm, over)
+def _gain(data: ReportData, row: str, over: str) -> dict[str, Any] | None:
+    gain = data.gain(MEAN, row, over)
     if gain is None:
         return None
-    numbers = {name: round(value, 6) for name, value in (("gain", gain.value), ("low", gain.low), ("high", gain.high))}
-    return {"over": over, **numbers, "told_apart": gain.told_apart, "method": method(gain.num_seeds)}
+    tasks = {task: _numbers(found) for task in data.tasks if (found := data.gain(task, row, over))}
+    about = {"of": row, "over": over, **_numbers(gain), "method": method(gain.num_seeds)}
+    return about | ({"tasks": tasks, "correction": "Holm, over the tasks"} if len(tasks) > 1 else {})
+
+
+def _numbers(gain: Gain) -> dict[str, Any]:
+    numbers = {"gain": gain.value, "low": gain.low, "high": gain.high, "p": gain.p}
+    return {name: round(value, 6) for name, value in numbers.items()} | {"told_apart": gain.told_apart}
+
+
+def _cost(data: ReportData, row: str) -> dict[str, Any]:
+    cost = data.costs.get(row, Cost())
+    return {"trained_in_seconds": cost.seconds, "bytes": cost.bytes}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
-from react_ray.report.intervals import FEWEST_CHANGED, Gain, method, paired_gain
+from react_ray.report.intervals import FEWEST_CHANGED, RESAMPLES, Gain, holm, method, paired_gain
 
 
 def differences(gained: int, lost: int, same: int) -> np.ndarray:
@@ -57,7 +59,29 @@ def test_a_handful_of_images_proves_nothing() -> None:
     assert few.low > 0 and not few.told_apart and few.direction == "same"
     assert paired_gain([differences(FEWEST_CHANGED, 0, 0)]).direction == "gain"
     assert paired_gain([differences(0, FEWEST_CHANGED, 0)]).direction == "loss"
-    assert paired_gain([differences(0, 0, 50)]) == Gain(0.0, 0.0, 0.0, 0)
+    assert paired_gain([differences(0, 0, 50)]) == Gain(0.0, 0.0, 0.0, 0, p=1.0)
+
+
+def test_the_p_value_agrees_with_the_normal_approximation_and_has_a_floor() -> None:
+    deviation = np.sqrt((0.2 - 0.02**2) / 1000)
+    z = 0.02 / deviation
+    gain = paired_gain([differences(110, 90, 800)])
+    assert gain.p == pytest.approx(2 * (1 - NormalDist().cdf(z)), abs=0.015)
+    assert paired_gain([differences(90, 110, 800)]).p == pytest.approx(gain.p, abs=0.015)
+    assert paired_gain([differences(90, 0, 10)]).p == pytest.approx(2 / (RESAMPLES + 1))
+
+
+def test_holm_multiplies_the_smallest_by_the_number_of_tasks_and_keeps_the_order() -> None:
+    given = {"a": 0.04, "b": 0.01, "c": 0.03, "d": 0.6}
+    found = holm({task: Gain(0.1, 0.05, 0.15, 9, p=p) for task, p in given.items()})
+    assert {task: round(gain.p, 6) for task, gain in found.items()} == {"a": 0.09, "b": 0.04, "c": 0.09, "d": 0.6}
+    assert list(found) == list(given) and [gain.direction for gain in found.values()] == [
+        "same",
+        "gain",
+        "same",
+        "same",
+    ]
+    assert holm({"a": Gain(0.1, 0.05, 0.15, 9, p=0.04)})["a"].told_apart
 
 
 def test_the_same_differences_give_the_same_numbers() -> None:

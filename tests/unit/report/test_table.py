@@ -1,68 +1,90 @@
-"""The text table: points, the mean last, the spread over seeds."""
+"""The table as text and as Markdown: rows by rank, the mean first, then the tasks."""
 
 from __future__ import annotations
 
-from react_ray.report.data import ReportData
+import dataclasses
+
+from react_ray.report.data import MEAN, Cost, ReportData
 from react_ray.report.intervals import Gain
-from react_ray.report.numbers import gain_points, interval
-from react_ray.report.table import html_table, render_table
+from react_ray.report.numbers import gain_interval, gain_points, interval, probability
+from react_ray.report.table import WIDTH, markdown_table, render_table
 from tests.support.report_example import report
 
 DATA = ReportData(
     name="x",
     seed=0,
-    arms={"base": "base", "gated_image": "gated image"},
-    tasks={"food": {"base": 0.337, "gated_image": 0.4}, "flags": {"base": 0.231}},
-    mean={"base": 0.284, "gated_image": 0.4},
-    reference_lines={"1-NN": {"food": 0.675, "flags": 0.845}},
+    labels={"base": "base", "gated_image": "gated image", "pixels": "1-NN", "given": "1-NN, labelled"},
+    tasks={"food": {"base": 0.337, "gated_image": 0.4, "given": 0.675}, "flags": {"base": 0.231, "given": 0.845}},
+    mean={"base": 0.284, "gated_image": 0.4, "given": 0.76},
+    references=("pixels", "given"),
+    labelled=("given",),
+    costs={"gated_image": Cost(75.0, 2_400_000), "given": Cost(1.25, None)},
+    gains={
+        (MEAN, "gated_image", "base"): Gain(0.116, 0.06, 0.172, 30, p=0.0002),
+        (MEAN, "given", "base"): Gain(0.476, 0.4, 0.55, 30, p=0.0002),
+        ("food", "gated_image", "base"): Gain(0.063, -0.01, 0.13, 30, p=0.11),
+        ("food", "given", "base"): Gain(0.338, 0.25, 0.42, 30, p=0.0004),
+    },
 )
 
 
-def test_the_table_has_points_and_the_mean_last() -> None:
-    assert render_table(DATA) == (
-        "top-1, points, one seed\n"
-        "task   base  gated image  1-NN\n"
-        "------------------------------\n"
-        "food   33.7         40.0  67.5\n"
-        "flags  23.1            -  84.5\n"
-        "------------------------------\n"
-        "mean   28.4         40.0  76.0\n"
+def test_rows_stand_by_rank_those_that_are_given_labels_below_a_rule() -> None:
+    assert render_table(DATA).partition("\n\n")[0] == (
+        "top-1 accuracy on test, points, means over 2 tasks, one seed\n"
+        "                top-1        against base       p  trained in    size\n"
+        "---------------------------------------------------------------------\n"
+        "gated image      40.0   +11.6 [6.0, 17.2]  <0.001  1 min 15 s  2.4 MB\n"
+        "base             28.4\n"
+        "---------------------------------------------------------------------\n"
+        "1-NN, labelled   76.0  +47.6 [40.0, 55.0]  <0.001       1.2 s"
     )
+
+
+def test_the_tasks_wrap_at_the_width_of_a_terminal() -> None:
+    tasks = tuple(f"task number {i}" for i in range(9))
+    text = render_table(report(num_seeds=1, tasks=tasks))
+    assert max(map(len, text.splitlines()[1:-2])) <= WIDTH
+    assert text.count("by task\n") == 2 and all(text.count(task) == 1 for task in tasks)
+
+
+def test_a_single_task_is_its_own_mean() -> None:
+    one = dataclasses.replace(DATA, tasks={"food": DATA.tasks["food"]})
+    assert "by task" not in render_table(one) and "means over" not in render_table(one)
 
 
 def test_more_seeds_add_the_spread() -> None:
     lines = render_table(report(num_seeds=3)).splitlines()
-    assert lines[0] == "top-1, points, mean ± standard deviation over 3 seeds"
-    assert [line.split()[0] for line in lines[-4:-1]] == ["mean", "±", "gain"]
-    assert lines[-1].startswith("95 % interval, paired bootstrap over 3 seeds and images")
+    assert lines[0] == "top-1 accuracy on test, points, means over 3 tasks and 3 seeds, ± standard deviation over seeds"
+    assert all(" ± " in line for line in lines[3:8])
+    assert lines[-2].startswith("Brackets: 95 % interval, paired bootstrap over 3 seeds and images")
 
 
-def test_gains_have_a_sign_unless_they_show_as_zero() -> None:
-    assert [gain_points(x) for x in (0.0712, -0.03, 0.0004, -0.0004, 0.0)] == ["+7.1", "−3.0", "0.0", "0.0", "0.0"]
-    assert (
-        interval(Gain(0.034, 0.0071, 0.0604, 9)) == "[0.7, 6.0]"
-        and interval(Gain(0, -0.02, -0.0001, 9)) == "[−2.0, 0.0]"
-    )
+def test_a_star_marks_only_what_is_told_apart_after_correction() -> None:
+    lines = render_table(DATA).splitlines()
+    after = lines[lines.index("by task") :]
+    assert [line.split()[-2] for line in after[3:5]] == ["40.0", "33.7"] and after[6].split()[-2:] == ["67.5*", "84.5"]
+    assert lines[-1].startswith("*: differs from base, p < 0.05 after Holm's correction")
 
 
-def test_only_a_change_that_is_told_apart_from_zero_has_a_colour() -> None:
-    data = report(num_seeds=1)
-    data.gains = {key: g._replace(low=g.value - 1e-4, high=g.value + 1e-4) for key, g in data.gains.items()}
-    html = html_table(data)
-    assert html.count('<small class="gain"') == 8 and html.count('<small class="loss"') == 4
-    data.gains = {key: gain._replace(low=-0.2, high=0.2) for key, gain in data.gains.items()}
-    html = html_table(data)
-    assert '<small class="gain"' not in html and html.count('<small class="same"') == 12
-    assert "not told apart from zero" in html
+def test_markdown_has_the_same_cells() -> None:
+    lines = markdown_table(DATA).splitlines()
+    assert lines[2:5] == [
+        "|  | top-1 | against base | p | trained in | size |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| gated image | 40.0 | +11.6 [6.0, 17.2] | <0.001 | 1 min 15 s | 2.4 MB |",
+    ]
+    assert "| 1-NN, labelled | 67.5\\* | 84.5 |" in lines
 
 
-def test_the_gains_stand_below_the_mean_of_every_arm() -> None:
-    lines = render_table(report(num_seeds=1)).splitlines()
-    assert lines[-2].startswith("gain ") and lines[-2].count("[") == 3
-
-
-def test_an_arm_without_scores_has_no_column() -> None:
+def test_a_row_without_scores_is_left_out() -> None:
     data = report(num_seeds=1)
     for scores in [data.mean, *data.tasks.values()]:
         del scores["random"]
-    assert "random pairs" not in render_table(data) and "random pairs" not in html_table(data)
+    assert "random pairs" not in render_table(data)
+
+
+def test_numbers_have_a_sign_unless_they_show_as_zero() -> None:
+    assert [gain_points(x) for x in (0.0712, -0.03, 0.0004, -0.0004, 0.0)] == ["+7.1", "−3.0", "0.0", "0.0", "0.0"]
+    assert interval(Gain(0, -0.02, -0.0001, 9)) == "[−2.0, 0.0]"
+    assert gain_interval(Gain(0.034, 0.0071, 0.0604, 9)) == "+3.4 [0.7, 6.0]"
+    assert [probability(p) for p in (0.0002, 0.0123, 1.0)] == ["<0.001", "0.012", "1.000"]

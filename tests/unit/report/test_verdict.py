@@ -12,7 +12,7 @@ UP, DOWN, NOISE = Gain(0.04, 0.01, 0.07, 30), Gain(-0.04, -0.07, -0.01, 30), Gai
 DATA = ReportData(
     name="x",
     seed=0,
-    arms={"base": "base CLIP", "random": "random pairs", "locked_text": "locked-text", "gated_image": "gated-image"},
+    labels={"base": "base CLIP", "random": "random pairs", "locked_text": "locked-text", "gated_image": "gated-image"},
     controls=("random",),
     tasks={"food": {"base": 0.226, "random": 0.9, "locked_text": 0.266, "gated_image": 0.26}},
     mean={"base": 0.226, "random": 0.9, "locked_text": 0.266, "gated_image": 0.26},
@@ -56,6 +56,47 @@ def test_noise_is_told_as_noise() -> None:
     assert text.startswith(
         "Locked-text, the best arm, is not told apart from base CLIP: +1.0 points [−2.0, 4.0]; 26.6 %"
     )
+
+
+def test_a_head_and_pixels_are_told_beside_the_best_arm() -> None:
+    labels = DATA.labels | {
+        "gated_image+head": "gated-image + head",
+        "pixels": "1-NN on 16x16 pixels",
+        "given": "labels",
+    }
+    data = dataclasses.replace(
+        DATA,
+        labels=labels,
+        mean=DATA.mean | {"gated_image+head": 0.35, "pixels": 0.45, "given": 0.6},
+        fixed=("gated_image+head",),
+        references=("pixels", "given"),
+        labelled=("given",),
+        gains={
+            (MEAN, "locked_text", "base"): UP,
+            (MEAN, "gated_image+head", "base"): UP,
+            (MEAN, "gated_image+head", "pixels"): DOWN,
+            (MEAN, "gated_image+head", "given"): DOWN,
+        },
+    )
+    assert (data.best_arm, data.best_fixed, data.leader) == ("locked_text", "gated_image+head", "gated_image+head")
+    assert data.ranked() == ["random", "pixels", "gated_image+head", "locked_text", "gated_image", "base", "given"]
+    assert [tuple(s) for s in verdict(data)] == [
+        (
+            "loss",
+            "1-NN on 16x16 pixels, which learns nothing, is better than every model here: gated-image + head has −4.0 "
+            "points [−7.0, −1.0].",
+        ),
+        (
+            "gain",
+            "Locked-text classifies 26.6 % of the images of test correctly, 4.0 points [1.0, 7.0] more than base CLIP.",
+        ),
+        (
+            "gain",
+            "Gated-image + head, which tells only these classes apart, is above base CLIP: +4.0 points [1.0, 7.0].",
+        ),
+    ]
+    only_heads = dataclasses.replace(data, fixed=("gated_image+head", "locked_text", "gated_image"))
+    assert (only_heads.best_arm, only_heads.best_fixed) == ("gated_image+head", None)
 
 
 def test_a_run_of_controls_alone_has_a_best_arm_and_a_run_without_scores_none() -> None:

@@ -11,7 +11,7 @@ from tests.support.scored_run import recipe_of
 
 
 def data(**changes: object) -> ReportData:
-    values = {"arms": {"base": "base CLIP", "random": "random pairs", "gated_image": "gated-image"}, **changes}
+    values = {"labels": {"base": "base CLIP", "random": "random pairs", "gated_image": "gated-image"}, **changes}
     return ReportData(name="x", seed=0, controls=("random",), **values)  # type: ignore[arg-type]
 
 
