@@ -18,11 +18,11 @@ def soft_classes(class_id: pa.ChunkedArray, matches: pa.ChunkedArray) -> pa.Arra
     """Returns MATCHED, one map for each pair: the classes that it matched, with weights in (0, 1], in order of their
     ids.
 
-    class_id: int32, the class that each pair was retrieved for; it weighs 1. matches: list<schema.MATCH>. Another class
-    weighs exp(100 * (its best cosine - the pair's best cosine)), which compares the classes as CLIP's softmax does: equal
-    matches weigh the same, while equal shares for all matches would teach classes that a deep search found far away.
-    Image and text vectors have cosines of different sizes, so each key is compared alone, and a class keeps its larger
-    weight: where text and image name two classes, both weigh 1. A pair without a class or matches has an empty map.
+    class_id: int32, the class that each pair was retrieved for; it weighs 1. matches: list<schema.MATCH>. Any other
+    class weighs exp(100 * (its best cosine - the pair's best cosine)), as CLIP's softmax compares them: equal matches
+    weigh the same, while equal shares for all matches would teach classes that a deep search found far away. Image and
+    text vectors have cosines of different sizes, so each key is compared alone, and a class keeps its larger weight:
+    where text and image name two classes, both weigh 1. A pair without a class or matches has an empty map.
     """
     own = pc.fill_null(class_id.combine_chunks(), -1).to_numpy(zero_copy_only=False).astype(np.int64)
     lists = matches.combine_chunks()

@@ -24,7 +24,7 @@ from react_ray.training.step import class_weights
 def class_targets(recipe: Recipe, arm: str, backbone: dict[str, Any]) -> ClassTargets:
     """The classes of all queries, with vectors in the space of the model that is trained.
 
-    Free sentences, and classes of seed images alone, are tasks of their own. Of the classes of a task that share a name,
+    Free sentences, and classes of seed images alone, are tasks of their own. Of classes that share their task and name,
     the first one stands for all, as it does in retrieval. Where another model embedded the queries, they are embedded
     once more, into the arm's `class_queries`.
     """
