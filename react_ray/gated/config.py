@@ -100,8 +100,8 @@ class CustomizeConfig(Section):
     pair_loss: float = field(1.0, "weight of the contrastive loss between images and their own captions", ge=0)
     class_loss: float = field(
         0.0,
-        "weight of the cross entropy of an image against the prompts of all classes, with the class that it was "
-        "retrieved for as its target",
+        "weight of the cross entropy of an image against the prompts of the classes of each task, with all classes "
+        "that it matched as its target",
         ge=0,
     )
     class_weight_power: float = field(

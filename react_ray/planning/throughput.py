@@ -29,6 +29,7 @@ from react_ray.planning.machine import Machine
 from react_ray.planning.survey import SAMPLE_ROWS, Sample
 from react_ray.recipe import Recipe
 from react_ray.training.batches import Batch
+from react_ray.training.class_loss import ClassTargets
 from react_ray.training.optim import make_optimizer
 from react_ray.training.schedule import from_data
 from react_ray.training.step import TrainingStep
@@ -166,6 +167,7 @@ def _training(wanted: Recipe, sample: Sample, machine: Machine) -> ModelRates:
     backbone.model.to(device).train()
     generator, side = np.random.default_rng(0), backbone.image_size
     class_CD = generator.normal(size=(8, backbone.dim)).astype(np.float32)
+    classes = ClassTargets(class_CD, np.zeros(len(class_CD), np.int64))
 
     def of_pairs(number: int) -> None:
         batch = Batch(
@@ -179,7 +181,7 @@ def _training(wanted: Recipe, sample: Sample, machine: Machine) -> ModelRates:
             text_BD=generator.normal(size=(number, backbone.dim)).astype(np.float16),
         )
         small = config.model_copy(update={"batch_size": number, "compile": False, "micro_batch_size": 0})
-        TrainingStep(backbone, small, 0, class_CD=class_CD)(batch).backward()
+        TrainingStep(backbone, small, 0, classes=classes)(batch).backward()
 
     pair_s = _per_row(of_pairs, PAIRS_OF_STEP, _clock(device))
     optimizer = make_optimizer(backbone.model, from_data(config, PAIRS_OF_STEP))

@@ -101,7 +101,8 @@ def _plan(recipe: Recipe, name: str) -> _Arm:
     rows: RetrievedRows | SourceRows
     if parents:
         config = with_captions(config, parents["retrieved"], backbone, recipe.embed.captions)
-        rows = RetrievedRows(parents["retrieved"], parents["images"], not needs_text_tower(config))
+        vectors, classes = not needs_text_tower(config), config.class_loss > 0
+        rows = RetrievedRows(parents["retrieved"], parents["images"], vectors, classes)
     else:
         rows = SourceRows(open_source(wanted.ingest), config.every_caption)
     num_pairs = sum(rows.part_sizes)
@@ -145,7 +146,7 @@ def _job(recipe: Recipe, arm: _Arm) -> Job:
         backbone=arm.recipe.customized,
         config=config,
         rows=arm.rows,
-        class_CD=class_targets(recipe, arm.name, arm.backbone) if config.class_loss else None,
+        classes=class_targets(recipe, arm.name, arm.backbone) if config.class_loss else None,
         **data_facts(arm.parents.get("retrieved"), queries_uri(recipe, arm.name), config, arm.recipe.name),
         seed=recipe.seed,
         arm=arm.name,

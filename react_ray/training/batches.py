@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Batch:
     class_id_B: np.ndarray  # int64, the class that the pair was retrieved for, -1 = none
     pair_id_B: np.ndarray  # int64, -1 where the source has none
     text_BD: np.ndarray | None  # float16, stored vectors of the captions
+    matched: list[dict[int, float]] = field(default_factory=list)  # weights of all classes; empty = class_id_B alone
 
 
 class Batches:
@@ -133,6 +134,7 @@ class Batches:
             class_id_B=window.class_ids[rows],
             pair_id_B=window.pair_ids[rows],
             text_BD=None if window.text_ND is None else window.text_ND[rows],
+            matched=[window.matched[row] for row in rows] if window.matched else [],
         )
 
     def _pixels(self, window: Window, rows: np.ndarray, seeds: list[int] | None) -> np.ndarray:
@@ -219,4 +221,5 @@ def _join(step: int, epoch: int, pieces: list[Batch]) -> Batch:
         class_id_B=np.concatenate([piece.class_id_B for piece in pieces]),
         pair_id_B=np.concatenate([piece.pair_id_B for piece in pieces]),
         text_BD=np.concatenate(texts) if texts else None,
+        matched=[one for piece in pieces for one in piece.matched],
     )

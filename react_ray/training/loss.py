@@ -50,26 +50,6 @@ def contrastive_loss(
         return _InfoNCE.apply(image_BD, text_ND, logit_scale.float(), own_B, caption_N, weight_N, gather, rows)
 
 
-def class_loss(
-    image_BD: Tensor,
-    class_CD: Tensor,
-    logit_scale: Tensor,
-    class_id_B: Tensor,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Cross entropy of images against the prompts of all classes, summed over rows with a class (>= 0), divided by B.
-
-    A retrieved pair knows the class that it was retrieved for, so the prompt of that class is a second text of the
-    pair, and the other classes are its hard negatives. class_CD: one vector per class, the mean of its prompts.
-    weights: float32 [B]. Averaged over ranks, the gradient is that of the global batch; with class_id as target it
-    needs no other rank.
-    """
-    with torch.autocast(image_BD.device.type, enabled=False):
-        logits_BC = logit_scale.float().exp() * F.normalize(image_BD.float(), dim=-1) @ F.normalize(class_CD, dim=-1).T
-        loss_B = F.cross_entropy(logits_BC, class_id_B, ignore_index=-1, reduction="none")
-        return (loss_B if weights is None else loss_B * weights).sum() / len(image_BD)
-
-
 class _InfoNCE(torch.autograd.Function):
     """The loss together with its gradient: what is kept for backward are vectors, never logits.
 

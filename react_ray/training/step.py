@@ -17,7 +17,8 @@ from react_ray.errors import TrainingDiverged
 from react_ray.gated.config import CustomizeConfig, needs_text_tower, text_trains
 from react_ray.training.augment import augment_rows, draw
 from react_ray.training.batches import Batch
-from react_ray.training.loss import class_loss, contrastive_loss
+from react_ray.training.class_loss import ClassTargets, class_loss, target_matrix
+from react_ray.training.loss import contrastive_loss
 
 NUM_NAMED = 10
 
@@ -31,14 +32,14 @@ class TrainingStep(nn.Module):
         config: CustomizeConfig,
         seed: int,
         rank: int = 0,
-        class_CD: np.ndarray | None = None,
+        classes: ClassTargets | None = None,
         class_weight_C: np.ndarray | None = None,
     ) -> None:
-        """class_CD: float32, the mean prompt vector of each class. class_weight_C: float32, the factor of its pairs."""
+        """classes: what the class loss needs. class_weight_C: float32, the factor of the pairs of each class."""
         super().__init__()
         self.clip = backbone.model
         self._backbone, self._config, self._seed, self._rank = backbone, config, seed, rank
-        self._class_CD = None if class_CD is None else torch.from_numpy(class_CD)
+        self._classes = classes
         self._class_weight_C = None if class_weight_C is None else torch.from_numpy(class_weight_C)
         if config.activation_checkpointing:
             self.clip.visual.set_grad_checkpointing(True)  # type: ignore[union-attr,operator]
@@ -70,10 +71,15 @@ class TrainingStep(nn.Module):
             pair_loss = contrastive_loss(image_BD, text_BD, logit_scale, caption_ids=ids, weights=weight_B)
             loss = loss + config.pair_loss * pair_loss
         if config.class_loss:
-            assert self._class_CD is not None, "the class loss needs the classes' vectors"
-            class_CD = self._class_CD.to(device)
-            loss = loss + config.class_loss * class_loss(image_BD, class_CD, logit_scale, class_id_B, weight_B)
+            loss = loss + config.class_loss * self._class_loss(image_BD, logit_scale, batch, weight_B)
         return loss
+
+    def _class_loss(self, image_BD: Tensor, logit_scale: Tensor, batch: Batch, weight_B: Tensor | None) -> Tensor:
+        classes, device = self._classes, image_BD.device
+        assert classes is not None, "the class loss needs the classes' vectors"
+        class_CD, task_C = (torch.from_numpy(of).to(device) for of in (classes.vector_CD, classes.task_C))
+        target_BC = torch.from_numpy(target_matrix(batch.class_id_B, batch.matched, classes.task_C)).to(device)
+        return class_loss(image_BD, class_CD, task_C, logit_scale, target_BC, weight_B)
 
     def _weights(self, class_id_B: Tensor) -> Tensor | None:
         if self._class_weight_C is None:

@@ -23,7 +23,7 @@ class Rows(Protocol):
 
     def read(self, part: int) -> pa.Table:
         """image: binary; captions: list<string>; optionally pair_id: int64, class_id: int32,
-        text_embedding: schema.vector(D)."""
+        text_embedding: schema.vector(D), matched: map<int32, float>, the classes of `soft_classes`."""
 
 
 @dataclass
@@ -36,6 +36,7 @@ class Window:
     pair_ids: np.ndarray  # int64 [N]
     text_ND: np.ndarray | None  # float16
     stand_in: np.ndarray  # int64 [N]: the row whose image and caption are taken; the row itself if it can be decoded
+    matched: list[dict[int, float]]  # empty where the rows have none
     pixels: np.ndarray | None = None  # uint8 [N, 3, H, W], where images are kept decoded
 
 
@@ -51,6 +52,7 @@ def load_window(rows: Rows, parts: tuple[int, ...]) -> Window:
         pair_ids=table["pair_id"].to_numpy() if "pair_id" in names else unknown,
         text_ND=from_vectors(table["text_embedding"]) if "text_embedding" in names else None,
         stand_in=np.arange(table.num_rows),
+        matched=[dict(row) for row in table["matched"].to_pylist()] if "matched" in names else [],
     )
 
 

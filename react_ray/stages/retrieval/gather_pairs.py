@@ -102,8 +102,14 @@ def trainable(images: pa.Table, retrieved: pa.Table, needed: str = "text_embeddi
 
 
 def class_vectors(queries: Artifact[QueriesFacts]) -> np.ndarray:
-    """Returns float32 [C, D], unit norm: the mean of each class's queries."""
-    table = pa.concat_tables(queries.tables(["class_id", "embedding"]))
+    """Returns float32 [C, D], unit norm: the mean of each class's prompts; of its seed images if it has no prompt.
+
+    Text and image vectors lie apart in CLIP's space (the modality gap), so a mean of both would be like neither.
+    """
+    table = pa.concat_tables(queries.tables(["class_id", "modality", "embedding"]))
+    class_id, is_text = table["class_id"].to_numpy(), pc.equal(table["modality"], "text").to_numpy()
+    counted = is_text | ~np.isin(class_id, class_id[is_text])
     sums_CD = np.zeros((queries.facts.num_classes, queries.facts.dim), np.float64)
-    np.add.at(sums_CD, table["class_id"].to_numpy(), from_vectors(table["embedding"]).astype(np.float64))
+    vectors = from_vectors(table["embedding"])[counted]
+    np.add.at(sums_CD, class_id[counted], vectors.astype(np.float64))
     return (sums_CD / np.linalg.norm(sums_CD, axis=1, keepdims=True)).astype(np.float32)

@@ -12,6 +12,7 @@ from react_ray.draft import Draft
 from react_ray.gated.config import CustomizeConfig
 from react_ray.kinds import ModelFacts
 from react_ray.stages.training.online_eval import Watched
+from react_ray.training.class_loss import ClassTargets
 from react_ray.training.window import Rows
 
 
@@ -22,7 +23,7 @@ class Job:
     backbone: BackboneConfig
     config: CustomizeConfig
     rows: Rows
-    class_CD: np.ndarray | None  # float32: the mean of each class's queries
+    classes: ClassTargets | None  # of the class loss
     class_weight_C: np.ndarray | None  # float32: the factor of each class's pairs
     card: dict[str, Any]  # what the model card says about the data
     seed: int

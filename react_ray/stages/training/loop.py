@@ -166,7 +166,7 @@ class Training:
         state = self.checkpoints.load(self.start) if self.start else {}
         if state:
             load_weights(self.model, state)
-        step = TrainingStep(backbone, config, job.seed, self.rank, job.class_CD, job.class_weight_C)
+        step = TrainingStep(backbone, config, job.seed, self.rank, job.classes, job.class_weight_C)
         self.engine = make_engine(step, config, self.world_size)
         load_moments(self.engine, self.model, state, self.start)
         self.ema = Ema(self.model, config.ema_decay) if config.ema_decay else None

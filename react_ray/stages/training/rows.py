@@ -12,6 +12,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ConfigError
 from react_ray.kinds import IMAGES, RETRIEVED, RetrievedFacts
 from react_ray.pairs.source import Source, to_images, to_pairs
+from react_ray.selection.soft_classes import soft_classes
 from react_ray.stages.retrieval.gather_pairs import trainable
 
 
@@ -19,10 +20,18 @@ class RetrievedRows:
     """Retrieved pairs whose image was fetched. `left_out` says how many others there are, "" = none.
 
     needs_vectors: only pairs whose caption has a stored vector, so that the text tower need not run; else any caption.
+    needs_classes: rows have a column `matched`, the weights of all classes that the pair matched.
     """
 
-    def __init__(self, retrieved: Artifact[RetrievedFacts], images: Artifact, needs_vectors: bool = True) -> None:
-        self.retrieved, self.images, self.needs_vectors = retrieved.uri, images.uri, needs_vectors
+    def __init__(
+        self,
+        retrieved: Artifact[RetrievedFacts],
+        images: Artifact,
+        needs_vectors: bool = True,
+        needs_classes: bool = False,
+    ) -> None:
+        self.retrieved, self.images = retrieved.uri, images.uri
+        self.needs_vectors, self.needs_classes = needs_vectors, needs_classes
         self.part_sizes = [
             receipt.facts["trainable"] if "trainable" in receipt.facts and needs_vectors else self._count(receipt.part)
             for receipt in retrieved.receipts()
@@ -45,9 +54,11 @@ class RetrievedRows:
 
     def read(self, part: int) -> pa.Table:
         images = open_artifact(self.images, IMAGES).read(part, ["image", "status"])
-        rows = open_artifact(self.retrieved, RETRIEVED).read(
-            part, list(dict.fromkeys(["pair_id", "caption", "class_id", self._needed]))
-        )
+        columns = ["pair_id", "caption", "class_id", self._needed, *["matches"] * self.needs_classes]
+        rows = open_artifact(self.retrieved, RETRIEVED).read(part, list(dict.fromkeys(columns)))
+        if self.needs_classes:
+            matched = soft_classes(rows["class_id"], rows["matches"])
+            rows = rows.drop_columns("matches").append_column("matched", matched)
         table = rows.append_column("image", images["image"]).filter(trainable(images, rows, self._needed))
         return table.append_column("captions", _as_lists(table["caption"]))
 

@@ -14,15 +14,19 @@ from react_ray.gated.config import CustomizeConfig
 from react_ray.kinds import QUERIES, QueriesFacts, RetrievedFacts
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
+from react_ray.selection.select import first_of_name
 from react_ray.stages.retrieval.embed_queries import embed_queries, queries_uri
 from react_ray.stages.retrieval.gather_pairs import class_vectors
+from react_ray.training.class_loss import ClassTargets
 from react_ray.training.step import class_weights
 
 
-def class_targets(recipe: Recipe, arm: str, backbone: dict[str, Any]) -> np.ndarray:
-    """float32 [C, D], unit norm: the mean of each class's queries in the space of the model that is trained.
+def class_targets(recipe: Recipe, arm: str, backbone: dict[str, Any]) -> ClassTargets:
+    """The classes of all queries, with vectors in the space of the model that is trained.
 
-    Where another model embedded the queries, they are embedded once more, into the arm's `class_queries`.
+    Free sentences, and classes of seed images alone, are tasks of their own. Of classes that share their task and name,
+    the first one stands for all, as it does in retrieval. Where another model embedded the queries, they are embedded
+    once more, into the arm's `class_queries`.
     """
     asked, wanted = open_artifact(queries_uri(recipe, arm), QUERIES), recipe.arm(arm)
     asked_by = asked.facts.backbone
@@ -31,7 +35,7 @@ def class_targets(recipe: Recipe, arm: str, backbone: dict[str, Any]) -> np.ndar
     ):
         place, batch_size = Layout(recipe, arm).of_arm("class_queries"), wanted.embed.batch_size
         asked = embed_queries(place, wanted.tasks, wanted.retrieve.prompts, wanted.customized, batch_size, wanted.seed)
-    return class_vectors(asked)
+    return ClassTargets(class_vectors(asked), tasks_of_classes(asked))
 
 
 def data_facts(
@@ -50,6 +54,16 @@ def data_facts(
         weights = class_weights(class_ids, len(names), config.class_weight_power)
     card = data_card(tables, names, retrieved.content, name)
     return {"class_weight_C": weights, "card": card | {"retrieved_by": retrieved.facts.backbone}}
+
+
+def tasks_of_classes(queries: Artifact[QueriesFacts]) -> np.ndarray:
+    """int64 [C]: the number of each class's task, -1 = another class of the task has the name."""
+    table = pa.concat_tables(queries.tables(["class_id", "task", "class_name"]))
+    class_id, first = table["class_id"].to_numpy(), first_of_name(table)
+    task_C = np.full(queries.facts.num_classes, -1, np.int64)
+    of_task = table["task"].combine_chunks().dictionary_encode().indices.to_numpy()
+    task_C[class_id] = np.where(first == class_id, of_task, -1)
+    return task_C
 
 
 def _class_names(queries: Artifact[QueriesFacts]) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 
-from react_ray.training.loss import class_loss, contrastive_loss
+from react_ray.training.loss import contrastive_loss
 from tests.support.loss_rank import Case, gradients, problem, run_rank
 
 CASES: list[Case] = [
@@ -107,11 +107,3 @@ def test_bf16_features_give_a_float32_loss() -> None:
     rows = torch.randn(4, 8).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         assert contrastive_loss(rows, rows.flip(0), torch.tensor([1.0])).dtype == torch.float32
-
-
-def test_class_loss_is_the_cross_entropy_of_rows_with_a_class() -> None:
-    image_BD, class_CD = torch.randn(5, 8), torch.randn(3, 8)
-    class_id_B, scale = torch.tensor([2, -1, 0, 1, -1]), torch.tensor([1.5])
-    logits = scale.exp() * F.normalize(image_BD, dim=-1) @ F.normalize(class_CD, dim=-1).T
-    expected = sum(-logits[row].log_softmax(0)[class_id_B[row]] for row in (0, 2, 3)) / 5
-    torch.testing.assert_close(class_loss(image_BD, class_CD, scale, class_id_B), expected)
