@@ -11,6 +11,7 @@ import pytest
 from tests.support.small_run import react_ray, small_recipe
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it: two tests share two cores
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 

@@ -106,6 +106,16 @@ def test_ray_packages_no_working_directory_under_uv_run() -> None:
 CLI = [sys.executable, "-m", "react_ray.cli"]
 
 
+@pytest.mark.parametrize(("given", "used"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_that_wait_leave_their_core_to_others_unless_the_user_says_otherwise(
+    given: dict[str, str], used: str
+) -> None:
+    code = "import os; from react_ray.cli import main; main(['help', 'seed']); print(os.environ['OMP_WAIT_POLICY'])"
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout.splitlines()[-1:] == [used], done.stderr
+
+
 def test_a_fault_of_ours_is_one_line_that_names_its_log(tmp_path: Path) -> None:
     broken = "import react_ray.pairs.stats as s; s.stats = None; from react_ray.cli import main; main(['stats', 'x'])"
     ended = subprocess.run(
