@@ -17,7 +17,7 @@ import pyarrow as pa
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
 from react_ray.evals.pixels import Neighbours, shrink
-from react_ray.storage import join, open_parquet
+from react_ray.storage import absolute, join, open_parquet
 
 TRAINING = ("base", "pool")
 FLAGS = "flags"
@@ -28,7 +28,7 @@ def labelled_drawings(folder: str, tasks: Sequence[TargetTask], num_threads: int
 
     Raises ConfigError for a task of which no drawing is named like a class.
     """
-    names = Labels({task.name: list(task.class_names) for task in tasks})
+    folder, names = absolute(folder), Labels({task.name: list(task.class_names) for task in tasks})
     pictures, labels = [], []
     for part in TRAINING:
         file = open_parquet(join(folder, f"{part}.parquet"))

@@ -17,7 +17,7 @@ def html_table(data: ReportData) -> str:
     ends += [base.mean + g.high for row in rows if (g := data.gain(MEAN, row)) and (base := _base(data, row))]
     top = max([*ends, 0.01])
     has = {TRAINED: any(map(trained_in, data.costs.values())), SIZE: any(map(size_of, data.costs.values()))}
-    head = '<th scope="col">row</th><th scope="col" class="n">top-1</th><th scope="col" class="bars"></th>'
+    head = '<th scope="col">method</th><th scope="col" class="n">top-1</th><th scope="col" class="bars"></th>'
     head += f'<th scope="col" class="n">against {escape(against(data))}</th><th scope="col" class="n">p</th>'
     head += "".join(f'<th scope="col" class="n">{name}</th>' for name, filled in has.items() if filled)
     body = ""
@@ -46,7 +46,7 @@ def html_tasks(data: ReportData) -> str:
     """Returns rows x tasks; a change has a colour only if it is told apart from zero after Holm's correction."""
     if len(data.tasks) < 2:
         return ""
-    head = '<th scope="col">row</th>'
+    head = '<th scope="col">method</th>'
     for task in data.tasks:
         count = f"<small>{data.num_images[task]:,} images</small>" if task in data.num_images else ""
         head += f'<th scope="col" class="n">{escape(task)}{count}</th>'

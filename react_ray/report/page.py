@@ -79,8 +79,8 @@ def _scores(data: ReportData) -> str:
     if not data.scored():
         return ""
     note = (
-        f"Top-1 accuracy on {data.dataset} is the share of images whose class is named correctly. A row classifies by "
-        "prompts, like CLIP, unless it says otherwise below its name."
+        f"Top-1 accuracy on {data.dataset} is the share of images whose class is named correctly. A method classifies "
+        "by prompts, as CLIP does, unless it says otherwise below its name."
     )
     if set(data.tasks) & set(data.num_images):
         smallest = min(set(data.tasks) & set(data.num_images), key=lambda task: (data.num_images[task], task))
@@ -90,8 +90,8 @@ def _scores(data: ReportData) -> str:
         note += f" Brackets are the {method(data.num_seeds)}; one of twenty without an effect excludes zero."
         if len(data.customized()) > 1:
             tried = len(data.customized())
-            note += f" The best of {tried} rows is chosen by these same images, which flatters it a little."
-    return f'<h2>The table</h2><p class="note">{escape(note)}</p>{html_table(data)}{html_tasks(data)}'
+            note += f" The best of {tried} methods is chosen by these same images, which flatters it a little."
+    return f'<h2>Methods and baselines</h2><p class="note">{escape(note)}</p>{html_table(data)}{html_tasks(data)}'
 
 
 def _advice(data: ReportData) -> str:

@@ -22,7 +22,7 @@ def render_table(data: ReportData) -> str:
     out = f"{_title(data)}\n{_aligned(_means(data), num_last=_num_labelled(data))}"
     for table in _by_task(data):
         out += f"\nby task\n{_aligned(table, num_last=_num_labelled(data))}"
-    return out + "".join(f"{line}\n" for line in _notes(data))
+    return "\n".join([out, *_notes(data)]) + "\n" if data.gains else out
 
 
 def markdown_table(data: ReportData) -> str:

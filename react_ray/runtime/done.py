@@ -155,7 +155,7 @@ def _state(recipe: Recipe, verb: str) -> str:
 
 def _made(recipe: Recipe, verb: str) -> dict[str, str]:
     if verb == "report":
-        places = [join(recipe.out, name) for name in ("summary.json", "report.html")]
+        places = [join(recipe.out, name) for name in ("summary.json", "report.html", "table.md")]
     else:
         places = [join(uri, MANIFEST) for uri in _results(recipe, verb)]
     return {uri: made for uri in places if (made := _digest_of(uri))}

@@ -52,7 +52,8 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
     before = written(tmp_path)
     main(["run", recipe, *ARM, TEST])
     assert written(tmp_path).items() >= before.items(), "what was there was done again"
-    scores = {name: run / name for name in ("scores/base", "arms/first/scores", "arms/other/scores")}
+    places = ("scores/base", "arms/first/scores", "arms/other/scores", "scores/pixels.retrieved")
+    scores = {name: run / name for name in places}
     for place in scores.values():
         assert {row["dataset"] for row in open_artifact(str(place), PREDICTIONS).facts.scores} == {"test"}
 

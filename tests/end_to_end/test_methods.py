@@ -51,7 +51,7 @@ def test_a_head_is_trained_and_scored_like_any_other_model(finished: Path, copie
     card = json.loads((copied / "run/model/model_card.json").read_text())
     assert sum(count for _, count in card["data"]["pairs_by_class"]) == card["data"]["num_pairs"] > 0
     assert [again.content for again in customize.run(recipe)] == [model.content]
-    base, ours = evaluate.run(recipe)
+    base, ours, _ = evaluate.run(recipe)
     between = recipe_of(
         finished,
         copied,
@@ -61,7 +61,7 @@ def test_a_head_is_trained_and_scored_like_any_other_model(finished: Path, copie
         "evaluate.wise_ft=0",
     )
     shutil.rmtree(copied / "run/scores")
-    again_base, again = evaluate.run(between)
+    again_base, again, _ = evaluate.run(between)
     assert base.content == again_base.content
     assert again.content != ours.content
 

@@ -26,8 +26,11 @@ def test_a_run_goes_from_class_names_to_a_table_and_a_report(finished: Path) -> 
     assert set(summary["gains"]) == set(ARMS) and summary["best"] in ("other", "gated_image")
     assert all(gain["low"] <= gain["gain"] <= gain["high"] for gain in summary["gains"].values())
     assert set(summary["tasks"]) == {"weather", "food"}
+    assert summary["over_pixels"]["pixels.retrieved"]["of"] in ("other", "gated_image")
+    costs = [summary["rows"][row] for row in (*ARMS, "pixels.retrieved")]
+    assert all(cost["trained_in_seconds"] > 0 and cost["bytes"] > 0 for cost in costs)
     for scores in [summary["mean"], *summary["tasks"].values()]:
-        assert set(scores) == {"base", "base.other", *ARMS}
+        assert set(scores) == {"base", "base.other", *ARMS, "pixels.retrieved"}
         assert all(0 <= value <= 1 for value in scores.values())
     assert summary["seconds"].keys() >= {"ingest", "embed", "index", "retrieve", "customize", "evaluate"}
     assert 0 < summary["peak_rss_gb"] < 8
@@ -69,10 +72,11 @@ def test_an_arm_customises_another_backbone_than_the_one_that_retrieved(finished
     assert [backbone["dim"] for backbone in scored] == [16, 16, 24, 24]
     assert [backbone["weights_sha256"] for backbone in scored[2:]] == [base.weights_sha256, ours.weights_sha256]
 
-    header = next(line for line in (finished / "stdout").read_text().splitlines() if line.startswith("task "))
-    columns = [header.index(label) for label in ("base tiny_clip", "random pairs", "gated-image", "base other_clip")]
-    assert columns == sorted(columns) and header.split()[-1] == "other"
-    assert "against base other_clip" in (finished / "run/report.html").read_text()
+    table = (finished / "run/table.md").read_text()
+    assert "| against its base |" in table
+    assert all(
+        f"\n| {label}" in table for label in ("base tiny_clip", "random pairs", "gated-image", "base other_clip")
+    )
 
 
 def test_progress_of_every_stage_is_visible(finished: Path) -> None:

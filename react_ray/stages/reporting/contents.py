@@ -33,7 +33,7 @@ LABELS = {
     "locked_text": "locked-text",
     "gated_image": "gated-image",
     PIXELS: f"1-NN on {SIZE}x{SIZE} pixels",
-    PIXELS_LABELLED: f"1-NN on {SIZE}x{SIZE} pixels, labelled",
+    PIXELS_LABELLED: f"1-NN on {SIZE}x{SIZE} pixels + labels",
 }
 FIXED = ("linear", "knn", "cache")  # methods that classify by fixed classes, not by prompts
 
@@ -161,4 +161,7 @@ def _notes(recipe: Recipe) -> list[str]:
     for arm in recipe.arm_names():
         if model := _found(Layout(recipe, arm).of_arm("model"), MODEL):
             notes += [f"{LABELS.get(arm, arm or 'customized')}: {line}" for line in model.facts.summary]
+    for row in (PIXELS, PIXELS_LABELLED):
+        if scores := _found(Layout(recipe).scores(row), PREDICTIONS):
+            notes.append(f"{LABELS[row]}: compares with {scores.facts.fitted.get('num_pairs', 0):,} pictures.")
     return notes

@@ -79,7 +79,7 @@ def test_every_section_appears_and_every_picture_is_kept() -> None:
     data = report()
     page = Page(render(data))
     for heading in (
-        "The table",
+        "Methods and baselines",
         "What to try next",
         "Images that flipped",
         "All 60 classes",
@@ -137,7 +137,7 @@ def test_a_run_without_scores_says_what_is_there_and_what_comes_next() -> None:
     ):
         assert text in page.text, text
     assert page.text.index("accordion") < page.text.index("heron")  # the class that does not match comes first
-    for heading in ("The table", "flipped", "Confusions", "Training", "nan"):
+    for heading in ("Methods and baselines", "flipped", "Confusions", "Training", "nan"):
         assert heading not in page.text, heading
 
 

@@ -63,7 +63,7 @@ def finished(tmp_path: Path) -> Path:
                 seal(tmp_path, place)
             remember(f"{verb} is done")
     with remembering(recipe(tmp_path), "report") as remember:
-        for name in ("summary.json", "report.html"):
+        for name in ("summary.json", "report.html", "table.md"):
             (tmp_path / "run" / name).write_text("{}")
         remember("the table")
     return tmp_path
@@ -132,8 +132,8 @@ def touched(name: str) -> Change:
         (lambda folder: seal(folder, "database/index/deltas/00001"), {"retrieve"}),
         (lambda folder: (folder / "database/index/compacting.json").write_text("{}"), {"index"}),
         (lambda folder: seal(folder, "database/deleted"), {"retrieve"}),
-        (lambda folder: (folder / "run/queries/manifest.json").unlink(), {"retrieve", "customize", "report"}),
-        (lambda folder: seal(folder, "run/arms/two/retrieved", "2"), {"retrieve", "customize", "report"}),
+        (lambda folder: (folder / "run/queries/manifest.json").unlink(), {"retrieve", *LATER}),
+        (lambda folder: seal(folder, "run/arms/two/retrieved", "2"), {"retrieve", *LATER}),
         (lambda folder: (folder / "run/arms/one/model/manifest.json").unlink(), LATER),
         (lambda folder: (folder / "run/scores/base/manifest.json").unlink(), {"evaluate", "report"}),
         (lambda folder: (folder / "run/report.html").unlink(), {"report"}),
