@@ -9,9 +9,10 @@ The streams are a function of the data and the batch size, not of how many proce
 the same for any number of workers, and can be made again after any interruption; and a process that fills some
 neighbouring slots reads their streams alone. All processes together read each block once per epoch, and twice only a
 block, or a stream, that two of them share: with W workers, P processes in all, K blocks and S streams at most
-(P - 1) / K + (W - 1) / S more than the data. What it costs is that rows are mixed by block: at any time a batch comes
-from `num_streams` places of the data. (An exchange of rows between processes would mix them freely, and send every
-image over the network once more.)
+(P - 1) / K + (W - 1) / S more than the data. What it costs is that rows are mixed by block: a batch comes from about
+`num_streams` places of the data, and from half as many where an epoch begins and ends, because neighbouring streams
+meet there. (An exchange of rows between processes would mix them freely, and send every image over the network once
+more.)
 """
 
 from __future__ import annotations
