@@ -15,8 +15,11 @@ import torch.nn.functional as F
 from open_clip.loss import SigLipLoss
 from torch import Tensor
 
+from react_ray.clip.weights import write_whole
+from react_ray.gated.checkpoint import gated_bytes
 from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.method import logit_bias, prepare
+from react_ray.gated.models import create_model_and_transforms
 from react_ray.training.batches import Batch
 from react_ray.training.optim import param_groups
 from react_ray.training.siglip_loss import sigmoid_loss
@@ -127,3 +130,16 @@ def test_a_model_with_a_logit_bias_trains_by_the_sigmoid_loss_and_its_bias_with_
         expected = theirs([image, text, *(backbone.model.get_parameter(f"logit_{n}") for n in ("scale", "bias"))])
     torch.testing.assert_close(loss.detach(), expected.reshape(()))
     assert bias.grad is not None and bias.grad.abs().item() > 0
+
+
+@pytest.mark.parametrize("method", ["locked-text", "gated-image"])
+def test_the_trained_scale_and_bias_are_in_the_models_file(tmp_path: Path, method: Any) -> None:
+    backbone = tiny_backbone(tmp_path, vocab_size=8, siglip=True)
+    prepare(backbone.model, CustomizeConfig(method=method, last_k_layers=1), seed=0)
+    for name, value in (("logit_scale", math.log(117)), ("logit_bias", -12.9)):
+        backbone.model.get_parameter(name).data.fill_(value)
+    path, info = str(tmp_path / "trained.safetensors"), {"backbone_config": backbone.config.model_dump(), "seed": 0}
+    write_whole(path, gated_bytes(backbone.model, info, dtype=torch.float32))
+    loaded, *_ = create_model_and_transforms(backbone.config.name, path)
+    for name in ("logit_scale", "logit_bias"):
+        assert torch.equal(loaded.get_parameter(name), backbone.model.get_parameter(name))
