@@ -1,6 +1,6 @@
 """Counts what a training reads: bytes and requests of one epoch, for 1, 2 and 8 workers with 1 and 4 loaders each.
 
-    python tests/benchmark/bench_loading.py [--pairs 40960] [--image-kb 30] [--batch-size 4096]
+    python tests/benchmark/bench_loading.py [--pairs 28672] [--image-kb 30] [--batch-size 4096]
 
 The pairs are parts of 2,048 as `retrieve` writes them, with random bytes for images. Each loader is a `Batches` of its
 own, run through a whole epoch, one after another, which keeps only the blocks that its last batch used, as where the
@@ -147,7 +147,7 @@ def measure(rows: RetrievedRows, counts: Counts, batch_size: int, num_workers: i
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pairs", type=int, default=40_960)
+    parser.add_argument("--pairs", type=int, default=28_672)
     parser.add_argument("--image-kb", type=float, default=30)
     parser.add_argument("--batch-size", type=int, default=4096)
     args = parser.parse_args()
