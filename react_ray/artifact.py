@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 
@@ -30,7 +31,7 @@ from react_ray.manifest import (
     part_name,
 )
 from react_ray.metadata import parse_json, read_json, shaped
-from react_ray.parquet import FOOTER_END, footer_sha256
+from react_ray.parquet import FOOTER_END, footer_sha256, read_rows
 from react_ray.storage import Storage, open_storage
 
 F = TypeVar("F")
@@ -72,6 +73,30 @@ class Parts(Generic[F]):
             return file.read(columns=columns)
         except (pa.ArrowException, OSError, StorageError) as error:
             self.read_file(part, name)  # raises if these are not the committed bytes, or if they cannot be read at all
+            raise StorageError(f"cannot read {self.uri}/{name}: {error}; run the stage again") from error
+
+    def footer(self, part: int) -> pq.FileMetaData:
+        """The footer of a part's table: its row groups, and how large they are."""
+        name = f"{part_name(part)}.parquet"
+        with self._opened(part, name) as file:
+            return file.metadata
+
+    def read_rows(self, part: int, start: int, count: int, columns: list[str]) -> pa.Table:
+        """As `read`, of some rows; only the row groups that hold them are read."""
+        name = f"{part_name(part)}.parquet"
+        with self._opened(part, name) as file:
+            return read_rows(file, start, count, columns)
+
+    @contextmanager
+    def _opened(self, part: int, name: str) -> Iterator[pq.ParquetFile]:
+        """pre_buffer: neighbouring columns are read by one request."""
+        try:
+            with self.storage.arrow_file(name) as source:
+                file = pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True)
+                self._require_footer(part, name, file.metadata)
+                yield file
+        except (pa.ArrowException, OSError) as error:
+            self.read_file(part, name)  # raises if these are not the committed bytes
             raise StorageError(f"cannot read {self.uri}/{name}: {error}; run the stage again") from error
 
     def head(self, part: int, num_rows: int) -> pa.Table:

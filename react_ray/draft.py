@@ -56,11 +56,18 @@ class Draft(Parts[F]):
         return [part for part in range(self.num_parts) if part not in done]
 
     def commit(
-        self, part: int, table: pa.Table, seconds: float, statuses: dict[str, int] | None = None, **facts: Any
+        self,
+        part: int,
+        table: pa.Table,
+        seconds: float,
+        statuses: dict[str, int] | None = None,
+        rows_per_group: int = 0,
+        **facts: Any,
     ) -> Receipt:
         """Store one part as Parquet, then its receipt. If the table has a column `status`, its values are counted.
 
-        statuses: counts of a table without such a column; all its rows are ok all the same.
+        statuses: counts of a table without such a column; all its rows are ok all the same. rows_per_group: as
+        parquet_bytes takes it.
         """
         ok, statuses = table.num_rows, statuses or {}
         if "status" in table.column_names:
@@ -68,7 +75,9 @@ class Draft(Parts[F]):
             statuses = {str(row["values"]): int(row["counts"]) for row in counts.to_pylist()}
             ok = statuses.get("ok", 0) if statuses else table.num_rows
         name = f"{part_name(part)}.parquet"
-        return self.commit_files(part, {name: parquet_bytes(table)}, seconds, table.num_rows, ok, statuses, **facts)
+        return self.commit_files(
+            part, {name: parquet_bytes(table, rows_per_group)}, seconds, table.num_rows, ok, statuses, **facts
+        )
 
     def commit_files(
         self,

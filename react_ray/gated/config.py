@@ -124,10 +124,10 @@ class CustomizeConfig(Section):
     every_caption: bool = field(
         False, "train_on=source: an image with n captions counts as n pairs; otherwise an epoch draws one of them"
     )
-    window_parts: int = field(
+    streams: int = field(
         0,
-        "parts whose rows are shuffled together; more mix better and take more memory; 0 = parts with half a GB of "
-        "images",
+        "places in the data from which each batch takes its pairs; more mix better, let more processes read their own "
+        "pairs alone, and take more memory; 0 = as many as half a GB of images has room for, up to 256",
         ge=0,
     )
     watch_dataset: str = field(

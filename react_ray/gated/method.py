@@ -59,6 +59,12 @@ def _trains(name: str, method: Method) -> bool:
     return image if method == "locked-text" else not image
 
 
+def logit_bias(model: nn.Module) -> nn.Parameter | None:
+    """The bias of a model that was trained by the sigmoid loss (SigLIP), and goes on by it; None of all others."""
+    found = getattr(model, "logit_bias", None)
+    return found if isinstance(found, nn.Parameter) else None
+
+
 def freeze(model: nn.Module, method: Method) -> list[str]:
     """Sets requires_grad of every parameter, and returns the names that train."""
     names = trainable_names(model, method)

@@ -110,10 +110,13 @@ class Source:
         """Reads all columns of one part."""
         if not 0 <= part < len(self.parts):
             raise IndexError(f"part {part} of {len(self.parts)}")
-        plan = self.parts[part]
-        needed = covering(self.chunks, plan.row_start, plan.num_rows)
+        return self.read_rows(self.parts[part].row_start, self.parts[part].num_rows)
+
+    def read_rows(self, start: int, count: int) -> pa.Table:
+        """Reads all columns of some rows of the whole source, of which there is at least one."""
+        needed = covering(self.chunks, start, count)
         tables = [self._read(uri, list(chunks)) for uri, chunks in groupby(needed, key=lambda chunk: chunk.uri)]
-        return pa.concat_tables(tables).slice(plan.row_start - needed[0].row_start, plan.num_rows)
+        return pa.concat_tables(tables).slice(start - needed[0].row_start, count)
 
     def _read(self, uri: str, chunks: list[Chunk]) -> pa.Table:
         with reading(uri):

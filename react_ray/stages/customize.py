@@ -19,7 +19,6 @@ from react_ray.gated.load import load_backbone
 from react_ray.gated.method import resolved
 from react_ray.kinds import EMBEDDINGS, IMAGES, MODEL, QUERIES, RETRIEVED, ModelFacts
 from react_ray.manifest import MANIFEST
-from react_ray.pairs.source import open_source
 from react_ray.progress import say
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
@@ -42,10 +41,10 @@ from react_ray.stages.training.online_eval import Watched
 from react_ray.stages.training.rows import RetrievedRows, SourceRows
 from react_ray.stages.training.targets import class_targets, data_facts
 from react_ray.storage import join, open_storage
+from react_ray.training.blocks import check_batch_size, count_streams, held_bytes
 from react_ray.training.movement import check_movement
 from react_ray.training.schedule import described, from_data, schedule_of
 from react_ray.training.trackers import check_installed
-from react_ray.training.window import check_batch_size, held_bytes
 
 
 @dataclass
@@ -104,8 +103,8 @@ def _plan(recipe: Recipe, name: str) -> _Arm:
         vectors, classes = not needs_text_tower(config), config.class_loss > 0
         rows = RetrievedRows(parents["retrieved"], parents["images"], vectors, classes)
     else:
-        rows = SourceRows(open_source(wanted.ingest), config.every_caption)
-    num_pairs = sum(rows.part_sizes)
+        rows = SourceRows(wanted.ingest, config.every_caption)
+    num_pairs = sum(rows.block_sizes)
     config = from_data(config, _asked_for(parents, num_pairs))
     check_installed(config.trackers)
     check_workers(config)
@@ -140,8 +139,9 @@ def _parents(recipe: Recipe, layout: Layout, wanted: Recipe) -> dict[str, Artifa
 def _job(recipe: Recipe, arm: _Arm) -> Job:
     layout, config = Layout(recipe, arm.name), arm.config
     parents = {name: parent.content for name, parent in arm.parents.items()}
-    augments = bool(config.augment.auto)
-    rows_bytes = held_bytes(arm.rows, config.window_parts, config.cache_gb, arm.image_size, augments)
+    streams = count_streams(arm.rows, config.batch_size, config.streams)
+    readers, augments = config.num_workers * max(1, config.data_workers), bool(config.augment.auto)
+    rows_bytes = held_bytes(arm.rows, streams, readers, config.cache_gb, arm.image_size, augments)
     return Job(
         backbone=arm.recipe.customized,
         config=config,

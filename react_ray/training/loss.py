@@ -41,11 +41,11 @@ def contrastive_loss(
     gather = gather or default_gather()
     with torch.autocast(image_BD.device.type, enabled=False):
         image_BD = F.normalize(image_BD.float(), dim=-1)
-        text_ND = _all(F.normalize(text_BD.float(), dim=-1), gather)
+        text_ND = gather_rows(F.normalize(text_BD.float(), dim=-1), gather)
         num_local, rank = len(image_BD), 0 if gather is None else gather.rank
         own_B = torch.arange(num_local, device=image_BD.device) + rank * num_local
-        caption_N = None if caption_ids is None else _all(caption_ids, gather)
-        weight_N = image_BD.new_ones(len(text_ND)) if weights is None else _all(weights.float(), gather)
+        caption_N = None if caption_ids is None else gather_rows(caption_ids, gather)
+        weight_N = image_BD.new_ones(len(text_ND)) if weights is None else gather_rows(weights.float(), gather)
         rows = chunk_rows or max(1, LOGITS_AT_ONCE // len(text_ND))
         return _InfoNCE.apply(image_BD, text_ND, logit_scale.float(), own_B, caption_N, weight_N, gather, rows)
 
@@ -150,5 +150,6 @@ def _logits(scaled_BD: Tensor, text_ND: Tensor, own_B: Tensor, caption_N: Tensor
     return logits.masked_fill_(same, -torch.inf)
 
 
-def _all(rows: Tensor, gather: Gather | None) -> Tensor:
+def gather_rows(rows: Tensor, gather: Gather | None) -> Tensor:
+    """The rows of all ranks; None = these are all."""
     return rows if gather is None else gather(rows)

@@ -15,10 +15,12 @@ from react_ray.clip.image_tower import draw_patches, image_blocks, image_feature
 from react_ray.clip.text import text_features
 from react_ray.errors import TrainingDiverged
 from react_ray.gated.config import CustomizeConfig, needs_text_tower, text_trains
+from react_ray.gated.method import logit_bias
 from react_ray.training.augment import augment_rows, draw
 from react_ray.training.batches import Batch
 from react_ray.training.class_loss import ClassTargets, class_loss, target_matrix
 from react_ray.training.loss import contrastive_loss
+from react_ray.training.siglip_loss import sigmoid_loss
 
 NUM_NAMED = 10
 
@@ -68,7 +70,11 @@ class TrainingStep(nn.Module):
         loss = image_BD.new_zeros((), dtype=torch.float32)
         if config.pair_loss:
             ids = torch.from_numpy(batch.caption_id_B).to(device) if config.mask_duplicate_captions else None
-            pair_loss = contrastive_loss(image_BD, text_BD, logit_scale, caption_ids=ids, weights=weight_B)
+            bias = logit_bias(self.clip)
+            if bias is None:
+                pair_loss = contrastive_loss(image_BD, text_BD, logit_scale, caption_ids=ids, weights=weight_B)
+            else:
+                pair_loss = sigmoid_loss(image_BD, text_BD, logit_scale, bias, caption_ids=ids, weights=weight_B)
             loss = loss + config.pair_loss * pair_loss
         if config.class_loss:
             loss = loss + config.class_loss * self._class_loss(image_BD, logit_scale, batch, weight_B)

@@ -48,9 +48,9 @@ class SomeRows:
     """The rows of some classes, in memory, as one part."""
 
     def __init__(self, rows: RetrievedRows, class_ids: list[int]) -> None:
-        table = pa.concat_tables([rows.read(part) for part in range(len(rows.part_sizes))])
+        table = pa.concat_tables([rows.read(block) for block in range(len(rows.block_sizes))])
         self.table = table.filter(pc.is_in(table["class_id"], pa.array(class_ids, pa.int32())))
-        self.part_sizes, self.part_bytes = [self.table.num_rows], [self.table.nbytes]
+        self.block_sizes, self.block_bytes = [self.table.num_rows], [self.table.nbytes]
 
     def read(self, part: int) -> pa.Table:
         return self.table
@@ -82,7 +82,7 @@ class Bench:
         return 100 * next(value for _, task, metric, value, _ in rows if (task, metric) == ("mean", "top1"))
 
     def train(self, given: dict[str, Any]) -> dict[str, Any]:
-        backbone, num_pairs = self.load(), self.rows.part_sizes[0]
+        backbone, num_pairs = self.load(), self.rows.block_sizes[0]
         config = from_data(CustomizeConfig.model_validate({"last_k_layers": 3, **given}), num_pairs)
         config = resolved(config, self.recipe.customized.name, backbone.model)
         prepare(backbone.model.train(), config, self.recipe.seed)

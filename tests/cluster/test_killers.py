@@ -197,10 +197,10 @@ def test_a_stage_whose_processes_die_before_their_first_part_ends(tmp_path: Path
 class DeadlyRows:
     """Rows of a training, of which one image kills whoever augments it."""
 
-    part_sizes: ClassVar[list[int]] = [4]
-    part_bytes: ClassVar[list[int]] = [4]
+    block_sizes: ClassVar[list[int]] = [4]
+    block_bytes: ClassVar[list[int]] = [4]
 
-    def read(self, part: int) -> pa.Table:
+    def read(self, block: int) -> pa.Table:
         return pa.table({"image": [b"a", b"b", b"deadly", b"d"], "captions": [["a"], ["b"], ["c"], ["d"]]})
 
 

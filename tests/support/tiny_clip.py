@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,13 @@ from react_ray.gated.load import load_backbone
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 
 
-def tiny_config(folder: Path, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None) -> str:
-    """Writes a model configuration and returns its path: 32 px, patches of 8, width 32, 3 + 2 blocks, 16 dimensions."""
+def tiny_config(
+    folder: Path, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None, siglip: bool = False
+) -> str:
+    """Writes a model configuration and returns its path: 32 px, patches of 8, width 32, 3 + 2 blocks, 16 dimensions.
+
+    siglip: with the scale and the bias with which SigLIP begins.
+    """
     spec = {
         "model_cfg": {
             "embed_dim": 16,
@@ -26,7 +32,8 @@ def tiny_config(folder: Path, vision: dict[str, Any] | None = None, text: dict[s
             | (vision or {}),
             "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
             | (text or {}),
-        },
+        }
+        | ({"init_logit_scale": math.log(10), "init_logit_bias": -10} if siglip else {}),
         "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"},
     }
     path = Path(folder, "tiny.json")
@@ -35,10 +42,15 @@ def tiny_config(folder: Path, vision: dict[str, Any] | None = None, text: dict[s
 
 
 def tiny_backbone(
-    folder: Path, vision: dict[str, Any] | None = None, seed: int = 0, vocab_size: int = 49408, **config: Any
+    folder: Path,
+    vision: dict[str, Any] | None = None,
+    seed: int = 0,
+    vocab_size: int = 49408,
+    siglip: bool = False,
+    **config: Any,
 ) -> Backbone:
     """Its weights are random unless `config` names others. A small vocab_size is faster, and enough without texts."""
-    name = tiny_config(folder, vision, {"vocab_size": vocab_size})
+    name = tiny_config(folder, vision, {"vocab_size": vocab_size}, siglip)
     return load_backbone(BackboneConfig.model_validate({"name": name, "pretrained": RANDOM, **config}), seed=seed)
 
 

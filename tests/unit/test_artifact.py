@@ -150,14 +150,17 @@ def test_the_first_rows_of_a_large_part_cost_a_small_share_of_it(disk_place: Sto
     assert 0 < place.num_read < size / 2 and size > 5_000_000
 
 
-def test_the_first_rows_are_checked_as_all_rows_are(disk_place: Storage) -> None:
-    made, name = finished(disk_place), "part-00001.parquet"
+def test_some_rows_are_checked_as_all_rows_are(disk_place: Storage) -> None:
+    made, name, names = finished(disk_place), "part-00001.parquet", table(1).column_names
     assert made.head(1, 5).equals(table(1).slice(0, 5)) and made.head(1, 1000).equals(table(1))
+    assert made.read_rows(1, 20, 10, names).equals(table(1).slice(20, 10))
     whole = made.storage.read(name)
     for at in (len(whole) - 30, 20):  # the footer, and a page
         made.storage.write(name, flipped(whole, at))
-        with pytest.raises(ArtifactCorrupt, match="wrong checksum"):
-            made.head(1, 5)
+        for look in (lambda: made.head(1, 5), lambda: made.read_rows(1, 5, 5, names)):
+            with pytest.raises(ArtifactCorrupt, match="wrong checksum"):
+                look()
     made.storage.delete(name)
-    with pytest.raises(StorageError, match=r"cannot read .*part-00001\.parquet"):
-        made.head(1, 5)
+    for look in (lambda: made.head(1, 5), lambda: made.read_rows(1, 5, 5, names)):
+        with pytest.raises(StorageError, match=r"cannot read .*part-00001\.parquet"):
+            look()

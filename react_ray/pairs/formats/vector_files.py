@@ -20,6 +20,7 @@ from react_ray.errors import ConfigError
 from react_ray.pairs.formats.arrays import ArrayFile, open_npy, open_npz
 from react_ray.pairs.formats.chunk import Chunk
 from react_ray.pairs.formats.seen import Seen
+from react_ray.parquet import read_rows
 from react_ray.storage import open_parquet
 
 IMAGE_VECTOR, TEXT_VECTOR = "image_vector", "text_vector"
@@ -74,7 +75,7 @@ class VectorFiles:
         table = pa.table({name: _column(array.read(first, num_rows)) for name, array in arrays.items()})
         if shard.metadata:
             names = [name for name in columns.names if name not in arrays]
-            rows = _rows(shard.metadata, first, num_rows, names)
+            rows = read_rows(open_parquet(shard.metadata), first, num_rows, names)
             for field, column in zip(rows.column_names, rows.columns, strict=True):
                 table = table.append_column(field, column)
         return table
@@ -158,17 +159,3 @@ def _cut(uri: str, num_rows: int, row_start: int, rows_per_part: int, row_bytes:
 def _column(vector_ND: np.ndarray) -> pa.FixedSizeListArray:
     native = vector_ND.astype(vector_ND.dtype.newbyteorder("="), copy=False)
     return pa.FixedSizeListArray.from_arrays(pa.array(native.reshape(-1)), vector_ND.shape[1])
-
-
-def _rows(uri: str, first: int, num_rows: int, columns: list[str]) -> pa.Table:
-    """Reads rows of a Parquet file, and only the row groups that hold them."""
-    file = open_parquet(uri)
-    groups: list[int] = []
-    begin = at = 0
-    for group in range(file.metadata.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        if at < first + num_rows and at + rows > first:
-            begin = at if not groups else begin
-            groups.append(group)
-        at += rows
-    return file.read_row_groups(groups, columns=columns).slice(first - begin, num_rows)

@@ -1,8 +1,8 @@
 """Looks the selected pairs up by arithmetic: `selected/` -> `retrieved/` and its `images/`.
 
 `retrieved` has the rows of `pairs` and the reason for which each was taken. `images` beside it has the same rows in the
-same order, so that training reads the two side by side. With `download.of=retrieved` the image bytes are not there yet,
-and download makes `images` later.
+same order and in the same row groups, so that training reads the two side by side. With `download.of=retrieved` the
+image bytes are not there yet, and download makes `images` later.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from react_ray.artifact import Artifact
 from react_ray.draft import Draft, create
 from react_ray.kinds import IMAGES, RETRIEVED, NoFacts, QueriesFacts, RetrievedFacts, SelectedFacts
 from react_ray.manifest import Receipt
+from react_ray.parquet import group_rows
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.map_parts import MapStage, ReadPart, Work, map_parts
 from react_ray.search.gather import gather
 from react_ray.stages.retrieval.database import Database
 from react_ray.storage import join
 from react_ray.vectors import from_vectors
+
+GROUP_ROWS_WITHOUT_IMAGES = 128  # 4 MB of images of 30 kB
 
 
 def gather_pairs(
@@ -86,11 +89,17 @@ class GatherPart(Work):
         rows = rows.append_column("text_embedding", vectors["text"])
         shape = schema.retrieved(self.database.embeddings.facts.dim, pairs.schema)
         facts: dict[str, Any] = {}
+        rows_per_group = GROUP_ROWS_WITHOUT_IMAGES
         if self.database.images is not None and self.images is not None:
             images = gather(self.database.images, pair_ids)
-            facts["trainable"] = pc.sum(trainable(images, rows)).as_py() or 0
+            usable, rows_per_group = trainable(images, rows), group_rows(images)
+            facts["trainable"] = pc.sum(usable).as_py() or 0
+            if rows_per_group < len(rows):
+                groups = (usable.slice(at, rows_per_group) for at in range(0, len(rows), rows_per_group))
+                facts["trainable_by_group"] = [pc.sum(group).as_py() or 0 for group in groups]
             self.images.commit(part, images, time.monotonic() - began)
-        return self.retrieved.commit(part, schema.conform(rows, shape), time.monotonic() - began, **facts)
+        found, seconds = schema.conform(rows, shape), time.monotonic() - began
+        return self.retrieved.commit(part, found, seconds, rows_per_group=rows_per_group, **facts)
 
 
 def trainable(images: pa.Table, retrieved: pa.Table, needed: str = "text_embedding") -> pa.ChunkedArray:

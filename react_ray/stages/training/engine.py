@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.method import logit_bias
 from react_ray.stages.training.zero_state import WEIGHT, set_whole, trainable, whole
 from react_ray.training.deepspeed_config import deepspeed_config
 from react_ray.training.optim import MAX_LOGIT_SCALE, make_optimizer
@@ -50,7 +51,12 @@ def optimizer_step(engine: Any, model: nn.Module) -> float:
 
 
 def clamp_temperature(engine: Any, model: nn.Module) -> None:
-    """Clamps logit_scale to [0, ln 100] after every step, as CLIP does, also in DeepSpeed's float32 copy."""
+    """Clamps logit_scale to [0, ln 100] after every step, as CLIP does, also in DeepSpeed's float32 copy.
+
+    SigLIP's is not clamped, as it was not when it was trained: it is 117 in the published ViT-B-16-SigLIP.
+    """
+    if logit_bias(model) is not None:
+        return
     parameter = model.get_parameter("logit_scale")
     value = whole(engine, parameter, WEIGHT)
     clamped = value.clamp(0, MAX_LOGIT_SCALE)

@@ -12,8 +12,8 @@ from react_ray.draft import Draft
 from react_ray.gated.config import CustomizeConfig
 from react_ray.kinds import ModelFacts
 from react_ray.stages.training.online_eval import Watched
+from react_ray.training.blocks import Rows
 from react_ray.training.class_loss import ClassTargets
-from react_ray.training.window import Rows
 
 
 @dataclass(frozen=True)

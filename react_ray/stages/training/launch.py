@@ -112,7 +112,7 @@ def _require_memory(recipe: Recipe, jobs: list[Job]) -> None:
     config, rows_gb = jobs[0].config, max(job.rows_gb for job in jobs)
     loaders = max(1, config.data_workers)
     each_gb = WORKER_GB + rows_gb * loaders if len(nodes()) == 1 or not config.data_workers else max(WORKER_GB, rows_gb)
-    hint = "lower customize.window_parts, data_workers or num_workers" if rows_gb * loaders > WORKER_GB else ""
+    hint = "lower customize.streams, data_workers or num_workers" if rows_gb * loaders > WORKER_GB else ""
     require_memory(recipe.cluster, each_gb, config.num_workers, "customize", hint)
 
 

@@ -184,7 +184,7 @@ class Training:
             seed=self.job.seed,
             rank=self.rank,
             world_size=self.world_size,
-            window_parts=config.window_parts,
+            streams=config.streams,
             cache_gb=config.cache_gb,
             num_threads=config.threads_per_worker,
             max_undecodable=config.max_undecodable,

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from react_ray.errors import ConfigError, PartFailed
-from react_ray.training.batches import Batch, Batches, caption_id
+from react_ray.training.batches import Batch, Batches, caption_id, join
 from react_ray.vectors import as_vectors
 
 SIDE, DIM = 8, 4
@@ -30,10 +30,10 @@ class TableRows:
     """Rows that say which they are: `class_id` is the number of the row, and so are the captions and vectors."""
 
     def __init__(
-        self, part_sizes: list[int] = SIZES, columns: tuple[str, ...] = ("class_id", "text_embedding")
+        self, block_sizes: list[int] = SIZES, columns: tuple[str, ...] = ("class_id", "text_embedding")
     ) -> None:
-        self.part_sizes, self.part_bytes = part_sizes, [300 * rows for rows in part_sizes]
-        ids = np.arange(sum(part_sizes))
+        self.block_sizes, self.block_bytes = block_sizes, [300 * rows for rows in block_sizes]
+        ids = np.arange(sum(block_sizes))
         values: dict[str, Any] = {
             "image": [picture(row) for row in ids],
             "captions": [[f"{row} {i}" for i in range(row % 4)] for row in ids],
@@ -42,15 +42,15 @@ class TableRows:
         }
         self._table = pa.table({name: values[name] for name in ("image", "captions", *columns)})
 
-    def read(self, part: int) -> pa.Table:
-        return self._table.slice(sum(self.part_sizes[:part]), self.part_sizes[part])
+    def read(self, block: int) -> pa.Table:
+        return self._table.slice(sum(self.block_sizes[:block]), self.block_sizes[block])
 
 
 ROWS = TableRows()
 
 
 def batches(rows: TableRows = ROWS, **changes: Any) -> Batches:
-    given: dict[str, Any] = {"batch_size": 8, "image_size": SIDE, "seed": 3, "window_parts": 3}
+    given: dict[str, Any] = {"batch_size": 8, "image_size": SIDE, "seed": 3, "streams": 3}
     return Batches(rows, **given | changes)
 
 
@@ -60,21 +60,22 @@ def assert_same(first: Batch, second: Batch) -> None:
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
 
-def joined(shares: list[Batch]) -> Batch:
-    def all_of(name: str) -> np.ndarray:
-        return np.concatenate([getattr(share, name) for share in shares])
-
-    captions = [caption for share in shares for caption in share.captions]
-    arrays = [all_of(name) for name in ("caption_id_B", "class_id_B", "pair_id_B", "text_BD")]
-    return Batch(shares[0].step, shares[0].epoch, all_of("image_BCHW"), captions, *arrays)
-
-
 @pytest.mark.parametrize("world_size", [2, 4, 8])
 def test_the_shares_of_all_ranks_are_the_batch_of_one(world_size: int) -> None:
     alone = batches()
     ranks = [batches(rank=rank, world_size=world_size) for rank in range(world_size)]
     for step in range(14):
-        assert_same(joined([rank.batch(step) for rank in ranks]), alone.batch(step))
+        assert_same(join([rank.batch(step) for rank in ranks]), alone.batch(step))
+
+
+@pytest.mark.parametrize("num_processes", [3, 20])
+@pytest.mark.parametrize("cache_gb", [0.0, 2.0])
+def test_the_parts_of_all_processes_beside_a_worker_are_its_share(num_processes: int, cache_gb: float) -> None:
+    whole = batches(rank=1, world_size=2)
+    parts = batches(rank=1, world_size=2, cache_gb=cache_gb, keep_all=False).split(num_processes)
+    assert len(parts) == min(num_processes, 4)
+    for step in range(3, 9):
+        assert_same(join([part.batch(step) for part in parts]), whole.batch(step))
 
 
 def test_a_batch_is_a_function_of_its_step_and_not_of_what_was_read_before() -> None:
@@ -88,10 +89,10 @@ def test_a_batch_is_a_function_of_its_step_and_not_of_what_was_read_before() -> 
     assert list(batches().iterate(5, 5)) == []
 
 
-@pytest.mark.parametrize("window_parts", [0, 1, 2, 3, 7, 100])
+@pytest.mark.parametrize("streams", [0, 1, 2, 3, 7, 100])
 @pytest.mark.parametrize("batch_size", [8, 48])
-def test_every_row_comes_once_per_epoch_in_another_order_each_time(window_parts: int, batch_size: int) -> None:
-    given = batches(window_parts=window_parts, batch_size=batch_size)
+def test_every_row_comes_once_per_epoch_in_another_order_each_time(streams: int, batch_size: int) -> None:
+    given = batches(streams=streams, batch_size=batch_size)
     num_steps = 48 // batch_size
     assert given.steps_per_epoch == num_steps
     orders = []
@@ -104,7 +105,7 @@ def test_every_row_comes_once_per_epoch_in_another_order_each_time(window_parts:
 
 
 def test_the_rows_that_fill_no_batch_are_others_in_each_epoch() -> None:
-    given = batches(batch_size=20, window_parts=100)
+    given = batches(batch_size=20)
     assert given.steps_per_epoch == 2
     left_out = []
     for epoch in range(4):
@@ -112,23 +113,6 @@ def test_the_rows_that_fill_no_batch_are_others_in_each_epoch() -> None:
         assert len(np.unique(seen)) == 40
         left_out.append(frozenset(range(48)) - set(seen.tolist()))
     assert len(set(left_out)) == 4
-
-
-def test_only_the_parts_of_a_window_are_shuffled_together() -> None:
-    ends = np.cumsum(SIZES)
-    order = np.concatenate([batches(window_parts=2).batch(step).class_id_B for step in range(6)])
-    parts = np.searchsorted(ends, order, side="right")
-    begin = 0
-    while begin < len(parts):  # each window: both parts of it whole, before any row of the next one
-        inside = list(dict.fromkeys(parts[begin:].tolist()))[:2]
-        size = sum(SIZES[part] for part in inside)
-        window = parts[begin : begin + size]
-        if Counter(window.tolist()) != {part: SIZES[part] for part in inside}:
-            inside, size = inside[:1], SIZES[inside[0]]  # the last window may be one part
-            window = parts[begin : begin + size]
-            assert begin + size == len(parts)
-        assert Counter(window.tolist()) == {part: SIZES[part] for part in inside}
-        begin += size
 
 
 def test_what_belongs_to_a_row_stays_with_it() -> None:
@@ -183,7 +167,7 @@ def test_in_the_place_of_a_damaged_image_stands_a_whole_pair(cache_gb: float, wo
         batches(rows, cache_gb=cache_gb, max_undecodable=0.01, rank=rank, world_size=world_size)
         for rank in range(world_size)
     ]
-    epoch = [joined([rank.batch(step) for rank in ranks]) for step in range(6)]
+    epoch = [join([rank.batch(step) for rank in ranks]) for step in range(6)]
     seen = np.concatenate([batch.class_id_B for batch in epoch])
     assert not set(seen.tolist()) & set(damaged) and len(seen) == 48 and len(set(seen.tolist())) == 44
     whole = batches(TableRows())
