@@ -26,6 +26,7 @@ demo-seeds: demo
 # Trains the committed react_ray/sample/base_clip.safetensors again from scratch.
 base: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray customize react_ray/recipes/sample_base.yaml
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray customize react_ray/recipes/sample_base_longer.yaml
 
 # Tests run two at a time. Those that start clusters wait for processes more than they compute, so two of them fit.
 test: $(STAMP)
