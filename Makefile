@@ -23,9 +23,10 @@ demo-seeds: demo
 	done
 	$(BIN)/react-ray report react_ray/recipes/sample.yaml "evaluate.other_runs=[runs/sample_seed1, runs/sample_seed2]"
 
-# Trains the committed react_ray/sample/base_clip.safetensors again from scratch.
+# Trains the committed react_ray/sample/base_clip.safetensors again from scratch, in two halves.
 base: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray customize react_ray/recipes/sample_base.yaml
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray customize react_ray/recipes/sample_base_longer.yaml
 
 # Tests run two at a time. Those that start clusters wait for processes more than they compute, so two of them fit.
 test: $(STAMP)

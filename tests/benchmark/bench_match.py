@@ -231,7 +231,7 @@ def main() -> None:
     names, templates = pool.everything()
     own = pool.own_rows()
     words = {word for text in [*pool.captions, *pool.keys] for word in split(text)}
-    corpus = pq.read_table(local_file("sample://base.parquet"), columns=["captions"])["captions"].to_pylist()
+    corpus = pq.read_table(local_file("sample://base.parquet"), columns=["caption"])["caption"].to_pylist()
     known = {
         word for captions in corpus for text in captions for word in split(text) if word.isalpha() and len(word) > 3
     }

@@ -26,7 +26,7 @@ from react_ray.pair_id import pair_ids
 from react_ray.vectors import embeddings_table, from_vectors
 
 BASE = BackboneConfig(name="sample://base_clip.json", pretrained="sample://base_clip.safetensors")
-TEXT_SHA256 = "2ee3c0c29e86f5656e1b71b3becf1383c5b8992ccccd445299cdfd0a7064e378"
+TEXT_SHA256 = "d6833572b64aba5ffbee00f8fa207f61bc490d407108f3f06c7377fa620c8340"
 ANIMALS = ["a heron", "a duck on a pond", "a horse", "a red apple", "a banana", "a rocket", "a church", "a violin"]
 KEYS: tuple[Key, ...] = ("image", "text")
 
