@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
+import psutil
 import ray
 
 from react_ray.errors import ClusterError, ReactRayError
@@ -19,6 +20,7 @@ from react_ray.runtime import last_words
 from react_ray.runtime.explain import first_line, wants_token
 
 REACH_S = 15.0
+TOO_SLOW = "timed out during startup"  # as Ray says it
 
 _wanted: tuple[ClusterConfig, bool] | None = None  # by the command of this process, when it needs Ray
 
@@ -84,11 +86,10 @@ def _start(config: ClusterConfig, verbose: bool) -> None:
     try:
         _reach(joins)
         if verbose:
-            ray.init(**settings)
+            _init(settings)
             return
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        with _no_native_stderr():
-            ray.init(**settings)
+        _init(settings, _no_native_stderr)
     except Exception as error:
         said = redact(first_line(error))
         if wants_token(error):
@@ -107,6 +108,24 @@ def _start(config: ClusterConfig, verbose: bool) -> None:
             "RAY_ADDRESS, and that this cluster runs with the same versions of Ray and Python"
         ) from error
     quiet()
+
+
+def _init(settings: dict[str, Any], silence: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+    """ray.init, once more if Ray has given up its own processes: it waits 30 s for them, and on a busy machine they may
+    need longer. What is left of the first start is ended."""
+    others = set(psutil.Process().children(recursive=True))
+    try:
+        with silence():
+            ray.init(**settings)
+    except Exception as error:
+        if TOO_SLOW not in str(error):
+            raise
+        say("this machine is busy, and Ray is slow to start; trying once more ...")
+        for process in set(psutil.Process().children(recursive=True)) - others:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        with silence():
+            ray.init(**settings)
 
 
 def _reach(address: str) -> None:

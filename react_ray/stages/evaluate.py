@@ -96,9 +96,19 @@ def _of_pixels(
 def _begin(
     uri: str, config: dict[str, Any], parents: dict[str, Artifact[Any]], slices: dict[str, list[Slice]]
 ) -> tuple[Draft[PredictionsFacts], dict[int, Slice]]:
-    """Begins scores, or makes room for sets that were added since; returns their parts that may be pending, too."""
-    wanted, found, finished = config["datasets"], plan_of(uri), open_storage(uri).exists(MANIFEST)
+    """Begins scores, or makes room for sets that were added since; returns their parts that may be pending, too.
+
+    ArtifactMismatch if a set was replaced in its place since it was scored.
+    """
+    found, finished = plan_of(uri), open_storage(uri).exists(MANIFEST)
+    wanted = {name: [source, slices[name][0].digest] for name, source in config["datasets"].items()}
     scored = found.get("config", {}).get("datasets", {})
+    for name in scored.keys() & wanted.keys():
+        if scored[name] != wanted[name] and scored[name][0] == wanted[name][0]:
+            raise ArtifactMismatch(
+                f"{uri}: the images or labels of evaluate.datasets.{name} are not those that were scored; give the "
+                f"set of now another name, or delete {open_storage(uri).uri} and run `react-ray evaluate RECIPE` again"
+            )
     # What is scored keeps its parts, also of sets that the recipe no longer has, if they are finished.
     scored = {name: source for name, source in scored.items() if wanted.get(name, source if finished else "") == source}
     num_scored = found.get("parts", 0) if finished else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from react_ray.artifact import open_artifact
 from react_ray.cli import main
 from react_ray.kinds import PREDICTIONS
+from react_ray.uri import SAMPLE_DIR
 from tests.support.small_run import small_recipe
 
 # In a process of its own, which fails if it has loaded Ray, and so if it could have started it.
@@ -22,7 +24,6 @@ main(sys.argv[1:])
 assert not {"torch", "ray", "faiss"} & set(sys.modules), "there is nothing to do, so nothing of it is needed"
 """
 TEST = "evaluate.datasets.test=sample://test.parquet"
-MORE = "evaluate.datasets.validation=sample://validation.parquet"
 ARM = ("arms.other.customize.method=locked-text", "arms.other.customize.epochs=4")
 
 
@@ -36,6 +37,8 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
     ingest = {"source": "sample://pool.parquet", "max_rows": 400, "rows_per_part": 200}
     arms = {"first": {"customize.epochs": 8.0}}
     recipe, run = small_recipe(tmp_path, evaluate={}, arms=arms, ingest=ingest), tmp_path / "run"
+    own_set = shutil.copy(SAMPLE_DIR / "validation.parquet", tmp_path / "set.parquet")
+    more = f"evaluate.datasets.validation={own_set}"
 
     main(["run", recipe, "--until", "retrieve"])
     out = capsys.readouterr().out
@@ -58,7 +61,7 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
         assert {row["dataset"] for row in open_artifact(str(place), PREDICTIONS).facts.scores} == {"test"}
 
     before = written(tmp_path)
-    main(["run", recipe, *ARM, TEST, MORE])
+    main(["run", recipe, *ARM, TEST, more])
     assert written(tmp_path).items() >= before.items(), "a set that was scored was scored again"
     for place in scores.values():
         found = {row["dataset"] for row in open_artifact(str(place), PREDICTIONS).facts.scores}
@@ -66,14 +69,23 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
     table = capsys.readouterr().out
 
     for verb in ("run", "embed", "customize", "evaluate"):
-        command = [sys.executable, "-c", ANSWER, verb, recipe, *ARM, TEST, MORE]
+        command = [sys.executable, "-c", ANSWER, verb, recipe, *ARM, TEST, more]
         ended = subprocess.run(command, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         assert ended.stderr == "nothing to do, it is finished already:\n"
         if verb == "run":
             assert ended.stdout.strip() in table
 
-    main(["evaluate", recipe, *ARM, TEST, MORE, "--json"])
+    main(["evaluate", recipe, *ARM, TEST, more, "--json"])
     rows = json.loads(capsys.readouterr().out)
     assert {row["uri"] for row in rows} == {str(place) for place in scores.values()}
     assert {row["kind"] for row in rows} == {"predictions"}
+
+    shutil.copy(SAMPLE_DIR / "test.parquet", own_set)
+    with pytest.raises(SystemExit):
+        main(["run", recipe, *ARM, TEST, more])
+    err = capsys.readouterr().err
+    assert "evaluate.datasets.validation are not those that were scored; give the set of now another name" in err
+    main(["run", recipe, *ARM, TEST, f"evaluate.datasets.newer={own_set}"])
+    found = {row["dataset"] for row in open_artifact(str(scores["scores/base"]), PREDICTIONS).facts.scores}
+    assert found == {"test", "validation", "newer"}

@@ -101,3 +101,34 @@ except ValueError as error:
 def test_ray_data_prints_no_traceback_of_an_error_that_it_also_raises() -> None:
     ended = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+# A raylet that is stopped is one that a busy machine does not let run. Only the first one is.
+SLOW = """
+import os, signal, threading
+import psutil
+import ray
+from react_ray.recipe import ClusterConfig
+from react_ray.runtime.cluster import connected
+
+def raylets():
+    return [one for one in psutil.Process().children(recursive=True) if one.name() == "raylet"]
+
+def stop_the_first():
+    while not (found := raylets()):
+        pass
+    stopped.append(found[0])
+    found[0].suspend()
+
+stopped = []
+threading.Thread(target=stop_the_first, daemon=True).start()
+with connected(ClusterConfig(num_cpus=1, object_store_gb=0.1)):
+    assert len(ray.nodes()) == 1 and raylets() != stopped and not stopped[0].is_running()
+"""
+
+
+@pytest.mark.slow  # Ray waits for 30 s
+def test_a_ray_that_is_slow_to_start_is_started_once_more() -> None:
+    ended = subprocess.run([sys.executable, "-c", SLOW], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "starting Ray" in ended.stderr and "Ray is slow to start; trying once more" in ended.stderr
