@@ -69,10 +69,8 @@ class SetFiles:
     def labels(self, start: int, count: int) -> pa.Table:
         """Returns columns label and, if there is one, task. Images are not kept, whatever the format."""
         names = [name for name in (self.label, TASK) if name in self.columns.names]
-        step = ROWS_PER_CHUNK if isinstance(self.format, Tar) else max(count, 1)
-        end = min(start + count, self.num_rows)
-        tables = [self._read(at, min(step, end - at), names) for at in range(start, end, step)]
-        table = pa.concat_tables(tables) if tables else pa.table({name: [] for name in names})
+        count = min(count, self.num_rows - start)
+        table = self._read(start, count, names) if count > 0 else pa.table({name: [] for name in names})
         return table.rename_columns(["label" if name == self.label else name for name in names])
 
     def images(self, start: int, count: int) -> list[ImageCell]:
@@ -96,8 +94,9 @@ class SetFiles:
     def _columns_of(self, uri: str, chunks: list[Chunk], wanted: pa.Schema) -> pa.Table:
         if isinstance(self.format, FolderTable) and self.image not in wanted.names:
             return self.format.table.read(uri, chunks, wanted)
-        whole = isinstance(self.format, FolderTable | Tar)  # which need more columns to make one
-        return self.format.read(uri, chunks, self.columns if whole else wanted)
+        if isinstance(self.format, FolderTable | Tar):  # which need more columns to make one
+            wanted = pa.schema([one for one in self.columns if one.name != self.image or one.name in wanted.names])
+        return self.format.read(uri, chunks, wanted)
 
 
 def open_files(source: str, whose: str, needs_labels: bool = True) -> SetFiles:

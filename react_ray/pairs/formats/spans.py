@@ -141,6 +141,34 @@ def _unpacked(uri: str, encoding: str) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(_Recoded(file, encoding), RECODED_BYTES)) if encoding else file
 
 
+class Span(io.RawIOBase):
+    """A part of a file as a file of its own, of which only what is read is fetched."""
+
+    def __init__(self, file: BinaryIO, start: int, num_bytes: int) -> None:
+        self.file, self.start, self.num_bytes, self.at = file, start, num_bytes, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = offset + (0, self.at, self.num_bytes)[whence]
+        return self.at
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        self.file.seek(self.start + self.at)
+        data = self.file.read(max(0, min(len(buffer), self.num_bytes - self.at)))
+        buffer[: len(data)] = data
+        self.at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
 class _Recoded(io.RawIOBase):
     """The text of a file as UTF-8; what its encoding does not have becomes U+FFFD."""
 

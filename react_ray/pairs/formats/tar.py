@@ -12,17 +12,18 @@ import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
 
 from react_ray.pairs.formats.chunk import Chunk
 from react_ray.pairs.formats.json_rows import Row, parse_object, table_of
-from react_ray.pairs.formats.samples import JSON, OTHER, Suffixes
+from react_ray.pairs.formats.samples import IMAGE, JSON, OTHER, Suffixes
 from react_ray.pairs.formats.seen import Seen
-from react_ray.pairs.formats.spans import open_bytes, read_span
+from react_ray.pairs.formats.spans import GZIPPED, Span, open_bytes, read_span
 from react_ray.pairs.formats.suffixes import caption_in, captions_in, is_label, text_of
-from react_ray.pairs.formats.tar_headers import FILES, Member, TarHeaders
+from react_ray.pairs.formats.tar_headers import FILES, TarHeaders
 from react_ray.pairs.formats.tar_index import TarIndex
 from react_ray.pairs.names_beside import NamesBeside
 from react_ray.uri import is_local
@@ -52,19 +53,23 @@ class Tar:
         return pa.schema([*own, *others]), index.chunks(row_start, rows_per_part)
 
     def read(self, uri: str, chunks: list[Chunk], columns: pa.Schema) -> pa.Table:
+        """Of a local tar that is not gzipped, no byte of an image is read unless `columns` has the image."""
         suffixes = Suffixes.decoded(self._images, chunks[0].names)
-        rows = [row for chunk in chunks for row in _rows(chunk, suffixes, self.encoding, self.names)]
         image, caption = self._names(suffixes)
-        own = pa.schema([("key", pa.string()), (image, pa.binary()), (caption, columns.field(caption).type)])
+        rows = [
+            row for chunk in chunks for row in _rows(chunk, suffixes, self.encoding, self.names, image in columns.names)
+        ]
         captions = [row["caption"] for row in rows]
-        if not pa.types.is_list(own.field(caption).type):
+        texts = columns.field(caption).type
+        if not pa.types.is_list(texts):
             captions = [some[0] if some else None for some in captions]
         made = {
             "key": pa.array([row["key"] for row in rows], pa.string()),
             image: pa.array([row["image"] for row in rows], pa.binary()),
-            caption: pa.array(captions, own.field(caption).type),
+            caption: pa.array(captions, texts),
         }
-        others = table_of([row["json"] for row in rows], pa.schema([f for f in columns if f.name not in own.names]))
+        others = table_of([row["json"] for row in rows], pa.schema([f for f in columns if f.name not in made]))
+        made = {name: column for name, column in made.items() if name != image or name in columns.names}
         return pa.table(made | {name: others[name] for name in others.column_names})
 
     @property
@@ -77,39 +82,36 @@ class Tar:
         return self.image or "image", self.caption if suffixes.caption else "caption"
 
 
-def _rows(chunk: Chunk, suffixes: Suffixes, encoding: str, names: NamesBeside) -> Iterator[Row]:
+def _rows(chunk: Chunk, suffixes: Suffixes, encoding: str, names: NamesBeside, with_images: bool) -> Iterator[Row]:
     """Yields key, image, captions and json of each sample; json is an object, empty if there is none."""
-    data = _bytes(chunk)
-    samples: dict[str, dict[str, Member]] = {}
-    for member in TarHeaders(io.BytesIO(data), chunk.uri, Seen()):
-        if member.type in FILES and not member.name.rpartition("/")[2].startswith("."):
-            key, suffix = suffixes.divide(member.name)
-            if suffixes.role(suffix) != OTHER:
-                samples.setdefault(key, {})[suffix] = member
-    for key, members in samples.items():
-        yield _row(key, members, data, suffixes, encoding, names)
+    samples: dict[str, dict[str, bytes]] = {}
+    with _members(chunk, with_images) as file:
+        headers = TarHeaders(file, chunk.uri, Seen())
+        for member in headers:
+            if member.type in FILES and not member.name.rpartition("/")[2].startswith("."):
+                key, suffix = suffixes.divide(member.name)
+                role = suffixes.role(suffix)
+                if role != OTHER:
+                    wanted = member.num_bytes if with_images or role != IMAGE else 0
+                    samples.setdefault(key, {})[suffix] = headers.content(member, wanted)
+    for key, contents in samples.items():
+        yield _row(key, contents, suffixes, encoding, names)
 
 
-def _row(
-    key: str, members: dict[str, Member], data: bytes, suffixes: Suffixes, encoding: str, names: NamesBeside
-) -> Row:
-    def content(suffix: str) -> bytes:
-        member = members[suffix]
-        return data[member.data_start : member.data_start + member.num_bytes]
-
+def _row(key: str, contents: dict[str, bytes], suffixes: Suffixes, encoding: str, names: NamesBeside) -> Row:
     def text_in(suffix: str) -> str:
-        return text_of(content(suffix), encoding)
+        return text_of(contents[suffix], encoding)
 
     about: Row = {}
-    for suffix in sorted((suffix for suffix in members if suffixes.role(suffix) == JSON), reverse=True):
+    for suffix in sorted((suffix for suffix in contents if suffixes.role(suffix) == JSON), reverse=True):
         about |= parse_object(text_in(suffix))  # .json behind .meta.json, over its keys
-    image, text = suffixes.image_of(members), suffixes.caption_of(members)
+    image, text = suffixes.image_of(contents), suffixes.caption_of(contents)
     own = [text_in(suffix) for suffix in text]
     if text and is_label(text[0]):
         own = [names.name_of(label.strip()) for label in own]
     return {
         "key": key,
-        "image": content(image[0]) if len(image) == 1 else None,
+        "image": contents[image[0]] if len(image) == 1 else None,
         "caption": _captions(own, text, about, suffixes) if len(own) <= 1 else None,
         "json": about,
     }
@@ -124,6 +126,13 @@ def _captions(own: list[str], text: list[str], about: Row, suffixes: Suffixes) -
         return said
     several = isinstance(caption_in(about), list)  # one text is most often that of the member, with other blanks
     return [*own, *(caption for caption in said if several and caption not in own)]
+
+
+def _members(chunk: Chunk, with_images: bool) -> BinaryIO:
+    """Opens the members of a chunk, headers included, as one tar."""
+    if not with_images and not chunk.spans and is_local(chunk.uri) and not chunk.uri.lower().endswith(GZIPPED):
+        return cast(BinaryIO, Span(open_bytes(chunk.uri), chunk.start, chunk.num_bytes))
+    return io.BytesIO(_bytes(chunk))
 
 
 def _bytes(chunk: Chunk) -> bytes:

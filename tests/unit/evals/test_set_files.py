@@ -16,6 +16,7 @@ import pytest
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
 from react_ray.evals.labelled import ReadRowGroups, check_set, read_slice, row_groups, slices_of
+from react_ray.evals.set_files import open_files
 from tests.support.birds import BIRDS as PLAIN_BIRDS
 from tests.support.birds import IMAGES, POSITIONS, SIZES, WANTED, picture
 
@@ -169,6 +170,27 @@ def test_tars_are_a_set(tmp_path: Path, members: dict[str, list[str]]) -> None:
     (tmp_path / "test").mkdir()
     assert is_whole(read(tar(tmp_path / "test" / "0.tar", **members), BIRDS))
     assert is_whole(read(str(tmp_path / "test"), BIRDS))
+
+
+def num_bytes_read() -> int:
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["rchar"])
+
+
+def test_to_know_the_labels_of_a_local_tar_no_image_is_read(tmp_path: Path) -> None:
+    open_files(tar(tmp_path / "small.tar", cls=WANTED), "a set").labels(0, 4)  # what is imported is read here
+    large = tmp_path / "large.tar"
+    with tarfile.open(large, "w") as file:
+        for number, label in enumerate(WANTED):
+            for suffix, content in (("png", bytes(4 << 20)), ("cls", label.encode())):
+                info = tarfile.TarInfo(f"s{number}.{suffix}")
+                info.size = len(content)
+                file.addfile(info, io.BytesIO(content))
+    before = num_bytes_read()
+    files = open_files(str(large), "a set")
+    assert files.labels(0, 4)["label"].to_pylist() == WANTED and files.labels(1, 2)["label"].to_pylist() == WANTED[1:3]
+    assert num_bytes_read() - before < 1 << 20
+    assert [len(cell.data or b"") for cell in files.images(2, 2)] == [4 << 20] * 2
 
 
 def test_integers_of_tars_mean_the_lines_of_a_file_of_names(tmp_path: Path) -> None:
