@@ -121,6 +121,13 @@ def _check_labels(files: SetFiles, dataset: str, tasks: list[TargetTask], most: 
     labels, unknown = _labels(files, dataset, tasks, 0, files.num_rows)
     if told := check_folders(unknown, files.num_rows, most, dataset):
         say(told)
+    present = set(labels["task"].to_pylist())
+    for task in tasks:
+        if task.name in present and len(set(task.class_names)) == 1:
+            raise ConfigError(
+                f"evaluate.datasets.{dataset}: {task.name} has one class, so that every image would count as correct; "
+                "add classes to tell it from, or leave the set out"
+            )
     return labels
 
 

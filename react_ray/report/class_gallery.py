@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from react_ray.metadata import shortened
 from react_ray.report.class_gallery_style import GALLERY_CSS, SCRIPT
-from react_ray.report.gallery import data_uri, within
+from react_ray.report.pictures import data_uri, within
 from react_ray.report.script import policy
 from react_ray.report.style import CSS
 
@@ -80,29 +80,34 @@ class Gallery:
 
 def render(gallery: Gallery, max_bytes: int = MAX_FILE_BYTES) -> str:
     classes = sorted(gallery.classes, key=lambda one: (one.weakness, one.task, one.class_name))
-    head = _head(gallery, classes)
-    empty = [_section(i, one, [], []) for i, one in enumerate(classes)]
-    budget = max_bytes - len((CSS + GALLERY_CSS + SCRIPT + head + "".join(empty)).encode())
-    budget -= 30_000 + 120 * len(classes)  # for the frame, the credits, and what stands around figures
-    figures = [[_figure(pair) for pair in [*one.best, *one.last]] for one in classes]
-    kept = within(figures, budget)
-    sections, num_left_out = [], 0
-    for i, one in enumerate(classes):
-        shown = figures[i][: kept[i]]
-        num_left_out += len(figures[i]) - kept[i]
-        sections.append(_section(i, one, shown[: len(one.best)], shown[len(one.best) :]))
-    left_out = f"<p>{num_left_out:,} pairs are left out to keep this file small.</p>" if num_left_out else ""
+    head = _head(gallery, classes) + _tools(classes)
+    # 30,000 bytes are for the frame and the credits.
+    shown, below = sections(classes, max_bytes - len((CSS + GALLERY_CSS + SCRIPT + head).encode()) - 30_000)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy(SCRIPT)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(gallery.name)} – retrieved pairs</title><style>{CSS}{GALLERY_CSS}</style></head>"
-        f'<body><main class="gallery">{head}{_tools(classes)}<div id="classes">{"".join(sections)}</div>'
-        '<p id="none" class="note" hidden>No class matches.</p>'
-        f"<footer>{left_out}{_credits(classes, kept)}"
+        f'<body><main class="gallery">{head}<div id="classes">{shown}</div>'
+        f'<p id="none" class="note" hidden>No class matches.</p><footer>{below}'
         "<p>Written by react_ray. This file is complete: it loads nothing else.</p></footer>"
         f"</main><script>{SCRIPT}</script></body></html>\n"
     )
+
+
+def sections(classes: list[ClassEntry], max_bytes: int) -> tuple[str, str]:
+    """Returns the classes as HTML of at most `max_bytes`, and what is said below them: what is left out, and whose the
+    pictures are. If there is more, every class loses its last pairs first."""
+    empty = "".join(_section(i, one, [], []) for i, one in enumerate(classes))
+    figures = [[_figure(pair) for pair in [*one.best, *one.last]] for one in classes]
+    kept = within(figures, max_bytes - len(empty.encode()) - 120 * len(classes))  # for what stands around figures
+    html, num_left_out = "", 0
+    for i, one in enumerate(classes):
+        shown = figures[i][: kept[i]]
+        num_left_out += len(figures[i]) - kept[i]
+        html += _section(i, one, shown[: len(one.best)], shown[len(one.best) :])
+    left_out = f"<p>{num_left_out:,} pairs are left out to keep this file small.</p>" if num_left_out else ""
+    return html, left_out + _credits(classes, kept)
 
 
 def _head(gallery: Gallery, classes: list[ClassEntry]) -> str:

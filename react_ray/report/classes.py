@@ -7,7 +7,7 @@ from html import escape
 from react_ray.report.charts import flip_bars
 from react_ray.report.class_gallery import FLAGS
 from react_ray.report.data import ClassRow, Confusion, Flip, ReportData
-from react_ray.report.gallery import data_uri
+from react_ray.report.pictures import data_uri
 from react_ray.report.style import mark
 
 MAX_ROWS = 20_000  # classes in the table, each about 110 bytes

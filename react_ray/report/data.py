@@ -9,6 +9,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from react_ray.report.class_gallery import ClassEntry
 from react_ray.report.intervals import Gain
 
 MEAN = "mean"
@@ -58,14 +59,6 @@ class Confusion(NamedTuple):
     predicted: str
     arm_count: int
     base_count: int
-
-
-class Picture(NamedTuple):
-    data: bytes  # WebP, JPEG, PNG, GIF or AVIF
-    caption: str
-    score: float
-    key: str  # the side of the pair that was searched: "image" or "text"
-    credit: str = ""  # author and licence
 
 
 class Cost(NamedTuple):
@@ -127,7 +120,7 @@ class ReportData:
     flipped: dict[str, tuple[int, int]] = field(default_factory=dict)  # task -> images gained, images lost
     flips: list[Flip] = field(default_factory=list)  # examples of these, with their pictures
     confusions: list[Confusion] = field(default_factory=list)
-    gallery: list[tuple[str, list[Picture]]] = field(default_factory=list)  # (class, its retrieved pairs, best first)
+    gallery: list[ClassEntry] = field(default_factory=list)  # a few classes with their retrieved pairs
     gallery_hint: str = ""  # where to see all classes
     # arm -> one dict per logged step: step, loss, lr, logit_scale, gate_attn_abs_mean, gate_dense_abs_mean
     curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)

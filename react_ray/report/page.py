@@ -12,9 +12,10 @@ from collections.abc import Callable
 from html import escape
 
 from react_ray.report.charts import legend, line_chart
+from react_ray.report.class_gallery import sections
+from react_ray.report.class_gallery_style import GALLERY_CSS
 from react_ray.report.classes import class_table, confusions, flips
 from react_ray.report.data import ReportData
-from react_ray.report.gallery import gallery
 from react_ray.report.html_table import column, html_table, html_tasks
 from react_ray.report.intervals import method
 from react_ray.report.numbers import duration, size
@@ -39,14 +40,14 @@ def render(data: ReportData) -> str:
     head, classes, mistakes = _head(data) + _scores(data) + _advice(data), class_table(data), confusions(data)
     after = _curves(data) + _stages(data) + _notes(data) + _recipe(data)
     # 20,000 bytes are for the frame and the names of classes.
-    budget = MAX_FILE_BYTES - len((CSS + SCRIPT + head + classes + mistakes + after).encode()) - 20_000
+    budget = MAX_FILE_BYTES - len((CSS + GALLERY_CSS + SCRIPT + head + classes + mistakes + after).encode()) - 20_000
     flipped = flips(data, int(FLIP_SHARE * budget))
     retrieved = _gallery(data, budget - len(flipped.encode()))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy(SCRIPT)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(data.name)} – react_ray report</title><style>{CSS}</style></head>"
+        f"<title>{escape(data.name)} – react_ray report</title><style>{CSS}{GALLERY_CSS}</style></head>"
         f"<body>{marks()}<main>{head}{flipped}{classes}{mistakes}{retrieved}{after}"
         "<footer>Written by react_ray. This file is complete: it loads nothing else. The same recipe on the same type "
         "of processor gives the same numbers; another type rounds otherwise, which can flip single images.</footer>"
@@ -102,11 +103,12 @@ def _advice(data: ReportData) -> str:
 def _gallery(data: ReportData, budget: int) -> str:
     if not data.gallery:
         return ""
+    shown, below = sections(data.gallery, budget)
     return (
         '<h2>What was retrieved</h2><p class="note">These pairs were retrieved for each class, best first. The word '
         "below a picture is the side of the pair that was searched, image or text; the number is its cosine similarity "
         f"to the class's query. {_prose(data.gallery_hint)}</p>"
-        f'<div class="excerpt">{gallery(data, budget)}</div>'
+        f'<div class="gallery">{shown}</div><div class="note">{below}</div>'
     )
 
 

@@ -114,8 +114,6 @@ td.bars { width: 40%; min-width: 180px; }
   border-radius: 8px;
   padding: 6px 10px; margin: 0 8px; width: min(320px, 100%); } .filter output { color: var(--mute); font-size: 14px; }
 .narrow { max-width: 720px; }
-.excerpt { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 520px), 1fr)); gap: 0 28px; }
-.excerpt > p, .excerpt > details { grid-column: 1 / -1; }
 .tall { max-height: 560px; overflow-y: auto; } .tall thead th { position: sticky; top: 0; background: var(--card);
   z-index: 1; box-shadow: 0 1px var(--rule); } .sortable thead th { cursor: pointer; }
 .sortable td { text-align: right; } .sortable th small { font-weight: 400; color: var(--mute); white-space: normal; }
@@ -131,17 +129,6 @@ th small.flag { color: var(--down); } [aria-sort="ascending"]::after { content: 
 .chart .grid { stroke: var(--grid); } .chart .base { stroke: var(--mute); }
 .line { fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linejoin: round; }
 .line.a1 { stroke-dasharray: 6 2.5; } .line.a2 { stroke-dasharray: 2.5 2; } .line.a4 { stroke-dasharray: 9 3 2 3; }
-.class { border-top: 1px solid var(--rule); padding: 12px 0 8px; display: grid; grid-template-columns: 130px 1fr;
-  gap: 14px; }
-.class h3 { overflow-wrap: anywhere; } .class h3 small { display: block; font-weight: 400; color: var(--mute); }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(88px, 1fr)); gap: 12px 10px; }
-.pictures figure { margin: 0; font-size: 12px; line-height: 1.3; }
-.pictures img { width: 72px; height: 72px; object-fit: contain; display: block; background: #fff;
-  border: 1px solid var(--rule);
-  border-radius: 6px; margin-bottom: 4px; }
-.pictures .text { display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; overflow: hidden;
-  overflow-wrap: anywhere; }
-.pictures .key { color: var(--mute); display: block; font-variant-numeric: tabular-nums; }
 details { margin-top: 12px; } summary { cursor: pointer; color: var(--mute); font-size: 14px; }
 summary:hover { color: var(--ink); }
 code { font: 0.92em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
@@ -163,8 +150,6 @@ footer { margin-top: 56px; border-top: 1px solid var(--rule); padding-top: 12px;
   .cells td.bars { width: auto; min-width: 0; display: block; margin: 5px 0; } .cells caption { display: block; }
   .sortable th, .sortable td { padding: 5px 4px; } .sortable tbody th { overflow-wrap: anywhere; min-width: 90px; }
   .sortable thead th { font-size: 11.5px; } .filter input { display: block; width: 100%; margin: 4px 0; }
-  .class { grid-template-columns: 1fr; gap: 4px; } .class h3 small { display: inline; margin-left: 8px; }
   th, td { padding: 6px; } thead th { white-space: normal; } th .mark { display: block; margin: 0 0 2px auto; }
-  .pictures { grid-template-columns: repeat(auto-fill, minmax(78px, 1fr)); }
   table { font-size: 13px; } tbody th { white-space: normal; } .legend { gap: 4px 14px; } }
 """

@@ -1,7 +1,7 @@
 """Makes the small pictures of a page: an image that is small enough stays as it is, a larger one becomes a small WebP.
 
 The bytes come from the web. They are decoded within the limits of pairs/decode_limits.py, and a page gets only bytes
-of the formats that gallery.mime_type knows.
+of the formats that pictures.mime_type knows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 from PIL import Image
 
 from react_ray.pairs.image import as_rgb, decode_upright, read_header
-from react_ray.report.gallery import mime_type
+from react_ray.report.pictures import mime_type
 
 SIDE = 96  # pixels of the longer side, as the page shows them
 KEPT_BYTES = 3_000  # an image of at most so many bytes is not encoded again

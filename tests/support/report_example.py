@@ -8,7 +8,8 @@ import math
 import numpy as np
 from PIL import Image
 
-from react_ray.report.data import MEAN, ClassRow, Confusion, Cost, Flip, Picture, ReportData, Seed, StageRow
+from react_ray.report.class_gallery import ClassEntry, Pair
+from react_ray.report.data import MEAN, ClassRow, Confusion, Cost, Flip, ReportData, Seed, StageRow
 from react_ray.report.intervals import Gain
 
 ARMS = {"base": "base", "random": "random pairs", "locked_text": "locked text", "gated_image": "gated image"}
@@ -32,6 +33,16 @@ def picture(seed: int, side: int = 64) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((side, side)).save(buffer, "WEBP", lossless=True)
     return buffer.getvalue()
+
+
+def pair(number: int, caption: str, data: bytes | None = None) -> Pair:
+    key = ("text", "image")[number % 2]
+    data = picture(number) if data is None else data
+    return Pair(number, caption, "", 0.8, key, "", data, "ok", "noto, Apache-2.0")
+
+
+def entry(name: str, pairs: list[Pair]) -> ClassEntry:
+    return ClassEntry("birds", name, [], len(pairs), 0.4, 0.6, 0.8, pairs)
 
 
 def scores(seed: int, tasks: tuple[str, ...] = TASKS) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
@@ -118,19 +129,7 @@ def report(num_seeds: int = 3, tasks: tuple[str, ...] = TASKS, num_classes: int 
         gallery_hint=f"All classes: react-ray show {EVIL}",
         advice=[EVIL, "Add labelled images."],
         gallery=[
-            (
-                f"heron {i}" if i else EVIL,
-                [
-                    Picture(
-                        picture(10 * i + j),
-                        EVIL if j == 0 else f"an emoji of heron {j}, bird",
-                        0.8 - 0.05 * j,
-                        key,
-                        "noto, Apache-2.0",
-                    )
-                    for j, key in enumerate(("text", "image") * 4)
-                ],
-            )
+            entry(f"heron {i}" if i else EVIL, [pair(10 * i + j, EVIL if j == 0 else f"heron {j}") for j in range(8)])
             for i in range(num_classes)
         ],
         curves={arm: curve(i, arm == "gated_image") for i, arm in enumerate(ARMS) if arm != "base"},

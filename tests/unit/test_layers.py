@@ -67,8 +67,8 @@ STAGES = [
     "retrieval",
     "training",
     "evaluating",
-    "reporting",
     "showing",
+    "reporting",
     "a verb",
     "run",
 ]

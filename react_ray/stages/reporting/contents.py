@@ -14,6 +14,7 @@ from react_ray.errors import ArtifactMissing
 from react_ray.evals.pixels import SIZE
 from react_ray.kinds import EMBEDDINGS, IMAGES, INDEX, MODEL, PAIRS, PREDICTIONS, RETRIEVED, Kind
 from react_ray.manifest import MANIFEST
+from react_ray.pairs.retrieval import open_retrieval
 from react_ray.progress import Metrics
 from react_ray.recipe import BASE, Recipe
 from react_ray.report.data import Cost, ReportData, StageRow
@@ -21,9 +22,9 @@ from react_ray.runtime.layout import HEAD, PIXELS, PIXELS_LABELLED, Layout, mode
 from react_ray.stages.reporting.advice import advice
 from react_ray.stages.reporting.comparing import compare, shown_arm
 from react_ray.stages.reporting.outcomes import shown_name
-from react_ray.stages.reporting.pictures import retrieved_pictures
 from react_ray.stages.reporting.steps import next_step, steps_of
 from react_ray.stages.reporting.summary import Costs, read_summary
+from react_ray.stages.showing.gallery import few_classes
 from react_ray.storage import join, open_storage
 
 LABELS = {
@@ -67,8 +68,9 @@ def gather(recipe: Recipe, costs: Costs) -> ReportData:
         notes=_notes(recipe),
     )
     compare(recipe, data)
-    with suppress(ArtifactMissing):  # there are no pictures before the pairs and their images are there
-        data.gallery = retrieved_pictures(recipe, shown_arm(recipe, data.best_arm))
+    with suppress(ArtifactMissing):  # nothing has been retrieved so far
+        root = Layout(recipe, shown_arm(recipe, data.best_arm)).retrieved_root()
+        data.gallery = few_classes(open_retrieval(root))
     data.gallery_hint = f"Every class has its pictures in gallery.html, which `react-ray show {recipe.out}` writes."
     data.advice = advice(recipe, data)
     return data

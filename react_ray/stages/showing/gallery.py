@@ -33,6 +33,7 @@ MOST_OF_CLASS, FEWEST_OF_CLASS = 15, 2  # pairs of a class, whatever the number 
 LAST = 0.2  # share of them that are its last ones; the others are its best ones
 MOST_BYTES = 4 << 30  # of a larger retrieval, only some parts are looked at
 MOST_PARTS = 200  # of a database, for the captions of pairs that are selected and not yet gathered
+FEW_CLASSES, FEW_PAIRS = 12, 8  # of the report, which shows examples alone
 NUM_OTHERS = 2  # further classes that are named below a pair
 NUM_THREADS = 4
 
@@ -43,14 +44,42 @@ def gallery_of(retrieval: Retrieval, recipe: SavedRecipe | None, title: str, mos
     looked_at = _parts(retrieval, most_bytes)
     num_shown = max(FEWEST_OF_CLASS, min(MOST_OF_CLASS, NUM_PAIRS // max(len(classes), 1)))
     num_last = int(LAST * num_shown)
-    num_best = num_shown - num_last
-    places = {one.class_id: retrieval.best(one.class_id, num_best, num_last, looked_at) for one in classes}
-    names = {one.class_id: one.class_name for one in classes}
+    places = {one.class_id: retrieval.best(one.class_id, num_shown - num_last, num_last, looked_at) for one in classes}
+    entries = _entries(retrieval, recipe, classes, places, num_shown - num_last, "show")
+    return Gallery(
+        name=title,
+        facts=_facts(retrieval, classes),
+        classes=entries,
+        notes=_notes(retrieval),
+        warnings=_warnings(retrieval, [pair for one in entries for pair in [*one.best, *one.last]], looked_at),
+    )
+
+
+def few_classes(retrieval: Retrieval) -> list[ClassEntry]:
+    """Returns up to FEW_CLASSES classes, evenly spread over those that have pairs, with the best of their pairs."""
+    looked_at = _parts(retrieval, MOST_BYTES)
+    classes = [one for one in retrieval.classes() if one.pairs]
+    classes = classes[:: max(1, len(classes) // FEW_CLASSES)][:FEW_CLASSES]
+    places = {one.class_id: retrieval.best(one.class_id, FEW_PAIRS, 0, looked_at) for one in classes}
+    return _entries(retrieval, None, classes, places, FEW_PAIRS, "report")
+
+
+def _entries(
+    retrieval: Retrieval,
+    recipe: SavedRecipe | None,
+    classes: list[RetrievedClass],
+    places: dict[int, list[Place]],
+    num_best: int,
+    verb: str,
+) -> list[ClassEntry]:
+    """places: of each class, by its id; the first num_best of them are its best pairs, the others its last ones."""
     found: dict[Place, RetrievedPair] = {}
     pictures: dict[Place, bytes | None] = {}
-    for place, pair, picture in _read(retrieval, {place for of in places.values() for place in of}):
+    for place, pair, picture in _read(retrieval, {place for of in places.values() for place in of}, verb):
         found[place], pictures[place] = pair, picture
     captions = _captions(retrieval, recipe, found)
+    names = {one.class_id: one.class_name for one in retrieval.classes()}
+    dropped = set(retrieval.report.dropped_classes)
     shown = {
         one.class_id: [
             _pair(one, found[place], pictures[place], captions.get(found[place].pair_id), names)
@@ -58,13 +87,7 @@ def gallery_of(retrieval: Retrieval, recipe: SavedRecipe | None, title: str, mos
         ]
         for one in classes
     }
-    return Gallery(
-        name=title,
-        facts=_facts(retrieval, classes),
-        classes=[_entry(one, shown[one.class_id], num_best, set(retrieval.report.dropped_classes)) for one in classes],
-        notes=_notes(retrieval),
-        warnings=_warnings(retrieval, shown, looked_at, bool(captions)),
-    )
+    return [_entry(one, shown[one.class_id], num_best, dropped) for one in classes]
 
 
 def _parts(retrieval: Retrieval, most_bytes: int) -> list[int] | None:
@@ -79,14 +102,14 @@ def _parts(retrieval: Retrieval, most_bytes: int) -> list[int] | None:
     return retrieval.done[::step]
 
 
-def _read(retrieval: Retrieval, places: set[Place]) -> Iterator[tuple[Place, RetrievedPair, bytes | None]]:
+def _read(retrieval: Retrieval, places: set[Place], verb: str) -> Iterator[tuple[Place, RetrievedPair, bytes | None]]:
     """Yields each pair with its thumbnail; its own image is not kept."""
     by_part: dict[int, list[Place]] = {}
     for place in sorted(places):
         by_part.setdefault(place.part, []).append(place)
     with (
         ThreadPoolExecutor(NUM_THREADS) as pool,  # Pillow decodes and encodes outside of Python's lock
-        Progress("show", len(by_part), "pairs", note="reading the pairs to show") as progress,
+        Progress(verb, len(by_part), "pairs", note="reading the pairs to show") as progress,
     ):
         for here in by_part.values():
             pairs = list(retrieval.read(here))
@@ -188,15 +211,14 @@ def _notes(retrieval: Retrieval) -> list[str]:
     return list(pairs.facts.summary) if isinstance(pairs, Artifact) else []
 
 
-def _warnings(
-    retrieval: Retrieval, shown: dict[int, list[Pair]], looked_at: list[int] | None, has_captions: bool
-) -> list[str]:
+def _warnings(retrieval: Retrieval, shown: list[Pair], looked_at: list[int] | None) -> list[str]:
     """What is not there yet, and what makes it; what was not looked at."""
     lines = []
     pairs, images = retrieval.pairs, retrieval.images
     if retrieval.is_random:
         lines.append("These pairs were drawn at random; each is shown under the class that its caption is nearest to.")
     if pairs.kind == SELECTED:
+        has_captions = any(pair.caption for pair in shown)
         what = "captions and links, no pictures yet" if has_captions else "the ids of pairs alone"
         lines.append(f"The pairs are selected, and not gathered yet: here are {what}. `react-ray retrieve` goes on.")
     if len(retrieval.done) < pairs.num_parts:
@@ -204,7 +226,7 @@ def _warnings(
             f"{len(retrieval.done):,} of {pairs.num_parts:,} parts are done so far; the classes have more pairs than "
             "are counted here."
         )
-    missing = sum(pair.status == NOT_THERE for pairs_of in shown.values() for pair in pairs_of)
+    missing = sum(pair.status == NOT_THERE for pair in shown)
     if missing and pairs.kind != SELECTED:
         some = f"{len(images.done()):,} of {images.num_parts:,} parts of" if images is not None else "none of"
         lines.append(f"Of the images, {some} the retrieved pairs are there; `react-ray download` fetches them.")

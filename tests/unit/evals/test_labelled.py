@@ -53,6 +53,12 @@ def test_names_and_positions_of_any_type_mean_the_same_classes(tmp_path: Path, l
     assert got["image"].to_pylist() == IMAGES and got["row"].to_pylist() == [0, 1, 2, 3]
 
 
+def test_a_task_of_one_class_cannot_be_scored(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.parquet", pa.array(["heron"] * 4))
+    with pytest.raises(ConfigError, match=r"test: birds has one class, .* add classes to tell it from, or leave"):
+        check_set("test", source, [TargetTask("birds", ("heron",), ("{}",), (("heron",),))])
+
+
 def test_integers_mean_the_names_that_the_file_gives_them(tmp_path: Path) -> None:
     positions = pa.array([2, 1, 0, 2])
     names = ["Barn_owl", "red-fox", "grey heron"]

@@ -8,12 +8,12 @@ import hashlib
 import re
 
 from react_ray.report.classes import MAX_ROWS
-from react_ray.report.data import MEAN, ClassRow, Flip, Picture, ReportData, Step
+from react_ray.report.data import MEAN, ClassRow, Flip, ReportData, Step
 from react_ray.report.intervals import Gain
 from react_ray.report.page import MAX_FILE_BYTES, render
 from react_ray.report.script import SCRIPT
 from tests.support.html_page import Page
-from tests.support.report_example import EVIL, ROWS, picture, report
+from tests.support.report_example import EVIL, ROWS, entry, pair, picture, report
 
 
 def test_each_arm_is_compared_with_the_base_of_its_own_backbone() -> None:
@@ -91,7 +91,7 @@ def test_every_section_appears_and_every_picture_is_kept() -> None:
         "Recipe",
     ):
         assert heading in page.text
-    assert page.tags.count("img") == sum(len(pictures) for _, pictures in data.gallery) + len(data.flips) == 32 + 12
+    assert page.tags.count("img") == sum(len(one.best) for one in data.gallery) + len(data.flips) == 32 + 12
     assert page.tags.count("figure") - page.tags.count("img") == 5  # line charts
     assert "99.997" not in page.text and "noto, Apache-2.0" in page.text
 
@@ -162,13 +162,13 @@ def test_every_class_is_in_the_table_and_what_is_cut_is_said() -> None:
 
 def test_the_file_stays_small_and_says_what_it_left_out() -> None:
     data = report()
-    big = [Picture(picture(seed) + bytes(150_000), f"pair {seed}", 0.5, "text") for seed in range(8)]
-    data.gallery = [(f"class {i}", big) for i in range(6)]
+    big = [pair(seed, f"pair {seed}", picture(seed) + bytes(150_000)) for seed in range(8)]
+    data.gallery = [entry(f"class {i}", big) for i in range(6)]
     html = render(data)
     page = Page(html)
     kept = page.tags.count("img") - len(data.flips)
     assert len(html.encode()) <= MAX_FILE_BYTES and 12 <= kept < 48
-    assert f"{48 - kept} pictures are left out" in page.text
+    assert f"{48 - kept} pairs are left out" in page.text
     for i in range(6):  # fair: every class keeps its best ones
         assert f"class {i}" in page.text
     assert min(page.text.count(f"pair {rank}") for rank in range(2)) == 6
@@ -176,9 +176,7 @@ def test_the_file_stays_small_and_says_what_it_left_out() -> None:
 
 def test_bytes_that_are_no_image_are_not_given_to_a_browser() -> None:
     data = report()
-    data.gallery = [
-        ("heron", [Picture(b"<svg onload=alert(1)>", "svg", 0.5, "text"), Picture(picture(1), "ok", 0.4, "text")])
-    ]
+    data.gallery = [entry("heron", [pair(0, "svg", b"<svg onload=alert(1)>"), pair(1, "ok")])]
     data.flips = [Flip("food", "heron", "owl", "heron", b"<svg onload=alert(1)>")]
     assert Page(render(data)).tags.count("img") == 1
 

@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from react_ray.report.gallery import mime_type
+from react_ray.report.pictures import mime_type
 from react_ray.report.thumbnail import KEPT_BYTES, SIDE, thumbnail
 from tests.support.report_example import picture
 from tests.support.retrieved import photo
