@@ -12,6 +12,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.identity import short_name, tag_of
 from react_ray.errors import ArtifactMissing
 from react_ray.evals.pixels import SIZE
+from react_ray.gated.config import runs_no_model
 from react_ray.kinds import EMBEDDINGS, IMAGES, INDEX, MODEL, PAIRS, PREDICTIONS, RETRIEVED, Kind
 from react_ray.manifest import MANIFEST
 from react_ray.progress import Metrics
@@ -35,7 +36,6 @@ LABELS = {
     PIXELS: f"1-NN on {SIZE}x{SIZE} pixels",
     PIXELS_LABELLED: f"1-NN on {SIZE}x{SIZE} pixels + labels",
 }
-FIXED = ("linear", "knn", "cache")  # methods that classify by fixed classes, not by prompts
 
 
 def gather(recipe: Recipe, costs: Costs) -> ReportData:
@@ -53,7 +53,9 @@ def gather(recipe: Recipe, costs: Costs) -> ReportData:
         labels=_labels(recipe, bases),
         bases=bases,
         controls=tuple(row for row, arm in rows.items() if recipe.arm(arm).retrieve.selection != "hits"),
-        fixed=tuple(r for r, arm in rows.items() if r.endswith(HEAD) or recipe.arm(arm).customize.method in FIXED),
+        fixed=tuple(
+            r for r, arm in rows.items() if r.endswith(HEAD) or runs_no_model(recipe.arm(arm).customize.method)
+        ),
         references=(PIXELS, PIXELS_LABELLED),
         labelled=(PIXELS_LABELLED,),
         costs={row: _cost(recipe, arm, row.endswith(HEAD)) for row, arm in rows.items()},
