@@ -14,7 +14,7 @@ from react_ray.training.labelled_vectors import LabelledVectors
 from react_ray.training.scorer import ClassVectors
 
 SHOTS = 16  # keys of each class for which Tip-Adapter publishes alpha and beta
-KEYS_AT_ONCE, IMAGES_AT_ONCE = 8192, 1024
+AT_ONCE = (8192, 1024)
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Cache:
     scale: float
     alpha: float
     beta: float
+    at_once: tuple[int, int] = AT_ONCE  # keys and images whose cosines exist at a time
 
     def __call__(self, image_ND: np.ndarray) -> np.ndarray:
         return self.scale * self.prompts(image_ND) + self.alpha * SHOTS * self._affinity(image_ND)
@@ -39,13 +40,13 @@ class Cache:
         num_classes = len(self.prompts.vector_CD)
         sum_NC = np.zeros((len(image_ND), num_classes), np.float32)
         count_C = np.zeros(num_classes, np.float32)
-        for start in range(0, len(self.keys.image_ND), KEYS_AT_ONCE):
-            rows = slice(start, start + KEYS_AT_ONCE)
+        for start in range(0, len(self.keys.image_ND), self.at_once[0]):
+            rows = slice(start, start + self.at_once[0])
             target_KC = self.keys.targets(rows, num_classes)
             count_C += target_KC.sum(axis=0)
             key_DK = self.keys.image_ND[rows].astype(np.float32).T
-            for first in range(0, len(image_ND), IMAGES_AT_ONCE):
-                images = slice(first, first + IMAGES_AT_ONCE)
+            for first in range(0, len(image_ND), self.at_once[1]):
+                images = slice(first, first + self.at_once[1])
                 cosine_BK = image_ND[images].astype(np.float32) @ key_DK
                 sum_NC[images] += np.exp(-self.beta * (1 - cosine_BK)) @ target_KC
         return sum_NC / np.maximum(count_C, 1e-9)

@@ -8,7 +8,7 @@ import numpy as np
 
 from react_ray.training.labelled_vectors import LabelledVectors
 
-KEYS_AT_ONCE, IMAGES_AT_ONCE = 8192, 1024
+AT_ONCE = (8192, 1024)
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,12 @@ class Neighbours:
     num_classes: int
     k: int
     temperature: float
+    at_once: tuple[int, int] = AT_ONCE  # keys and images whose cosines exist at a time
 
     def __call__(self, image_ND: np.ndarray) -> np.ndarray:
         out_NC = np.zeros((len(image_ND), self.num_classes), np.float32)
-        for first in range(0, len(image_ND) if len(self.keys.image_ND) else 0, IMAGES_AT_ONCE):
-            images = slice(first, first + IMAGES_AT_ONCE)
+        for first in range(0, len(image_ND) if len(self.keys.image_ND) else 0, self.at_once[1]):
+            images = slice(first, first + self.at_once[1])
             cosine_BK, row_BK = self._nearest(image_ND[images].astype(np.float32))
             vote_BK = np.exp((cosine_BK - cosine_BK[:, :1]) / self.temperature)
             target_BKC = self.keys.targets(row_BK.ravel(), self.num_classes).reshape(*row_BK.shape, -1)
@@ -36,9 +37,10 @@ class Neighbours:
     def _nearest(self, image_BD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(cosines, rows of the keys) [B, k] best first; fewer than k if there are fewer keys. Of equal cosines, the
         key of the lower row comes first."""
-        cosine_BK, row_BK = np.zeros((len(image_BD), 0), np.float32), np.zeros((len(image_BD), 0), np.int64)
-        for start in range(0, len(self.keys.image_ND), KEYS_AT_ONCE):
-            key_KD = self.keys.image_ND[start : start + KEYS_AT_ONCE].astype(np.float32)
+        cosine_BK: np.ndarray = np.zeros((len(image_BD), 0), np.float32)
+        row_BK: np.ndarray = np.zeros((len(image_BD), 0), np.int64)
+        for start in range(0, len(self.keys.image_ND), self.at_once[0]):
+            key_KD = self.keys.image_ND[start : start + self.at_once[0]].astype(np.float32)
             row_BK = np.concatenate([row_BK, np.tile(np.arange(start, start + len(key_KD)), (len(image_BD), 1))], 1)
             cosine_BK = np.concatenate([cosine_BK, image_BD @ key_KD.T], 1)
             best_BK = np.argsort(-cosine_BK, axis=1, kind="stable")[:, : self.k]

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from react_ray.training import cache
 from react_ray.training.cache import SHOTS, Cache
 from react_ray.training.labelled_vectors import LabelledVectors
 from react_ray.training.scorer import ClassVectors
@@ -26,13 +24,11 @@ def test_it_equals_tip_adapter_where_each_class_has_sixteen_keys() -> None:
     assert found.dtype == np.float32 and (found[:, 2] == LOGITS[:, 2]).all(), "a class without keys has its prompt"
 
 
-def test_many_keys_count_as_few_and_their_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_keys_count_as_few_and_their_blocks_do_not_matter() -> None:
     few = Cache(PROMPTS, LabelledVectors.of_one_class(KEYS, LABELS), 100, 1, 5.5)(IMAGES)
     twice = LabelledVectors.of_one_class(np.concatenate([KEYS, KEYS]), np.concatenate([LABELS, LABELS]))
     np.testing.assert_allclose(Cache(PROMPTS, twice, 100, 1, 5.5)(IMAGES), few, rtol=1e-5, atol=1e-4)
-    monkeypatch.setattr(cache, "KEYS_AT_ONCE", 5)
-    monkeypatch.setattr(cache, "IMAGES_AT_ONCE", 3)
-    np.testing.assert_allclose(Cache(PROMPTS, twice, 100, 1, 5.5)(IMAGES), few, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(Cache(PROMPTS, twice, 100, 1, 5.5, at_once=(5, 3))(IMAGES), few, rtol=1e-5, atol=1e-4)
 
 
 def test_without_keys_or_weight_the_prompts_are_left() -> None:

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from react_ray.training import knn
 from react_ray.training.knn import Neighbours
 from react_ray.training.labelled_vectors import NO_CLASS, LabelledVectors
 
@@ -17,7 +15,7 @@ IMAGES, KEYS = unit(9, 5, seed=0), unit(40, 5, seed=1)
 LABELS = np.random.default_rng(2).integers(0, 4, 40)
 
 
-def test_votes_equal_a_plain_loop_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_votes_equal_a_plain_loop_whatever_the_blocks() -> None:
     keys = LabelledVectors.of_one_class(KEYS, LABELS)
     found = Neighbours(keys, 4, k=6, temperature=0.1)(IMAGES)
     for image, row in zip(IMAGES, found, strict=True):
@@ -27,9 +25,7 @@ def test_votes_equal_a_plain_loop_whatever_the_blocks(monkeypatch: pytest.Monkey
         for key in nearest:
             votes[LABELS[key]] += np.exp(cosines[key] / 0.1)
         np.testing.assert_allclose(row, votes / votes.sum(), rtol=1e-4, atol=1e-6)
-    monkeypatch.setattr(knn, "KEYS_AT_ONCE", 7)
-    monkeypatch.setattr(knn, "IMAGES_AT_ONCE", 4)
-    np.testing.assert_allclose(Neighbours(keys, 4, 6, 0.1)(IMAGES), found, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(Neighbours(keys, 4, 6, 0.1, at_once=(7, 4))(IMAGES), found, rtol=1e-5, atol=1e-7)
 
 
 def test_one_neighbour_is_its_own_class_and_shares_of_several_classes_are_votes() -> None:
