@@ -13,7 +13,7 @@ from react_ray.clip.identity import short_name, tag_of
 from react_ray.errors import ArtifactMissing
 from react_ray.evals.pixels import SIZE
 from react_ray.gated.config import runs_no_model
-from react_ray.kinds import EMBEDDINGS, IMAGES, INDEX, MODEL, PAIRS, PREDICTIONS, RETRIEVED, Kind
+from react_ray.kinds import EMBEDDINGS, FEATURES, IMAGES, INDEX, MODEL, PAIRS, PREDICTIONS, RETRIEVED, Kind
 from react_ray.manifest import MANIFEST
 from react_ray.progress import Metrics
 from react_ray.recipe import BASE, Recipe
@@ -91,12 +91,13 @@ def _labels(recipe: Recipe, bases: dict[str, str]) -> dict[str, str]:
 
 def _cost(recipe: Recipe, arm: str, with_head: bool) -> Cost:
     """What an arm's training took, which is its own although one stage trains all arms; a head comes on top."""
-    kinds = ("model", "head") if with_head else ("model",)
+    kinds = ("model", "features", "head") if with_head else ("model",)
     uris = [Layout(recipe, arm).of_arm(kind) for kind in kinds]
     if not all(open_storage(uri).exists(MANIFEST) for uri in uris):
         return Cost()
     made = [open_artifact(uri).manifest for uri in uris]
-    return Cost(sum(one.seconds for one in made), sum(one.bytes for one in made))
+    kept = [one for one in made if one.kind != FEATURES.name]  # which only the training of the head reads
+    return Cost(sum(one.seconds for one in made), sum(one.bytes for one in kept))
 
 
 def _found(uri: str, kind: Kind[Any]) -> Artifact[Any] | None:
