@@ -110,7 +110,15 @@ def retrieved(dim: int, pairs: pa.Schema = PAIRS) -> pa.Schema:
 
 def features(dim: int) -> pa.Schema:
     """Image vectors of retrieved pairs by a customised model. view: 0 = the image itself, others are augmented."""
-    return pa.schema([("pair_id", pa.int64()), ("class_id", pa.int32()), ("view", pa.int32()), ("image", vector(dim))])
+    return pa.schema(
+        [
+            ("pair_id", pa.int64()),
+            ("class_id", pa.int32()),
+            ("matched", pa.map_(pa.int32(), pa.float32())),  # class id -> weight
+            ("view", pa.int32()),
+            ("image", vector(dim)),
+        ]
+    )
 
 
 PREDICTIONS = pa.schema(

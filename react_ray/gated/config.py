@@ -15,7 +15,7 @@ LAST_K_LAYERS = {"ViT-B-32": 6, "ViT-B-16": 6, "ViT-L-14": 6, "ViT-H-14": 6, "Vi
 
 OF_HEAD = "+head"  # ends the name of an arm's second stage, as "gated_image+head"
 # Fields on which a second stage depends, and no model.
-HEAD_ALONE = ("head", "head_lr", "head_epochs", "head_views")
+HEAD_ALONE = ("head", "head_lr", "head_steps", "head_views")
 Method = Literal["gated-image", "locked-text", "locked-image", "full", "lora", "linear", "cache", "knn"]
 ON_STORED_VECTORS: tuple[Method, ...] = ("linear", "cache", "knn")  # they run no model
 
@@ -75,7 +75,7 @@ class CustomizeConfig(Section):
     )
     head_scale: float = field(100.0, "linear, cache, head: cosines are multiplied by this before the softmax", gt=0)
     head_lr: float = field(0.01, "head: peak learning rate of AdamW", gt=0)
-    head_epochs: float = field(10.0, "head: passes over the pairs and their views", gt=0)
+    head_steps: int = field(1000, "head: steps for each task, with batches as in the training of the model", ge=1)
     head_views: int = field(1, "head: augmented views of each image that it trains on, besides the image itself", ge=0)
     cache_alpha: float = field(1.0, "cache: weight of the keys against the prompts; Tip-Adapter's", ge=0)
     cache_beta: float = field(5.5, "cache: how fast a key's influence falls with its distance; Tip-Adapter's", gt=0)

@@ -5,6 +5,7 @@ Linear heads train on them, a cache compares images with them, and nearest neigh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,22 @@ class LabelledVectors:
     @classmethod
     def of_one_class(cls, image_ND: np.ndarray, class_id_N: np.ndarray) -> LabelledVectors:
         return cls(image_ND, class_id_N[:, None], np.ones((len(class_id_N), 1), np.float32))
+
+    @classmethod
+    def of_matched(
+        cls, image_ND: np.ndarray, class_id_N: np.ndarray, matched: Sequence[Sequence[tuple[int, float]]]
+    ) -> LabelledVectors:
+        """class_id_N: the class that each pair was retrieved for, which weighs 1. matched: class id and weight of all
+        that it matched (selection/soft_classes.py)."""
+        others = [[one for one in row if one[0] != own] for own, row in zip(class_id_N.tolist(), matched, strict=True)]
+        width = 1 + max(map(len, others), default=0)
+        class_id_NL = np.full((len(others), width), NO_CLASS, np.int32)
+        weight_NL = np.zeros((len(others), width), np.float32)
+        class_id_NL[:, 0], weight_NL[:, 0] = class_id_N, 1
+        for row, found in enumerate(others):
+            for place, (class_id, weight) in enumerate(found, 1):
+                class_id_NL[row, place], weight_NL[row, place] = class_id, weight
+        return cls(image_ND, class_id_NL, weight_NL)
 
     def of_task(self, first: int, last: int) -> LabelledVectors:
         """The rows with a class id in first .. last - 1; ids then count from 0.

@@ -27,12 +27,13 @@ def train_head(
     seed: int,
     class_weight_C: np.ndarray | None = None,
     show: Callable[[int, int, float], None] | None = None,
+    steps: int = 0,
 ) -> np.ndarray:
     """Returns float32 [C, D], unit rows. Softmax of head_scale * cosine; AdamW, epochs, batch size and schedule as in
     the recipe.
 
     vectors: of one task, with class ids 0 .. C - 1. start_CD: float32, the classes' prompts. class_weight_C: the factor
-    of each class's images. show: is called with (step, steps, loss).
+    of each class's images. show: is called with (step, steps, loss). steps: 0 = those of the recipe's epochs.
     """
     if not len(vectors.image_ND):
         raise ConfigError(
@@ -52,7 +53,7 @@ def train_head(
     generator = torch.Generator().manual_seed(seed)
     size = min(config.batch_size, len(images))
     per_epoch = len(images) // size
-    steps = max(1, round(config.epochs * per_epoch))
+    steps = steps or max(1, round(config.epochs * per_epoch))
     order = torch.empty(0, dtype=torch.int64)
     for step in range(steps):
         place = step % per_epoch

@@ -29,6 +29,7 @@ from react_ray.kinds import NoFacts
 from react_ray.manifest import Receipt
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.work import Work
+from react_ray.selection.soft_classes import soft_classes
 from react_ray.training.augment import augment_rows, draw
 from react_ray.training.auto_augment import AutoAugment
 from react_ray.training.step import mix
@@ -71,7 +72,9 @@ class ReadRetrieved:
         if part == arm.prompts_part:
             return pa.table({"pair_id": pa.array([], pa.int64())})
         images = arm.images.read(part, ["pair_id", "image", "status"])
-        table = images.append_column("class_id", arm.retrieved.read(part, ["class_id"])["class_id"])
+        rows = arm.retrieved.read(part, ["class_id", "matches"])
+        table = images.append_column("class_id", rows["class_id"])
+        table = table.append_column("matched", soft_classes(rows["class_id"], rows["matches"]))
         return table.filter(pc.and_(pc.equal(table["status"], schema.OK), pc.is_valid(table["class_id"])))
 
 
@@ -112,7 +115,7 @@ class EmbedViews(Work):
             seen = self._augmented(config.augment, mix(seed, view), table, pixels) if view else pixels
             image_ND = self.embedder.embed_images(seen)
             finite_N = np.isfinite(image_ND).all(axis=1)
-            rows = table.select(["pair_id", "class_id"]).filter(pa.array(finite_N))
+            rows = table.select(["pair_id", "class_id", "matched"]).filter(pa.array(finite_N))
             rows = rows.append_column("view", pa.array(np.full(rows.num_rows, view, np.int32)))
             yield rows.append_column("image", as_vectors(image_ND[finite_N]))
 

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.prompts import load_tasks
@@ -25,7 +26,7 @@ from react_ray.runtime.map_parts import MapStage, map_parts
 from react_ray.runtime.placement import actor_pool
 from react_ray.section import digest
 from react_ray.stages.retrieval.embed_queries import queries_uri
-from react_ray.stages.training.features import PROMPTS_FILE, Embedded, EmbedViews, ReadRetrieved
+from react_ray.stages.training.features import PROMPTS_FILE, Embedded, EmbedViews, ReadRetrieved, num_views
 from react_ray.stages.training.stored_vectors import commit_head, trained
 from react_ray.stages.training.targets import data_facts
 from react_ray.storage import join
@@ -34,6 +35,9 @@ from react_ray.vectors import from_vectors
 
 # What a head is made of, besides the model and its pairs.
 OF_HEAD = (*HEAD_ALONE, "head_scale", "augment", "class_weight_power", "weight_decay", "beta1", "beta2", "eps")
+
+
+SMALL = 10_000  # images, with their views, that are embedded in this process if Ray does not run yet
 
 
 def train_heads(recipe: Recipe, models: dict[str, tuple[Artifact[ModelFacts], CustomizeConfig]]) -> list[Artifact]:
@@ -51,6 +55,7 @@ def train_heads(recipe: Recipe, models: dict[str, tuple[Artifact[ModelFacts], Cu
         noun="images",
         options=actor_pool(recipe.cluster, "embed"),
         retries=recipe.cluster.part_retries,
+        light=sum(stage.num_images for stage in waiting) <= SMALL,
     )
     map_parts(embed, list(range(len(jobs))), len(jobs))
     for stage in waiting:
@@ -78,6 +83,10 @@ class _SecondStage:
             arm, backbone, config, tuple(tasks), parents["retrieved"], parents["images"], self.features
         )
 
+    @property
+    def num_images(self) -> int:
+        return self.embedded.retrieved.rows * (1 + num_views(self.config))
+
     def train(self) -> None:
         """Commits the head, on the driver, in seconds."""
         began = time.monotonic()
@@ -87,14 +96,14 @@ class _SecondStage:
         classes = [(task.name, name) for task in self.embedded.tasks for name in task.class_names]
         tables = [features.read(part) for part in range(self.embedded.prompts_part)]
         image_ND = np.concatenate([from_vectors(table["image"]) for table in tables])
-        class_id_N = np.concatenate([table["class_id"].to_numpy() for table in tables])
+        rows = pa.concat_tables([table.select(["class_id", "matched"]) for table in tables])
+        vectors = LabelledVectors.of_matched(image_ND, rows["class_id"].to_numpy(), rows["matched"].to_pylist())
         queries = open_artifact(queries_uri(self.recipe, self.arm), QUERIES)
         facts = data_facts(self.embedded.retrieved, queries.uri, self.config, self.wanted.name)
-        config = self.config.model_copy(
-            update={"lr": self.config.head_lr, "epochs": self.config.head_epochs, "warmup_steps": 0}
+        config = self.config.model_copy(update={"lr": self.config.head_lr, "warmup_steps": 0})
+        head_CD = trained(
+            vectors, start_CD, classes, config, self.recipe.seed, facts["class_weight_C"], config.head_steps
         )
-        vectors = LabelledVectors.of_one_class(image_ND, class_id_N)
-        head_CD = trained(vectors, start_CD, classes, config, self.recipe.seed, facts["class_weight_C"])
         arrays, recipe_yaml = {"head": head_CD, "start": start_CD}, self.wanted.yaml(everything=False)
         info: dict[str, Any] = {"backbone": self.model.facts.backbone, "method": f"{self.model.facts.method} + head"}
         info |= {"model": self.model.content, "digest": digest(self.plan), "seed": self.recipe.seed}

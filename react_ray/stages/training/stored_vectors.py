@@ -21,6 +21,7 @@ from react_ray.gated.trained import RECIPE_FILE
 from react_ray.kinds import EmbeddingsFacts, HeadFacts, ModelFacts, QueriesFacts, RetrievedFacts
 from react_ray.progress import Progress
 from react_ray.search.gather import gather
+from react_ray.selection.soft_classes import soft_classes
 from react_ray.stages.retrieval.gather_pairs import class_vectors
 from react_ray.training.head_file import HEAD_FILE, head_bytes
 from react_ray.training.labelled_vectors import LabelledVectors
@@ -59,8 +60,10 @@ def trained(
     config: CustomizeConfig,
     seed: int,
     class_weight_C: np.ndarray | None = None,
+    steps: int = 0,
 ) -> np.ndarray:
-    """float32 [C, D]: the linear head of each task. A task without pairs keeps its prompts."""
+    """float32 [C, D]: the linear head of each task. A task without pairs keeps its prompts. steps: as in
+    `train_head`."""
     head_CD = start_CD.copy()
     tasks = [task for task, _ in classes]
     for task in dict.fromkeys(tasks):
@@ -76,7 +79,7 @@ def trained(
                 progress.advance(config.batch_size, note=f"loss {loss:.3f}")
 
             weight_C = None if class_weight_C is None else class_weight_C[rows]
-            head_CD[rows] = train_head(own, start_CD[rows], config, seed, weight_C, show)
+            head_CD[rows] = train_head(own, start_CD[rows], config, seed, weight_C, show, steps)
     return head_CD
 
 
@@ -106,19 +109,21 @@ def _vectors(
 ) -> LabelledVectors:
     """Of the pairs that have an image vector and a class."""
     vectors, class_ids = [], []
+    matched: list[list[tuple[int, float]]] = []
     for part in range(retrieved.num_parts):
-        table = retrieved.read(part, ["pair_id", "class_id"])
+        table = retrieved.read(part, ["pair_id", "class_id", "matches"])
         found = gather(embeddings, table["pair_id"].to_numpy(), ["pair_id", "image"])["image"]
         class_id_N = table["class_id"].fill_null(-1).to_numpy()
         good = np.asarray(found.is_valid()) & (class_id_N >= 0)
         vectors.append(from_vectors(found.filter(pa.array(good))))
         class_ids.append(class_id_N[good])
+        matched += soft_classes(table["class_id"], table["matches"]).filter(pa.array(good)).to_pylist()
     if not sum(map(len, vectors)):
         raise ConfigError(
             f"customize.method={config.method} reads stored image vectors, and there are none; set embed.images=true "
             "and embed again"
         )
-    return LabelledVectors.of_one_class(np.concatenate(vectors), np.concatenate(class_ids))
+    return LabelledVectors.of_matched(np.concatenate(vectors), np.concatenate(class_ids), matched)
 
 
 def _classes(queries: Artifact[QueriesFacts]) -> list[tuple[str, str]]:
