@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.embedder import Embedder
@@ -21,6 +23,7 @@ from react_ray.recipe import Recipe, load_recipe
 from react_ray.runtime.cluster import on_demand
 from react_ray.stages.training.second_stage import train_heads
 from react_ray.storage import open_storage
+from react_ray.training.labelled_vectors import LabelledVectors
 from react_ray.training.run_head import load_head
 from react_ray.vectors import from_vectors
 from tests.support.retrieved import CLASSES, PER_PART, write_run
@@ -84,15 +87,17 @@ def test_a_head_starts_at_the_models_own_prompts_and_learns_the_retrieved_pairs(
     images = open_artifact(f"{run}/images").read(0)["image"].take([0, 3, 4, 5]).to_pylist()
     np.testing.assert_array_equal(plain_ND, embedder.embed_images(embedder.decode(images)[0]))
     assert (plain_ND != turned_ND).any(axis=1).all()
-    trained, prompts = (load_head(str(run), "+head", weight).scorers()["birds"] for weight in (1.0, 0.0))
-    of_birds = np.flatnonzero(table["class_id"].to_numpy() < 3)
-    label_N = table["class_id"].to_numpy()[of_birds]
-    image_ND = from_vectors(table["image"])[of_birds]
+    vectors = LabelledVectors.of_matched(
+        from_vectors(table["image"]), table["class_id"].to_numpy(), table["matched"].to_pylist()
+    ).of_task(0, 3)
+    target_NC = vectors.targets(slice(None), 3)
+    assert ((target_NC > 0).sum(axis=1) == 2).any(), "pairs that matched two classes count for both"
 
-    def margin(score_NC: np.ndarray) -> float:
-        return float((score_NC[np.arange(len(label_N)), label_N] - score_NC.mean(axis=1)).mean())
+    def loss(wise_ft: float) -> float:
+        score_NC = load_head(str(run), "+head", wise_ft).scorers()["birds"](vectors.image_ND)
+        return F.cross_entropy(torch.from_numpy(20 * score_NC), torch.from_numpy(target_NC)).item()
 
-    assert margin(trained(image_ND)) > margin(prompts(image_ND))
+    assert loss(1.0) < loss(0.0)
 
 
 def test_the_same_recipe_gives_the_same_head_and_another_schedule_keeps_the_features(run: Path) -> None:
