@@ -88,6 +88,13 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class HeadFacts:
+    backbone: dict[str, Any]
+    method: str  # of the model whose image vectors it classifies
+    summary: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class PredictionsFacts:
     scores: list[dict[str, Any]]  # dataset, task, metric, value, num_images, model, seed
     fitted: dict[str, Any] = field(default_factory=dict)  # of pictures compared by pixels: seconds, bytes, num_pairs
@@ -107,6 +114,8 @@ REFERENCES = Kind("references", NoFacts, "retrieve")
 SELECTED = Kind("selected", SelectedFacts, "retrieve")
 RETRIEVED = Kind("retrieved", RetrievedFacts, "retrieve")
 MODEL = Kind("model", ModelFacts, "customize")
+FEATURES = Kind("features", NoFacts, "customize")
+HEAD = Kind("head", HeadFacts, "customize")
 PREDICTIONS = Kind("predictions", PredictionsFacts, "evaluate")
 
 KINDS: dict[str, Kind[Any]] = {kind.name: kind for kind in list(globals().values()) if isinstance(kind, Kind)}

@@ -108,6 +108,19 @@ def retrieved(dim: int, pairs: pa.Schema = PAIRS) -> pa.Schema:
     return schema
 
 
+def features(dim: int) -> pa.Schema:
+    """Image vectors of retrieved pairs by a customised model. view: 0 = the image itself, others are augmented."""
+    return pa.schema(
+        [
+            ("pair_id", pa.int64()),
+            ("class_id", pa.int32()),
+            ("matched", pa.map_(pa.int32(), pa.float32())),  # class id -> weight
+            ("view", pa.int32()),
+            ("image", vector(dim)),
+        ]
+    )
+
+
 PREDICTIONS = pa.schema(
     [
         ("row", pa.int32()),

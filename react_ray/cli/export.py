@@ -40,7 +40,10 @@ def _export(
     layout: Annotated[
         str, typer.Option("--layout", help="for a model: official (REACT's files) or open_clip")
     ] = "official",
-    arm: Annotated[str, typer.Option("--arm", help="for a model: which one of a run with several arms")] = "",
+    arm: Annotated[
+        str,
+        typer.Option("--arm", help="for a model: which one of a run with several arms; ARM+head for a second stage"),
+    ] = "",
     wise_ft: Annotated[
         float | None,
         typer.Option(
@@ -71,14 +74,14 @@ def _list(uri: str, arm: str, wise_ft: float | None, as_json: bool) -> None:
 
 
 def _model(uri: str, out: str, layout: str, wise_ft: float | None, dtype: str, arm: str) -> str:
-    """Exports a CLIP, or a linear head, and says so."""
+    """Exports a CLIP, a head, or both of a second stage, and says so."""
     from react_ray.gated.trained import find_trained
 
     found = None if uri.endswith(".safetensors") else find_trained(uri, arm, wise_ft)
-    if found and found.is_head:
+    if found and found.head:
         from react_ray.training.run_head import export_head
 
-        return export_head(found, out)
+        return export_head(found, out, layout, dtype)
     from react_ray.gated.export import export_model
 
     return export_model(uri, out, layout, wise_ft, dtype, arm)

@@ -1,4 +1,4 @@
-"""Classifies labelled images with one model: decodes and embeds them, and compares them with each task's classifier."""
+"""Classifies labelled images with one model: decodes and embeds them, and scores each task's classes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import pyarrow as pa
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask
 from react_ray.evals.zeroshot import predict
+from react_ray.training.scorer import ClassVectors, Scorer
 
 
 def classify_rows(
-    table: pa.Table, embedder: Embedder, classifiers: dict[str, np.ndarray], tasks: list[TargetTask], num_threads: int
+    table: pa.Table, embedder: Embedder, scorers: dict[str, Scorer], tasks: list[TargetTask], num_threads: int
 ) -> pa.Table:
-    """Returns schema.PREDICTIONS for a table from `read_slice`. classifiers: task -> float32 [C, D]."""
+    """Returns schema.PREDICTIONS for a table from `read_slice`. scorers: one for each task."""
     dim = embedder.backbone.dim
     pixels, problems = embedder.decode(table["image"].to_pylist(), num_threads)
     good = np.array([problem is None for problem in problems], bool)
@@ -27,6 +28,11 @@ def classify_rows(
         here = table.take(pa.array(rows))
         labels, places = here["label"].to_pylist(), here["row"].to_numpy()
         found.append(
-            predict(image_ND[rows], classifiers[task.name], list(task.class_names), labels, dataset, task.name, places)
+            predict(image_ND[rows], scorers[task.name], list(task.class_names), labels, dataset, task.name, places)
         )
     return pa.concat_tables(found)
+
+
+def prompt_scorers(embedder: Embedder, tasks: list[TargetTask]) -> dict[str, Scorer]:
+    """The zero-shot classifier of each task (CLIP, section 3.1.4), by the embedder's own text tower."""
+    return {task.name: ClassVectors(embedder.zero_shot_classifier(task)) for task in tasks}

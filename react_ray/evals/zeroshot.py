@@ -17,6 +17,7 @@ from react_ray import schema
 from react_ray.errors import ConfigError
 from react_ray.progress import say
 from react_ray.section import Section, field, speed
+from react_ray.training.scorer import Scorer
 
 NO_CLASS = -1
 MEAN = "mean"  # in the column `task`: the unweighted mean over tasks
@@ -57,24 +58,22 @@ class Classified(NamedTuple):
 
     top1: np.ndarray  # int64 [N]: position of the predicted class, the first one of equal scores
     rank: np.ndarray  # int64 [N]: number of classes ranked before the true one, 0 = top-1
-    score: np.ndarray  # float32 [N]: cosine of image and predicted class
+    score: np.ndarray  # float32 [N]: of the predicted class; with prompts, its cosine with the image
 
 
-def classify(image_ND: np.ndarray, classifier_CD: np.ndarray, label_N: np.ndarray) -> Classified:
-    """Classifies images by cosine similarity.
+def classify(image_ND: np.ndarray, scorer: Scorer, label_N: np.ndarray) -> Classified:
+    """Predicts the class with the highest score.
 
-    image_ND: float16 or float32, NaN rows where an image failed. classifier_CD: float32. label_N: int, positions in C.
-    Scores are summed in float64, so that the result does not depend on how images are batched.
+    image_ND: float16 or float32, NaN rows where an image failed. label_N: int, positions among the scorer's classes.
     """
     num_images = len(image_ND)
     top1 = np.full(num_images, NO_CLASS, dtype=np.int64)
     rank = np.full(num_images, NO_CLASS, dtype=np.int64)
     score = np.full(num_images, np.nan, dtype=np.float32)
-    classes_DC = classifier_CD.astype(np.float64).T
     readable = np.flatnonzero(np.isfinite(image_ND).all(axis=1))
     for start in range(0, len(readable), IMAGES_AT_ONCE):
         rows = readable[start : start + IMAGES_AT_ONCE]
-        score_NC = (image_ND[rows].astype(np.float64) @ classes_DC).astype(np.float32)
+        score_NC = scorer(image_ND[rows])
         label = np.asarray(label_N)[rows][:, None]
         true_N1 = np.take_along_axis(score_NC, label, axis=1)
         before = (score_NC > true_N1) | ((score_NC == true_N1) & (np.arange(score_NC.shape[1]) < label))
@@ -86,7 +85,7 @@ def classify(image_ND: np.ndarray, classifier_CD: np.ndarray, label_N: np.ndarra
 
 def predict(
     image_ND: np.ndarray,
-    classifier_CD: np.ndarray,
+    scorer: Scorer,
     class_names: list[str],
     labels: list[str],
     dataset: str,
@@ -102,10 +101,10 @@ def predict(
     unknown = sorted({label for label in labels if label not in known})
     if unknown:
         raise ConfigError(_unknown_labels(unknown, class_names, dataset, task))
-    found = classify(image_ND, classifier_CD, _positions(class_names, labels, first=True))
+    found = classify(image_ND, scorer, _positions(class_names, labels, first=True))
     rank = found.rank
     if len(known) < len(class_names):
-        rank = np.minimum(rank, classify(image_ND, classifier_CD, _positions(class_names, labels, first=False)).rank)
+        rank = np.minimum(rank, classify(image_ND, scorer, _positions(class_names, labels, first=False)).rank)
     failed = found.top1 == NO_CLASS
     rows = np.arange(len(labels)) + first_row if isinstance(first_row, int) else first_row
     names = np.array(class_names, dtype=object)

@@ -13,7 +13,11 @@ from react_ray.section import Section, field, speed
 # As published. ViT-H-14 was not published; it has the number of L/14, whose blocks are the nearest.
 LAST_K_LAYERS = {"ViT-B-32": 6, "ViT-B-16": 6, "ViT-L-14": 6, "ViT-H-14": 6, "ViT-bigG-14": 12}
 
-Method = Literal["gated-image", "locked-text", "locked-image", "full", "lora", "linear"]
+OF_HEAD = "+head"  # ends the name of an arm's second stage, as "gated_image+head"
+# Fields on which a second stage depends, and no model.
+HEAD_ALONE = ("head", "head_lr", "head_steps", "head_views")
+Method = Literal["gated-image", "locked-text", "locked-image", "full", "lora", "linear", "cache", "knn"]
+ON_STORED_VECTORS: tuple[Method, ...] = ("linear", "cache", "knn")  # they run no model
 
 
 class AugmentConfig(Section):
@@ -46,8 +50,9 @@ class CustomizeConfig(Section):
     )
     method: Method = field(
         "gated-image",
-        "what trains: gated blocks, the image tower, the text tower, everything, low-rank updates of the image tower, "
-        "or a head on stored vectors",
+        "what trains: gated blocks, the image tower, the text tower, everything, or low-rank updates of the image "
+        "tower; without running a model: a linear head on the stored vectors, a cache of them (Tip-Adapter), or a vote "
+        "of the nearest of them",
     )
     backbone: OtherBackbone = field(
         OtherBackbone(), "the model that is customised, if it is not the model that retrieved"
@@ -63,7 +68,19 @@ class CustomizeConfig(Section):
     )
     lora_rank: int = field(8, "lora: rank of the update of each matrix; parameters are linear in it", ge=1)
     lora_alpha: float = field(16.0, "lora: updates are multiplied by this / rank", gt=0)
-    head_scale: float = field(100.0, "linear: cosines are multiplied by this before the softmax", gt=0)
+    head: bool = field(
+        False,
+        "a second stage: a linear head of the recipe's classes on the image vectors of the trained model, started from "
+        "the class prompts and scored beside them; it can be added to a model that is trained already",
+    )
+    head_scale: float = field(100.0, "linear, cache, head: cosines are multiplied by this before the softmax", gt=0)
+    head_lr: float = field(0.01, "head: peak learning rate of AdamW", gt=0)
+    head_steps: int = field(1000, "head: steps for each task, with batches as in the training of the model", ge=1)
+    head_views: int = field(1, "head: augmented views of each image that it trains on, besides the image itself", ge=0)
+    cache_alpha: float = field(1.0, "cache: weight of the keys against the prompts; Tip-Adapter's", ge=0)
+    cache_beta: float = field(5.5, "cache: how fast a key's influence falls with its distance; Tip-Adapter's", gt=0)
+    knn_k: int = field(20, "knn: number of nearest pairs that vote", ge=1)
+    knn_temperature: float = field(0.07, "knn: votes are exp(cosine / this)", gt=0)
     epochs: float = field(0.0, "passes over the training pairs; fractions are allowed; 0 = from the data: 32", ge=0)
     batch_size: int = field(
         0,
@@ -189,12 +206,14 @@ class CustomizeConfig(Section):
         return value
 
     @model_validator(mode="after")
-    def _linear_heads_fit_the_stored_vectors(self) -> Self:
-        if self.method == "linear" and self.backbone.name:
+    def _heads_fit_the_stored_vectors(self) -> Self:
+        if runs_no_model(self.method) and self.backbone.name:
             raise ValueError(
-                f"method=linear trains on the stored vectors, which are not {self.backbone.name}'s; choose another "
+                f"method={self.method} reads the stored vectors, which are not {self.backbone.name}'s; choose another "
                 "method, or make customize.backbone {}"
             )
+        if runs_no_model(self.method) and self.head:
+            raise ValueError(f"head=true trains on a customised model, and method={self.method} has none; leave it out")
         return self
 
 
@@ -205,6 +224,11 @@ def last_k_layers(config: CustomizeConfig, name: str, num_blocks: int) -> int:
     """
     published = (k for known, k in LAST_K_LAYERS.items() if f"{name}-".startswith(f"{known}-"))
     return config.last_k_layers or next(published, max(1, num_blocks // 2))
+
+
+def runs_no_model(method: str) -> bool:
+    """True for the methods that make a head of the stored vectors."""
+    return method in ON_STORED_VECTORS
 
 
 def text_trains(method: Method) -> bool:

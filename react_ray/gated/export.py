@@ -46,7 +46,7 @@ def export_model(
     if layout == "official" and not out.endswith((".pt", ".safetensors")):
         raise ConfigError(f"export model --layout official writes one file, not {out}; end it with .pt or .safetensors")
     found = None if uri.endswith(".safetensors") else find_trained(uri, arm, wise_ft)
-    weight = found.wise_ft if found else 1.0 if wise_ft is None else wise_ft
+    weight = found.tower_wise_ft if found else 1.0 if wise_ft is None else wise_ft
     backbone = load_customised(found.uri if found else uri, weight)
     num_parameters = sum(p.numel() for p in backbone.model.parameters())
     card = _card(weight, found)

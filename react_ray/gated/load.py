@@ -75,7 +75,7 @@ def weights_of(uri: str, wise_ft: float | None, arm: str) -> tuple[str, float]:
         return local_file(uri), 1.0 if wise_ft is None else wise_ft
     found = find_trained(uri, arm, wise_ft)
     require_clip(found)
-    return local_file(join(found.uri, GATED_FILE)), found.wise_ft
+    return local_file(join(found.uri, GATED_FILE)), found.tower_wise_ft
 
 
 def backbone_of(info: dict[str, Any], uri: str) -> BackboneConfig:

@@ -9,7 +9,7 @@ from react_ray.clip.image_tower import image_blocks
 from react_ray.clip.weights import weights_sha256
 from react_ray.errors import ConfigError
 from react_ray.gated.attach import NAME, attach_gated_blocks
-from react_ray.gated.config import CustomizeConfig, Method, last_k_layers
+from react_ray.gated.config import CustomizeConfig, Method, last_k_layers, runs_no_model
 from react_ray.gated.lora import attach_lora, plain_name
 
 TEMPERATURE = ("logit_scale", "logit_bias")
@@ -32,8 +32,8 @@ def prepare(model: nn.Module, config: CustomizeConfig, seed: int) -> list[str]:
         attach_gated_blocks(model, config.last_k_layers, config.init, torch.Generator().manual_seed(seed))
     elif config.method == "lora":
         attach_lora(model, config.last_k_layers, config.lora_rank, config.lora_alpha, seed)
-    elif config.method == "linear":
-        raise ConfigError("customize.method=linear trains no model; it has a path of its own (training/linear_head.py)")
+    elif runs_no_model(config.method):
+        raise ConfigError(f"customize.method={config.method} runs no model; it makes a head of stored vectors instead")
     model.to(device)
     return freeze(model, config.method)
 

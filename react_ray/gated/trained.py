@@ -1,6 +1,7 @@
 """Finds the models that a run has trained, and the WiSE-FT weight of each with which its table was scored.
 
-Takes the URI of a run, of one arm's folder or of an artifact `model`, gives a TrainedModel. The weight is stored in one
+Takes the URI of a run, of one arm's folder or of an artifact `model`, gives a TrainedModel. The second stage of an arm
+is a model of its own, under the arm's name with `+head` behind it. The weight is stored in one
 place, the manifest of the scores beside the model, so that it cannot disagree with the table. A model without scores
 has the weight of `evaluate.wise_ft` in the recipe that trained it. Next: load.py.
 """
@@ -14,7 +15,8 @@ from typing import Any
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.identity import WEIGHT_FILES
 from react_ray.errors import ArtifactMissing, BackboneError, ConfigError
-from react_ray.kinds import MODEL, PREDICTIONS, ModelFacts
+from react_ray.gated.config import OF_HEAD, runs_no_model
+from react_ray.kinds import HEAD, MODEL, PREDICTIONS, HeadFacts, ModelFacts
 from react_ray.manifest import MANIFEST
 from react_ray.storage import join, open_storage
 from react_ray.yaml_file import parse_yaml, typed
@@ -27,19 +29,34 @@ class TrainedModel:
     """One finished model, with the weight at which it is used."""
 
     model: Artifact[ModelFacts]
-    arm: str  # "" for the only model of a run without arms
+    arm: str  # "" for the only model of a run without arms; ends with +head for a second stage
     wise_ft: float
     reason: str  # why this weight, as a clause that follows it
     scores: list[dict[str, Any]] = field(default_factory=list)  # of exactly this weight, by `evaluate`
+    second_stage: Artifact[HeadFacts] | None = None
 
     @property
     def uri(self) -> str:
         return self.model.uri
 
     @property
+    def head(self) -> Artifact | None:
+        """What holds the head by which this model classifies; None for a model that classifies by prompts alone."""
+        return self.model if self.is_head else self.second_stage
+
+    @property
     def is_head(self) -> bool:
-        """True for a linear head, which is no CLIP."""
-        return self.model.facts.method == "linear"
+        """True for a head on stored vectors, which is no CLIP."""
+        return runs_no_model(self.model.facts.method)
+
+    @property
+    def tower_wise_ft(self) -> float:
+        """A second stage was trained on the vectors of the tower as it was trained, and is used with that."""
+        return 1.0 if self.second_stage else self.wise_ft
+
+    @property
+    def method(self) -> str:
+        return self.model.facts.method + (" + head" if self.second_stage else "")
 
     def told(self) -> str:
         """The weight and its reason, for the user."""
@@ -48,7 +65,7 @@ class TrainedModel:
     def values(self) -> dict[str, Any]:
         """What `line` tells, for programs."""
         names = ("arm", "uri", "wise_ft", "reason", "scores")
-        return {name: getattr(self, name) for name in names} | {"method": self.model.facts.method}
+        return {name: getattr(self, name) for name in names} | {"method": self.method}
 
     def line(self) -> str:
         """One line of a list of models."""
@@ -56,7 +73,7 @@ class TrainedModel:
             row["dataset"]: row["value"] for row in self.scores if (row["task"], row["metric"]) == ("mean", "top1")
         }
         scored = ", ".join(f"{name} {100 * value:.1f} %" for name, value in means.items()) or "not scored"
-        return f"{self.arm or self.uri}: {self.model.facts.method}, {self.told()}; top-1: {scored}"
+        return f"{self.arm or self.uri}: {self.method}, {self.told()}; top-1: {scored}"
 
 
 def is_trained(uri: str) -> bool:
@@ -73,7 +90,7 @@ def trained_models(uri: str, wise_ft: float | None = None) -> list[TrainedModel]
             f"{open_storage(uri).uri}: no finished model here; name the folder of a run, or run `react-ray customize "
             "RECIPE` first"
         )
-    return [_trained(place, arm, wise_ft) for arm, place in found.items()]
+    return [one for arm, place in found.items() for one in _with_head(place, arm, wise_ft)]
 
 
 def find_trained(uri: str, arm: str = "", wise_ft: float | None = None) -> TrainedModel:
@@ -82,7 +99,7 @@ def find_trained(uri: str, arm: str = "", wise_ft: float | None = None) -> Train
     wise_ft: None = the weight with which the model was scored.
     """
     found = trained_models(uri, wise_ft)
-    chosen = [one for one in found if one.arm == arm] if arm else found
+    chosen = [one for one in found if one.arm == arm or not (arm or one.second_stage)]
     if len(chosen) == 1:
         return chosen[0]
     names = ", ".join(one.arm or one.uri for one in found)
@@ -92,11 +109,11 @@ def find_trained(uri: str, arm: str = "", wise_ft: float | None = None) -> Train
 
 
 def require_clip(found: TrainedModel) -> None:
-    """BackboneError for a linear head."""
+    """BackboneError for a head on stored vectors."""
     if found.is_head:
         raise BackboneError(
-            f"{found.uri} is a linear head on the vectors of {found.model.facts.backbone['name']}, whose weights stay "
-            "as they are; load the head with react_ray.load_head, and the model by its own name"
+            f"{found.uri} is a head ({found.method}) on the vectors of {found.model.facts.backbone['name']}, whose "
+            "weights stay as they are; load the head with react_ray.load_head, and the model by its own name"
         )
 
 
@@ -120,30 +137,48 @@ def _arm_of(model: str) -> str:
     return arm if folder == "arms" and name == "model" else ""
 
 
-def _trained(place: str, arm: str, wise_ft: float | None) -> TrainedModel:
-    model = open_artifact(place, MODEL)
-    scored, scores = _scored(model)
+def _with_head(place: str, arm: str, wise_ft: float | None) -> list[TrainedModel]:
+    """The model there, and its second stage if it has one."""
+    model, beside = open_artifact(place, MODEL), place.rpartition("/")[0]
+    found = [_trained(model, arm, wise_ft, _scored(model, join(beside, "scores")), None)]
+    if open_storage(join(beside, "head")).exists(MANIFEST):
+        head = open_artifact(join(beside, "head"), HEAD)
+        if head.manifest.parents["model"] == model.content:
+            scored = _scored(head, join(beside, "scores_head"))
+            found.append(_trained(model, f"{arm}{OF_HEAD}", wise_ft, scored, head))
+    return found
+
+
+def _trained(
+    model: Artifact[ModelFacts],
+    arm: str,
+    wise_ft: float | None,
+    found: tuple[float | None, list[dict[str, Any]]],
+    head: Artifact[HeadFacts] | None,
+) -> TrainedModel:
+    """found: the weight at which it was scored, and the scores."""
+    scored, scores = found
     if wise_ft is None and scored is not None:
-        return TrainedModel(model, arm, scored, "with which its scores were made", scores)
+        return TrainedModel(model, arm, scored, "with which its scores were made", scores, head)
     if wise_ft is None:
-        return TrainedModel(model, arm, _of_recipe(model), "as its recipe says, which has not scored it yet")
+        told = "as its recipe says, which has not scored it yet"
+        return TrainedModel(model, arm, _of_recipe(head or model), told, second_stage=head)
     same = scored == wise_ft
     told = "" if scored is None or same else f"; its scores were made with {scored:g}"
-    return TrainedModel(model, arm, wise_ft, f"as you chose{told}", scores if same else [])
+    return TrainedModel(model, arm, wise_ft, f"as you chose{told}", scores if same else [], head)
 
 
-def _scored(model: Artifact[ModelFacts]) -> tuple[float | None, list[dict[str, Any]]]:
-    """The weight at which the run's `evaluate` scored this model, and the scores; None if it did not."""
-    place = join(model.uri.rpartition("/")[0], "scores")
+def _scored(one: Artifact, place: str) -> tuple[float | None, list[dict[str, Any]]]:
+    """The weight at which the run's `evaluate` scored a model or a head, and the scores; None if it did not."""
     if not open_storage(place).exists(MANIFEST):
         return None, []
     found = open_artifact(place, PREDICTIONS)
-    if found.manifest.parents.get("model") != model.content:
+    if found.manifest.parents.get(one.kind.name) != one.content:
         return None, []
     return float(found.manifest.config.get("wise_ft", 1.0)), found.facts.scores
 
 
-def _of_recipe(model: Artifact[ModelFacts]) -> float:
+def _of_recipe(model: Artifact) -> float:
     """`evaluate.wise_ft` of the recipe that lies beside the weights; 1 for a head of an earlier version, without
     one."""
     if not model.storage.exists(RECIPE_FILE):

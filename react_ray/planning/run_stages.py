@@ -7,6 +7,7 @@ most that the recipe allows is planned.
 from __future__ import annotations
 
 from react_ray.clip.architecture import image_numbers
+from react_ray.gated.config import runs_no_model
 from react_ray.planning.database import MODEL_GB, READER_GB, base_gb, download, image_bytes
 from react_ray.planning.job_plan import StagePlan
 from react_ray.planning.machine import Machine
@@ -14,7 +15,7 @@ from react_ray.planning.made import Made, made
 from react_ray.planning.survey import Survey
 from react_ray.planning.throughput import NOT_TRIED, ModelRates, Rates
 from react_ray.recipe import BASE, Recipe
-from react_ray.runtime.layout import Layout
+from react_ray.runtime.layout import HEAD, Layout, models
 from react_ray.runtime.most_pairs import most_pairs
 from react_ray.storage import join
 from react_ray.training.memory_plan import plan as memory_plan
@@ -101,12 +102,14 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
     if not pairs:
         return StagePlan(name, "to do", how="the number of its pairs is not known"), ""
     config = from_data(config, pairs)
-    if config.method == "linear":
+    if runs_no_model(config.method):
         head, vectors = found.num_classes * found.dim, pairs * found.dim * 2
-        seconds = 6 * config.epochs * pairs * head / rates.flop_per_s if rates.flop_per_s else None
+        epochs = config.epochs if config.method == "linear" else 0.0  # the others train nothing
+        seconds = 6 * epochs * pairs * head / rates.flop_per_s if rates.flop_per_s else None
         memory = base_gb(recipe) + (2 * vectors + 20 * head) / 2**30
         told = "a head on stored vectors, no model runs"
-        return StagePlan(name, "to do", pairs, vectors, 8 * head, 0, memory, seconds, told), ""
+        written = 8 * head if config.method == "linear" else vectors + 4 * head
+        return StagePlan(name, "to do", pairs, vectors, written, 0, memory, seconds, told), ""
     planned = found.attempt(memory_plan, wanted.customized, config, wanted.backbone)
     if planned is None:
         return StagePlan(name, "to do", pairs, how="the model is not known"), ""
@@ -146,11 +149,9 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
 
 def evaluate(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
     recipe = found.recipe
-    models = [*recipe.bases(), *recipe.arm_names()]
     left, written, images = [], 0.0, 0
-    for model in models:
-        layout = Layout(recipe, model if model in recipe.arm_names() else "")
-        there = found.attempt(made, layout.scores(model)) or Made()
+    for model, uri in models(recipe).items():
+        there = found.attempt(made, uri) or Made()
         written += there.bytes
         images += there.rows
         left += [] if there.sealed else [model]
@@ -182,7 +183,7 @@ def evaluate(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
 def _speed(recipe: Recipe, model: str, rates: Rates) -> ModelRates | None:
     """A base that no stage but evaluate runs is about as fast as the arm that started from it."""
     if model.partition(".")[0] != BASE:
-        return rates.arms.get(model) or rates.backbone
+        return rates.arms.get(model.removesuffix(HEAD)) or rates.backbone
     if recipe.bases()[model] == recipe.backbone:
         return rates.backbone
     return next((rates.arms.get(arm) for arm in recipe.arm_names() if recipe.base_of(arm) == model), None)

@@ -23,7 +23,7 @@ from react_ray.clip.prompts import load_tasks, prompts
 from react_ray.clip.queries import make_queries
 from react_ray.errors import ConfigError, ReactRayError
 from react_ray.evals.labelled import check_set, slices_of
-from react_ray.gated.config import needs_text_tower
+from react_ray.gated.config import needs_text_tower, runs_no_model
 from react_ray.pairs.published import check_dimensions
 from react_ray.pairs.source import Source, open_source, to_images, to_pairs
 from react_ray.planning.machine import existing
@@ -232,7 +232,7 @@ def _sections(found: Survey) -> None:
     """Fields that contradict each other, or the source."""
     recipe = found.recipe
     trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]
-    stored = any(c.method != "linear" and not needs_text_tower(c) and not c.backbone.name for c in trained)
+    stored = any(not runs_no_model(c.method) and not needs_text_tower(c) and not c.backbone.name for c in trained)
     if stored and not recipe.embed.captions:
         found.problem(
             "embed.captions=false leaves no vectors of captions, and training reads them; set embed.captions=true, or "

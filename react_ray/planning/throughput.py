@@ -22,6 +22,7 @@ from react_ray.clip.backbone import Backbone
 from react_ray.clip.config import RANDOM, BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.errors import ReactRayError, ResourceError
+from react_ray.gated.config import runs_no_model
 from react_ray.gated.load import load_backbone
 from react_ray.gated.method import prepare, resolved
 from react_ray.index.plan import FLOP_PER_S
@@ -143,7 +144,7 @@ def _arms(recipe: Recipe, sample: Sample, machine: Machine, rates: Rates, end: f
     for arm in recipe.arm_names():
         wanted = recipe.arm(arm)
         config = wanted.customize
-        if config.method == "linear":
+        if runs_no_model(config.method):
             continue
         alike = {**config.digested(), **dict.fromkeys(("epochs", "lr", "gate_lr_scale", "warmup_steps", "batch_size"))}
         key = str([wanted.customized, alike])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from react_ray.errors import ArtifactMismatch, ConfigError
+from react_ray.gated.config import HEAD_ALONE
 from react_ray.manifest import BUILDING, MANIFEST
 from react_ray.progress import say
 from react_ray.recipe import Recipe, recipe_of
@@ -39,6 +40,7 @@ RETRIEVAL = (
     "images",
 )
 MODEL = ("model", "checkpoints")
+SECOND_STAGE = ("features", "head", "scores_head")
 # What each artifact depends on, besides the evaluation sets that it uses.
 OF_RETRIEVED = ("seed", "tasks", "backbone", "ingest", "download", "embed", "index", "retrieve")
 OF_MODEL = (*OF_RETRIEVED, "name", "customize")
@@ -101,6 +103,8 @@ class _Dependent:
         values = {name: value for name, value in recipe.digested().items() if name in self.fields}
         if "evaluate" in values:
             values["evaluate"].pop("datasets")
+        if "customize" in values and self.names != SECOND_STAGE:
+            values["customize"] = {name: value for name, value in values["customize"].items() if name not in HEAD_ALONE}
         return values
 
 
@@ -121,6 +125,8 @@ def _dependents(found: Recipe, recipe: Recipe) -> Iterator[_Dependent]:
         if _exists(join(root, "model")):
             yield _Dependent(root, MODEL, fields, sets, before, now)
             yield _Dependent(root, MODEL, (), "watched", before, now)
+        if _exists(join(root, "head")) and now.customize.head:
+            yield _Dependent(root, SECOND_STAGE, fields, sets, before, now)
         if _exists(join(root, "scores")):
             yield _Dependent(root, ("scores",), (*fields, "evaluate"), "scored", before, now)
 

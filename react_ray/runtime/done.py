@@ -179,7 +179,7 @@ def _results(recipe: Recipe, verb: str) -> list[str]:
             names = ("queries", "selected", "retrieved", *(["images"] if of_pairs else []))
             return [join(root, name) for root in (recipe.out, *roots) for name in names]
         case "customize":
-            return [arm.of_arm("model") for arm in arms]
+            return [arm.of_arm("model") for arm in arms] + _heads(recipe)
     return list(scored(recipe).values())
 
 
@@ -188,7 +188,7 @@ def _artifacts(recipe: Recipe, verb: str) -> list[str]:
     layout, roots, arms = Layout(recipe), _roots(recipe), _arms(recipe)
     database = [layout.database(kind) for kind in ("pairs", "images", "embeddings", "index")]
     retrieved = [join(root, name) for root in (recipe.out, *roots) for name in ("queries", "retrieved", "images")]
-    models = [arm.of_arm("model") for arm in arms]
+    models = [arm.of_arm("model") for arm in arms] + _heads(recipe)
     match verb:
         case "ingest":
             return []
@@ -269,6 +269,10 @@ def _roots(recipe: Recipe) -> list[str]:
 
 def _arms(recipe: Recipe) -> list[Layout]:
     return [Layout(recipe, arm) for arm in recipe.arm_names()]
+
+
+def _heads(recipe: Recipe) -> list[str]:
+    return [Layout(recipe, arm).of_arm("head") for arm in recipe.arm_names() if recipe.arm(arm).customize.head]
 
 
 def _deltas(recipe: Recipe) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from react_ray.artifact import Artifact, open_artifact, plan_of
 from react_ray.errors import ArtifactMismatch, ConfigError
+from react_ray.gated.config import OF_HEAD as HEAD
 from react_ray.kinds import IMAGES, PAIRS, Kind
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import BASE, Recipe
@@ -13,14 +14,13 @@ from react_ray.storage import join, open_storage
 
 F = TypeVar("F")
 PIXELS, PIXELS_LABELLED = "pixels.retrieved", "pixels.labelled"  # rows of 1-NN on small pictures
-HEAD = "+head"  # after the name of an arm: its classifier of fixed classes
 
 
 def models(recipe: Recipe) -> dict[str, str]:
     """All that `evaluate` has to score, name -> URI of its scores: each base, and each arm with its head behind it."""
     found = {base: Layout(recipe).scores(base) for base in recipe.bases()}
     for arm in recipe.arm_names():
-        heads = [f"{arm}{HEAD}"] if getattr(recipe.arm(arm).customize, "head", False) else []
+        heads = [f"{arm}{HEAD}"] if recipe.arm(arm).customize.head else []
         found |= {name: Layout(recipe, arm).scores(name) for name in (arm, *heads)}
     return found
 

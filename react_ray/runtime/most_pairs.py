@@ -5,6 +5,7 @@ from __future__ import annotations
 from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks, prompts
 from react_ray.errors import ConfigError
+from react_ray.gated.config import runs_no_model
 from react_ray.kinds import IMAGES, PAIRS, RETRIEVED, Kind
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
@@ -23,7 +24,7 @@ def check_schedules(recipe: Recipe) -> None:
         if not most:
             continue
         where = f"customize {arm}".strip()
-        if config.batch_size > most and config.method != "linear":
+        if config.batch_size > most and not runs_no_model(config.method):
             raise ConfigError(
                 f"{where}: customize.batch_size {config.batch_size} is larger than the {most:,} pairs that there can "
                 "be at most; make it smaller, leave it to the data with 0, or retrieve more"

@@ -9,7 +9,7 @@ from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ConfigError
 from react_ray.evals.labelled import check_set
-from react_ray.gated.config import CustomizeConfig, needs_text_tower
+from react_ray.gated.config import CustomizeConfig, needs_text_tower, runs_no_model
 from react_ray.kinds import EMBEDDINGS, INDEX, MODEL, PAIRS, RETRIEVED, Kind
 from react_ray.lease import take
 from react_ray.pairs.published import check_dimensions
@@ -117,4 +117,4 @@ def _watched_sets(recipe: Recipe, stages: set[str]) -> dict[str, str]:
 
 def _reads_captions(config: CustomizeConfig) -> bool:
     """True if a training needs stored caption vectors. A backbone of its own can run its text tower instead."""
-    return config.method != "linear" and not needs_text_tower(config) and not config.backbone.name
+    return not runs_no_model(config.method) and not needs_text_tower(config) and not config.backbone.name

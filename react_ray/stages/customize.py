@@ -14,7 +14,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.draft import Draft, create
 from react_ray.evals.labelled import slices_of
-from react_ray.gated.config import CustomizeConfig, needs_text_tower, text_trains
+from react_ray.gated.config import HEAD_ALONE, CustomizeConfig, needs_text_tower, runs_no_model, text_trains
 from react_ray.gated.load import load_backbone
 from react_ray.gated.method import resolved
 from react_ray.kinds import EMBEDDINGS, IMAGES, MODEL, QUERIES, RETRIEVED, ModelFacts
@@ -36,9 +36,10 @@ from react_ray.stages.training.checks import (
 )
 from react_ray.stages.training.job import Job
 from react_ray.stages.training.launch import fit, workers_of
-from react_ray.stages.training.linear import train_linear
 from react_ray.stages.training.online_eval import Watched
 from react_ray.stages.training.rows import RetrievedRows, SourceRows
+from react_ray.stages.training.second_stage import train_heads
+from react_ray.stages.training.stored_vectors import make_head
 from react_ray.stages.training.targets import class_targets, data_facts
 from react_ray.storage import join, open_storage
 from react_ray.training.blocks import check_batch_size, count_streams, held_bytes
@@ -67,21 +68,22 @@ class _Arm:
         return not self.model.sealed and bool(self.model.pending())
 
 
-def run(recipe: Recipe) -> list[Artifact[ModelFacts]]:
-    """Returns the sealed `model` of every arm."""
+def run(recipe: Recipe) -> list[Artifact]:
+    """Returns the sealed `model` of every arm, then the `head` of every arm that has a second stage."""
     arms = [_plan(recipe, name) for name in recipe.arm_names()]
-    jobs = [_job(recipe, arm) for arm in arms if arm.waits and arm.config.method != "linear"]
+    jobs = [_job(recipe, arm) for arm in arms if arm.waits and not runs_no_model(arm.config.method)]
     check_resources(recipe.cluster, [job.config for job in jobs])
     for line in dict.fromkeys(line for arm in arms if arm.waits for line in _said_before(arm)):
         say(line)
     for arm in arms:
-        if arm.waits and arm.config.method == "linear":
-            _train_head(recipe, arm)
+        if arm.waits and runs_no_model(arm.config.method):
+            _make_head(recipe, arm)
     for alike in _by_workers(jobs):
         fit(alike, recipe)
     if jobs:
         open_storage(recipe.out).delete_all("ray_train")  # Ray Train's own state, of no use once the models are there
-    return [_seal(arm) for arm in arms]
+    models = {arm.name: (_seal(arm), arm.config) for arm in arms}
+    return [*(model for model, _ in models.values()), *train_heads(recipe, models)]
 
 
 def _said_before(arm: _Arm) -> list[str]:
@@ -108,12 +110,13 @@ def _plan(recipe: Recipe, name: str) -> _Arm:
     config = from_data(config, _asked_for(parents, num_pairs))
     check_installed(config.trackers)
     check_workers(config)
-    if config.method != "linear":
+    if not runs_no_model(config.method):
         check_batch_size(rows, config.batch_size)
     hardly = check_movement(config, num_pairs, f"customize {name}".strip())
     check_watching(wanted)
     data = {} if parents else wanted.ingest.digested()
-    plan = config.digested() | {"backbone": backbone, "seed": recipe.seed, "data": data}
+    plan = {field: value for field, value in config.digested().items() if field not in HEAD_ALONE}
+    plan |= {"backbone": backbone, "seed": recipe.seed, "data": data}
     model = create(layout.of_arm("model"), MODEL, plan, parents, 1)
     told = [described(config, num_pairs), *([hardly] if hardly else [])]
     return _Arm(name, wanted, config, backbone, loaded.image_size, parents, plan, rows, told, model)
@@ -175,17 +178,17 @@ def _watched(recipe: Recipe, layout: Layout) -> Watched:
     )
 
 
-def _train_head(recipe: Recipe, arm: _Arm) -> None:
-    """Trains a linear head, on the driver."""
+def _make_head(recipe: Recipe, arm: _Arm) -> None:
+    """Makes a head of the stored vectors, on the driver."""
     retrieved = arm.parents["retrieved"]
     queries = open_artifact(queries_uri(recipe, arm.name), QUERIES)
     embeddings = Layout(recipe, arm.name).open_database(EMBEDDINGS)
     facts = data_facts(retrieved, queries.uri, arm.config, arm.recipe.name)
     backbone_config = arm.recipe.customized.model_dump()
-    info: dict[str, Any] = {"backbone": arm.backbone, "backbone_config": backbone_config, "method": "linear"}
+    info: dict[str, Any] = {"backbone": arm.backbone, "backbone_config": backbone_config, "method": arm.config.method}
     info |= {"digest": digest(arm.plan), "seed": recipe.seed, "schedule": schedule_of(arm.config)}
     recipe_yaml = arm.recipe.yaml(everything=False)
-    train_linear(arm.model, retrieved, embeddings, queries, arm.config, recipe.seed, info, facts, recipe_yaml)
+    make_head(arm.model, retrieved, embeddings, queries, arm.config, recipe.seed, info, facts, recipe_yaml)
 
 
 def _by_workers(jobs: list[Job]) -> Iterable[list[Job]]:

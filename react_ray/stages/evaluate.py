@@ -10,23 +10,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from react_ray.artifact import Artifact, open_artifact, plan_of
+from react_ray.artifact import Artifact, plan_of
 from react_ray.clip.prompts import TargetTask, load_tasks
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
 from react_ray.evals.labelled import ReadSlices, Slice, slices_of
 from react_ray.evals.zeroshot import check_readable, summarise
 from react_ray.gated.load import load_backbone
-from react_ray.kinds import MODEL, PREDICTIONS, PredictionsFacts
+from react_ray.kinds import PREDICTIONS, PredictionsFacts
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
-from react_ray.runtime.layout import Layout
+from react_ray.runtime.layout import Layout, models
 from react_ray.runtime.map_parts import MapStage, map_parts
 from react_ray.runtime.placement import actor_pool
 from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice
 from react_ray.stages.evaluating.pixel_references import Pixels, pixel_references
-from react_ray.storage import join, open_storage
-from react_ray.training.linear_head import HEAD_FILE
+from react_ray.stages.evaluating.scored_model import scored_model
+from react_ray.storage import open_storage
 
 
 def run(recipe: Recipe) -> list[Artifact]:
@@ -37,7 +37,7 @@ def run(recipe: Recipe) -> list[Artifact]:
     tasks = load_tasks(recipe.tasks)
     most = recipe.evaluate.max_unreadable
     slices = {name: slices_of(name, uri, tasks, most) for name, uri in recipe.evaluate.datasets.items()}
-    candidates = [_candidate(recipe, tasks, arm, slices) for arm in [*recipe.bases(), *recipe.arm_names()]]
+    candidates = [_candidate(recipe, tasks, *row, slices) for row in models(recipe).items()]
     if tasks and slices:
         candidates += [_of_pixels(recipe, tasks, *row, slices) for row in pixel_references(recipe).items()]
     open_ones = [c for c in candidates if not c.scores.sealed]
@@ -54,25 +54,15 @@ def run(recipe: Recipe) -> list[Artifact]:
     return [c.scores.open() if c.scores.sealed else _seal(c, recipe) for c in candidates]
 
 
-def _candidate(recipe: Recipe, tasks: list[TargetTask], arm: str, slices: dict[str, list[Slice]]) -> Candidate:
-    bases, layout = recipe.bases(), Layout(recipe, arm if arm in recipe.arm_names() else "")
-    parents: dict[str, Artifact[Any]] = {}
-    head = ""
-    if arm in bases:
-        backbone = bases[arm]
-    else:
-        backbone = recipe.arm(arm).customized
-        model = open_artifact(layout.of_arm("model"), MODEL)
-        parents = {"model": model}
-        if model.facts.method == "linear":
-            head = join(model.uri, HEAD_FILE)
-        else:
-            backbone = backbone.model_copy(update={"gated": join(model.uri, "gated.safetensors")})
+def _candidate(
+    recipe: Recipe, tasks: list[TargetTask], name: str, uri: str, slices: dict[str, list[Slice]]
+) -> Candidate:
+    model = scored_model(recipe, name)
     config = recipe.evaluate.digested() | {
-        "backbone": load_backbone(backbone, seed=recipe.seed).describe(),
+        "backbone": load_backbone(model.backbone, seed=recipe.seed).describe(),
         "tasks": [[task.name, list(task.class_names), list(task.templates)] for task in tasks],
     }
-    return Candidate(arm, backbone, *_begin(layout.scores(arm), config, parents, slices), head)
+    return Candidate(name, model, *_begin(uri, config, model.parents, slices))
 
 
 def _of_pixels(
@@ -90,7 +80,7 @@ def _of_pixels(
     except ArtifactMismatch:
         open_storage(uri).delete_all()
         scores, parts = _begin(uri, config, pixels.parents, slices)
-    return Candidate(name, recipe.backbone, scores, parts, pixels=pixels)
+    return Candidate(name, pixels, scores, parts)
 
 
 def _begin(

@@ -13,7 +13,7 @@ from typing import Any
 from react_ray.artifact import plan_of
 from react_ray.draft import open_unfinished
 from react_ray.errors import ReactRayError
-from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.config import CustomizeConfig, runs_no_model
 from react_ray.index.shards import uncovered
 from react_ray.kinds import EMBEDDINGS, INDEX, PAIRS
 from react_ray.lease import holder_of
@@ -96,9 +96,9 @@ def _status(recipe: Recipe, verb: str, uri: str) -> ArtifactStatus:
         since = str(plan.get("created", ""))
         if open_storage(uri).exists(MANIFEST):
             parts = open_unfinished(uri)
-            unit = "model" if verb == "customize" else "parts"
+            unit = "parts" if verb != "customize" else uri.rpartition("/")[2]  # "model" or "head"
             return ArtifactStatus(uri, DONE, parts.num_parts, parts.num_parts, unit, since)
-        if verb == "customize":
+        if verb == "customize" and uri.endswith("/model"):
             return _training(recipe, uri, since)
         if not plan:
             return ArtifactStatus(uri, OPEN)
@@ -124,7 +124,7 @@ def _steps(recipe: Recipe, arm: str, uri: str) -> int | None:
     with suppress(ValueError, TypeError):
         known = {name: planned[name] for name in CustomizeConfig.model_fields if name in planned and name != "backbone"}
         config = CustomizeConfig.model_validate(config.model_dump() | known)
-    if not pairs or config.method == "linear":
+    if not pairs or runs_no_model(config.method):
         return None
     settled = from_data(config, pairs)
     return num_steps(settled, pairs) if pairs >= settled.batch_size else None

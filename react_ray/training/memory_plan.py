@@ -17,7 +17,7 @@ from react_ray.clip.identity import published, same_text_tower, short_name
 from react_ray.clip.image_tower import image_blocks
 from react_ray.errors import ConfigError
 from react_ray.gated.attach import attach_gated_blocks
-from react_ray.gated.config import CustomizeConfig, needs_text_tower
+from react_ray.gated.config import CustomizeConfig, needs_text_tower, runs_no_model
 from react_ray.gated.lora import attach_lora
 from react_ray.gated.method import freeze, resolved
 from react_ray.training.loss import LOGITS_AT_ONCE
@@ -73,9 +73,9 @@ def plan(backbone: BackboneConfig, config: CustomizeConfig, encoder: BackboneCon
     encoder: the model that embedded the captions. No weights are loaded here, so two text towers count as the same if
     names and tags are equal; and the activation function follows from the backbone's name, tag or quick_gelu.
     """
-    if config.method == "linear":
+    if runs_no_model(config.method):
         raise ConfigError(
-            "customize.method=linear trains a head on stored vectors: it needs no more than these; plan another method"
+            f"customize.method={config.method} reads stored vectors: it needs no more than these; plan another method"
         )
     other = ""
     if encoder and not needs_text_tower(config) and not same_text_tower(published(backbone, 0), published(encoder, 0)):

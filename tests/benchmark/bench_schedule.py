@@ -27,7 +27,7 @@ from react_ray.clip.backbone import Backbone
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, load_tasks
 from react_ray.clip.text import drop_text_tower
-from react_ray.evals.classify import classify_rows
+from react_ray.evals.classify import classify_rows, prompt_scorers
 from react_ray.evals.labelled import read_slice, slices_of
 from react_ray.evals.zeroshot import summarise
 from react_ray.gated.config import CustomizeConfig
@@ -65,7 +65,7 @@ class Bench:
         self.rows = SomeRows(RetrievedRows(retrieved, images), _class_ids(tasks, self.tasks))
         base = self.load()
         embedder = Embedder(base, 256, "cpu")
-        self.classifiers = {task.name: embedder.zero_shot_classifier(task) for task in self.tasks}
+        self.scorers = prompt_scorers(embedder, self.tasks)
         self.base = self.score(base)
 
     def load(self) -> Backbone:
@@ -77,7 +77,7 @@ class Bench:
         for part in slices_of(self.dataset, self.recipe.evaluate.datasets[self.dataset], load_tasks(self.recipe.tasks)):
             table = read_slice(part, load_tasks(self.recipe.tasks))
             table = table.filter(pc.is_in(table["task"], pa.array([task.name for task in self.tasks])))
-            tables.append(classify_rows(table, embedder, self.classifiers, self.tasks, 1))
+            tables.append(classify_rows(table, embedder, self.scorers, self.tasks, 1))
         rows = summarise(pa.concat_tables(tables))
         return 100 * next(value for _, task, metric, value, _ in rows if (task, metric) == ("mean", "top1"))
 

@@ -19,9 +19,10 @@ from react_ray.clip.prompts import load_tasks
 from react_ray.clip.weights import read_info, read_weights
 from react_ray.errors import ArtifactMismatch, ConfigError, TrainingDiverged
 from react_ray.gated.load import load_backbone
+from react_ray.gated.trained import find_trained
 from react_ray.kinds import QUERIES
 from react_ray.recipe import Recipe, load_recipe
-from react_ray.training.linear_head import load_head
+from react_ray.training.run_head import load_head
 from tests.support.small_run import OTHER_CLIP, contents
 
 OTHER_BACKBONE = f"customize.backbone={{name: '{OTHER_CLIP}', pretrained: random}}"
@@ -39,31 +40,27 @@ def recipe_of(finished: Path, copied: Path, *changes: str) -> Recipe:
     return load_recipe(str(finished / "recipe.yaml"), [*places, "arms={}", *changes])
 
 
-def test_a_head_is_trained_and_scored_like_any_other_model(finished: Path, copied: Path, local_ray: None) -> None:
+def test_heads_are_made_and_scored_like_any_other_model(finished: Path, copied: Path, local_ray: None) -> None:
+    """A second stage on a model that is trained already, and the methods that run no model."""
     from react_ray.stages import customize, evaluate
 
-    recipe = recipe_of(finished, copied, "customize.method=linear", "customize.lr=0.01", "customize.head_scale=20")
-    [model] = customize.run(recipe)
-    assert model.facts.method == "linear"
-    head_CD, _ = load_head(str(copied / "run/model/head.safetensors"))
-    start_CD, _ = load_head(str(copied / "run/model/head.safetensors"), 0.0)
-    assert head_CD.shape == start_CD.shape and (head_CD != start_CD).any()
-    card = json.loads((copied / "run/model/model_card.json").read_text())
+    methods = "{linear: {customize.method: linear}, cache: {customize.method: cache}, knn: {customize.method: knn}"
+    second_stage = "gated_image: {customize.epochs: 3.2, customize.head: true}}"
+    before = open_artifact(str(copied / "run/arms/gated_image/model")).content
+    recipe = recipe_of(finished, copied, f"arms={methods}, {second_stage}")
+    *models, head = customize.run(recipe)
+    assert [model.facts.method for model in models] == ["linear", "cache", "knn", "gated-image"]
+    assert models[-1].content == before and head.manifest.parents["model"] == before
+    card = json.loads((copied / "run/arms/linear/model/model_card.json").read_text())
     assert sum(count for _, count in card["data"]["pairs_by_class"]) == card["data"]["num_pairs"] > 0
-    assert [again.content for again in customize.run(recipe)] == [model.content]
-    base, ours, _ = evaluate.run(recipe)
-    between = recipe_of(
-        finished,
-        copied,
-        "customize.method=linear",
-        "customize.lr=0.01",
-        "customize.head_scale=20",
-        "evaluate.wise_ft=0",
-    )
-    shutil.rmtree(copied / "run/scores")
-    again_base, again, _ = evaluate.run(between)
-    assert base.content == again_base.content
-    assert again.content != ours.content
+    assert [again.content for again in customize.run(recipe)] == [*(model.content for model in models), head.content]
+    for arm in ("linear", "gated_image+head"):
+        trained, prompts = (load_head(str(copied / "run"), arm, weight) for weight in (1.0, 0.0))
+        assert (trained.vectors_CD != prompts.vectors_CD).any() and list(trained.tasks) == ["weather", "food"]
+    scores = {one.facts.scores[0]["model"]: one for one in evaluate.run(recipe)}
+    assert set(scores) >= {"base", "linear", "cache", "knn", "gated_image", "gated_image+head"}
+    assert len({one.content for one in scores.values()}) == len(scores)
+    assert find_trained(str(copied / "run"), "gated_image+head").scores == scores["gated_image+head"].facts.scores
 
 
 def test_vectors_of_another_text_tower_are_refused_before_anything_starts(finished: Path, copied: Path) -> None:

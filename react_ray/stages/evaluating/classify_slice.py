@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import torch
 
-from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask
 from react_ray.draft import Draft
-from react_ray.evals.classify import classify_rows
+from react_ray.evals.classify import classify_rows, prompt_scorers
 from react_ray.evals.labelled import Slice
 from react_ray.gated.load import load_backbone
 from react_ray.gated.wise_ft import interpolate
@@ -23,20 +21,19 @@ from react_ray.recipe import Recipe
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.map_parts import Work
 from react_ray.stages.evaluating.pixel_references import Pixels
+from react_ray.stages.evaluating.scored_model import ScoredModel
 from react_ray.storage import local_file
-from react_ray.training.linear_head import load_head
+from react_ray.training.head_file import read_head
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to evaluate, and the draft for its predictions."""
+    """A row of the table: what is scored, and the draft for its predictions."""
 
     name: str
-    backbone: BackboneConfig
+    model: ScoredModel | Pixels  # small pictures to compare with are no model, and are scored as one
     scores: Draft[PredictionsFacts]
     slices: dict[int, Slice]  # of the parts that may be pending, by their number
-    head: str = ""  # URI of a linear head that replaces the prompts
-    pixels: Pixels | None = None  # small pictures to compare with; there is no model then
 
 
 class ClassifySlice(Work):
@@ -58,39 +55,34 @@ class ClassifySlice(Work):
         candidate, part = self.jobs[job]
         if self.loaded != candidate.name:
             self._load(candidate)
-        num_threads = self.recipe.cluster.threads_per_actor
-        if candidate.pixels:
+        model, num_threads = candidate.model, self.recipe.cluster.threads_per_actor
+        if not isinstance(model, ScoredModel):
             found = self.neighbours.classify_rows(table, self.tasks, num_threads)
             return candidate.scores.commit(part, found, time.monotonic() - began, fitted=self.fitted)
-        found = classify_rows(table, self.embedder, self.classifiers, self.tasks, num_threads)
+        found = classify_rows(table, self.embedder, self.scorers, self.tasks, num_threads)
         return candidate.scores.commit(part, found, time.monotonic() - began)
 
-    def _load_pixels(self, candidate: Candidate) -> None:
-        assert candidate.pixels
+    def _load_pixels(self, pixels: Pixels) -> None:
         began = time.monotonic()
-        self.neighbours = candidate.pixels.load(self.tasks, self.recipe.cluster.threads_per_actor)
+        self.neighbours = pixels.load(self.tasks, self.recipe.cluster.threads_per_actor)
         self.fitted = {
             "seconds": round(time.monotonic() - began, 3),
             "bytes": self.neighbours.num_bytes,
             "num_pairs": self.neighbours.num_pictures,
         }
-        self.loaded = candidate.name
 
     def _load(self, candidate: Candidate) -> None:
-        if candidate.pixels:
-            self._load_pixels(candidate)
-            return
-        wise_ft = self.recipe.evaluate.wise_ft
-        backbone = load_backbone(candidate.backbone, device=self.device, seed=self.recipe.seed)
-        if candidate.backbone.gated and wise_ft != 1:
-            base = load_backbone(candidate.backbone.model_copy(update={"gated": ""}), seed=self.recipe.seed)
-            interpolate(base.model, backbone.model, wise_ft)
-        self.embedder = Embedder(backbone, self.recipe.evaluate.batch_size, self.device)
-        if candidate.head:
-            head_CD, _ = load_head(local_file(candidate.head), wise_ft)
-            ends = np.cumsum([len(task.class_names) for task in self.tasks])
-            parts = np.split(head_CD[: ends[-1]], ends[:-1])  # the rows after these belong to free queries
-            self.classifiers = {task.name: part for task, part in zip(self.tasks, parts, strict=True)}
-        else:
-            self.classifiers = {task.name: self.embedder.zero_shot_classifier(task) for task in self.tasks}
+        model = candidate.model
         self.loaded = candidate.name
+        if not isinstance(model, ScoredModel):
+            self._load_pixels(model)
+            return
+        backbone = load_backbone(model.backbone, device=self.device, seed=self.recipe.seed)
+        if model.wise_ft != 1:
+            base = load_backbone(model.backbone.model_copy(update={"gated": ""}), seed=self.recipe.seed)
+            interpolate(base.model, backbone.model, model.wise_ft)
+        self.embedder = Embedder(backbone, self.recipe.evaluate.batch_size, self.device)
+        if model.head:
+            self.scorers = read_head(local_file(model.head), self.recipe.evaluate.wise_ft).scorers()
+        else:
+            self.scorers = prompt_scorers(self.embedder, self.tasks)

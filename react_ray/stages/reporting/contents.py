@@ -12,7 +12,8 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.identity import short_name, tag_of
 from react_ray.errors import ArtifactMissing
 from react_ray.evals.pixels import SIZE
-from react_ray.kinds import EMBEDDINGS, IMAGES, INDEX, MODEL, PAIRS, PREDICTIONS, RETRIEVED, Kind
+from react_ray.gated.config import runs_no_model
+from react_ray.kinds import EMBEDDINGS, FEATURES, IMAGES, INDEX, MODEL, PAIRS, PREDICTIONS, RETRIEVED, Kind
 from react_ray.manifest import MANIFEST
 from react_ray.pairs.retrieval import open_retrieval
 from react_ray.progress import Metrics
@@ -36,7 +37,6 @@ LABELS = {
     PIXELS: f"1-NN on {SIZE}x{SIZE} pixels",
     PIXELS_LABELLED: f"1-NN on {SIZE}x{SIZE} pixels + labels",
 }
-FIXED = ("linear", "knn", "cache")  # methods that classify by fixed classes, not by prompts
 
 
 def gather(recipe: Recipe, costs: Costs) -> ReportData:
@@ -54,7 +54,9 @@ def gather(recipe: Recipe, costs: Costs) -> ReportData:
         labels=_labels(recipe, bases),
         bases=bases,
         controls=tuple(row for row, arm in rows.items() if recipe.arm(arm).retrieve.selection != "hits"),
-        fixed=tuple(r for r, arm in rows.items() if r.endswith(HEAD) or recipe.arm(arm).customize.method in FIXED),
+        fixed=tuple(
+            r for r, arm in rows.items() if r.endswith(HEAD) or runs_no_model(recipe.arm(arm).customize.method)
+        ),
         references=(PIXELS, PIXELS_LABELLED),
         labelled=(PIXELS_LABELLED,),
         costs={row: _cost(recipe, arm, row.endswith(HEAD)) for row, arm in rows.items()},
@@ -91,12 +93,13 @@ def _labels(recipe: Recipe, bases: dict[str, str]) -> dict[str, str]:
 
 def _cost(recipe: Recipe, arm: str, with_head: bool) -> Cost:
     """What an arm's training took, which is its own although one stage trains all arms; a head comes on top."""
-    kinds = ("model", "head") if with_head else ("model",)
+    kinds = ("model", "features", "head") if with_head else ("model",)
     uris = [Layout(recipe, arm).of_arm(kind) for kind in kinds]
     if not all(open_storage(uri).exists(MANIFEST) for uri in uris):
         return Cost()
     made = [open_artifact(uri).manifest for uri in uris]
-    return Cost(sum(one.seconds for one in made), sum(one.bytes for one in made))
+    kept = [one for one in made if one.kind != FEATURES.name]  # which only the training of the head reads
+    return Cost(sum(one.seconds for one in made), sum(one.bytes for one in kept))
 
 
 def _found(uri: str, kind: Kind[Any]) -> Artifact[Any] | None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from react_ray.artifact import Artifact
 from react_ray.errors import ArtifactMismatch, ConfigError
-from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.config import CustomizeConfig, runs_no_model
 from react_ray.index.deleted import deleted_pairs
 from react_ray.kinds import RetrievedFacts
 from react_ray.manifest import MANIFEST
@@ -28,7 +28,7 @@ def check_trainings(recipe: Recipe) -> None:
     for arm in arms:
         check_workers(arm.customize)
         check_watching(arm)
-    check_resources(recipe.cluster, [arm.customize for arm in arms if arm.customize.method != "linear"])
+    check_resources(recipe.cluster, [arm.customize for arm in arms if not runs_no_model(arm.customize.method)])
 
 
 def check_workers(config: CustomizeConfig) -> None:
@@ -54,9 +54,10 @@ def check_workers(config: CustomizeConfig) -> None:
 
 
 def check_train_on(config: CustomizeConfig) -> None:
-    if config.method == "linear" and config.train_on == "source":
+    wants_classes = runs_no_model(config.method) * f"method={config.method}" or config.head * "head"
+    if wants_classes and config.train_on == "source":
         raise ConfigError(
-            "customize.method=linear needs retrieved pairs, which know their class; set train_on=retrieved"
+            f"customize.{wants_classes} needs retrieved pairs, which know their class; set train_on=retrieved"
         )
     if config.class_loss and config.train_on == "source":
         raise ConfigError(

@@ -26,7 +26,7 @@ from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask
 from react_ray.clip.weights import read_weights
 from react_ray.errors import PartFailed
-from react_ray.evals.classify import classify_rows
+from react_ray.evals.classify import classify_rows, prompt_scorers
 from react_ray.evals.labelled import Slice, read_slice
 from react_ray.evals.zeroshot import MEAN, summarise
 from react_ray.gated.checkpoint import load_gated
@@ -34,6 +34,7 @@ from react_ray.gated.load import load_backbone
 from react_ray.metadata import read_json
 from react_ray.runtime.device import worker_device
 from react_ray.storage import Storage, join, local_file, open_storage
+from react_ray.training.scorer import Scorer
 
 WAITING = 2  # sets of weights that may wait for their score
 
@@ -59,7 +60,7 @@ class Watcher:
         self.batch_size, self.num_threads = batch_size, num_threads
         self.device = worker_device()
         self._of: Watched | None = None
-        self._classifiers: dict[str, Any] | None = None
+        self._scorers: dict[str, Scorer] | None = None
 
     def score(self, watched: Watched, step: int, weights: bytes) -> dict[str, float]:
         """Returns {task: top-1}, with the mean over tasks.
@@ -68,10 +69,10 @@ class Watcher:
         """
         storage, tasks = open_storage(watched.place), list(watched.tasks)
         embedder = Embedder(self._load(watched, weights), self.batch_size, self.device)
-        if self._classifiers is None or watched.text_trains:
-            self._classifiers = {task.name: embedder.zero_shot_classifier(task) for task in tasks}
+        if self._scorers is None or watched.text_trains:
+            self._scorers = prompt_scorers(embedder, tasks)
         found = [
-            classify_rows(read_slice(part, tasks), embedder, self._classifiers, tasks, self.num_threads)
+            classify_rows(read_slice(part, tasks), embedder, self._scorers, tasks, self.num_threads)
             for part in watched.slices
         ]
         rows = summarise(pa.concat_tables(found))

@@ -5,36 +5,40 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
+from react_ray import kinds
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.cli import main
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.prompts import load_tasks
-from react_ray.clip.weights import weights_bytes
+from react_ray.clip.weights import read_weights
 from react_ray.draft import create
 from react_ray.errors import ArtifactMissing, BackboneError, ConfigError
 from react_ray.evals.labelled import ReadSlices, slices_of
 from react_ray.evals.zeroshot import summarise
 from react_ray.gated.checkpoint import gated_bytes
+from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.export import export_model
 from react_ray.gated.load import load_backbone, load_customised
 from react_ray.gated.method import freeze
 from react_ray.gated.models import create_model_and_transforms, get_tokenizer, load_model
 from react_ray.gated.trained import find_trained, is_trained, trained_models
-from react_ray.kinds import MODEL, PREDICTIONS, ModelFacts, PredictionsFacts
+from react_ray.kinds import MODEL, PREDICTIONS, HeadFacts, ModelFacts, PredictionsFacts
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice
+from react_ray.stages.evaluating.scored_model import ScoredModel
+from react_ray.training.head_file import head_bytes
 from react_ray.training.run_head import export_head, load_head
 from tests.support.small_run import small_recipe
 from tests.support.tiny_clip import open_gates
 
 WEIGHT = 0.7
-HEAD = {"head": torch.eye(3, 16), "start": torch.roll(torch.eye(3, 16), 3, 1)}
+HEAD = {"head": np.eye(3, 16, dtype=np.float32), "start": np.eye(3, 16, 3, dtype=np.float32)}
 
 
 def trained(run: Path, arm: str, recipe: Recipe, change: float) -> Artifact[ModelFacts]:
@@ -57,10 +61,10 @@ def trained(run: Path, arm: str, recipe: Recipe, change: float) -> Artifact[Mode
 def scored(recipe: Recipe, name: str, model: Artifact | None, backbone: BackboneConfig, place: str) -> pa.Table:
     """The predictions of the first evaluation images, made and sealed by the code of `evaluate`."""
     tasks = load_tasks(recipe.tasks)
-    parents = {"model": model} if model else {}
+    parents, wise_ft = ({"model": model}, recipe.evaluate.wise_ft) if model else ({}, 1.0)
     draft = create(place, PREDICTIONS, recipe.evaluate.digested(), parents, 1)
     slices = slices_of("test", recipe.evaluate.datasets["test"], tasks)[:1]
-    work = ClassifySlice([(Candidate(name, backbone, draft, slices), 0)], recipe, tasks)
+    work = ClassifySlice([(Candidate(name, ScoredModel(backbone, wise_ft=wise_ft), draft, slices), 0)], recipe, tasks)
     work.setup()
     table = ReadSlices(slices, tasks)(0)
     work(0, table.slice(0, 64))
@@ -215,37 +219,62 @@ def test_scores_of_another_model_or_another_weight_do_not_count(run: Path, tmp_p
     assert find_trained(str(copied), "gated_image").wise_ft == 1
 
 
-def linear_run(folder: Path, info: dict[str, Any], card: dict[str, Any]) -> str:
-    draft = create(str(folder / "model"), MODEL, {}, {}, 1)
-    files = {"head.safetensors": weights_bytes(HEAD, info), "model_card.json": json.dumps(card).encode()}
-    draft.commit_files(0, files | {"recipe.yaml": b"evaluate: {wise_ft: 0.5}"}, 0.0, 1)
+CLASSES = [("birds", "heron"), ("birds", "egret"), ("food", "bun")]
+HEAD_FILES = {
+    "head.safetensors": head_bytes(HEAD, CLASSES, CustomizeConfig(head_scale=20), {}),
+    "model_card.json": b'{"method": "?"}',
+    "recipe.yaml": b"evaluate: {wise_ft: 0.5}",
+}
+
+
+def test_a_head_on_stored_vectors_is_exported_and_loaded_as_what_it_is(tmp_path: Path) -> None:
+    draft = create(str(tmp_path / "run/model"), MODEL, {}, {}, 1)
+    draft.commit_files(0, HEAD_FILES, 0.0, 1)
     draft.seal(ModelFacts({"name": "tiny", "dim": 16}, "linear"))
-    return str(folder)
-
-
-def test_a_linear_head_is_exported_and_loaded_as_what_it_is(tmp_path: Path) -> None:
-    classes = [["birds", "heron"], ["birds", "egret"], ["food", "bun"]]
-    run = linear_run(tmp_path / "run", {"classes": classes}, {"method": "linear"})
+    run = str(tmp_path / "run")
     head = load_head(run)
-    middle = (HEAD["head"] + HEAD["start"]) / 2**0.5
-    torch.testing.assert_close(torch.from_numpy(head.vectors_CD), middle)
-    assert head.classes == [("birds", "heron"), ("birds", "egret"), ("food", "bun")] and head.backbone["dim"] == 16
-    torch.testing.assert_close(torch.from_numpy(load_head(run, wise_ft=1).vectors_CD), HEAD["head"])
+    np.testing.assert_allclose(head.vectors_CD, (HEAD["head"] + HEAD["start"]) / 2**0.5, rtol=1e-6)
+    assert head.classes == CLASSES
+    np.testing.assert_allclose(load_head(run, wise_ft=1).vectors_CD, HEAD["head"])
     out = str(tmp_path / "head.safetensors")
     assert export_head(find_trained(run), out) == (
-        f"{out}: linear head of 3 classes on the 16 dimensions of tiny, fp32; WiSE-FT weight 0.5, as its recipe says, "
+        f"{out}: linear of 3 fixed classes on the 16 dimensions of tiny, fp32; WiSE-FT weight 0.5, as its recipe says, "
         "which has not scored it yet"
     )
     card = json.loads((tmp_path / "head.model_card.json").read_text())
-    assert (card["method"], card["wise_ft"], card["classes"]) == ("linear head", 0.5, classes)
-    with pytest.raises(ConfigError, match=r"is one tensor, not .*\.pt; end it with \.safetensors"):
+    assert (card["method"], card["wise_ft"]) == ("linear", 0.5)
+    assert card["classes"] == [list(one) for one in CLASSES]
+    with pytest.raises(ConfigError, match=r"is a head \(linear\), not a model for .*\.pt; end it with \.safetensors"):
         export_head(find_trained(run), str(tmp_path / "head.pt"))
-    with pytest.raises(BackboneError, match=r"is a linear head on the vectors of tiny.*react_ray\.load_head"):
+    with pytest.raises(BackboneError, match=r"is a head \(linear\) on the vectors of tiny.*react_ray\.load_head"):
         create_model_and_transforms(run)
-    old = linear_run(tmp_path / "old", {}, {"data": {"pairs_by_class": [["heron", 2], ["egret", 1], ["bun", 4]]}})
-    assert load_head(old).classes == [("", "heron"), ("", "egret"), ("", "bun")]
+
+
+def test_a_second_stage_is_a_model_of_its_own_beside_that_of_its_arm(run: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    model = open_artifact(str(copied / "arms/gated_image/model"), MODEL)
+    draft = create(str(copied / "arms/gated_image/head"), kinds.HEAD, {}, {"model": model}, 1)
+    draft.commit_files(0, HEAD_FILES, 0.0, 1)
+    draft.seal(HeadFacts(model.facts.backbone, "gated-image"))
+    assert [one.arm for one in trained_models(str(copied))] == ["gated_image", "gated_image+head", "random"]
+    found = find_trained(str(copied), "gated_image+head")
+    assert (found.method, found.wise_ft, found.tower_wise_ft) == ("gated-image + head", 0.5, 1.0)
+    assert find_trained(str(copied / "arms/gated_image/model")).arm == "gated_image"
+    assert load_head(str(copied), "gated_image+head").classes == CLASSES
+    with pytest.raises(ConfigError, match=r"has no head; .*name gated_image\+head once it has a second stage"):
+        load_head(str(copied), "gated_image")
+    said = export_head(found, str(tmp_path / "ours.safetensors"), dtype="fp32")
+    assert "WiSE-FT weight 1, as you chose" in said and "gated-image + head of 3 fixed classes" in said
+    exported = read_weights(str(tmp_path / "ours.safetensors"))
+    trained_at_1 = load_customised(str(copied), 1.0, "gated_image").model.state_dict()
+    name = next(name for name in exported if name.startswith("visual.") and "weight" in name)
+    torch.testing.assert_close(exported[name], trained_at_1[name])
+    assert set(read_weights(str(tmp_path / "ours.head.safetensors"))) == {"head"}
+    export_head(found, str(tmp_path / "folder"), "open_clip")
+    assert (tmp_path / "folder/head.safetensors").exists() and (tmp_path / "folder/open_clip_config.json").exists()
 
 
 def test_a_clip_is_no_head(run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"is a gated-image model, not a linear head; load it with"):
+    with pytest.raises(ConfigError, match=r"is a gated-image model, which has no head; load it with"):
         load_head(str(run), "random")

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from react_ray.clip.weights import weights_bytes, write_whole
-from react_ray.errors import BackboneError, ConfigError
+from react_ray.errors import ConfigError
 from react_ray.gated.config import CustomizeConfig
-from react_ray.training.linear_head import head_bytes, head_loss, load_head, train_head
+from react_ray.training.labelled_vectors import LabelledVectors
+from react_ray.training.linear_head import head_loss, train_head
 
 NUM_CLASSES, DIM = 5, 16
 
@@ -41,9 +39,13 @@ def accuracy(head_CD: np.ndarray) -> float:
 
 def test_a_head_learns_from_prompts_on_and_is_the_same_each_time() -> None:
     image_ND, class_id_N, start_CD = problem(200, seed=2)
-    heads = [train_head(image_ND, class_id_N, start_CD, config(), seed=0) for _ in range(2)]
+    heads = [
+        train_head(LabelledVectors.of_one_class(image_ND, class_id_N), start_CD, config(), seed=0) for _ in range(2)
+    ]
     np.testing.assert_array_equal(heads[0], heads[1])
-    assert (train_head(image_ND, class_id_N, start_CD, config(), seed=1) != heads[0]).any()
+    assert (
+        train_head(LabelledVectors.of_one_class(image_ND, class_id_N), start_CD, config(), seed=1) != heads[0]
+    ).any()
     np.testing.assert_allclose(np.linalg.norm(heads[0], axis=1), 1, rtol=1e-6)
     assert accuracy(heads[0]) > accuracy(start_CD) + 0.05
 
@@ -52,7 +54,11 @@ def test_it_starts_at_the_prompts() -> None:
     image_ND, class_id_N, start_CD = problem(40, seed=2)
     first: list[float] = []
     train_head(
-        image_ND, class_id_N, start_CD, config(batch_size=40), seed=0, show=lambda step, steps, loss: first.append(loss)
+        LabelledVectors.of_one_class(image_ND, class_id_N),
+        start_CD,
+        config(batch_size=40),
+        seed=0,
+        show=lambda step, steps, loss: first.append(loss),
     )
     logits = 20 * F.normalize(torch.from_numpy(image_ND).float(), dim=1) @ torch.from_numpy(start_CD).T
     assert first[0] == pytest.approx(F.cross_entropy(logits, torch.from_numpy(class_id_N)).item(), rel=1e-5)
@@ -66,25 +72,19 @@ def test_weights_are_factors_of_the_images_terms() -> None:
         torch.from_numpy(class_id_N),
         torch.from_numpy(start_CD),
     )
-    weight_C = torch.arange(NUM_CLASSES).float()
-    each = torch.stack([head_loss(image_BD[i : i + 1], labels[i : i + 1], head, 20) for i in range(6)])
-    torch.testing.assert_close(head_loss(image_BD, labels, head, 20, weight_C), (each * weight_C[labels]).mean())
-
-
-def test_a_file_gives_the_head_and_what_lies_between_it_and_the_prompts(tmp_path: Path) -> None:
-    _, _, start_CD = problem(1, seed=2)
-    head_CD, path = unit(start_CD[::-1].copy()), str(tmp_path / "head.safetensors")
-    write_whole(path, head_bytes(head_CD, start_CD, {"digest": "x"}))
-    loaded, info = load_head(path)
-    np.testing.assert_allclose(loaded, head_CD, rtol=1e-6)
-    assert info == {"digest": "x"}
-    np.testing.assert_allclose(load_head(path, 0.0)[0], start_CD, rtol=1e-5)
-    np.testing.assert_allclose(load_head(path, 0.5)[0], unit(head_CD + start_CD), rtol=1e-4, atol=1e-6)
-    write_whole(path, weights_bytes({"other": torch.zeros(2)}, {}))
-    with pytest.raises(BackboneError, match="is no linear head"):
-        load_head(path)
+    weight_C, target_BC = torch.arange(NUM_CLASSES).float(), F.one_hot(labels, NUM_CLASSES).float()
+    each = torch.stack([head_loss(image_BD[i : i + 1], target_BC[i : i + 1], head, 20) for i in range(6)])
+    torch.testing.assert_close(
+        each, F.cross_entropy(20 * image_BD @ head.T, labels, reduction="none"), rtol=1e-4, atol=1e-4
+    )
+    torch.testing.assert_close(head_loss(image_BD, target_BC, head, 20, weight_C), (each * weight_C[labels]).mean())
 
 
 def test_without_images_there_is_no_head() -> None:
     with pytest.raises(ConfigError, match="retrieve more"):
-        train_head(np.zeros((0, DIM), np.float16), np.zeros(0, int), problem(1, 0)[2], config(), 0)
+        train_head(
+            LabelledVectors.of_one_class(np.zeros((0, DIM), np.float16), np.zeros(0, int)),
+            problem(1, 0)[2],
+            config(),
+            0,
+        )

@@ -1,0 +1,43 @@
+"""Finds what is scored under a name: a base, the model of an arm, or the head of an arm's second stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.clip.config import BackboneConfig
+from react_ray.gated.config import OF_HEAD, runs_no_model
+from react_ray.gated.load import GATED_FILE
+from react_ray.kinds import HEAD, MODEL
+from react_ray.recipe import Recipe
+from react_ray.runtime.layout import Layout
+from react_ray.storage import join
+from react_ray.training.head_file import HEAD_FILE
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    backbone: BackboneConfig  # embeds the images
+    head: str = ""  # URI of a head that scores them; "" = the class prompts do
+    wise_ft: float = 1.0  # of the backbone, between its base and what was trained
+    parents: dict[str, Artifact] = field(default_factory=dict)
+
+
+def scored_model(recipe: Recipe, name: str) -> ScoredModel:
+    """name: as in `Layout.scores`.
+
+    `evaluate.wise_ft` weighs the tower where prompts score, and the head where a head does: the tower of a second stage
+    is as it was trained, because the head was trained on the vectors of this tower.
+    """
+    if name in recipe.bases():
+        return ScoredModel(recipe.bases()[name])
+    arm = name.removesuffix(OF_HEAD)
+    layout, backbone, wise_ft = Layout(recipe, arm), recipe.arm(arm).customized, recipe.evaluate.wise_ft
+    model = open_artifact(layout.of_arm("model"), MODEL)
+    if runs_no_model(model.facts.method):
+        return ScoredModel(backbone, join(model.uri, HEAD_FILE), parents={"model": model})
+    customised = backbone.model_copy(update={"gated": join(model.uri, GATED_FILE)})
+    if not name.endswith(OF_HEAD):
+        return ScoredModel(customised, wise_ft=wise_ft, parents={"model": model})
+    head = open_artifact(layout.of_arm("head"), HEAD)
+    return ScoredModel(customised, join(head.uri, HEAD_FILE), parents={"model": model, "head": head})

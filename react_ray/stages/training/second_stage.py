@@ -1,0 +1,116 @@
+"""The second stage of customize (customize.head): a linear head on the image vectors of each customised model.
+
+Takes sealed models, gives for each an artifact `head` beside it: trained on the pairs that trained the model, from the
+class prompts on. SWAT (arXiv 2406.11148) trains a classifier after the tower in this way. It is an artifact of its own,
+so that a head can be added to a model that took days, and be trained again without it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.clip.prompts import load_tasks
+from react_ray.clip.weights import read_weights
+from react_ray.draft import Draft, create
+from react_ray.gated.config import HEAD_ALONE, CustomizeConfig
+from react_ray.gated.load import GATED_FILE
+from react_ray.kinds import FEATURES, HEAD, QUERIES, HeadFacts, ModelFacts
+from react_ray.recipe import Recipe
+from react_ray.runtime.layout import Layout
+from react_ray.runtime.map_parts import MapStage, map_parts
+from react_ray.runtime.placement import actor_pool
+from react_ray.section import digest
+from react_ray.stages.retrieval.embed_queries import queries_uri
+from react_ray.stages.training.features import PROMPTS_FILE, Embedded, EmbedViews, ReadRetrieved, num_views
+from react_ray.stages.training.stored_vectors import commit_head, trained
+from react_ray.stages.training.targets import data_facts
+from react_ray.storage import join
+from react_ray.training.labelled_vectors import LabelledVectors
+from react_ray.vectors import from_vectors
+
+# What a head is made of, besides the model and its pairs.
+OF_HEAD = (*HEAD_ALONE, "head_scale", "augment", "class_weight_power", "weight_decay", "beta1", "beta2", "eps")
+
+
+SMALL = 10_000  # images, with their views, that are embedded in this process if Ray does not run yet
+
+
+def train_heads(recipe: Recipe, models: dict[str, tuple[Artifact[ModelFacts], CustomizeConfig]]) -> list[Artifact]:
+    """Returns the sealed head of each arm whose recipe has customize.head.
+
+    models: by the arm's name, with its `customize`, in which the batch size is known.
+    """
+    stages = [_SecondStage(recipe, arm, *found) for arm, found in models.items() if found[1].head]
+    waiting = [stage for stage in stages if not stage.head.sealed and stage.head.pending()]
+    jobs = [(stage.embedded, part) for stage in waiting for part in stage.features.pending()]
+    embed = MapStage(
+        "features",
+        ReadRetrieved(jobs),
+        EmbedViews(jobs, recipe.seed, recipe.embed.batch_size, recipe.cluster.threads_per_actor),
+        noun="images",
+        options=actor_pool(recipe.cluster, "embed"),
+        retries=recipe.cluster.part_retries,
+        light=sum(stage.num_images for stage in waiting) <= SMALL,
+    )
+    map_parts(embed, list(range(len(jobs))), len(jobs))
+    for stage in waiting:
+        stage.train()
+    return [stage.seal() for stage in stages]
+
+
+class _SecondStage:
+    """The features and the head of one arm."""
+
+    def __init__(self, recipe: Recipe, arm: str, model: Artifact[ModelFacts], config: CustomizeConfig) -> None:
+        layout, wanted = Layout(recipe, arm), recipe.arm(arm)
+        self.recipe, self.arm, self.model, self.config, self.wanted = recipe, arm, model, config, wanted
+        root, tasks = layout.retrieved_root(), load_tasks(wanted.tasks)
+        parents = {name: open_artifact(join(root, name)) for name in ("retrieved", "images")} | {"model": model}
+        digested = config.digested()
+        self.plan = {name: digested[name] for name in OF_HEAD} | {"seed": recipe.seed, "batch_size": config.batch_size}
+        self.plan["tasks"] = [[task.name, list(task.class_names), list(task.templates)] for task in tasks]
+        of_features = {name: self.plan[name] for name in ("augment", "head_views", "seed", "tasks")}
+        num_parts = parents["retrieved"].num_parts + 1
+        self.features = create(layout.of_arm("features"), FEATURES, of_features, parents, num_parts)
+        self.head: Draft[HeadFacts] = create(layout.of_arm("head"), HEAD, self.plan, parents, 1)
+        backbone = wanted.customized.model_copy(update={"gated": join(model.uri, GATED_FILE)})
+        self.embedded = Embedded(
+            arm, backbone, config, tuple(tasks), parents["retrieved"], parents["images"], self.features
+        )
+
+    @property
+    def num_images(self) -> int:
+        return self.embedded.retrieved.rows * (1 + num_views(self.config))
+
+    def train(self) -> None:
+        """Commits the head, on the driver, in seconds."""
+        began = time.monotonic()
+        features = self.features.seal()
+        path = features.local_file(self.embedded.prompts_part, PROMPTS_FILE)
+        start_CD = read_weights(path)["prompts"].numpy()
+        classes = [(task.name, name) for task in self.embedded.tasks for name in task.class_names]
+        tables = [features.read(part) for part in range(self.embedded.prompts_part)]
+        image_ND = np.concatenate([from_vectors(table["image"]) for table in tables])
+        rows = pa.concat_tables([table.select(["class_id", "matched"]) for table in tables])
+        vectors = LabelledVectors.of_matched(image_ND, rows["class_id"].to_numpy(), rows["matched"].to_pylist())
+        queries = open_artifact(queries_uri(self.recipe, self.arm), QUERIES)
+        facts = data_facts(self.embedded.retrieved, queries.uri, self.config, self.wanted.name)
+        config = self.config.model_copy(update={"lr": self.config.head_lr, "warmup_steps": 0})
+        head_CD = trained(
+            vectors, start_CD, classes, config, self.recipe.seed, facts["class_weight_C"], config.head_steps
+        )
+        arrays, recipe_yaml = {"head": head_CD, "start": start_CD}, self.wanted.yaml(everything=False)
+        info: dict[str, Any] = {"backbone": self.model.facts.backbone, "method": f"{self.model.facts.method} + head"}
+        info |= {"model": self.model.content, "digest": digest(self.plan), "seed": self.recipe.seed}
+        info["backbone_config"] = self.wanted.customized.model_dump()
+        commit_head(self.head, arrays, classes, self.config, info, facts["card"], recipe_yaml, began, len(image_ND))
+
+    def seal(self) -> Artifact[HeadFacts]:
+        classes = sum(len(task.class_names) for task in self.embedded.tasks)
+        told = f"a head of {classes:,} fixed classes on the image vectors of {self.arm or 'the model'}"
+        return self.head.seal(HeadFacts(self.model.facts.backbone, self.model.facts.method, [told]))

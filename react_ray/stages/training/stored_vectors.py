@@ -1,0 +1,135 @@
+"""Makes the head of the methods that run no model (linear, cache, knn), of the stored vectors of the retrieved pairs:
+on the driver, in seconds.
+
+Each task has classes of its own, and its head is made of the pairs that were retrieved for them. Next: head_file.py.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray.artifact import Artifact
+from react_ray.draft import Draft
+from react_ray.errors import ConfigError
+from react_ray.gated.card import json_bytes, model_card
+from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.trained import RECIPE_FILE
+from react_ray.kinds import EmbeddingsFacts, HeadFacts, ModelFacts, QueriesFacts, RetrievedFacts
+from react_ray.progress import Progress
+from react_ray.search.gather import gather
+from react_ray.selection.soft_classes import soft_classes
+from react_ray.stages.retrieval.gather_pairs import class_vectors
+from react_ray.training.head_file import HEAD_FILE, head_bytes
+from react_ray.training.labelled_vectors import LabelledVectors
+from react_ray.training.linear_head import train_head
+from react_ray.vectors import from_vectors
+
+
+def make_head(
+    model: Draft[ModelFacts],
+    retrieved: Artifact[RetrievedFacts],
+    embeddings: Artifact[EmbeddingsFacts],
+    queries: Artifact[QueriesFacts],
+    config: CustomizeConfig,
+    seed: int,
+    info: dict[str, Any],
+    facts: dict[str, Any],
+    recipe_yaml: str,
+) -> None:
+    """Commits part 0 of `model`. info: the description that is stored in the file. facts: `class_weight_C` and
+    `card`."""
+    began = time.monotonic()
+    vectors, start_CD, classes = _vectors(retrieved, embeddings, config), class_vectors(queries), _classes(queries)
+    if config.method == "linear":
+        arrays = {"head": trained(vectors, start_CD, classes, config, seed, facts["class_weight_C"]), "start": start_CD}
+    else:
+        arrays = {"keys": vectors.image_ND.astype(np.float16), "key_classes": vectors.class_id_NL.astype(np.int32)}
+        arrays["key_weights"] = vectors.weight_NL
+        arrays |= {"start": start_CD} if config.method == "cache" else {}
+    commit_head(model, arrays, classes, config, info, facts["card"], recipe_yaml, began, len(vectors.image_ND))
+
+
+def trained(
+    vectors: LabelledVectors,
+    start_CD: np.ndarray,
+    classes: list[tuple[str, str]],
+    config: CustomizeConfig,
+    seed: int,
+    class_weight_C: np.ndarray | None = None,
+    steps: int = 0,
+) -> np.ndarray:
+    """float32 [C, D]: the linear head of each task. A task without pairs keeps its prompts. steps: as in
+    `train_head`."""
+    head_CD = start_CD.copy()
+    tasks = [task for task, _ in classes]
+    for task in dict.fromkeys(tasks):
+        first = tasks.index(task)
+        rows = slice(first, first + tasks.count(task))
+        own = vectors.of_task(rows.start, rows.stop)
+        if not len(own.image_ND):
+            continue
+        with Progress(f"head {task}", 0, "pairs", unit="steps") as progress:
+
+            def show(step: int, steps: int, loss: float, progress: Progress = progress) -> None:
+                progress.total = steps
+                progress.advance(config.batch_size, note=f"loss {loss:.3f}")
+
+            weight_C = None if class_weight_C is None else class_weight_C[rows]
+            head_CD[rows] = train_head(own, start_CD[rows], config, seed, weight_C, show, steps)
+    return head_CD
+
+
+def commit_head(
+    draft: Draft[ModelFacts] | Draft[HeadFacts],
+    arrays: dict[str, np.ndarray],
+    classes: list[tuple[str, str]],
+    config: CustomizeConfig,
+    info: dict[str, Any],
+    data: dict[str, Any],
+    recipe_yaml: str,
+    began: float,
+    num_pairs: int,
+) -> None:
+    """Commits the head, its description, its recipe and its card as part 0. data: the card's part on the pairs."""
+    files = {
+        HEAD_FILE: head_bytes(arrays, classes, config, info),
+        "head.json": json_bytes(info | {"classes": classes}),
+        RECIPE_FILE: recipe_yaml.encode(),
+        "model_card.json": json_bytes(model_card(info, data)),
+    }
+    draft.commit_files(0, files, time.monotonic() - began, num_pairs)
+
+
+def _vectors(
+    retrieved: Artifact[RetrievedFacts], embeddings: Artifact[EmbeddingsFacts], config: CustomizeConfig
+) -> LabelledVectors:
+    """Of the pairs that have an image vector and a class."""
+    vectors, class_ids = [], []
+    matched: list[list[tuple[int, float]]] = []
+    for part in range(retrieved.num_parts):
+        table = retrieved.read(part, ["pair_id", "class_id", "matches"])
+        found = gather(embeddings, table["pair_id"].to_numpy(), ["pair_id", "image"])["image"]
+        class_id_N = table["class_id"].fill_null(-1).to_numpy()
+        good = np.asarray(found.is_valid()) & (class_id_N >= 0)
+        vectors.append(from_vectors(found.filter(pa.array(good))))
+        class_ids.append(class_id_N[good])
+        matched += soft_classes(table["class_id"], table["matches"]).filter(pa.array(good)).to_pylist()
+    if not sum(map(len, vectors)):
+        raise ConfigError(
+            f"customize.method={config.method} reads stored image vectors, and there are none; set embed.images=true "
+            "and embed again"
+        )
+    return LabelledVectors.of_matched(np.concatenate(vectors), np.concatenate(class_ids), matched)
+
+
+def _classes(queries: Artifact[QueriesFacts]) -> list[tuple[str, str]]:
+    """(task, class name), by class id."""
+    found: dict[int, tuple[str, str]] = {}
+    for table in queries.tables(["task", "class_id", "class_name"]):
+        rows = zip(*(table[name].to_pylist() for name in ("class_id", "task", "class_name")), strict=True)
+        found |= {class_id: (task, name) for class_id, task, name in rows}
+    return [found.get(number, ("", "")) for number in range(max(found, default=-1) + 1)]

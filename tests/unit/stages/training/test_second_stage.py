@@ -1,0 +1,119 @@
+"""A head of fixed classes on the vectors of a customised model: what it is trained on, and that it can be repeated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from react_ray.artifact import Artifact, open_artifact
+from react_ray.clip.embedder import Embedder
+from react_ray.clip.prompts import load_tasks
+from react_ray.draft import create
+from react_ray.gated.checkpoint import gated_bytes
+from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.load import load_backbone
+from react_ray.gated.method import freeze
+from react_ray.kinds import FEATURES, HEAD, MODEL, ModelFacts
+from react_ray.recipe import Recipe, load_recipe
+from react_ray.runtime.cluster import on_demand
+from react_ray.stages.training.second_stage import train_heads
+from react_ray.storage import open_storage
+from react_ray.training.labelled_vectors import LabelledVectors
+from react_ray.training.run_head import load_head
+from react_ray.vectors import from_vectors
+from tests.support.retrieved import CLASSES, PER_PART, write_run
+from tests.support.small_run import small_recipe
+from tests.support.tiny_clip import open_gates
+
+AUGMENT = "customize.augment={rotate_deg: 20, translate: 0.2}"
+SCHEDULE = "customize={head: true, head_lr: 0.02, head_steps: 20, head_views: 2, head_scale: 20, batch_size: 4}"
+
+
+def given(folder: Path, *changes: str) -> Recipe:
+    """The recipe of a run whose pairs are retrieved, and whose model is trained."""
+    tasks: dict[str, list[str]] = {}
+    for task, name in CLASSES:
+        tasks.setdefault(task, []).append(name)
+    described = {task: {"classes": names, "templates": ["a photo of a {}."]} for task, names in tasks.items()}
+    (folder / "tasks.json").write_text(json.dumps({"tasks": described}))
+    places = [f"tasks={{file: '{folder / 'tasks.json'}'}}", f"out={folder}", "arms={}"]
+    return load_recipe(small_recipe(folder / "other"), [*places, SCHEDULE, *changes])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    write_run(open_storage(str(tmp_path)))
+    return tmp_path
+
+
+def heads_of(recipe: Recipe, models: dict[str, tuple[Artifact[ModelFacts], CustomizeConfig]]) -> list[Artifact]:
+    """As a command does it: so few images need no Ray."""
+    with on_demand(recipe.cluster):
+        return train_heads(recipe, models)
+
+
+def model_of(recipe: Recipe) -> Artifact[ModelFacts]:
+    backbone = load_backbone(recipe.backbone.model_copy(update={"last_k_layers": 2}), seed=recipe.seed)
+    freeze(backbone.model, "gated-image")
+    open_gates(backbone.model)
+    draft = create(f"{recipe.out}/model", MODEL, {}, {}, 1)
+    files = {"gated.safetensors": gated_bytes(backbone.model, {"seed": recipe.seed})}
+    draft.commit_files(0, files, 0.0, 1)
+    return draft.seal(ModelFacts(backbone.describe(), "gated-image"))
+
+
+def test_a_head_starts_at_the_models_own_prompts_and_learns_the_retrieved_pairs(run: Path) -> None:
+    recipe = given(run, AUGMENT)
+    model = model_of(recipe)
+    [head] = heads_of(recipe, {"": (model, recipe.customize)})
+    assert head.facts.method == "gated-image" and head.kind == HEAD
+    assert set(head.manifest.parents) == {"retrieved", "images", "model"}
+    tower = load_backbone(recipe.backbone.model_copy(update={"gated": f"{model.uri}/gated.safetensors"}), seed=0)
+    embedder = Embedder(tower, 64, "cpu")
+    start = load_head(str(run), "+head", 0.0)
+    assert start.classes == CLASSES
+    prompts_CD = np.concatenate([embedder.zero_shot_classifier(task) for task in load_tasks(recipe.tasks)])
+    np.testing.assert_allclose(start.vectors_CD, prompts_CD, atol=1e-5)
+    features = open_artifact(f"{run}/features", FEATURES)
+    table = features.read(0)
+    good = PER_PART - 2  # of each part, one image is missing and one cannot be decoded
+    assert table["view"].to_pylist() == [view for view in range(3) for _ in range(good)]
+    plain_ND, turned_ND = (from_vectors(table["image"])[view * good : (view + 1) * good] for view in (0, 1))
+    images = open_artifact(f"{run}/images").read(0)["image"].take([0, 3, 4, 5]).to_pylist()
+    np.testing.assert_array_equal(plain_ND, embedder.embed_images(embedder.decode(images)[0]))
+    assert (plain_ND != turned_ND).any(axis=1).all()
+    vectors = LabelledVectors.of_matched(
+        from_vectors(table["image"]), table["class_id"].to_numpy(), table["matched"].to_pylist()
+    ).of_task(0, 3)
+    target_NC = vectors.targets(slice(None), 3)
+    assert ((target_NC > 0).sum(axis=1) == 2).any(), "pairs that matched two classes count for both"
+
+    def loss(wise_ft: float) -> float:
+        score_NC = load_head(str(run), "+head", wise_ft).scorers()["birds"](vectors.image_ND)
+        return F.cross_entropy(torch.from_numpy(20 * score_NC), torch.from_numpy(target_NC)).item()
+
+    assert loss(1.0) < loss(0.0)
+
+
+def test_the_same_recipe_gives_the_same_head_and_another_schedule_keeps_the_features(run: Path) -> None:
+    recipe = given(run)
+    model = model_of(recipe)
+    [head] = heads_of(recipe, {"": (model, recipe.customize)})
+    assert [again.content for again in heads_of(recipe, {"": (model, recipe.customize)})] == [head.content]
+    before = open_artifact(f"{run}/features").content
+    open_storage(f"{run}/head").delete_all()
+    longer = recipe.customize.model_copy(update={"head_steps": 40})
+    [other] = heads_of(recipe, {"": (model, longer)})
+    assert other.content != head.content and open_artifact(f"{run}/features").content == before
+    assert open_artifact(f"{run}/features").read(0)["view"].to_pylist() == [0] * (PER_PART - 2), "nothing augments"
+
+
+def test_no_head_is_trained_unless_the_recipe_wants_one(run: Path) -> None:
+    recipe = given(run, "customize.head=false")
+    assert heads_of(recipe, {"": (model_of(recipe), recipe.customize)}) == []
+    assert not (run / "head").exists() and not (run / "features").exists()

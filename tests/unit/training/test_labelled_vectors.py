@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import numpy as np
+
+from react_ray.training.labelled_vectors import NO_CLASS, LabelledVectors
+
+VECTORS = LabelledVectors(
+    np.arange(8, dtype=np.float32).reshape(4, 2),
+    np.array([[0, NO_CLASS, NO_CLASS], [1, 4, 2], [4, 3, NO_CLASS], [1, NO_CLASS, NO_CLASS]]),
+    np.array([[1, 0, 0], [1, 0.5, 1], [1, 0.25, 0], [1, 0, 0]], np.float32),
+)
+
+
+def test_a_task_has_the_pairs_of_its_classes_and_their_weights_sum_to_the_largest() -> None:
+    first, second = VECTORS.of_task(0, 3), VECTORS.of_task(3, 5)
+    np.testing.assert_array_equal(first.image_ND, VECTORS.image_ND[[0, 1, 3]])
+    np.testing.assert_allclose(first.targets(slice(None), 3), [[1, 0, 0], [0, 0.5, 0.5], [0, 1, 0]])
+    np.testing.assert_array_equal(second.image_ND, VECTORS.image_ND[[1, 2]])
+    np.testing.assert_allclose(second.targets(slice(None), 2), [[0, 0.5], [0.2, 0.8]])
+    np.testing.assert_allclose(second.targets(np.array([1, 1, 0]), 2), [[0.2, 0.8], [0.2, 0.8], [0, 0.5]])
+    assert len(VECTORS.of_task(5, 9).image_ND) == 0
+
+
+def test_one_class_is_a_target_of_one() -> None:
+    found = LabelledVectors.of_one_class(np.zeros((3, 2), np.float16), np.array([5, NO_CLASS, 3])).of_task(3, 6)
+    np.testing.assert_array_equal(found.targets(slice(None), 3), [[0, 0, 1], [1, 0, 0]])
