@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray run react_ray/recipes/sample.yaml
 
-# The demo with two more seeds, and a report over all three.
+# The demo with two more seeds, and a report over all three; runs/sample/table.md is the README's table.
 demo-seeds: demo
 	for seed in 1 2; do \
 	  PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray run react_ray/recipes/sample.yaml seed=$$seed out=runs/sample_seed$$seed || exit; \

@@ -16,7 +16,13 @@ CLOSED_GATES = 0.01  # mean |tanh α|: the gated blocks hardly change the model
 
 def advice(recipe: Recipe, data: ReportData) -> list[str]:
     """Returns sentences, most important first."""
-    return [*_below_base(recipe, data), *_classes(data), *_training(recipe, data), *_evidence(recipe, data)]
+    return [
+        *_below_base(recipe, data),
+        *_below_pixels(data),
+        *_classes(data),
+        *_training(recipe, data),
+        *_evidence(recipe, data),
+    ]
 
 
 def _below_base(recipe: Recipe, data: ReportData) -> list[str]:
@@ -33,6 +39,18 @@ def _below_base(recipe: Recipe, data: ReportData) -> list[str]:
             "chosen on a validation set."
         )
     return lines
+
+
+def _below_pixels(data: ReportData) -> list[str]:
+    for pixels in data.references:
+        over = data.gain(MEAN, data.leader, pixels) if data.leader and pixels not in data.labelled else None
+        if over and over.direction == "loss":
+            return [
+                "The models waste what was retrieved, since comparing its pixels does better: train for more "
+                "customize.epochs with a weaker customize.augment, train a head for these classes alone "
+                "(customize.head=true), or take a stronger backbone."
+            ]
+    return []
 
 
 def _classes(data: ReportData) -> list[str]:

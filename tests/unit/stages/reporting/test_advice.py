@@ -52,6 +52,21 @@ def test_a_model_below_its_base_is_told_to_train_less_and_to_be_mixed(tmp_path: 
     assert "halve customize.lr" in less and "evaluate.wise_ft=0.7 instead of 1" in mixed
 
 
+def test_a_model_below_the_pixels_is_told_to_use_what_was_retrieved(tmp_path: Path) -> None:
+    rows = {
+        "labels": {"base": "base CLIP", "gated_image": "gated-image", "pixels": "1-NN", "given": "1-NN + labels"},
+        "mean": {"base": 0.2, "gated_image": 0.3, "pixels": 0.4, "given": 0.5},
+        "references": ("pixels", "given"),
+        "labelled": ("given",),
+    }
+    below = {(MEAN, "gated_image", "pixels"): Gain(-0.1, -0.2, -0.05, 30)}
+    [line] = [line for line in advice(recipe_of(tmp_path), data(**rows, gains=below)) if "waste" in line]
+    assert "customize.head=true" in line
+    noise = {(MEAN, "gated_image", "pixels"): Gain(-0.1, -0.2, 0.05, 30)}
+    given = {(MEAN, "gated_image", "given"): Gain(-0.2, -0.3, -0.1, 30)}
+    assert not [line for line in advice(recipe_of(tmp_path), data(**rows, gains=noise | given)) if "waste" in line]
+
+
 def test_what_would_make_the_result_more_certain_is_said(tmp_path: Path) -> None:
     noise = data(
         mean={"base": 0.3, "gated_image": 0.31}, gains={(MEAN, "gated_image", "base"): Gain(0.01, -0.02, 0.04, 9)}
