@@ -92,15 +92,21 @@ class FirstRecipe:
     templates: tuple[str, ...] = TEMPLATES
     k: int = 100
 
+    @property
+    def before_training(self) -> str:
+        """The verb after which the pictures of each class can be looked at."""
+        return "download" if self.look.is_list else "retrieve"
+
     def text(self) -> str:
         """The recipe, in YAML with comments."""
         return "\n".join([self._head(), self._tasks(), self._model(), self._source(), self._training(), self._scores()])
 
     def _head(self) -> str:
+        last = self.before_training
         return f"""\
 # The recipe of a task, written by `react-ray init`. A field that is not here keeps its default: `react-ray help` lists
 # all of them, and any can be set on the command line, such as `react-ray run {self.file} seed=1`.
-#   react-ray run {self.file} --until retrieve    # finds the pictures of each class; look at them before you train
+#   react-ray run {self.file} --until {last}    # finds the pictures of each class; look at them before you train
 #   react-ray run {self.file}                     # goes on to the model and the report
 name: {_yaml(PurePosixPath(self.file).stem)}
 out: {_yaml(self.out)}    # the model and the report; the database of pairs, vectors and index lies below it

@@ -85,7 +85,8 @@ def _init(
     typer.echo(f"{file}: a recipe of {num_classes:,} {'class' if num_classes == 1 else 'classes'}. Next:")
     if num_classes == 1:
         typer.echo("  add the classes that it has to be told apart from: with one class every image is of it")
-    typer.echo(f"  react-ray run {file} --until retrieve    # then look at the pairs: react-ray show {first.out}")
+    before = first.before_training
+    typer.echo(f"  react-ray run {file} --until {before}    # then look at the pairs: react-ray show {first.out}")
     typer.echo(f"  react-ray run {file}                     # goes on to the model and the report")
 
 

@@ -111,21 +111,21 @@ def _start(config: ClusterConfig, verbose: bool) -> None:
 
 
 def _init(settings: dict[str, Any], silence: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
-    """ray.init, once more if Ray has given up its own processes: it waits 30 s for them, and on a busy machine they may
-    need longer. What is left of the first start is ended."""
+    """ray.init, and again if Ray has given up its own processes: it waits 30 s for them, and on a busy machine they may
+    need longer. What is left of a start is ended before the next."""
     others = set(psutil.Process().children(recursive=True))
-    try:
-        with silence():
-            ray.init(**settings)
-    except Exception as error:
-        if TOO_SLOW not in str(error):
-            raise
-        say("this machine is busy, and Ray is slow to start; trying once more ...")
+    for is_last in (False, False, True):
+        try:
+            with silence():
+                ray.init(**settings)
+            return
+        except Exception as error:
+            if TOO_SLOW not in str(error) or is_last:
+                raise
+        say("this machine is busy, and Ray is slow to start; trying again ...")
         for process in set(psutil.Process().children(recursive=True)) - others:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        with silence():
-            ray.init(**settings)
 
 
 def _reach(address: str) -> None:

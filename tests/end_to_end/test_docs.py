@@ -17,6 +17,8 @@ import pytest
 
 from tests.support.web import Web, web_server
 
+pytestmark = pytest.mark.slow  # 7 starts of Ray, and trainings of as many steps as a newcomer's
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CLASS = re.compile(r"\b(cat|dog|car|house)\b")

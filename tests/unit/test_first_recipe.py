@@ -58,6 +58,7 @@ def test_a_recipe_of_images_and_captions_says_what_was_seen_and_leaves_the_sched
 def test_of_a_list_of_urls_only_what_is_retrieved_is_downloaded(tmp_path: Path) -> None:
     recipe = written(tmp_path, source(tmp_path, **URLS))
     assert recipe.download.of == "retrieved" and not recipe.embed.images and recipe.retrieve.keys == ["text"]
+    assert "react-ray run first.yaml --until download " in (tmp_path / "first.yaml").read_text()
 
 
 def test_published_vectors_are_searched_on_the_sides_that_they_have(tmp_path: Path) -> None:

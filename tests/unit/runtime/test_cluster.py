@@ -128,7 +128,7 @@ with connected(ClusterConfig(num_cpus=1, object_store_gb=0.1)):
 
 
 @pytest.mark.slow  # Ray waits for 30 s
-def test_a_ray_that_is_slow_to_start_is_started_once_more() -> None:
+def test_a_ray_that_is_slow_to_start_is_started_again() -> None:
     ended = subprocess.run([sys.executable, "-c", SLOW], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert "starting Ray" in ended.stderr and "Ray is slow to start; trying once more" in ended.stderr
+    assert "starting Ray" in ended.stderr and "Ray is slow to start; trying again" in ended.stderr
