@@ -74,7 +74,7 @@ class CustomizeConfig(Section):
         "the class prompts and scored beside them; it can be added to a model that is trained already",
     )
     head_scale: float = field(100.0, "linear, cache, head: cosines are multiplied by this before the softmax", gt=0)
-    head_lr: float = field(0.01, "head: peak learning rate of AdamW", gt=0)
+    head_lr: float = field(0.003, "head: peak learning rate of AdamW", gt=0)
     head_steps: int = field(1000, "head: steps for each task, with batches as in the training of the model", ge=1)
     head_views: int = field(1, "head: augmented views of each image that it trains on, besides the image itself", ge=0)
     cache_alpha: float = field(1.0, "cache: weight of the keys against the prompts; Tip-Adapter's", ge=0)
@@ -229,6 +229,11 @@ def last_k_layers(config: CustomizeConfig, name: str, num_blocks: int) -> int:
 def runs_no_model(method: str) -> bool:
     """True for the methods that make a head of the stored vectors."""
     return method in ON_STORED_VECTORS
+
+
+def trains(method: str) -> bool:
+    """False for a cache and for nearest neighbours, which have no schedule."""
+    return method not in ("cache", "knn")
 
 
 def text_trains(method: Method) -> bool:

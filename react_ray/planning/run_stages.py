@@ -7,7 +7,7 @@ most that the recipe allows is planned.
 from __future__ import annotations
 
 from react_ray.clip.architecture import image_numbers
-from react_ray.gated.config import runs_no_model
+from react_ray.gated.config import runs_no_model, trains
 from react_ray.planning.database import MODEL_GB, READER_GB, base_gb, download, image_bytes
 from react_ray.planning.job_plan import StagePlan
 from react_ray.planning.machine import Machine
@@ -104,11 +104,11 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
     config = from_data(config, pairs)
     if runs_no_model(config.method):
         head, vectors = found.num_classes * found.dim, pairs * found.dim * 2
-        epochs = config.epochs if config.method == "linear" else 0.0  # the others train nothing
+        epochs = config.epochs if trains(config.method) else 0.0
         seconds = 6 * epochs * pairs * head / rates.flop_per_s if rates.flop_per_s else None
         memory = base_gb(recipe) + (2 * vectors + 20 * head) / 2**30
         told = "a head on stored vectors, no model runs"
-        written = 8 * head if config.method == "linear" else vectors + 4 * head
+        written = 8 * head if trains(config.method) else vectors + 4 * head
         return StagePlan(name, "to do", pairs, vectors, written, 0, memory, seconds, told), ""
     planned = found.attempt(memory_plan, wanted.customized, config, wanted.backbone)
     if planned is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks, prompts
 from react_ray.errors import ConfigError
-from react_ray.gated.config import runs_no_model
+from react_ray.gated.config import runs_no_model, trains
 from react_ray.kinds import IMAGES, PAIRS, RETRIEVED, Kind
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
@@ -29,7 +29,8 @@ def check_schedules(recipe: Recipe) -> None:
                 f"{where}: customize.batch_size {config.batch_size} is larger than the {most:,} pairs that there can "
                 "be at most; make it smaller, leave it to the data with 0, or retrieve more"
             )
-        check_movement(from_data(config, most), most, where)
+        if trains(config.method):
+            check_movement(from_data(config, most), most, where)
 
 
 def most_pairs(recipe: Recipe, arm: str = "") -> int | None:

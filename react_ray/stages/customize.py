@@ -14,7 +14,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.draft import Draft, create
 from react_ray.evals.labelled import slices_of
-from react_ray.gated.config import HEAD_ALONE, CustomizeConfig, needs_text_tower, runs_no_model, text_trains
+from react_ray.gated.config import HEAD_ALONE, CustomizeConfig, needs_text_tower, runs_no_model, text_trains, trains
 from react_ray.gated.load import load_backbone
 from react_ray.gated.method import resolved
 from react_ray.kinds import EMBEDDINGS, IMAGES, MODEL, QUERIES, RETRIEVED, ModelFacts
@@ -112,13 +112,15 @@ def _plan(recipe: Recipe, name: str) -> _Arm:
     check_workers(config)
     if not runs_no_model(config.method):
         check_batch_size(rows, config.batch_size)
-    hardly = check_movement(config, num_pairs, f"customize {name}".strip())
+    told = [f"{num_pairs:,} pairs, without any training"]
+    if trains(config.method):
+        hardly = check_movement(config, num_pairs, f"customize {name}".strip())
+        told = [described(config, num_pairs), *([hardly] if hardly else [])]
     check_watching(wanted)
     data = {} if parents else wanted.ingest.digested()
     plan = {field: value for field, value in config.digested().items() if field not in HEAD_ALONE}
     plan |= {"backbone": backbone, "seed": recipe.seed, "data": data}
     model = create(layout.of_arm("model"), MODEL, plan, parents, 1)
-    told = [described(config, num_pairs), *([hardly] if hardly else [])]
     return _Arm(name, wanted, config, backbone, loaded.image_size, parents, plan, rows, told, model)
 
 

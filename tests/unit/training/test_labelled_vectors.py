@@ -24,3 +24,11 @@ def test_a_task_has_the_pairs_of_its_classes_and_their_weights_sum_to_the_larges
 def test_one_class_is_a_target_of_one() -> None:
     found = LabelledVectors.of_one_class(np.zeros((3, 2), np.float16), np.array([5, NO_CLASS, 3])).of_task(3, 6)
     np.testing.assert_array_equal(found.targets(slice(None), 3), [[0, 0, 1], [1, 0, 0]])
+
+
+def test_the_class_that_a_pair_was_retrieved_for_weighs_one_and_others_as_they_matched() -> None:
+    matched = [[(0, 1.0), (4, 0.5)], [], [(3, 1.0), (1, 0.25), (2, 0.125)]]
+    found = LabelledVectors.of_matched(np.zeros((3, 2), np.float32), np.array([0, 2, 3]), matched)
+    np.testing.assert_array_equal(found.class_id_NL, [[0, 4, NO_CLASS], [2, NO_CLASS, NO_CLASS], [3, 1, 2]])
+    np.testing.assert_array_equal(found.weight_NL, [[1, 0.5, 0], [1, 0, 0], [1, 0.25, 0.125]])
+    np.testing.assert_allclose(found.of_task(0, 3).targets(slice(None), 3)[2], [0, 0.25 * 2 / 3, 0.25 / 3])
