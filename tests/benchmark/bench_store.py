@@ -1,4 +1,4 @@
-"""Measures `prepare`: images per CPU second, beside bare calls of the libraries that could do its work, and stored bytes.
+"""Measures `prepare`: images per CPU second, beside bare calls of libraries that could do its work, and stored bytes.
 
 The images are made here, as large and as hard to decode as images of the web. The output is a table and, as its last
 line, one JSON object. Libraries that are not installed are left out.
