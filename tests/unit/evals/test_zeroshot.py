@@ -94,7 +94,7 @@ def test_a_label_that_is_a_position_means_one_of_two_classes_with_a_name() -> No
     classes = np.eye(6, dtype=np.float32)
     names = ["missile", "b", "c", "d", "e", "missile"]
     images, labels, position = np.eye(6, dtype=np.float16)[[0, 5, 5]], ["missile"] * 3, np.array([5, 5, -1])
-    table = predict(images, classes, names, labels, "test", "t", position_N=position)
+    table = predict(images, ClassVectors(classes), names, labels, "test", "t", position_N=position)
     assert table["rank"].to_pylist() == [5, 0, 0]
 
 

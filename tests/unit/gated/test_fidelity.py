@@ -21,6 +21,7 @@ from react_ray.clip.prompts import TargetTask
 from react_ray.evals.zeroshot import predict
 from react_ray.pairs.image import decode_rgb
 from react_ray.training.class_loss import ClassTargets, class_loss, target_matrix
+from react_ray.training.scorer import ClassVectors
 from tests.support.tiny_clip import tiny_backbone
 
 NAMES = ("missile", "heron", "sunglasses", "bow", "missile", "owl", "sunglasses")
@@ -59,12 +60,12 @@ def test_labels_by_position_score_as_the_argmax_of_open_clip_s_classifier(backbo
     names = [NAMES[label] for label in label_N]
     logits_NC = image_ND.double() @ official(backbone, NAMES).double()  # in float32, sums of equal columns may differ
     argmax_N = logits_NC.float().numpy().argmax(axis=1)
-    classifier_CD = Embedder(backbone, 4, "cpu").zero_shot_classifier(task("imagenet", NAMES))
-    by_position = predict(image_ND.numpy(), classifier_CD, list(NAMES), names, "test", "imagenet", position_N=label_N)
+    prompts = ClassVectors(Embedder(backbone, 4, "cpu").zero_shot_classifier(task("imagenet", NAMES)))
+    by_position = predict(image_ND.numpy(), prompts, list(NAMES), names, "test", "imagenet", position_N=label_N)
     right = np.array(by_position["rank"].to_pylist()) == 0
     assert (right == (argmax_N == label_N)).all() and 0 < right.sum() < 70
     assert not right[label_N == 4].any(), "the first of two classes with one name takes all images"
-    by_name = predict(image_ND.numpy(), classifier_CD, list(NAMES), names, "test", "imagenet")
+    by_name = predict(image_ND.numpy(), prompts, list(NAMES), names, "test", "imagenet")
     same_name = np.array([NAMES[found] for found in argmax_N]) == np.array(names)
     assert ((np.array(by_name["rank"].to_pylist()) == 0) == same_name).all() and same_name.sum() > right.sum()
 
