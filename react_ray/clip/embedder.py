@@ -90,9 +90,13 @@ class Embedder:
         return out_ND[[row_of[text] for text in texts]]
 
     def zero_shot_classifier(self, task: TargetTask) -> np.ndarray:
-        """Returns float32 [C, D]: per class the normalised mean of its normalised prompts (CLIP, section 3.1.4)."""
+        """Returns float32 [C, D]: per class the normalised mean of its normalised prompts (CLIP, section 3.1.4).
+
+        Classes of one name have one vector, bit for bit, so that the first of them is predicted.
+        """
         found = prompts(task)
-        text_ND = self.text_vectors([p.prompt for p in found])
+        distinct = {text: place for place, text in enumerate(dict.fromkeys(p.prompt for p in found))}
+        text_ND = self.text_vectors(list(distinct))[[distinct[p.prompt] for p in found]]
         sums_CD = np.zeros((len(task.class_names), self.backbone.dim), np.float32)
         np.add.at(sums_CD, [p.class_id for p in found], text_ND)
         return sums_CD / np.linalg.norm(sums_CD, axis=1, keepdims=True)

@@ -27,9 +27,9 @@ def classify_rows(
         rows = np.flatnonzero(names == task.name)
         here = table.take(pa.array(rows))
         labels, places = here["label"].to_pylist(), here["row"].to_numpy()
-        found.append(
-            predict(image_ND[rows], scorers[task.name], list(task.class_names), labels, dataset, task.name, places)
-        )
+        position = here["position"].fill_null(-1).to_numpy()
+        scorer, classes = scorers[task.name], list(task.class_names)
+        found.append(predict(image_ND[rows], scorer, classes, labels, dataset, task.name, places, position))
     return pa.concat_tables(found)
 
 

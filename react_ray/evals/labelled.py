@@ -80,8 +80,8 @@ def row_groups(source: str) -> list[RowGroup]:
 
 
 def read_slice(part: Slice, tasks: list[TargetTask]) -> pa.Table:
-    """Returns the slice's rows of these tasks: columns image (binary, null without an image), task, label, row,
-    dataset.
+    """Returns the slice's rows of these tasks: columns image (binary, null without an image), task, label, position (as
+    in labels.py), row, dataset.
     """
     labels, _ = _labels(part.files, part.dataset, tasks, part.start, IMAGES_PER_PART)
     images = part.files.images(part.start, IMAGES_PER_PART)
@@ -90,6 +90,7 @@ def read_slice(part: Slice, tasks: list[TargetTask]) -> pa.Table:
             "image": _bytes(images),
             "task": labels["task"],
             "label": labels["label"],
+            "position": labels["position"],
             "row": pa.array(range(part.start, part.start + labels.num_rows), pa.int32()),
             "dataset": [part.dataset] * labels.num_rows,
         }
@@ -117,7 +118,7 @@ class ReadRowGroups:
 
 
 def _check_labels(files: SetFiles, dataset: str, tasks: list[TargetTask], most: float) -> pa.Table:
-    """Returns columns task and label of all rows."""
+    """Returns columns task, label and position of all rows."""
     labels, unknown = _labels(files, dataset, tasks, 0, files.num_rows)
     if told := check_folders(unknown, files.num_rows, most, dataset):
         say(told)
@@ -134,8 +135,8 @@ def _check_labels(files: SetFiles, dataset: str, tasks: list[TargetTask], most: 
 def _labels(
     files: SetFiles, dataset: str, tasks: list[TargetTask], start: int, count: int
 ) -> tuple[pa.Table, Counter[str]]:
-    """Returns columns task and label (names of classes), and the images in folders that are no class. ConfigError if
-    another label is no class of its task.
+    """Returns columns task, label (names of classes) and position, and the images in folders that are no class.
+    ConfigError if another label is no class of its task.
     """
     if files.has_folders:
         return folder_labels(files.labels(start, count)["label"].to_pylist(), tasks, files.beside)

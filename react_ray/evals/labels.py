@@ -2,7 +2,11 @@
 
 A name may be spelled otherwise than the class (class_names.py). Where a file tells the names of its integers, as
 Hugging Face's ClassLabel or a list of names beside it does, each integer means that name; if these names are spelled
-otherwise than the recipe's classes, but contradict none of them, positions decide.
+otherwise than the recipe's classes, but contradict none of them, positions decide. So they do for the identifiers of a
+file beside the set that has one line for each class, such as WordNet's in ImageNet.
+
+Two classes of a task may share a name (ImageNet has two pairs of them). A position means one of the two, as in the
+official scoring; a name means either.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from react_ray.evals.zeroshot import check_labels
 from react_ray.pairs.formats.seen import EXAMPLES
 from react_ray.pairs.names_beside import NamesBeside
 
-LABEL, TASK = "label", "task"
+LABEL, TASK, POSITION = "label", "task", "position"
 
 
 def check_columns(columns: pa.Schema, label: str, dataset: str, tasks: list[TargetTask]) -> None:
@@ -38,18 +42,19 @@ def check_columns(columns: pa.Schema, label: str, dataset: str, tasks: list[Targ
 
 
 def folder_labels(paths: list[str], tasks: list[TargetTask], beside: NamesBeside) -> tuple[pa.Table, Counter[str]]:
-    """Returns columns task and label of images in class folders, and how many images lie in each folder of no class.
+    """Returns columns task, label and position of images in class folders, and how many images lie in each folder of no
+    class.
 
     The innermost folder that is a class counts; if there are several tasks, a folder above or below it names the task.
     The rows of images of no class are null.
     """
     known_of = {task.name: spellings(task) for task in tasks}
-    meant = {path: _of_path(path.split("/"), tasks, known_of, beside) for path in dict.fromkeys(paths)}
+    listed = {task.name: positions_of_identifiers(task, beside) for task in tasks}
+    meant = {path: _of_path(path.split("/"), tasks, known_of, listed, beside) for path in dict.fromkeys(paths)}
     found = [meant[path] for path in paths]
-    unknown = Counter(path for path, (_, label) in zip(paths, found, strict=True) if label is None)
-    columns = zip(*found, strict=True) if found else ([], [])
-    named = dict(zip((TASK, LABEL), (pa.array(column, pa.string()) for column in columns), strict=True))
-    return pa.table(named), unknown
+    unknown = Counter(path for path, (_, label, _) in zip(paths, found, strict=True) if label is None)
+    task, label, position = zip(*found, strict=True) if found else ([], [], [])
+    return _labelled(task, label, position), unknown
 
 
 def check_folders(unknown: Counter[str], num_rows: int, most: float, dataset: str) -> str:
@@ -71,7 +76,8 @@ def check_folders(unknown: Counter[str], num_rows: int, most: float, dataset: st
 def class_labels(
     table: pa.Table, written: Sequence[str], dataset: str, tasks: list[TargetTask], beside: NamesBeside
 ) -> pa.Table:
-    """Returns columns task and label, both text. ConfigError for a label that is no class of its task.
+    """Returns columns task and label, both text, and position: int32, the place of the class in its task where a label
+    is a position or an identifier, null for a name. ConfigError for a label that is no class of its task.
 
     table: columns label, and task if there are several. written: the names of integers, () = not told.
     """
@@ -90,16 +96,24 @@ def class_labels(
         raise ConfigError(f"evaluate.datasets.{dataset}: {missing} rows have no label; leave these rows out")
     values = labels.to_pylist()
     known_of = {task.name: spellings(task) for task in tasks}
+    position: list[int | None] = [None] * len(values)
     if _is_text(kind) and not _are_positions({values[row] for row in known}, known_of, beside):
+        listed = {task.name: positions_of_identifiers(task, beside) for task in tasks}
         for row in known:
-            if values[row] not in by_task[names[row]].class_names:
+            position[row] = listed[names[row]].get(values[row])
+            if position[row] is not None:
+                values[row] = by_task[names[row]].class_names[position[row]]
+            elif values[row] not in by_task[names[row]].class_names:
                 values[row] = class_of(values[row], known_of[names[row]], beside) or values[row]
     else:
         of_task = {task.name: names_by_position(task, written or beside.lines) for task in tasks}
         for row in known:
-            values[row] = _at(int(values[row]), of_task[names[row]], dataset, names[row])
+            number = int(values[row])
+            values[row] = _at(number, of_task[names[row]], dataset, names[row])
+            if of_task[names[row]] == list(by_task[names[row]].class_names):
+                position[row] = number
         values = [value if isinstance(value, str) else None for value in values]
-    found = pa.table({TASK: pa.array(names, pa.string()), LABEL: pa.array(values, pa.string())})
+    found = _labelled(names, values, position)
     check_labels(found, {task.name: list(task.class_names) for task in tasks}, dataset)
     return found
 
@@ -117,21 +131,47 @@ def names_by_position(task: TargetTask, written: Sequence[str]) -> list[str]:
     return [name or told for name, told in zip(found, written, strict=True)]
 
 
+def positions_of_identifiers(task: TargetTask, beside: NamesBeside) -> dict[str, int]:
+    """Returns the position that each identifier of the file means: the number of its line, if there is one line for
+    each class, and no line names another class than the one at its position. Otherwise {}, and names decide.
+    """
+    identifiers = list(beside.names_of)
+    if len(identifiers) != len(task.class_names) or not all(beside.names_of.values()):
+        return {}
+    known = spellings(task)
+    meant = [class_of(name, known, beside) for name in identifiers]
+    if any(name not in (None, own) for name, own in zip(meant, task.class_names, strict=True)) or not any(meant):
+        return {}
+    return {identifier: number for number, identifier in enumerate(identifiers)}
+
+
+def _labelled(task: Sequence[str | None], label: Sequence[str | None], position: Sequence[int | None]) -> pa.Table:
+    columns = (pa.array(task, pa.string()), pa.array(label, pa.string()), pa.array(position, pa.int32()))
+    return pa.table(dict(zip((TASK, LABEL, POSITION), columns, strict=True)))
+
+
 def _of_path(
-    folders: list[str], tasks: list[TargetTask], known_of: dict[str, dict[str, str]], beside: NamesBeside
-) -> tuple[str | None, str | None]:
-    """Returns task and class of an image by its folders, outermost first."""
+    folders: list[str],
+    tasks: list[TargetTask],
+    known_of: dict[str, dict[str, str]],
+    listed: dict[str, dict[str, int]],
+    beside: NamesBeside,
+) -> tuple[str | None, str | None, int | None]:
+    """Returns task, class and position of an image by its folders, outermost first."""
     for folder in reversed(folders):
         others = {spelling(name) for name in folders if name is not folder}
         for task in tasks:
             if len(tasks) == 1 or spelling(task.name) in others:
-                found = class_of(folder, known_of[task.name], beside)
+                if (number := listed[task.name].get(folder)) is not None:
+                    return task.name, task.class_names[number], number
+                found, number = class_of(folder, known_of[task.name], beside), None
                 if found is None and folder.isdecimal():
                     classes = names_by_position(task, beside.lines)
                     found = classes[int(folder)] if int(folder) < len(classes) else None
+                    number = int(folder) if classes == list(task.class_names) else None
                 if found in task.class_names:
-                    return task.name, found
-    return None, None
+                    return task.name, found, number
+    return None, None, None
 
 
 def _are_positions(texts: set[str], known_of: dict[str, dict[str, str]], beside: NamesBeside) -> bool:

@@ -91,20 +91,25 @@ def predict(
     dataset: str,
     task: str,
     first_row: int | np.ndarray = 0,
+    position_N: np.ndarray | None = None,
 ) -> pa.Table:
     """Returns the predictions (schema.PREDICTIONS) for the images of one task.
 
-    first_row: the row of the first image in its dataset, or the rows of all images. If two classes share a name, either
-    one is correct: the better rank counts.
+    first_row: the row of the first image in its dataset, or the rows of all images. position_N: int, the true class
+    where a label is more than a name, else -1. If two classes share a name, the one at the position is correct, as
+    where argmax is compared with labels; of an image known by name either one is, and the better rank counts.
     """
     known = set(class_names)
     unknown = sorted({label for label in labels if label not in known})
     if unknown:
         raise ConfigError(_unknown_labels(unknown, class_names, dataset, task))
-    found = classify(image_ND, scorer, _positions(class_names, labels, first=True))
+    first_N, last_N = (_positions(class_names, labels, first) for first in (True, False))
+    if position_N is not None:
+        first_N, last_N = (np.where(position_N >= 0, position_N, either_N) for either_N in (first_N, last_N))
+    found = classify(image_ND, scorer, first_N)
     rank = found.rank
-    if len(known) < len(class_names):
-        rank = np.minimum(rank, classify(image_ND, scorer, _positions(class_names, labels, first=False)).rank)
+    if (first_N != last_N).any():
+        rank = np.minimum(rank, classify(image_ND, scorer, last_N).rank)
     failed = found.top1 == NO_CLASS
     rows = np.arange(len(labels)) + first_row if isinstance(first_row, int) else first_row
     names = np.array(class_names, dtype=object)

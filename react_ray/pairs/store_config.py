@@ -1,4 +1,7 @@
-"""Defines StoreConfig: how a downloaded image is filtered, resized and encoded, with the names of img2dataset 1.47."""
+"""Defines StoreConfig: how a downloaded image is filtered, resized and encoded, with the names of img2dataset 1.47.
+
+The defaults are those of REACT's download (the README of its code), not img2dataset's own.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,13 @@ EncodeFormat = Literal["jpg", "png", "webp"]
 
 class StoreConfig(Section):
     resize_mode: ResizeMode = field(
-        "border",
+        "keep_ratio",
         "no; keep_ratio: scale the shorter side to image_size; keep_ratio_largest: scale the longer side; "
         "border: the same, then pad to a square with white; center_crop: keep_ratio, then crop the middle square",
     )
-    image_size: int = field(256, "target side, pixels", ge=1)
-    resize_only_if_bigger: bool = field(
-        False, "do not change smaller images: neither enlarge them nor make them square"
-    )
-    skip_reencode: bool = field(False, "keep the downloaded bytes if size and format already match")
+    image_size: int = field(384, "target side, pixels", ge=1)
+    resize_only_if_bigger: bool = field(True, "do not change smaller images: neither enlarge them nor make them square")
+    skip_reencode: bool = field(True, "keep the downloaded bytes if size and format already match")
     disable_all_reencoding: bool = field(
         False, "always keep the downloaded bytes, which are still checked to be an image"
     )

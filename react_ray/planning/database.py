@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from react_ray.errors import ReactRayError
 from react_ray.index.plan import FLOP_PER_S, plan_index
+from react_ray.pairs.download_config import DownloadConfig
 from react_ray.planning.job_plan import StagePlan
 from react_ray.planning.machine import Machine
 from react_ray.planning.made import Made, made
@@ -69,7 +70,7 @@ def download(found: Survey, rows: int, uri: str) -> StagePlan:
     left = there.left_of(rows)
     if not left:
         return _done("download", there)
-    stored = there.bytes / there.rows if there.rows else STORED_BYTES_PER_PIXEL * config.image_size**2
+    stored = there.bytes / there.rows if there.rows else _stored_bytes(config)
     seconds, how = None, f"{IMAGE_BYTES / 1e3:.0f} kB per image is an assumption; no URL is fetched to find out"
     if there.rows and there.work_s:
         at_once = config.num_workers * config.parts_per_worker
@@ -162,7 +163,12 @@ def image_bytes(found: Survey) -> float:
         return there.bytes / there.rows
     if found.has_images:
         return found.row_bytes
-    return STORED_BYTES_PER_PIXEL * found.recipe.download.image_size**2
+    return _stored_bytes(found.recipe.download)
+
+
+def _stored_bytes(config: DownloadConfig) -> float:
+    """Of a downloaded image, about; the longer side of a photograph is often 4/3 of the shorter."""
+    return STORED_BYTES_PER_PIXEL * config.image_size**2 * (4 / 3 if config.resize_mode == "keep_ratio" else 1)
 
 
 def _done(stage: str, there: Made) -> StagePlan:

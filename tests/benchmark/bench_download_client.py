@@ -21,6 +21,8 @@ def main() -> None:
     config = DownloadConfig(
         resize_mode="keep_ratio",
         image_size=256,
+        resize_only_if_bigger=False,
+        skip_reencode=False,
         encode_quality=95,
         retries=0,
         allow_private_addresses=True,

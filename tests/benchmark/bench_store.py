@@ -1,4 +1,4 @@
-"""Measures `prepare` in images per CPU second, beside bare calls of the libraries that could do its work.
+"""Measures `prepare`: images per CPU second, beside bare calls of libraries that could do its work, and stored bytes.
 
 The images are made here, as large and as hard to decode as images of the web. The output is a table and, as its last
 line, one JSON object. Libraries that are not installed are left out.
@@ -28,6 +28,13 @@ from react_ray.pairs.store_config import StoreConfig
 NUM_IMAGES = 24
 # name: width, height, JPEG quality, slope of the spectrum, image_size. About 92 kB and 22 kB each.
 WORKLOADS = {"web": (800, 600, 85, 1.55, 256), "small": (256, 256, 90, 1.6, 224)}
+# What is stored of photographs of these sizes: the default, the same at 256 pixels, and img2dataset's own default.
+PHOTOS = ((500, 375), (800, 600), (1600, 1200))
+STORED = {
+    "keep_ratio 384, if bigger": StoreConfig(),
+    "keep_ratio 256, if bigger": StoreConfig(image_size=256),
+    "border 256": StoreConfig(resize_mode="border", image_size=256, resize_only_if_bigger=False, skip_reencode=False),
+}
 Call = Callable[[bytes, int], object]
 
 
@@ -45,8 +52,27 @@ def main() -> None:
             rate = round(NUM_IMAGES / min(cpu_s(call, images, side) for _ in range(repeats)))
             images_per_cpu_s[name][what] = rate
             print(f"{name:6} {what:36} {rate:6} images per CPU second", flush=True)
+    stored = stored_bytes()
     libraries = {library: version(library) for library in ("pillow", "simplejpeg", "opencv-python-headless")}
-    print(json.dumps({"images_per_cpu_s": images_per_cpu_s, "bytes": num_bytes, "versions": libraries}))
+    print(
+        json.dumps({"images_per_cpu_s": images_per_cpu_s, "bytes": num_bytes, "stored": stored, "versions": libraries})
+    )
+
+
+def stored_bytes() -> dict[str, dict[str, list[int]]]:
+    """For each photograph and each way to store it: width, height and mean bytes, and the bytes as downloaded."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for width, height in PHOTOS:
+        photos = [jpeg(width, height, 85, 1.55, seed) for seed in range(NUM_IMAGES)]
+        sizes = {"downloaded": [width, height, sum(map(len, photos)) // NUM_IMAGES]}
+        for name, config in STORED.items():
+            kept = [prepare(photo, config) for photo in photos]
+            num_bytes = sum(len(one.image or b"") for one in kept) // NUM_IMAGES
+            sizes[name] = [kept[0].width or 0, kept[0].height or 0, num_bytes]
+        found[f"{width} x {height}"] = sizes
+        for name, (wide, high, num_bytes) in sizes.items():
+            print(f"{width:4} x {height:4}  {name:26} {wide:4} x {high:4} {num_bytes / 1e3:6.0f} kB", flush=True)
+    return found
 
 
 def cpu_s(call: Call, images: list[bytes], side: int) -> float:
@@ -60,7 +86,7 @@ def calls() -> dict[str, Call]:
     found: dict[str, Call] = {}
     for mode in ("keep_ratio", "border", "center_crop"):
         found[f"prepare {mode}"] = lambda data, side, mode=mode: prepare(
-            data, StoreConfig(resize_mode=mode, image_size=side)
+            data, StoreConfig(resize_mode=mode, image_size=side, resize_only_if_bigger=False, skip_reencode=False)
         )
     found["prepare disable_all_reencoding"] = lambda data, side: prepare(data, StoreConfig(disable_all_reencoding=True))
     found["bare simplejpeg, cv2 linear, cv2"] = simplejpeg_and_opencv

@@ -59,6 +59,20 @@ def test_a_task_of_one_class_cannot_be_scored(tmp_path: Path) -> None:
         check_set("test", source, [TargetTask("birds", ("heron",), ("{}",), (("heron",),))])
 
 
+def test_a_position_means_one_of_two_classes_that_share_a_name_and_a_name_means_either(tmp_path: Path) -> None:
+    names = ("missile", "barn owl", "missile")
+    twice = TargetTask("things", names, ("a {}",), tuple((name,) for name in names))
+    numbers = read(write(tmp_path / "a.parquet", pa.array([0, 1, 2, 2])), twice)
+    assert numbers["label"].to_pylist() == ["missile", "barn owl", "missile", "missile"]
+    assert numbers["position"].to_pylist() == [0, 1, 2, 2]
+    known = read(write(tmp_path / "b.parquet", pa.array([0, 1, 2, 2]), ["missile", "barn_owl", "Missile"]), twice)
+    assert known["position"].to_pylist() == [0, 1, 2, 2]
+    texts = read(write(tmp_path / "c.parquet", pa.array(["missile", "barn owl", "missile", "missile"])), twice)
+    assert texts["label"].equals(numbers["label"]) and texts["position"].to_pylist() == [None] * 4
+    other = read(write(tmp_path / "d.parquet", pa.array([2, 1, 0, 2]), ["Barn_owl", "red-fox", "grey heron"]), BIRDS)
+    assert other["position"].to_pylist() == [None] * 4, "the file's own numbers are no positions of the recipe"
+
+
 def test_integers_mean_the_names_that_the_file_gives_them(tmp_path: Path) -> None:
     positions = pa.array([2, 1, 0, 2])
     names = ["Barn_owl", "red-fox", "grey heron"]

@@ -115,6 +115,19 @@ def test_identifiers_of_wordnet_are_refused_unless_a_file_says_what_they_mean(tm
     assert is_whole(read(source, BIRDS))
 
 
+def test_identifiers_with_one_line_for_each_class_are_positions_whatever_their_other_names(tmp_path: Path) -> None:
+    source = folders(tmp_path / "val", "n02009229", "n03773504", "n04008634", "n01622779")
+    lines = "n02009229 crane\nn03773504 missile\nn01622779 barn owl\nn04008634 projectile, missile\n"
+    (tmp_path / "LOC_synset_mapping.txt").write_text(lines)
+    names = ("crane bird", "missile", "barn owl", "missile")
+    task = TargetTask("things", names, ("a {}",), tuple((name,) for name in names))
+    got = read(source, task)
+    assert dict(zip(got["image"].to_pylist(), got["position"].to_pylist(), strict=True)) == dict(
+        zip(IMAGES, (0, 1, 3, 2), strict=True)
+    )
+    assert set(got["label"].to_pylist()) == set(names)
+
+
 def test_a_folder_names_the_task_if_there_are_several(tmp_path: Path) -> None:
     got = read(folders(tmp_path, "birds/barn owl", "sizes/big", "sizes/small"), BIRDS, SIZES)
     assert list(zip(got["task"].to_pylist(), got["label"].to_pylist(), strict=True)) == [

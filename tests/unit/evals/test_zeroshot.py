@@ -90,6 +90,14 @@ def test_a_class_name_that_occurs_twice_is_right_for_either() -> None:
     assert table["rank"].to_pylist() == [0, 0]
 
 
+def test_a_label_that_is_a_position_means_one_of_two_classes_with_a_name() -> None:
+    classes = np.eye(6, dtype=np.float32)
+    names = ["missile", "b", "c", "d", "e", "missile"]
+    images, labels, position = np.eye(6, dtype=np.float16)[[0, 5, 5]], ["missile"] * 3, np.array([5, 5, -1])
+    table = predict(images, ClassVectors(classes), names, labels, "test", "t", position_N=position)
+    assert table["rank"].to_pylist() == [5, 0, 0]
+
+
 def test_labels_that_are_no_class_are_named_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"evaluate\.datasets\.test: 1 labels .*'herron'; did you mean 'heron'"):
         predict(

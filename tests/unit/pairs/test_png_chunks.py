@@ -32,7 +32,7 @@ EXIF = orientation_exif(6)
 
 def pixels(data: bytes) -> np.ndarray:
     """uint8 [H, W, 3], as it is stored without a loss."""
-    config = StoreConfig(resize_mode="no", encode_format="png", encode_quality=1)
+    config = StoreConfig(resize_mode="no", skip_reencode=False, encode_format="png", encode_quality=1)
     stored = prepare(data, config)
     assert (stored.status, inspect(data).status) == (schema.OK, schema.OK), stored.error
     assert stored.image is not None

@@ -29,6 +29,7 @@ TABLES = json.loads((REFERENCES / "resizer.json").read_text())
 MODES = ("no", "border", "keep_ratio", "keep_ratio_largest", "center_crop")
 SIDE = 64  # image_size of the tables
 PNG = {"encode_format": "png", "encode_quality": 1}  # stored without loss: what comes back are the pixels
+ALWAYS = {"resize_only_if_bigger": False, "skip_reencode": False}  # img2dataset's defaults
 
 
 def encode(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
@@ -48,7 +49,7 @@ def pixels(image: bytes | None) -> np.ndarray:
 
 
 def stored_pixels(data: bytes, **options: Any) -> np.ndarray:
-    stored = prepare(data, StoreConfig(**{"resize_mode": "no", **PNG, **options}))
+    stored = prepare(data, StoreConfig(**{"resize_mode": "no", **PNG, **ALWAYS, **options}))
     assert stored.status == schema.OK and stored.error is None, stored
     return pixels(stored.image)
 
@@ -74,6 +75,15 @@ def test_an_enlarged_image_and_a_small_png_equal_those_of_img2dataset_bit_for_bi
         _, mode, side = name.split("-")
         got = stored_pixels((REFERENCES / source).read_bytes(), resize_mode=mode, image_size=int(side))
         assert np.array_equal(got, pixels((REFERENCES / f"{name}.png").read_bytes()))
+
+
+def test_the_default_is_react_s_download_and_pads_and_enlarges_nothing() -> None:
+    photo, large = encode(smooth(500, 375), "JPEG"), encode(smooth(1600, 1200), "JPEG")
+    assert prepare(photo, StoreConfig()).image == photo
+    stored = prepare(large, StoreConfig())
+    assert (stored.width, stored.height) == (512, 384)
+    bordered = prepare(photo, StoreConfig(resize_mode="border", image_size=256, resize_only_if_bigger=False))
+    assert (pixels(bordered.image) > 250).all(axis=(1, 2)).mean() == pytest.approx(0.25, abs=0.03), "white bars"
 
 
 def test_every_mode_and_size_gives_the_size_that_img2dataset_gives() -> None:
@@ -113,7 +123,7 @@ def test_skip_reencode_keeps_the_bytes_that_img2dataset_keeps() -> None:
 
 def test_skip_reencode_also_keeps_what_has_the_size_already() -> None:
     data = encode(smooth(SIDE, 80), "JPEG")
-    config = StoreConfig(image_size=SIDE, resize_mode="keep_ratio", skip_reencode=True)
+    config = StoreConfig(image_size=SIDE, resize_mode="keep_ratio", resize_only_if_bigger=False)
     assert prepare(data, config).image == data
     assert prepare(data, config.model_copy(update={"skip_reencode": False})).image != data
 
@@ -265,7 +275,7 @@ def test_a_bomb_is_refused_by_its_header() -> None:
 
 def test_a_strip_that_would_grow_into_a_bomb_is_refused() -> None:
     strip = encode(Image.new("RGB", (1, 10_000)))
-    stored = prepare(strip, StoreConfig(resize_mode="keep_ratio"))
+    stored = prepare(strip, StoreConfig(resize_mode="keep_ratio", resize_only_if_bigger=False))
     assert (stored.status, stored.original_height) == (schema.TOO_LARGE, 10_000)
     assert prepare(strip, StoreConfig(resize_mode="border")).status == schema.OK
     tall = encode(Image.new("RGB", (1, 20_000)))
