@@ -100,9 +100,9 @@ def class_labels(
     if _is_text(kind) and not _are_positions({values[row] for row in known}, known_of, beside):
         listed = {task.name: positions_of_identifiers(task, beside) for task in tasks}
         for row in known:
-            position[row] = listed[names[row]].get(values[row])
-            if position[row] is not None:
-                values[row] = by_task[names[row]].class_names[position[row]]
+            place = position[row] = listed[names[row]].get(values[row])
+            if place is not None:
+                values[row] = by_task[names[row]].class_names[place]
             elif values[row] not in by_task[names[row]].class_names:
                 values[row] = class_of(values[row], known_of[names[row]], beside) or values[row]
     else:
