@@ -41,7 +41,7 @@ from react_ray.selection.name_match import NameMatch, split
 from react_ray.selection.select import select
 from react_ray.storage import local_file
 
-WANTED = RetrieveConfig(keys=["text"], k=32, pairs_per_class=4)  # as in recipes/sample.yaml
+WANTED = RetrieveConfig(keys=["text"], k=32, pairs_per_class=4)  # about as many as a class has in the pool
 UNSEEN = (
     "accordion banjo harmonica bagpipes oboe cello ukulele clarinet mandolin zither lute bassoon walrus heron "
     "stork hyena vulture panther moose ferret weasel meerkat armadillo platypus beagle dachshund dalmatian "
