@@ -100,18 +100,18 @@ def class_labels(
     if _is_text(kind) and not _are_positions({values[row] for row in known}, known_of, beside):
         listed = {task.name: positions_of_identifiers(task, beside) for task in tasks}
         for row in known:
-            place = position[row] = listed[names[row]].get(values[row])
-            if place is not None:
-                values[row] = by_task[names[row]].class_names[place]
+            position[row] = number = listed[names[row]].get(values[row])
+            if number is not None:
+                values[row] = by_task[names[row]].class_names[number]
             elif values[row] not in by_task[names[row]].class_names:
                 values[row] = class_of(values[row], known_of[names[row]], beside) or values[row]
     else:
         of_task = {task.name: names_by_position(task, written or beside.lines) for task in tasks}
+        by_place = {task.name for task in tasks if of_task[task.name] == list(task.class_names)}
         for row in known:
             number = int(values[row])
             values[row] = _at(number, of_task[names[row]], dataset, names[row])
-            if of_task[names[row]] == list(by_task[names[row]].class_names):
-                position[row] = number
+            position[row] = number if names[row] in by_place else None
         values = [value if isinstance(value, str) else None for value in values]
     found = _labelled(names, values, position)
     check_labels(found, {task.name: list(task.class_names) for task in tasks}, dataset)
