@@ -248,7 +248,7 @@ def test_arms_share_a_base_for_each_backbone_that_is_customised(tmp_path: Path) 
         ("customize.backbone={name: RN50, tag: x}", "customize.backbone.tag: no such field; "),
         (
             "customize={method: linear, backbone: {name: RN50}}",
-            "customize: method=linear trains on the stored vectors, which are not RN50's; choose another method, or "
+            "customize: method=linear reads the stored vectors, which are not RN50's; choose another method, or "
             "make customize.backbone {}",
         ),
     ],
