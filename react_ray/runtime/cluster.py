@@ -164,7 +164,7 @@ def quiet() -> None:
     for name in ("ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+        if handler.name == "console":  # as Ray Data's own configuration names it
             handler.setLevel(logging.CRITICAL)
 
 
