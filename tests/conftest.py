@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.support.small_run import react_ray, small_recipe
 
@@ -32,12 +33,16 @@ def local_ray() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An undisturbed run, against which the others are compared."""
-    folder = tmp_path_factory.mktemp("finished")
-    done = react_ray("run", small_recipe(folder))
-    assert done.returncode == 0, done.stderr[-3000:]
-    (folder / "stdout").write_text(done.stdout)
-    (folder / "stderr").write_text(done.stderr)
+    """An undisturbed run, against which the others are compared. Processes that test side by side share it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "stderr").exists():
+            folder.mkdir(exist_ok=True)
+            done = react_ray("run", small_recipe(folder))
+            assert done.returncode == 0, done.stderr[-3000:]
+            (folder / "stdout").write_text(done.stdout)
+            (folder / "stderr").write_text(done.stderr)
     return folder
 
 

@@ -101,11 +101,11 @@ def test_classes_are_asked_again_in_the_space_of_another_backbone(finished: Path
 
     recipe = recipe_of(finished, copied, OTHER_BACKBONE, "retrieve.prompts=averaged")
     embedder = Embedder(load_backbone(recipe.customized), 64, "cpu")
-    found_CD = class_targets(recipe, "", embedder.backbone.describe())
+    found_CD = class_targets(recipe, "", embedder.backbone.describe()).vector_CD
     expected_CD = np.concatenate([embedder.zero_shot_classifier(task) for task in load_tasks(recipe.tasks)])
     np.testing.assert_allclose(found_CD, expected_CD, atol=2e-3)
     asked = open_artifact(f"{recipe.out}/queries", QUERIES)
-    np.testing.assert_array_equal(class_targets(recipe, "", asked.facts.backbone), class_vectors(asked))
+    np.testing.assert_array_equal(class_targets(recipe, "", asked.facts.backbone).vector_CD, class_vectors(asked))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_at_once_and_names_its_pairs(
