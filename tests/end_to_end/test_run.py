@@ -126,7 +126,7 @@ def test_the_same_command_again_changes_nothing(finished: Path) -> None:
 
 @pytest.mark.parametrize(
     "killed_in",
-    [["customize", "evaluate"], pytest.param(["ingest", "embed", "index", "collect"], marks=pytest.mark.slow)],
+    [["customize"], pytest.param(["ingest", "embed", "index", "collect", "evaluate"], marks=pytest.mark.slow)],
 )
 def test_a_run_killed_in_every_phase_ends_with_the_same_artifacts_and_scores(
     finished: Path, tmp_path: Path, killed_in: list[str]
