@@ -32,9 +32,8 @@ def labelled_drawings(folder: str, tasks: Sequence[TargetTask], num_threads: int
     pictures, labels = [], []
     for part in TRAINING:
         file = open_parquet(join(folder, f"{part}.parquet"))
-        captions = "captions" if "captions" in file.schema_arrow.names else "caption"
-        table = file.read(["image", "key", captions])
-        texts = [one if isinstance(one, str) else " | ".join(one) for one in table[captions].to_pylist()]
+        table = file.read(["image", "key", "caption"])
+        texts = [one if isinstance(one, str) else " | ".join(one) for one in table["caption"].to_pylist()]
         found = names.of(table["key"].to_pylist(), texts)
         rows = [row for row, label in enumerate(found) if label is not None]
         small_ND, good_N = shrink(table["image"].take(pa.array(rows, pa.int64())).to_pylist(), num_threads)

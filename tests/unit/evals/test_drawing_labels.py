@@ -47,7 +47,7 @@ def test_labels_come_from_the_names_of_drawings() -> None:
 
 def test_the_drawings_of_base_and_pool_are_labelled_by_their_names(tmp_path: Path) -> None:
     pq.write_table(
-        pa.table({"image": [png(1), png(2)], "key": ["red", "dark"], "captions": [["red"], ["dark", "x"]]}),
+        pa.table({"image": [png(1), png(2)], "key": ["red", "dark"], "caption": [["red"], ["dark", "x"]]}),
         tmp_path / "base.parquet",
     )
     pq.write_table(

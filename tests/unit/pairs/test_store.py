@@ -77,15 +77,6 @@ def test_an_enlarged_image_and_a_small_png_equal_those_of_img2dataset_bit_for_bi
         assert np.array_equal(got, pixels((REFERENCES / f"{name}.png").read_bytes()))
 
 
-def test_the_default_is_react_s_download_and_pads_and_enlarges_nothing() -> None:
-    photo, large = encode(smooth(500, 375), "JPEG"), encode(smooth(1600, 1200), "JPEG")
-    assert prepare(photo, StoreConfig()).image == photo
-    stored = prepare(large, StoreConfig())
-    assert (stored.width, stored.height) == (512, 384)
-    bordered = prepare(photo, StoreConfig(resize_mode="border", image_size=256, resize_only_if_bigger=False))
-    assert (pixels(bordered.image) > 250).all(axis=(1, 2)).mean() == pytest.approx(0.25, abs=0.03), "white bars"
-
-
 def test_every_mode_and_size_gives_the_size_that_img2dataset_gives() -> None:
     for (width, height), mode, only_if_bigger, expected in TABLES["sizes"]:
         config = StoreConfig(image_size=SIDE, resize_mode=mode, resize_only_if_bigger=only_if_bigger)
@@ -304,7 +295,6 @@ def test_the_hash_is_of_the_picture_whatever_is_stored_of_it() -> None:
 
 
 def test_threads_change_nothing() -> None:
-    images = [encode(smooth(150 + seed, 100, seed), "JPEG") for seed in range(8)]
-    config = StoreConfig(image_size=SIDE)
+    config, images = StoreConfig(image_size=SIDE), [encode(smooth(150 + seed, 100, seed), "JPEG") for seed in range(8)]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda data: prepare(data, config), images)) == [prepare(data, config) for data in images]
