@@ -104,10 +104,11 @@ class EmbedViews(Work):
         for start in range(0, table.num_rows, IMAGES_AT_ONCE):
             pieces += self._views(arm.config, mix(self.seed, part, start), table.slice(start, IMAGES_AT_ONCE))
         made = schema.conform(pa.concat_tables(pieces), shape)
-        return arm.features.commit(part, made, time.monotonic() - began)
+        unused = table.num_rows - pc.sum(pc.equal(made["view"], 0), min_count=0).as_py()
+        return arm.features.commit(part, made, time.monotonic() - began, unused=unused)
 
     def _views(self, config: CustomizeConfig, seed: int, table: pa.Table) -> Iterator[pa.Table]:
-        """The rows of each view; an image that cannot be decoded, or embedded, has none."""
+        """The rows of each view; an image that cannot be decoded, or embedded, has none, and the receipt counts it."""
         pixels, problems = self.embedder.decode(table["image"].to_pylist(), self.num_threads)
         readable = np.array([problem is None for problem in problems], bool)
         table, pixels = table.filter(pa.array(readable)), pixels[readable]

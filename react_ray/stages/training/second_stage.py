@@ -20,6 +20,7 @@ from react_ray.draft import Draft, create
 from react_ray.gated.config import HEAD_ALONE, CustomizeConfig
 from react_ray.gated.load import GATED_FILE
 from react_ray.kinds import FEATURES, HEAD, QUERIES, HeadFacts, ModelFacts
+from react_ray.progress import say
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, map_parts
@@ -35,8 +36,6 @@ from react_ray.vectors import from_vectors
 
 # What a head is made of, besides the model and its pairs.
 OF_HEAD = (*HEAD_ALONE, "head_scale", "augment", "class_weight_power", "weight_decay", "beta1", "beta2", "eps")
-
-
 SMALL = 10_000  # images, with their views, that are embedded in this process if Ray does not run yet
 
 
@@ -94,6 +93,8 @@ class _SecondStage:
         path = features.local_file(self.embedded.prompts_part, PROMPTS_FILE)
         start_CD = read_weights(path)["prompts"].numpy()
         classes = [(task.name, name) for task in self.embedded.tasks for name in task.class_names]
+        if unused := sum(features.receipt(part).facts["unused"] for part in range(self.embedded.prompts_part)):
+            say(f"head: {unused:,} images cannot be decoded or embedded, and are left out")
         tables = [features.read(part) for part in range(self.embedded.prompts_part)]
         image_ND = np.concatenate([from_vectors(table["image"]) for table in tables])
         rows = pa.concat_tables([table.select(["class_id", "matched"]) for table in tables])

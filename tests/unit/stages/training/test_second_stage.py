@@ -83,6 +83,7 @@ def test_a_head_starts_at_the_models_own_prompts_and_learns_the_retrieved_pairs(
     table = features.read(0)
     good = PER_PART - 2  # of each part, one image is missing and one cannot be decoded
     assert table["view"].to_pylist() == [view for view in range(3) for _ in range(good)]
+    assert features.receipt(0).facts["unused"] == 1, "the image that cannot be decoded is counted"
     plain_ND, turned_ND = (from_vectors(table["image"])[view * good : (view + 1) * good] for view in (0, 1))
     images = open_artifact(f"{run}/images").read(0)["image"].take([0, 3, 4, 5]).to_pylist()
     np.testing.assert_array_equal(plain_ND, embedder.embed_images(embedder.decode(images)[0]))
