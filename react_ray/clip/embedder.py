@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from react_ray.clip.backbone import Backbone
-from react_ray.clip.image_tower import image_features
+from react_ray.clip.image_tower import grid_dim, grid_features, image_features
 from react_ray.clip.prompts import TargetTask, prompts
 from react_ray.clip.text import can_truncate, text_features
 from react_ray.pairs.image import decode_batch
@@ -36,13 +36,20 @@ class Embedder:
         batch_size: int,
         device: str | torch.device,
         compile: bool = False,
+        grid: int = 0,
     ) -> None:
-        """batch_size: rows per forward pass; it is halved whenever memory runs out, and stays at that."""
+        """batch_size: rows per forward pass; it is halved whenever memory runs out, and stays at that.
+
+        grid: image vectors also hold the patch tokens, averaged over grid x grid cells (`grid_features`); 0 = none.
+        """
         self.backbone = backbone
         self.batch_size = batch_size
         self.device = torch.device(device)
         model = backbone.model.to(self.device).eval()
+        self.image_dim = backbone.dim + grid_dim(model, grid)
         self._image_features: Callable[[Tensor], Tensor] = partial(image_features, model)
+        if grid:
+            self._image_features = partial(grid_features, model, grid=grid)
         if compile:
             self._image_features = torch.compile(self._image_features)
         self._text_whole = not can_truncate(model)
@@ -55,7 +62,7 @@ class Embedder:
         return decode_batch(images, backbone.image_size, num_threads, backbone.crop, backbone.interpolation)
 
     def embed_images(self, images_NCHW: np.ndarray) -> np.ndarray:
-        """uint8 [N, 3, S, S] -> float16 [N, D], unit norm."""
+        """uint8 [N, 3, S, S] -> float16 [N, image_dim], unit norm."""
         return self.image_vectors(images_NCHW).astype(np.float16)
 
     def embed_texts(self, texts: list[str]) -> np.ndarray:
@@ -64,7 +71,7 @@ class Embedder:
 
     def image_vectors(self, images_NCHW: np.ndarray) -> np.ndarray:
         """As `embed_images`, in float32: not yet rounded for storage."""
-        out_ND = np.empty((len(images_NCHW), self.backbone.dim), np.float32)
+        out_ND = np.empty((len(images_NCHW), self.image_dim), np.float32)
         for rows in self.batches(len(images_NCHW)):
             pixels_BCHW = torch.from_numpy(np.ascontiguousarray(images_NCHW[rows]))
             self._run(out_ND, rows, partial(self._images, pixels_BCHW))

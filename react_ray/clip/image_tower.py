@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -51,6 +52,41 @@ def image_features(model: nn.Module, image_BCHW: Tensor, keep_BP: Tensor | None 
         for block in visual.transformer.resblocks[:num_frozen]:
             x_BND = block(x_BND)
     return _in_slices(partial(_suffix, visual, num_frozen), x_BND, micro_batch)
+
+
+def grid_dim(model: nn.Module, grid: int) -> int:
+    """The dimensions that `grid_features` puts behind the D of the image feature; BackboneError if it cannot."""
+    visual: Any = model.visual
+    if not grid:
+        return 0
+    if not _is_plain_vit(visual):
+        raise BackboneError(f"a {type(visual).__name__} has no grid of patch tokens; set customize.head_grid=0")
+    if grid > min(visual.grid_size):
+        size = " x ".join(map(str, visual.grid_size))
+        raise BackboneError(f"{grid} x {grid} cells are more than the {size} patches; lower customize.head_grid")
+    return grid * grid * int(visual.positional_embedding.shape[1])
+
+
+@torch.no_grad()
+def grid_features(model: nn.Module, image_BCHW: Tensor, grid: int) -> Tensor:
+    """Returns float32 [B, D + grid * grid * W], unit rows: what the image is, and what is where in it.
+
+    The first D are the image feature. Behind them are the patch tokens before the last block, each normalised over its
+    W, averaged over grid x grid cells, row by row. Either piece has half of the squared length. Linear heads gain from
+    such intermediate features where images differ from those that the tower was trained on (Head2Toe, arXiv
+    2201.03529).
+    """
+    visual: Any = model.visual
+    if not grid:
+        return F.normalize(image_features(model, image_BCHW).float(), dim=-1)
+    x_BND = _stem(visual, image_BCHW)
+    for block in visual.transformer.resblocks[:-1]:
+        x_BND = block(x_BND)
+    feature_BD = _suffix(visual, len(visual.transformer.resblocks) - 1, x_BND).float()
+    patch_BPW = F.layer_norm(x_BND[:, 1:].float(), x_BND.shape[-1:])
+    map_BWHW = patch_BPW.transpose(1, 2).unflatten(2, visual.grid_size)
+    cell_BW = F.adaptive_avg_pool2d(map_BWHW, grid).flatten(2).transpose(1, 2).flatten(1)
+    return torch.cat([F.normalize(feature_BD, dim=-1), F.normalize(cell_BW, dim=-1)], dim=1) / 2**0.5
 
 
 def _in_slices(function: Callable[..., Tensor], x: Tensor, micro_batch: int, *beside: Tensor) -> Tensor:

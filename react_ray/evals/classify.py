@@ -15,10 +15,9 @@ def classify_rows(
     table: pa.Table, embedder: Embedder, scorers: dict[str, Scorer], tasks: list[TargetTask], num_threads: int
 ) -> pa.Table:
     """Returns schema.PREDICTIONS for a table from `read_slice`. scorers: one for each task."""
-    dim = embedder.backbone.dim
     pixels, problems = embedder.decode(table["image"].to_pylist(), num_threads)
     good = np.array([problem is None for problem in problems], bool)
-    image_ND = np.full((table.num_rows, dim), np.nan, np.float16)
+    image_ND = np.full((table.num_rows, embedder.image_dim), np.nan, np.float16)
     image_ND[good] = embedder.embed_images(pixels[good])
     names = np.array(table["task"].to_pylist(), dtype=object)
     dataset = table["dataset"][0].as_py() if table.num_rows else ""

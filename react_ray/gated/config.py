@@ -15,7 +15,7 @@ LAST_K_LAYERS = {"ViT-B-32": 6, "ViT-B-16": 6, "ViT-L-14": 6, "ViT-H-14": 6, "Vi
 
 OF_HEAD = "+head"  # ends the name of an arm's second stage, as "gated_image+head"
 # Fields on which a second stage depends, and no model.
-HEAD_ALONE = ("head", "head_lr", "head_steps", "head_views")
+HEAD_ALONE = ("head", "head_grid", "head_lr", "head_steps", "head_views")
 Method = Literal["gated-image", "locked-text", "locked-image", "full", "lora", "linear", "cache", "knn"]
 ON_STORED_VECTORS: tuple[Method, ...] = ("linear", "cache", "knn")  # they run no model
 
@@ -70,8 +70,16 @@ class CustomizeConfig(Section):
     lora_alpha: float = field(16.0, "lora: updates are multiplied by this / rank", gt=0)
     head: bool = field(
         False,
-        "a second stage: a linear head of the recipe's classes on the image vectors of the trained model, started from "
-        "the class prompts and scored beside them; it can be added to a model that is trained already",
+        "a second stage: a linear head of the recipe's classes on the image vectors of the trained model (of the "
+        "backbone, with method=linear), started from the class prompts and scored beside them; it can be added to a "
+        "model that is trained already",
+    )
+    head_grid: int = field(
+        0,
+        "head: it also sees the patch tokens before the last block, averaged over this many x as many cells of the "
+        "image; 0 = the image vector alone",
+        ge=0,
+        le=32,
     )
     head_scale: float = field(100.0, "linear, cache, head: cosines are multiplied by this before the softmax", gt=0)
     head_lr: float = field(0.003, "head: peak learning rate of AdamW", gt=0)
@@ -212,8 +220,10 @@ class CustomizeConfig(Section):
                 f"method={self.method} reads the stored vectors, which are not {self.backbone.name}'s; choose another "
                 "method, or make customize.backbone {}"
             )
-        if runs_no_model(self.method) and self.head:
-            raise ValueError(f"head=true trains on a customised model, and method={self.method} has none; leave it out")
+        if not trains(self.method) and self.head:
+            raise ValueError(
+                f"method={self.method} trains nothing; use method=linear for a head on the backbone itself"
+            )
         return self
 
 

@@ -15,11 +15,9 @@ from react_ray.clip.weights import read_info
 from react_ray.errors import ConfigError
 from react_ray.gated.attach import attach_gated_blocks, gated_layers
 from react_ray.gated.checkpoint import load_gated, load_official
-from react_ray.gated.trained import find_trained, require_clip
+from react_ray.gated.trained import GATED_FILE, find_trained, require_clip
 from react_ray.gated.wise_ft import interpolate
 from react_ray.storage import join, local_file
-
-GATED_FILE = "gated.safetensors"
 
 
 def load_backbone(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from react_ray.artifact import Artifact, open_artifact
+from react_ray.clip.config import BackboneConfig
 from react_ray.clip.identity import WEIGHT_FILES
 from react_ray.errors import ArtifactMissing, BackboneError, ConfigError
 from react_ray.gated.config import OF_HEAD, runs_no_model
@@ -22,6 +23,7 @@ from react_ray.storage import join, open_storage
 from react_ray.yaml_file import parse_yaml, typed
 
 RECIPE_FILE = "recipe.yaml"
+GATED_FILE = "gated.safetensors"
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,11 @@ class TrainedModel:
     @property
     def head(self) -> Artifact | None:
         """What holds the head by which this model classifies; None for a model that classifies by prompts alone."""
-        return self.model if self.is_head else self.second_stage
+        return self.second_stage or (self.model if self.is_head else None)
 
     @property
     def is_head(self) -> bool:
-        """True for a head on stored vectors, which is no CLIP."""
+        """True for a head on the vectors of a backbone that stays as it is, which is no CLIP."""
         return runs_no_model(self.model.facts.method)
 
     @property
@@ -74,6 +76,13 @@ class TrainedModel:
         }
         scored = ", ".join(f"{name} {100 * value:.1f} %" for name, value in means.items()) or "not scored"
         return f"{self.arm or self.uri}: {self.method}, {self.told()}; top-1: {scored}"
+
+
+def customised(backbone: BackboneConfig, model: Artifact[ModelFacts]) -> BackboneConfig:
+    """The backbone with the weights that `model` has trained; the backbone itself if `model` is a head on its
+    vectors."""
+    gated = "" if runs_no_model(model.facts.method) else join(model.uri, GATED_FILE)
+    return backbone.model_copy(update={"gated": gated})
 
 
 def is_trained(uri: str) -> bool:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from react_ray.clip.image_tower import grid_features
 from react_ray.clip.weights import read_info, read_weights, weights_bytes
 from react_ray.errors import BackboneError, ConfigError
 from react_ray.gated.config import CustomizeConfig
@@ -47,6 +48,18 @@ class Head:
     settings: dict[str, float]
     info: dict[str, Any]  # of the file
     wise_ft: float = 1.0  # 0 = the class prompts alone; nearest neighbours have none
+
+    @property
+    def grid(self) -> int:
+        """The cells per side of which an image's vector has the patch tokens; 0 = it is the image feature alone."""
+        return int(self.info.get("grid", 0))
+
+    def image_vectors(self, model: nn.Module, image_BCHW: Tensor) -> np.ndarray:
+        """What the scorers take: float32 [B, D + grid * grid * W], unit rows, of normalised images.
+
+        model: the one that the head was trained on; for a second stage, as it was trained (WiSE-FT weight 1).
+        """
+        return grid_features(model, image_BCHW, self.grid).numpy(force=True)
 
     @property
     def tasks(self) -> dict[str, slice]:

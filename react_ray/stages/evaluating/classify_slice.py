@@ -81,8 +81,10 @@ class ClassifySlice(Work):
         if model.wise_ft != 1:
             base = load_backbone(model.backbone.model_copy(update={"gated": ""}), seed=self.recipe.seed)
             interpolate(base.model, backbone.model, model.wise_ft)
-        self.embedder = Embedder(backbone, self.recipe.evaluate.batch_size, self.device)
-        if model.head:
-            self.scorers = read_head(local_file(model.head), self.recipe.evaluate.wise_ft).scorers()
+        head = read_head(local_file(model.head), self.recipe.evaluate.wise_ft) if model.head else None
+        grid = head.grid if head else 0
+        self.embedder = Embedder(backbone, self.recipe.evaluate.batch_size, self.device, grid=grid)
+        if head:
+            self.scorers = head.scorers()
         else:
             self.scorers = prompt_scorers(self.embedder, self.tasks)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.config import BackboneConfig
 from react_ray.gated.config import OF_HEAD, runs_no_model
-from react_ray.gated.load import GATED_FILE
+from react_ray.gated.trained import customised
 from react_ray.kinds import HEAD, MODEL
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
@@ -34,10 +34,10 @@ def scored_model(recipe: Recipe, name: str) -> ScoredModel:
     arm = name.removesuffix(OF_HEAD)
     layout, backbone, wise_ft = Layout(recipe, arm), recipe.arm(arm).customized, recipe.evaluate.wise_ft
     model = open_artifact(layout.of_arm("model"), MODEL)
+    if name.endswith(OF_HEAD):
+        head = open_artifact(layout.of_arm("head"), HEAD)
+        parents: dict[str, Artifact] = {"model": model, "head": head}
+        return ScoredModel(customised(backbone, model), join(head.uri, HEAD_FILE), parents=parents)
     if runs_no_model(model.facts.method):
         return ScoredModel(backbone, join(model.uri, HEAD_FILE), parents={"model": model})
-    customised = backbone.model_copy(update={"gated": join(model.uri, GATED_FILE)})
-    if not name.endswith(OF_HEAD):
-        return ScoredModel(customised, wise_ft=wise_ft, parents={"model": model})
-    head = open_artifact(layout.of_arm("head"), HEAD)
-    return ScoredModel(customised, join(head.uri, HEAD_FILE), parents={"model": model, "head": head})
+    return ScoredModel(customised(backbone, model), wise_ft=wise_ft, parents={"model": model})

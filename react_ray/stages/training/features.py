@@ -93,13 +93,14 @@ class EmbedViews(Work):
         began = time.monotonic()
         arm, part = self.jobs[job]
         if self.loaded != arm.name:
-            self.embedder = Embedder(load_backbone(arm.backbone, self.device, self.seed), self.batch_size, self.device)
+            backbone = load_backbone(arm.backbone, self.device, self.seed)
+            self.embedder = Embedder(backbone, self.batch_size, self.device, grid=arm.config.head_grid)
             self.loaded = arm.name
         if part == arm.prompts_part:
             class_CD = np.concatenate([self.embedder.zero_shot_classifier(task) for task in arm.tasks])
             files = {PROMPTS_FILE: weights_bytes({"prompts": torch.from_numpy(class_CD)}, {})}
             return arm.features.commit_files(part, files, time.monotonic() - began, len(class_CD))
-        shape = schema.features(self.embedder.backbone.dim)
+        shape = schema.features(self.embedder.image_dim)
         pieces = [shape.empty_table()]
         for start in range(0, table.num_rows, IMAGES_AT_ONCE):
             pieces += self._views(arm.config, mix(self.seed, part, start), table.slice(start, IMAGES_AT_ONCE))

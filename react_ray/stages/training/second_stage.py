@@ -17,8 +17,8 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.clip.weights import read_weights
 from react_ray.draft import Draft, create
-from react_ray.gated.config import HEAD_ALONE, CustomizeConfig
-from react_ray.gated.load import GATED_FILE
+from react_ray.gated.config import HEAD_ALONE, CustomizeConfig, runs_no_model
+from react_ray.gated.trained import customised
 from react_ray.kinds import FEATURES, HEAD, QUERIES, HeadFacts, ModelFacts
 from react_ray.progress import say
 from react_ray.recipe import Recipe
@@ -73,13 +73,13 @@ class _SecondStage:
         digested = config.digested()
         self.plan = {name: digested[name] for name in OF_HEAD} | {"seed": recipe.seed, "batch_size": config.batch_size}
         self.plan["tasks"] = [[task.name, list(task.class_names), list(task.templates)] for task in tasks]
-        of_features = {name: self.plan[name] for name in ("augment", "head_views", "seed", "tasks")}
+        of_features = {name: self.plan[name] for name in ("augment", "head_grid", "head_views", "seed", "tasks")}
         num_parts = parents["retrieved"].num_parts + 1
         self.features = create(layout.of_arm("features"), FEATURES, of_features, parents, num_parts)
         self.head: Draft[HeadFacts] = create(layout.of_arm("head"), HEAD, self.plan, parents, 1)
-        backbone = wanted.customized.model_copy(update={"gated": join(model.uri, GATED_FILE)})
+        self.backbone = customised(wanted.customized, model)
         self.embedded = Embedded(
-            arm, backbone, config, tuple(tasks), parents["retrieved"], parents["images"], self.features
+            arm, self.backbone, config, tuple(tasks), parents["retrieved"], parents["images"], self.features
         )
 
     @property
@@ -91,13 +91,16 @@ class _SecondStage:
         began = time.monotonic()
         features = self.features.seal()
         path = features.local_file(self.embedded.prompts_part, PROMPTS_FILE)
-        start_CD = read_weights(path)["prompts"].numpy()
+        prompt_CD = read_weights(path)["prompts"].numpy()
         classes = [(task.name, name) for task in self.embedded.tasks for name in task.class_names]
         if unused := sum(features.receipt(part).facts["unused"] for part in range(self.embedded.prompts_part)):
             say(f"head: {unused:,} images cannot be decoded or embedded, and are left out")
         tables = [features.read(part) for part in range(self.embedded.prompts_part)]
         image_ND = np.concatenate([from_vectors(table["image"]) for table in tables])
         rows = pa.concat_tables([table.select(["class_id", "matched"]) for table in tables])
+        start_CD = np.pad(
+            prompt_CD, ((0, 0), (0, image_ND.shape[1] - prompt_CD.shape[1]))
+        )  # prompts say nothing of cells
         vectors = LabelledVectors.of_matched(image_ND, rows["class_id"].to_numpy(), rows["matched"].to_pylist())
         queries = open_artifact(queries_uri(self.recipe, self.arm), QUERIES)
         facts = data_facts(self.embedded.retrieved, queries.uri, self.config, self.wanted.name)
@@ -107,11 +110,18 @@ class _SecondStage:
         )
         arrays, recipe_yaml = {"head": head_CD, "start": start_CD}, self.wanted.yaml(everything=False)
         info: dict[str, Any] = {"backbone": self.model.facts.backbone, "method": f"{self.model.facts.method} + head"}
-        info |= {"model": self.model.content, "digest": digest(self.plan), "seed": self.recipe.seed}
+        info |= {
+            "model": self.model.content,
+            "grid": self.config.head_grid,
+            "digest": digest(self.plan),
+            "seed": self.recipe.seed,
+        }
         info["backbone_config"] = self.wanted.customized.model_dump()
         commit_head(self.head, arrays, classes, self.config, info, facts["card"], recipe_yaml, began, len(image_ND))
 
     def seal(self) -> Artifact[HeadFacts]:
         classes = sum(len(task.class_names) for task in self.embedded.tasks)
-        told = f"a head of {classes:,} fixed classes on the image vectors of {self.arm or 'the model'}"
+        on = self.backbone.name if runs_no_model(self.model.facts.method) else self.arm or "the model"
+        cells = f" and {self.config.head_grid} x {self.config.head_grid} cells" if self.config.head_grid else ""
+        told = f"a head of {classes:,} fixed classes on the image vectors{cells} of {on}"
         return self.head.seal(HeadFacts(self.model.facts.backbone, self.model.facts.method, [told]))

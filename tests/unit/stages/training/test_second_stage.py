@@ -14,6 +14,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import load_tasks
 from react_ray.draft import create
+from react_ray.errors import ConfigError
 from react_ray.gated.checkpoint import gated_bytes
 from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.load import load_backbone
@@ -112,6 +113,37 @@ def test_the_same_recipe_gives_the_same_head_and_another_schedule_keeps_the_feat
     [other] = heads_of(recipe, {"": (model, longer)})
     assert other.content != head.content and open_artifact(f"{run}/features").content == before
     assert open_artifact(f"{run}/features").read(0)["view"].to_pylist() == [0] * (PER_PART - 2), "nothing augments"
+
+
+def test_a_head_with_a_grid_sees_where_things_are_and_the_model_in_python_gives_what_it_takes(run: Path) -> None:
+    recipe = given(run, "customize.head_grid=2")
+    model = model_of(recipe)
+    heads_of(recipe, {"": (model, recipe.customize)})
+    tower = load_backbone(recipe.backbone.model_copy(update={"gated": f"{model.uri}/gated.safetensors"}), seed=0)
+    head, start = (load_head(str(run), "+head", weight) for weight in (1.0, 0.0))
+    assert head.grid == 2 and head.vectors_CD.shape[1] == tower.dim + 2 * 2 * 32
+    assert (start.vectors_CD[:, tower.dim :] == 0).all() and (head.vectors_CD[:, tower.dim :] != 0).any()
+    stored_ND = from_vectors(open_artifact(f"{run}/features").read(0)["image"])
+    pixels, _ = Embedder(tower, 64, "cpu").decode(open_artifact(f"{run}/images").read(0)["image"][3:4].to_pylist())
+    mine_ND = head.image_vectors(tower.model, tower.normalize(torch.from_numpy(pixels)))
+    np.testing.assert_allclose(mine_ND, stored_ND[1:2], atol=1e-3)
+    assert head.scorers()["birds"](mine_ND).shape == (1, 3)
+
+
+def test_a_head_on_the_backbone_itself_is_the_second_stage_of_a_linear_head(run: Path) -> None:
+    recipe = given(run, "customize.method=linear", "customize.head_grid=2", "customize.head_views=0")
+    backbone = load_backbone(recipe.backbone, seed=recipe.seed)
+    draft = create(f"{recipe.out}/model", MODEL, {}, {}, 1)
+    draft.commit_files(0, {"head.safetensors": b"not read here"}, 0.0, 1)
+    model = draft.seal(ModelFacts(backbone.describe(), "linear"))
+    [head] = heads_of(recipe, {"": (model, recipe.customize)})
+    assert "2 x 2 cells of" in head.facts.summary[0] and "tiny_clip" in head.facts.summary[0]
+    stored_ND = from_vectors(open_artifact(f"{run}/features").read(0)["image"])
+    embedder = Embedder(backbone, 64, "cpu", grid=2)
+    pixels, _ = embedder.decode(open_artifact(f"{run}/images").read(0)["image"][3:4].to_pylist())
+    np.testing.assert_array_equal(embedder.embed_images(pixels), stored_ND[1:2])
+    with pytest.raises(ConfigError, match="method=knn trains nothing; use method=linear"):
+        given(run, "customize.method=knn")
 
 
 def test_no_head_is_trained_unless_the_recipe_wants_one(run: Path) -> None:
