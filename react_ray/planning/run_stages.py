@@ -6,7 +6,9 @@ most that the recipe allows is planned.
 
 from __future__ import annotations
 
-from react_ray.clip.architecture import image_numbers
+from react_ray.clip.architecture import embedding_dim, empty_model, image_numbers
+from react_ray.clip.config import BackboneConfig
+from react_ray.clip.image_tower import grid_dim
 from react_ray.gated.config import runs_no_model, trains
 from react_ray.planning.database import MODEL_GB, READER_GB, base_gb, download, image_bytes
 from react_ray.planning.job_plan import StagePlan
@@ -18,6 +20,7 @@ from react_ray.recipe import BASE, Recipe
 from react_ray.runtime.layout import HEAD, Layout, models
 from react_ray.runtime.most_pairs import most_pairs
 from react_ray.storage import join
+from react_ray.training.augment import num_views
 from react_ray.training.memory_plan import plan as memory_plan
 from react_ray.training.movement import check_movement
 from react_ray.training.schedule import from_data, num_steps
@@ -37,6 +40,8 @@ def run_stages(found: Survey, rates: Rates, machine: Machine) -> tuple[list[Stag
         stage, told = customize(found, arm, rates, machine)
         stages.append(stage)
         trainings.setdefault(told, []).append(arm)
+        if recipe.arm(arm).customize.head:
+            stages.append(second_stage(found, arm, rates, machine))
     lines = [f"{', '.join(arms)}: {told}".removeprefix(": ") for told, arms in trainings.items() if told]
     if recipe.evaluate.datasets:
         stages.append(evaluate(found, rates, machine))
@@ -145,6 +150,35 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
         name, "to do", pairs, pairs * (image_bytes(found) + 2 * found.dim), written, 0, memory, seconds, how
     )
     return stage, planned.text()
+
+
+def second_stage(found: Survey, arm: str, rates: Rates, machine: Machine) -> StagePlan:
+    """Of an arm with customize.head: the vectors of its retrieved images, and a head on them."""
+    recipe, name = found.recipe, f"customize {arm}{HEAD}"
+    wanted = recipe.arm(arm)
+    config, pairs = wanted.customize, pairs_of(found, arm)
+    there = found.attempt(made, Layout(recipe, arm).of_arm("head")) or Made()
+    if there.sealed:
+        return StagePlan(name, "done", pairs, bytes_written=there.bytes)
+    dim = found.attempt(_image_dim, wanted.customized, config.head_grid)
+    if dim is None or not pairs:
+        return StagePlan(name, "to do", how="its model, or the number of its pairs, is not known")
+    images, head = pairs * (1 + num_views(config)), found.num_classes * dim
+    model, seconds = rates.arms.get(arm) or rates.backbone, None
+    if model and rates.flop_per_s:
+        at_once = machine.at_once(recipe.cluster.num_actors, recipe.cluster.threads_per_actor, 0)
+        seconds = (images * model.image_s + found.num_prompts * model.text_s) / at_once
+        seconds += 6 * config.head_steps * from_data(config, pairs).batch_size * head / rates.flop_per_s
+    memory = base_gb(recipe) + recipe.cluster.num_actors * (MODEL_GB + found.model_gb)
+    memory += (2 * 2 * images * dim + 20 * head) / 2**30  # all vectors are read into the driver, and joined
+    told = f"vectors of {dim:,} numbers of {images:,} images, {rates.how}"
+    return StagePlan(
+        name, "to do", pairs, pairs * image_bytes(found), 2 * images * dim + 8 * head, 0, memory, seconds, told
+    )
+
+
+def _image_dim(config: BackboneConfig, grid: int) -> int:
+    return embedding_dim(config) + grid_dim(empty_model(config.name), grid)
 
 
 def evaluate(found: Survey, rates: Rates, machine: Machine) -> StagePlan:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from react_ray.artifact import Artifact, open_artifact
+from react_ray.clip.image_tower import grid_dim
 from react_ray.clip.prompts import load_tasks
 from react_ray.draft import Draft, create
 from react_ray.evals.labelled import slices_of
@@ -109,6 +110,8 @@ def _plan(recipe: Recipe, name: str) -> _Arm:
     num_pairs = sum(rows.block_sizes)
     config = from_data(config, _asked_for(parents, num_pairs))
     check_installed(config.trackers)
+    if config.head:
+        grid_dim(loaded.model, config.head_grid)  # refuses what the tower has not, before anything is trained
     check_workers(config)
     if not runs_no_model(config.method):
         check_batch_size(rows, config.batch_size)

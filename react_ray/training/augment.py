@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from react_ray.gated.config import AugmentConfig
+from react_ray.gated.config import AugmentConfig, CustomizeConfig
 
 # Columns of a draw, each uniform in [0, 1).
 ROTATE, SCALE, STRETCH, SHIFT_X, SHIFT_Y, SHEAR, FLIP, CROP_AREA, CROP_RATIO, CROP_X, CROP_Y = range(11)
@@ -22,6 +22,11 @@ NUM_DRAWS = 26
 
 MIDDLE = 127.5
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def num_views(config: CustomizeConfig) -> int:
+    """The augmented views of each image on which a second stage trains; none if the recipe augments nothing."""
+    return config.head_views if config.augment != AugmentConfig() else 0
 
 
 def draw(num_images: int, generator: torch.Generator) -> Tensor:

@@ -30,7 +30,7 @@ from react_ray.manifest import Receipt
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.work import Work
 from react_ray.selection.soft_classes import soft_classes
-from react_ray.training.augment import augment_rows, draw
+from react_ray.training.augment import augment_rows, draw, num_views
 from react_ray.training.auto_augment import AutoAugment
 from react_ray.training.step import mix
 from react_ray.vectors import as_vectors
@@ -54,11 +54,6 @@ class Embedded:
     @property
     def prompts_part(self) -> int:
         return self.features.num_parts - 1
-
-
-def num_views(config: CustomizeConfig) -> int:
-    """The augmented views of each image; none if the recipe augments nothing."""
-    return config.head_views if config.augment != AugmentConfig() else 0
 
 
 class ReadRetrieved:

@@ -27,10 +27,11 @@ from react_ray.runtime.map_parts import MapStage, map_parts
 from react_ray.runtime.placement import actor_pool
 from react_ray.section import digest
 from react_ray.stages.retrieval.embed_queries import queries_uri
-from react_ray.stages.training.features import PROMPTS_FILE, Embedded, EmbedViews, ReadRetrieved, num_views
+from react_ray.stages.training.features import PROMPTS_FILE, Embedded, EmbedViews, ReadRetrieved
 from react_ray.stages.training.stored_vectors import commit_head, trained
 from react_ray.stages.training.targets import data_facts
 from react_ray.storage import join
+from react_ray.training.augment import num_views
 from react_ray.training.labelled_vectors import LabelledVectors
 from react_ray.vectors import from_vectors
 

@@ -62,6 +62,16 @@ def test_each_stage_of_a_good_recipe_has_rows_bytes_memory_time_and_a_reason(rec
     assert not Path(recipe.database).exists() and not Path(recipe.out).exists(), "a plan writes nothing"
 
 
+def test_a_second_stage_has_a_line_of_its_own_and_a_grid_that_the_tower_has_not_is_a_problem(recipe: Recipe) -> None:
+    arms = {"gated_image": {"customize.head": True, "customize.head_grid": 2, "customize.head_views": 0}}
+    wanted = recipe.model_copy(update={"arms": arms})
+    stage = by_name(plan_job(wanted))["customize gated_image+head"]
+    assert stage.rows == 1200 and stage.seconds and stage.how.startswith("vectors of 144 numbers of 1,200 images")
+    assert stage.bytes_written and stage.bytes_written > 1200 * 2 * 144
+    arms["gated_image"]["customize.head_grid"] = 9
+    assert any("9 x 9 cells are more than the 4 x 4" in line for line in plan_job(wanted).problems)
+
+
 def test_every_problem_is_said_and_not_only_the_first(
     recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
