@@ -25,7 +25,7 @@ from react_ray.runtime.map_parts import MapStage, map_parts
 from react_ray.runtime.placement import actor_pool
 from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice
 from react_ray.stages.evaluating.pixel_references import Pixels, pixel_references
-from react_ray.stages.evaluating.scored_model import scored_model
+from react_ray.stages.evaluating.scored_model import ScoredModel, scored_model
 from react_ray.storage import open_storage
 
 
@@ -41,10 +41,10 @@ def run(recipe: Recipe) -> list[Artifact]:
     if tasks and slices:
         candidates += [_of_pixels(recipe, tasks, *row, slices) for row in pixel_references(recipe).items()]
     open_ones = [c for c in candidates if not c.scores.sealed]
-    jobs = [(c, part) for c in open_ones for part in c.scores.pending()]
+    jobs = _jobs([(c, part) for c in open_ones for part in c.scores.pending()])
     stage = MapStage(
         "evaluate",
-        ReadSlices([c.slices[part] for c, part in jobs], tasks),
+        ReadSlices([c.slices[part] for [(c, part), *_] in jobs], tasks),
         ClassifySlice(jobs, recipe, tasks),
         noun="images",
         options=actor_pool(recipe.cluster, "embed"),
@@ -63,6 +63,27 @@ def _candidate(
         "tasks": [[task.name, list(task.class_names), list(task.templates)] for task in tasks],
     }
     return Candidate(name, model, *_begin(uri, config, model.parents, slices))
+
+
+def _jobs(pending: list[tuple[Candidate, int]]) -> list[list[tuple[Candidate, int]]]:
+    """Puts together the parts that hold the same images, embedded by the same model, in the order of the first."""
+    jobs: list[list[tuple[Candidate, int]]] = []
+    for one in pending:
+        alike = next((job for job in jobs if _share_vectors(job[0], one)), None)
+        if alike:
+            alike.append(one)
+        else:
+            jobs.append([one])
+    return jobs
+
+
+def _share_vectors(one: tuple[Candidate, int], other: tuple[Candidate, int]) -> bool:
+    (a, part_a), (b, part_b) = one, other
+    if not isinstance(a.model, ScoredModel) or not isinstance(b.model, ScoredModel):
+        return False
+    slice_a, slice_b = a.slices[part_a], b.slices[part_b]
+    same_images = (slice_a.dataset, slice_a.start) == (slice_b.dataset, slice_b.start)
+    return same_images and a.model.embeds_like(b.model)
 
 
 def _of_pixels(

@@ -20,7 +20,12 @@ class ScoredModel:
     backbone: BackboneConfig  # embeds the images
     head: str = ""  # URI of a head that scores them; "" = the class prompts do
     wise_ft: float = 1.0  # of the backbone, between its base and what was trained
+    grid: int = 0  # cells per side of which the head sees the patch tokens
     parents: dict[str, Artifact] = field(default_factory=dict)
+
+    def embeds_like(self, other: ScoredModel) -> bool:
+        """True if both give an image the same vector."""
+        return (self.backbone, self.wise_ft, self.grid) == (other.backbone, other.wise_ft, other.grid)
 
 
 def scored_model(recipe: Recipe, name: str) -> ScoredModel:
@@ -37,7 +42,8 @@ def scored_model(recipe: Recipe, name: str) -> ScoredModel:
     if name.endswith(OF_HEAD):
         head = open_artifact(layout.of_arm("head"), HEAD)
         parents: dict[str, Artifact] = {"model": model, "head": head}
-        return ScoredModel(customised(backbone, model), join(head.uri, HEAD_FILE), parents=parents)
+        grid = recipe.arm(arm).customize.head_grid
+        return ScoredModel(customised(backbone, model), join(head.uri, HEAD_FILE), grid=grid, parents=parents)
     if runs_no_model(model.facts.method):
         return ScoredModel(backbone, join(model.uri, HEAD_FILE), parents={"model": model})
     return ScoredModel(customised(backbone, model), wise_ft=wise_ft, parents={"model": model})

@@ -64,7 +64,8 @@ def scored(recipe: Recipe, name: str, model: Artifact | None, backbone: Backbone
     parents, wise_ft = ({"model": model}, recipe.evaluate.wise_ft) if model else ({}, 1.0)
     draft = create(place, PREDICTIONS, recipe.evaluate.digested(), parents, 1)
     slices = slices_of("test", recipe.evaluate.datasets["test"], tasks)[:1]
-    work = ClassifySlice([(Candidate(name, ScoredModel(backbone, wise_ft=wise_ft), draft, slices), 0)], recipe, tasks)
+    candidate = Candidate(name, ScoredModel(backbone, wise_ft=wise_ft), draft, dict(enumerate(slices)))
+    work = ClassifySlice([[(candidate, 0)]], recipe, tasks)
     work.setup()
     table = ReadSlices(slices, tasks)(0)
     work(0, table.slice(0, 64))
