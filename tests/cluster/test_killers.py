@@ -170,9 +170,15 @@ def deadly_reader(part: int) -> pa.Table:
 
 def test_a_stage_ends_in_one_line_and_keeps_what_is_done_if_a_part_kills_whatever_its_rows_are(tmp_path: Path) -> None:
     draft = create(str(tmp_path / "work"), KIND, {}, {}, PARTS)
-    with pytest.raises(PartFailed, match=r"the process that works on part 1 dies 2 times.* run the same command again"):
+    with pytest.raises(
+        PartFailed, match=r"the process that works on part 1 dies 2 times.* run the same command again"
+    ) as failed:
         map_parts(MapStage("kill", read, Deadly(draft, False)), draft.pending(), PARTS)
-    assert draft.pending() == [1]
+    assert draft.pending() == [1] and "\n" not in str(failed.value) and failed.value.exit_code == 1
+
+
+@pytest.mark.slow
+def test_a_stage_ends_in_one_line_and_keeps_what_is_done_if_the_reading_of_a_part_kills(tmp_path: Path) -> None:
     draft = create(str(tmp_path / "read"), KIND, {}, {}, PARTS)
     with pytest.raises(PartFailed, match=r"part 1 dies while it reads.* run the same command again") as failed:
         map_parts(MapStage("kill", deadly_reader, Commit(draft, {})), draft.pending(), PARTS)

@@ -16,7 +16,7 @@ from PIL import Image
 from react_ray import schema
 from react_ray.artifact import open_artifact
 from react_ray.cli import main
-from react_ray.errors import ArtifactMismatch, ReactRayError, ResourceError
+from react_ray.errors import ArtifactMismatch, ResourceError
 from react_ray.index.deleted import delete_pairs
 from react_ray.kinds import IMAGES
 from react_ray.recipe import load_recipe
@@ -150,28 +150,6 @@ def test_images_that_cannot_be_read_keep_their_place_and_the_run_goes_on(local_r
     delete_pairs(recipe.database, retrieved["pair_id"].to_numpy()[:1])
     with pytest.raises(ArtifactMismatch, match=r"1 pairs of .*/retrieved were deleted from"):
         customize.run(recipe)
-
-
-def test_vectors_of_another_model_are_not_mixed(local_ray: None, tmp_path: Path) -> None:
-    source = write_pool(tmp_path / "pool.parquet", [drawing(i) for i in range(6)], ["cloud"] * 6)
-    recipe = small_recipe(tmp_path, ingest={"source": source, "rows_per_part": 3})
-    ingest.run(load_recipe(recipe))
-    embed.run(load_recipe(recipe))
-    with pytest.raises(ArtifactMismatch, match=r"weights_sha256 was"):
-        embed.run(load_recipe(recipe, ["seed=1"]))  # random weights of another seed
-
-
-def test_a_part_that_is_corrupt_is_named_after_its_retries_and_the_rest_is_kept(
-    local_ray: None, tmp_path: Path
-) -> None:
-    source = write_pool(tmp_path / "pool.parquet", [drawing(i) for i in range(6)], ["cloud"] * 6)
-    recipe = load_recipe(small_recipe(tmp_path, ingest={"source": source, "rows_per_part": 2}))
-    images = ingest.run(recipe)
-    broken = Path(images.uri, "part-00001.parquet")
-    broken.write_bytes(broken.read_bytes()[:200])
-    with pytest.raises(ReactRayError, match="part-00001"):
-        embed.run(recipe)
-    assert not Path(recipe.database, "embeddings/manifest.json").exists()
 
 
 def test_too_little_memory_is_said_before_the_work(local_ray: None, tmp_path: Path) -> None:

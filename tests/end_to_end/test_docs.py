@@ -1,4 +1,7 @@
-"""The pages of docs/start/ do what they say: their blocks run in order, in an empty folder, as a newcomer runs them."""
+"""The pages of docs/start/ do what they say: their blocks run in order, in an empty folder, as a newcomer runs them.
+
+All commands join one Ray, which a newcomer's would each start for themselves.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from tests.support.web import Web, web_server
-
-pytestmark = pytest.mark.slow  # 7 starts of Ray, and trainings of as many steps as a newcomer's
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,6 +32,9 @@ exec "{python}" -m react_ray.cli "$@"
 """
 
 
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
 def follow(page: str, folder: Path) -> str:
     """Runs the blocks of a page in `folder`, consecutive ones of a language in one process; returns their output."""
     blocks = BLOCK.findall((ROOT / "docs/start" / page).read_text(encoding="utf-8"))
@@ -39,6 +44,7 @@ def follow(page: str, folder: Path) -> str:
     (bin_folder / "react-ray").write_text(REACT_RAY.format(python=sys.executable))
     (bin_folder / "react-ray").chmod(0o755)
     env = os.environ | {"PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    env["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     out = []
     for language, some in itertools.groupby(blocks, key=lambda block: block[0]):
         code = "\n".join(text for _, text in some)
@@ -50,7 +56,7 @@ def follow(page: str, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def animals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def animals(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of own_classes.md after its commands, and what they printed."""
     folder = tmp_path_factory.mktemp("animals")
     return folder, follow("own_classes.md", folder)
@@ -65,7 +71,7 @@ def some_pairs(sample_dir: Path) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def photos(some_pairs: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def photos(local_ray: None, some_pairs: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of own_folder.md after its commands, and what they printed."""
     folder = tmp_path_factory.mktemp("photos")
     (folder / "photos").mkdir()
@@ -107,6 +113,7 @@ def test_a_folder_of_images_becomes_folders_of_classes_and_a_model(photos: tuple
     assert (folder / "runs/photos/model/manifest.json").exists() and (folder / "runs/photos/report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_list_of_urls_is_searched_and_only_what_is_found_is_downloaded(
     web: Web, some_pairs: pa.Table, tmp_path: Path
 ) -> None:
@@ -121,6 +128,7 @@ def test_a_list_of_urls_is_searched_and_only_what_is_found_is_downloaded(
     assert (tmp_path / "runs/list/model/manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_published_vectors_are_searched_as_they_are(web: Web, photos: tuple[Path, str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "react_ray.cli", "export", "clip-retrieval"]
     made = [str(photos[0] / "runs/photos/database/embeddings"), str(tmp_path / "vectors")]

@@ -77,6 +77,8 @@ def test_the_manifest_says_which_model_made_the_vectors_and_no_other_may_go_on(e
     other = embedded.model_copy(update={"embed": embedded.embed.model_copy(update={"precision": "bf16"})})
     with pytest.raises(ArtifactMismatch, match=r"backbone\.precision was 'fp32', now 'bf16'"):
         embed.run(other)
+    with pytest.raises(ArtifactMismatch, match=r"weights_sha256 was"):
+        embed.run(embedded.model_copy(update={"seed": 1}))  # random weights of another seed
     head = Path(embedded.embed.heads["safety"])
     bytes_before = head.read_bytes()
     try:
@@ -130,7 +132,8 @@ def test_captions_need_no_images_and_a_corrupt_part_is_put_aside_in_its_place(
 
 def test_a_killed_actor_changes_no_vector(embedded: Recipe, tmp_path: Path) -> None:
     recipe = small(tmp_path).model_copy(update={"embed": embedded.embed})
-    ingest.run(recipe)
+    for kind in ("pairs", "images"):
+        shutil.copytree(of(embedded, kind).uri, tmp_path / "database" / kind)
     victims: list[int] = []
     ended = threading.Event()
     killer = threading.Thread(target=kill_the_actor, args=(tmp_path / "database/embeddings", ended, victims))
@@ -154,22 +157,22 @@ def kill_the_actor(done: Path, ended: threading.Event, victims: list[int]) -> No
             return
 
 
+@pytest.mark.parametrize("kept", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_fetching_in_the_same_pipeline_gives_the_vectors_of_the_stages_one_by_one(
-    web: Web, tmp_path: Path, local_ray: None
+    web: Web, tmp_path: Path, local_ray: None, kept: bool
 ) -> None:
     urls = misbehaving(web, 120)
     apart = load_recipe(list_recipe(tmp_path / "apart", urls, 40))
     ingest.run(apart)
     (images,) = download.run(apart)
     expected = embed.run(apart)
-    for kept in (True, False):
-        fused = load_recipe(list_recipe(tmp_path / str(kept), urls, 40, fused=True, keep_images=kept))
-        ingest.run(fused)
-        made = embed.run(fused)
-        assert made.content == expected.content and 0 < made.manifest.ok < 120
-        assert embed.run(fused).content == made.content
-        assert not kept or of(fused, "images").content == images.content
-        assert kept or (fused.download.of == "retrieved" and not Path(fused.database, "images").exists())
+    fused = load_recipe(list_recipe(tmp_path / "fused", urls, 40, fused=True, keep_images=kept))
+    ingest.run(fused)
+    made = embed.run(fused)
+    assert made.content == expected.content and 0 < made.manifest.ok < 120
+    assert embed.run(fused).content == made.content
+    assert not kept or of(fused, "images").content == images.content
+    assert kept or (fused.download.of == "retrieved" and not Path(fused.database, "images").exists())
 
 
 def test_a_source_with_images_has_nothing_to_fetch(tmp_path: Path, local_ray: None) -> None:

@@ -24,7 +24,7 @@ main(sys.argv[1:])
 assert not {"torch", "ray", "faiss"} & set(sys.modules), "there is nothing to do, so nothing of it is needed"
 """
 TEST = "evaluate.datasets.test=sample://test.parquet"
-ARM = ("arms.other.customize.method=locked-text", "arms.other.customize.epochs=4")
+ARM = "arms.other.customize.method=linear"
 
 
 def written(folder: Path) -> dict[Path, int]:
@@ -35,10 +35,10 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
     local_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ingest = {"source": "sample://pool.parquet", "max_rows": 400, "rows_per_part": 200}
-    arms = {"first": {"customize.epochs": 8.0}}
+    arms = {"first": {"customize.epochs": 8.0, "customize.num_workers": 1}}
     recipe, run = small_recipe(tmp_path, evaluate={}, arms=arms, ingest=ingest), tmp_path / "run"
     own_set = shutil.copy(SAMPLE_DIR / "validation.parquet", tmp_path / "set.parquet")
-    more = f"evaluate.datasets.validation={own_set}"
+    own = f"evaluate.datasets.validation={own_set}"
 
     main(["run", recipe, "--until", "retrieve"])
     out = capsys.readouterr().out
@@ -53,39 +53,36 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
     assert not (run / "scores").exists()
 
     before = written(tmp_path)
-    main(["run", recipe, *ARM, TEST])
+    main(["run", recipe, ARM, own])
     assert written(tmp_path).items() >= before.items(), "what was there was done again"
     places = ("scores/base", "arms/first/scores", "arms/other/scores", "scores/pixels.retrieved")
     scores = {name: run / name for name in places}
     for place in scores.values():
-        assert {row["dataset"] for row in open_artifact(str(place), PREDICTIONS).facts.scores} == {"test"}
+        assert {row["dataset"] for row in open_artifact(str(place), PREDICTIONS).facts.scores} == {"validation"}
 
-    before = written(tmp_path)
-    main(["run", recipe, *ARM, TEST, more])
+    shutil.copy(SAMPLE_DIR / "test.parquet", own_set)
+    with pytest.raises(SystemExit):
+        main(["run", recipe, ARM, own])
+    err = capsys.readouterr().err
+    assert "evaluate.datasets.validation are not those that were scored; give the set of now another name" in err
+
+    before, newer = written(tmp_path), f"evaluate.datasets.newer={own_set}"
+    main(["run", recipe, ARM, TEST, newer])
     assert written(tmp_path).items() >= before.items(), "a set that was scored was scored again"
     for place in scores.values():
         found = {row["dataset"] for row in open_artifact(str(place), PREDICTIONS).facts.scores}
-        assert found == {"test", "validation"}
+        assert found == {"test", "validation", "newer"}
     table = capsys.readouterr().out
 
     for verb in ("run", "embed", "customize", "evaluate"):
-        command = [sys.executable, "-c", ANSWER, verb, recipe, *ARM, TEST, more]
+        command = [sys.executable, "-c", ANSWER, verb, recipe, ARM, TEST, newer]
         ended = subprocess.run(command, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         assert ended.stderr == "nothing to do, it is finished already:\n"
         if verb == "run":
             assert ended.stdout.strip() in table
 
-    main(["evaluate", recipe, *ARM, TEST, more, "--json"])
+    main(["evaluate", recipe, ARM, TEST, newer, "--json"])
     rows = json.loads(capsys.readouterr().out)
     assert {row["uri"] for row in rows} == {str(place) for place in scores.values()}
     assert {row["kind"] for row in rows} == {"predictions"}
-
-    shutil.copy(SAMPLE_DIR / "test.parquet", own_set)
-    with pytest.raises(SystemExit):
-        main(["run", recipe, *ARM, TEST, more])
-    err = capsys.readouterr().err
-    assert "evaluate.datasets.validation are not those that were scored; give the set of now another name" in err
-    main(["run", recipe, *ARM, TEST, f"evaluate.datasets.newer={own_set}"])
-    found = {row["dataset"] for row in open_artifact(str(scores["scores/base"]), PREDICTIONS).facts.scores}
-    assert found == {"test", "validation", "newer"}

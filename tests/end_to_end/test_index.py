@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -19,19 +20,26 @@ from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits
 from react_ray.index.recall import recall_at_k
 from react_ray.index.shards import check_covers, deltas, open_shards, params_for, search_shards, shard_places
-from react_ray.kinds import EMBEDDINGS, INDEX, EmbeddingsFacts
-from react_ray.recipe import Recipe
+from react_ray.kinds import EMBEDDINGS, EmbeddingsFacts
+from react_ray.recipe import ClusterConfig, Recipe
+from react_ray.runtime.cluster import connected
 from react_ray.stages import index
 from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_exactly
 from react_ray.storage import open_storage
 from tests.support.s3_server import s3_server
-from tests.support.small_run import react_ray
 from tests.support.vector_database import clustered, recipe_over, write_database
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = pytest.mark.usefixtures("ray_with_s3")
 CODED = {"kind": "ivf-rabitq", "num_lists": 16, "calibration_queries": 40, "keys": ["image"]}
 ALL_LISTS = SearchParams(nprobe=16, k_factor=0.0)
 QUERIES = clustered(20, 16, seed=99, noise=0.9, shift=0.2).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def ray_with_s3() -> Iterator[None]:
+    """A Ray whose workers know an S3 server, because it was there when Ray started."""
+    with s3_server(), connected(ClusterConfig(num_cpus=2, object_store_gb=0.3)):
+        yield
 
 
 def embeddings_of(recipe: Recipe) -> Artifact:
@@ -104,7 +112,9 @@ def test_a_delta_that_was_killed_goes_on_and_takes_in_what_was_embedded_since(tm
     same(ask(recipe, base), exactly(recipe, 10))
 
 
-def test_a_coded_index_is_the_same_whether_killed_or_not_and_on_s3(tmp_path: Path) -> None:
+def test_a_coded_index_is_the_same_whether_killed_or_not_and_on_s3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = recipe_over(str(tmp_path / "database"), tmp_path, num_shards=2, **CODED)
     write_database(recipe.database, 4, 300)
     built = index.run(recipe)
@@ -113,20 +123,16 @@ def test_a_coded_index_is_the_same_whether_killed_or_not_and_on_s3(tmp_path: Pat
         storage.delete(name)  # as a kill before the second shard was committed leaves it
     resumed = index.run(recipe)
     assert (resumed.content, resumed.facts) == (built.content, built.facts)
-    with s3_server():
-        boto3.client("s3").create_bucket(Bucket="database")
-        there = recipe_over("s3://database/web", tmp_path, num_shards=2, **CODED)
-        write_database(there.database, 4, 300)
-        (tmp_path / "recipe.yaml").write_text(there.yaml())
-        ended = react_ray("index", str(tmp_path / "recipe.yaml"))  # workers of a Ray of its own know this server
-        assert ended.returncode == 0, ended.stderr
-        assert "16 lists over 1,200 vectors of dimension 16, 2 shards" in ended.stderr
-        remote = open_artifact("s3://database/web/index", INDEX)
-        assert (remote.content, remote.facts) == (built.content, built.facts)
-        places = shard_places(remote, "image")
-        found = search_shards(open_shards(places), QUERIES, 10, ALL_LISTS)
-        same(found, ask(recipe, built))
-        assert not any(name.endswith(".arrow") for name in remote.storage.list())  # index.metadata is off by default
+    boto3.client("s3").create_bucket(Bucket="database")
+    there = recipe_over("s3://database/web", tmp_path, num_shards=2, **CODED)
+    write_database(there.database, 4, 300)
+    remote = index.run(there)
+    assert "16 lists over 1,200 vectors of dimension 16, 2 shards" in capsys.readouterr().err
+    assert (remote.content, remote.facts) == (built.content, built.facts)
+    places = shard_places(remote, "image")
+    found = search_shards(open_shards(places), QUERIES, 10, ALL_LISTS)
+    same(found, ask(recipe, built))
+    assert not any(name.endswith(".arrow") for name in remote.storage.list())  # index.metadata is off by default
 
 
 def test_metadata_lies_in_the_order_of_rows_and_a_target_recall_is_reached(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import boto3
@@ -124,42 +125,55 @@ def test_the_same_command_again_changes_nothing(finished: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("part-*.json")} == receipts
 
 
-@pytest.mark.parametrize(
-    "killed_in",
-    [["customize"], pytest.param(["ingest", "embed", "index", "collect", "evaluate"], marks=pytest.mark.slow)],
-)
-def test_a_run_killed_in_every_phase_ends_with_the_same_artifacts_and_scores(
-    finished: Path, tmp_path: Path, killed_in: list[str]
+def steps_of(checkpoints: Path) -> list[int]:
+    return sorted(int(path.parent.name[5:]) for path in checkpoints.glob("step_*/checkpoint.json"))
+
+
+def test_a_training_killed_with_all_its_workers_goes_on_and_the_run_ends_with_the_same_artifacts_and_scores(
+    finished: Path, tmp_path: Path
 ) -> None:
+    for name in ("database", "run"):
+        shutil.copytree(finished / name, tmp_path / name)
+    arm = tmp_path / "run/arms/gated_image"
+    for path in (arm, tmp_path / "run/metrics/train-gated_image.jsonl"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    recipe, checkpoints = small_recipe(tmp_path), arm / "checkpoints"
+    kill_when(recipe, lambda: bool(steps_of(checkpoints)), verb="customize", everything=True)
+    last = steps_of(checkpoints)[-1]
+    done = react_ray("run", recipe)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"went on from step {last}" in done.stderr
+    assert_same(tmp_path, finished)
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_every_phase_ends_with_the_same_artifacts_and_scores(finished: Path, tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path)
-    checkpoints = tmp_path / "run/arms/gated_image/checkpoints"
     phases = {
         "ingest": lambda: len(list((tmp_path / "database/images").glob("part-*.json"))) >= 2,
         "embed": lambda: len(list((tmp_path / "database/embeddings").glob("part-*.json"))) >= 2,
         "index": lambda: any((tmp_path / "database/index").glob("part-*.json")),
         "collect": lambda: (tmp_path / "run/hits/manifest.json").exists(),
-        "customize": lambda: any(checkpoints.glob("step_*/checkpoint.json")),
+        "customize": lambda: bool(steps_of(tmp_path / "run/arms/gated_image/checkpoints")),
         "evaluate": lambda: any((tmp_path / "run/scores/base").glob("part-*.json")),
     }
     kept: dict[Path, int] = {}
-    last = 0
-    for phase in killed_in:
+    for phase, reached in phases.items():
         # The workers too, as when a machine loses power: left alone, those of customize would finish their few steps.
-        kill_when(recipe, phases[phase], everything=phase != "embed")
+        kill_when(recipe, reached, everything=phase != "embed")
         now = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("part-*.json")}
         assert {path: now[path] for path in kept} == kept, "a part that was committed was done again"
         kept = now
-        if phase == "customize":
-            last = max(
-                int(path.parent.name.removeprefix("step_")) for path in checkpoints.glob("step_*/checkpoint.json")
-            )
     done = react_ray("run", recipe)
     assert done.returncode == 0, done.stderr[-3000:]
-    if "customize" in killed_in:
-        assert f"went on from step {last}" in done.stderr
-    mine, theirs = (contents(str(f / "database"), str(f / "run")) for f in (tmp_path, finished))
+    assert_same(tmp_path, finished)
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Two runs have the same artifacts and scores."""
+    mine, theirs = (contents(str(folder / "database"), str(folder / "run")) for folder in (one, other))
     assert mine == theirs
-    summaries = [json.loads((f / "run/summary.json").read_text()) for f in (tmp_path, finished)]
+    summaries = [json.loads((folder / "run/summary.json").read_text()) for folder in (one, other)]
     assert summaries[0]["tasks"] == summaries[1]["tasks"] and summaries[0]["mean"] == summaries[1]["mean"]
 
 
