@@ -28,7 +28,8 @@ base: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray customize react_ray/recipes/sample_base.yaml
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/react-ray customize react_ray/recipes/sample_base_longer.yaml
 
-# Tests run two at a time. Those that start clusters wait for processes more than they compute, so two of them fit.
+# Tests run two at a time. Those that start clusters wait for processes more than they compute, so two of them fit; the
+# files are taken in this order, so that no long one comes last.
 test: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/unit
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder tests/campaign tests/end_to_end tests/cluster
