@@ -30,7 +30,7 @@ from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import connected
 from react_ray.runtime.memory import MemoryWatch
 from react_ray.stages import index
-from react_ray.stages.retrieval.shard_actors import search_exactly
+from react_ray.stages.retrieval.scanners import search_exactly
 from tests.benchmark.made_vectors import write
 
 NUM_QUERIES = 500

@@ -36,7 +36,8 @@ from react_ray.index.shards import params_for
 from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import connected
 from react_ray.stages import index
-from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_exactly
+from react_ray.stages.retrieval.scanners import search_exactly
+from react_ray.stages.retrieval.shard_actors import ShardFanOut
 from react_ray.vectors import from_vectors
 from tests.benchmark.bench_index import recipe_over
 from tests.benchmark.made_vectors import write

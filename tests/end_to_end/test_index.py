@@ -22,7 +22,8 @@ from react_ray.index.shards import check_covers, deltas, open_shards, params_for
 from react_ray.kinds import EMBEDDINGS, INDEX, EmbeddingsFacts
 from react_ray.recipe import Recipe
 from react_ray.stages import index
-from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_exactly
+from react_ray.stages.retrieval.scanners import search_exactly
+from react_ray.stages.retrieval.shard_actors import ShardFanOut
 from react_ray.storage import open_storage
 from tests.support.s3_server import s3_server
 from tests.support.small_run import react_ray
