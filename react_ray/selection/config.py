@@ -74,7 +74,8 @@ class RetrieveConfig(Section):
         "whose caption contains a name of the class (as REAL)",
     )
     fusion: Literal["score", "rank"] = field(
-        "score", "what a class's claim on a pair is: its best score, or reciprocal ranks summed over prompts and keys"
+        "score",
+        "what a class's claim on a pair is: its best score, or reciprocal ranks summed over keys (and prompts, with k)",
     )
     pairs_per_class: int = field(0, "unique pairs per class at most, best first; 0 = all that were hit", ge=0)
     exclusive: bool = field(True, "a pair counts for its best class only; false: it counts for every class that hit it")

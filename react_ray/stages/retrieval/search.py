@@ -29,9 +29,6 @@ from react_ray.selection.select import first_of_name
 from react_ray.stages.retrieval.searchers import Searchers, SearchPlan
 from react_ray.vectors import from_vectors
 
-HITS_AT_ONCE = 1 << 24  # in a block: 200 MB, and several times as much while they are reduced
-SCANNED_AT_ONCE = 1 << 26  # in a block that is answered by a pass over all embeddings: 800 MB
-
 
 @dataclass(frozen=True)
 class Ask:
@@ -50,8 +47,7 @@ def search(ask: Ask, keys: Sequence[Key], searchers: Searchers) -> Artifact[NoFa
     """
     _check(ask.queries, searchers.plan)
     asked = _Asked.read(ask.queries)
-    most = HITS_AT_ONCE if searchers.plan.index is not None else SCANNED_AT_ONCE
-    blocks = class_blocks(asked.class_Q, len(keys) * ask.k, most)
+    blocks = class_blocks(asked.class_Q, len(keys) * ask.k, searchers.plan.hits_per_block)
     draft = _draft(ask, keys, searchers, len(blocks))
     pending = draft.pending()
     if pending:

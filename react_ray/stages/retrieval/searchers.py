@@ -27,6 +27,8 @@ from react_ray.stages.retrieval.scanners import Scanners
 from react_ray.stages.retrieval.shard_actors import ShardFanOut
 
 logger = logging.getLogger(__name__)
+HITS_AT_ONCE = 1 << 24  # 200 MB, and several times as much while they are reduced
+SCANNED_AT_ONCE = 1 << 26  # of a pass over all embeddings: 800 MB
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class SearchPlan:
     config: IndexConfig
     cluster: ClusterConfig
     allowed: Artifact[AllowedFacts] | None = None  # the only pairs that may be found; None = all
+    hits_at_once: int = 0  # of a block of classes; 0 = HITS_AT_ONCE, or SCANNED_AT_ONCE where each block is a pass
+
+    @property
+    def hits_per_block(self) -> int:
+        return self.hits_at_once or (SCANNED_AT_ONCE if self.index is None else HITS_AT_ONCE)
 
     def parents(self) -> dict[str, Artifact[Any]]:
         found: dict[str, Artifact[Any]] = {} if self.allowed is None else {"allowed": self.allowed}
