@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.artifact import Artifact
@@ -25,9 +24,8 @@ from react_ray.index.shards import check_covers, uncovered
 from react_ray.kinds import HITS, NoFacts, QueriesFacts
 from react_ray.progress import Progress
 from react_ray.section import digest
-from react_ray.selection.select import first_of_name
+from react_ray.stages.retrieval.asked_queries import AskedQueries
 from react_ray.stages.retrieval.searchers import Searchers, SearchPlan
-from react_ray.vectors import from_vectors
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def search(ask: Ask, keys: Sequence[Key], searchers: Searchers) -> Artifact[NoFa
     ArtifactMismatch if another model embedded the queries. Classes of one task that share a name are one class.
     """
     _check(ask.queries, searchers.plan)
-    asked = _Asked.read(ask.queries)
+    asked = AskedQueries.read(ask.queries)
     blocks = class_blocks(asked.class_Q, len(keys) * ask.k, searchers.plan.hits_per_block)
     draft = _draft(ask, keys, searchers, len(blocks))
     pending = draft.pending()
@@ -80,37 +78,7 @@ def class_blocks(class_Q: np.ndarray, hits_per_query: int, most: int) -> list[np
     return [*blocks, np.arange(first, len(class_Q))]
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """Queries, ordered by class and query_id: query_id [Q], class [Q] (of equal names the first), class_name [Q],
-    is_text bool [Q] and vectors float32 [Q, D]."""
-
-    query_Q: np.ndarray
-    class_Q: np.ndarray
-    name_Q: np.ndarray
-    text_Q: np.ndarray
-    vectors_QD: np.ndarray
-
-    @classmethod
-    def read(cls, queries: Artifact[QueriesFacts]) -> _Asked:
-        columns = ["query_id", "class_id", "task", "class_name", "modality", "embedding"]
-        table = pa.concat_tables(queries.tables(columns)).combine_chunks()
-        query_id, class_id = table["query_id"].to_numpy(), first_of_name(table)
-        names, is_text = table["class_name"].to_numpy(), pc.equal(table["modality"], "text").to_numpy()
-        asked = cls(query_id, class_id, names, is_text, from_vectors(table["embedding"]).astype(np.float32))
-        return asked.take(np.lexsort((query_id, class_id)))
-
-    def take(self, rows: np.ndarray) -> _Asked:
-        return _Asked(
-            self.query_Q[rows], self.class_Q[rows], self.name_Q[rows], self.text_Q[rows], self.vectors_QD[rows]
-        )
-
-    def names(self, rows: np.ndarray) -> str:
-        first, last = self.name_Q[rows[0]], self.name_Q[rows[-1]]
-        return f"the classes {first!r}" if first == last else f"the classes {first!r} to {last!r}"
-
-
-def _answer(ask: Ask, asked: _Asked, keys: Sequence[Key], searchers: Searchers) -> pa.Table:
+def _answer(ask: Ask, asked: AskedQueries, keys: Sequence[Key], searchers: Searchers) -> pa.Table:
     tables = [schema.HITS.empty_table()]
     for key in keys:
         some = asked if key == "image" else asked.take(np.flatnonzero(asked.text_Q))

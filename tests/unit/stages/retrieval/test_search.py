@@ -181,13 +181,16 @@ def chosen_of(table: pa.Table) -> list[tuple]:
 
 
 @pytest.mark.parametrize("searched", ["index", "exact"])
-@pytest.mark.parametrize("wanted", [{"pairs_per_class": 5}, {"pairs_per_class": 1, "min_score": 0.4}, {"max_pairs": 9}])
-def test_classes_that_share_pairs_choose_as_from_all_hits(
-    database: str, tmp_path: Path, searched: str, wanted: dict
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize(
+    "wanted", [{"pairs_per_class": 4}, {"pairs_per_class": 9, "min_score": 0.4}, {"max_pairs": 9}, {"keys": ["text"]}]
+)
+def test_classes_choose_as_from_all_hits_of_all_queries(
+    database: str, tmp_path: Path, searched: str, exclusive: bool, wanted: dict
 ) -> None:
     for seed in range(4):
         asked = queries_of(str(tmp_path / f"queries{seed}"), seed)
-        config = RetrieveConfig(**({"pairs_per_class": 5, "exclusive": False, "keys": KEYS} | wanted))
+        config = RetrieveConfig(**({"pairs_per_class": 5, "exclusive": exclusive, "keys": KEYS} | wanted))
         queries = pa.concat_tables(asked.tables())
         expected = select(every_hit(database, asked), queries, config)
         found = rounds(database, tmp_path / str(seed), asked, config, searched)
