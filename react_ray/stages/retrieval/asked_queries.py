@@ -40,5 +40,6 @@ class AskedQueries:
         )
 
     def names(self, rows: np.ndarray) -> str:
+        """Returns the classes of these rows as the beginning of a sentence."""
         first, last = self.name_Q[rows[0]], self.name_Q[rows[-1]]
-        return f"the classes {first!r}" if first == last else f"the classes {first!r} to {last!r}"
+        return f"the class {first!r} was" if first == last else f"the classes {first!r} to {last!r} were"

@@ -57,7 +57,7 @@ def search(ask: Ask, keys: Sequence[Key], searchers: Searchers) -> Artifact[NoFa
                 try:
                     found = _answer(ask, asked.take(blocks[part]), keys, searchers)
                 except ShardUnavailable as error:
-                    raise ShardUnavailable(f"{asked.names(blocks[part])} were searched when {error}") from error
+                    raise ShardUnavailable(f"{asked.names(blocks[part])} searched when {error}") from error
                 draft.commit(part, found, time.monotonic() - began)
                 progress.advance(rows=len(blocks[part]))
     return draft.seal()

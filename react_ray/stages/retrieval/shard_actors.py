@@ -73,7 +73,7 @@ class ShardFanOut:
 
         here: this process opens the shards itself, without Ray.
         """
-        places = shard_places(index, key)
+        places, self._filtered = shard_places(index, key), allowed is not None
         self._here = ShardServer(places, deleted, threads_here(cluster), allowed) if here else None
         self._servers: list[Any] = []
         if here:
@@ -105,9 +105,10 @@ class ShardFanOut:
         """class_Q: int64 [Q], the class of each query. Returns the `most` best pairs of each class.
 
         Each server reduces what it found, so that an answer grows with the classes and not with their queries; unless
-        candidates are re-ranked (k_factor > 0), which are few.
+        what it finds depends on the other servers, as candidates do that are re-ranked (k_factor > 0), and lists that
+        are visited until enough allowed pairs are found.
         """
-        if params.k_factor:
+        if params.k_factor or (len(self._servers) > 1 and self._filtered):
             return reduce_hits(self.search(queries_QD, most, params), np.arange(len(queries_QD)), class_Q, most)
         waiting: list[list[Any]] = []
         found: list[ClassHits] = []

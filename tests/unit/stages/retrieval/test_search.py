@@ -13,10 +13,12 @@ import pytest
 from react_ray import schema
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.draft import create
+from react_ray.errors import ShardUnavailable
 from react_ray.index.config import Key
 from react_ray.kinds import EMBEDDINGS, INDEX, PAIRS, QUERIES, QueriesFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import on_demand
+from react_ray.selection.class_hits import ClassHits
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.select import first_of_name, select
 from react_ray.stages.retrieval.database import Database
@@ -147,6 +149,23 @@ def test_a_search_that_was_killed_goes_on_with_the_blocks_that_are_left(
         again = search(ask, KEYS, searchers)
     assert again.content == whole.content
     assert (tmp_path / "hits/part-00001.parquet").stat().st_mtime_ns == kept
+
+
+class DeadSearchers(Searchers):
+    def search_classes(self, *_: object) -> ClassHits:
+        raise ShardUnavailable("a shard did not answer")
+
+
+def test_a_searcher_that_dies_at_every_try_stops_the_search_and_names_the_classes(
+    database: str, tmp_path: Path
+) -> None:
+    ask = Ask(str(tmp_path / "hits"), queries_of(str(tmp_path / "queries")), 9, by_class=True)
+    for at_once, named in ((1, "the class 'owl' was"), (0, "the classes 'owl' to 'crane' were")):
+        searchers = DeadSearchers(plan_of(database, "exact", at_once))
+        uri = f"{ask.uri}{at_once}"
+        with pytest.raises(ShardUnavailable, match=f"{named} searched when a shard did not answer"), searchers:
+            search(replace(ask, uri=uri), KEYS, searchers)
+        assert not list(Path(uri).glob("part-*"))
 
 
 def test_deleted_pairs_are_not_searched_and_hits_of_each_query_are_as_many_as_asked_for(
