@@ -19,11 +19,12 @@ import ray
 from react_ray.artifact import Artifact
 from react_ray.errors import ReactRayError, ShardUnavailable
 from react_ray.index.allowed import Allowed
-from react_ray.index.config import SearchParams
+from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import RunningTopK
-from react_ray.index.merge import Hits, merge
+from react_ray.index.merge import Hits, merge, no_hits
 from react_ray.index.quantizer import faiss_threads
-from react_ray.index.shards import ShardPlace, open_shards, search_shards, shard_places
+from react_ray.index.search_shards import Round, Searching, answer, num_candidates, search_shards, searching
+from react_ray.index.shards import ShardPlace, open_shards, shard_places
 from react_ray.kinds import AllowedFacts, EmbeddingsFacts, IndexFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import answers, nodes
@@ -31,7 +32,7 @@ from react_ray.runtime.placement import largest_node_cpus, placement
 from react_ray.vectors import from_vectors
 
 QUERIES_AT_ONCE = 1024
-ANSWER_BYTES = 256 << 20  # of one batch, at 12 bytes a hit
+ANSWER_BYTES = 256 << 20  # of one batch, at 20 bytes a candidate
 BATCHES_AHEAD = 2  # batches that wait at each server
 PARTS_AHEAD = 2  # parts that are read while one is searched
 
@@ -54,9 +55,16 @@ class ShardServer:
             self.problem = error
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+        """Returns the hits among its own shards."""
         if self.problem:
             raise self.problem
         return search_shards(self.shards, queries_QD, k, params)
+
+    def answer(self, method: str, queries_QD: np.ndarray, *args: Any) -> Any:
+        """Answers a search_shards.Round over its shards."""
+        if self.problem:
+            raise self.problem
+        return answer(self.shards, method, queries_QD, *args)
 
 
 class EmbeddingScanner:
@@ -118,6 +126,8 @@ class ShardFanOut:
         """
         places = shard_places(index, key)
         self._here = ShardServer(places, deleted, _threads_here(cluster), allowed) if here else None
+        self._two_stages = index.facts.kind == IVF_RABITQ
+        self._num_lists = 0 if allowed is None else index.facts.num_lists
         self._servers: list[Any] = []
         if here:
             return
@@ -127,22 +137,44 @@ class ShardFanOut:
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
         """queries float [Q, D]; returns Hits [Q, k]."""
-        step = max(1, min(QUERIES_AT_ONCE, ANSWER_BYTES // (12 * k)))
+        step = max(1, min(QUERIES_AT_ONCE, ANSWER_BYTES // (20 * num_candidates(k, params))))
         blocks = [queries_QD[i : i + step].astype(np.float16) for i in range(0, len(queries_QD), step)]
-        waiting: list[list[Any]] = []
-        found: list[Hits] = []
-        for block in blocks:
-            if self._here:
-                found.append(merge([self._here.search(block, k, params)], k))
-                continue
-            sent = ray.put(block)
-            waiting.append([server.search.remote(sent, k, params) for server in self._servers])
-            if len(waiting) > BATCHES_AHEAD:
-                found.append(merge(_answers(waiting.pop(0)), k))
-        found += [merge(_answers(one), k) for one in waiting]
+        num_searchers = 1 if self._here else len(self._servers)
+        found: list[Hits] = [no_hits(0, k)] * len(blocks)
+        waiting: deque[tuple[int, Searching, Any]] = deque()
+
+        def advance(number: int, steps: Searching, answered: list[Any] | None) -> None:
+            """Sends the next round of a batch behind those that are waiting, or keeps its hits."""
+            try:
+                asked = next(steps) if answered is None else steps.send(answered)
+            except StopIteration as end:
+                found[number] = end.value
+            else:
+                waiting.append((number, steps, self._send(asked)))
+
+        for number, block in enumerate(blocks):
+            advance(number, searching(num_searchers, block, k, params, self._num_lists, self._two_stages), None)
+            while len(waiting) > BATCHES_AHEAD:
+                number, steps, sent = waiting.popleft()
+                advance(number, steps, self._received(sent))
+        while waiting:
+            number, steps, sent = waiting.popleft()
+            advance(number, steps, self._received(sent))
         if len(found) == 1:
             return found[0]
         return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
+
+    def _send(self, asked: Round) -> list[Any]:
+        if self._here:
+            return [self._here.answer(asked.method, asked.queries_QD, *each) for each in asked.each]
+        queries = ray.put(asked.queries_QD)
+        return [
+            server.answer.remote(asked.method, queries, *each)
+            for server, each in zip(self._servers, asked.each, strict=True)
+        ]
+
+    def _received(self, sent: list[Any]) -> list[Any]:
+        return sent if self._here else _answers(sent)
 
     def __enter__(self) -> ShardFanOut:
         return self
