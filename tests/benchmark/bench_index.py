@@ -25,7 +25,8 @@ from react_ray.index.config import SearchParams
 from react_ray.index.merge import Hits
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.recall import recall_at_k
-from react_ray.index.shards import open_shards, params_for, search_shards, shard_places
+from react_ray.index.search_shards import search_shards
+from react_ray.index.shards import open_shards, params_for, shard_places
 from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import connected
 from react_ray.runtime.memory import MemoryWatch

@@ -19,7 +19,8 @@ from react_ray.index.deleted import delete_pairs, deleted_pairs
 from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits
 from react_ray.index.recall import recall_at_k
-from react_ray.index.shards import check_covers, deltas, open_shards, params_for, search_shards, shard_places
+from react_ray.index.search_shards import search_shards
+from react_ray.index.shards import check_covers, deltas, open_shards, params_for, shard_places
 from react_ray.kinds import EMBEDDINGS, INDEX, EmbeddingsFacts
 from react_ray.recipe import Recipe
 from react_ray.stages import index

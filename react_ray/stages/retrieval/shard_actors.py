@@ -6,6 +6,7 @@ processes would each hold what shards share. Later batches are sent while earlie
 
 from __future__ import annotations
 
+from collections import deque
 from types import TracebackType
 from typing import Any
 
@@ -15,17 +16,18 @@ import ray
 from react_ray.artifact import Artifact
 from react_ray.errors import ReactRayError
 from react_ray.index.allowed import Allowed
-from react_ray.index.config import SearchParams
-from react_ray.index.merge import Hits, merge
+from react_ray.index.config import IVF_RABITQ, SearchParams
+from react_ray.index.merge import Hits, no_hits
 from react_ray.index.quantizer import faiss_threads
-from react_ray.index.shards import ShardPlace, open_shards, search_shards, shard_places
+from react_ray.index.search_shards import Round, Searching, answer, num_candidates, search_shards, searching
+from react_ray.index.shards import ShardPlace, open_shards, shard_places
 from react_ray.kinds import AllowedFacts, IndexFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.selection.class_hits import ClassHits, merge_class_hits, reduce_hits
 from react_ray.stages.retrieval.searcher_actors import answers_of, starter, threads_here, width
 
 QUERIES_AT_ONCE = 1024
-ANSWER_BYTES = 256 << 20  # of one batch, at 12 bytes a hit
+ANSWER_BYTES = 256 << 20  # of one batch, at 20 bytes a candidate
 BATCHES_AHEAD = 2  # batches that wait at each server
 
 
@@ -47,9 +49,16 @@ class ShardServer:
             self.problem = error
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+        """Returns the hits among its own shards."""
         if self.problem:
             raise self.problem
         return search_shards(self.shards, queries_QD, k, params)
+
+    def answer(self, method: str, queries_QD: np.ndarray, *args: Any) -> Any:
+        """Answers a search_shards.Round over its shards."""
+        if self.problem:
+            raise self.problem
+        return answer(self.shards, method, queries_QD, *args)
 
     def search_classes(
         self, queries_QD: np.ndarray, query_Q: np.ndarray, class_Q: np.ndarray, most: int, params: SearchParams
@@ -73,8 +82,10 @@ class ShardFanOut:
 
         here: this process opens the shards itself, without Ray.
         """
-        places, self._filtered = shard_places(index, key), allowed is not None
+        places = shard_places(index, key)
         self._here = ShardServer(places, deleted, threads_here(cluster), allowed) if here else None
+        self._two_stages = index.facts.kind == IVF_RABITQ
+        self._num_lists = 0 if allowed is None else index.facts.num_lists
         self._servers: list[Any] = []
         if here:
             return
@@ -84,22 +95,44 @@ class ShardFanOut:
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
         """queries float [Q, D]; returns Hits [Q, k]."""
-        step = _step(k)
+        step = _step(num_candidates(k, params))
         blocks = [queries_QD[i : i + step].astype(np.float16) for i in range(0, len(queries_QD), step)]
-        waiting: list[list[Any]] = []
-        found: list[Hits] = []
-        for block in blocks:
-            if self._here:
-                found.append(merge([self._here.search(block, k, params)], k))
-                continue
-            sent = ray.put(block)
-            waiting.append([server.search.remote(sent, k, params) for server in self._servers])
-            if len(waiting) > BATCHES_AHEAD:
-                found.append(merge(answers_of(waiting.pop(0)), k))
-        found += [merge(answers_of(one), k) for one in waiting]
+        num_searchers = 1 if self._here else len(self._servers)
+        found: list[Hits] = [no_hits(0, k)] * len(blocks)
+        waiting: deque[tuple[int, Searching, Any]] = deque()
+
+        def advance(number: int, steps: Searching, answered: list[Any] | None) -> None:
+            """Sends the next round of a batch behind those that are waiting, or keeps its hits."""
+            try:
+                asked = next(steps) if answered is None else steps.send(answered)
+            except StopIteration as end:
+                found[number] = end.value
+            else:
+                waiting.append((number, steps, self._send(asked)))
+
+        for number, block in enumerate(blocks):
+            advance(number, searching(num_searchers, block, k, params, self._num_lists, self._two_stages), None)
+            while len(waiting) > BATCHES_AHEAD:
+                number, steps, sent = waiting.popleft()
+                advance(number, steps, self._received(sent))
+        while waiting:
+            number, steps, sent = waiting.popleft()
+            advance(number, steps, self._received(sent))
         if len(found) == 1:
             return found[0]
         return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
+
+    def _send(self, asked: Round) -> list[Any]:
+        if self._here:
+            return [self._here.answer(asked.method, asked.queries_QD, *each) for each in asked.each]
+        queries = ray.put(asked.queries_QD)
+        return [
+            server.answer.remote(asked.method, queries, *each)
+            for server, each in zip(self._servers, asked.each, strict=True)
+        ]
+
+    def _received(self, sent: list[Any]) -> list[Any]:
+        return sent if self._here else answers_of(sent)
 
     def search_classes(self, queries_QD: np.ndarray, class_Q: np.ndarray, most: int, params: SearchParams) -> ClassHits:
         """class_Q: int64 [Q], the class of each query. Returns the `most` best pairs of each class.
@@ -108,7 +141,7 @@ class ShardFanOut:
         what it finds depends on the other servers, as candidates do that are re-ranked (k_factor > 0), and lists that
         are visited until enough allowed pairs are found.
         """
-        if params.k_factor or (len(self._servers) > 1 and self._filtered):
+        if params.k_factor or (len(self._servers) > 1 and self._num_lists):
             return reduce_hits(self.search(queries_QD, most, params), np.arange(len(queries_QD)), class_Q, most)
         waiting: list[list[Any]] = []
         found: list[ClassHits] = []
@@ -134,6 +167,6 @@ class ShardFanOut:
             ray.kill(server)
 
 
-def _step(k: int) -> int:
+def _step(count: int) -> int:
     """Returns the number of queries of a batch."""
-    return max(1, min(QUERIES_AT_ONCE, ANSWER_BYTES // (12 * k)))
+    return max(1, min(QUERIES_AT_ONCE, ANSWER_BYTES // (20 * count)))
