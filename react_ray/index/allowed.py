@@ -5,15 +5,10 @@ Takes a bool per row of each part; answers for any pair_ids. 100 million pairs t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from react_ray.artifact import Artifact
-from react_ray.index.merge import Hits
 from react_ray.pair_id import part_of, row_of
-
-Search = Callable[[np.ndarray, int], Hits]
 
 
 class Allowed:
@@ -67,16 +62,3 @@ class Allowed:
             bits.take(starts[at] + (row >> 3), mode="clip") >> (7 - (row & 7)).astype(np.uint8) & 1
         ).astype(bool)
         return found
-
-
-def visiting_more(search: Search, queries_QD: np.ndarray, enough: int, nprobe: int, num_lists: int) -> Hits:
-    """Runs `search(queries, nprobe)`; queries with fewer than `enough` hits visit four times as many lists, up to all
-    lists."""
-    hits = search(queries_QD, nprobe)
-    short = np.flatnonzero(~hits.valid[:, enough - 1])
-    while len(short) and nprobe < num_lists:
-        nprobe = min(4 * nprobe, num_lists)
-        more = search(queries_QD[short], nprobe)
-        hits.scores[short], hits.pair_ids[short] = more.scores, more.pair_ids
-        short = short[~more.valid[:, enough - 1]]
-    return hits

@@ -41,7 +41,8 @@ class IndexConfig(Section):
     )
     calibration_k: Literal[1000, 10_000] = field(
         1000,
-        "hits per query up to which recall is measured; 10000 is for retrieve.k above 1000 and makes the build longer",
+        "hits per query up to which recall is measured; 10000 is for retrieve.k or pairs_per_class above 1000, and "
+        "makes the build longer",
     )
     metadata: bool = field(
         False,

@@ -1,11 +1,11 @@
 """ListIndex: the ivf-rabitq shards of one process, opened as one index whose lists are joined.
 
-For few hits per query (k_factor > 0) FAISS proposes candidates by the 1-bit codes in memory and re-ranks them by the
-mapped 8-bit codes; its float32 score of a query and a code is the same in every search. For many hits (k_factor = 0)
-each visited list is decoded once for all queries that visit it and compared with them by one matrix product of
-integers: a query is rounded so that float32 adds up its products without error, which changes a cosine less than 8-bit
-codes do. A result depends neither on the number of shards nor on the other queries, except if two centroids are equally
-near a query within the error of float32.
+For few hits per query (k_factor > 0) FAISS proposes candidates by the 1-bit codes in memory, and the mapped 8-bit codes
+re-rank them; search_shards.py does so over several processes. For many hits (k_factor = 0) each visited list is decoded
+once for all queries that visit it and compared with them by one matrix product. Both round a query so that float32 adds
+up its products with codes without error (cold_codes.py), which changes a cosine less than 8-bit codes do. A result
+depends neither on the number of shards nor on the other queries, except if two centroids are equally near a query
+within the error of float32.
 
 Many hits cost more here than in stock FAISS: 1,000 queries x 10,000 hits over 160 lists of 250,000 x 512 take 9.5
 CPU-seconds, and 6.4 in a mapped IVF of 8-bit codes (python tests/benchmark/bench_own_faiss.py). That index would be a
@@ -14,7 +14,6 @@ second copy of the codes.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,8 +22,8 @@ import faiss
 import numpy as np
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch
-from react_ray.index.allowed import Allowed, visiting_more
-from react_ray.index.cold_codes import FAULT_BYTES, ColdCodes
+from react_ray.index.allowed import Allowed
+from react_ray.index.cold_codes import FAULT_BYTES, Asked, ColdCodes
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries
 from react_ray.index.join_lists import join_lists
@@ -32,18 +31,10 @@ from react_ray.index.merge import Hits, best, check_k, no_hits, top_k
 from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
 
 K_FACTOR = 10.0
-MIDDLE = 128  # the middle of the range of codes
 SPARE = 16  # candidates beyond k, so that equal scores are ranked by pair_id
 SCORES_AT_ONCE = 1 << 26  # for a block of queries, float32: 256 MB
 ROWS_AT_ONCE = 1 << 13  # of a list that are decoded to float32: 16 MB at 512 dimensions
 SHARES_PER_THREAD = 4  # lists differ in length; small shares keep threads from waiting for the last one
-
-
-def whole_numbers(value_QD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (float32 [Q, D] of integers, float32 [Q], the value of 1). The sum of products of a row with any codes -
-    MIDDLE stays below 2**24, so it is exact in float32 in whatever order it is taken."""
-    worth_Q = np.maximum(np.abs(value_QD).sum(axis=1), 1e-30) / (2.0**24 / MIDDLE - value_QD.shape[1] / 2)
-    return np.rint(value_QD / worth_Q[:, None]).astype(np.float32), worth_Q.astype(np.float32)
 
 
 class ListIndex:
@@ -86,10 +77,8 @@ class ListIndex:
             self.num_of_list = self.num_of_list + more_L
             self._bounds.append(first + np.concatenate([[0], np.cumsum(more_L)]))
         self._hot.quantizer, self._hot.own_fields = coarse, False
-        self._hot.ntotal = self.cold.num_rows  # FAISS requires the same number of both
-        self.num_vectors = sum(self.cold.lengths)
-        self._refine = faiss.IndexRefine(self._hot, self.cold.faiss)
-        self._filtered = allowed is not None
+        self._hot.ntotal = self.num_vectors = sum(self.cold.lengths)
+        self.filtered = allowed is not None  # so that a search may have to visit more lists
         self._wanted = self.cold.wanted(deleted, allowed)
         self._num_wanted = self.num_vectors if self._wanted is None else int(self._wanted.sum())
         native: Any = faiss
@@ -110,54 +99,68 @@ class ListIndex:
         return int(self._hot.nlist)
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams | None = None) -> Hits:
-        """queries: float32 [Q, D], unit norm. Returns Hits [Q, k]; of equal scores among the re-ranked or scanned pairs
-        the smaller pair_id comes first."""
+        """queries: float32 [Q, D], unit norm. Returns Hits [Q, k]; of equal scores the smaller pair_id comes first."""
         check_k(k)
-        exact_QD = as_queries(queries_QD, self.dim)
         params = params or SearchParams(k_factor=K_FACTOR)
-        nprobe = min(params.nprobe or DEFAULT_NPROBE, self.num_lists)
-        if not self._num_wanted or not len(exact_QD):
-            return no_hits(len(exact_QD), k)
+        if not params.k_factor:
+            return self._search_cold(as_queries(queries_QD, self.dim), k, self._nprobe(params.nprobe))
+        candidates = max(k, round(k * params.k_factor))
+        return self.rerank(queries_QD, self.propose(queries_QD, candidates, params.nprobe)[1], k)
 
-        def visit(asking_QD: np.ndarray, lists: int) -> Hits:
-            if params.k_factor:
-                return self._search_hot(asking_QD, k, lists, params.k_factor)
-            return self._search_cold(asking_QD, k, lists)
-
-        if not self._filtered:
-            return visit(exact_QD, nprobe)
-        return visiting_more(visit, exact_QD, min(k, self._num_wanted), nprobe, self.num_lists)
-
-    def propose(self, queries_QD: np.ndarray, count: int, nprobe: int) -> Hits:
-        """Returns the candidates that are re-ranked, [Q, count], with their scores, in the order in which their 1-bit
-        codes rank."""
+    def propose(self, queries_QD: np.ndarray, count: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (estimates float32, rows int64) [Q, C] of the `count` pairs that the 1-bit codes rank best, all of
+        them if they are fewer; -inf and -1 = none. Of equal estimates the smaller pair_id is taken."""
         native: Any = faiss
-        exact_QD = as_queries(queries_QD, self.dim)
-        params = native.SearchParametersIVF(nprobe=min(nprobe, self.num_lists), **self._selector)
-        _, rows = self._hot.search(exact_QD.astype(np.float32), min(count, self.num_vectors), params=params)
-        return self.cold.scored(rows, exact_QD, faiss.omp_get_max_threads())
+        asked_QD = as_queries(queries_QD, self.dim).astype(np.float32)
+        params = native.SearchParametersIVF(nprobe=self._nprobe(nprobe), **self._selector)
+        width = min(count, self.num_vectors)
+        estimates_QC = np.full((len(asked_QD), width), -np.inf, np.float32)
+        rows_QC = np.full((len(asked_QD), width), -1, np.int64)
+        fetch = min(width + SPARE, self.num_vectors)
+        unsettled = np.arange(len(asked_QD) if self._num_wanted else 0)
+        while len(unsettled):
+            found, rows = self._hot.search(asked_QD[unsettled], fetch, params=params)
+            found[rows < 0] = -np.inf
+            settled = (fetch == self.num_vectors) | (found[:, -1] < found[:, width - 1]) | (rows[:, -1] < 0)
+            if fetch > width:
+                for query in np.flatnonzero(settled & (found[:, width - 1] == found[:, width]) & (rows[:, width] >= 0)):
+                    order = np.lexsort((self.cold.pair_ids(rows[query]), -found[query]))
+                    found[query], rows[query] = found[query, order], rows[query, order]
+            estimates_QC[unsettled[settled]] = found[settled, :width]
+            rows_QC[unsettled[settled]] = rows[settled, :width]
+            unsettled, fetch = unsettled[~settled], min(4 * fetch, self.num_vectors)
+        return estimates_QC, rows_QC
 
-    def _search_hot(self, exact_QD: np.ndarray, k: int, nprobe: int, k_factor: float) -> Hits:
-        native: Any = faiss
-        candidates = min(max(k, round(k * k_factor)), self.num_vectors)
-        fetch = min(k + SPARE, candidates)
-        asked = native.IndexRefineSearchParameters(
-            k_factor=(candidates + 0.5) / fetch,
-            base_index_params=native.SearchParametersIVF(nprobe=nprobe, **self._selector),
-        )
-        scores, rows = self._refine.search(exact_QD.astype(np.float32), fetch, params=asked)
-        self.cold.has_read(len(exact_QD) * candidates * max(mmap.PAGESIZE, self.dim))
-        ids = self.cold.pair_ids(rows)
-        if fetch < k or (rows[:, -1] < 0).any() or (scores[:, 1:] == scores[:, :-1]).any():
-            return best(scores, ids, k)
-        return Hits(scores[:, :k], ids[:, :k])
+    def rerank(self, queries_QD: np.ndarray, rows_QC: np.ndarray, k: int) -> Hits:
+        """Returns the best k of these rows (int64 [Q, C], -1 = none) by the scores of their 8-bit codes, Hits [Q,
+        k]."""
+        scores_QC = self.scores(queries_QD, rows_QC)
+        width = min(k + SPARE, rows_QC.shape[1])
+        if width == rows_QC.shape[1]:
+            return best(scores_QC, self.cold.pair_ids(rows_QC), k)
+        at = np.argpartition(scores_QC, -width, axis=1)[:, -width:]
+        near_QC = np.take_along_axis(scores_QC, at, axis=1)
+        hits = best(near_QC, self.cold.pair_ids(np.take_along_axis(rows_QC, at, axis=1)), k)
+        tied = np.flatnonzero((near_QC.min(axis=1) == hits.scores[:, -1]) & hits.valid[:, -1])
+        if len(tied):  # rows that were left out may score as much as the last hit
+            again = best(scores_QC[tied], self.cold.pair_ids(rows_QC[tied]), k)
+            hits.scores[tied], hits.pair_ids[tied] = again.scores, again.pair_ids
+        return hits
+
+    def scores(self, queries_QD: np.ndarray, rows_QC: np.ndarray) -> np.ndarray:
+        """Returns float32 [Q, C], -inf where the row is -1."""
+        asked = self.cold.asked(as_queries(queries_QD, self.dim))
+        return self.cold.scores(rows_QC, asked, faiss.omp_get_max_threads())
+
+    def _nprobe(self, nprobe: int) -> int:
+        return min(nprobe or DEFAULT_NPROBE, self.num_lists)
 
     def _search_cold(self, queries_QD: np.ndarray, k: int, nprobe: int) -> Hits:
+        if not self._num_wanted or not len(queries_QD):
+            return no_hits(len(queries_QD), k)
         _, probes_QP = self.coarse.search(queries_QD.astype(np.float32), nprobe)
         num_Q = self.num_of_list[probes_QP].sum(axis=1)
-        scaled_QD = queries_QD * self.cold.step_D
-        whole_QD, worth_Q = whole_numbers(scaled_QD)
-        offset_Q = (queries_QD @ self.cold.first_D + MIDDLE * scaled_QD.sum(axis=1)).astype(np.float32)
+        asked = self.cold.asked(queries_QD)
         num_threads = faiss.omp_get_max_threads()
         found, first = [], 0
         with ThreadPoolExecutor(num_threads) as pool:
@@ -165,7 +168,13 @@ class ListIndex:
                 fits = int(np.searchsorted(np.cumsum(num_Q[first:]), SCORES_AT_ONCE, side="right"))
                 block = slice(first, first + max(1, fits))
                 found.append(
-                    self._scan(probes_QP[block], whole_QD[block], worth_Q[block], offset_Q[block], k, pool, num_threads)
+                    self._scan(
+                        probes_QP[block],
+                        Asked(asked.whole_QD[block], asked.worth_Q[block], asked.offset_Q[block]),
+                        k,
+                        pool,
+                        num_threads,
+                    )
                 )
                 first = block.stop
         return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
@@ -173,9 +182,7 @@ class ListIndex:
     def _scan(
         self,
         probes_QP: np.ndarray,
-        whole_QD: np.ndarray,
-        worth_Q: np.ndarray,
-        offset_Q: np.ndarray,
+        asked: Asked,
         k: int,
         pool: ThreadPoolExecutor,
         num_threads: int,
@@ -204,10 +211,9 @@ class ListIndex:
                 self.cold.has_read(len(spans) * FAULT_BYTES)
                 for rows_N in np.split(of_list, range(ROWS_AT_ONCE, len(of_list), ROWS_AT_ONCE)):
                     self.cold.has_read(len(rows_N) * self.dim)
-                    codes_ND = (self.cold.codes_ND.take(rows_N, axis=0) ^ MIDDLE).view(np.int8).astype(np.float32)
-                    scores_QN = whole_QD[asking] @ codes_ND.T
-                    scores_QN *= worth_Q[asking, None]
-                    scores_QN += offset_Q[asking, None]
+                    scores_QN = asked.whole_QD[asking] @ self.cold.signed(rows_N).T
+                    scores_QN *= asked.worth_Q[asking, None]
+                    scores_QN += asked.offset_Q[asking, None]
                     if self._wanted is not None:
                         scores_QN[:, ~self._wanted[rows_N]] = -np.inf
                     for which, scores_N in zip(asking.tolist(), scores_QN, strict=True):

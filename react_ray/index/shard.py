@@ -9,7 +9,6 @@ on the vector and the shared quantiser only.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import faiss
 import numpy as np
 
 from react_ray.errors import ConfigError, RetrievalError
-from react_ray.index.allowed import Allowed, visiting_more
+from react_ray.index.allowed import Allowed
 from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK, as_queries, finite_rows, float32_error, largest_norm
 from react_ray.index.merge import NO_PAIR, Hits, best, check_k, no_hits
@@ -58,9 +57,10 @@ class IndexShard:
 
     def __init__(self, index: faiss.Index, deleted: np.ndarray | None = None, allowed: Allowed | None = None) -> None:
         """deleted: sorted pair_ids that no search returns; allowed: the pairs that a search may return, None = all."""
-        self._index, self._filtered = index, allowed is not None
+        self._index = index
+        self.filtered = allowed is not None  # so that a search may have to visit more lists
         unwanted = np.empty(0, np.int64)
-        if self._filtered or (deleted is not None and len(deleted)):
+        if self.filtered or (deleted is not None and len(deleted)):
             ids = self.all_ids()
             wanted = np.ones(len(ids), bool) if deleted is None else ~np.isin(ids, deleted)
             unwanted = ids[~wanted] if allowed is None else ids[~(wanted & allowed.contains(ids))]
@@ -100,19 +100,6 @@ class IndexShard:
         """queries: float32 [Q, D], unit norm. Returns Hits [Q, k]; of equal scores the smaller pair_id comes first."""
         check_k(k)
         params = params or SearchParams()
-        ivf = inverted_lists(self._index)
-        if ivf is None or not self._filtered:
-            return self._search(queries_QD, k, params)
-
-        def visit(asking_QD: np.ndarray, nprobe: int) -> Hits:
-            return self._search(asking_QD, k, replace(params, nprobe=nprobe))
-
-        enough = min(k, self.num_vectors - len(self._unwanted))
-        if not enough:
-            return no_hits(len(queries_QD), k)
-        return visiting_more(visit, queries_QD, enough, params.nprobe or int(ivf.nprobe), int(ivf.nlist))
-
-    def _search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
         queries_QD = as_queries(queries_QD, self.dim)
         if self._flat is None:
             return self._search_codes(queries_QD.astype(np.float32), k, params)

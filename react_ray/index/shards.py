@@ -1,14 +1,15 @@
-"""Finds and opens the shards of an index on storage, and searches several of them.
+"""Finds and opens the shards of an index on storage.
 
 Takes the `index` artifact (the base, and a delta for each later addition of parts); gives open shards. The parts of an
 index artifact are numbered key * num_shards + shard.
+
+Next: search_shards.py.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,6 @@ from react_ray.index.allowed import Allowed
 from react_ray.index.config import FLAT, IVF_RABITQ, SearchParams
 from react_ray.index.list_index import ListIndex
 from react_ray.index.list_shard import FILES, coarse_quantizer
-from react_ray.index.merge import Hits, merge
 from react_ray.index.recall import choose
 from react_ray.index.shard import IndexShard
 from react_ray.kinds import INDEX, EmbeddingsFacts, IndexFacts
@@ -135,13 +135,6 @@ def shard_places(index: Artifact[IndexFacts], key: str) -> list[ShardPlace]:
             f"the index has no {key} keys, only {index.facts.keys}; add it to index.keys and build again"
         )
     return [ShardPlace(one, key, shard) for one in (index, *deltas(index)) for shard in range(one.facts.num_shards)]
-
-
-def search_shards(
-    shards: Sequence[IndexShard | ListIndex], queries_QD: np.ndarray, k: int, params: SearchParams
-) -> Hits:
-    """Searches each shard and merges the answers exactly."""
-    return merge([shard.search(queries_QD, k, params) for shard in shards], k)
 
 
 def params_for(index: Artifact[IndexFacts], key: str, recall: float, k: int) -> tuple[SearchParams, float]:

@@ -19,6 +19,7 @@ from react_ray.planning.throughput import NOT_TRIED, ModelRates, Rates
 from react_ray.recipe import BASE, Recipe
 from react_ray.runtime.layout import HEAD, Layout, models
 from react_ray.runtime.most_pairs import most_pairs
+from react_ray.selection.config import RetrieveConfig
 from react_ray.storage import join
 from react_ray.training.augment import num_views
 from react_ray.training.memory_plan import plan as memory_plan
@@ -88,12 +89,17 @@ def retrieve(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
         "to do",
         pairs,
         found.rows * found.dim * 2 * keys + pairs * stored,
-        pairs * stored + found.num_queries * min(config.k, found.rows) * keys * HIT_BYTES,
+        pairs * stored + _hits(found, config) * HIT_BYTES,
         0,
         base_gb(recipe) + READER_GB + hot_gb,
         seconds,
         f"{found.num_queries:,} queries against all vectors, which an index shortens; at most {pairs:,} pairs",
     )
+
+
+def _hits(found: Survey, config: RetrieveConfig) -> int:
+    asking = found.num_classes if config.by_class else found.num_queries
+    return asking * len(config.keys) * min(config.first_k, found.rows)
 
 
 def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[StagePlan, str]:

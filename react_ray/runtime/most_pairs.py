@@ -54,10 +54,11 @@ def _of_search(wanted: Recipe) -> list[int]:
     num_sentences, num_seeded = len(wanted.tasks.queries), len(wanted.tasks.seed_images)
     num_classes = sum(len(task.class_names) for task in tasks) + num_sentences + num_seeded
     limits = [num_classes * config.pairs_per_class]
-    if not num_seeded and config.selection != "string":  # whose numbers of queries and of hits nobody knows yet
+    # Nobody knows yet how many queries seed images are, and how many hits a name in captions has.
+    if not (num_seeded or config.by_class or config.selection == "string"):
         averaged = config.prompts == "averaged"
         num_queries = num_sentences + sum(len(task.class_names if averaged else prompts(task)) for task in tasks)
-        limits.append(num_queries * len(config.keys) * max(config.k, config.max_k))
+        limits.append(num_queries * len(config.keys) * config.deepest_k)
     return limits
 
 

@@ -17,8 +17,9 @@ from react_ray.index.config import IndexConfig, Key, SearchParams
 from react_ray.index.exact import RunningTopK
 from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits, merge
+from react_ray.index.search_shards import search_shards
 from react_ray.index.shard import IndexShard
-from react_ray.index.shards import check_covers, open_shards, params_for, search_shards, shard_places, uncovered
+from react_ray.index.shards import check_covers, open_shards, params_for, shard_places, uncovered
 from react_ray.kinds import EmbeddingsFacts, IndexFacts
 from react_ray.pair_id import pair_ids
 from react_ray.progress import say

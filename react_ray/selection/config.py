@@ -6,12 +6,16 @@ with images is T2I and with captions T2T; comparing a seed image (tasks.seed_ima
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from react_ray.index.config import Key
 from react_ray.section import Section, field, speed
 
 Prompts = Literal["separate", "averaged"]
+K = 100  # hits per query and key, where nothing asks for a number
+MARGIN = 1.5  # pairs of a class that are searched, in multiples of pairs_per_class: some fall to another class
+EVERY_PAIR = 2**40  # more than there are
 
 
 class DedupConfig(Section):
@@ -52,10 +56,16 @@ class RetrieveConfig(Section):
     prompts: Prompts = field(
         "separate", "one query per class and template (as REACT), or one per class: the mean of its templates"
     )
-    k: int = field(100, "hits per query and key; more give more candidates and cost time and memory", ge=1)
+    k: int = field(
+        0,
+        "hits per query and key, all of which are candidates; 0 = as deep as pairs_per_class needs, or 100 where that "
+        "is 0",
+        ge=0,
+    )
     max_k: int = field(
         0,
-        "classes with fewer than pairs_per_class pairs are searched again with 4 x k, up to this k; 0 = never",
+        "classes with fewer than pairs_per_class pairs are searched again 4 times as deep, up to this depth; 0 = as "
+        "deep as there are pairs, or never if k is set",
         ge=0,
     )
     selection: Literal["hits", "random", "string"] = field(
@@ -64,7 +74,8 @@ class RetrieveConfig(Section):
         "whose caption contains a name of the class (as REAL)",
     )
     fusion: Literal["score", "rank"] = field(
-        "score", "what a class's claim on a pair is: its best score, or reciprocal ranks summed over prompts and keys"
+        "score",
+        "what a class's claim on a pair is: its best score, or reciprocal ranks summed over keys (and prompts, with k)",
     )
     pairs_per_class: int = field(0, "unique pairs per class at most, best first; 0 = all that were hit", ge=0)
     exclusive: bool = field(True, "a pair counts for its best class only; false: it counts for every class that hit it")
@@ -78,8 +89,7 @@ class RetrieveConfig(Section):
     max_pairs: int = field(0, "pairs in all; classes give up their worst pairs first; 0 = no limit", ge=0)
     max_per_domain: int = field(
         0,
-        "pairs per class from one host at most, best first; classes that fall short are searched again up to max_k; "
-        "0 = no limit",
+        "pairs per class from one host at most, best first; classes that fall short are searched deeper; 0 = no limit",
         ge=0,
     )
     filters: list[str] = field(
@@ -91,3 +101,22 @@ class RetrieveConfig(Section):
     dedup: DedupConfig = field(DedupConfig(), "which pairs are duplicates of one another")
     decontaminate: DecontaminateConfig = field(DecontaminateConfig(), "which pairs belong to an evaluation set")
     poor_below: int = speed(1, "the report names classes with fewer pairs than this", ge=0)
+
+    @property
+    def by_class(self) -> bool:
+        """True if a search keeps the best pairs of each class, and not all hits of each query."""
+        return not self.k and self.pairs_per_class > 0
+
+    @property
+    def first_k(self) -> int:
+        """The depth of the first search: hits of each query and key, or pairs of each class and key."""
+        if self.by_class:
+            return math.ceil(MARGIN * self.pairs_per_class)
+        return self.k or K
+
+    @property
+    def deepest_k(self) -> int:
+        """The depth at which a class that is short of pairs is given up."""
+        if self.by_class:
+            return self.max_k or EVERY_PAIR
+        return max(self.max_k, self.first_k)

@@ -17,7 +17,7 @@ from react_ray.stages.retrieval.filter_pairs import filter_pairs
 from react_ray.stages.retrieval.gather_pairs import gather_pairs
 from react_ray.stages.retrieval.match import random_queries
 from react_ray.stages.retrieval.screen_pairs import Screening, check_screening
-from react_ray.stages.retrieval.search import SearchPlan
+from react_ray.stages.retrieval.searchers import SearchPlan
 from react_ray.stages.retrieval.select_pairs import Selection, check_selection, random_count, select_pairs
 from react_ray.storage import join
 

@@ -25,12 +25,13 @@ from react_ray.index.config import SearchParams
 from react_ray.index.merge import Hits
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.recall import recall_at_k
-from react_ray.index.shards import open_shards, params_for, search_shards, shard_places
+from react_ray.index.search_shards import search_shards
+from react_ray.index.shards import open_shards, params_for, shard_places
 from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import connected
 from react_ray.runtime.memory import MemoryWatch
 from react_ray.stages import index
-from react_ray.stages.retrieval.shard_actors import search_exactly
+from react_ray.stages.retrieval.scanners import search_exactly
 from tests.benchmark.made_vectors import write
 
 NUM_QUERIES = 500

@@ -6,7 +6,7 @@
               write_index: CPU-seconds, MB of memory above the start
     join      shards joined list by list (join_lists.py) / searched one by one and merged, with the same nprobe and
               k_factor: CPU-milliseconds per query
-    cold      re-ranking by codes mapped into one range of addresses (cold_codes.py) / IndexRefine over the same codes
+    cold      a search that re-ranks by mapped codes (cold_codes.py) / IndexRefine over the same codes
               read with IO_FLAG_MMAP_IFC: CPU-milliseconds per query, MB that stay mapped after 6,000 queries, of which
               cold_codes.py may keep 32 here
     bulk      many hits per query by a scan of these codes (list_index.py) / a mapped IndexIVFScalarQuantizer:

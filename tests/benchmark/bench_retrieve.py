@@ -7,15 +7,25 @@
     shards_ratio   queries per second of 4 shards through Ray / those of one FAISS index of the same kind in this
                    process, all vectors, batches of 1,000, k = 10, each with the parameters of its own calibration
 
+With --imagenet, a whole retrieval by classes instead (retrieve_by_class.py), whose last line has
+
+    classes, pairs      how many were asked for, and the unique pairs that were chosen
+    driver_rss_gb, searcher_rss_gb   peaks of the driver and of the largest searcher
+    seconds, hits_per_s from the queries to the chosen pairs; hits of all prompts and keys before they are reduced
+    faiss_ratio         seconds of a bare FAISS batch search by an IVF of 8-bit codes over the same lists / ours
+
 Vectors and queries come from a seed. The last line is one JSON object.
 
     python tests/benchmark/bench_retrieve.py [--n 1000000] [--dim 512]
+    python tests/benchmark/bench_retrieve.py --imagenet --n 10000000
+    python tests/benchmark/bench_retrieve.py --imagenet --n 50000 --classes 40 --prompts 20 --pairs-per-class 500
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -36,10 +46,12 @@ from react_ray.index.shards import params_for
 from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import connected
 from react_ray.stages import index
-from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_exactly
+from react_ray.stages.retrieval.scanners import search_exactly
+from react_ray.stages.retrieval.shard_actors import ShardFanOut
 from react_ray.vectors import from_vectors
 from tests.benchmark.bench_index import recipe_over
 from tests.benchmark.made_vectors import write
+from tests.benchmark.retrieve_by_class import prepare, retrieve
 
 NOTHING = np.empty(0, np.int64)  # no pair is deleted
 BULK_QUERIES, BULK_K, BULK_LISTS = 1000, 10_000, 160
@@ -54,7 +66,15 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=4000, help="queries of the exact search")
     parser.add_argument("--repeats", type=int, default=3, help="the median counts")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps vectors and indices for the next run")
+    parser.add_argument("--imagenet", action="store_true", help="a whole retrieval by classes")
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--prompts", type=int, default=80, help="of each class")
+    parser.add_argument("--pairs-per-class", type=int, default=10_000)
+    parser.add_argument("--exclusive", action="store_true", help="a pair counts for one class, as by default")
     asked = parser.parse_args()
+    if asked.imagenet:
+        imagenet(asked)
+        return
     root = Path(asked.folder, f"made-vectors-{asked.n}-{asked.dim}")
     mixture, embeddings = write(str(root), asked.n, asked.dim)
     bulk_QD = mixture.draw(BULK_QUERIES, 10**6 + 1, text=True).astype(np.float32)
@@ -113,6 +133,17 @@ def main() -> None:
         "one_queries_per_s": round(BATCHES * BATCH / faiss_s),
     }
     print(json.dumps(out | {"n": asked.n}))
+
+
+def imagenet(asked: argparse.Namespace) -> None:
+    """Each step has a process of its own, so that the memory of the driver is that of a retrieval."""
+    spawned = multiprocessing.get_context("spawn")
+    with spawned.Pool(1) as pool:
+        shape = asked.classes, asked.prompts
+        root = pool.apply(prepare, (asked.folder, asked.n, asked.dim, *shape, asked.cpus))
+    with spawned.Pool(1) as pool:
+        found = pool.apply(retrieve, (root, *shape, asked.pairs_per_class, asked.exclusive, asked.cpus))
+    print(json.dumps(found | {"n": asked.n}))
 
 
 def built(root: Path, cpus: int, num_shards: int) -> tuple[Artifact, Recipe]:

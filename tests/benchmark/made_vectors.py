@@ -54,9 +54,9 @@ class Mixture:
         return vectors.astype(np.float16)
 
 
-def write(uri: str, num: int, dim: int) -> tuple[Mixture, Artifact]:
-    """`embeddings/` of num pairs; captions' vectors are there for the first 1,000 rows of each part only. What is there
-    stays."""
+def write(uri: str, num: int, dim: int, text_rows: int = 1000) -> tuple[Mixture, Artifact]:
+    """`embeddings/` of num pairs; captions' vectors are there for the first `text_rows` of each part only. What is
+    there stays."""
     mixture = Mixture(dim)
     rows_per_part = max(1, min(ROWS_PER_PART, num // 8))  # 8 parts at least: shards are made of parts
     num_parts = -(-num // rows_per_part)
@@ -64,7 +64,7 @@ def write(uri: str, num: int, dim: int) -> tuple[Mixture, Artifact]:
     for part in embeddings.pending():
         rows = min(rows_per_part, num - part * rows_per_part)
         text = np.full((rows, dim), np.nan, np.float16)
-        text[:1000] = mixture.draw(min(rows, 1000), part, text=True)
+        text[:text_rows] = mixture.draw(min(rows, text_rows), part, text=True)
         status = np.array([schema.OK] * rows, object)
         table = embeddings_table(pa.array(pair_ids(part, rows)), mixture.draw(rows, part), text, status, {})
         embeddings.commit(part, table, 0.0)

@@ -16,7 +16,8 @@ import pytest
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ArtifactMismatch, ArtifactMissing
 from react_ray.index.config import SearchParams
-from react_ray.index.shards import deltas, open_shards, search_shards, shard_places
+from react_ray.index.search_shards import search_shards
+from react_ray.index.shards import deltas, open_shards, shard_places
 from react_ray.kinds import KINDS
 from react_ray.pairs.image_urls import find_urls
 from react_ray.recipe import Recipe, load_recipe

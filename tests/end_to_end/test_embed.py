@@ -24,7 +24,8 @@ from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import download, embed, ingest
 from react_ray.stages.retrieval.database import open_database
 from react_ray.stages.retrieval.embed_queries import embed_queries
-from react_ray.stages.retrieval.search import SearchPlan, search
+from react_ray.stages.retrieval.search import Ask, search
+from react_ray.stages.retrieval.searchers import Searchers, SearchPlan
 from react_ray.vectors import from_vectors
 from tests.support.small_run import small_recipe
 from tests.support.url_list import list_recipe, misbehaving
@@ -103,8 +104,11 @@ def test_similarity_and_heads_are_columns_beside_the_vectors(embedded: Recipe) -
 def test_queries_of_another_text_tower_are_refused(embedded: Recipe, tmp_path: Path) -> None:
     other = embed_queries(str(tmp_path / "queries"), embedded.tasks, "separate", embedded.backbone, seed=1)
     plan = SearchPlan(open_database(embedded), None, embedded.index, embedded.cluster)
-    with pytest.raises(ArtifactMismatch, match="name the backbone that embedded the database"):
-        search(str(tmp_path / "hits"), other, ["text"], 10, plan)
+    with (
+        pytest.raises(ArtifactMismatch, match="name the backbone that embedded the database"),
+        Searchers(plan) as searchers,
+    ):
+        search(Ask(str(tmp_path / "hits"), other, 10), ["text"], searchers)
 
 
 def test_captions_need_no_images_and_a_corrupt_part_is_put_aside_in_its_place(

@@ -10,6 +10,7 @@ from pathlib import Path
 import boto3
 import numpy as np
 import pytest
+import ray
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.draft import create
@@ -19,12 +20,14 @@ from react_ray.index.deleted import delete_pairs, deleted_pairs
 from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits
 from react_ray.index.recall import recall_at_k
-from react_ray.index.shards import check_covers, deltas, open_shards, params_for, search_shards, shard_places
+from react_ray.index.search_shards import search_shards
+from react_ray.index.shards import check_covers, deltas, open_shards, params_for, shard_places
 from react_ray.kinds import EMBEDDINGS, EmbeddingsFacts
 from react_ray.recipe import ClusterConfig, Recipe
 from react_ray.runtime.cluster import connected
 from react_ray.stages import index
-from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_exactly
+from react_ray.stages.retrieval.scanners import Scanners, search_exactly
+from react_ray.stages.retrieval.shard_actors import ShardFanOut
 from react_ray.storage import open_storage
 from tests.support.s3_server import s3_server
 from tests.support.vector_database import clustered, recipe_over, write_database
@@ -61,6 +64,21 @@ def same(a: Hits, b: Hits) -> None:
     np.testing.assert_array_equal(a.scores, b.scores)
 
 
+def assert_classes_survive_a_searcher(recipe: Recipe, base: Artifact) -> None:
+    """The best pairs of classes are those of an exact search, and again after all searchers were killed."""
+    class_Q, nothing = np.arange(len(QUERIES)) // 5, np.empty(0, np.int64)
+    with Scanners(embeddings_of(recipe), recipe.cluster, nothing) as scanners:
+        exact = scanners.search_classes("image", QUERIES, class_Q, 40)
+    with ShardFanOut(base, "image", recipe.cluster, nothing) as shards:
+        for _ in range(2):
+            found = shards.search_classes(QUERIES, class_Q, 40, ALL_LISTS)
+            assert np.bincount(found.class_id).tolist() == [40] * 4
+            for name in ("class_id", "query", "pair_id", "score"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(exact, name))
+            for server in shards._servers:
+                ray.kill(server, no_restart=False)
+
+
 def test_a_flat_index_over_any_shards_is_exact_search_and_knows_additions_and_deletions_at_once(tmp_path: Path) -> None:
     database = str(tmp_path / "database")
     write_database(database, 4, 150)
@@ -76,6 +94,7 @@ def test_a_flat_index_over_any_shards_is_exact_search_and_knows_additions_and_de
     same(answers[1], exact)
     with ShardFanOut(base, "image", recipe.cluster, deleted_pairs(database), here=True) as shards:
         same(shards.search(QUERIES, 700, ALL_LISTS), exact)
+    assert_classes_survive_a_searcher(recipe, base)
     write_database(database, 6, 150, first=4)
     assert index.run(recipe).content == base.content and len(deltas(base)) == 1
     assert index.run(recipe).content == base.content and len(deltas(base)) == 1

@@ -18,7 +18,8 @@ from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages import embed, ingest
 from react_ray.stages.retrieval.database import open_database
 from react_ray.stages.retrieval.embed_queries import embed_queries
-from react_ray.stages.retrieval.search import SearchPlan, search
+from react_ray.stages.retrieval.search import Ask, search
+from react_ray.stages.retrieval.searchers import Searchers, SearchPlan
 from react_ray.vectors import from_vectors
 from tests.support.small_run import small_recipe
 from tests.unit.pairs.test_published import read
@@ -92,7 +93,8 @@ def test_published_vectors_are_a_database_and_are_exported_as_they_came(
 
     queries = embed_queries(str(tmp_path / "queries"), recipe.tasks, "separate", recipe.backbone)
     plan = SearchPlan(open_database(recipe), None, recipe.index, recipe.cluster)
-    assert search(str(tmp_path / "hits"), queries, recipe.retrieve.keys, 10, plan).rows > 0
+    with Searchers(plan) as searchers:
+        assert search(Ask(str(tmp_path / "hits"), queries, 10), recipe.retrieve.keys, searchers).rows > 0
     other = recipe.model_copy(
         update={"backbone": recipe.backbone.model_copy(update={"pretrained": "sample://base_clip.safetensors"})}
     )

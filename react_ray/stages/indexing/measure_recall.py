@@ -18,7 +18,8 @@ from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits
 from react_ray.index.quantizer import threads
 from react_ray.index.recall import HeldOut, calibrate
-from react_ray.index.shards import ShardPlace, open_shards, search_shards
+from react_ray.index.search_shards import search_shards
+from react_ray.index.shards import ShardPlace, open_shards
 from react_ray.kinds import INDEX, IndexFacts
 from react_ray.manifest import Manifest
 from react_ray.parquet import parquet_bytes
@@ -62,7 +63,8 @@ def _measure(
             (one,) = shards  # ivf-rabitq: all of a build share a quantiser
             assert isinstance(one, ListIndex)
             _forget(shards)
-            return one.propose(asking[:num], count, nprobe)
+            _, rows = one.propose(asking[:num], count, nprobe)
+            return Hits(one.scores(asking[:num], rows), one.cold.pair_ids(rows))
 
         if truths[0].valid.any():
             held_out[kind] = HeldOut(search, propose, truths, own)

@@ -65,7 +65,8 @@ def _classes(data: ReportData) -> list[str]:
     if few:
         lines.append(
             f"{_named([c.class_name for c in few])} have fewer than {FEW_PAIRS} pairs: give synonyms, raise retrieve.k "
-            "or retrieve.max_k, search both sides (retrieve.keys=[image, text]), or use a larger pool."
+            "or leave it out beside retrieve.pairs_per_class, search both sides (retrieve.keys=[image, text]), or use "
+            "a larger pool."
         )
     return lines
 

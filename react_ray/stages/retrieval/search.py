@@ -1,15 +1,14 @@
-"""Searches the database for `queries/` and stores the `hits/`, one part per key, ordered by query and rank.
+"""Searches the database for `queries/` and stores the `hits/`, one part per block of classes.
 
-An index is searched by actors that serve its FAISS shards. Without an index, actors stream the embeddings once and
-keep a running top-k, which is exact. Their answers are merged exactly.
+A block is searched with all its prompts and keys and committed as soon as it is answered, so memory is bounded by a
+block, and a search that is killed goes on with the next one. Within a part, hits are ordered by key, query and rank.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,94 +18,93 @@ from react_ray import schema
 from react_ray.artifact import Artifact
 from react_ray.clip.identity import same_text_tower
 from react_ray.draft import Draft, create
-from react_ray.errors import ArtifactMismatch, ArtifactMissing
-from react_ray.index.config import IndexConfig, Key, SearchParams
-from react_ray.index.merge import Hits
-from react_ray.index.shards import check_covers, deltas, params_for, uncovered
-from react_ray.kinds import HITS, AllowedFacts, IndexFacts, NoFacts, QueriesFacts
+from react_ray.errors import ArtifactMismatch, ArtifactMissing, ShardUnavailable
+from react_ray.index.config import Key
+from react_ray.index.shards import check_covers, uncovered
+from react_ray.kinds import HITS, NoFacts, QueriesFacts
 from react_ray.progress import Progress
-from react_ray.recipe import ClusterConfig
-from react_ray.runtime.cluster import is_running
 from react_ray.section import digest
-from react_ray.stages.retrieval.database import Database
-from react_ray.stages.retrieval.shard_actors import ShardFanOut, search_all_exactly
-from react_ray.vectors import from_vectors
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What a search goes through and how: an index with its target recall, or the embeddings."""
-
-    database: Database
-    index: Artifact[IndexFacts] | None  # None = exact search over the embeddings
-    config: IndexConfig
-    cluster: ClusterConfig
-    allowed: Artifact[AllowedFacts] | None = None  # the only pairs that may be found; None = all
-
-    def parents(self) -> dict[str, Artifact[Any]]:
-        found: dict[str, Artifact[Any]] = {} if self.allowed is None else {"allowed": self.allowed}
-        if self.index is None:
-            return found | {"exact": self.database.embeddings}
-        return found | {"index": self.index} | {f"delta{i}": delta for i, delta in enumerate(deltas(self.index))}
+from react_ray.stages.retrieval.asked_queries import AskedQueries
+from react_ray.stages.retrieval.searchers import Searchers, SearchPlan
 
 
 @dataclass(frozen=True)
 class Ask:
-    """k hits of every query, which are stored at `uri`."""
+    """What is searched for and stored at `uri`: k hits of every query and key, or k pairs of every class and key."""
 
     uri: str
     queries: Artifact[QueriesFacts]
     k: int
+    by_class: bool = False  # a pair is stored once per class and key, with its best hit; rank is its place there
 
 
-def search(
-    uri: str, queries: Artifact[QueriesFacts], keys: Sequence[Key], k: int, plan: SearchPlan
-) -> Artifact[NoFacts]:
-    """Find k hits of every query and key. ArtifactMismatch if another model embedded the queries."""
-    return search_all([Ask(uri, queries, k)], keys, plan)[0]
+def search(ask: Ask, keys: Sequence[Key], searchers: Searchers) -> Artifact[NoFacts]:
+    """Sentences are compared with all keys, images with image keys. Returns the sealed hits.
+
+    ArtifactMismatch if another model embedded the queries. Classes of one task that share a name are one class.
+    """
+    _check(ask.queries, searchers.plan)
+    asked = AskedQueries.read(ask.queries)
+    blocks = class_blocks(asked.class_Q, len(keys) * ask.k, searchers.plan.hits_per_block)
+    draft = _draft(ask, keys, searchers, len(blocks))
+    pending = draft.pending()
+    if pending:
+        with Progress("search", len(blocks), "queries", unit="blocks") as progress:
+            if len(pending) < len(blocks):
+                progress.advance(done=len(blocks) - len(pending), note="already done")
+            for part in pending:
+                began = time.monotonic()
+                try:
+                    found = _answer(ask, asked.take(blocks[part]), keys, searchers)
+                except ShardUnavailable as error:
+                    raise ShardUnavailable(f"{asked.names(blocks[part])} searched when {error}") from error
+                draft.commit(part, found, time.monotonic() - began)
+                progress.advance(rows=len(blocks[part]))
+    return draft.seal()
 
 
-def search_all(asks: Sequence[Ask], keys: Sequence[Key], plan: SearchPlan) -> list[Artifact[NoFacts]]:
-    """As `search`, for several sets of queries in one pass over the database: each gets the hits that it would get
-    alone."""
-    drafts = [_draft(ask, keys, plan) for ask in asks]
-    pending = {part: [i for i, draft in enumerate(drafts) if part in draft.pending()] for part in range(len(keys))}
-    pending = {part: wanted for part, wanted in pending.items() if wanted}
-    if not pending:
-        return [draft.seal() for draft in drafts]
-    vectors, answer = [_vectors(ask) for ask in asks], _searcher(plan)
-    with Progress("search", len(keys), "queries", unit="keys") as progress:
-        for part, wanted in pending.items():
-            began = time.monotonic()
-            found = answer(keys[part], [(vectors[i][1], asks[i].k) for i in wanted])
-            for i, hits in zip(wanted, found, strict=True):
-                row, pair_id, score, rank = hits.rows()
-                columns: dict[str, Any] = {"query_id": vectors[i][0][row], "pair_id": pair_id, "score": score}
-                columns |= {"rank": rank, "key": [keys[part]] * len(row)}
-                drafts[i].commit(part, schema.conform(pa.table(columns), schema.HITS), time.monotonic() - began)
-            progress.advance(rows=sum(len(vectors[i][0]) for i in wanted))
-    return [draft.seal() for draft in drafts]
+def class_blocks(class_Q: np.ndarray, hits_per_query: int, most: int) -> list[np.ndarray]:
+    """Splits queries into blocks of whole classes with at most so many hits, or of one class that has more.
+
+    class_Q: int64 [Q], ascending. Returns the rows of each block, in order.
+    """
+    ends = [*np.flatnonzero(np.diff(class_Q)).tolist(), len(class_Q) - 1]
+    blocks, first, last = [], 0, -1
+    for end in ends:
+        if last >= first and (end + 1 - first) * hits_per_query > most:
+            blocks.append(np.arange(first, last + 1))
+            first = last + 1
+        last = end
+    return [*blocks, np.arange(first, len(class_Q))]
 
 
-def _draft(ask: Ask, keys: Sequence[Key], plan: SearchPlan) -> Draft[NoFacts]:
-    _check(ask.queries, plan)
-    config: dict[str, Any] = {"keys": list(keys), "k": ask.k, "search": "exact" if plan.index is None else "index"}
+def _answer(ask: Ask, asked: AskedQueries, keys: Sequence[Key], searchers: Searchers) -> pa.Table:
+    tables = [schema.HITS.empty_table()]
+    for key in keys:
+        some = asked if key == "image" else asked.take(np.flatnonzero(asked.text_Q))
+        if not len(some.query_Q):
+            continue
+        if ask.by_class:
+            best = searchers.search_classes(key, some.vectors_QD, some.class_Q, ask.k)
+            row, pair_id, score, rank = best.query, best.pair_id, best.score, best.place
+        else:
+            row, pair_id, score, rank = searchers.search(key, some.vectors_QD, ask.k).rows()
+        columns: dict[str, Any] = {"query_id": some.query_Q[row], "pair_id": pair_id, "score": score}
+        columns |= {"rank": rank, "key": [key] * len(row)}
+        tables.append(schema.conform(pa.table(columns), schema.HITS))
+    return pa.concat_tables(tables)
+
+
+def _draft(ask: Ask, keys: Sequence[Key], searchers: Searchers, num_blocks: int) -> Draft[NoFacts]:
+    plan = searchers.plan
+    config: dict[str, Any] = {"keys": list(keys), "k": ask.k, "by_class": ask.by_class}
+    config["search"] = "exact" if plan.index is None else "index"
     if plan.index is not None:
-        params = {
-            key: search_params(plan.index, key, ask.k, plan.config) for key in keys if key in plan.index.facts.keys
-        }
+        params = {key: searchers.params(key, ask.k) for key in keys if key in plan.index.facts.keys}
         config["params"] = {key: [p.nprobe, p.k_factor, p.ef_search] for key, p in params.items()}
     if len(plan.database.deleted):
         config["deleted"] = digest(plan.database.deleted.tolist())
-    return create(ask.uri, HITS, config, {"queries": ask.queries} | plan.parents(), len(keys))
-
-
-def _vectors(ask: Ask) -> tuple[np.ndarray, np.ndarray]:
-    """Returns query_ids [Q] and queries float32 [Q, D]."""
-    table = pa.concat_tables(ask.queries.tables(["query_id", "embedding"]))
-    return table["query_id"].to_numpy(), from_vectors(table["embedding"]).astype(np.float32)
+    return create(ask.uri, HITS, config, {"queries": ask.queries} | plan.parents(), num_blocks)
 
 
 def _check(queries: Artifact[QueriesFacts], plan: SearchPlan) -> None:
@@ -124,51 +122,3 @@ def _check(queries: Artifact[QueriesFacts], plan: SearchPlan) -> None:
             f"{plan.index.uri} is without {len(missing)} parts that were added to {embeddings.uri}; run `react-ray "
             "index RECIPE` first"
         )
-
-
-Wanted = list[tuple[np.ndarray, int]]  # queries float32 [Q, D], k
-
-
-def _searcher(plan: SearchPlan) -> Callable[[str, Wanted], list[Hits]]:
-    """A function of a key and several sets of queries; it opens or streams the database once for all of them."""
-    here = plan.database.is_small and not is_running()
-
-    def exactly(key: str, wanted: Wanted) -> list[Hits]:
-        database = plan.database
-        return search_all_exactly(database.embeddings, key, wanted, plan.cluster, database.deleted, plan.allowed, here)
-
-    def by_index(key: str, wanted: Wanted) -> list[Hits]:
-        assert plan.index is not None
-        with ShardFanOut(plan.index, key, plan.cluster, plan.database.deleted, plan.allowed, here) as shards:
-            return [
-                shards.search(queries_QD, k, search_params(plan.index, key, k, plan.config)) for queries_QD, k in wanted
-            ]
-
-    return exactly if plan.index is None else by_index
-
-
-def search_params(index: Artifact[IndexFacts], key: str, k: int, config: IndexConfig) -> SearchParams:
-    """The parameters that the recipe names, or those that the calibration found for its target recall.
-
-    Logs a warning where no measured parameters reach that recall.
-    """
-    if config.nprobe and (config.k_factor or not index.facts.calibration.get(key)):
-        return SearchParams(nprobe=config.nprobe, k_factor=config.k_factor)
-    params, reached = params_for(index, key, config.recall, k)
-    if config.nprobe or config.k_factor:
-        return replace(params, nprobe=config.nprobe or params.nprobe, k_factor=config.k_factor or params.k_factor)
-    deepest = max((row["k"] for row in index.facts.calibration.get(key, [])), default=k)
-    if deepest < k and index.facts.num_lists:
-        logger.warning(
-            "recall was measured up to k=%d, for k=%d it is a guess; build with index.calibration_k=10000", deepest, k
-        )
-    if reached < config.recall:
-        logger.warning(
-            "index.recall=%g is not reached for %s keys at k=%d: the best that was measured is %.3f; use "
-            "retrieve.search=exact, or kind=flat",
-            config.recall,
-            key,
-            k,
-            reached,
-        )
-    return params

@@ -1,12 +1,12 @@
 """Selects the training set: queries -> hits -> `selected/`, with a report of the set in `selection.json`.
 
-Hits come from a search or from names in captions; the random control has none. Classes that stay short of
-`pairs_per_class` are searched again with a larger k, while there is more to find and up to `max_k`.
+Hits come from a search (search_rounds.py) or from names in captions; the random control has none.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ from react_ray.draft import create
 from react_ray.errors import ArtifactMismatch, ConfigError, RetrievalError
 from react_ray.index.allowed import Allowed
 from react_ray.index.config import Key
-from react_ray.kinds import QUERIES, RETRIEVED, SELECTED, AllowedFacts, QueriesFacts, SelectedFacts
+from react_ray.kinds import RETRIEVED, SELECTED, AllowedFacts, QueriesFacts, SelectedFacts
 from react_ray.manifest import MANIFEST
 from react_ray.search.gather import gather
 from react_ray.selection.config import RetrieveConfig
@@ -34,14 +34,14 @@ from react_ray.selection.select import candidates, coverage, select
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.match import RandomHits, match
 from react_ray.stages.retrieval.screen_pairs import OTHER_IMAGES, Screening
-from react_ray.stages.retrieval.search import Ask, SearchPlan, search_all
+from react_ray.stages.retrieval.search_rounds import Found, search_rounds
+from react_ray.stages.retrieval.searchers import SearchPlan
 from react_ray.stages.retrieval.string_match import string_match
 from react_ray.storage import join, open_storage
 
+logger = logging.getLogger(__name__)
 REPORT = "selection.json"
 PAIRS_PER_PART = 2048
-RANDOM_K = 32  # hits of a random query: only the best counts, and an approximate search finds it among so many
-GROWTH = 4  # how much larger k is in each further round
 SPARE = 4  # string matches of a class, in multiples of pairs_per_class: some fall to another class or to a screen
 
 
@@ -123,7 +123,8 @@ class Chooser:
             hits = self._string_matches()
             chosen, dropped = self._select(hits)
         else:
-            hits, chosen, dropped = self._search()
+            found = self._search()
+            hits, chosen, dropped, self.random = found.hits, found.chosen, found.counts, found.random
         funnel |= {"hits": hits.num_rows}
         if self.wanted.selection == "hits" and chosen.num_rows:
             self.matched = self._match(chosen)
@@ -185,25 +186,22 @@ class Chooser:
 
     def _string_matches(self) -> pa.Table:
         wanted, selection = self.wanted, self.selection
-        k = max(wanted.k, wanted.max_k, SPARE * wanted.pairs_per_class)
+        k = max(wanted.first_k, wanted.max_k, SPARE * wanted.pairs_per_class)
         place, cluster = join(selection.root, "matched"), selection.plan.cluster
         return string_match(place, self.database, selection.asked, selection.tasks, k, cluster, selection.allowed)
 
-    def _search(self) -> tuple[pa.Table, pa.Table, dict[str, int]]:
-        """Searches in rounds: all queries with k, then the queries of classes that are short, with a larger k."""
-        num_pairs = self.database.pairs.rows
-        k, limit = min(self.wanted.k, num_pairs), min(self.wanted.max_k, num_pairs)
-        again = np.ones(self.queries.num_rows, dtype=bool)
-        hits = schema.HITS.empty_table()
-        number = 1
-        while True:
-            new = self._round(again, k, number)
-            hits = pa.concat_tables([_of(hits, self.queries.filter(pa.array(again)), invert=True), new])
-            chosen, dropped = self._select(hits)
-            again = self._short(chosen, new, k)
-            if k >= limit or not again.any():
-                return hits, chosen, dropped
-            k, number = min(GROWTH * k, limit), number + 1
+    def _search(self) -> Found:
+        chosen_from, wanted = self.selection, self.wanted
+        return search_rounds(
+            chosen_from.root,
+            chosen_from.asked,
+            self.queries,
+            chosen_from.keys,
+            wanted,
+            chosen_from.plan,
+            chosen_from.random,
+            self._select,
+        )
 
     def _select(self, hits: pa.Table) -> tuple[pa.Table, dict[str, int]]:
         screening, screen = self.screening, None
@@ -214,49 +212,16 @@ class Chooser:
             counts |= screen.dropped
         return select(hits, self.queries, self.wanted, screen), counts
 
-    def _short(self, chosen: pa.Table, hits: pa.Table, k: int) -> np.ndarray:
-        """Returns bool [Q], True where the query's class has fewer than pairs_per_class pairs and the query received
-        all k hits that it asked for."""
-        if not self.wanted.pairs_per_class:
-            return np.zeros(self.queries.num_rows, dtype=bool)
-        counts = coverage(chosen, self.queries, self.wanted.exclusive)
-        short = {class_id for class_id, _, count in counts if count < self.wanted.pairs_per_class}
-        full = set(hits["query_id"].filter(pa.array(hits["rank"].to_numpy() == k - 1)).to_pylist())
-        rows = zip(self.queries["query_id"].to_pylist(), self.queries["class_id"].to_pylist(), strict=True)
-        return np.array([query in full and class_id in short for query, class_id in rows], dtype=bool)
-
-    def _round(self, again: np.ndarray, k: int, number: int) -> pa.Table:
-        """Compares sentences with all keys, and images with image keys."""
-        modality = self.queries["modality"].to_pylist()
-        tables = [schema.HITS.empty_table()]
-        for kind in ("text", "image"):
-            rows = again & np.array([m == kind for m in modality], dtype=bool)
-            keys: list[Key] = self.selection.keys if kind == "text" else ["image"]
-            if rows.any():
-                suffix = ("" if kind == "text" else "_images") + ("" if number == 1 else f"_{number}")
-                asked = self.selection.asked if rows.all() else self._some(rows, f"asked{suffix}")
-                asks = [Ask(join(self.selection.root, f"hits{suffix}"), asked, k)]
-                if kind == "text" and number == 1 and (random := self.selection.random()):
-                    asks.append(Ask(join(self.selection.root, "random_hits"), random, min(k, RANDOM_K)))
-                found = search_all(asks, keys, self.selection.plan)
-                tables += found[0].tables()
-                self.random = RandomHits(asks[1].queries, found[1]) if len(asks) > 1 else self.random
-        return pa.concat_tables(tables)
-
-    def _some(self, rows: np.ndarray, name: str) -> Artifact[QueriesFacts]:
-        """Stores some of the queries as an artifact of their own."""
-        asked = self.selection.asked
-        kept = pa.array(np.flatnonzero(rows))
-        some = create(join(self.selection.root, name), QUERIES, {"rows": kept.to_pylist()}, {"queries": asked}, 1)
-        if not some.sealed:
-            some.commit(0, pa.concat_tables(asked.tables()).take(kept).combine_chunks(), 0.0)
-        return some.seal(asked.facts)
-
 
 def check_selection(
     config: RetrieveConfig, has_seed_images: bool, database: Database, queries: Artifact[QueriesFacts]
 ) -> None:
-    """ConfigError for a selection that would find nothing."""
+    """ConfigError for a selection that would find nothing. Says what an older recipe no longer needs."""
+    if config.pairs_per_class and config.k and config.max_k:
+        logger.warning(
+            "retrieve.pairs_per_class needs neither k nor max_k: leave both out, and each class is searched as deep as "
+            "it needs"
+        )
     embeddings = database.embeddings
     for key in config.keys:
         side = {"image": "images", "text": "captions"}[key]

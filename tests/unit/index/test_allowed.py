@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from react_ray.index.allowed import Allowed
-from react_ray.index.config import IndexConfig
+from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK
 from react_ray.index.quantizer import train
 from react_ray.index.sample import RunningSample
+from react_ray.index.search_shards import search_shards
 from react_ray.index.shard import IndexShard, build_shard
 from react_ray.pair_id import ROW_BITS
 
@@ -63,7 +64,7 @@ def test_an_index_whose_first_lists_have_too_few_looks_into_more() -> None:
         sample.update(ids, vectors_ND)
     bits, _ = random_bits(0.05)
     shard = build_shard(iter(POOL), config, train(sample.result(), config, 0))
-    hits = IndexShard.from_bytes(shard.to_bytes(), allowed=bits).search(QUERIES, 200)
+    hits = search_shards([IndexShard.from_bytes(shard.to_bytes(), allowed=bits)], QUERIES, 200, SearchParams())
     assert bits.contains(hits.pair_ids[hits.valid]).all()
     assert hits.valid.sum(axis=1).tolist() == [bits.count] * len(QUERIES) and bits.count < 200
 

@@ -12,13 +12,16 @@ import pytest
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ConfigError, RetrievalError
 from react_ray.index.allowed import Allowed
+from react_ray.index.cold_codes import whole_numbers
 from react_ray.index.config import IVF_RABITQ, IndexConfig, SearchParams
 from react_ray.index.exact import RunningTopK
-from react_ray.index.list_index import ListIndex, whole_numbers
+from react_ray.index.list_index import ListIndex
 from react_ray.index.list_shard import FILES, ListShardBuilder, coarse_quantizer
-from react_ray.index.merge import Hits, best, merge
+from react_ray.index.merge import Hits, best
 from react_ray.index.quantizer import train
 from react_ray.index.recall import recall_at_k
+from react_ray.index.search_shards import search_apart, search_shards
+from tests.support.list_shards import write_shard
 from tests.support.vector_database import clustered
 
 NUM, DIM, LISTS = 4000, 32, 16
@@ -55,26 +58,11 @@ def coarse(quantizer: bytes) -> faiss.Index:
     return coarse_quantizer(quantizer)
 
 
-def build(folder: Path, quantizer: bytes, ids: np.ndarray, vectors: np.ndarray, step: int = 1000) -> list[str]:
-    """Paths of the files of a shard that got `step` rows at a time."""
-    builder = ListShardBuilder(quantizer)
-    for start in range(0, len(ids), step):
-        builder.add(ids[start : start + step], vectors[start : start + step])
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, data in builder.finish()[1].items():
-        pieces = [data] if isinstance(data, bytes) else data
-        (folder / name).write_bytes(b"".join(bytes(piece) for piece in pieces))
-        paths.append(str(folder / name))
-    assert [Path(path).name for path in paths] == list(FILES)
-    return paths
-
-
 @pytest.fixture(scope="module")
 def paths(
     tmp_path_factory: pytest.TempPathFactory, quantizer: bytes, ids: np.ndarray, vectors: np.ndarray
 ) -> list[str]:
-    return build(tmp_path_factory.mktemp("whole"), quantizer, ids, vectors)
+    return write_shard(tmp_path_factory.mktemp("whole"), quantizer, ids, vectors)
 
 
 @pytest.fixture(scope="module")
@@ -104,21 +92,21 @@ def test_it_finds_what_exact_search_finds(
 
 def test_what_is_proposed_is_what_a_search_re_ranks(paths: list[str], queries: np.ndarray, coarse: faiss.Index) -> None:
     shard = ListIndex([paths], coarse)
-    near = shard.propose(queries, 60, 4)
+    _, rows = shard.propose(queries, 60, 4)
+    near = Hits(shard.scores(queries, rows), shard.cold.pair_ids(rows))
     for k_factor in (1.0, 2.5, 6.0):
         found = best(near.scores[:, : round(10 * k_factor)], near.pair_ids[:, : round(10 * k_factor)], 10)
         want = shard.search(queries, 10, SearchParams(4, k_factor))
-        np.testing.assert_array_equal(found.pair_ids, want.pair_ids)
-        np.testing.assert_allclose(found.scores, want.scores, rtol=0, atol=1e-6)
-    few = shard.propose(queries[:3], 2 * NUM, 1)
-    assert few.scores.shape == (3, NUM) and (~few.valid).any() and np.isneginf(few.scores[~few.valid]).all()
+        same(found, want)
+    estimates, rows = shard.propose(queries[:3], 2 * NUM, 1)
+    assert estimates.shape == (3, NUM) and (rows < 0).any() and np.isneginf(estimates[rows < 0]).all()
 
 
 def test_the_files_do_not_depend_on_how_vectors_came(
     tmp_path: Path, paths: list[str], quantizer: bytes, ids: np.ndarray, vectors: np.ndarray
 ) -> None:
     order = np.random.default_rng(5).permutation(NUM)
-    again = build(tmp_path, quantizer, ids[order], vectors[order], step=37)
+    again = write_shard(tmp_path, quantizer, ids[order], vectors[order], step=37)
     for one, other in zip(paths, again, strict=True):
         assert Path(one).read_bytes() == Path(other).read_bytes()
 
@@ -138,17 +126,14 @@ def test_the_answer_is_the_same_over_any_number_of_shards_and_for_one_query_as_f
     want = whole.search(queries, 50, params)
     for num_shards in (2, 5):
         shards = [
-            build(tmp_path / f"{num_shards}-{s}", quantizer, ids[s::num_shards], vectors[s::num_shards])
+            write_shard(tmp_path / f"{num_shards}-{s}", quantizer, ids[s::num_shards], vectors[s::num_shards])
             for s in range(num_shards)
         ]
-        shards.insert(1, build(tmp_path / f"{num_shards}-empty", quantizer, ids[:0], vectors[:0]))
+        shards.insert(1, write_shard(tmp_path / f"{num_shards}-empty", quantizer, ids[:0], vectors[:0]))
         joined = ListIndex(shards, coarse)
         assert joined.num_vectors == NUM
         same(joined.search(queries, 50, params), want)
-        if (
-            not params.k_factor
-        ):  # processes that each hold some propose more candidates than one: their scores are the same
-            same(merge([ListIndex([shard], coarse).search(queries, 50, params) for shard in shards], 50), want)
+        same(search_apart([[ListIndex([shard], coarse)] for shard in shards], queries, 50, params), want)
     for q in range(0, len(queries), 7):
         same(whole.search(queries[q : q + 1], 50, params), Hits(want.scores[q : q + 1], want.pair_ids[q : q + 1]))
 
@@ -158,14 +143,15 @@ def test_a_list_of_as_many_rows_as_a_block_has_bytes_is_joined_like_any_other(tm
     quantizer = train(clustered(500, DIM, seed=8).astype(np.float32), one_list, seed=0)
     assert quantizer is not None
     coarse, vectors, ids = coarse_quantizer(quantizer), clustered(900, DIM, seed=9), np.arange(900)
-    whole = [build(tmp_path / "whole", quantizer, ids, vectors)]
+    whole = [write_shard(tmp_path / "whole", quantizer, ids, vectors)]
     hot = faiss.downcast_index(owner := faiss.read_index(whole[0][0]))
     size = int(faiss.downcast_InvertedLists(hot.invlists).block_size)
     del hot, owner
     assert size < 900
     cuts = [0, size, size, 900]  # FAISS's own merge_from writes behind the end of the first piece, see join_lists
     pieces = [
-        build(tmp_path / str(n), quantizer, ids[a:b], vectors[a:b]) for n, (a, b) in enumerate(itertools.pairwise(cuts))
+        write_shard(tmp_path / str(n), quantizer, ids[a:b], vectors[a:b])
+        for n, (a, b) in enumerate(itertools.pairwise(cuts))
     ]
     asked = clustered(40, DIM, seed=10).astype(np.float32)
     codes = []
@@ -215,7 +201,7 @@ def test_deleted_and_not_allowed_pairs_never_come_and_k_hits_are_k(
     assert found.valid.all() and (found.pair_ids % (2 << 12) == 0).all()
     assert not np.isin(found.pair_ids, deleted).any()
     one_list = SearchParams(1, params.k_factor)
-    assert ListIndex([paths], coarse, deleted, every_second).search(queries, 400, one_list).valid.all()
+    assert search_shards([ListIndex([paths], coarse, deleted, every_second)], queries, 400, one_list).valid.all()
     assert not ListIndex([paths], coarse, None, Allowed()).search(queries, 10, params).valid.any()
 
 
@@ -230,12 +216,12 @@ def test_more_hits_than_vectors_are_all_vectors_and_minus_one_never_leaves(
 ) -> None:
     few = vectors[:20].copy()
     few[[3, 7]] = np.nan
-    shard = ListIndex([build(tmp_path / "few", quantizer, np.arange(20), few)], coarse)
+    shard = ListIndex([write_shard(tmp_path / "few", quantizer, np.arange(20), few)], coarse)
     hits = shard.search(queries, 50, params)
     query, pair_ids, scores, _ = hits.rows()
     assert len(pair_ids) == 18 * len(queries) and set(pair_ids.tolist()) == set(range(20)) - {3, 7}
     assert np.isfinite(scores).all() and np.bincount(query).tolist() == [18] * len(queries)
-    empty = ListIndex([build(tmp_path / "empty", quantizer, np.empty(0, np.int64), vectors[:0])], coarse)
+    empty = ListIndex([write_shard(tmp_path / "empty", quantizer, np.empty(0, np.int64), vectors[:0])], coarse)
     assert not empty.search(queries, 5, params).valid.any()
 
 
@@ -249,7 +235,7 @@ def test_what_is_not_whole_or_does_not_fit_says_so(
         Path(broken[name]).write_bytes(whole[: len(whole) // 2])
         with pytest.raises(ArtifactCorrupt, match=name):
             ListIndex([list(broken.values())], coarse)
-    other = build(tmp_path / "other", quantizer, ids[:50], vectors[:50])
+    other = write_shard(tmp_path / "other", quantizer, ids[:50], vectors[:50])
     with pytest.raises(ArtifactCorrupt, match="different shards"):
         ListIndex([[other[0], *paths[1:]]], coarse)
     with pytest.raises(ArtifactCorrupt, match="different shards"):

@@ -36,6 +36,8 @@ def made(uri: str, kind: Any, facts: Any, rows: int) -> None:
         ({"k": 10, "keys": ["text"], "prompts": "averaged"}, 3 * 10),
         ({"k": 10, "max_k": 500, "pairs_per_class": 100}, 3 * 100),
         ({"k": 10, "pairs_per_class": 100}, 4 * 2 * 10),
+        ({"pairs_per_class": 50}, 3 * 50),
+        ({}, 4 * 2 * 100),
         ({"k": 10, "max_pairs": 50}, 50),
         ({"k": 10, "selection": "random"}, 4 * 2 * 10),
         ({"k": 10, "selection": "string"}, None),

@@ -100,7 +100,7 @@ def test_a_field_may_change_while_nothing_depends_on_it(tmp_path: Path, exists: 
 @pytest.mark.parametrize(
     ("exists", "override", "said", "gone"),
     [
-        (RETRIEVED, "retrieve.k=7", "recipe.retrieve.k was 100, now 7", RETRIEVED),
+        (RETRIEVED, "retrieve.k=7", "recipe.retrieve.k was 0, now 7", RETRIEVED),
         (RETRIEVED, "ingest.max_rows=7", "recipe.ingest.max_rows was 0, now 7", RETRIEVED),
         (("retrieved", "arms/one/model", "arms/one/checkpoints"), "arms.one.customize.lr=0.1",
          "recipe.customize.lr was 0.001, now 0.1", ("arms/one/model", "arms/one/checkpoints")),

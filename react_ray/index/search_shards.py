@@ -1,0 +1,173 @@
+"""Searches shards that are spread over any number of searchers; the hits are those of one searcher with all shards.
+
+Takes queries [Q, D]; gives Hits. ivf-rabitq with k_factor > 0 takes two rounds: every searcher estimates by its 1-bit
+codes, the best k x k_factor estimates of all searchers are re-ranked, each where it lies. Every other search takes one.
+`searching` is the coordinator and knows nothing about processes: it yields what each searcher is to answer. A caller
+answers it in this process (search_shards) or through actors (stages/retrieval/shard_actors.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from react_ray.index.config import SearchParams
+from react_ray.index.list_index import ListIndex
+from react_ray.index.merge import Hits, check_k, merge
+from react_ray.index.shard import IndexShard
+
+Shards = Sequence[IndexShard | ListIndex]  # the open shards of one searcher
+NO_ROW = -1
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """The candidates of one searcher: estimates float32 [Q, C], and pair_ids and rows int64 [Q, C].
+
+    A row is a place in the shards of this searcher, -1 = none.
+    """
+
+    estimates: np.ndarray
+    pair_ids: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Round:
+    """A question to every searcher: `answer(shards, method, queries_QD, *each[i])` of searcher i."""
+
+    method: Literal["search", "propose", "rerank"]
+    queries_QD: np.ndarray
+    each: list[tuple[Any, ...]]
+
+
+Searching = Generator[Round, list[Any], Hits]
+
+
+def search_shards(shards: Shards, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+    """Returns Hits [Q, k] of shards that this process has opened."""
+    num_lists = max((shard.num_lists for shard in shards), default=0) if any(one.filtered for one in shards) else 0
+    return search_apart([shards], queries_QD, k, params, num_lists)
+
+
+def search_apart(
+    searchers: Sequence[Shards],
+    queries_QD: np.ndarray,
+    k: int,
+    params: SearchParams,
+    num_lists: int = 0,
+    two_stages: bool = True,
+) -> Hits:
+    """As `search_shards`, for shards of several searchers, all of them in this process. The rest as in `searching`."""
+    steps = searching(len(searchers), queries_QD, k, params, num_lists, two_stages)
+    answers: list[Any] | None = None
+    while True:
+        try:
+            asked = next(steps) if answers is None else steps.send(answers)
+        except StopIteration as end:
+            hits: Hits = end.value
+            return hits
+        answers = [
+            answer(shards, asked.method, asked.queries_QD, *each)
+            for shards, each in zip(searchers, asked.each, strict=True)
+        ]
+
+
+def searching(
+    num_searchers: int, queries_QD: np.ndarray, k: int, params: SearchParams, num_lists: int, two_stages: bool
+) -> Searching:
+    """Yields rounds, is sent the answers of the searchers in their order, and returns Hits [Q, k].
+
+    num_lists: that of the index if a filter excludes pairs, otherwise 0. Queries with fewer than k hits then visit four
+    times as many lists, up to all of them. two_stages: the index is of kind ivf-rabitq.
+    """
+    check_k(k)
+    two_stages = two_stages and params.k_factor > 0 and num_searchers > 1
+    hits = yield from _visit(num_searchers, queries_QD, k, params, two_stages)
+    nprobe, short = params.nprobe or 1, np.flatnonzero(~hits.valid.all(axis=1))  # 0: as built, which may be 1
+    while len(short) and nprobe < num_lists:
+        nprobe = min(4 * nprobe, num_lists)
+        wider = replace(params, nprobe=nprobe)
+        more = yield from _visit(num_searchers, queries_QD[short], k, wider, two_stages)
+        hits = Hits(hits.scores.copy(), hits.pair_ids.copy())  # an answer of an actor cannot be written to
+        hits.scores[short], hits.pair_ids[short] = more.scores, more.pair_ids
+        short = short[~more.valid.all(axis=1)]
+    return hits
+
+
+def _visit(num_searchers: int, queries_QD: np.ndarray, k: int, params: SearchParams, two_stages: bool) -> Searching:
+    if not two_stages:
+        found = yield Round("search", queries_QD, [(k, params)] * num_searchers)
+        return merge(found, k)
+    count = num_candidates(k, params)
+    proposed = yield Round("propose", queries_QD, [(count, params.nprobe)] * num_searchers)
+    shares = cut(proposed, count)
+    found = yield Round("rerank", queries_QD, [(rows_QC, k) for rows_QC in shares])
+    return merge(found, k)
+
+
+def num_candidates(k: int, params: SearchParams) -> int:
+    return max(k, round(k * params.k_factor))
+
+
+def cut(proposed: Sequence[Proposed], count: int) -> list[np.ndarray]:
+    """Returns the rows of each searcher that are among the `count` best estimates of all, int64 [Q, C'], -1 = none.
+
+    Of equal estimates those of the smaller pair_ids are taken.
+    """
+    estimates, pair_ids = (
+        np.concatenate([getattr(one, name) for one in proposed], axis=1) for name in ("estimates", "pair_ids")
+    )
+    kept = np.ones(estimates.shape, bool)
+    spare = estimates.shape[1] - count
+    if spare > 0:
+        floor_Q = np.partition(estimates, spare, axis=1)[:, spare]
+        kept = estimates >= floor_Q[:, None]
+        for query in np.flatnonzero((kept.sum(axis=1) > count) & (floor_Q > -np.inf)).tolist():
+            kept[query] = False
+            kept[query, np.lexsort((pair_ids[query], -estimates[query]))[:count]] = True
+    shares, first = [], 0
+    for one in proposed:
+        mine = kept[:, first : first + one.rows.shape[1]] & (one.rows != NO_ROW)
+        first += one.rows.shape[1]
+        width = int(mine.sum(axis=1).max(initial=0))
+        order = np.argsort(~mine, axis=1, kind="stable")[:, :width]
+        rows = np.take_along_axis(one.rows, order, axis=1)
+        shares.append(np.where(np.take_along_axis(mine, order, axis=1), rows, NO_ROW))
+    return shares
+
+
+def answer(shards: Shards, method: str, queries_QD: np.ndarray, *args: Any) -> Any:
+    """What one searcher does in a round."""
+    methods: dict[str, Callable[..., Any]] = {"search": _search, "propose": _propose, "rerank": _rerank}
+    return methods[method](shards, queries_QD, *args)
+
+
+def _search(shards: Shards, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+    if len(shards) > 1 and params.k_factor and all(isinstance(shard, ListIndex) for shard in shards):
+        return search_apart([[shard] for shard in shards], queries_QD, k, params)  # of several quantisers
+    return merge([shard.search(queries_QD, k, params) for shard in shards], k)
+
+
+def _propose(shards: Sequence[ListIndex], queries_QD: np.ndarray, count: int, nprobe: int) -> Proposed:
+    """Rows of the second of several quantisers are numbered behind those of the first."""
+    found, first = [], 0
+    for shard in shards:
+        estimates, rows = shard.propose(queries_QD, count, nprobe)
+        found.append(Proposed(estimates, shard.cold.pair_ids(rows), np.where(rows < 0, NO_ROW, rows + first)))
+        first += shard.cold.num_rows
+    return Proposed(
+        *(np.concatenate([getattr(one, name) for one in found], axis=1) for name in ("estimates", "pair_ids", "rows"))
+    )
+
+
+def _rerank(shards: Sequence[ListIndex], queries_QD: np.ndarray, rows_QC: np.ndarray, k: int) -> Hits:
+    found, first = [], 0
+    for shard in shards:
+        mine = (rows_QC >= first) & (rows_QC < first + shard.cold.num_rows)
+        found.append(shard.rerank(queries_QD, np.where(mine, rows_QC - first, NO_ROW), k))
+        first += shard.cold.num_rows
+    return merge(found, k)

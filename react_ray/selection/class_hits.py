@@ -1,0 +1,109 @@
+"""ClassHits: the best pairs of each class, whichever of its queries hit them.
+
+Takes the Hits of all queries of some classes, of any shards; gives the best pairs of each class, each with its best
+hit. The reduction of a union is the reduction of reductions, so that searchers send a class's best pairs instead of all
+hits, and the result depends neither on the number of searchers nor on how queries come in batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from react_ray.index.merge import Hits, ranking
+
+HITS_PER_PAIR = 4  # hits that are looked at first, in multiples of the pairs that are wanted
+
+
+@dataclass(frozen=True)
+class ClassHits:
+    """One row per class and pair, ordered by class, then by score (best first), then by pair_id.
+
+    class_id int64 [N]; query int64 [N], the query whose hit it is: of equal hits, the first; pair_id int64 [N]; score
+    float32 [N].
+    """
+
+    class_id: np.ndarray
+    query: np.ndarray
+    pair_id: np.ndarray
+    score: np.ndarray
+
+    @property
+    def place(self) -> np.ndarray:
+        """int32 [N]: the place of each pair among those of its class, from 0."""
+        return (np.arange(len(self.class_id)) - np.searchsorted(self.class_id, self.class_id)).astype(np.int32)
+
+
+def reduce_hits(hits: Hits, query_Q: np.ndarray, class_Q: np.ndarray, most: int) -> ClassHits:
+    """hits: [Q, k]; query int64 [Q] and class_id int64 [Q] of their rows. Returns the `most` best pairs of each class.
+
+    The result is that of an endless k if k >= most: every pair that is among a class's `most` best is among the `most`
+    best of the query that scores it highest.
+    """
+    pieces = []
+    for number in np.unique(class_Q).tolist():
+        rows = np.flatnonzero(class_Q == number)
+        one = Hits(hits.scores[rows], hits.pair_ids[rows])
+        at, pair_id, score, _ = _above_floor(one, most).rows()
+        pieces.append(_best_of_class(number, query_Q[rows][at], pair_id, score, most))
+    return _joined(pieces)
+
+
+def merge_class_hits(found: list[ClassHits], most: int) -> ClassHits:
+    """Returns the `most` best pairs of each class over several answers, whose pairs may be the same."""
+    if len(found) == 1:
+        return found[0]
+    every = _joined(found)
+    order = np.argsort(every.class_id, kind="stable")
+    numbers, start = np.unique(every.class_id[order], return_index=True)
+    return _joined(
+        [
+            _best_of_class(number, every.query[rows], every.pair_id[rows], every.score[rows], most)
+            for number, rows in zip(numbers.tolist(), np.split(order, start[1:]), strict=True)
+        ]
+        if len(order)
+        else []
+    )
+
+
+def _above_floor(hits: Hits, most: int) -> Hits:
+    """The columns that may hold one of the `most` best pairs: a query with as many hits shows a score that all of them
+    reach."""
+    k = hits.scores.shape[1]
+    if k < most or not len(hits.scores):
+        return hits
+    floor = hits.scores[:, most - 1].max()
+    width = int((hits.scores >= floor).sum(axis=1).max()) if np.isfinite(floor) else k
+    scores, pair_ids = hits.scores[:, :width], hits.pair_ids[:, :width]
+    return Hits(scores, np.where(scores >= floor, pair_ids, -1) if np.isfinite(floor) else pair_ids)
+
+
+def _best_of_class(number: int, query: np.ndarray, pair_id: np.ndarray, score: np.ndarray, most: int) -> ClassHits:
+    """Sorts only as many of the best hits as hold enough different pairs: 0.12 s, not 0.35 s, for 80 x 15,000 hits."""
+    width = HITS_PER_PAIR * most
+    while width < len(score):
+        rows = np.flatnonzero(score >= np.partition(score, len(score) - width)[len(score) - width])
+        found = _ranked(number, query[rows], pair_id[rows], score[rows], most)
+        if len(found.pair_id) == most:
+            return found
+        width *= HITS_PER_PAIR
+    return _ranked(number, query, pair_id, score, most)
+
+
+def _ranked(number: int, query: np.ndarray, pair_id: np.ndarray, score: np.ndarray, most: int) -> ClassHits:
+    order = ranking(np.zeros(len(score), np.int64), score, pair_id)
+    pair_id, query, score = pair_id[order], query[order], score[order]
+    kept = np.zeros(len(order), dtype=bool)
+    kept[np.unique(pair_id, return_index=True)[1]] = True  # the first row of each pair, which is its best
+    first_of_tie = np.flatnonzero(np.diff(pair_id, prepend=-1) | (np.diff(score, prepend=np.float32(np.inf)) != 0))
+    query = np.minimum.reduceat(query, first_of_tie) if len(query) else query
+    tie = np.cumsum(np.bincount(first_of_tie, minlength=len(order))) - 1
+    rows = np.flatnonzero(kept)[:most]
+    return ClassHits(np.full(len(rows), number, np.int64), query[tie[rows]], pair_id[rows], score[rows])
+
+
+def _joined(pieces: list[ClassHits]) -> ClassHits:
+    empty = ClassHits(*(np.empty(0, dtype) for dtype in (np.int64, np.int64, np.int64, np.float32)))
+    columns = ("class_id", "query", "pair_id", "score")
+    return ClassHits(*(np.concatenate([getattr(one, name) for one in (empty, *pieces)]) for name in columns))

@@ -1,0 +1,138 @@
+"""Searchers: what answers all queries of a retrieval, opened once for all keys, blocks of classes and rounds.
+
+An index is searched by actors that serve its FAISS shards; without an index, actors stream the embeddings. A small
+database is searched in this process.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from react_ray.artifact import Artifact
+from react_ray.index.config import IndexConfig, SearchParams
+from react_ray.index.merge import Hits
+from react_ray.index.shards import deltas, params_for
+from react_ray.kinds import AllowedFacts, IndexFacts
+from react_ray.recipe import ClusterConfig
+from react_ray.runtime.cluster import is_running
+from react_ray.selection.class_hits import ClassHits
+from react_ray.stages.retrieval.database import Database
+from react_ray.stages.retrieval.scanners import Scanners
+from react_ray.stages.retrieval.shard_actors import ShardFanOut
+
+logger = logging.getLogger(__name__)
+HITS_AT_ONCE = 1 << 24  # 200 MB, and several times as much while they are reduced
+SCANNED_AT_ONCE = 1 << 26  # of a pass over all embeddings: 800 MB
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What a search goes through and how: an index with its target recall, or the embeddings."""
+
+    database: Database
+    index: Artifact[IndexFacts] | None  # None = exact search over the embeddings
+    config: IndexConfig
+    cluster: ClusterConfig
+    allowed: Artifact[AllowedFacts] | None = None  # the only pairs that may be found; None = all
+    hits_at_once: int = 0  # of a block of classes; 0 = HITS_AT_ONCE, or SCANNED_AT_ONCE where each block is a pass
+
+    @property
+    def hits_per_block(self) -> int:
+        return self.hits_at_once or (SCANNED_AT_ONCE if self.index is None else HITS_AT_ONCE)
+
+    def parents(self) -> dict[str, Artifact[Any]]:
+        found: dict[str, Artifact[Any]] = {} if self.allowed is None else {"allowed": self.allowed}
+        if self.index is None:
+            return found | {"exact": self.database.embeddings}
+        return found | {"index": self.index} | {f"delta{i}": delta for i, delta in enumerate(deltas(self.index))}
+
+
+class Searchers:
+    """`with Searchers(plan) as searchers: searchers.search("image", queries, k)`. The first search of a key starts its
+    actors, so that what is finished starts none."""
+
+    def __init__(self, plan: SearchPlan) -> None:
+        self.plan = plan
+        self._opened = ExitStack()
+        self._scanners: Scanners | None = None
+        self._shards: dict[str, ShardFanOut] = {}
+        self._params: dict[tuple[str, int], SearchParams] = {}
+
+    def search(self, key: str, queries_QD: np.ndarray, k: int) -> Hits:
+        """queries: float32 [Q, D]; returns Hits [Q, k]."""
+        if self.plan.index is None:
+            return self._open_scanners().search(key, queries_QD, k)
+        return self._open_shards(key).search(queries_QD, k, self.params(key, k))
+
+    def search_classes(self, key: str, queries_QD: np.ndarray, class_Q: np.ndarray, most: int) -> ClassHits:
+        """class_Q: int64 [Q], the class of each query. Returns the `most` best pairs of each class."""
+        if self.plan.index is None:
+            return self._open_scanners().search_classes(key, queries_QD, class_Q, most)
+        return self._open_shards(key).search_classes(queries_QD, class_Q, most, self.params(key, most))
+
+    def params(self, key: str, k: int) -> SearchParams:
+        """The parameters of the index for k hits. Warns once where no measured ones reach the target recall."""
+        assert self.plan.index is not None
+        if (key, k) not in self._params:
+            self._params[key, k] = search_params(self.plan.index, key, k, self.plan.config)
+        return self._params[key, k]
+
+    def _open_scanners(self) -> Scanners:
+        if self._scanners is None:
+            plan = self.plan
+            of = plan.database.embeddings, plan.cluster, plan.database.deleted, plan.allowed, self._here
+            self._scanners = self._opened.enter_context(Scanners(*of))
+        return self._scanners
+
+    def _open_shards(self, key: str) -> ShardFanOut:
+        if key not in self._shards:
+            plan = self.plan
+            assert plan.index is not None
+            of = plan.index, key, plan.cluster, plan.database.deleted, plan.allowed, self._here
+            self._shards[key] = self._opened.enter_context(ShardFanOut(*of))
+        return self._shards[key]
+
+    @property
+    def _here(self) -> bool:
+        return self.plan.database.is_small and not is_running()
+
+    def __enter__(self) -> Searchers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+
+def search_params(index: Artifact[IndexFacts], key: str, k: int, config: IndexConfig) -> SearchParams:
+    """The parameters that the recipe names, or those that the calibration found for its target recall.
+
+    Logs a warning where no measured parameters reach that recall.
+    """
+    if config.nprobe and (config.k_factor or not index.facts.calibration.get(key)):
+        return SearchParams(nprobe=config.nprobe, k_factor=config.k_factor)
+    params, reached = params_for(index, key, config.recall, k)
+    if config.nprobe or config.k_factor:
+        return replace(params, nprobe=config.nprobe or params.nprobe, k_factor=config.k_factor or params.k_factor)
+    deepest = max((row["k"] for row in index.facts.calibration.get(key, [])), default=k)
+    if deepest < k and index.facts.num_lists:
+        logger.warning(
+            "recall was measured up to k=%d, for k=%d it is a guess; build with index.calibration_k=10000", deepest, k
+        )
+    if reached < config.recall:
+        logger.warning(
+            "index.recall=%g is not reached for %s keys at k=%d: the best that was measured is %.3f; use "
+            "retrieve.search=exact, or kind=flat",
+            config.recall,
+            key,
+            k,
+            reached,
+        )
+    return params

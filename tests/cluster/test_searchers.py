@@ -1,0 +1,44 @@
+"""Hits of an approximate index do not depend on how many actors on how many nodes search its shards and its delta."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from react_ray.artifact import open_artifact
+from react_ray.index.config import SearchParams
+from react_ray.index.deleted import delete_pairs, deleted_pairs
+from react_ray.index.search_shards import search_shards
+from react_ray.index.shards import deltas, open_shards, shard_places
+from react_ray.kinds import INDEX
+from react_ray.stages import index
+from react_ray.stages.retrieval.shard_actors import ShardFanOut
+from tests.support.three_nodes import cluster_of
+from tests.support.vector_database import clustered, recipe_over, write_database
+
+CODED = {"kind": "ivf-rabitq", "num_lists": 16, "calibration_queries": 40, "keys": ["image"], "num_shards": 4}
+
+
+@pytest.mark.slow
+def test_one_actor_and_five_find_the_same(tmp_path: Path) -> None:
+    recipe = recipe_over(str(tmp_path / "database"), tmp_path, **CODED)
+    asked = clustered(3000, 16, seed=99, noise=0.9, shift=0.2).astype(np.float32)  # three batches, two are in flight
+    with cluster_of("any", "any", cpus=3):
+        write_database(recipe.database, 4, 300)
+        index.run(recipe)
+        write_database(recipe.database, 5, 300, first=4)
+        index.run(recipe)
+        base = open_artifact(f"{recipe.database}/index", INDEX)
+        assert len(deltas(base)) == 1
+        delete_pairs(recipe.database, np.arange(0, 300, 7))
+        deleted = deleted_pairs(recipe.database)
+        for params in (SearchParams(4, 3.0), SearchParams(2, 0.0)):
+            want = search_shards(open_shards(shard_places(base, "image"), deleted), asked, 10, params)
+            for num_searchers in (1, 2, 3, 5):
+                cluster = recipe.cluster.model_copy(update={"num_searchers": num_searchers})
+                with ShardFanOut(base, "image", cluster, deleted) as shards:
+                    found = shards.search(asked, 10, params)
+                np.testing.assert_array_equal(found.pair_ids, want.pair_ids)
+                np.testing.assert_array_equal(found.scores, want.scores)
