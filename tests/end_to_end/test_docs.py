@@ -32,7 +32,8 @@ exec "{python}" -m react_ray.cli "$@"
 """
 
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+# Slow: trainings of as many steps as a newcomer's.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 
 def follow(page: str, folder: Path) -> str:
@@ -113,7 +114,6 @@ def test_a_folder_of_images_becomes_folders_of_classes_and_a_model(photos: tuple
     assert (folder / "runs/photos/model/manifest.json").exists() and (folder / "runs/photos/report.html").exists()
 
 
-@pytest.mark.slow
 def test_a_list_of_urls_is_searched_and_only_what_is_found_is_downloaded(
     web: Web, some_pairs: pa.Table, tmp_path: Path
 ) -> None:
@@ -128,7 +128,6 @@ def test_a_list_of_urls_is_searched_and_only_what_is_found_is_downloaded(
     assert (tmp_path / "runs/list/model/manifest.json").exists()
 
 
-@pytest.mark.slow
 def test_published_vectors_are_searched_as_they_are(web: Web, photos: tuple[Path, str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "react_ray.cli", "export", "clip-retrieval"]
     made = [str(photos[0] / "runs/photos/database/embeddings"), str(tmp_path / "vectors")]

@@ -24,7 +24,7 @@ main(sys.argv[1:])
 assert not {"torch", "ray", "faiss"} & set(sys.modules), "there is nothing to do, so nothing of it is needed"
 """
 TEST = "evaluate.datasets.test=sample://test.parquet"
-ARM = "arms.other.customize.method=knn"
+ARM = "arms.other.customize.method=linear"
 
 
 def written(folder: Path) -> dict[Path, int]:
@@ -35,7 +35,7 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
     local_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ingest = {"source": "sample://pool.parquet", "max_rows": 400, "rows_per_part": 200}
-    arms = {"first": {"customize.method": "linear"}}  # gated blocks train in this way in test_docs.py
+    arms = {"first": {"customize.epochs": 8.0, "customize.num_workers": 1}}
     recipe, run = small_recipe(tmp_path, evaluate={}, arms=arms, ingest=ingest), tmp_path / "run"
     own_set = shutil.copy(SAMPLE_DIR / "validation.parquet", tmp_path / "set.parquet")
     own = f"evaluate.datasets.validation={own_set}"
