@@ -15,7 +15,7 @@ from react_ray.section import Section, field, speed
 Prompts = Literal["separate", "averaged"]
 K = 100  # hits per query and key, where nothing asks for a number
 MARGIN = 1.5  # pairs of a class that are searched, in multiples of pairs_per_class: some fall to another class
-EVERY_PAIR = 2**40  # more than there are
+DEEPER = 64  # times the depth of the first search: a class that is short there has no pairs that are about it
 
 
 class DedupConfig(Section):
@@ -64,8 +64,8 @@ class RetrieveConfig(Section):
     )
     max_k: int = field(
         0,
-        "classes with fewer than pairs_per_class pairs are searched again 4 times as deep, up to this depth; 0 = as "
-        "deep as there are pairs, or never if k is set",
+        "classes with fewer than pairs_per_class pairs are searched again 4 times as deep, up to this depth; 0 = up "
+        "to 64 times the depth of the first search, or never if k is set",
         ge=0,
     )
     selection: Literal["hits", "random", "string"] = field(
@@ -118,5 +118,5 @@ class RetrieveConfig(Section):
     def deepest_k(self) -> int:
         """The depth at which a class that is short of pairs is given up."""
         if self.by_class:
-            return self.max_k or EVERY_PAIR
+            return max(self.max_k, self.first_k) if self.max_k else DEEPER * self.first_k
         return max(self.max_k, self.first_k)

@@ -45,7 +45,7 @@ class Settled:
         plan: SearchPlan,
     ) -> None:
         """place: URI of a folder that is emptied at each comparison."""
-        self.place, self.asked, self.keys, self.plan = place, asked, keys, plan
+        self.place, self.asked, self.keys, self.config, self.plan = place, asked, keys, config, plan
         is_exact = plan.index is None or plan.index.facts.kind == FLAT
         self.needed = is_exact and config.by_class and config.exclusive and config.fusion == "score"
         self.pair_ids, self.class_ids = np.empty(0, np.int64), np.empty(0, np.int64)
@@ -59,13 +59,20 @@ class Settled:
         group[queries.query_Q] = queries.class_Q
         while True:
             chosen, counts = choose(hits.filter(pa.array(self._may_be_chosen(hits, group))))
-            new = np.setdiff1d(chosen["pair_id"].to_numpy(), self.pair_ids)
+            new = np.setdiff1d(self._claimed(chosen, hits, group), self.pair_ids)
             if not len(new):
                 return chosen, counts
             pair_ids = np.concatenate([self.pair_ids, new])
             class_ids = np.concatenate([self.class_ids, self._compare(new)])
             order = np.argsort(pair_ids)
             self.pair_ids, self.class_ids = pair_ids[order], class_ids[order]
+
+    def _claimed(self, chosen: pa.Table, hits: pa.Table, group: np.ndarray) -> np.ndarray:
+        """Returns the chosen pairs, and all pairs that short classes found: one by one, a class whose pairs all belong
+        to another would take as many comparisons as it has pairs."""
+        counts = np.bincount(chosen["class_id"].to_numpy(), minlength=int(group.max(initial=0)) + 1)
+        short = counts[group[hits["query_id"].to_numpy()]] < self.config.pairs_per_class
+        return np.concatenate([chosen["pair_id"].to_numpy(), hits["pair_id"].to_numpy()[short]])
 
     def _may_be_chosen(self, hits: pa.Table, group: np.ndarray) -> np.ndarray:
         """Returns bool [N], False for the hits of pairs whose best class is known and has not found them."""

@@ -209,7 +209,7 @@ def test_classes_choose_as_from_all_hits_of_all_queries(
 ) -> None:
     for seed in range(4):
         asked = queries_of(str(tmp_path / f"queries{seed}"), seed)
-        config = RetrieveConfig(**({"pairs_per_class": 5, "exclusive": exclusive, "keys": KEYS} | wanted))
+        config = RetrieveConfig(**({"pairs_per_class": 5, "max_k": 999, "exclusive": exclusive, "keys": KEYS} | wanted))
         queries = pa.concat_tables(asked.tables())
         expected = select(every_hit(database, asked), queries, config)
         found = rounds(database, tmp_path / str(seed), asked, config, searched)
@@ -225,7 +225,7 @@ def test_a_class_that_loses_pairs_is_searched_deeper_alone_until_it_has_them(dat
     limited = RetrieveConfig(pairs_per_class=20, max_k=30, keys=KEYS)
     assert rounds(database, tmp_path / "limited", asked, limited).chosen.num_rows < 4 * 20
     assert not (tmp_path / "limited/asked_2").exists()
-    everything = RetrieveConfig(pairs_per_class=1000, keys=KEYS)
+    everything = RetrieveConfig(pairs_per_class=NUM_PARTS * ROWS, keys=KEYS)
     assert rounds(database, tmp_path / "all", asked, everything).chosen.num_rows == NUM_PARTS * ROWS, "and it ends"
 
 
