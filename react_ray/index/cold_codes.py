@@ -21,6 +21,7 @@ import numpy as np
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ResourceError
 from react_ray.index.allowed import Allowed
+from react_ray.index.blas_threads import one_thread_each
 from react_ray.index.merge import NO_PAIR
 from react_ray.index.quantizer import as_built, grid_of, read_index
 
@@ -149,7 +150,7 @@ class ColdCodes:
         if num_queries <= step:
             score(slice(None))
         else:
-            with ThreadPoolExecutor(num_threads) as pool:
+            with one_thread_each(), ThreadPoolExecutor(num_threads) as pool:
                 list(pool.map(score, [slice(start, start + step) for start in range(0, num_queries, step)]))
         self.has_read(rows_QC.size * max(mmap.PAGESIZE, self.dim))
         scores_QC[rows_QC < 0] = -np.inf

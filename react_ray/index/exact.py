@@ -11,12 +11,14 @@ same for every number of shards and workers.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import faiss
 import numpy as np
 
 from react_ray.errors import RetrievalError
+from react_ray.index.blas_threads import one_thread_each
 from react_ray.index.merge import Hits, check_k, keep_best, no_hits
 from react_ray.index.ordering import distinct
 
@@ -80,7 +82,8 @@ class RunningTopK:
         pair_ids = np.asarray(pair_ids, dtype=np.int64)
         assert vectors_ND.shape == (len(pair_ids), self._rough_QD.shape[1]), (pair_ids.shape, vectors_ND.shape)
         step = max(1, NUMBERS_AT_ONCE // vectors_ND.shape[1])
-        with ThreadPoolExecutor(faiss.omp_get_max_threads()) as pool:
+        of_blas = len(self._rough_QD) <= QUERIES_AT_ONCE  # one block of queries, whose products are spread over threads
+        with nullcontext() if of_blas else one_thread_each(), ThreadPoolExecutor(faiss.omp_get_max_threads()) as pool:
             for start in range(0, len(vectors_ND), step):
                 self._search(pair_ids[start : start + step], vectors_ND[start : start + step].astype(np.float32), pool)
 

@@ -7,9 +7,8 @@ up its products with codes without error (cold_codes.py), which changes a cosine
 depends neither on the number of shards nor on the other queries, except if two centroids are equally near a query
 within the error of float32.
 
-Many hits cost more here than in stock FAISS: 1,000 queries x 10,000 hits over 160 lists of 250,000 x 512 take 9.5
-CPU-seconds, and 6.4 in a mapped IVF of 8-bit codes (python tests/benchmark/bench_own_faiss.py). That index would be a
-second copy of the codes.
+Many hits take fewer CPU-seconds here than in a mapped IVF of 8-bit codes, which would be a second copy of the codes
+(python tests/benchmark/bench_own_faiss.py --only bulk).
 """
 
 from __future__ import annotations
@@ -23,11 +22,12 @@ import numpy as np
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch
 from react_ray.index.allowed import Allowed
+from react_ray.index.blas_threads import one_thread_each
 from react_ray.index.cold_codes import FAULT_BYTES, Asked, ColdCodes
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries
 from react_ray.index.join_lists import join_lists
-from react_ray.index.merge import Hits, best, check_k, no_hits, top_k
+from react_ray.index.merge import Hits, check_k, no_hits, top_k
 from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
 
 K_FACTOR = 10.0
@@ -102,55 +102,53 @@ class ListIndex:
         """queries: float32 [Q, D], unit norm. Returns Hits [Q, k]; of equal scores the smaller pair_id comes first."""
         check_k(k)
         params = params or SearchParams(k_factor=K_FACTOR)
+        exact_QD = as_queries(queries_QD, self.dim)
         if not params.k_factor:
-            return self._search_cold(as_queries(queries_QD, self.dim), k, self._nprobe(params.nprobe))
-        candidates = max(k, round(k * params.k_factor))
-        return self.rerank(queries_QD, self.propose(queries_QD, candidates, params.nprobe)[1], k)
+            return self._search_cold(exact_QD, k, self._nprobe(params.nprobe))
+        _, rows_QC = self._estimate(exact_QD, max(k, round(k * params.k_factor)), params.nprobe)
+        return self._best(exact_QD, rows_QC, k)
 
     def propose(self, queries_QD: np.ndarray, count: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns (estimates float32, rows int64) [Q, C] of the `count` pairs that the 1-bit codes rank best, all of
         them if they are fewer; -inf and -1 = none. Of equal estimates the smaller pair_id is taken."""
-        native: Any = faiss
-        asked_QD = as_queries(queries_QD, self.dim).astype(np.float32)
-        params = native.SearchParametersIVF(nprobe=self._nprobe(nprobe), **self._selector)
-        width = min(count, self.num_vectors)
-        estimates_QC = np.full((len(asked_QD), width), -np.inf, np.float32)
-        rows_QC = np.full((len(asked_QD), width), -1, np.int64)
-        fetch = min(width + SPARE, self.num_vectors)
-        unsettled = np.arange(len(asked_QD) if self._num_wanted else 0)
-        while len(unsettled):
-            found, rows = self._hot.search(asked_QD[unsettled], fetch, params=params)
-            found[rows < 0] = -np.inf
-            settled = (fetch == self.num_vectors) | (found[:, -1] < found[:, width - 1]) | (rows[:, -1] < 0)
-            if fetch > width:
-                for query in np.flatnonzero(settled & (found[:, width - 1] == found[:, width]) & (rows[:, width] >= 0)):
-                    order = np.lexsort((self.cold.pair_ids(rows[query]), -found[query]))
-                    found[query], rows[query] = found[query, order], rows[query, order]
-            estimates_QC[unsettled[settled]] = found[settled, :width]
-            rows_QC[unsettled[settled]] = rows[settled, :width]
-            unsettled, fetch = unsettled[~settled], min(4 * fetch, self.num_vectors)
-        return estimates_QC, rows_QC
+        return self._estimate(as_queries(queries_QD, self.dim), count, nprobe)
 
     def rerank(self, queries_QD: np.ndarray, rows_QC: np.ndarray, k: int) -> Hits:
         """Returns the best k of these rows (int64 [Q, C], -1 = none) by the scores of their 8-bit codes, Hits [Q,
         k]."""
-        scores_QC = self.scores(queries_QD, rows_QC)
-        width = min(k + SPARE, rows_QC.shape[1])
-        if width == rows_QC.shape[1]:
-            return best(scores_QC, self.cold.pair_ids(rows_QC), k)
-        at = np.argpartition(scores_QC, -width, axis=1)[:, -width:]
-        near_QC = np.take_along_axis(scores_QC, at, axis=1)
-        hits = best(near_QC, self.cold.pair_ids(np.take_along_axis(rows_QC, at, axis=1)), k)
-        tied = np.flatnonzero((near_QC.min(axis=1) == hits.scores[:, -1]) & hits.valid[:, -1])
-        if len(tied):  # rows that were left out may score as much as the last hit
-            again = best(scores_QC[tied], self.cold.pair_ids(rows_QC[tied]), k)
-            hits.scores[tied], hits.pair_ids[tied] = again.scores, again.pair_ids
-        return hits
+        return self._best(as_queries(queries_QD, self.dim), rows_QC, k)
 
     def scores(self, queries_QD: np.ndarray, rows_QC: np.ndarray) -> np.ndarray:
         """Returns float32 [Q, C], -inf where the row is -1."""
         asked = self.cold.asked(as_queries(queries_QD, self.dim))
         return self.cold.scores(rows_QC, asked, faiss.omp_get_max_threads())
+
+    def _estimate(self, exact_QD: np.ndarray, count: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
+        native: Any = faiss
+        asked_QD = exact_QD.astype(np.float32)
+        params = native.SearchParametersIVF(nprobe=self._nprobe(nprobe), **self._selector)
+        width, fetch = min(count, self.num_vectors), min(count + SPARE, self.num_vectors)
+        found, rows = self._hot.search(asked_QD, max(1, fetch), params=params)
+        found[rows < 0] = -np.inf
+        estimates_QC, rows_QC = found[:, :width], rows[:, :width]
+        tied = np.flatnonzero((found[:, width - 1] == found[:, width]) & (rows[:, width] >= 0)) if fetch > width else ()
+        for query in tied:  # as many as tie with the last place are needed to say which of them have the first pair_ids
+            some, at, more = found[query], rows[query], fetch
+            while some[-1] == some[width - 1] and more < self.num_vectors:
+                more = min(4 * more, self.num_vectors)
+                some, at = (one[0] for one in self._hot.search(asked_QD[query : query + 1], more, params=params))
+                some[at < 0] = -np.inf
+            order = np.lexsort((self.cold.pair_ids(at), -some))[:width]
+            estimates_QC[query], rows_QC[query] = some[order], at[order]
+        return estimates_QC, rows_QC
+
+    def _best(self, exact_QD: np.ndarray, rows_QC: np.ndarray, k: int) -> Hits:
+        scores_QC = self.cold.scores(rows_QC, self.cold.asked(exact_QD), faiss.omp_get_max_threads())
+        hits = no_hits(len(rows_QC), k)
+        for query, rows in enumerate(rows_QC if rows_QC.shape[1] else ()):
+            found, ids = top_k(scores_QC[query], k, lambda at, rows=rows: self.cold.pair_ids(rows[at]))  # type: ignore[misc]
+            hits.scores[query, : len(found)], hits.pair_ids[query, : len(found)] = found, ids
+        return hits
 
     def _nprobe(self, nprobe: int) -> int:
         return min(nprobe or DEFAULT_NPROBE, self.num_lists)
@@ -163,7 +161,7 @@ class ListIndex:
         asked = self.cold.asked(queries_QD)
         num_threads = faiss.omp_get_max_threads()
         found, first = [], 0
-        with ThreadPoolExecutor(num_threads) as pool:
+        with one_thread_each(), ThreadPoolExecutor(num_threads) as pool:
             while first < len(queries_QD):
                 fits = int(np.searchsorted(np.cumsum(num_Q[first:]), SCORES_AT_ONCE, side="right"))
                 block = slice(first, first + max(1, fits))

@@ -87,6 +87,8 @@ def searching(
     check_k(k)
     two_stages = two_stages and params.k_factor > 0 and num_searchers > 1
     hits = yield from _visit(num_searchers, queries_QD, k, params, two_stages)
+    if not num_lists:
+        return hits
     nprobe, short = params.nprobe or 1, np.flatnonzero(~hits.valid.all(axis=1))  # 0: as built, which may be 1
     while len(short) and nprobe < num_lists:
         nprobe = min(4 * nprobe, num_lists)
