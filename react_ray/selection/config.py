@@ -73,9 +73,11 @@ class RetrieveConfig(Section):
         "hits = pairs that the search found; controls: random = as many pairs from the whole pool, string = pairs "
         "whose caption contains a name of the class (as REAL)",
     )
-    fusion: Literal["score", "rank"] = field(
+    fusion: Literal["score", "z-score", "rank"] = field(
         "score",
-        "what a class's claim on a pair is: its best score, or reciprocal ranks summed over keys (and prompts, with k)",
+        "what a class's claim on a pair is: its best cosine; z-score = its best cosine, in standard deviations above "
+        "the mean cosine of queries and any pairs on that key; rank = reciprocal ranks summed over keys (and prompts, "
+        "with k)",
     )
     pairs_per_class: int = field(0, "unique pairs per class at most, best first; 0 = all that were hit", ge=0)
     exclusive: bool = field(True, "a pair counts for its best class only; false: it counts for every class that hit it")

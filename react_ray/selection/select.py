@@ -7,6 +7,7 @@ three orders of magnitude between datasets. The result does not depend on the or
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,19 +22,27 @@ from react_ray.selection.screen import Screen
 
 SELECTED = pa.schema([schema.retrieved(1).field(name) for name in ("pair_id", "class_id", "score", "matches")])
 RANK_OFFSET = 60  # reciprocal rank fusion: the sum of 1 / (60 + rank) (Cormack et al. 2009)
+Scales = Mapping[tuple[str, str], tuple[float, float]]  # see key_scales.py
 MATCHES_AT_ONCE = 1 << 22  # rows of one Arrow chunk, so that its prompts stay below 2 GB
 
 
-def select(hits: pa.Table, queries: pa.Table, config: RetrieveConfig, screen: Screen | None = None) -> pa.Table:
-    """hits: schema.HITS; queries: at least query_id, class_id (over all tasks), prompt, task and class_name.
+def select(
+    hits: pa.Table,
+    queries: pa.Table,
+    config: RetrieveConfig,
+    screen: Screen | None = None,
+    scales: Scales | None = None,
+) -> pa.Table:
+    """hits: schema.HITS; queries: at least query_id, class_id (over all tasks), prompt, task, class_name.
 
     Returns one row per pair, ordered by pair_id: pair_id, class_id and score of its best class, and all its matches,
     best first. Pairs are chosen by `fusion`; `score` is always a cosine. Classes of one task that share a name count as
-    the first of them. screen: the candidates that may be chosen; None = all.
+    the first of them. screen: the candidates that may be chosen; None = all. scales: for fusion=z-score, one for each
+    key that was hit.
     """
     asked = _Queries(queries)
     found = _Found.read(hits, asked, config)
-    claims = _claims(found, config.fusion)
+    claims = _claims(found, asked, config.fusion, scales or {})
     if screen is not None:
         claims = claims.take(np.flatnonzero(screen.kept[screen.at(found.distinct)][claims.pair]))
     if config.exclusive:
@@ -108,6 +117,8 @@ class _Queries:
         order = np.argsort(query_id, kind="stable")
         self.query_id = query_id[order]
         self.class_id = first_of_name(queries)[order]
+        modality = queries["modality"] if "modality" in queries.column_names else pa.nulls(len(order), pa.string())
+        self.is_image = pc.fill_null(pc.equal(modality, "image"), False).to_numpy(zero_copy_only=False)[order]
         self.prompts = queries["prompt"].combine_chunks().take(pa.array(order))
         self.by_class = np.empty(len(order), dtype=np.int64)  # rank of each query, ordered by class and then by id
         self.by_class[np.argsort(self.class_id, kind="stable")] = np.arange(len(order))
@@ -162,7 +173,7 @@ class _Claims:
         return _Claims(self.pair[rows], self.class_id[rows], self.strength[rows], self.score[rows])
 
 
-def _claims(found: _Found, fusion: str) -> _Claims:
+def _claims(found: _Found, asked: _Queries, fusion: str, scales: Scales) -> _Claims:
     start = np.flatnonzero(np.diff(found.pair, prepend=-1) | np.diff(found.class_id, prepend=-1))
     if not len(start):
         return _Claims(*(np.empty(0, dtype) for dtype in (np.int64, np.int64, np.float64, np.float32)))
@@ -171,6 +182,15 @@ def _claims(found: _Found, fusion: str) -> _Claims:
     if fusion == "rank":  # integers, so that the sum does not depend on its order
         share = 2**40 // (RANK_OFFSET + found.rank.astype(np.int64))
         strength = np.add.reduceat(share, start) / 2**40
+    elif fusion == "z-score":
+        z = np.empty(len(found.score), np.float64)
+        for kind, is_image in (("text", False), ("image", True)):
+            for key, is_text in (("image", False), ("text", True)):
+                rows = (asked.is_image[found.query] == is_image) & (found.text == is_text)
+                if rows.any():
+                    mean, spread = scales[kind, key]
+                    z[rows] = (found.score[rows].astype(np.float64) - mean) / spread
+        strength = np.maximum.reduceat(z, start)
     return _Claims(found.pair[start], found.class_id[start], strength, score)
 
 

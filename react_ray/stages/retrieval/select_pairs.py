@@ -33,6 +33,7 @@ from react_ray.selection.report import lines, set_report
 from react_ray.selection.select import candidates, coverage, select
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.match import RandomHits, match
+from react_ray.stages.retrieval.measure_scales import measure_scales
 from react_ray.stages.retrieval.screen_pairs import OTHER_IMAGES, Screening
 from react_ray.stages.retrieval.search_rounds import Found, search_rounds
 from react_ray.stages.retrieval.searchers import SearchPlan
@@ -108,6 +109,9 @@ class Chooser:
         self.screening = selection.screening()
         columns = ["query_id", "class_id", "task", "class_name", "prompt", "modality"]
         self.queries = pa.concat_tables(selection.asked.tables(columns))
+        self.scales = None
+        if self.wanted.fusion == "z-score":
+            self.scales = measure_scales(selection.asked, self.database, selection.keys)
         self.matched = Matched()
         self.random: RandomHits | None = None
 
@@ -210,7 +214,7 @@ class Chooser:
         if screening.needed:
             screen = screening(pair_ids, score)
             counts |= screen.dropped
-        return select(hits, self.queries, self.wanted, screen), counts
+        return select(hits, self.queries, self.wanted, screen, self.scales), counts
 
 
 def check_selection(

@@ -143,6 +143,20 @@ def test_rank_fusion_lets_keys_of_different_scale_vote() -> None:
     assert select(hits, queries, RetrieveConfig(fusion="rank"))["class_id"].to_pylist() == [1]
 
 
+def test_z_scores_let_keys_of_different_scale_compete() -> None:
+    """An image hit far above what images usually score beats a text hit that is ordinary for texts."""
+    hits = make_hits(
+        [(0, 1, 0.95, 5, "text"), (1, 1, 0.94, 0, "text"), (0, 1, 0.20, 40, "image"), (1, 1, 0.30, 0, "image")]
+    )
+    queries, scales = make_queries(2, 1), {("text", "text"): (0.9, 0.02), ("text", "image"): (0.1, 0.05)}
+    chosen = select(hits, queries, RetrieveConfig(fusion="z-score"), scales=scales)
+    assert chosen["class_id"].to_pylist() == [1]  # 4 standard deviations against 2.5
+    assert chosen["score"].to_pylist() == [np.float32(0.94)]  # a cosine, whatever decides
+    seeded = queries.append_column("modality", pa.array(["text", "image"]))
+    scales |= {("image", "image"): (0.25, 0.05), ("image", "text"): (0.9, 0.05)}  # images lie nearer to images
+    assert select(hits, seeded, RetrieveConfig(fusion="z-score"), scales=scales)["class_id"].to_pylist() == [0]
+
+
 def test_the_limit_on_all_pairs_takes_the_best_of_every_class_first() -> None:
     hits = make_hits([(0, p, 0.9 - p / 100, p, "text") for p in range(10)] + [(1, 50, 0.1, 0, "text")])
     queries = make_queries(3, 1)
