@@ -13,7 +13,7 @@ EXPECTED = [OK, REFUSED, WRONG, WRONG, TRACEBACK, CRASH, CRASH, MEMORY, HANG]
 
 
 def test_every_fault_is_seen_and_the_cases_after_it_are_run() -> None:
-    results = run_cases([("faults", number) for number in [*range(len(FAULTS)), 0, 1]], 0, 1, hang_s=10)
+    results = run_cases([("faults", number) for number in [*range(len(FAULTS)), 0, 1]], 0, 1, hang_s=20)
     assert [result.kind for result in results] == [*EXPECTED, OK, REFUSED]
     counted = summary(results)
     assert [counted[name] for name in ("tracebacks", "hangs", "crashes", "wrong")] == [1, 1, 2, 3]
