@@ -92,7 +92,7 @@ def test_own_classes_become_a_gallery_and_a_model_without_labels(animals: tuple[
     folder, out = animals
     run = folder / "runs/animals"
     assert "accordion" in (run / "gallery.html").read_text(encoding="utf-8")
-    assert "owl" in out and "evaluate.datasets" in out
+    assert "icon of owl" in out and "add `evaluate: {datasets: {test: FILE}}`" in out
     assert (run / "model/manifest.json").exists() and (run / "report.html").exists()
 
 
