@@ -1,8 +1,9 @@
 """one_thread_each: matrix products that several threads of this process compute at once take one thread each.
 
 NumPy's OpenBLAS spreads every product over threads of its own and computes one product at a time, so threads that each
-compute a product wait for one another, busily: a scan of many lists took three to four times the CPU-seconds. (Compare
-`bench_own_faiss.py --only bulk` with these lines and without.)
+compute a product wait for one another, busily, and a scan of many lists takes a multiple of the CPU-seconds (compare
+`bench_own_faiss.py --only bulk` with these lines and without). The number of threads belongs to the whole process: where
+two of these blocks overlap, the one that ends last may leave it at one.
 """
 
 from __future__ import annotations
