@@ -2,8 +2,8 @@
 
 NumPy's OpenBLAS spreads every product over threads of its own and computes one product at a time, so threads that each
 compute a product wait for one another, busily, and a scan of many lists takes a multiple of the CPU-seconds (compare
-`bench_own_faiss.py --only bulk` with these lines and without). The number of threads belongs to the whole process: where
-two of these blocks overlap, the one that ends last may leave it at one.
+`bench_own_faiss.py --only bulk` with these lines and without). The number of threads belongs to the whole process:
+where two of these blocks overlap, the one that ends last may leave it at one.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def _above_floor(hits: Hits, most: int) -> Hits:
 
 
 def _best_of_class(number: int, query: np.ndarray, pair_id: np.ndarray, score: np.ndarray, most: int) -> ClassHits:
-    """Sorts only as many of the best hits as hold enough different pairs: 0.12 s, not 0.35 s, for 80 x 15,000 hits."""
+    """Sorts only as many of the best hits as hold enough different pairs."""
     width = HITS_PER_PAIR * most
     while width < len(score):
         rows = np.flatnonzero(score >= np.partition(score, len(score) - width)[len(score) - width])
