@@ -8,7 +8,7 @@ export function saver({ recipe, name }) {
   const field = element('input', {
     value: name,
     required: true,
-    pattern: '[A-Za-z0-9._-]+',
+    pattern: '[A-Za-z0-9._\\-]+',
     title: 'letters, digits, dots, - and _',
     autocomplete: 'off',
     spellcheck: false,
