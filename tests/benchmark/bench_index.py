@@ -54,11 +54,13 @@ def main() -> None:
     parser.add_argument("--kind", default="ivf-rabitq")
     parser.add_argument("--build-memory-gb", type=float, default=2.5, help="index.build_memory_gb")
     parser.add_argument("--cpus", type=int, default=2, help="cores of the Ray that builds the index")
+    parser.add_argument("--again", action="store_true", help="search the index of the run before; build_s is then none")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps the vectors for the next run")
     asked = parser.parse_args()
     root = Path(asked.folder, f"made-vectors-{asked.n}-{asked.dim}")
     mixture, embeddings = write(str(root), asked.n, asked.dim)
-    shutil.rmtree(root / "index", ignore_errors=True)
+    if not asked.again:
+        shutil.rmtree(root / "index", ignore_errors=True)
     recipe = recipe_over(root, asked.kind, asked.recall, asked.cpus, build_memory_gb=asked.build_memory_gb)
     with connected(recipe.cluster):
         with MemoryWatch(interval_s=1.0) as memory:
