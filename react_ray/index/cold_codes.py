@@ -73,7 +73,8 @@ class ColdCodes:
                 raise ArtifactMismatch(
                     f"{path} and {cold[0]} are of different quantisers; delete the index and build it again"
                 )
-        self.first_D, self.step_D = grid_of(indices[0])  # float64: the decoded value is first + code * step
+        first_D, self.step_D = grid_of(indices[0])  # float64: the decoded value is first + code * step
+        self._middle_D = first_D + MIDDLE * self.step_D  # the value of MIDDLE
         # The header before the rows has as many bytes in each shard.
         head, head_of_ids = (
             os.path.getsize(cold[0]) - self.lengths[0] * self.dim,
@@ -116,6 +117,10 @@ class ColdCodes:
         """Returns int64 with the shape of rows; NO_PAIR where the row is -1."""
         return np.where(rows < 0, NO_PAIR, self._ids_N.take(rows, mode="clip"))
 
+    def pair_ids_of(self, rows: np.ndarray) -> np.ndarray:
+        """As `pair_ids`, of rows none of which is -1."""
+        return self._ids_N[rows]
+
     def wanted(self, deleted: np.ndarray | None, allowed: Allowed | None) -> np.ndarray | None:
         """Returns bool [num_rows], False for unused rows and for deleted or disallowed pairs; None if no pair is
         excluded."""
@@ -133,28 +138,30 @@ class ColdCodes:
         """queries: float64 [Q, D] holding float16 values."""
         scaled_QD = exact_QD * self.step_D
         whole_QD, worth_Q = whole_numbers(scaled_QD)
-        offset_Q = exact_QD @ self.first_D + MIDDLE * scaled_QD.sum(axis=1)
+        offset_Q = np.vecdot(exact_QD, self._middle_D)  # a product of matrices would depend on the other queries
         return Asked(whole_QD, worth_Q, offset_Q.astype(np.float32))
 
     def scores(self, rows_QC: np.ndarray, asked: Asked, num_threads: int) -> np.ndarray:
         """Returns float32 [Q, C], the scores of these rows (int64, -1 = none, whose score is -inf)."""
         num_queries, width = rows_QC.shape
-        scores_QC = np.empty(rows_QC.shape, np.float32)
-
-        def score(block: slice) -> None:
-            codes_BCD = self.signed(rows_QC[block])
-            found_BC = np.matmul(codes_BCD, asked.whole_QD[block][:, :, None])[:, :, 0]
-            scores_QC[block] = found_BC * asked.worth_Q[block, None] + asked.offset_Q[block, None]
-
         step = max(1, CODES_AT_ONCE // max(1, width * self.dim))
         if num_queries <= step:
-            score(slice(None))
+            scores_QC = self._scores(rows_QC, asked, slice(None))
         else:
+            blocks = [slice(start, start + step) for start in range(0, num_queries, step)]
             with one_thread_each(), ThreadPoolExecutor(num_threads) as pool:
-                list(pool.map(score, [slice(start, start + step) for start in range(0, num_queries, step)]))
+                scores_QC = np.concatenate(
+                    list(pool.map(lambda block: self._scores(rows_QC[block], asked, block), blocks))
+                )
         self.has_read(rows_QC.size * max(mmap.PAGESIZE, self.dim))
-        scores_QC[rows_QC < 0] = -np.inf
         return scores_QC
+
+    def _scores(self, rows_BC: np.ndarray, asked: Asked, block: slice) -> np.ndarray:
+        scores_BC = np.vecdot(self.signed(rows_BC), asked.whole_QD[block][:, None])  # unlike matmul, wakes no thread
+        scores_BC *= asked.worth_Q[block, None]
+        scores_BC += asked.offset_Q[block, None]
+        scores_BC[rows_BC < 0] = -np.inf
+        return scores_BC
 
     def signed(self, rows: np.ndarray) -> np.ndarray:
         """Returns the codes of these rows less MIDDLE, float32 [..., D]; of row 0 where the row is -1."""

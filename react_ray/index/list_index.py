@@ -13,8 +13,10 @@ Many hits take fewer CPU-seconds here than in a mapped IVF of 8-bit codes, which
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import faiss
@@ -78,12 +80,22 @@ class ListIndex:
             self._bounds.append(first + np.concatenate([[0], np.cumsum(more_L)]))
         self._hot.quantizer, self._hot.own_fields = coarse, False
         self._hot.ntotal = self.num_vectors = sum(self.cold.lengths)
+        self._narrow(deleted, allowed)
+
+    def narrowed(self, deleted: np.ndarray | None = None, allowed: Allowed | None = None) -> ListIndex:
+        """Returns an index that shares the codes of this one; the arguments replace those of __init__."""
+        one = copy.copy(self)
+        one._narrow(deleted, allowed)
+        return one
+
+    def _narrow(self, deleted: np.ndarray | None, allowed: Allowed | None) -> None:
         self.filtered = allowed is not None  # so that a search may have to visit more lists
         self._wanted = self.cold.wanted(deleted, allowed)
         self._num_wanted = self.num_vectors if self._wanted is None else int(self._wanted.sum())
         native: Any = faiss
         bits = None if self._wanted is None else np.packbits(self._wanted, bitorder="little")
-        self._selector = {} if bits is None else {"sel": native.IDSelectorBitmap(bits)}
+        selector: dict[str, Any] = {} if bits is None else {"sel": native.IDSelectorBitmap(bits)}
+        self._params = cache(lambda nprobe: native.SearchParametersIVF(nprobe=nprobe, **selector))
 
     @property
     def dim(self) -> int:
@@ -124,9 +136,8 @@ class ListIndex:
         return self.cold.scores(rows_QC, asked, faiss.omp_get_max_threads())
 
     def _estimate(self, exact_QD: np.ndarray, count: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
-        native: Any = faiss
         asked_QD = exact_QD.astype(np.float32)
-        params = native.SearchParametersIVF(nprobe=self._nprobe(nprobe), **self._selector)
+        params = self._params(self._nprobe(nprobe))
         width, fetch = min(count, self.num_vectors), min(count + SPARE, self.num_vectors)
         found, rows = self._hot.search(asked_QD, max(1, fetch), params=params)
         found[rows < 0] = -np.inf
@@ -146,7 +157,7 @@ class ListIndex:
         scores_QC = self.cold.scores(rows_QC, self.cold.asked(exact_QD), faiss.omp_get_max_threads())
         hits = no_hits(len(rows_QC), k)
         for query, rows in enumerate(rows_QC if rows_QC.shape[1] else ()):
-            found, ids = top_k(scores_QC[query], k, lambda at, rows=rows: self.cold.pair_ids(rows[at]))  # type: ignore[misc]
+            found, ids = top_k(scores_QC[query], k, lambda at, rows=rows: self.cold.pair_ids_of(rows[at]))  # type: ignore[misc]
             hits.scores[query, : len(found)], hits.pair_ids[query, : len(found)] = found, ids
         return hits
 
@@ -223,7 +234,7 @@ class ListIndex:
                 pieces = [piece for share in shares for piece in share[which]]
                 if pieces:
                     scores, rows = (np.concatenate(column) for column in zip(*pieces, strict=True))
-                    found, ids = top_k(scores, k, lambda at, rows=rows: self.cold.pair_ids(rows[at]))  # type: ignore[misc]
+                    found, ids = top_k(scores, k, lambda at, rows=rows: self.cold.pair_ids_of(rows[at]))  # type: ignore[misc]
                     hits.scores[which, : len(found)], hits.pair_ids[which, : len(found)] = found, ids
 
         shares = list(pool.map(score, np.array_split(np.arange(len(lists)), SHARES_PER_THREAD * num_threads)))

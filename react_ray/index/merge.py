@@ -15,6 +15,8 @@ from react_ray.errors import RetrievalError
 from react_ray.index.ordering import descending
 
 NO_PAIR = -1
+LOWEST = np.finfo(np.float32).min  # -inf is no score
+FEW = 512  # hits that are sorted sooner by np.lexsort than by the steps that pay for many
 QUERIES_AT_ONCE = 4096  # bounds the memory of sorting: 80,000 queries x 1,600 candidates would need gigabytes
 
 
@@ -84,8 +86,12 @@ def top_k(scores: np.ndarray, k: int, pair_ids: Callable[[np.ndarray], np.ndarra
     that may be among the k best.
     """
     floor = np.partition(scores, len(scores) - k)[len(scores) - k] if len(scores) > k else -np.inf
-    at = np.flatnonzero((scores >= floor) & (scores > -np.inf))  # more than k where the k-th score ties
+    at = np.flatnonzero(scores >= max(floor, LOWEST))  # more than k where the k-th score ties
     kept = scores[at]
+    if len(at) <= FEW:
+        found = pair_ids(at)
+        order = np.lexsort((found, -kept))[:k]
+        return kept[order], found[order]
     packed = descending(kept).astype(np.uint64) << np.uint64(32) | np.arange(len(at), dtype=np.uint64)
     packed.sort()
     order = (packed & np.uint64((1 << 32) - 1)).astype(np.int64)

@@ -4,7 +4,9 @@ The vectors come from a seed (made_vectors.py) and are kept in --folder. Queries
 seeds are in the index. The build is the stage itself, on a Ray of this machine. The last line is one JSON object.
 
 `p50_ratio` compares one query at a time, on one thread, with stock FAISS in memory: IVF,RaBitQfs,Refine(SQ8) over the
-same vectors and lists, which visits the fewest lists that reach our measured recall. Both answer in turns.
+same vectors and lists, which visits the fewest lists that reach our measured recall. Both answer in turns. In between,
+`centroids_p50_ms` is the part of it that compares the query with the centroids of all lists: it reads num_lists x D x 4
+bytes, more than a core's own cache holds, so it is as fast as the cache or memory that all cores of a machine share.
 
     python tests/benchmark/bench_index.py [--n 1000000] [--dim 512] [--recall 0.95]
 """
@@ -54,11 +56,13 @@ def main() -> None:
     parser.add_argument("--kind", default="ivf-rabitq")
     parser.add_argument("--build-memory-gb", type=float, default=2.5, help="index.build_memory_gb")
     parser.add_argument("--cpus", type=int, default=2, help="cores of the Ray that builds the index")
+    parser.add_argument("--again", action="store_true", help="search the index of the run before; build_s is then none")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps the vectors for the next run")
     asked = parser.parse_args()
     root = Path(asked.folder, f"made-vectors-{asked.n}-{asked.dim}")
     mixture, embeddings = write(str(root), asked.n, asked.dim)
-    shutil.rmtree(root / "index", ignore_errors=True)
+    if not asked.again:
+        shutil.rmtree(root / "index", ignore_errors=True)
     recipe = recipe_over(root, asked.kind, asked.recall, asked.cpus, build_memory_gb=asked.build_memory_gb)
     with connected(recipe.cluster):
         with MemoryWatch(interval_s=1.0) as memory:
@@ -94,9 +98,13 @@ def report(
     hot = sum(size for name, size in sizes.items() if name.endswith((".hot.faiss", "quantizer-image.faiss")))
     recall10 = found(shards, queries, truth, "text", 10, of10)
     faiss_threads(1)
-    times, raw_times = alternating(
-        lambda query: search_shards(shards, query, 10, of10),
-        stock_search(built, embeddings, queries["text"], truth["text"], of10.k_factor or 10.0, recall10),
+    coarse = coarse_quantizer(shard_places(built, "image")[0].read_quantizer())
+    times, raw_times, centroid_times = alternating(
+        [
+            lambda query: search_shards(shards, query, 10, of10),
+            stock_search(built, embeddings, queries["text"], truth["text"], of10.k_factor or 10.0, recall10),
+            lambda query: coarse.search(query, of10.nprobe or 1),
+        ],
         queries["text"],
     )
     return {
@@ -106,6 +114,7 @@ def report(
         "recall100_text": found(shards, queries, truth, "text", 100, of100),
         "p50_ms": round(1e3 * float(np.median(times)), 3),
         "raw_faiss_p50_ms": round(1e3 * float(np.median(raw_times)), 3),
+        "centroids_p50_ms": round(1e3 * float(np.median(centroid_times)), 3),
         "p50_ratio": round(float(np.median(times) / np.median(raw_times)), 3),
         "recall_target": recall,
         "recall_reached": min(found(shards, queries, truth, kind, 10, of10) for kind in queries),
@@ -159,13 +168,11 @@ def stock_search(
     return lambda asked: search(asked, low)
 
 
-def alternating(
-    first: Callable[[np.ndarray], Any], second: Callable[[np.ndarray], Any], queries_QD: np.ndarray
-) -> tuple[list[float], list[float]]:
-    """Returns the seconds of each query, asked alone, for both."""
-    times: tuple[list[float], list[float]] = ([], [])
+def alternating(actions: list[Callable[[np.ndarray], Any]], queries_QD: np.ndarray) -> list[list[float]]:
+    """Returns the seconds of each query, asked alone, for each of the actions."""
+    times: list[list[float]] = [[] for _ in actions]
     for query in queries_QD:
-        for action, seconds in zip((first, second), times, strict=True):
+        for action, seconds in zip(actions, times, strict=True):
             began = time.perf_counter()
             action(query[None])
             seconds.append(time.perf_counter() - began)
