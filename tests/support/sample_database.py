@@ -18,11 +18,12 @@ from tests.support.searchable import BASE, write_index
 THINGS = ("sushi", "pizza", "tomato", "fox", "cat", "bus", "bell", "anchor", "calendar", "briefcase")
 NUM_OTHERS = 160  # so that a pair can stand out among unrelated ones
 ROWS_PER_PART = 128
+HOSTILE = "<img src=x onerror=alert(1)> of a rocket"  # the caption of the first pair
 LAST_WITHOUT_IMAGE = 7  # every 7th pair of the last part has only a caption
 
 
 def write_sample_database(uri: str) -> None:
-    """Pairs, images, embeddings of both keys and a flat index; columns `caption`, `source`, `license` and `url`."""
+    """Pairs, images, embeddings of both keys and a flat index; columns `url`, `caption`, `source` and `license`."""
     rows = _rows()
     parts = [rows.slice(start, ROWS_PER_PART) for start in range(0, len(rows), ROWS_PER_PART)]
     embedder = Embedder(load_backbone(BASE), 64, "cpu")
@@ -56,4 +57,6 @@ def _rows() -> pa.Table:
     pool = open_storage("sample://").parquet("pool.parquet").read()
     keys = np.array(pool["key"].to_pylist())
     others = np.linspace(0, len(pool) - 1, NUM_OTHERS).round().astype(int)
-    return pool.take(np.union1d(np.flatnonzero(np.isin(keys, THINGS)), others))
+    rows = pool.take(np.union1d(np.flatnonzero(np.isin(keys, THINGS)), others))
+    captions = pa.array([HOSTILE, *rows["caption"].to_pylist()[1:]])
+    return rows.set_column(rows.schema.get_field_index("caption"), "caption", captions)

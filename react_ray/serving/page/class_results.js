@@ -74,7 +74,7 @@ function remember() {
 }
 
 function setThreshold(value) {
-  chosen.threshold = Number(value.toFixed(4));
+  chosen.threshold = Math.floor(value * 1e4) / 1e4; // rounded down, so that the best pair passes its own score
   update();
   remember();
 }

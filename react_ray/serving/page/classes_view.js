@@ -9,7 +9,6 @@ import { blame, fill, fit, read } from './options_form.js';
 import { options, parseClasses } from './query.js';
 import { go, parse } from './state.js';
 
-const QUOTA = 50; // pairs per class, where the server names no other
 const SHOWN = 24; // pictures per class
 const POOL = 200; // hits per class in the histogram
 const latest = new Latest();
@@ -43,7 +42,7 @@ function addTasks(label, group) {
   if (choices.length) byId('task').append(element('optgroup', { label }, choices));
 }
 
-const defaultQuota = () => server.defaults?.pairs_per_class ?? QUOTA;
+const defaultQuota = () => server.defaults.pairs_per_class;
 
 function submit() {
   const task = byId('task').value;
