@@ -14,9 +14,10 @@ from react_ray.serving.service import Service
 
 
 @contextmanager
-def listening(recipe: Recipe, key: str = "") -> Iterator[str]:
+def listening(recipe: Recipe, key: str = "", service: Service | None = None) -> Iterator[str]:
     """The address of the server, which answers until the end. key: that requests must show."""
-    server = uvicorn.Server(uvicorn.Config(make_app(Service(recipe), key), port=0, log_level="warning"))
+    app = make_app(service or Service(recipe), key)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     socket = server.config.bind_socket()
     socket.listen()  # a browser that comes before the database is open waits
     thread = Thread(target=server.run, args=([socket],), daemon=True)
