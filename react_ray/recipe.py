@@ -24,6 +24,7 @@ from react_ray.pairs.source import IngestConfig
 from react_ray.places import placed, require_apart
 from react_ray.section import Section, field, speed
 from react_ray.selection.config import RetrieveConfig
+from react_ray.serve_config import ServeConfig
 from react_ray.storage import absolute, join, read_bytes
 from react_ray.yaml_file import annotation, is_section, parse_word, parse_yaml, typed
 
@@ -74,6 +75,7 @@ class Recipe(Section):
     retrieve: RetrieveConfig = field(RetrieveConfig(), "queries, search and selection")
     customize: CustomizeConfig = field(CustomizeConfig(), "training on the retrieved pairs")
     evaluate: EvaluateConfig = field(EvaluateConfig(), "evaluation sets and how models are scored on them")
+    serve: ServeConfig = speed(ServeConfig(), "answering queries over HTTP")
     cluster: ClusterConfig = speed(ClusterConfig(), "the width of a run and where it runs")
     arms: dict[str, dict[str, Any]] = field(
         {}, "variants that one run trains side by side: name -> {section.field: value}"

@@ -13,6 +13,7 @@ Many hits take fewer CPU-seconds here than in a mapped IVF of 8-bit codes, which
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -79,12 +80,21 @@ class ListIndex:
             self._bounds.append(first + np.concatenate([[0], np.cumsum(more_L)]))
         self._hot.quantizer, self._hot.own_fields = coarse, False
         self._hot.ntotal = self.num_vectors = sum(self.cold.lengths)
+        self._narrow(deleted, allowed)
+
+    def narrowed(self, deleted: np.ndarray | None = None, allowed: Allowed | None = None) -> ListIndex:
+        """Returns an index that shares the codes of this one; the arguments replace those of __init__."""
+        one = copy.copy(self)
+        one._narrow(deleted, allowed)
+        return one
+
+    def _narrow(self, deleted: np.ndarray | None, allowed: Allowed | None) -> None:
         self.filtered = allowed is not None  # so that a search may have to visit more lists
         self._wanted = self.cold.wanted(deleted, allowed)
         self._num_wanted = self.num_vectors if self._wanted is None else int(self._wanted.sum())
         native: Any = faiss
         bits = None if self._wanted is None else np.packbits(self._wanted, bitorder="little")
-        selector = {} if bits is None else {"sel": native.IDSelectorBitmap(bits)}
+        selector: dict[str, Any] = {} if bits is None else {"sel": native.IDSelectorBitmap(bits)}
         self._params = cache(lambda nprobe: native.SearchParametersIVF(nprobe=nprobe, **selector))
 
     @property

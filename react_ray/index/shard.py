@@ -8,6 +8,7 @@ on the vector and the shared quantiser only.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,30 @@ class IndexShard:
         if len(unwanted) and _removed(index, unwanted):
             unwanted = unwanted[:0]
         self._unwanted = unwanted  # only for an index from which they cannot be removed
+        self._only: np.ndarray | None = None  # bool [num_vectors], of a narrowed flat shard
+        self._selector: faiss.SearchParameters | None = None
         self._flat, self._pair_ids = _flat_parts(index)
         if self._flat is not None:
             vectors_ND = _stored_vectors(self._flat)
             self._vectors_ND = vectors_ND
             self._largest_norm = largest_norm(vectors_ND)
+
+    def narrowed(self, deleted: np.ndarray | None = None, allowed: Allowed | None = None) -> IndexShard:
+        """Returns a shard that shares the vectors of this one and finds fewer pairs; the arguments as of __init__."""
+        native: Any = faiss
+        one = copy.copy(self)
+        one.filtered = self.filtered or allowed is not None
+        ids = self.all_ids() if self._flat is None else self._pair_ids
+        wanted = np.ones(len(ids), bool) if allowed is None else allowed.contains(ids)
+        if deleted is not None and len(deleted):
+            wanted &= ~np.isin(ids, deleted)
+        if self._flat is None:
+            one._unwanted = np.union1d(self._unwanted, ids[~wanted])
+        elif not wanted.all() or self._only is not None:
+            one._only = wanted if self._only is None else wanted & self._only
+            bits = np.packbits(one._only, bitorder="little")
+            one._selector = native.SearchParameters(sel=native.IDSelectorBitmap(bits))
+        return one
 
     @property
     def num_vectors(self) -> int:
@@ -145,8 +165,9 @@ class IndexShard:
     def _search_flat(self, queries_QD: np.ndarray, k: int) -> Hits:
         hits = no_hits(len(queries_QD), k)
         unsettled = np.arange(len(queries_QD))
+        num_wanted = self.num_vectors if self._only is None else int(self._only.sum())
         for fetch in (k + SPARE, 4 * (k + SPARE)):
-            if 2 * fetch >= self.num_vectors or not len(unsettled):
+            if 2 * fetch >= num_wanted or not len(unsettled):
                 break
             found, settled = self._propose(queries_QD[unsettled], k, fetch)
             hits.scores[unsettled[settled]] = found.scores[settled]
@@ -154,7 +175,8 @@ class IndexShard:
             unsettled = unsettled[~settled]
         if len(unsettled):
             scan = RunningTopK(k)
-            scan.update(queries_QD[unsettled], self._pair_ids, self._vectors_ND)
+            rows = slice(None) if self._only is None else self._only
+            scan.update(queries_QD[unsettled], self._pair_ids[rows], self._vectors_ND[rows])
             hits.scores[unsettled], hits.pair_ids[unsettled] = scan.result().scores, scan.result().pair_ids
         return hits
 
@@ -162,7 +184,7 @@ class IndexShard:
         """Returns the k best of FAISS's `fetch` best, and the queries for which no other vector can be among the k
         best."""
         assert self._flat is not None
-        approximate, rows = self._flat.search(queries_QD.astype(np.float32), fetch)
+        approximate, rows = self._flat.search(queries_QD.astype(np.float32), fetch, params=self._selector)
         scores = np.empty((len(queries_QD), fetch), dtype=np.float32)
         step = max(1, NUMBERS_AT_ONCE // (fetch * self.dim))
         for start in range(0, len(queries_QD), step):

@@ -75,8 +75,8 @@ class OpenDatabase:
         self.index: Artifact[IndexFacts] | None = (
             open_artifact(index_uri, INDEX) if open_storage(index_uri).exists(MANIFEST) else None
         )
-        self._deleted = deleted_pairs(uri)
-        self._model = QueryModel(self.embeddings.uri, self.embeddings.facts.backbone, backbones, seed, others)
+        self.deleted = deleted_pairs(uri)
+        self.model = QueryModel(self.embeddings.uri, self.embeddings.facts.backbone, backbones, seed, others)
         self._config, self._wanted_keys = config, tuple(keys)
         self._searches: dict[Key, KeySearch] = {}
 
@@ -91,7 +91,7 @@ class OpenDatabase:
         return tuple(dict.fromkeys((*self._wanted_keys, "text", "image")))
 
     def _has(self, key: Key) -> bool:
-        return len(self._search_of(key).sample_ND) > 0
+        return len(self.key_search(key).sample_ND) > 0
 
     @overload
     def search(self, query: str | bytes | Path, k: int = 10, key: str = "") -> list[Hit]: ...
@@ -110,11 +110,11 @@ class OpenDatabase:
         queries, is_one = _as_list(query)
         if not key and all(isinstance(one, (bytes, Path)) or _is_picture(one) for one in queries):
             key = "image" if self._has("image") else key
-        wanted = self._keys_of(key)
+        wanted = self.keys_of(key)
         queries_QD = self._vectors_of(queries)
         found: list[list[Hit]] = [[] for _ in queries]
         for one in wanted:
-            search = self._search_of(one)
+            search = self.key_search(one)
             hits = search.search(queries_QD, k)
             z_QK = search.z_scores(queries_QD, hits.scores)
             for row in range(len(queries)):
@@ -126,13 +126,13 @@ class OpenDatabase:
                     )
                 ]
         if len(wanted) > 1:
-            found = [_merged(hits, k) for hits in found]
+            found = [merged(hits, k) for hits in found]
         found = self._described(found)
         return found[0] if is_one else found
 
     def pairs(self, pair_ids: Sequence[int], columns: list[str] | None = None) -> pa.Table:
         """The rows of these pairs, in this order, with all columns of the source. RetrievalError for an unknown id."""
-        return gather(self.pairs_artifact, self._known(pair_ids), columns and ["pair_id", *columns])
+        return gather(self.pairs_artifact, self.known(pair_ids), columns and ["pair_id", *columns])
 
     def images(self, pair_ids: Sequence[int]) -> list[bytes | None]:
         """The encoded images of these pairs, None where there is none. ArtifactMissing if the database has no images.
@@ -143,14 +143,14 @@ class OpenDatabase:
         if not open_storage(uri).exists(MANIFEST):
             raise ArtifactMissing(f"{uri}: no finished images here; run `react-ray download RECIPE` first")
         images = open_artifact(uri, IMAGES)
-        ids = self._known(pair_ids)
+        ids = self.known(pair_ids)
         if len(ids) and int(part_of(ids).max()) >= images.num_parts:
             raise ArtifactMissing(f"{uri} has no images of the pairs that were added; run `react-ray download RECIPE`")
         return gather(images, ids, ["pair_id", "image"])["image"].to_pylist() if len(ids) else []
 
     def vectors(self, pair_ids: Sequence[int], key: Key = "image") -> np.ndarray:
         """float16 [N, D]: the unit vectors of these pairs, NaN where there is none. They can be searched for again."""
-        ids = self._known(pair_ids)
+        ids = self.known(pair_ids)
         if not len(ids):
             return np.empty((0, self.embeddings.facts.dim), np.float16)
         return from_vectors(gather(self.embeddings, ids, ["pair_id", key])[key])
@@ -165,14 +165,14 @@ class OpenDatabase:
             if not queries[row].strip():
                 raise ConfigError("the query is empty; write what to search for")
         if texts:
-            out_QD[texts] = self._model.embed_texts([queries[row] for row in texts])
+            out_QD[texts] = self.model.embed_texts([queries[row] for row in texts])
         if images:
-            out_QD[list(images)] = self._model.embed_images(list(images.values()))
+            out_QD[list(images)] = self.model.embed_images(list(images.values()))
         for row in set(range(len(queries))) - {*texts, *images}:
-            out_QD[row] = _unit(queries[row], dim)
+            out_QD[row] = unit(queries[row], dim)
         return out_QD
 
-    def _keys_of(self, key: str) -> tuple[Key, ...]:
+    def keys_of(self, key: str) -> tuple[Key, ...]:
         """The keys that a search compares. Of the others no vector is read."""
         if key in KEYS:
             [wanted] = (one for one in KEYS if one == key)
@@ -191,9 +191,9 @@ class OpenDatabase:
             raise RetrievalError(f"{self.embeddings.uri} has no vector in it; look at its statuses, and embed again")
         return found
 
-    def _search_of(self, key: Key) -> KeySearch:
+    def key_search(self, key: Key) -> KeySearch:
         if key not in self._searches:
-            self._searches[key] = KeySearch(self.embeddings, self.index, key, self._deleted, self._config)
+            self._searches[key] = KeySearch(self.embeddings, self.index, key, self.deleted, self._config)
         return self._searches[key]
 
     def _described(self, found: list[list[Hit]]) -> list[list[Hit]]:
@@ -212,7 +212,7 @@ class OpenDatabase:
 
         return [[described(hit) for hit in hits] for hits in found]
 
-    def _known(self, pair_ids: Sequence[int]) -> np.ndarray:
+    def known(self, pair_ids: Sequence[int]) -> np.ndarray:
         """int64 [N]. RetrievalError if one of them is no pair of the database."""
         ids = np.asarray(pair_ids, dtype=np.int64).reshape(-1)
         for part in np.unique(part_of(ids)).tolist():
@@ -251,7 +251,7 @@ def _encoded(query: Query) -> bytes | None:
     return query if isinstance(query, bytes) else None
 
 
-def _unit(vector: Query, dim: int) -> np.ndarray:
+def unit(vector: Query, dim: int) -> np.ndarray:
     """float32 [D] of length 1. ConfigError for anything that is no vector of this dimension."""
     try:
         vector_D = np.asarray(vector, dtype=np.float32)
@@ -270,7 +270,7 @@ def _unit(vector: Query, dim: int) -> np.ndarray:
     return vector_D / norm
 
 
-def _merged(hits: list[Hit], k: int) -> list[Hit]:
+def merged(hits: list[Hit], k: int) -> list[Hit]:
     """The k best of the hits of several keys, each of which comes best first; a pair that both found comes once.
 
     They are ranked by `z`, or in turn where a key has too few vectors to have one.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 import pyarrow as pa
 
-from react_ray.artifact import Artifact
 from react_ray.index.ordering import distinct
 from react_ray.pair_id import part_of, row_of
 
 
-def gather(artifact: Artifact, pair_ids: np.ndarray, columns: list[str] | None = None) -> pa.Table:
+class HasParts(Protocol):
+    def read(self, part: int, columns: Any = None) -> pa.Table: ...
+
+
+def gather(artifact: HasParts, pair_ids: np.ndarray, columns: list[str] | None = None) -> pa.Table:
     """Returns the rows at these addresses, in this order. Each part is read once."""
     parts, rows = part_of(pair_ids), row_of(pair_ids)
     tables = []

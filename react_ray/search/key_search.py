@@ -7,30 +7,23 @@ are never found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 
 from react_ray.artifact import Artifact
-from react_ray.index.config import IndexConfig, Key, SearchParams
-from react_ray.index.exact import RunningTopK
+from react_ray.index.config import FLAT, IndexConfig, Key, SearchParams
 from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits, merge
 from react_ray.index.search_shards import search_shards
 from react_ray.index.shard import IndexShard
 from react_ray.index.shards import check_covers, open_shards, params_for, shard_places, uncovered
 from react_ray.kinds import EmbeddingsFacts, IndexFacts
-from react_ray.pair_id import pair_ids
-from react_ray.progress import say
-from react_ray.vectors import from_vectors
+from react_ray.search.scan import Scan, announce, read_block
 
-KEPT_BYTES = 1 << 30  # vectors up to this size stay in memory for the next search
 SAMPLE_PARTS = 4  # evenly spread over the database, which sample what an unrelated pair scores
 SAMPLE_ROWS = 4096  # of each of them
 FEWEST = 100  # fewer vectors say nothing about the others
-
-Block = tuple[np.ndarray, np.ndarray]  # pair_ids int64 [n], vectors float16 [n, D], NaN where there is none
 
 
 class KeySearch:
@@ -55,12 +48,9 @@ class KeySearch:
         """queries: float [Q, D], unit norm. Returns Hits [Q, k], scores are cosines."""
         found = []
         if self.index is not None:
-            found.append(search_shards(self._shards, queries_QD.astype(np.float32), k, self._params(self.index, k)))
+            found.append(search_shards(self._shards, queries_QD.astype(np.float32), k, self.params(k)[0]))
         if self.scanned:
-            best = RunningTopK(k)
-            for ids, vectors_ND in self._blocks():
-                best.update(queries_QD.astype(np.float32), ids, vectors_ND)
-            found.append(best.result())
+            found.append(self._scan.search(queries_QD, k, self.deleted))
         return merge(found, k)
 
     def z_scores(self, queries_QD: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -76,12 +66,21 @@ class KeySearch:
         spread_Q1 = np.maximum(cosine_QN.std(axis=1, keepdims=True), 1e-6)
         return ((scores - cosine_QN.mean(axis=1, keepdims=True)) / spread_Q1).astype(np.float32)
 
-    def _params(self, index: Artifact[IndexFacts], k: int) -> SearchParams:
-        """What the recipe names, or what the calibration found; an index that was not calibrated is visited whole."""
-        nprobe, k_factor = self.config.nprobe, self.config.k_factor
-        if nprobe or not index.facts.calibration.get(self.key):
-            return SearchParams(nprobe=nprobe or index.facts.num_lists, k_factor=k_factor)
-        return params_for(index, self.key, self.config.recall, k)[0]
+    def params(self, k: int, recall: float | None = None) -> tuple[SearchParams, float | None]:
+        """What the recipe names, or what the calibration found, and the recall that was measured with it, None if it
+        was not. An index that was not calibrated is visited whole.
+
+        recall: the target; None = the recipe's.
+        """
+        if self.index is None:
+            return SearchParams(), 1.0
+        facts, nprobe = self.index.facts, self.config.nprobe if recall is None else 0
+        table = facts.calibration.get(self.key, [])
+        if nprobe or not table:
+            exact = 1.0 if facts.kind == FLAT else None
+            return SearchParams(nprobe=nprobe or facts.num_lists, k_factor=self.config.k_factor), exact
+        params, reached = params_for(self.index, self.key, recall or self.config.recall, k)
+        return params, reached if facts.kind == FLAT or k <= max(row["k"] for row in table) else None
 
     @cached_property
     def sample_ND(self) -> np.ndarray:
@@ -89,7 +88,7 @@ class KeySearch:
         num_parts = self.embeddings.num_parts
         spread = np.linspace(0, num_parts - 1, min(SAMPLE_PARTS, num_parts)).round().astype(int)
         parts = sorted(set(spread.tolist()))
-        blocks = [self._read(part)[1] for part in parts]
+        blocks = [self._without_deleted(part) for part in parts]
         rows = [block[:: -(-len(block) // SAMPLE_ROWS)] for block in blocks if len(block)]
         sample_ND = np.concatenate([np.empty((0, self.embeddings.facts.dim), np.float32), *rows]).astype(np.float32)
         return sample_ND[np.isfinite(sample_ND).all(axis=1)]
@@ -97,28 +96,13 @@ class KeySearch:
     @cached_property
     def _shards(self) -> list[IndexShard | ListIndex]:
         assert self.index is not None
-        _announce(self.index.manifest.bytes // len(self.index.facts.keys), f"the shards of {self.index.uri}")
+        announce(self.index.manifest.bytes // len(self.index.facts.keys), f"the shards of {self.index.uri}")
         return open_shards(shard_places(self.index, self.key), self.deleted)
 
-    def _blocks(self) -> Iterator[Block]:
-        size = 2 * self.embeddings.facts.dim * self.embeddings.rows * len(self.scanned) // self.embeddings.num_parts
-        _announce(size, f"{len(self.scanned)} parts of {self.embeddings.uri} that no index covers")
-        return iter(self._kept) if size <= KEPT_BYTES else map(self._read, self.scanned)
-
     @cached_property
-    def _kept(self) -> list[Block]:
-        return [self._read(part) for part in self.scanned]
+    def _scan(self) -> Scan:
+        return Scan(self.embeddings, self.key, self.scanned)
 
-    def _read(self, part: int) -> Block:
-        vectors_ND = from_vectors(self.embeddings.read(part, [self.key])[self.key])
-        ids = pair_ids(part, len(vectors_ND))  # a row lies where its id says
-        if len(self.deleted):
-            kept = ~np.isin(ids, self.deleted)
-            ids, vectors_ND = ids[kept], vectors_ND[kept]
-        return ids, vectors_ND
-
-
-def _announce(size: int, what: str) -> None:
-    """Says what a search waits for, where that takes more than a moment."""
-    if size > KEPT_BYTES:
-        say(f"search     reads {size / 2**30:.1f} GB, {what}")
+    def _without_deleted(self, part: int) -> np.ndarray:
+        ids, vectors_ND = read_block(self.embeddings, self.key, part)
+        return vectors_ND[~np.isin(ids, self.deleted)] if len(self.deleted) else vectors_ND

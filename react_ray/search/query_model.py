@@ -45,15 +45,27 @@ class QueryModel:
         tower = self._tower
         return self._embedder.embed_texts(texts) if tower is None else tower.embed_texts(texts)
 
+    def load(self) -> None:
+        """Loads the whole model, which the first image would otherwise wait for."""
+        _ = self._embedder
+
     def embed_images(self, images: Sequence[bytes]) -> np.ndarray:
         """As `embed_texts`, of encoded images. ConfigError if one cannot be decoded."""
-        embedder = self._embedder
-        if not same_image_tower(self.made_by, embedder.backbone.describe()):
-            raise BackboneError(f"the images of {self.uri} were embedded by another image tower; {OTHERWISE}")
-        pixels_NCHW, problems = embedder.decode(list(images))
+        return self.embed_pixels(self.decode(images))
+
+    def decode(self, images: Sequence[bytes]) -> np.ndarray:
+        """[N] -> uint8 [N, 3, S, S] of the model's size. ConfigError if one cannot be decoded."""
+        pixels_NCHW, problems = self._embedder.decode(list(images))
         for number, problem in enumerate(problems, 1):
             if problem is not None:
                 raise ConfigError(f"image {number} of the query cannot be decoded ({problem}); name another image")
+        return pixels_NCHW
+
+    def embed_pixels(self, pixels_NCHW: np.ndarray) -> np.ndarray:
+        """uint8 [N, 3, S, S] -> float16 [N, D]. BackboneError if another image tower embedded the database."""
+        embedder = self._embedder
+        if not same_image_tower(self.made_by, embedder.backbone.describe()):
+            raise BackboneError(f"the images of {self.uri} were embedded by another image tower; {OTHERWISE}")
         return embedder.embed_images(pixels_NCHW)
 
     @cached_property

@@ -100,6 +100,9 @@ class RetrieveConfig(Section):
         "UNSURE', 'host not in example.com'; similarity (image to caption) and host are computed where the source has "
         "none",
     )
+    exclude: list[int | str] = field(
+        [], "pairs that are never retrieved: their pair_ids, or URIs of text files with one pair_id a line"
+    )
     dedup: DedupConfig = field(DedupConfig(), "which pairs are duplicates of one another")
     decontaminate: DecontaminateConfig = field(DecontaminateConfig(), "which pairs belong to an evaluation set")
     poor_below: int = speed(1, "the report names classes with fewer pairs than this", ge=0)

@@ -51,8 +51,10 @@ CORE = [
 LAYERS = [
     FOUNDATION,
     *({package} for package in CORE),
+    {"serve_config"},
     {"recipe"},
     {"search"},
+    {"serving"},
     {"runtime"},
     {"planning"},
     {"stages"},

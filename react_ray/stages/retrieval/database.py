@@ -9,7 +9,7 @@ import numpy as np
 
 from react_ray.artifact import Artifact
 from react_ray.errors import ArtifactMissing, RetrievalError
-from react_ray.index.deleted import deleted_pairs
+from react_ray.index.deleted import deleted_pairs, read_ids
 from react_ray.kinds import EMBEDDINGS, PAIRS, EmbeddingsFacts, NoFacts, PairsFacts
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
@@ -22,7 +22,7 @@ class Database:
     pairs: Artifact[PairsFacts]
     embeddings: Artifact[EmbeddingsFacts]
     images: Artifact[NoFacts] | None  # None where download fetches only the images of retrieved pairs
-    deleted: np.ndarray  # int64, sorted: pairs that nothing may find
+    deleted: np.ndarray  # int64, sorted: pairs that nothing may find, because they were deleted or are excluded
 
     @property
     def is_small(self) -> bool:
@@ -53,4 +53,10 @@ def open_database(recipe: Recipe) -> Database:
             "pairs"
         )
     images = layout.open_images() if recipe.download.of == "pairs" else None
-    return Database(pairs, embeddings, images, deleted_pairs(recipe.database))
+    return Database(pairs, embeddings, images, np.union1d(deleted_pairs(recipe.database), _excluded(recipe)))
+
+
+def _excluded(recipe: Recipe) -> np.ndarray:
+    """int64: the pairs of retrieve.exclude. ConfigError for a file with anything else in it."""
+    found = [read_ids(one) if isinstance(one, str) else np.array([one], np.int64) for one in recipe.retrieve.exclude]
+    return np.concatenate([np.empty(0, np.int64), *found])

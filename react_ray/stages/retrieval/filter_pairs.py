@@ -1,7 +1,4 @@
-"""Applies `retrieve.filters` and deletions before anything is searched: `allowed/` has one bit per pair.
-
-The conditions may name columns of pairs and images, and two computed ones, the host and the similarity.
-"""
+"""Applies `retrieve.filters` and deletions before anything is searched: `allowed/` has one bit per pair."""
 
 from __future__ import annotations
 
@@ -12,35 +9,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from react_ray import schema
 from react_ray.artifact import Artifact
 from react_ray.draft import Draft, create
 from react_ray.errors import RetrievalError
 from react_ray.kinds import ALLOWED, AllowedFacts
-from react_ray.manifest import Receipt, part_name
+from react_ray.manifest import Receipt
 from react_ray.progress import say
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.map_parts import MapStage, ReadNothing, Work, map_parts
+from react_ray.search.filtered import Filters
 from react_ray.section import digest
-from react_ray.selection.filters import Condition, check_columns, parse
-from react_ray.selection.screen import hosts
 from react_ray.stages.retrieval.database import Database
-from react_ray.vectors import from_vectors
-
-HOST, SIMILARITY = "host", "similarity"  # computed where the source has no such column
-NOT_FILTERED = {"pair_id", "image"}
 
 
 def filter_pairs(uri: str, database: Database, filters: list[str], cluster: ClusterConfig) -> Artifact[AllowedFacts]:
     """Returns the sealed `allowed`: the parts of pairs, with a column `allowed`. RetrievalError if no pair passes."""
     pairs, deleted = database.pairs, database.deleted
     images = database.images if filters else None
-    conditions = parse(filters)
-    of_pairs = set(_columns(pairs)) - NOT_FILTERED
-    of_images = (set(schema.IMAGES.names) - NOT_FILTERED - of_pairs) if images is not None else set()
-    check_columns(conditions, sorted(of_pairs | of_images | {HOST, SIMILARITY}))
-    if HOST not in of_pairs | of_images:
-        conditions = [replace(c, values=tuple(map(_as_host, c.values))) if c.column == HOST else c for c in conditions]
+    over = Filters.over(filters, pairs, database.embeddings, images)
+    conditions = over.conditions
     config: dict[str, Any] = {"filters": filters}
     if len(deleted):
         config["deleted"] = digest(deleted.tolist())
@@ -48,7 +35,7 @@ def filter_pairs(uri: str, database: Database, filters: list[str], cluster: Clus
     allowed = create(uri, ALLOWED, config, parents, pairs.num_parts)
     if allowed.sealed:
         return allowed.open()
-    work = FilterPart(conditions, replace(database, images=images), of_pairs, of_images, allowed)
+    work = FilterPart(over, deleted, allowed)
     stage = MapStage("filter", ReadNothing(), work, retries=cluster.part_retries, light=database.is_small)
     map_parts(stage, allowed.pending(), pairs.num_parts)
     receipts = allowed.receipts()
@@ -66,36 +53,18 @@ def filter_pairs(uri: str, database: Database, filters: list[str], cluster: Clus
     return allowed.seal(AllowedFacts(passed, kept, total))
 
 
-def _as_host(value: str) -> str:
-    """The form in which `hosts` writes a host."""
-    return value.lower().removeprefix("www.")
-
-
-def _columns(artifact: Artifact) -> list[str]:
-    return artifact.storage.parquet(f"{part_name(0)}.parquet").schema_arrow.names if artifact.num_parts else []
-
-
 class FilterPart(Work):
-    """Commits the bits of one part. `of_pairs` and `of_images` say which columns are read where."""
+    """Commits the bits of one part."""
 
-    def __init__(
-        self,
-        conditions: list[Condition],
-        database: Database,
-        of_pairs: set[str],
-        of_images: set[str],
-        allowed: Draft[AllowedFacts],
-    ) -> None:
-        self.conditions, self.database, self.allowed = conditions, database, allowed
-        self.of_pairs, self.of_images = of_pairs, of_images
+    def __init__(self, filters: Filters, deleted: np.ndarray, allowed: Draft[AllowedFacts]) -> None:
+        self.filters, self.deleted, self.allowed = filters, deleted, allowed
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()
-        pair_id = self.database.pairs.read(part, ["pair_id"])["pair_id"]
-        kept = ~np.isin(pair_id.to_numpy(), self.database.deleted)
+        pair_id = self.filters.pairs.read(part, ["pair_id"])["pair_id"]
+        kept = ~np.isin(pair_id.to_numpy(), self.deleted)
         passed, unknown = [], []
-        for condition in self.conditions:
-            mask, known = condition.judge(self._column(part, condition.column))
+        for mask, known in self.filters.judge(part):
             passed.append(int(mask.sum()))
             unknown.append(int((~known).sum()))
             kept &= mask
@@ -103,15 +72,3 @@ class FilterPart(Work):
         return self.allowed.commit(
             part, out, time.monotonic() - began, passed=passed, unknown=unknown, kept=int(kept.sum())
         )
-
-    def _column(self, part: int, name: str) -> pa.ChunkedArray:
-        database = self.database
-        if name in self.of_pairs:
-            return database.pairs.read(part, [name])[name]
-        if name in self.of_images and database.images is not None:
-            return database.images.read(part, [name])[name]
-        if name == HOST:
-            return hosts(database.pairs.read(part, ["url"])["url"])
-        vectors = database.embeddings.read(part, ["image", "text"])
-        sides = (from_vectors(vectors[side]).astype(np.float32) for side in ("image", "text"))
-        return pa.chunked_array([pa.array(np.einsum("nd,nd->n", *sides), from_pandas=True)])

@@ -26,6 +26,7 @@ from react_ray.index.config import Key
 from react_ray.kinds import RETRIEVED, SELECTED, AllowedFacts, QueriesFacts, SelectedFacts
 from react_ray.manifest import MANIFEST
 from react_ray.search.gather import gather
+from react_ray.section import digest
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.match_quality import Matched, below
 from react_ray.selection.random_pairs import select_random
@@ -76,6 +77,8 @@ def select_pairs(selection: Selection) -> Artifact[SelectedFacts]:
     config |= {"seed": selection.seed if is_random else 0, "count": selection.num_random}
     if not config["min_match"]:
         del config["min_match"]  # off: the same selection as before there was this field
+    if config.pop("exclude"):  # what is in its files counts, not their names
+        config["excluded"] = digest(selection.database.deleted.tolist())
     parents = _parents(selection)
     if storage.exists(MANIFEST):
         return create(uri, SELECTED, config, parents, open_artifact(uri, SELECTED).num_parts).open()

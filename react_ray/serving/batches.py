@@ -1,0 +1,46 @@
+"""Batches: what concurrent requests ask for within a moment is done together, in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Generic, TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+WINDOW_S = 0.0015
+
+
+class Batches(Generic[A, B]):
+    def __init__(self, work: Callable[[list[A]], Sequence[B]], threads: Executor, most: int) -> None:
+        """work: answers a list of questions; most: questions of one call, above which the rest waits for the next."""
+        self._work, self._threads, self._most = work, threads, most
+        self._waiting: list[tuple[A, asyncio.Future[B]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, questions: Sequence[A]) -> list[B]:
+        """Returns the answers in the order of the questions. What `work` raises is raised for all of its call."""
+        loop = asyncio.get_running_loop()
+        mine: list[asyncio.Future[B]] = [loop.create_future() for _ in questions]
+        self._waiting += zip(questions, mine, strict=True)
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._run())
+        return list(await asyncio.gather(*mine))
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(WINDOW_S)
+        while self._waiting:
+            now, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            now = [(question, future) for question, future in now if not future.done()]  # the others have gone away
+            try:
+                answers = await loop.run_in_executor(self._threads, self._work, [question for question, _ in now])
+            except Exception as error:
+                for _, future in now:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), answer in zip(now, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)

@@ -1,0 +1,114 @@
+"""search_groups: asks all groups of a key, merges their answers, and says what share of the vectors was compared.
+
+Drives the rounds of index/search_shards.py, which are the same as a retrieval's; parts that no index covers are
+compared exactly by one group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from react_ray.index.config import IVF_RABITQ, Key, SearchParams
+from react_ray.index.merge import Hits, merge, no_hits
+from react_ray.index.search_shards import Proposed, Round, searching
+from react_ray.kinds import IndexFacts
+from react_ray.serving.groups import SCAN, Asked, Group
+from react_ray.serving.refusal import GroupUnavailable
+from react_ray.serving.stamp import Stamp
+
+
+@dataclass(frozen=True)
+class KeyPlan:
+    """Where the vectors of one key lie: in these groups, and in parts that no index covers."""
+
+    key: Key
+    groups: Sequence[Group]
+    num_vectors: Sequence[int]  # of each of them
+    facts: IndexFacts | None
+    scanner: Group
+    num_scanned: int  # rows of the parts that are compared exactly; 0 = there are none
+
+
+@dataclass
+class Search:
+    """One search of one key."""
+
+    plan: KeyPlan
+    stamp: Stamp
+    filters: tuple[str, ...] = ()
+    allow_partial: bool = False
+    lost: set[str] = field(default_factory=set)  # names of groups that did not answer
+
+    async def hits(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+        """queries: float32 [Q, D]; returns Hits [Q, k]. GroupUnavailable if a group does not answer, unless a partial
+        answer is allowed and another one did."""
+        work = []
+        if self.plan.groups:
+            work.append(self._index_hits(queries_QD, k, params))
+        if self.plan.num_scanned:
+            work.append(self._scan_hits(queries_QD, k))
+        found = await asyncio.gather(*work)
+        if self.lost and self.coverage == 0:
+            raise GroupUnavailable(min(self.lost), "nor does another")
+        return merge(list(found), k) if found else no_hits(len(queries_QD), k)
+
+    @property
+    def coverage(self) -> float:
+        """The share of the vectors with which the queries were compared."""
+        plan = self.plan
+        counts = [*plan.num_vectors, plan.num_scanned]
+        names = [*(group.name for group in plan.groups), f"{SCAN} {plan.scanner.name}"]
+        there = sum(count for count, name in zip(counts, names, strict=True) if name not in self.lost)
+        return there / sum(counts) if sum(counts) else 1.0
+
+    async def _index_hits(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+        facts = self.plan.facts
+        assert facts is not None
+        two_stages, num_lists = facts.kind == IVF_RABITQ, facts.num_lists if self.filters else 0
+        steps = searching(len(self.plan.groups), queries_QD, k, params, num_lists, two_stages)
+        answers: list[Any] | None = None
+        while True:
+            try:
+                asked = next(steps) if answers is None else steps.send(answers)
+            except StopIteration as end:
+                hits: Hits = end.value
+                return hits
+            answers = await asyncio.gather(
+                *(self._ask(group, asked, each) for group, each in zip(self.plan.groups, asked.each, strict=True))
+            )
+
+    async def _ask(self, group: Group, asked: Round, each: tuple[Any, ...]) -> Any:
+        if group.name not in self.lost:
+            question = Asked(self.stamp, self.plan.key, self.filters, asked.method, asked.queries_QD, each)
+            try:
+                return await group.answer(question)
+            except GroupUnavailable:
+                if not self.allow_partial:
+                    raise
+                self.lost.add(group.name)
+        return nothing(asked, each)
+
+    async def _scan_hits(self, queries_QD: np.ndarray, k: int) -> Hits:
+        group = self.plan.scanner
+        try:
+            hits: Hits = await group.answer(Asked(self.stamp, self.plan.key, self.filters, SCAN, queries_QD, (k,)))
+            return hits
+        except GroupUnavailable:
+            if not self.allow_partial:
+                raise
+            self.lost.add(f"{SCAN} {group.name}")
+            return no_hits(len(queries_QD), k)
+
+
+def nothing(asked: Round, each: tuple[Any, ...]) -> Any:
+    """The answer of a group without vectors."""
+    num = len(asked.queries_QD)
+    if asked.method == "propose":
+        none = np.empty((num, 0), np.int64)
+        return Proposed(np.empty((num, 0), np.float32), none, none)
+    return no_hits(num, each[0] if asked.method == "search" else each[1])

@@ -1,0 +1,193 @@
+"""Finds the hits of a request: all keys at once, merged, without duplicates, and described.
+
+Takes a View and vectors; gives hits as the API writes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from react_ray.errors import ReactRayError
+from react_ray.index.config import Key
+from react_ray.index.merge import Hits
+from react_ray.search.database import Hit, merged
+from react_ray.selection.duplicates import NONE, near_vectors
+from react_ray.serving.api import SearchBody, Searching
+from react_ray.serving.coordinator import Search
+from react_ray.serving.queries import Queries
+from react_ray.serving.refusal import Refused
+from react_ray.serving.service import Service
+from react_ray.serving.view import View
+
+SPARE = 2  # hits that are searched where duplicates will be folded, in multiples of k
+
+
+@dataclass
+class Timer:
+    """Milliseconds of each step; `total` since it was made."""
+
+    began: float = field(default_factory=time.perf_counter)
+    steps: dict[str, float] = field(default_factory=lambda: {"encode": 0.0, "search": 0.0, "metadata": 0.0})
+    last: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.last = self.began
+
+    def ends(self, step: str) -> None:
+        now = time.perf_counter()
+        self.steps[step] += 1000 * (now - self.last)
+        self.last = now
+
+    def as_json(self) -> dict[str, float]:
+        total = 1000 * (time.perf_counter() - self.began)
+        return {name: round(ms, 2) for name, ms in {**self.steps, "total": total}.items()}
+
+
+class Finder:
+    """The searches of one request: what they have in common, and what they said of themselves."""
+
+    def __init__(self, service: Service, view: View, asked: Searching) -> None:
+        self.service, self.view, self.asked = service, view, asked
+        self.filters = tuple(asked.filters)
+        self.recall: float | None = 1.0
+        self.coverage = 1.0
+        self.timer = Timer()
+
+    async def check(self) -> None:
+        try:
+            await self.service.in_thread(self.view.check_filters, self.filters)
+        except ReactRayError as error:
+            raise Refused(str(error).replace("retrieve.filters: ", ""), code="bad_filter", field="filters") from error
+        if self.asked.dedup and "image" not in self.view.plans:
+            raise Refused("dedup compares images, and none is embedded here; set it to 0", field="dedup")
+
+    async def search(self, key: Key, queries_QD: np.ndarray, k: int) -> Hits:
+        """Returns Hits [Q, k], and notes recall and coverage."""
+        view = self.view
+        k = min(k, view.database.embeddings.rows)
+        params, recall = view.database.key_search(key).params(k, self.asked.recall)
+        one = Search(view.plans[key], view.stamp, self.filters, self.asked.allow_partial)
+        hits = await one.hits(queries_QD, k, params)
+        if self.filters and recall != 1.0:
+            recall = None  # it was measured without filters
+        self.recall = None if recall is None or self.recall is None else min(self.recall, recall)
+        self.coverage = min(self.coverage, one.coverage)
+        return hits
+
+    async def ranked(self, keys: Sequence[Key], queries_QD: np.ndarray, k: int) -> list[list[Hit]]:
+        """The k best hits of each query, without captions."""
+        found = await asyncio.gather(*(self.search(key, queries_QD, k) for key in keys))
+        return await self.service.in_thread(self._listed, keys, queries_QD, found, k)
+
+    def _listed(self, keys: Sequence[Key], queries_QD: np.ndarray, found: Sequence[Hits], k: int) -> list[list[Hit]]:
+        out: list[list[Hit]] = [[] for _ in queries_QD]
+        for key, hits in zip(keys, found, strict=True):
+            z_QK = self.view.database.key_search(key).z_scores(queries_QD, hits.scores)
+            for row, valid_K in enumerate(hits.valid):
+                z_K = z_QK[row][valid_K].tolist()
+                columns = hits.pair_ids[row][valid_K].tolist(), hits.scores[row][valid_K].tolist(), z_K
+                out[row] += [
+                    Hit(pair, score, None if z != z else z, key, None, None)
+                    for pair, score, z in zip(*columns, strict=True)
+                ]
+        return out if len(keys) == 1 else [merged(hits, k) for hits in out]
+
+    def answer(self) -> dict[str, Any]:
+        return {
+            "recall": None if self.recall is None else round(self.recall, 4),
+            "coverage": round(self.coverage, 4),
+            "index_version": str(self.view.stamp),
+            "timings_ms": self.timer.as_json(),
+        }
+
+
+async def search(service: Service, view: View, body: SearchBody) -> dict[str, Any]:
+    """The answer of POST /v1/search."""
+    limits = service.config
+    if (body.query is None) == (body.queries is None):
+        raise Refused("a search has either query or queries; give one of them", code="bad_query", field="query")
+    queries = body.queries if body.query is None else [body.query]
+    assert queries is not None
+    if not queries or len(queries) > limits.max_batch:
+        said = f"a request has 1 to {limits.max_batch} queries, and this one {len(queries)}; split it"
+        raise Refused(said, field="queries")
+    if body.k > limits.max_k:
+        raise Refused(f"k is at most {limits.max_k:,} here, not {body.k:,}; ask for fewer hits", field="k")
+    finder = Finder(service, view, body)
+    view.records.check_columns(body.columns)
+    await finder.check()
+    where = ["query"] if body.query is not None else [f"queries.{number}" for number in range(len(queries))]
+    asked = Queries(view, service.encoder, service.fetched)
+    keys = asked.keys(queries, body.key)
+    queries_QD = await asked.vectors(queries, where)
+    finder.timer.ends("encode")
+    found = await _without_duplicates(finder, keys, queries_QD, body.k)
+    finder.timer.ends("search")
+    results = await service.in_thread(_described, view, found, body.columns)
+    finder.timer.ends("metadata")
+    return {"results": results, **finder.answer()}
+
+
+Folded = list[tuple[Hit, list[int]]]  # hits, each with the pairs that repeat it
+
+
+async def _without_duplicates(finder: Finder, keys: Sequence[Key], queries_QD: np.ndarray, k: int) -> list[Folded]:
+    """Searches deeper until each query has k hits that are no duplicates of one another, or has all there are."""
+    cosine = finder.asked.dedup
+    if not cosine:
+        return [[(hit, []) for hit in hits] for hits in await finder.ranked(keys, queries_QD, k)]
+    out: list[Folded] = [[] for _ in queries_QD]
+    left, depth, most = np.arange(len(queries_QD)), SPARE * k, max(finder.service.config.max_k, SPARE * k)
+    while True:
+        found = await finder.ranked(keys, queries_QD[left], depth)
+        for row, hits in zip(left.tolist(), found, strict=True):
+            out[row] = await finder.service.in_thread(fold, finder.view, hits, cosine)
+        more = [len(out[row]) < k and len(hits) >= depth for row, hits in zip(left.tolist(), found, strict=True)]
+        left = left[np.array(more, bool)]
+        if not len(left) or depth >= most:
+            return [folded[:k] for folded in out]
+        depth = min(4 * depth, most)
+
+
+def fold(view: View, hits: Sequence[Hit], cosine: float) -> Folded:
+    """hits: best first. Of hits whose image vectors have at least this cosine, the best stays."""
+    ids = np.array([hit.pair_id for hit in hits], np.int64)
+    original = near_vectors(view.records.vectors(ids, "image"), cosine) if len(ids) else ids
+    kept: dict[int, tuple[Hit, list[int]]] = {}
+    for row, (hit, of) in enumerate(zip(hits, original.tolist(), strict=True)):
+        if of == NONE:
+            kept[row] = hit, []
+        else:
+            kept[of][1].append(hit.pair_id)
+    return list(kept.values())
+
+
+def _described(view: View, found: Sequence[Folded], columns: Sequence[str]) -> list[dict[str, Any]]:
+    ids = np.array([hit.pair_id for folded in found for hit, _ in folded], np.int64)
+    rows, stored = view.records.rows(ids, columns), view.records.stored(ids)
+    return [
+        {"hits": [as_json(hit, rows[hit.pair_id], hit.pair_id in stored, columns, folded) for hit, folded in some]}
+        for some in found
+    ]
+
+
+def as_json(
+    hit: Hit, row: dict[str, Any], is_stored: bool, columns: Sequence[str] = (), folded: Sequence[int] = ()
+) -> dict[str, Any]:
+    return {
+        "pair_id": hit.pair_id,
+        "score": hit.score,
+        "z": None if hit.z is None else round(hit.z, 3),
+        "key": hit.key,
+        "caption": row.get("caption"),
+        "url": row.get("url"),
+        "image": f"/v1/pairs/{hit.pair_id}/image" if is_stored else None,
+        "columns": {name: row[name] for name in columns},
+        "folded": list(folded),
+    }

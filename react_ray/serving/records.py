@@ -1,0 +1,124 @@
+"""Records: captions, columns, images and vectors of pairs, read where the rows lie and kept for later requests."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from react_ray import schema
+from react_ray.artifact import Artifact
+from react_ray.index.config import Key
+from react_ray.kinds import NoFacts
+from react_ray.pair_id import part_of, row_of
+from react_ray.row_guard import texts
+from react_ray.search.database import OpenDatabase
+from react_ray.search.gather import gather
+from react_ray.serving.lru import Lru
+from react_ray.serving.refusal import Refused
+from react_ray.vectors import from_vectors
+
+KEPT_BYTES = 256 << 20
+SHOWN = ("caption", "url")
+
+
+class _Kept:
+    """An artifact whose columns stay in memory, part by part."""
+
+    def __init__(self, artifact: Artifact[Any], kept: Lru[Any, pa.Table]) -> None:
+        self.artifact, self.kept = artifact, kept
+
+    def read(self, part: int, columns: Any = None) -> pa.Table:
+        place = self.artifact.uri, self.artifact.content, part, tuple(columns)
+        return self.kept.get(place, lambda: self.artifact.read(part, columns))
+
+
+class Records:
+    def __init__(self, database: OpenDatabase, images: Artifact[NoFacts] | None) -> None:
+        self.database, self.images_artifact = database, images
+        kept: Lru[Any, pa.Table] = Lru(KEPT_BYTES, lambda table: table.nbytes)
+        self._pairs, self._embeddings = _Kept(database.pairs_artifact, kept), _Kept(database.embeddings, kept)
+        self._images = None if images is None else _Kept(images, kept)
+        self.schema: pa.Schema = database.pairs_artifact.storage.parquet("part-00000.parquet").schema_arrow
+        self._has_status = images is not None and "status" in self._names_of(images)
+
+    @staticmethod
+    def _names_of(images: Artifact[NoFacts]) -> list[str]:
+        return images.storage.parquet("part-00000.parquet").schema_arrow.names if images.num_parts else []
+
+    @property
+    def columns(self) -> list[str]:
+        return [name for name in self.schema.names if name != "pair_id"]
+
+    def check_columns(self, columns: Sequence[str]) -> None:
+        for name in columns:
+            if name not in self.columns:
+                known = ", ".join(self.columns)
+                raise Refused(f"pairs have no column {name[:80]!r}; name one of {known}", field="columns")
+
+    def known(self, pair_ids: Sequence[int]) -> np.ndarray:
+        """int64 [N]. RetrievalError if one of them is no pair of the database, or is deleted."""
+        ids = self.database.known(pair_ids)
+        if len(gone := ids[np.isin(ids, self.database.deleted)]):
+            raise Refused(f"pair {gone[0]} was deleted; take the pair_id of a hit", status=404, code="not_found")
+        return ids
+
+    def rows(self, pair_ids: np.ndarray, columns: Sequence[str]) -> dict[int, dict[str, Any]]:
+        """pair_id -> caption, url and these columns, as JSON has them."""
+        if not len(pair_ids):
+            return {}
+        distinct = np.unique(pair_ids)
+        names = list(dict.fromkeys(name for name in (*SHOWN, *columns) if name in self.schema.names))
+        table = gather(self._pairs, distinct, ["pair_id", *names])
+        values = {name: _listed(table[name]) for name in names}
+        return {pair: {name: values[name][row] for name in names} for row, pair in enumerate(distinct.tolist())}
+
+    def stored(self, pair_ids: np.ndarray) -> set[int]:
+        """Those of the pairs whose image the database holds."""
+        if self._images is None or self.images_artifact is None or not len(pair_ids):
+            return set()
+        there = np.unique(pair_ids[part_of(pair_ids) < self.images_artifact.num_parts])
+        if not len(there) or not self._has_status:
+            return set(there.tolist())
+        status = gather(self._images, there, ["pair_id", "status"])["status"].to_pylist()
+        return {pair for pair, said in zip(there.tolist(), status, strict=True) if said == schema.OK}
+
+    def image(self, pair_id: int) -> bytes | None:
+        """The encoded image of a pair; None if the database has none."""
+        [known] = self.known([pair_id])
+        images = self.images_artifact
+        if images is None or part_of(known) >= images.num_parts:
+            return None
+        table = images.read_rows(int(part_of(known)), int(row_of(known)), 1, ["image"])
+        found: bytes | None = table["image"][0].as_py()
+        return found
+
+    def vectors(self, pair_ids: np.ndarray, key: Key) -> np.ndarray:
+        """float16 [N, D], NaN where a pair has none."""
+        if not len(pair_ids):
+            return np.empty((0, self.database.embeddings.facts.dim), np.float16)
+        return from_vectors(gather(self._embeddings, pair_ids, ["pair_id", key])[key])
+
+
+def _listed(column: pa.ChunkedArray) -> list[Any]:
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return texts(column, "replace")
+    return [as_json(value) for value in column.to_pylist()]
+
+
+def as_json(value: Any) -> Any:
+    """A value of a column as JSON can say it; bytes are left out."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(name): as_json(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(one) for one in value]
+    return None if isinstance(value, bytes) else value

@@ -1,0 +1,123 @@
+"""Service: answers requests over the groups of a database, and follows the database as it changes.
+
+Next: finding.py searches; classes.py, written_recipe.py and measured_recall.py answer the other routes; app.py is HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from react_ray.errors import ReactRayError
+from react_ray.index.quantizer import faiss_threads
+from react_ray.recipe import Recipe
+from react_ray.serving.cutting import num_groups
+from react_ray.serving.encoder import Encoder
+from react_ray.serving.fetched import Fetched
+from react_ray.serving.groups import Group, Opened, ShardGroup, StateGone
+from react_ray.serving.local_group import LocalGroup
+from react_ray.serving.refusal import Refused
+from react_ray.serving.stamp import stamp_of
+from react_ray.serving.view import View
+
+logger = logging.getLogger(__name__)
+STATES_TRIED = 3  # of a database that changes while a request runs
+T = TypeVar("T")
+
+
+class Service:
+    """`await start()` before the first request. All methods are called from one event loop."""
+
+    def __init__(self, recipe: Recipe, groups: Sequence[Group] | None = None) -> None:
+        """groups: None = ShardGroups of this process."""
+        self.recipe, self.config = recipe, recipe.serve
+        self.threads = ThreadPoolExecutor(2 * (os.cpu_count() or 1) + 2, thread_name_prefix="serve")
+        self.groups: Sequence[Group] = local_groups(recipe, self.threads) if groups is None else groups
+        self.fetched = Fetched(recipe) if self.config.fetch_urls else None
+        self.view: View | None = None
+        self.problem = ""  # why the database could not be opened again
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Opens the database and all groups, and loads the text tower."""
+        self.view = view = await self.in_thread(View, self.recipe, self.groups)
+        self.encoder = Encoder(view.database.model, self.threads)
+        await asyncio.gather(*(group.prepare(view.stamp) for group in self.groups))
+        await self.encoder.texts(["a photo"])
+        self._watch = asyncio.create_task(self._follow())
+
+    async def warm(self) -> None:
+        """Loads what a first image would wait for. A model that embeds no images says so when it is asked."""
+        if "image" in self.now.plans:
+            with suppress(ReactRayError):
+                await self.encoder.warm_images()
+
+    async def close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+        if self.view is not None:
+            self.encoder.close()
+        if self.fetched is not None:
+            self.fetched.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def now(self) -> View:
+        if self.view is None:
+            raise Refused("the database is being opened; ask again in a moment", 503, "not_ready", retry_s=2)
+        return self.view
+
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, work, *arguments)
+
+    async def answered(self, work: Callable[[View], Awaitable[T]], timeout_ms: int | None = None) -> T:
+        """Does the work over one view of the database, within its time; over a newer one if that has gone meanwhile."""
+        timeout_s = min(self.config.timeout_s, (timeout_ms or 10**9) / 1000)
+        try:
+            return await asyncio.wait_for(self._tried(work), timeout_s)
+        except asyncio.TimeoutError as error:
+            said = f"this took longer than {timeout_s:g} s; ask for less, or raise timeout_ms or serve.timeout_s"
+            raise Refused(said, 504, "timeout") from error
+
+    async def _tried(self, work: Callable[[View], Awaitable[T]]) -> T:
+        for attempt in range(STATES_TRIED):
+            try:
+                return await work(self.now)
+            except StateGone:
+                if attempt == STATES_TRIED - 1:
+                    break
+                await self.look()
+        raise Refused("the database changes faster than it can be opened; ask again", 503, "changing", retry_s=2)
+
+    async def look(self) -> bool:
+        """Follows the database if it has changed; returns whether it has."""
+        if await self.in_thread(stamp_of, self.recipe.database) == self.now.stamp:
+            return False
+        view = await self.in_thread(View, self.recipe, self.groups)
+        view.database.model = self.now.database.model  # which is the same, and loaded
+        await asyncio.gather(*(group.prepare(view.stamp) for group in self.groups))
+        self.view, self.problem = view, ""
+        return True
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.reload_s)
+            try:
+                await self.look()
+            except (ReactRayError, OSError) as error:  # as while it is being written
+                if self.problem != str(error):
+                    logger.warning("the state of %s before is served on: %s", self.recipe.database, error)
+                self.problem = str(error)
+
+
+def local_groups(recipe: Recipe, threads: ThreadPoolExecutor) -> list[LocalGroup]:
+    faiss_threads(recipe.cluster.num_cpus or os.cpu_count() or 1)
+    count = num_groups(Opened.at(recipe.database).index, recipe.serve.group_memory_gb)
+    return [LocalGroup(ShardGroup(recipe.database, number, count), threads) for number in range(count)]

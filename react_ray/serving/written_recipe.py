@@ -1,0 +1,56 @@
+"""Writes the recipe that retrieves what a class list showed: POST /v1/recipe. `react-ray retrieve` runs it as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from react_ray.recipe import Recipe, as_recipe
+from react_ray.search.database import BOTH
+from react_ray.selection.config import RetrieveConfig
+from react_ray.serving.api import RecipeBody
+from react_ray.serving.class_list import load, tasks_config
+from react_ray.serving.view import View
+
+OF_OTHER_CLASSES = (
+    "arms",
+    "evaluate",
+    "tasks",
+    "retrieve",
+    "serve",
+    "out",
+    "name",
+)  # what the new recipe has its own of
+HEAD = """\
+# Written by react-ray serve over the same database. Next:
+#   react-ray retrieve {file}    # finds these pairs; look at them with: react-ray show {file}
+#   react-ray run {file}         # goes on to the model and the report
+"""
+
+
+def written_recipe(recipe: Recipe, view: View, body: RecipeBody) -> dict[str, str]:
+    tasks = tasks_config(recipe, body)
+    load(tasks)
+    own = recipe.retrieve
+    keys = list(own.keys) if body.key in ("", BOTH) else [body.key]
+    retrieve = RetrieveConfig(
+        keys=[key for key in keys if key in view.plans] or list(view.keys),
+        search=own.search if view.database.index is not None else "exact",
+        prompts=own.prompts,
+        pairs_per_class=body.pairs_per_class,
+        exclusive=own.exclusive,
+        min_score=body.min_score,
+        filters=body.filters,
+        dedup=own.dedup.model_copy(update={"cosine": body.dedup}),
+        exclude=sorted(set(body.rejected)),
+    )
+    values: dict[str, Any] = {"name": body.name, "database": view.database.uri}
+    values["tasks"] = tasks.model_dump(mode="json", exclude_defaults=True)
+    kept = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"database", *OF_OTHER_CLASSES})
+    values |= {section: said for section, said in kept.items() if said != {}}
+    values["retrieve"] = retrieve.model_dump(mode="json", exclude_defaults=True)
+    as_recipe(values)
+    file = f"{body.name.replace(' ', '_')}.yaml"
+    text = HEAD.format(file=file) + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1 << 20)
+    return {"yaml": text, "command": f"react-ray retrieve {file}"}
