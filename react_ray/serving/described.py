@@ -39,6 +39,7 @@ async def index_facts(service: Service, view: View) -> dict[str, Any]:
             "body_mb": config.max_body_mb,
             "timeout_s": config.timeout_s,
         },
+        "defaults": {"pairs_per_class": service.recipe.retrieve.pairs_per_class},
         "columns": [{"name": field.name, "type": str(field.type)} for field in view.records.schema],
         "fetch_urls": config.fetch_urls,
         "image_hosts": config.image_hosts,

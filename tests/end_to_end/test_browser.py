@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from react_ray.report import class_gallery, page
+from tests.support.chromium import LOOKS, chromium, needs_chromium
 from tests.support.report_example import report
 from tests.support.retrieval_example import gallery
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 PAGES = ("report", "gallery")
-LOOKS = list(itertools.product((390, 1280), ("light", "dark")))
 # Scrolls to each picture, because those outside of the window are loaded late, and returns the widths of what came.
 PICTURES = """async () => {
   const widths = [];
@@ -36,15 +33,13 @@ LUMINANCES = """() => {
   return [luminance(look.color), luminance(look.backgroundColor)];
 }"""
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt-get install chromium")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # which root may not use
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

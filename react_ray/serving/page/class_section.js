@@ -1,0 +1,100 @@
+// One class of the mode "Classes": its measures, its histogram and the grid of its best pairs.
+import { count, element } from './element.js';
+import { folded, grid } from './grid.js';
+import { histogram } from './histogram.js';
+
+// The grids of classes far from the window are not built: a task may have thousands of classes.
+const near = new IntersectionObserver(
+  entries => {
+    for (const { target, isIntersecting } of entries) {
+      if (!isIntersecting) continue;
+      near.unobserve(target);
+      target.build();
+    }
+  },
+  { rootMargin: '600px' },
+);
+
+// one: a class of the answer. pool: the hits that were asked for, of which `scores` has all. choice(): {threshold,
+// quota, rejected} of the whole page. Returns {node, one, update(), numKept()}.
+export function classSection(one, server, { range, pool, choice, onthreshold, onreject, open }) {
+  const plot = histogram(one.scores, range, 44, onthreshold, `Histogram of the scores of ${one.name}`);
+  const counted = element('span');
+  const body = element('div');
+  const synonyms = one.synonyms?.length ? element('small', {}, one.synonyms.join(', ')) : null;
+  const facts = measures(one).map(text => element('span', {}, text));
+  const node = element('section', { class: 'entry', 'aria-label': one.name },
+    element('div', { class: 'about' },
+      element('h2', {}, one.name, synonyms),
+      one.flagged ? element('p', { class: 'warning' }, one.flagged) : null,
+      element('p', { class: 'measures' }, counted, facts),
+      plot.node),
+    body);
+  let list = null;
+  node.build = () => {
+    list = pairs();
+    body.replaceChildren(...list ? [list, element('p', { class: 'between' }, more(one))] : [more(one)]);
+    update();
+  };
+  near.observe(node);
+
+  function pairs() {
+    if (!one.hits.length) return null;
+    return grid(one.hits, server, {
+      label: `Pairs of ${one.name}`,
+      open: (hit, card) => open(hit, card, one),
+      describe: folded,
+      actions: [{ name: 'reject', text: '×', label: 'Reject', key: 'x', run: hit => onreject(hit) }],
+    });
+  }
+
+  function numKept() {
+    const { threshold, quota, rejected } = choice();
+    const isAbove = score => threshold === null || score >= threshold;
+    const lost = one.hits.filter(hit => rejected.has(hit.pair_id) && isAbove(hit.score)).length;
+    return Math.min(quota, one.scores.filter(isAbove).length - lost);
+  }
+
+  function update() {
+    const { threshold, quota, rejected } = choice();
+    const kept = numKept();
+    // Below the last of the pool there may be more pairs that pass.
+    const isOpen = kept < quota && one.num_hits >= pool && (threshold === null || one.scores.at(-1) >= threshold);
+    const number = element('b', {}, `${isOpen ? 'at least ' : ''}${kept.toLocaleString('en')}`);
+    counted.replaceChildren(number, ` of ${count(quota, 'pair')}`);
+    node.classList.toggle('short', kept < quota && !isOpen);
+    plot.place(threshold);
+    let numTaken = 0;
+    for (const card of list?.children ?? []) {
+      const why = whyNot(card.hit, numTaken, choice());
+      numTaken += why === '';
+      card.title = why;
+      card.classList.toggle('out', why !== '');
+      card.classList.toggle('rejected', rejected.has(card.hit.pair_id));
+      card.querySelector('[data-action=reject]').setAttribute('aria-pressed', rejected.has(card.hit.pair_id));
+    }
+  }
+  return { node, one, update, numKept };
+}
+
+// Why a hit is not selected; '' if it is.
+function whyNot(hit, numTaken, { threshold, quota, rejected }) {
+  if (rejected.has(hit.pair_id)) return 'rejected';
+  if (threshold !== null && hit.score < threshold) return 'below the threshold';
+  return numTaken >= quota ? 'beyond the pairs per class' : '';
+}
+
+function more(one) {
+  if (!one.hits.length) return 'No pair was found for it.';
+  const num = one.num_hits - one.hits.length;
+  return num > 0 ? `${count(num, 'more pair')} in the histogram` : '';
+}
+
+function measures(one) {
+  const { scores } = one;
+  return [
+    ...(scores.length ? [`score ${scores[0].toFixed(3)} to ${scores.at(-1).toFixed(3)}`] : []),
+    ...(one.named === null || one.named === undefined ? [] : [`named by ${Math.round(one.named * 100)} % of captions`]),
+    ...(one.z === null || one.z === undefined ? [] : [`z ${one.z.toFixed(1)}`]),
+  ];
+}
