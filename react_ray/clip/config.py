@@ -78,3 +78,7 @@ class EmbedConfig(Section):
         if not (self.images or self.captions):
             raise ValueError("images and captions are both false: nothing would be embedded; set one to true")
         return self
+
+    def of_images(self) -> EmbedConfig:
+        """Returns the section for embedding images alone."""
+        return self.model_copy(update={"images": True, "captions": False, "heads": {}})

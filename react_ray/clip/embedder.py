@@ -2,14 +2,18 @@
 
 Takes uint8 images [N, 3, H, W] of the model's size, or strings, and gives [N, D]. If the model's output for a row is
 not finite or is the null vector, that row is all NaN, and the caller marks it. Several threads may call one Embedder:
-while one of them copies its result back, another gives the device its next batch.
+while one of them copies its result back, another gives the device its next batch. On a CPU the rows of a batch are
+shared among threads that compute each by itself: a layer of a small model is too short to be cut into pieces.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 
@@ -27,6 +31,7 @@ from react_ray.row_guard import unforeseen
 
 logger = logging.getLogger(__name__)
 MOST_WORDS = 200_000  # about 40 MB of tokenizer cache
+ROWS_PER_THREAD = 8  # at least: a forward pass over fewer rows is hardly shorter
 
 
 class Embedder:
@@ -38,7 +43,8 @@ class Embedder:
         compile: bool = False,
         grid: int = 0,
     ) -> None:
-        """batch_size: rows per forward pass; it is halved whenever memory runs out, and stays at that.
+        """batch_size: rows per forward pass, of all threads together; it is halved whenever memory runs out, and stays
+        at that. On a CPU there are as many threads as `torch.get_num_threads()` says.
 
         grid: image vectors also hold the patch tokens, averaged over grid x grid cells (`grid_features`); 0 = none.
         """
@@ -52,6 +58,9 @@ class Embedder:
             self._image_features = partial(grid_features, model, grid=grid)
         if compile:
             self._image_features = torch.compile(self._image_features)
+        self._on_cpu = self.device.type == "cpu"
+        self._num_threads = torch.get_num_threads() if self._on_cpu and not compile else 1
+        self._threads = ThreadPoolExecutor(self._num_threads, "embed", torch.set_num_threads, (1,))
         self._text_whole = not can_truncate(model)
         self._device_is_mine, self._tokenizer_is_mine = Lock(), Lock()
         self._first_words = dict(getattr(backbone.tokenizer, "cache", {}))
@@ -151,11 +160,23 @@ class Embedder:
         return text_features(self.backbone.model, piece_BT, piece_BT.shape[1])
 
     def _run(self, out_ND: np.ndarray, rows: slice, forward: Callable[[slice], Tensor]) -> None:
-        """Sets out_ND[rows] to the unit vectors of `forward`, halving the rows per pass until they fit into memory."""
-        num_rows = rows.stop - rows.start
-        at_once, start = num_rows, 0
-        while start < num_rows:
-            piece = slice(start, min(start + at_once, num_rows))
+        """Sets out_ND[rows] to the unit vectors of `forward`, which takes rows of the batch."""
+        out_BD = out_ND[rows]
+        num_pieces = max(1, min(self._num_threads, len(out_BD) // ROWS_PER_THREAD))
+        if num_pieces == 1:
+            with self._device_is_mine if self._on_cpu else nullcontext():
+                self._run_piece(out_BD, slice(0, len(out_BD)), forward)
+            return
+        ends = [len(out_BD) * number // num_pieces for number in range(num_pieces + 1)]
+        pieces = [slice(start, stop) for start, stop in pairwise(ends)]
+        with self._device_is_mine:
+            list(self._threads.map(lambda piece: self._run_piece(out_BD, piece, forward), pieces))
+
+    def _run_piece(self, out_BD: np.ndarray, rows: slice, forward: Callable[[slice], Tensor]) -> None:
+        """Halves the rows per pass until they fit into memory."""
+        at_once, start = rows.stop - rows.start, rows.start
+        while start < rows.stop:
+            piece = slice(start, min(start + at_once, rows.stop))
             try:
                 answer_BD = self._forward(forward, piece)
             except RuntimeError as error:  # CUDA raises a class of its own, the CPU a plain RuntimeError
@@ -165,14 +186,15 @@ class Embedder:
                 self.batch_size = (self.batch_size + 1) // 2
                 logger.warning("out of memory: continuing with %d rows per forward pass", self.batch_size)
             else:
-                out_ND[rows.start + piece.start : rows.start + piece.stop] = answer_BD.cpu().numpy()
+                out_BD[piece] = answer_BD.cpu().numpy()
                 start = piece.stop
                 continue
             if self.device.type == "cuda":  # after the handler, whose traceback holds the memory to be freed
                 torch.cuda.empty_cache()
 
     def _forward(self, forward: Callable[[slice], Tensor], piece: slice) -> Tensor:
-        with self._device_is_mine, torch.inference_mode(), self.backbone.autocast():
+        mine = nullcontext() if self._on_cpu else self._device_is_mine
+        with mine, torch.inference_mode(), self.backbone.autocast():
             return _unit(forward(piece))
 
 

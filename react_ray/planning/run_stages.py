@@ -118,9 +118,16 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
         epochs = config.epochs if trains(config.method) else 0.0
         seconds = 6 * epochs * pairs * head / rates.flop_per_s if rates.flop_per_s else None
         memory = base_gb(recipe) + (2 * vectors + 20 * head) / 2**30
-        told = "a head on stored vectors, no model runs"
+        told, read = "a head on stored vectors, no model runs", float(vectors)
         written = 8 * head if trains(config.method) else vectors + 4 * head
-        return StagePlan(name, "to do", pairs, vectors, written, 0, memory, seconds, told), ""
+        if _embeds_its_images(found, arm):
+            embedder = rates.backbone
+            at_once = machine.at_once(1, recipe.cluster.threads_per_actor, recipe.cluster.gpus_per_actor)
+            seconds = seconds + pairs * embedder.image_s / at_once if embedder and seconds is not None else None
+            memory += MODEL_GB + found.model_gb
+            told, read = "a head on the vectors of the retrieved images, made first", pairs * image_bytes(found)
+            written += vectors
+        return StagePlan(name, "to do", pairs, read, written, 0, memory, seconds, told), ""
     planned = found.attempt(memory_plan, wanted.customized, config, wanted.backbone)
     if planned is None:
         return StagePlan(name, "to do", pairs, how="the model is not known"), ""
@@ -156,6 +163,15 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
         name, "to do", pairs, pairs * (image_bytes(found) + 2 * found.dim), written, 0, memory, seconds, how
     )
     return stage, planned.text()
+
+
+def _embeds_its_images(found: Survey, arm: str) -> bool:
+    """True for the first of the arms that need the image vectors of one retrieval, where the database has none."""
+    recipe = found.recipe
+    root = Layout(recipe, arm).retrieved_root()
+    sharing = (one for one in recipe.arm_names() if Layout(recipe, one).retrieved_root() == root)
+    first = next(one for one in sharing if runs_no_model(recipe.arm(one).customize.method))
+    return first == arm and not (recipe.embed.images or found.has_vectors)
 
 
 def second_stage(found: Survey, arm: str, rates: Rates, machine: Machine) -> StagePlan:

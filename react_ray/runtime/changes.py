@@ -38,6 +38,7 @@ RETRIEVAL = (
     "selected",
     "retrieved",
     "images",
+    "image_vectors",
 )
 MODEL = ("model", "checkpoints")
 SECOND_STAGE = ("features", "head", "scores_head")

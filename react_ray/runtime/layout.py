@@ -57,6 +57,10 @@ class Layout:
         """Arms that do not change retrieval train on the run's own retrieved pairs."""
         return self.run if self.recipe.shares_retrieval(self.arm) else self.arm_root
 
+    def image_vectors(self) -> str:
+        """The place of the image vectors of the retrieved pairs, where the database has none."""
+        return join(self.retrieved_root(), "image_vectors")
+
     def open_images(self) -> Artifact:
         """Open the images of the database, which ingest makes if the source has images, and download if it has URLs."""
         listed = open_storage(self.database("pairs")).exists(MANIFEST)

@@ -49,7 +49,7 @@ def map_parts(stage: MapStage, pending: list[int], total: int, watch: Callable[[
     """
     if not pending:
         return
-    here = stage.light and not is_running()
+    here = stage.here or (stage.light and not is_running())
     if not here:
         need()
     if not logger.isEnabledFor(logging.INFO):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from react_ray.recipe import ClusterConfig
-from react_ray.runtime.cluster import nodes
+from react_ray.runtime.cluster import is_running, nodes
 
 ROLE_LABEL = "react-role"
+FEW_IMAGES = 10_000
 
 
 def placement(config: ClusterConfig, role: str) -> dict[str, Any]:
@@ -30,6 +31,18 @@ def actor_pool(config: ClusterConfig, role: str, calls_at_once: int = 1) -> dict
         "num_gpus": config.gpus_per_actor,
         **placement(config, role),
     }
+
+
+def is_soonest_here(config: ClusterConfig, num_images: int) -> bool:
+    """True if this process embeds so many images before an actor with the same cores has even started: few images, and
+    a cluster of this machine alone whose actors have no GPU."""
+    alone = not is_running() or len(nodes()) == 1
+    return num_images <= FEW_IMAGES and alone and not config.gpus_per_actor
+
+
+def num_threads(config: ClusterConfig, here: bool) -> int:
+    """CPU threads of a process that embeds: of an actor, or of this process (here), which has all cores to itself."""
+    return config.num_actors * config.threads_per_actor if here else config.threads_per_actor
 
 
 def thread_pool(config: ClusterConfig, role: str, num_workers: int, calls_at_once: int) -> dict[str, Any]:

@@ -128,3 +128,4 @@ class MapStage:
     instead: Instead | None = None  # gives the table of a part that cannot be read; None = such a part stops the stage
     retries: int = 0  # how often a part is tried again
     light: bool = False  # few bytes, and no row that could kill a process: done in this one while nothing needs Ray
+    here: bool = False  # done in this process even while Ray runs (`is_soonest_here`)

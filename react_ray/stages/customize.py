@@ -18,7 +18,7 @@ from react_ray.evals.labelled import slices_of
 from react_ray.gated.config import HEAD_ALONE, CustomizeConfig, needs_text_tower, runs_no_model, text_trains, trains
 from react_ray.gated.load import load_backbone
 from react_ray.gated.method import resolved
-from react_ray.kinds import EMBEDDINGS, IMAGES, MODEL, QUERIES, RETRIEVED, ModelFacts
+from react_ray.kinds import IMAGES, MODEL, QUERIES, RETRIEVED, ModelFacts
 from react_ray.manifest import MANIFEST
 from react_ray.progress import say
 from react_ray.recipe import Recipe
@@ -35,6 +35,7 @@ from react_ray.stages.training.checks import (
     check_workers,
     loader_cpus,
 )
+from react_ray.stages.training.image_vectors import image_vectors
 from react_ray.stages.training.job import Job
 from react_ray.stages.training.launch import fit, workers_of
 from react_ray.stages.training.online_eval import Watched
@@ -184,16 +185,16 @@ def _watched(recipe: Recipe, layout: Layout) -> Watched:
 
 
 def _make_head(recipe: Recipe, arm: _Arm) -> None:
-    """Makes a head of the stored vectors, on the driver."""
+    """Makes a head of the image vectors, on the driver."""
     retrieved = arm.parents["retrieved"]
     queries = open_artifact(queries_uri(recipe, arm.name), QUERIES)
-    embeddings = Layout(recipe, arm.name).open_database(EMBEDDINGS)
+    images = image_vectors(recipe, arm.name, arm.parents["images"])
     facts = data_facts(retrieved, queries.uri, arm.config, arm.recipe.name)
     backbone_config = arm.recipe.customized.model_dump()
     info: dict[str, Any] = {"backbone": arm.backbone, "backbone_config": backbone_config, "method": arm.config.method}
     info |= {"digest": digest(arm.plan), "seed": recipe.seed, "schedule": schedule_of(arm.config)}
     recipe_yaml = arm.recipe.yaml(everything=False)
-    make_head(arm.model, retrieved, embeddings, queries, arm.config, recipe.seed, info, facts, recipe_yaml)
+    make_head(arm.model, retrieved, images, queries, arm.config, recipe.seed, info, facts, recipe_yaml)
 
 
 def _by_workers(jobs: list[Job]) -> Iterable[list[Job]]:

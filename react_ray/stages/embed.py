@@ -12,7 +12,6 @@ import hashlib
 from typing import Any
 
 from react_ray.artifact import Artifact
-from react_ray.clip.config import BackboneConfig
 from react_ray.clip.heads import load_heads
 from react_ray.draft import Draft, create
 from react_ray.gated.load import load_backbone
@@ -24,7 +23,7 @@ from react_ray.runtime.map_parts import MapStage, Step, map_parts
 from react_ray.runtime.placement import actor_pool, thread_pool
 from react_ray.runtime.resources import require_memory
 from react_ray.stages.downloading.success_floor import SuccessFloor
-from react_ray.stages.embedding.embed_part import EmbedPart
+from react_ray.stages.embedding.embed_part import EmbedPart, embedding_backbone
 from react_ray.stages.embedding.read_rows import FetchImages, Quarantine, ReadRows
 from react_ray.storage import read_bytes
 
@@ -69,14 +68,6 @@ def run(recipe: Recipe, skip_corrupt: bool = False) -> Artifact:
     if images is not None:
         images.seal()
     return _seal(embeddings, backbone, recipe)
-
-
-def embedding_backbone(recipe: Recipe) -> BackboneConfig:
-    """Returns the recipe's backbone with the precision of this stage."""
-    precision = recipe.embed.precision
-    if precision == "auto":
-        precision = "bf16" if recipe.cluster.gpus_per_actor else recipe.backbone.precision
-    return recipe.backbone.model_copy(update={"precision": precision})
 
 
 def _config(recipe: Recipe, backbone: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """evaluate: labelled images -> `scores/`, the predictions of each base and of each arm's model.
 
-One pool of actors serves all models: to start a process costs more than to classify a small evaluation set. A model
-that is scored already is scored only on the sets that were added since.
+One pool of actors serves all models, or this process alone if the images are few: to start a process costs more than to
+classify a small evaluation set. A model that is scored already is scored only on the sets that were added since.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from react_ray.artifact import Artifact, plan_of
 from react_ray.clip.prompts import TargetTask, load_tasks
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
-from react_ray.evals.labelled import ReadSlices, Slice, slices_of
+from react_ray.evals.labelled import IMAGES_PER_PART, ReadSlices, Slice, slices_of
 from react_ray.evals.zeroshot import check_readable, summarise
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import PREDICTIONS, PredictionsFacts
@@ -22,7 +22,7 @@ from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout, models
 from react_ray.runtime.map_parts import MapStage, map_parts
-from react_ray.runtime.placement import actor_pool
+from react_ray.runtime.placement import actor_pool, is_soonest_here, num_threads
 from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice
 from react_ray.stages.evaluating.pixel_references import Pixels, pixel_references
 from react_ray.stages.evaluating.scored_model import ScoredModel, scored_model
@@ -42,13 +42,15 @@ def run(recipe: Recipe) -> list[Artifact]:
         candidates += [_of_pixels(recipe, tasks, *row, slices) for row in pixel_references(recipe).items()]
     open_ones = [c for c in candidates if not c.scores.sealed]
     jobs = _jobs([(c, part) for c in open_ones for part in c.scores.pending()])
+    here = is_soonest_here(recipe.cluster, sum(_num_images(*job[0]) for job in jobs))
     stage = MapStage(
         "evaluate",
         ReadSlices([c.slices[part] for [(c, part), *_] in jobs], tasks),
-        ClassifySlice(jobs, recipe, tasks),
+        ClassifySlice(jobs, recipe, tasks, num_threads(recipe.cluster, here)),
         noun="images",
         options=actor_pool(recipe.cluster, "embed"),
         retries=recipe.cluster.part_retries,
+        here=here,
     )
     map_parts(stage, list(range(len(jobs))), len(jobs))
     return [c.scores.open() if c.scores.sealed else _seal(c, recipe) for c in candidates]
@@ -75,6 +77,11 @@ def _jobs(pending: list[tuple[Candidate, int]]) -> list[list[tuple[Candidate, in
         else:
             jobs.append([one])
     return jobs
+
+
+def _num_images(candidate: Candidate, part: int) -> int:
+    """The images that a model embeds for this part of its predictions, at most; none where pixels are compared."""
+    return min(IMAGES_PER_PART, candidate.slices[part].files.num_rows) * isinstance(candidate.model, ScoredModel)
 
 
 def _share_vectors(one: tuple[Candidate, int], other: tuple[Candidate, int]) -> bool:

@@ -1,13 +1,13 @@
 """Compares ways to join the hits of two keys, by the precision of what is retrieved on the sample.
 
-Takes the folder of a finished `make demo`. Precision is the share of retrieved pairs whose caption names their class
-(NameMatch), and the share whose drawing is filed under the class's name (column `key`). Every query is compared exactly
-with both keys. Besides the values of retrieve.fusion: one key alone; the best pairs of both keys in turns, so that each
-gives half; and captions whose image is below the median, or the lowest quarter, of the query's hits left out (T2I as a
-filter of T2T, as in SWAT). The difference from fusion=score is that of the caption precision, with its 95% interval
-over 1,000 draws of classes. The last line is one JSON object.
+Takes the folder of a run of recipes://sample.yaml with embed.images=true, up to retrieve. Precision is the share of
+retrieved pairs whose caption names their class (NameMatch), and the share whose drawing is filed under the class's name
+(column `key`). Every query is compared exactly with both keys. Besides the values of retrieve.fusion: one key alone;
+the best pairs of both keys in turns, so that each gives half; and captions whose image is below the median, or the
+lowest quarter, of the query's hits left out (T2I as a filter of T2T, as in SWAT). The difference from fusion=score is
+that of the caption precision, with its 95% interval over 1,000 draws of classes. The last line is one JSON object.
 
-    python tests/benchmark/bench_fusion.py [--run runs/sample]
+    python tests/benchmark/bench_fusion.py [--run runs/keys]
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def filtered(sample: Sample, hits: Hits, dropped: float) -> Hits:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", default="runs/sample", help="folder of a finished demo, with its database in it")
+    parser.add_argument("--run", default="runs/keys", help="folder of a run of the sample, with its database in it")
     sample = Sample(parser.parse_args().run)
     random, out = np.random.default_rng(0), {}
     for k, wanted in SETTINGS:

@@ -24,7 +24,6 @@ def test_it_is_stored_without_outputs(notebook: nbformat.NotebookNode) -> None:
     assert cells and not any(cell.outputs or cell.execution_count for cell in cells)
 
 
-@pytest.mark.slow
 def test_it_runs_to_its_end(notebook: nbformat.NotebookNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{NOTEBOOK.parents[1]}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")

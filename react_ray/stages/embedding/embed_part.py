@@ -15,6 +15,7 @@ from react_ray.draft import Draft
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import EmbeddingsFacts
 from react_ray.manifest import Receipt
+from react_ray.recipe import Recipe
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.map_parts import RowWork
 
@@ -50,3 +51,11 @@ class EmbedPart(RowWork):
     def commit(self, part: int, table: pa.Table, made: dict[str, pa.Table], seconds: float) -> Receipt:
         facts = {"quarantined": table["error"][0].as_py()} if "error" in table.column_names else {}
         return self.embeddings.commit(part, made["embeddings"], seconds, **facts)
+
+
+def embedding_backbone(recipe: Recipe) -> BackboneConfig:
+    """Returns the recipe's backbone with the precision of this stage."""
+    precision = recipe.embed.precision
+    if precision == "auto":
+        precision = "bf16" if recipe.cluster.gpus_per_actor else recipe.backbone.precision
+    return recipe.backbone.model_copy(update={"precision": precision})

@@ -1,4 +1,4 @@
-"""ClassifySlice: the actor that classifies slices of labelled images with one model after the other."""
+"""ClassifySlice: classifies slices of labelled images with one model after the other."""
 
 from __future__ import annotations
 
@@ -44,11 +44,13 @@ class ClassifySlice(Work):
     same image vectors, which are computed once.
     """
 
-    def __init__(self, jobs: list[list[tuple[Candidate, int]]], recipe: Recipe, tasks: list[TargetTask]) -> None:
-        self.jobs, self.recipe, self.tasks = jobs, recipe, tasks
+    def __init__(
+        self, jobs: list[list[tuple[Candidate, int]]], recipe: Recipe, tasks: list[TargetTask], num_threads: int
+    ) -> None:
+        self.jobs, self.recipe, self.tasks, self.num_threads = jobs, recipe, tasks, num_threads
 
     def setup(self) -> None:
-        torch.set_num_threads(self.recipe.cluster.threads_per_actor)
+        torch.set_num_threads(self.num_threads)
         self.device = worker_device()
         self.loaded: ScoredModel | Pixels | None = None
         self.scorers: dict[str, dict[str, Scorer]] = {}  # of the candidates that the loaded model embeds for
@@ -56,12 +58,12 @@ class ClassifySlice(Work):
     def __call__(self, job: int, table: pa.Table) -> Receipt:
         """Returns the receipt of the last candidate."""
         began = time.monotonic()
-        first, num_threads = self.jobs[job][0][0].model, self.recipe.cluster.threads_per_actor
+        first = self.jobs[job][0][0].model
         if not isinstance(first, ScoredModel):
             return self._compare_pixels(first, self.jobs[job], table)
         if not (isinstance(self.loaded, ScoredModel) and self.loaded.embeds_like(first)):
             self._load(first)
-        image_ND = embed_rows(table, self.embedder, num_threads)
+        image_ND = embed_rows(table, self.embedder, self.num_threads)
         for candidate, part in self.jobs[job]:
             assert isinstance(candidate.model, ScoredModel)
             if candidate.name not in self.scorers:
@@ -72,17 +74,17 @@ class ClassifySlice(Work):
         return receipt
 
     def _compare_pixels(self, pixels: Pixels, job: list[tuple[Candidate, int]], table: pa.Table) -> Receipt:
-        began, num_threads = time.monotonic(), self.recipe.cluster.threads_per_actor
+        began = time.monotonic()
         [(candidate, part)] = job
         if self.loaded is not pixels:
-            self.neighbours = pixels.load(self.tasks, num_threads)
+            self.neighbours = pixels.load(self.tasks, self.num_threads)
             self.fitted = {
                 "seconds": round(time.monotonic() - began, 3),
                 "bytes": self.neighbours.num_bytes,
                 "num_pairs": self.neighbours.num_pictures,
             }
             self.loaded = pixels
-        found = self.neighbours.classify_rows(table, self.tasks, num_threads)
+        found = self.neighbours.classify_rows(table, self.tasks, self.num_threads)
         return candidate.scores.commit(part, found, time.monotonic() - began, fitted=self.fitted)
 
     def _load(self, model: ScoredModel) -> None:

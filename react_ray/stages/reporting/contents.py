@@ -92,13 +92,17 @@ def _labels(recipe: Recipe, bases: dict[str, str]) -> dict[str, str]:
 
 
 def _cost(recipe: Recipe, arm: str, with_head: bool) -> Cost:
-    """What an arm's training took, which is its own although one stage trains all arms; a head comes on top."""
+    """What an arm's training took, which is its own although one stage trains all arms; a head comes on top. Image
+    vectors that were made for the arm count for each arm that needs them."""
+    layout = Layout(recipe, arm)
     kinds = ("model", "features", "head") if with_head else ("model",)
-    uris = [Layout(recipe, arm).of_arm(kind) for kind in kinds]
+    uris = [layout.of_arm(kind) for kind in kinds]
+    if runs_no_model(recipe.arm(arm).customize.method) and _found(layout.image_vectors(), EMBEDDINGS):
+        uris.append(layout.image_vectors())
     if not all(open_storage(uri).exists(MANIFEST) for uri in uris):
         return Cost()
     made = [open_artifact(uri).manifest for uri in uris]
-    kept = [one for one in made if one.kind != FEATURES.name]  # which only the training of the head reads
+    kept = [one for one in made if one.kind not in (FEATURES.name, EMBEDDINGS.name)]  # read by trainings alone
     return Cost(sum(one.seconds for one in made), sum(one.bytes for one in kept))
 
 

@@ -24,7 +24,7 @@ from react_ray.progress import say
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, map_parts
-from react_ray.runtime.placement import actor_pool
+from react_ray.runtime.placement import actor_pool, is_soonest_here, num_threads
 from react_ray.section import digest
 from react_ray.stages.retrieval.embed_queries import queries_uri
 from react_ray.stages.training.features import PROMPTS_FILE, Embedded, EmbedViews, ReadRetrieved
@@ -37,7 +37,6 @@ from react_ray.vectors import from_vectors
 
 # What a head is made of, besides the model and its pairs.
 OF_HEAD = (*HEAD_ALONE, "head_scale", "augment", "class_weight_power", "weight_decay", "beta1", "beta2", "eps")
-SMALL = 10_000  # images, with their views, that are embedded in this process if Ray does not run yet
 
 
 def train_heads(recipe: Recipe, models: dict[str, tuple[Artifact[ModelFacts], CustomizeConfig]]) -> list[Artifact]:
@@ -48,14 +47,15 @@ def train_heads(recipe: Recipe, models: dict[str, tuple[Artifact[ModelFacts], Cu
     stages = [_SecondStage(recipe, arm, *found) for arm, found in models.items() if found[1].head]
     waiting = [stage for stage in stages if not stage.head.sealed and stage.head.pending()]
     jobs = [(stage.embedded, part) for stage in waiting for part in stage.features.pending()]
+    here = is_soonest_here(recipe.cluster, sum(stage.num_images for stage in waiting))
     embed = MapStage(
         "features",
         ReadRetrieved(jobs),
-        EmbedViews(jobs, recipe.seed, recipe.embed.batch_size, recipe.cluster.threads_per_actor),
+        EmbedViews(jobs, recipe.seed, recipe.embed.batch_size, num_threads(recipe.cluster, here)),
         noun="images",
         options=actor_pool(recipe.cluster, "embed"),
         retries=recipe.cluster.part_retries,
-        light=sum(stage.num_images for stage in waiting) <= SMALL,
+        here=here,
     )
     map_parts(embed, list(range(len(jobs))), len(jobs))
     for stage in waiting:

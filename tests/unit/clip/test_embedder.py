@@ -42,6 +42,24 @@ def test_the_batch_size_does_not_change_a_vector_beyond_rounding(backbone: Backb
     np.testing.assert_allclose(whole.embed_texts(TEXTS), pieces.embed_texts(TEXTS), atol=1e-3)
 
 
+def test_threads_that_share_a_batch_change_no_row_and_leave_the_callers_threads_alone(backbone: Backbone) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        many = Embedder(backbone, 64, "cpu")
+        found = [many.embed_images(images(40)), many.embed_texts(TEXTS * 8)]
+        again = many.embed_images(images(40))
+        left = torch.get_num_threads()
+        torch.set_num_threads(1)
+        one = Embedder(backbone, 64, "cpu")
+    finally:
+        torch.set_num_threads(before)
+    for mine, expected in zip(found, [one.embed_images(images(40)), one.embed_texts(TEXTS * 8)], strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-3)
+    np.testing.assert_array_equal(found[0], again)
+    assert left == 3
+
+
 def test_texts_equal_open_clips_own_features_in_order(backbone: Backbone) -> None:
     with torch.inference_mode():
         expected = backbone.model.encode_text(backbone.tokenizer(TEXTS), normalize=True)

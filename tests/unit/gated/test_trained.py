@@ -65,7 +65,7 @@ def scored(recipe: Recipe, name: str, model: Artifact | None, backbone: Backbone
     draft = create(place, PREDICTIONS, recipe.evaluate.digested(), parents, 1)
     slices = slices_of("test", recipe.evaluate.datasets["test"], tasks)[:1]
     candidate = Candidate(name, ScoredModel(backbone, wise_ft=wise_ft), draft, dict(enumerate(slices)))
-    work = ClassifySlice([[(candidate, 0)]], recipe, tasks)
+    work = ClassifySlice([[(candidate, 0)]], recipe, tasks, 1)
     work.setup()
     table = ReadSlices(slices, tasks)(0)
     work(0, table.slice(0, 64))

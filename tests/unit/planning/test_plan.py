@@ -192,6 +192,20 @@ def test_images_that_are_fetched_for_what_was_retrieved_are_requests_for_these_a
     assert stages["embed"].requests == 0
 
 
+def test_the_first_arm_that_needs_image_vectors_makes_them_where_the_database_has_none(tmp_path: Path) -> None:
+    arms = {
+        "a": {"customize.method": "locked-text"},
+        "b": {"customize.method": "knn"},
+        "c": {"customize.method": "knn"},
+    }
+    recipe = load_recipe(small_recipe(tmp_path, arms=arms, retrieve={"keys": ["text"], "k": 8}))
+    without = recipe.model_copy(update={"embed": recipe.embed.model_copy(update={"images": False})})
+    stored, made = (by_name(plan_job(one, quick=True)) for one in (recipe, without))
+    assert made["customize b"].how == "a head on the vectors of the retrieved images, made first"
+    assert made["customize c"].how == stored["customize b"].how == "a head on stored vectors, no model runs"
+    assert made["embed"].bytes_written < stored["embed"].bytes_written
+
+
 def test_images_of_the_whole_database_that_stay_where_they_are_contradict_their_embedding(tmp_path: Path) -> None:
     plan = plan_job(urls(tmp_path, download={"of": "retrieved"}), quick=True)
     assert any(line.startswith("embed.images needs the images of the whole database") for line in plan.problems)

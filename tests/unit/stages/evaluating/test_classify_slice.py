@@ -37,7 +37,7 @@ def candidates(folder: Path, recipe: Recipe, slices: list[Slice], models: dict[s
 
 
 def scored(jobs: list[list[tuple[Candidate, int]]], recipe: Recipe, tasks: list[TargetTask]) -> dict[str, pa.Table]:
-    work = ClassifySlice(jobs, recipe, tasks)
+    work = ClassifySlice(jobs, recipe, tasks, 1)
     work.setup()
     for number, [(candidate, part), *_] in enumerate(jobs):
         work(number, read_slice(candidate.slices[part], tasks))

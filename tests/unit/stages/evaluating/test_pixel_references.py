@@ -62,7 +62,7 @@ def test_the_row_is_scored_like_a_model_and_other_pairs_replace_it(tmp_path: Pat
     def scored(pixels: RetrievedPixels) -> tuple[list[str], int]:
         row = evaluate._of_pixels(recipe, tasks, "pixels.retrieved", pixels, slices)
         jobs = [[(row, part)] for part in row.scores.pending()]
-        work = ClassifySlice(jobs, recipe, tasks)
+        work = ClassifySlice(jobs, recipe, tasks, 1)
         work.setup()
         for number, [(_, part)] in enumerate(jobs):
             work(number, read_slice(row.slices[part], tasks))
