@@ -59,6 +59,15 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 IMAGE_TYPES = {"jpg": "image/jpeg", "tif": "image/tiff", "ico": "image/x-icon", "dib": "image/bmp"}
 
 
+class PageFiles(StaticFiles):
+    """A browser asks whether a file has changed, so that after an upgrade it never mixes modules of two versions."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 def make_app(service: Service, key: str = "", hosts: Sequence[str] = ()) -> FastAPI:
     """key: that requests must show, "" = none; hosts: the only names that this server answers to, empty = any."""
 
@@ -74,7 +83,7 @@ def make_app(service: Service, key: str = "", hosts: Sequence[str] = ()) -> Fast
     )
     app.state.service = service
     app.include_router(routes(service))
-    app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
+    app.mount("/static", PageFiles(directory=PAGE, check_dir=False), name="static")
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:

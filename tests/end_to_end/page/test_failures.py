@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Error, Page, Route, expect
 
 from tests.support.chromium import needs_chromium
@@ -49,6 +50,8 @@ def test_a_key_is_asked_for_until_it_is_right_and_pictures_come_with_it(browser:
     with listening(serving_recipe(database, serve={"api_key_env": "THE_KEY"}), key="s3cret") as site:
         tab = browser.new_page(base_url=site)
         tab.goto("/#search?text=sushi")
+        tab.locator("#key-dialog").wait_for()
+        assert Axe().run(tab).violations_count == 0
         for key in ("wrong", "s3cret"):
             tab.fill("#key", key)
             tab.press("#key", "Enter")

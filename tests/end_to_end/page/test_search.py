@@ -120,6 +120,11 @@ def test_a_pair_is_opened_with_its_reasons_by_a_key_and_by_a_link(tab: Page) -> 
     assert first in cards(tab)
 
 
+def test_the_files_of_the_page_are_never_mixed_with_those_of_an_older_version(tab: Page) -> None:
+    for path in ("/", "/static/app.js"):
+        assert tab.request.get(path).headers["cache-control"] == "no-cache"
+
+
 def test_what_the_server_sends_is_shown_as_text(tab: Page) -> None:
     tab.goto("/#search?" + urlencode({"text": HOSTILE, "key": "text"}))
     expect(tab.locator(".hit .text", has_text="<img src=x").first).to_be_visible()
