@@ -20,8 +20,8 @@ from react_ray.clip.queries import FREE
 from react_ray.kinds import NoFacts, QueriesFacts
 from react_ray.recipe import ClusterConfig, Recipe
 from react_ray.selection.background import Background, num_names, random_names
+from react_ray.selection.hit_columns import first_of_name
 from react_ray.selection.match_quality import FEWEST_PAIRS, Asked, ClassMatch, best_rows, class_matches
-from react_ray.selection.select import first_of_name
 from react_ray.stages.retrieval.candidate_facts import candidate_facts
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.embed_queries import embed_task_prompts
