@@ -85,7 +85,7 @@ def match(
 ) -> dict[int, ClassMatch]:
     """Returns the match of every class that has pairs. place: URI of a folder that is emptied.
 
-    chosen: select.SELECTED. queries: class_id, task, class_name and modality of the queries that were asked.
+    chosen: select.MATCHED. queries: class_id, task, class_name and modality of the queries that were asked.
     """
     best = chosen.take(pa.array(best_rows(chosen)))
     has_images = database.embeddings.manifest.config.get("images", True)
