@@ -74,6 +74,7 @@ def classify(image_ND: np.ndarray, scorer: Scorer, label_N: np.ndarray) -> Class
     for start in range(0, len(readable), IMAGES_AT_ONCE):
         rows = readable[start : start + IMAGES_AT_ONCE]
         score_NC = scorer(image_ND[rows])
+        assert np.isfinite(score_NC).all(), "no class is before a true class whose score is NaN, so it would be right"
         label = np.asarray(label_N)[rows][:, None]
         true_N1 = np.take_along_axis(score_NC, label, axis=1)
         before = (score_NC > true_N1) | ((score_NC == true_N1) & (np.arange(score_NC.shape[1]) < label))

@@ -21,12 +21,20 @@ def order_by(*keys: np.ndarray) -> np.ndarray:
     place = max(count - 1, 0).bit_length()
     if sum(widths) + place > WORD:
         return np.lexsort(keys[::-1])
-    packed = np.zeros(count, dtype=np.uint64)
-    for key, width in zip(keys, widths, strict=True):
-        packed = packed << np.uint64(width) | key.astype(np.uint64)
-    packed = packed << np.uint64(place) | np.arange(count, dtype=np.uint64)
+    packed = np.zeros(count, dtype=np.uint64)  # all in place: rows are tens of millions
+    for key, width in zip([*keys, np.arange(count)], [*widths, place], strict=True):
+        packed <<= np.uint64(width)
+        packed |= key.astype(np.uint64)
     packed.sort()
-    return (packed & np.uint64((1 << place) - 1)).astype(np.int64)
+    packed &= np.uint64((1 << place) - 1)
+    return packed.view(np.int64)
+
+
+def order_by_pair(pair_ids: np.ndarray, *keys: np.ndarray) -> np.ndarray:
+    """Returns order_by(pair_ids, *keys), fast also where these numbers are too wide to be packed."""
+    widths = sum(int(key.max(initial=0)).bit_length() for key in (pair_ids, *keys))
+    fits = pair_ids.min(initial=0) >= 0 and widths + max(len(pair_ids) - 1, 0).bit_length() <= WORD
+    return order_by(pair_ids if fits else distinct_pairs(pair_ids)[1], *keys)
 
 
 def order_within(group: np.ndarray, score: np.ndarray) -> np.ndarray:

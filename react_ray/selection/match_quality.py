@@ -69,7 +69,7 @@ class Asked:
 
 
 def best_rows(chosen: pa.Table) -> np.ndarray:
-    """Returns int64 [R], the rows of `chosen` (select.SELECTED) that are looked at, ordered by class, best first."""
+    """Returns int64 [R], the rows of `chosen` (select.MATCHED) that are looked at, ordered by class, best first."""
     class_id, score = chosen["class_id"].to_numpy(), chosen["score"].to_numpy()
     order = np.lexsort((chosen["pair_id"].to_numpy(), -score, class_id))
     ordered = class_id[order]

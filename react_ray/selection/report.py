@@ -30,7 +30,7 @@ def set_report(
     exclusive: bool = True,
     matched: Matched = NOT_MATCHED,
 ) -> dict[str, Any]:
-    """chosen: select.SELECTED; queries: class_id, class_name, task; funnel: number of pairs after each step, in
+    """chosen: select.MATCHED; queries: class_id, class_name, task; funnel: number of pairs after each step, in
     order. A class's `match` is null where nothing was measured (random, string)."""
     score = chosen["score"].to_numpy()
     class_id = chosen["class_id"].to_numpy()

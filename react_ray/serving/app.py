@@ -50,10 +50,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         400: "the request cannot be meant",
         401: "no key, or a wrong one",
         404: "there is no such pair",
+        408: "it took longer than its timeout_ms",
         413: "the body is too large",
         429: "too many requests at once",
         503: "a group of shards does not answer",
-        504: "it took too long",
+        504: "it took longer than the server allows",
     }.items()
 }
 IMAGE_TYPES = {"jpg": "image/jpeg", "tif": "image/tiff", "ico": "image/x-icon", "dib": "image/bmp"}

@@ -96,7 +96,7 @@ async def _class_hits(
 def _select(
     asked: Sequence[Query], keys: Sequence[Key], found: dict[Key, list[ClassHits]], body: ClassesBody
 ) -> pa.Table:
-    """select.SELECTED, at most `pool` pairs of each class."""
+    """select.MATCHED, at most `pool` pairs of each class."""
     tables = [schema.HITS.empty_table()]
     for key, blocks in found.items():
         for one in blocks:

@@ -79,11 +79,14 @@ class Service:
 
     async def answered(self, work: Callable[[View], Awaitable[T]], timeout_ms: int | None = None) -> T:
         """Does the work over one view of the database, within its time; over a newer one if that has gone meanwhile."""
-        timeout_s = min(self.config.timeout_s, (timeout_ms or 10**9) / 1000)
+        asked_s = (timeout_ms or 10**9) / 1000
         try:
-            return await asyncio.wait_for(self._tried(work), timeout_s)
+            return await asyncio.wait_for(self._tried(work), min(self.config.timeout_s, asked_s))
         except asyncio.TimeoutError as error:
-            said = f"this took longer than {timeout_s:g} s; ask for less, or raise timeout_ms or serve.timeout_s"
+            if asked_s <= self.config.timeout_s:
+                said = f"this took longer than timeout_ms={timeout_ms}; ask for less, or for more time"
+                raise Refused(said, 408, "timeout", field="timeout_ms") from error
+            said = f"this took longer than {self.config.timeout_s:g} s; ask for less, or raise serve.timeout_s"
             raise Refused(said, 504, "timeout") from error
 
     async def _tried(self, work: Callable[[View], Awaitable[T]]) -> T:

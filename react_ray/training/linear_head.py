@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from react_ray.errors import ConfigError
+from react_ray.errors import ConfigError, TrainingDiverged
 from react_ray.gated.config import CustomizeConfig
 from react_ray.training.labelled_vectors import LabelledVectors
 from react_ray.training.schedule import learning_rate
@@ -69,6 +69,11 @@ def train_head(
         optimizer.step()
         if show:
             show(step + 1, steps, float(loss.detach()))
+    if not torch.isfinite(head_CD).all():
+        raise TrainingDiverged(
+            f"the linear head has weights that are no numbers after {steps} steps; lower customize.lr, or for a head "
+            "on a customised model customize.head_lr"
+        )
     return F.normalize(head_CD.detach(), dim=1).numpy()
 
 

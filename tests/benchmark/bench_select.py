@@ -6,9 +6,13 @@
     names_per_s     captions per second that are searched for 10,000 names
     peak_rss_gb     of all steps
 
+With --classes, what the driver of a retrieval does with the hits of so many classes and two keys instead, each as deep
+as --k pairs per class need: keep, choose, and read the matches (kept_s, choose_s, matches_s; peak_rss_gb).
+
 All data come from a seed. The last line is one JSON object.
 
     python tests/benchmark/bench_select.py [--n 1000000] [--k 10000] [--vectors 100000] [--dim 512]
+    python tests/benchmark/bench_select.py --classes 1000 --n 10000000
 """
 
 from __future__ import annotations
@@ -16,18 +20,24 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import tempfile
 import time
 
 import numpy as np
 import pyarrow as pa
 
 from react_ray import schema
+from react_ray.draft import create
+from react_ray.kinds import HITS
 from react_ray.pair_id import ROW_BITS
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.duplicates import NONE, near_hashes, near_vectors
+from react_ray.selection.hit_columns import AskedClasses
+from react_ray.selection.kept_claims import KeptClaims
 from react_ray.selection.name_match import NameMatch
-from react_ray.selection.select import select
+from react_ray.selection.select import choose, select, with_matches
 
+PROMPTS, CLASSES_PER_PART = 80, 6
 NUM_QUERIES, NUM_NAMES, NUM_CAPTIONS = 1000, 10_000, 20_000
 PART_ROWS = 100_000
 
@@ -38,7 +48,11 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=10_000)
     parser.add_argument("--vectors", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--classes", type=int, default=0, help="choose as the driver of a retrieval by classes")
     asked = parser.parse_args()
+    if asked.classes:
+        by_class(asked.n, asked.k, asked.classes)
+        return
     out: dict[str, float] = {"n": asked.n, "k": asked.k, "vectors": asked.vectors}
 
     hits, queries = made_hits(asked.n, asked.k), made_queries()
@@ -71,8 +85,51 @@ def main() -> None:
     began = time.monotonic()
     matched = sum(bool(finder.find(caption)) for caption in captions)
     out |= {"names_per_s": round(NUM_CAPTIONS / (time.monotonic() - began)), "captions_matched": matched}
-    out["peak_rss_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-    print(json.dumps(out))
+    print(json.dumps(out | {"peak_rss_gb": peak_gb()}))
+
+
+def by_class(num_pairs: int, pairs_per_class: int, num_classes: int) -> None:
+    """The hits of captions have higher scores than those of images, and half of the pairs that an image hits are hit by
+    their captions too. They come from a folder, as from the parts of a search."""
+    config = RetrieveConfig(pairs_per_class=pairs_per_class, exclusive=False)
+    queries, depth = made_queries(num_classes, PROMPTS), min(config.first_k, num_pairs)
+    asked, kept, seconds = AskedClasses(queries), KeptClaims(queries, config), {}
+    with tempfile.TemporaryDirectory() as folder:
+        stored = create(folder, HITS, {}, {}, -(-num_classes // CLASSES_PER_PART))
+        for part in stored.pending():
+            classes = range(part * CLASSES_PER_PART, min((part + 1) * CLASSES_PER_PART, num_classes))
+            stored.commit(part, pa.concat_tables([made_class(number, num_pairs, depth) for number in classes]), 0.0)
+        hits, began = stored.seal(), time.monotonic()
+        kept.add(hits.tables(), np.ones(queries.num_rows, bool), depth)
+        seconds["kept_s"], began = time.monotonic() - began, time.monotonic()
+        chosen = choose(kept.claims, config)
+        kept.short(chosen)
+        seconds["choose_s"], began = time.monotonic() - began, time.monotonic()
+        num_hits = with_matches(chosen, hits.tables(), asked, config)["matches"].combine_chunks().flatten()
+        seconds["matches_s"] = time.monotonic() - began
+    out = {"n": num_pairs, "classes": num_classes, "pairs_per_class": pairs_per_class, "hits": hits.rows}
+    out |= {"kept": len(kept.claims.pair_id), "chosen": chosen.num_rows, "matches": len(num_hits)}
+    print(json.dumps(out | {name: round(one, 1) for name, one in seconds.items()} | {"peak_rss_gb": peak_gb()}))
+
+
+def made_class(number: int, num_pairs: int, depth: int) -> pa.Table:
+    generator = np.random.default_rng([5, number])
+    row = generator.choice(num_pairs, (3 * depth) // 2, replace=False)
+    columns = {
+        "query_id": np.sort(generator.integers(0, PROMPTS, 2 * depth)) + number * PROMPTS,
+        "pair_id": np.concatenate([row[-depth:], generator.permutation(row[:depth])]),
+        "score": np.concatenate(
+            [0.4 - np.sort(0.2 * generator.random(depth)), 0.9 - np.sort(generator.random(depth) / 3)]
+        ),
+        "rank": np.tile(np.arange(depth), 2),
+        "key": ["image"] * depth + ["text"] * depth,
+    }
+    columns["pair_id"] = columns["pair_id"] // PART_ROWS << ROW_BITS | columns["pair_id"] % PART_ROWS
+    return schema.conform(pa.table(columns), schema.HITS)
+
+
+def peak_gb() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
 
 
 def made_hits(num_pairs: int, k: int) -> pa.Table:
@@ -89,15 +146,15 @@ def made_hits(num_pairs: int, k: int) -> pa.Table:
     return pa.table(columns).cast(schema.HITS)
 
 
-def made_queries() -> pa.Table:
-    numbers = range(NUM_QUERIES)
+def made_queries(num_classes: int = NUM_QUERIES, num_prompts: int = 1) -> pa.Table:
+    numbers = np.repeat(np.arange(num_classes), num_prompts)
     return pa.table(
         {
-            "query_id": pa.array(numbers, pa.int32()),
+            "query_id": pa.array(range(len(numbers)), pa.int32()),
             "class_id": pa.array(numbers, pa.int32()),
-            "task": ["task"] * NUM_QUERIES,
+            "task": ["task"] * len(numbers),
             "class_name": [f"class {i}" for i in numbers],
-            "prompt": [f"a photo of a class {i}." for i in numbers],
+            "prompt": [f"a photo {i} of a class {number}." for i, number in enumerate(numbers)],
         }
     )
 

@@ -25,7 +25,7 @@ from react_ray.kinds import EMBEDDINGS, INDEX, PAIRS, QUERIES, EmbeddingsFacts, 
 from react_ray.pair_id import pair_ids
 from react_ray.runtime.cluster import connected
 from react_ray.selection.config import RetrieveConfig
-from react_ray.selection.select import select
+from react_ray.selection.select import choose
 from react_ray.stages import index
 from react_ray.stages.retrieval.asked_queries import AskedQueries
 from react_ray.stages.retrieval.database import Database
@@ -96,14 +96,14 @@ def retrieve(root: str, classes: int, prompts: int, pairs_per_class: int, exclus
     with connected(recipe.cluster), Peaks() as peaks:
         began = time.monotonic()
         found = search_rounds(
-            out, asked, queries, KEYS, config, plan, lambda: None, lambda hits: (select(hits, queries, config), {})
+            out, asked, queries, KEYS, config, plan, lambda: None, lambda claims: (choose(claims, config), {})
         )
         seconds = time.monotonic() - began
         num_hits = classes * prompts * len(KEYS) * min(config.first_k, embeddings.rows)
         result = {
             "classes": classes,
             "pairs": found.chosen.num_rows,
-            "kept_hits": found.hits.num_rows,
+            "kept_claims": len(found.claims.pair_id),
             "driver_rss_gb": round(peaks.driver_gb, 2),
             "searcher_rss_gb": round(peaks.searcher_gb, 2),
             "seconds": round(seconds, 1),

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from react_ray.artifact import Artifact
 from react_ray.kinds import QueriesFacts
-from react_ray.selection.select import first_of_name
+from react_ray.selection.hit_columns import first_of_name
 from react_ray.vectors import from_vectors
 
 

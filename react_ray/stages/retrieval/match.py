@@ -20,8 +20,8 @@ from react_ray.clip.queries import FREE
 from react_ray.kinds import NoFacts, QueriesFacts
 from react_ray.recipe import ClusterConfig, Recipe
 from react_ray.selection.background import Background, num_names, random_names
+from react_ray.selection.hit_columns import first_of_name
 from react_ray.selection.match_quality import FEWEST_PAIRS, Asked, ClassMatch, best_rows, class_matches
-from react_ray.selection.select import first_of_name
 from react_ray.stages.retrieval.candidate_facts import candidate_facts
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.embed_queries import embed_task_prompts
@@ -85,7 +85,7 @@ def match(
 ) -> dict[int, ClassMatch]:
     """Returns the match of every class that has pairs. place: URI of a folder that is emptied.
 
-    chosen: select.SELECTED. queries: class_id, task, class_name and modality of the queries that were asked.
+    chosen: select.MATCHED. queries: class_id, task, class_name and modality of the queries that were asked.
     """
     best = chosen.take(pa.array(best_rows(chosen)))
     has_images = database.embeddings.manifest.config.get("images", True)

@@ -11,8 +11,8 @@ from react_ray.artifact import Artifact
 from react_ray.index.config import Key
 from react_ray.kinds import QueriesFacts
 from react_ray.search.key_search import KeySearch
+from react_ray.selection.claims import Scales
 from react_ray.selection.key_scales import key_scales
-from react_ray.selection.select import Scales
 from react_ray.stages.retrieval.database import Database
 from react_ray.vectors import from_vectors
 

@@ -1,13 +1,16 @@
 """Searches the database for `queries/` and stores the `hits/`, one part per block of classes.
 
-A block is searched with all its prompts and keys and committed as soon as it is answered, so memory is bounded by a
-block, and a search that is killed goes on with the next one. Within a part, hits are ordered by key, query and rank.
+A block is searched with all its prompts and keys and committed as soon as it is answered. Two blocks are in flight, so
+that searchers do not wait for this process; memory is bounded by these, and a search that is killed goes on with the
+first that is not stored. Within a part, hits are ordered by key, query and rank.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,17 +52,15 @@ def search(ask: Ask, keys: Sequence[Key], searchers: Searchers) -> Artifact[NoFa
     draft = _draft(ask, keys, searchers, len(blocks))
     pending = draft.pending()
     if pending:
+        searchers.open(key for key in keys if key == "image" or asked.text_Q.any())
         with Progress("search", len(blocks), "queries", unit="blocks") as progress:
             if len(pending) < len(blocks):
                 progress.advance(done=len(blocks) - len(pending), note="already done")
-            for part in pending:
-                began = time.monotonic()
-                try:
-                    found = _answer(ask, asked.take(blocks[part]), keys, searchers)
-                except ShardUnavailable as error:
-                    raise ShardUnavailable(f"{asked.names(blocks[part])} searched when {error}") from error
+            began = time.monotonic()
+            for part, found in _answers(ask, asked, [(part, blocks[part]) for part in pending], keys, searchers):
                 draft.commit(part, found, time.monotonic() - began)
                 progress.advance(rows=len(blocks[part]))
+                began = time.monotonic()
     return draft.seal()
 
 
@@ -76,6 +77,34 @@ def class_blocks(class_Q: np.ndarray, hits_per_query: int, most: int) -> list[np
             first = last + 1
         last = end
     return [*blocks, np.arange(first, len(class_Q))]
+
+
+def _answers(
+    ask: Ask, asked: AskedQueries, blocks: list[tuple[int, np.ndarray]], keys: Sequence[Key], searchers: Searchers
+) -> Iterator[tuple[int, pa.Table]]:
+    """Yields (part, its hits) in order. While a block is merged and stored, and between the rounds and keys of its
+    search, the searchers answer another. blocks: the part and the rows of each.
+
+    ShardUnavailable names the classes that were searched.
+    """
+    waiting: deque[tuple[int, np.ndarray, Future[pa.Table]]] = deque()
+    pool = ThreadPoolExecutor(at_once := searchers.blocks_at_once)
+    try:
+        for part, rows in blocks:
+            waiting.append((part, rows, pool.submit(_answer, ask, asked.take(rows), keys, searchers)))
+            if len(waiting) == at_once:
+                yield _received(asked, *waiting.popleft())
+        while waiting:
+            yield _received(asked, *waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _received(asked: AskedQueries, part: int, rows: np.ndarray, found: Future[pa.Table]) -> tuple[int, pa.Table]:
+    try:
+        return part, found.result()
+    except ShardUnavailable as error:
+        raise ShardUnavailable(f"{asked.names(rows)} searched when {error}") from error
 
 
 def _answer(ask: Ask, asked: AskedQueries, keys: Sequence[Key], searchers: Searchers) -> pa.Table:

@@ -7,6 +7,7 @@ database is searched in this process.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -28,6 +29,7 @@ from react_ray.stages.retrieval.shard_actors import ShardFanOut
 
 logger = logging.getLogger(__name__)
 HITS_AT_ONCE = 1 << 24  # 200 MB, and several times as much while they are reduced
+BLOCKS_AT_ONCE = 2
 SCANNED_AT_ONCE = 1 << 26  # of a pass over all embeddings: 800 MB
 
 
@@ -54,8 +56,11 @@ class SearchPlan:
 
 
 class Searchers:
-    """`with Searchers(plan) as searchers: searchers.search("image", queries, k)`. The first search of a key starts its
-    actors, so that what is finished starts none."""
+    """`with Searchers(plan) as searchers: searchers.search("image", queries, k)`.
+
+    `open` starts the actors, or the first search of a key, so that what is finished starts none. Several threads may
+    search a key that is open.
+    """
 
     def __init__(self, plan: SearchPlan) -> None:
         self.plan = plan
@@ -63,6 +68,19 @@ class Searchers:
         self._scanners: Scanners | None = None
         self._shards: dict[str, ShardFanOut] = {}
         self._params: dict[tuple[str, int], SearchParams] = {}
+
+    def open(self, keys: Iterable[str]) -> None:
+        """Starts the actors of all keys at once: each takes seconds, and longer to read its shards."""
+        for key in keys:
+            if self.plan.index is None:
+                self._open_scanners()
+            else:
+                self._open_shards(key)
+
+    @property
+    def blocks_at_once(self) -> int:
+        """The number of blocks that are searched at a time. A pass over all embeddings is long enough by itself."""
+        return 1 if self._here or self.plan.index is None else BLOCKS_AT_ONCE
 
     def search(self, key: str, queries_QD: np.ndarray, k: int) -> Hits:
         """queries: float32 [Q, D]; returns Hits [Q, k]."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,14 @@ from react_ray.kinds import RETRIEVED, SELECTED, AllowedFacts, QueriesFacts, Sel
 from react_ray.manifest import MANIFEST
 from react_ray.search.gather import gather
 from react_ray.section import digest
+from react_ray.selection.claims import Claims, claims_of
 from react_ray.selection.config import RetrieveConfig
+from react_ray.selection.hit_columns import AskedClasses, HitColumns
 from react_ray.selection.match_quality import Matched, below
 from react_ray.selection.random_pairs import select_random
 from react_ray.selection.report import lines, set_report
-from react_ray.selection.select import candidates, coverage, select
+from react_ray.selection.select import SELECTED as STORED
+from react_ray.selection.select import choose, coverage, with_matches
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.match import RandomHits, match
 from react_ray.stages.retrieval.measure_scales import measure_scales
@@ -86,7 +89,9 @@ def select_pairs(selection: Selection) -> Artifact[SelectedFacts]:
     chosen, funnel = chooser.choose()
     selected = create(uri, SELECTED, config, parents, -(-chosen.num_rows // PAIRS_PER_PART))
     for part in selected.pending():  # on disk, so that a task carries only the number of its part
-        selected.commit(part, chosen.slice(part * PAIRS_PER_PART, PAIRS_PER_PART), 0.0)
+        # Taken, not sliced: a cast of a slice casts the matches of all pairs before it.
+        rows = chosen.take(pa.array(np.arange(chosen.num_rows)[part * PAIRS_PER_PART :][:PAIRS_PER_PART]))
+        selected.commit(part, schema.conform(rows, STORED), 0.0)
     wanted = selection.config
     report = set_report(chosen, chooser.queries, funnel, wanted.poor_below, wanted.exclusive, chooser.matched)
     open_storage(selection.root).write(REPORT, (json.dumps(report, indent=1) + "\n").encode())
@@ -112,6 +117,7 @@ class Chooser:
         self.screening = selection.screening()
         columns = ["query_id", "class_id", "task", "class_name", "prompt", "modality"]
         self.queries = pa.concat_tables(selection.asked.tables(columns))
+        self.classes = AskedClasses(self.queries)
         self.scales = None
         if self.wanted.fusion == "z-score":
             self.scales = measure_scales(selection.asked, self.database, selection.keys)
@@ -119,26 +125,24 @@ class Chooser:
         self.random: RandomHits | None = None
 
     def choose(self) -> tuple[pa.Table, dict[str, int]]:
-        """Returns the chosen pairs (select.SELECTED), and how many pairs were left after each step."""
+        """Returns the chosen pairs (select.MATCHED), and how many pairs were left after each step."""
         funnel = {"pairs in the database": self.database.pairs.rows}
         if self.selection.allowed is not None:
             funnel["pass the filters"] = int(self.selection.allowed.facts.kept)
         if self.wanted.selection == "random":
             chosen, dropped = self._random()
             return chosen, funnel | dropped | {"chosen": chosen.num_rows}
-        if self.wanted.selection == "string":
-            hits = self._string_matches()
-            chosen, dropped = self._select(hits)
-        else:
-            found = self._search()
-            hits, chosen, dropped, self.random = found.hits, found.chosen, found.counts, found.random
-        funnel |= {"hits": hits.num_rows}
+        found = self._string_matches() if self.wanted.selection == "string" else self._search()
+        chosen, dropped, self.random = found.chosen, found.counts, found.random
+        funnel |= {"hits": sum(table.num_rows for table in found.tables())}
+        chosen = self._with_matches(chosen, found)
         if self.wanted.selection == "hits" and chosen.num_rows:
             self.matched = self._match(chosen)
             if left_out := self.matched.dropped:
                 funnel[f"pairs of {len(left_out):,} classes below min_match"] = sum(left_out.values())
-                kept = pa.array(~np.isin(self.queries["class_id"].to_numpy(), list(left_out)))
-                chosen, dropped = self._select(_of(hits, self.queries.filter(kept)))
+                kept = ~np.isin(found.claims.class_id, list(left_out))
+                chosen, dropped = self._select(found.claims.take(np.flatnonzero(kept)))
+                chosen = self._with_matches(chosen, found, left_out)
         if chosen.num_rows == 0:
             raise RetrievalError(
                 f"no class reaches retrieve.min_match={self.wanted.min_match:g}; lower it, add synonyms to "
@@ -191,11 +195,14 @@ class Chooser:
         both: np.ndarray = pc.is_valid(rows["similarity"]).to_numpy()
         return usable & both if both.any() else usable
 
-    def _string_matches(self) -> pa.Table:
+    def _string_matches(self) -> Found:
         wanted, selection = self.wanted, self.selection
         k = max(wanted.first_k, wanted.max_k, SPARE * wanted.pairs_per_class)
         place, cluster = join(selection.root, "matched"), selection.plan.cluster
-        return string_match(place, self.database, selection.asked, selection.tasks, k, cluster, selection.allowed)
+        of = place, self.database, selection.asked, selection.tasks, k, cluster, selection.allowed
+        hits = string_match(*of)
+        claims = claims_of(HitColumns.read(hits, self.classes, wanted), self.classes, wanted.fusion, self.scales)
+        return Found(lambda: iter([hits]), claims, *self._select(claims))
 
     def _search(self) -> Found:
         chosen_from, wanted = self.selection, self.wanted
@@ -208,16 +215,27 @@ class Chooser:
             chosen_from.plan,
             chosen_from.random,
             self._select,
+            self.scales,
         )
 
-    def _select(self, hits: pa.Table) -> tuple[pa.Table, dict[str, int]]:
+    def _select(self, claims: Claims) -> tuple[pa.Table, dict[str, int]]:
+        """Returns the chosen pairs (select.CHOSEN) and what was left after a step."""
         screening, screen = self.screening, None
-        pair_ids, score = candidates(hits, self.queries, self.wanted)
+        pair_ids, score = claims.best_scores()
         counts = {"distinct pairs above the floor": len(pair_ids)}
         if screening.needed:
             screen = screening(pair_ids, score)
             counts |= screen.dropped
-        return select(hits, self.queries, self.wanted, screen, self.scales), counts
+        return choose(claims, self.wanted, screen), counts
+
+    def _with_matches(self, chosen: pa.Table, found: Found, left_out: Collection[int] = ()) -> pa.Table:
+        """left_out: classes whose hits are no matches."""
+        tables = found.tables()
+        if left_out:
+            others = np.isin(self.queries["class_id"].to_numpy(), list(left_out))
+            query_id = self.queries["query_id"].to_numpy()[others]
+            tables = (table.filter(pa.array(~np.isin(table["query_id"].to_numpy(), query_id))) for table in tables)
+        return with_matches(chosen, tables, self.classes, self.wanted)
 
 
 def check_selection(
@@ -257,8 +275,3 @@ def random_count(max_pairs: int, root: str, main: str) -> int:
         return max_pairs
     rows = open_artifact(join(main, "retrieved"), RETRIEVED).rows
     return min(max_pairs or rows, rows)
-
-
-def _of(hits: pa.Table, queries: pa.Table, invert: bool = False) -> pa.Table:
-    """The hits of these queries, or of all others."""
-    return hits.filter(pa.array(np.isin(hits["query_id"], queries["query_id"], invert=invert)))

@@ -22,6 +22,7 @@ from react_ray.manifest import Receipt
 from react_ray.runtime.map_parts import MapStage, ReadPart, Work, map_parts
 from react_ray.search.gather import gather
 from react_ray.selection.best_class import best_classes
+from react_ray.selection.claims import Claims
 from react_ray.selection.config import RetrieveConfig
 from react_ray.stages.retrieval.asked_queries import AskedQueries
 from react_ray.stages.retrieval.searchers import SearchPlan
@@ -30,7 +31,7 @@ from react_ray.vectors import from_vectors
 
 PAIRS_PER_PART = 1 << 16
 
-Choose = Callable[[pa.Table], tuple[pa.Table, dict[str, int]]]  # hits -> (select.SELECTED, what was left after a step)
+Choose = Callable[[Claims], tuple[pa.Table, dict[str, int]]]  # -> (select.CHOSEN, what was left after each step)
 
 
 class Settled:
@@ -50,16 +51,13 @@ class Settled:
         self.needed = is_exact and config.by_class and config.exclusive and config.fusion == "score"
         self.pair_ids, self.class_ids = np.empty(0, np.int64), np.empty(0, np.int64)
 
-    def choose(self, hits: pa.Table, choose: Choose) -> tuple[pa.Table, dict[str, int]]:
+    def choose(self, claims: Claims, choose: Choose) -> tuple[pa.Table, dict[str, int]]:
         """Chooses again until every chosen pair is chosen for its best class."""
         if not self.needed:
-            return choose(hits)
-        queries = AskedQueries.read(self.asked)
-        group = np.empty(int(queries.query_Q.max(initial=0)) + 1, np.int64)
-        group[queries.query_Q] = queries.class_Q
+            return choose(claims)
         while True:
-            chosen, counts = choose(hits.filter(pa.array(self._may_be_chosen(hits, group))))
-            new = np.setdiff1d(self._claimed(chosen, hits, group), self.pair_ids)
+            chosen, counts = choose(claims.take(np.flatnonzero(self._may_be_chosen(claims))))
+            new = np.setdiff1d(self._claimed(chosen, claims), self.pair_ids)
             if not len(new):
                 return chosen, counts
             pair_ids = np.concatenate([self.pair_ids, new])
@@ -67,21 +65,20 @@ class Settled:
             order = np.argsort(pair_ids)
             self.pair_ids, self.class_ids = pair_ids[order], class_ids[order]
 
-    def _claimed(self, chosen: pa.Table, hits: pa.Table, group: np.ndarray) -> np.ndarray:
+    def _claimed(self, chosen: pa.Table, claims: Claims) -> np.ndarray:
         """Returns the chosen pairs, and all pairs that short classes found: one by one, a class whose pairs all belong
         to another would take as many comparisons as it has pairs."""
-        counts = np.bincount(chosen["class_id"].to_numpy(), minlength=int(group.max(initial=0)) + 1)
-        short = counts[group[hits["query_id"].to_numpy()]] < self.config.pairs_per_class
-        return np.concatenate([chosen["pair_id"].to_numpy(), hits["pair_id"].to_numpy()[short]])
+        counts = np.bincount(chosen["class_id"].to_numpy(), minlength=int(claims.class_id.max(initial=0)) + 1)
+        short = counts[claims.class_id] < self.config.pairs_per_class
+        return np.concatenate([chosen["pair_id"].to_numpy(), claims.pair_id[short]])
 
-    def _may_be_chosen(self, hits: pa.Table, group: np.ndarray) -> np.ndarray:
-        """Returns bool [N], False for the hits of pairs whose best class is known and has not found them."""
-        pair_N = hits["pair_id"].to_numpy()
+    def _may_be_chosen(self, claims: Claims) -> np.ndarray:
+        """Returns bool [N], False for claims on pairs whose best class is known and has not found them."""
         if not len(self.pair_ids):
-            return np.ones(len(pair_N), dtype=bool)
-        at = np.minimum(np.searchsorted(self.pair_ids, pair_N), len(self.pair_ids) - 1)
-        known = self.pair_ids[at] == pair_N
-        by_best = known & (group[hits["query_id"].to_numpy()] == self.class_ids[at])
+            return np.ones(len(claims.pair_id), dtype=bool)
+        at = np.minimum(np.searchsorted(self.pair_ids, claims.pair_id), len(self.pair_ids) - 1)
+        known = self.pair_ids[at] == claims.pair_id
+        by_best = known & (claims.class_id == self.class_ids[at])
         found = np.zeros(len(self.pair_ids), dtype=bool)
         found[at[by_best]] = True
         return ~known | found[at]

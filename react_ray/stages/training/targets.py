@@ -14,7 +14,7 @@ from react_ray.gated.config import CustomizeConfig
 from react_ray.kinds import QUERIES, QueriesFacts, RetrievedFacts
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
-from react_ray.selection.select import first_of_name
+from react_ray.selection.hit_columns import first_of_name
 from react_ray.stages.retrieval.embed_queries import embed_queries, queries_uri
 from react_ray.stages.retrieval.gather_pairs import class_vectors
 from react_ray.training.class_loss import ClassTargets

@@ -37,6 +37,11 @@ def test_a_constant_classifier_earns_nothing_but_its_first_class() -> None:
     assert found.rank.tolist() == [0, 1, 2, 3] * 2 and found.top1.tolist() == [0] * 8
 
 
+def test_scores_that_are_no_numbers_are_no_result() -> None:
+    with pytest.raises(AssertionError, match="NaN"):
+        classify(vectors(2, 0).astype(np.float16), ClassVectors(np.full((3, 6), np.nan, np.float32)), np.array([0, 1]))
+
+
 def test_an_image_that_failed_counts_as_wrong_and_keeps_its_row() -> None:
     classes = np.eye(6, dtype=np.float32)
     images = np.eye(6, dtype=np.float16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from react_ray.index.ordering import descending, distinct_pairs, order_by, order_within
+from react_ray.index.ordering import descending, distinct_pairs, order_by, order_by_pair, order_within
 
 
 @pytest.mark.parametrize("largest", [3, 1000, 2**40])
@@ -18,6 +18,15 @@ def test_rows_are_ordered_by_the_first_key_first_and_ties_keep_their_order(large
     ]
     assert np.array_equal(order_by(*keys), np.lexsort(keys[::-1]))
     assert order_by(np.empty(0, np.int64)).tolist() == []
+
+
+@pytest.mark.parametrize("num_parts", [2, 1 << 30])
+def test_pairs_are_ordered_by_their_ids_however_large_they_are(num_parts: int) -> None:
+    generator = np.random.default_rng(num_parts)
+    ids = generator.integers(0, num_parts, 5000) << 20 | generator.integers(0, 50, 5000)
+    keys = [generator.integers(0, 1 << 18, 5000), generator.integers(0, 2, 5000).astype(bool)]
+    assert np.array_equal(order_by_pair(ids, *keys), np.lexsort([*keys[::-1], ids]))
+    assert order_by_pair(ids[:0], keys[0][:0]).tolist() == []
 
 
 @pytest.mark.parametrize("num_groups", [1, 40, 4000])

@@ -12,10 +12,12 @@ from react_ray import schema
 from react_ray.errors import ConfigError, RetrievalError
 from react_ray.index.allowed import Allowed
 from react_ray.pair_id import part_of, row_of
+from react_ray.selection.claims import claims_of
+from react_ray.selection.hit_columns import AskedClasses, HitColumns
 from react_ray.selection.random_pairs import select_random
 from react_ray.selection.report import set_report
 from react_ray.selection.screen import Screen
-from react_ray.selection.select import SELECTED, RetrieveConfig, candidates, coverage, select
+from react_ray.selection.select import MATCHED, SELECTED, RetrieveConfig, coverage, select
 
 
 def make_queries(num_classes: int, num_prompts: int) -> pa.Table:
@@ -106,7 +108,7 @@ def test_selection_equals_a_plain_one_and_ignores_the_order_of_hits(fusion: str,
     queries, hits = make_queries(6, 3), random_hits(18, 60, 12, seed=0)
     config = RetrieveConfig(fusion=fusion, exclusive=exclusive, **limits)
     chosen = select(hits, queries, config)
-    assert chosen.schema.equals(SELECTED)
+    assert chosen.schema.equals(MATCHED)
     assert chosen.to_pylist() == naive(hits, queries, config)
     generator = np.random.default_rng(1)
     shuffled = hits.take(pa.array(generator.permutation(hits.num_rows)))
@@ -170,7 +172,7 @@ def test_the_limit_on_all_pairs_takes_the_best_of_every_class_first() -> None:
 def test_no_hits_give_an_empty_table_and_a_full_list_of_poor_classes() -> None:
     queries = make_queries(2, 1)
     chosen = select(make_hits([]), queries, RetrieveConfig())
-    assert chosen.num_rows == 0 and chosen.schema.equals(SELECTED)
+    assert chosen.num_rows == 0 and chosen.schema.equals(MATCHED)
     assert coverage(chosen, queries) == [(0, "class 0", 0), (1, "class 1", 0)]
 
 
@@ -179,17 +181,22 @@ def test_hits_of_other_queries_are_refused() -> None:
         select(make_hits([(9, 1, 0.5, 0, "text")]), make_queries(2, 1), RetrieveConfig())
 
 
+def best_scores(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> tuple[np.ndarray, np.ndarray]:
+    asked = AskedClasses(queries)
+    return claims_of(HitColumns.read(hits, asked, config), asked, config.fusion).best_scores()
+
+
 def test_what_a_screen_drops_is_not_chosen_and_the_class_takes_the_next() -> None:
     hits = make_hits([(0, p, 0.9 - p / 100, p, "text") for p in range(6)] + [(1, 0, 0.95, 0, "text")])
     queries = make_queries(2, 1)
-    pair_ids, score = candidates(hits, queries, RetrieveConfig())
+    pair_ids, score = best_scores(hits, queries, RetrieveConfig())
     assert pair_ids.tolist() == [0, 1, 2, 3, 4, 5] and score[:2].tolist() == [np.float32(0.95), np.float32(0.89)]
     screen = Screen(pair_ids, np.array([False, True, False, True, True, True]), np.zeros(6, np.int64))
     chosen = select(hits, queries, RetrieveConfig(pairs_per_class=3), screen)
     assert chosen["pair_id"].to_pylist() == [1, 3, 4]
     assert coverage(chosen, queries) == [(0, "class 0", 3), (1, "class 1", 0)]
     floor = RetrieveConfig(min_score=0.88)
-    assert candidates(hits, queries, floor)[0].tolist() == [0, 1, 2]
+    assert best_scores(hits, queries, floor)[0].tolist() == [0, 1, 2]
 
 
 def test_a_host_gives_each_class_so_many_pairs_and_no_host_is_no_host() -> None:

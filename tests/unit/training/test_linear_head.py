@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from react_ray.errors import ConfigError
+from react_ray.errors import ConfigError, TrainingDiverged
 from react_ray.gated.config import CustomizeConfig
 from react_ray.training.labelled_vectors import LabelledVectors
 from react_ray.training.linear_head import head_loss, train_head
@@ -88,3 +88,9 @@ def test_without_images_there_is_no_head() -> None:
             config(),
             0,
         )
+
+
+def test_a_head_that_diverges_is_no_head() -> None:
+    image_ND, class_id_N, start_CD = problem(64, seed=2)
+    with pytest.raises(TrainingDiverged, match="lower customize"):
+        train_head(LabelledVectors.of_one_class(image_ND, class_id_N), start_CD, config(lr=1e38), 0)

@@ -20,7 +20,8 @@ from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import on_demand
 from react_ray.selection.class_hits import ClassHits
 from react_ray.selection.config import RetrieveConfig
-from react_ray.selection.select import first_of_name, select
+from react_ray.selection.hit_columns import first_of_name
+from react_ray.selection.select import choose, select
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.search import Ask, class_blocks, search
 from react_ray.stages.retrieval.search_rounds import Found, search_rounds
@@ -187,11 +188,15 @@ def rounds(
 ) -> Found:
     queries = pa.concat_tables(asked.tables()).drop_columns(["embedding"])
 
-    def choose(hits: pa.Table) -> tuple[pa.Table, dict[str, int]]:
-        return select(hits, queries, config), {}
-
     return search_rounds(
-        str(folder), asked, queries, list(config.keys), config, plan_of(uri, searched, 1), lambda: None, choose
+        str(folder),
+        asked,
+        queries,
+        list(config.keys),
+        config,
+        plan_of(uri, searched, 1),
+        lambda: None,
+        lambda claims: (choose(claims, config), {}),
     )
 
 
