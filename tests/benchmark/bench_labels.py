@@ -61,6 +61,8 @@ class Sample:
         embeddings, pairs = whole(EMBEDDINGS, "database", "embeddings"), whole(PAIRS, "database", "pairs")
         self.ids, self.queries = embeddings["pair_id"].to_numpy(), whole(QUERIES, "queries")
         self.image_ND, self.text_ND = (from_vectors(embeddings[key]) for key in ("image", "text"))
+        if not np.isfinite(self.image_ND).any():
+            raise SystemExit(f"{run}: its database has no image vectors; run the demo with embed.images=true")
         self.captions, self.keys = pairs["caption"].to_pylist(), pairs["key"].to_pylist()
         self.tasks = load_tasks(self.recipe.tasks)
         self.classes = [(task.name, name) for task in self.tasks for name in task.class_names]
