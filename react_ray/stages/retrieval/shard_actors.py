@@ -95,9 +95,10 @@ class ShardFanOut:
         if here:
             return
         num_servers, num_threads = width(cluster, len(places))
-        start, left_out = starter(ShardServer, cluster), ray.put(deleted)
+        start = starter(ShardServer, cluster)
+        self._left_out = ray.put(deleted)  # kept: an actor that is restarted asks for it again
         self._servers = [
-            start(places[i::num_servers], left_out, num_threads, allowed, cache) for i in range(num_servers)
+            start(places[i::num_servers], self._left_out, num_threads, allowed, cache) for i in range(num_servers)
         ]
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
