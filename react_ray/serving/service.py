@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from react_ray.errors import ReactRayError
 from react_ray.index.quantizer import faiss_threads
+from react_ray.index.shard_cache import ShardCache
 from react_ray.recipe import Recipe
 from react_ray.serving.cutting import num_groups
 from react_ray.serving.encoder import Encoder
@@ -102,6 +103,7 @@ class Service:
     async def look(self) -> bool:
         """Follows the database if it has changed; returns whether it has."""
         if await self.in_thread(stamp_of, self.recipe.database) == self.now.stamp:
+            self.problem = ""
             return False
         view = await self.in_thread(View, self.recipe, self.groups)
         view.database.model = self.now.database.model  # which is the same, and loaded
@@ -114,7 +116,7 @@ class Service:
             await asyncio.sleep(self.config.reload_s)
             try:
                 await self.look()
-            except (ReactRayError, OSError) as error:  # as while it is being written
+            except Exception as error:  # as while it is written, or while a group starts: the next look may succeed
                 if self.problem != str(error):
                     logger.warning("the state of %s before is served on: %s", self.recipe.database, error)
                 self.problem = str(error)
@@ -123,4 +125,5 @@ class Service:
 def local_groups(recipe: Recipe, threads: ThreadPoolExecutor) -> list[LocalGroup]:
     faiss_threads(recipe.cluster.num_cpus or os.cpu_count() or 1)
     count = num_groups(Opened.at(recipe.database).index, recipe.serve.group_memory_gb)
-    return [LocalGroup(ShardGroup(recipe.database, number, count), threads) for number in range(count)]
+    cache = ShardCache(recipe.cluster.shard_cache_dir, int(recipe.cluster.shard_cache_gb * 2**30))
+    return [LocalGroup(ShardGroup(recipe.database, number, count, cache), threads) for number in range(count)]
