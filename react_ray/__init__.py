@@ -14,6 +14,7 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "connect": "react_ray.serving.client",
     "create_model_and_transforms": "react_ray.gated.models",
     "get_tokenizer": "react_ray.gated.models",
     "load_head": "react_ray.training.run_head",

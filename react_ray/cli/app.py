@@ -69,6 +69,7 @@ SECTIONS = {
     "customize": ["customize"],
     "evaluate": ["tasks", "evaluate"],
     "report": [],
+    "serve": ["serve"],
 }
 
 

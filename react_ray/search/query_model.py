@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,8 @@ class QueryModel:
         self.uri, self.made_by, self.seed = uri, made_by, seed
         self.backbones = list(backbones) or described(made_by)
         self._others = others
+        self._loading = Lock()
+        self._loaded: Embedder | None = None
 
     def embed_texts(self, texts: list[str]) -> np.ndarray:
         """[N] -> float16 [N, D], unit norm. BackboneError if the model cannot be loaded, or if it is another one."""
@@ -81,8 +84,14 @@ class QueryModel:
         yield from self.backbones
         yield from self._others()
 
-    @cached_property
+    @property
     def _embedder(self) -> Embedder:
+        with self._loading:  # several threads wait for one load
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
+
+    def _load(self) -> Embedder:
         from react_ray.clip.embedder import Embedder  # torch and open_clip, which take seconds to import
         from react_ray.gated.load import load_backbone
 

@@ -6,27 +6,22 @@ the request says so, and classes without a match are flagged by the rule of matc
 
 from __future__ import annotations
 
-import asyncio
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from react_ray import schema
 from react_ray.clip.prompts import TargetTask
 from react_ray.clip.queries import Query, task_queries
 from react_ray.index.config import Key
 from react_ray.search.database import BOTH, Hit
 from react_ray.selection.background import Background, num_names
-from react_ray.selection.class_hits import ClassHits, reduce_hits
-from react_ray.selection.config import MARGIN, RetrieveConfig
 from react_ray.selection.match_quality import FEWEST_PAIRS, Asked, ClassMatch, best_rows, class_matches
 from react_ray.selection.name_match import split
-from react_ray.selection.select import select
 from react_ray.serving.api import ClassesBody
 from react_ray.serving.class_list import tasks_of
+from react_ray.serving.class_search import ClassSearch
 from react_ray.serving.finding import Finder, as_json, fold
 from react_ray.serving.refusal import Refused
 from react_ray.serving.service import Service
@@ -34,7 +29,6 @@ from react_ray.serving.view import View
 from react_ray.vectors import as_vectors
 
 MOST_PROMPTS = 200_000
-QUERIES_AT_ONCE = 1024
 
 
 async def classes(service: Service, view: View, body: ClassesBody) -> dict[str, Any]:
@@ -52,8 +46,7 @@ async def classes(service: Service, view: View, body: ClassesBody) -> dict[str, 
     queries_QD = await _vectors(service, asked)
     backgrounds = await _background_vectors(service, view, tasks, averaged)
     finder.timer.ends("encode")
-    found = await _class_hits(finder, keys, asked, queries_QD, math.ceil(MARGIN * body.pool))
-    chosen = await service.in_thread(_select, asked, keys, found, body)
+    chosen = await ClassSearch(finder, keys, asked, queries_QD, body.pool, body.exclusive).chosen()
     best_of_random = await _best_of_random(finder, keys, backgrounds)
     finder.timer.ends("search")
     out = await service.in_thread(_described, view, body, tasks, asked, keys, queries_QD, chosen, best_of_random)
@@ -72,41 +65,6 @@ async def _vectors(service: Service, asked: Sequence[Query]) -> np.ndarray:
     starts = np.cumsum([0, *(len(query.parts) for query in asked)])[:-1]
     mean_QD = np.add.reduceat(texts_PD.astype(np.float32), starts, axis=0)
     return np.asarray(mean_QD / np.linalg.norm(mean_QD, axis=1, keepdims=True), np.float32)
-
-
-async def _class_hits(
-    finder: Finder, keys: Sequence[Key], asked: Sequence[Query], queries_QD: np.ndarray, most: int
-) -> dict[Key, list[ClassHits]]:
-    """The `most` best pairs of each class and key."""
-    class_Q = np.array([query.class_id for query in asked])
-    ends = [*np.flatnonzero(np.diff(class_Q)).tolist(), len(class_Q) - 1]
-    blocks, first = [], 0
-    for number, end in enumerate(ends):  # whole classes, each with all its queries
-        if end + 1 - first >= QUERIES_AT_ONCE or number == len(ends) - 1:
-            blocks.append(np.arange(first, end + 1))
-            first = end + 1
-    out: dict[Key, list[ClassHits]] = {key: [] for key in keys}
-    for rows in blocks:
-        found = await asyncio.gather(*(finder.search(key, queries_QD[rows], most) for key in keys))
-        for key, hits in zip(keys, found, strict=True):
-            out[key].append(await finder.service.in_thread(reduce_hits, hits, rows, class_Q[rows], most))
-    return out
-
-
-def _select(
-    asked: Sequence[Query], keys: Sequence[Key], found: dict[Key, list[ClassHits]], body: ClassesBody
-) -> pa.Table:
-    """select.MATCHED, at most `pool` pairs of each class."""
-    tables = [schema.HITS.empty_table()]
-    for key, blocks in found.items():
-        for one in blocks:
-            columns: dict[str, Any] = {"query_id": one.query, "pair_id": one.pair_id, "score": one.score}
-            columns |= {"rank": one.place, "key": [key] * len(one.query)}
-            tables.append(schema.conform(pa.table(columns), schema.HITS))
-    names = ("class_id", "task", "class_name", "prompt", "modality")
-    queries = pa.table({"query_id": range(len(asked)), **{n: [getattr(q, n) for q in asked] for n in names}})
-    config = RetrieveConfig(keys=list(keys), pairs_per_class=body.pool, exclusive=body.exclusive)
-    return select(pa.concat_tables(tables), queries, config)
 
 
 async def _background_vectors(

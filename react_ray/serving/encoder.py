@@ -19,11 +19,14 @@ REMEMBERED = 20_000  # texts: 20 MB at 512 dimensions
 
 class Encoder:
     def __init__(self, model: QueryModel, threads: Executor) -> None:
-        """threads: decode images. The model has a thread of its own, so that one request's classes do not take all."""
+        """threads: decode images. Texts and images have a thread each: one request's classes do not take all, and
+        texts do not wait until the model for images is loaded."""
         self.model, self._threads = model, threads
-        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._texts = Batches(self._embed_texts, self._model_thread, TEXTS_AT_ONCE)
-        self._images = Batches(self._embed_images, self._model_thread, IMAGES_AT_ONCE)
+        self._of_texts, self._of_images = (
+            ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("texts", "images")
+        )
+        self._texts = Batches(self._embed_texts, self._of_texts, TEXTS_AT_ONCE)
+        self._images = Batches(self._embed_images, self._of_images, IMAGES_AT_ONCE)
         self._known: Lru[str, np.ndarray] = Lru(REMEMBERED)
 
     async def texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -41,12 +44,13 @@ class Encoder:
     async def images(self, images: Sequence[bytes]) -> np.ndarray:
         """float16 [N, D], unit norm, of encoded images. ConfigError if one cannot be decoded."""
         loop = asyncio.get_running_loop()
+        await self.warm_images()
         pixels_NCHW = await loop.run_in_executor(self._threads, self.model.decode, images)
         return np.stack(await self._images.ask(list(pixels_NCHW)))
 
     async def warm_images(self) -> None:
         """Loads the whole model, which takes seconds, before a first image asks for it."""
-        await asyncio.get_running_loop().run_in_executor(self._model_thread, self.model.load)
+        await asyncio.get_running_loop().run_in_executor(self._of_images, self.model.load)
 
     def _embed_texts(self, texts: list[str]) -> list[np.ndarray]:
         with one_thread_each():  # a sentence is a chain of small products
@@ -56,4 +60,5 @@ class Encoder:
         return list(self.model.embed_pixels(np.stack(pixels)))
 
     def close(self) -> None:
-        self._model_thread.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._of_texts, self._of_images):
+            threads.shutdown(wait=False, cancel_futures=True)

@@ -6,10 +6,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from react_ray.serve_config import ServeConfig
+from react_ray.serving.measures import Measures
 from react_ray.serving.refusal import Refused
 
 Scope = MutableMapping[str, Any]
@@ -28,8 +30,10 @@ class Guard:
     where a key is asked for anyway. A page of another site could else reach a server on loopback by a name of its own
     that it lets point there."""
 
-    def __init__(self, app: App, config: ServeConfig, key: str = "", hosts: tuple[str, ...] = ()) -> None:
-        self.app, self.config, self.hosts = app, config, hosts
+    def __init__(
+        self, app: App, config: ServeConfig, measures: Measures, key: str = "", hosts: tuple[str, ...] = ()
+    ) -> None:
+        self.app, self.config, self.measures, self.hosts = app, config, measures, hosts
         self._key = key.encode()
         self._in_flight = 0
 
@@ -37,7 +41,21 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path = scope["path"]
+        path, began, status = scope["path"], time.monotonic(), 500
+
+        async def noting(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._pass(path, scope, receive, noting)
+        except Gone:
+            status = 499
+        finally:
+            self.measures.answered(path, status, began)
+
+    async def _pass(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             headers = {name.decode("latin-1").lower(): value for name, value in scope["headers"]}
             self._check_host(headers)
@@ -50,13 +68,13 @@ class Guard:
         except Refused as refused:
             await refuse(refused, send)
             return
-        except Gone:
-            return
         self._in_flight += is_api
+        self.measures.in_flight.set(self._in_flight)
         try:
             await self.app(scope, _given(body, receive), send)
         finally:
             self._in_flight -= is_api
+            self.measures.in_flight.set(self._in_flight)
 
     def _check_host(self, headers: dict[str, bytes]) -> None:
         host = headers.get("host", b"").decode("latin-1")

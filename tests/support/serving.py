@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from threading import Thread
 from typing import Any
 
 import httpx
+import uvicorn
 
 from react_ray.recipe import Recipe
 from react_ray.serving.app import make_app
@@ -24,7 +26,8 @@ def serving_recipe(uri: str, **sections: Any) -> Recipe:
         "retrieve": {"keys": ["image", "text"]},
         "tasks": {"name": "animals", "class_names": ["heron", "horse"], "templates": ["a {}"]},
     }
-    return Recipe.model_validate(values | sections)
+    patient = {"timeout_s": 300.0}  # a busy machine takes long to load the model of a first image
+    return Recipe.model_validate(values | sections | {"serve": patient | sections.get("serve", {})})
 
 
 class Client:
@@ -46,6 +49,22 @@ class Client:
         status, found = await self.post("/v1/search", {"query": query, **asked})
         assert status == 200, found
         return [hit["pair_id"] for hit in found["results"][0]["hits"]]
+
+
+@contextmanager
+def listening(recipe: Recipe, key: str = "") -> Iterator[str]:
+    """The URL of a server on loopback, in a thread of this process."""
+    service = Service(recipe)
+    server = uvicorn.Server(uvicorn.Config(make_app(service, key), port=0, log_level="critical", lifespan="on"))
+    thread = Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        thread.join(0.01)
+    [port] = {one.getsockname()[1] for listener in server.servers for one in listener.sockets}
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
 
 
 @asynccontextmanager

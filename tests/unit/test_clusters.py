@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 import ray.autoscaler
 import yaml
 from botocore.validate import ParamValidator
+from ray.serve.schema import ServeDeploySchema
 
-from react_ray.recipe import ClusterConfig, Recipe
+from react_ray.recipe import ClusterConfig, Recipe, load_recipe
 from react_ray.runtime.placement import ROLE_LABEL, placement
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +26,10 @@ AWS = yaml.safe_load((CLUSTERS / "aws.yaml").read_text())
 RAYCLUSTER = next(
     d for d in yaml.safe_load_all((CLUSTERS / "kuberay/raycluster.yaml").read_text()) if d["kind"] == "RayCluster"
 )
+RAYSERVICE = next(
+    d for d in yaml.safe_load_all((CLUSTERS / "kuberay/rayservice.yaml").read_text()) if d["kind"] == "RayService"
+)
+SERVED = RAYSERVICE["spec"]["rayClusterConfig"]
 RAYJOB = yaml.safe_load((CLUSTERS / "kuberay/rayjob.yaml").read_text())
 GROUPS = {group["groupName"]: group for group in RAYCLUSTER["spec"]["workerGroupSpecs"]}
 TEXTS = {path: path.read_text() for path in sorted(CLUSTERS.rglob("*")) if path.is_file()}
@@ -47,6 +53,7 @@ def roles_of_stages() -> set[str]:
 
 def pods() -> list[dict[str, Any]]:
     templates = [RAYCLUSTER["spec"]["headGroupSpec"]["template"], RAYJOB["spec"]["submitterPodTemplate"]]
+    templates += [SERVED["headGroupSpec"]["template"], *(group["template"] for group in SERVED["workerGroupSpecs"])]
     return [template["spec"] for template in templates + [group["template"] for group in GROUPS.values()]]
 
 
@@ -90,8 +97,25 @@ def test_groups_carry_labels_where_the_autoscaler_reads_them() -> None:
         assert group["rayStartParams"] == {}
 
 
+def test_the_served_application_fits_ray_serve_and_its_arguments_are_fields() -> None:
+    [app] = ServeDeploySchema(**yaml.safe_load(RAYSERVICE["spec"]["serveConfigV2"])).applications
+    module, _, name = app.import_path.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+    values = {field: value for field, value in app.args.items() if field != "recipe"}
+    recipe = load_recipe("recipes://sample.yaml", [f"{field}={value}" for field, value in values.items()])
+    assert app.args["recipe"].startswith("s3://") and recipe.cluster.roles and recipe.serve.api_key_env
+    assert recipe.serve.min_replicas < recipe.serve.max_replicas
+    labels = {group["groupName"]: group["labels"] for group in SERVED["workerGroupSpecs"]}
+    assert labels == {role: {ROLE_LABEL: role} for role in ("embed", "index")}
+    for group in (SERVED["headGroupSpec"], *SERVED["workerGroupSpecs"]):
+        [container] = group["template"]["spec"]["containers"]
+        assert [one["name"] for one in container["env"]] == [recipe.serve.api_key_env]
+    assert SERVED["autoscalerOptions"]["version"] == "v2" and SERVED["authOptions"] == {"mode": "token"}
+
+
 def test_one_version_of_ray_everywhere() -> None:
     version = RAYCLUSTER["spec"]["rayVersion"]
+    assert SERVED["rayVersion"] == version
     assert f"ARG RAY_VERSION={version}\n" in TEXTS[CLUSTERS / "Dockerfile"]
     assert any(command.endswith(f"ray=={version}") for command in AWS["setup_commands"])
 

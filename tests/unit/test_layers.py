@@ -71,6 +71,7 @@ STAGES = [
     "evaluating",
     "showing",
     "reporting",
+    "serving",
     "a verb",
     "run",
 ]
@@ -78,7 +79,7 @@ MAY_IMPORT = {
     "boto3": {"storage"},
     "botocore": {"storage"},
     "pyarrow.fs": {"storage"},
-    "aiohttp": {"web"},
+    "aiohttp": {"web", "serving.async_client"},
     "open_clip": {"clip.architecture", "clip.backbone", "clip.pretrained"},
     "deepspeed": {"stages.training"},
     "faiss": {"index", "selection.duplicates"},

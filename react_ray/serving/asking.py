@@ -1,0 +1,73 @@
+"""ask: one question to a group of processes, of which one may die or be slow.
+
+Takes a function that sends the question to some process of the group; gives the answer of the first that answers. A
+question whose process died is sent again, to another one; a late one is asked of a second (pace.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from react_ray.serving.pace import Pace
+from react_ray.serving.refusal import GroupUnavailable
+
+TRIES = 3  # of a question whose process died: the second may be about to die, too
+T = TypeVar("T")
+
+
+async def ask(
+    send: Callable[[], Awaitable[T]],
+    name: str,
+    is_death: Callable[[BaseException], bool],
+    pace: Pace,
+    patience_s: float,
+    hedges: bool,
+) -> T:
+    """name: of the group, for GroupUnavailable, which is raised if nobody answers within patience_s or all tries died.
+
+    is_death: whether an exception of `send` says that the process died, rather than that the question was wrong.
+    hedges: there may be a second process.
+    """
+    pace.asked += 1
+    began = time.monotonic()
+    try:
+        answer = await asyncio.wait_for(_first(send, name, is_death, pace, hedges), patience_s)
+    except asyncio.TimeoutError as error:
+        raise GroupUnavailable(name, f"no answer within {patience_s:g} s") from error
+    pace.answered(time.monotonic() - began)
+    return answer
+
+
+async def _first(
+    send: Callable[[], Awaitable[T]], name: str, is_death: Callable[[BaseException], bool], pace: Pace, hedges: bool
+) -> T:
+    asked = {asyncio.ensure_future(_again(send, name, is_death))}
+    late_s = pace.late_s if hedges else None
+    try:
+        done, _ = await asyncio.wait(asked, timeout=None if late_s in (None, float("inf")) else late_s)
+        if not done and pace.may_ask_again():
+            asked.add(asyncio.ensure_future(_again(send, name, is_death)))
+        while True:
+            done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            good = next((one for one in done if one.exception() is None), None)
+            if good is not None or not waiting:
+                return (good or done.pop()).result()
+            asked = waiting
+    finally:
+        for one in asked:
+            one.cancel()
+
+
+async def _again(send: Callable[[], Awaitable[T]], name: str, is_death: Callable[[BaseException], bool]) -> T:
+    for attempt in range(1, TRIES + 1):
+        try:
+            return await send()
+        except Exception as error:
+            if not is_death(error):
+                raise
+            if attempt == TRIES:
+                raise GroupUnavailable(name, "its processes died") from error
+    raise AssertionError("unreachable")

@@ -1,0 +1,37 @@
+"""Measures: what GET /metrics says to Prometheus of the requests that this process has answered."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+ROUTES = ("search", "search.arrow", "classes", "recipe", "tasks", "recall", "pairs", "index")
+
+
+class Measures:
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        of: Any = {"namespace": "react_ray", "registry": self._registry}
+        self._requests = Counter("requests", "Requests by route and status.", ["route", "status"], **of)
+        self._seconds = Histogram("request_seconds", "Time to answer.", ["route"], buckets=SECONDS, **of)
+        self.in_flight = Gauge("requests_in_flight", "Requests that are being answered.", **of)
+
+    def answered(self, path: str, status: int, began: float) -> None:
+        """began: of time.monotonic()."""
+        route = route_of(path)
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(time.monotonic() - began)
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+def route_of(path: str) -> str:
+    """A few names, whatever paths strangers ask for."""
+    first = path.removeprefix("/v1/").partition("/")[0]
+    return f"/v1/{first}" if path.startswith("/v1/") and first in ROUTES else "other"

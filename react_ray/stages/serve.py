@@ -1,0 +1,83 @@
+"""serve: a database answers queries over HTTP, until the command ends. react_ray/serving/ has the API."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions
+from ray.serve.schema import LoggingConfig
+
+from react_ray.errors import ClusterError, ConfigError
+from react_ray.progress import say
+from react_ray.recipe import Recipe
+from react_ray.row_guard import one_line
+from react_ray.runtime.cluster import connected
+from react_ray.search.open_database import of_recipe
+from react_ray.stages.serving.application import NAME, api_key, bound
+
+QUIET = LoggingConfig(log_level=logging.ERROR, enable_access_log=False)
+
+
+def run(recipe: Recipe, insecure: bool = False, verbose: bool = False) -> None:
+    """Serves until it is interrupted. ConfigError if it would be open to others without a key."""
+    with served(recipe, insecure, verbose) as url:
+        say(f"serving {recipe.database} at {url} (the page; the API is at {url}/v1). Ctrl-C ends it.")
+        threading.Event().wait()
+
+
+@contextmanager
+def served(recipe: Recipe, insecure: bool = False, verbose: bool = False) -> Iterator[str]:
+    """The URL of the application, which ends with the block."""
+    check_open(recipe, insecure)
+    of_recipe(recipe)  # before Ray starts: the database is there and embedded
+    host, port = recipe.serve.host, recipe.serve.port or _free_port(recipe.serve.host)
+    mine = not (ray.is_initialized() or recipe.cluster.address or os.environ.get("RAY_ADDRESS"))
+    with connected(recipe.cluster, verbose):
+        if not verbose:
+            logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        logging_config = None if verbose else QUIET
+        http = HTTPOptions(host=host, port=port)
+        serve.start(proxy_location="HeadOnly", http_options=http, logging_config=logging_config)
+        try:
+            app = bound(recipe, is_open=not is_loopback(host))
+            serve.run(app, name=NAME, logging_config=logging_config)
+        except RuntimeError as error:
+            said = one_line(error, 500)
+            raise ClusterError(f"the application did not start: {said}; run it again with --verbose") from error
+        try:
+            shown = f"[{host}]" if ":" in host else host
+            yield f"http://{shown}:{port}"
+        finally:
+            if not mine:  # a Ray that this command started ends with it
+                serve.delete(NAME)
+
+
+def check_open(recipe: Recipe, insecure: bool) -> None:
+    host = recipe.serve.host
+    if not is_loopback(host) and not api_key(recipe) and not insecure:
+        raise ConfigError(
+            f"serve.host={host} lets others in, and no key is asked for; set serve.api_key_env to an environment "
+            "variable with a key, or add --insecure"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
+        found.bind((host, 0))
+        port: int = found.getsockname()[1]
+        return port

@@ -1,0 +1,110 @@
+"""The Ray Serve application: what `react-ray serve` runs, and what `serve deploy` and RayService import.
+
+`application({"recipe": "s3://bucket/recipe.yaml"})` loads the recipe, cuts its index into groups and binds a deployment
+for each group behind the one that takes requests.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from react_ray.errors import ConfigError
+from react_ray.recipe import Recipe, load_recipe, recipe_of
+from react_ray.runtime.placement import placement
+from react_ray.serving.app import make_app
+from react_ray.serving.cutting import num_groups
+from react_ray.serving.groups import Opened
+from react_ray.serving.guard import LOOPBACK
+from react_ray.serving.service import Service
+from react_ray.stages.serving.group_replica import GroupReplica
+from react_ray.stages.serving.serve_group import ServeGroup
+
+NAME = "react-ray"
+AT_ONCE = 32  # questions of one replica of a group
+TARGET = 4  # questions at once of each replica, above which Serve starts another
+SPARE = 64  # requests beyond serve.max_in_flight that reach an ingress, to be told to come again
+
+
+@serve.deployment
+@serve.ingress()
+class Ingress:
+    """Takes requests, encodes their queries, asks the groups and merges."""
+
+    def __init__(self, recipe: str, is_open: bool, *groups: DeploymentHandle[Any]) -> None:
+        """recipe: as Recipe.yaml writes it. is_open: it may be reached by any name, without a key."""
+        self._recipe, self._is_open, self._groups = recipe_of(recipe.encode(), "the recipe"), is_open, groups
+
+    def __serve_build_asgi_app__(self) -> Any:
+        config = self._recipe.serve
+        hedges = config.max_replicas > 1
+        groups = [
+            ServeGroup(group_name(number), handle, config.timeout_s, hedges)
+            for number, handle in enumerate(self._groups)
+        ]
+        key = api_key(self._recipe)
+        hosts = () if key or self._is_open else LOOPBACK
+        return make_app(Service(self._recipe, groups), key, hosts, warm=True)
+
+
+def application(args: dict[str, str]) -> serve.Application:
+    """args: `recipe`, its URI, and any number of section.field: value.
+
+    For `serve deploy`, whose proxy listens where its own configuration says, so that a recipe without serve.api_key_env
+    answers whoever reaches it.
+    """
+    overrides = [f"{name}={value}" for name, value in args.items() if name != "recipe"]
+    if "recipe" not in args:
+        raise ConfigError("the application needs args.recipe, the URI of a recipe; add it to the Serve configuration")
+    return bound(load_recipe(args["recipe"], overrides), is_open=True)
+
+
+def bound(recipe: Recipe, is_open: bool) -> serve.Application:
+    """The application of a loaded recipe. ArtifactMissing if there is nothing to serve."""
+    config, cluster = recipe.serve, recipe.cluster
+    count = num_groups(Opened.at(recipe.database).index, config.group_memory_gb)
+    threads = cluster.threads_per_actor if cluster.roles else cluster.num_cpus or os.cpu_count() or 1
+    # Where there are no nodes of roles, one machine serves everything, and replicas share its cores with other work.
+    on_index = {"num_cpus": threads if cluster.roles else 0, **placement(cluster, "index")}
+    on_embed = {"num_cpus": 1 if cluster.roles else 0, **placement(cluster, "embed")}
+    replica: Any = serve.deployment(GroupReplica)
+    ingress: Any = Ingress
+    groups = [
+        replica.options(
+            name=group_name(number),
+            ray_actor_options=on_index,
+            max_ongoing_requests=AT_ONCE,
+            **_width(config.min_replicas, config.max_replicas),
+        ).bind(recipe.database, number, count, threads, config.reload_s)
+        for number in range(count)
+    ]
+    app: serve.Application = ingress.options(
+        ray_actor_options=on_embed,
+        num_replicas=config.ingress_replicas,
+        max_ongoing_requests=config.max_in_flight + SPARE,
+    ).bind(recipe.yaml(), is_open, *groups)
+    return app
+
+
+def group_name(number: int) -> str:
+    return f"group-{number}"
+
+
+def api_key(recipe: Recipe) -> str:
+    """The key that requests must show; "" = none. ConfigError if the recipe names a variable that is empty."""
+    name = recipe.serve.api_key_env
+    if name and not os.environ.get(name):
+        raise ConfigError(f"serve.api_key_env={name}, and this variable is not set; set it to the key, or leave it out")
+    return os.environ[name] if name else ""
+
+
+def _width(least: int, most: int) -> dict[str, Any]:
+    if most <= least:
+        return {"num_replicas": least}
+    return {
+        "autoscaling_config": {"min_replicas": least, "max_replicas": most, "target_ongoing_requests": TARGET},
+        "num_replicas": None,
+    }

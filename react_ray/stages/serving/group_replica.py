@@ -1,0 +1,41 @@
+"""GroupReplica: one process of a group of shards. It opens its shards and answers with threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Thread
+from typing import Any
+
+from react_ray.errors import ReactRayError
+from react_ray.index.quantizer import faiss_threads
+from react_ray.serving.groups import Asked, ShardGroup
+from react_ray.serving.stamp import Stamp, stamp_of
+
+logger = logging.getLogger(__name__)
+
+
+class GroupReplica:
+    def __init__(self, uri: str, number: int, count: int, num_threads: int, reload_s: float) -> None:
+        """Opens the shards before the first question. num_threads: of FAISS, and questions at once."""
+        faiss_threads(num_threads)
+        self.group, self._reload_s = ShardGroup(uri, number, count), reload_s
+        self.group.prepare(stamp_of(uri))
+        self._threads = ThreadPoolExecutor(max(2, num_threads), thread_name_prefix="group")
+        Thread(target=self._follow, name="follow", daemon=True).start()
+
+    async def answer(self, asked: Asked) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.group.answer, asked)
+
+    async def prepare(self, stamp: Stamp) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, self.group.prepare, stamp)
+
+    def _follow(self) -> None:
+        """Opens what changed before a question asks for it."""
+        while True:
+            time.sleep(self._reload_s)
+            with suppress(ReactRayError, OSError):  # it is being written; the ingress says so
+                self.group.prepare(stamp_of(self.group.uri))

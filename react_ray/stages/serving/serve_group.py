@@ -1,0 +1,63 @@
+"""ServeGroup: a group whose processes are the replicas of a Ray Serve deployment."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from react_ray.errors import ReactRayError
+from react_ray.serving.asking import ask
+from react_ray.serving.groups import Asked
+from react_ray.serving.pace import Pace
+from react_ray.serving.stamp import Stamp
+
+DEATHS = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.ObjectLostError,
+    DeploymentUnavailableError,
+    ReplicaUnavailableError,
+)
+PATIENCE_S = 10.0  # a replica that died is back before
+
+
+class ServeGroup:
+    def __init__(self, name: str, handle: DeploymentHandle[Any], timeout_s: float, hedges: bool) -> None:
+        """hedges: the deployment may have more than one replica."""
+        self.name, self._handle, self._hedges = name, handle, hedges
+        self._patience_s = min(PATIENCE_S, timeout_s / 2)
+        self._pace = Pace()
+
+    async def answer(self, asked: Asked) -> Any:
+        async def send() -> Any:
+            return await _plainly(self._handle.answer.remote(asked))
+
+        return await ask(send, self.name, is_death, self._pace, self._patience_s, self._hedges)
+
+    async def prepare(self, stamp: Stamp) -> None:
+        """Opening shards may take minutes, so nothing ends the wait but the caller."""
+        await _plainly(self._handle.prepare.remote(stamp))
+
+    async def replicas(self) -> int | None:
+        status = await asyncio.to_thread(serve.status)
+        app = status.applications[self._handle.app_name or "default"]
+        running: dict[Any, int] = dict(app.deployments[self.name].replica_states)
+        return running.get("RUNNING", 0)
+
+
+async def _plainly(response: Any) -> Any:
+    """One of our own errors is raised as itself, without Ray's around it."""
+    try:
+        return await response
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, ReactRayError) else error) from None
+
+
+def is_death(error: BaseException) -> bool:
+    return isinstance(error, DEATHS)

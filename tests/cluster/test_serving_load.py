@@ -1,0 +1,84 @@
+"""Many clients search while processes of a group are killed and pairs are deleted: no request fails with two replicas,
+and with one only requests that name the group."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from ray import serve
+
+import react_ray
+from react_ray.errors import ReactRayError
+from react_ray.index.deleted import delete_pairs
+from react_ray.recipe import Recipe
+from react_ray.stages.serve import served
+from tests.support.searchable import ANIMALS, many, write_index, write_searchable
+from tests.support.serving import serving_recipe
+
+pytestmark = pytest.mark.slow
+CLIENTS, SECONDS, KILL_EVERY_S = 100, 60.0, 5.0
+
+
+def recipe_of(folder: Path, replicas: int) -> Recipe:
+    uri = f"{folder}/database"
+    write_searchable(uri, [ANIMALS + many(120), many(90, 200)])
+    write_index(uri, num_shards=2)
+    section = {"port": 0, "reload_s": 1.0, "min_replicas": replicas, "max_replicas": replicas, "max_in_flight": 512}
+    return serving_recipe(uri, serve=section, cluster={"num_cpus": 2, "object_store_gb": 0.2})
+
+
+def group_processes() -> list[psutil.Process]:
+    title = "ray::ServeReplica:react-ray:group-0"
+    return [one for one in psutil.process_iter(["cmdline"]) if " ".join(one.info["cmdline"] or ()).startswith(title)]
+
+
+async def load(url: str, recipe: Recipe) -> tuple[Counter[str], set[int]]:
+    """(how requests ended, pairs that were found at the end)"""
+    ended: Counter[str] = Counter()
+    began = time.monotonic()
+    found: set[int] = set()
+
+    async def ask(client: Any, number: int) -> None:
+        while time.monotonic() - began < SECONDS:
+            try:
+                hits = (await client.search(ANIMALS[number % len(ANIMALS)], 5, key="text"))["results"][0]["hits"]
+                ended["answered" if len(hits) == 5 else "short"] += 1
+                if time.monotonic() - began > SECONDS - 5:
+                    found.update(hit["pair_id"] for hit in hits)
+            except ReactRayError as error:
+                ended[str(error)] += 1
+
+    async def disturb() -> None:
+        for round_ in range(int(SECONDS / KILL_EVERY_S) - 1):
+            await asyncio.sleep(KILL_EVERY_S)
+            if processes := group_processes():
+                processes[round_ % len(processes)].kill()
+                ended["kills"] += 1
+            if round_ == 5:
+                delete_pairs(recipe.database, np.array([0, 1]))  # the best hits of two queries
+
+    async with react_ray.connect(url, asynchronous=True, timeout_s=120) as client:
+        await asyncio.gather(disturb(), *(ask(client, number) for number in range(CLIENTS)))
+    return ended, found
+
+
+@pytest.mark.parametrize("replicas", [2, 1])
+def test_kills_and_deletions_under_load(local_ray: None, tmp_path: Path, replicas: int) -> None:
+    recipe = recipe_of(tmp_path, replicas)
+    with served(recipe) as url:
+        ended, found = asyncio.run(load(url, recipe))
+        assert react_ray.connect(url).search("a heron", 5, key="text")["results"][0]["hits"], "it recovers without help"
+    serve.shutdown()
+    print(ended)
+    assert ended.pop("kills") >= 5 and ended.pop("answered") > 1000
+    assert not found & {0, 1}
+    if replicas == 2:
+        assert not ended
+    assert all("group-0 does not answer" in said for said in ended), ended

@@ -1,0 +1,120 @@
+"""A database is served by Ray Serve: as in one process, through deaths of replicas, and following its changes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+from ray import serve
+
+import react_ray
+from react_ray import open_database
+from react_ray.errors import ConfigError
+from react_ray.index.deleted import delete_pairs
+from react_ray.recipe import Recipe
+from react_ray.serving.client import Client
+from react_ray.stages.serve import check_open, is_loopback, served
+from tests.support.searchable import ANIMALS, many, png, write_index, write_searchable
+from tests.support.serving import serving_recipe
+
+
+def recipe_of(folder: Path, **fields: Any) -> Recipe:
+    uri = f"{folder}/database"
+    write_searchable(uri, [ANIMALS + many(120), many(90, 200), many(7, 400)], png(folder))
+    write_index(uri, num_shards=2)
+    section = {"port": 0, "reload_s": 0.2, "group_memory_gb": 1.3e-4, **fields}  # half of the four shards
+    return serving_recipe(uri, serve=section, cluster={"num_cpus": 2, "object_store_gb": 0.2})
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    return recipe_of(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="module")
+def client(local_ray: None, recipe: Recipe) -> Iterator[Client]:
+    with served(recipe) as url:
+        yield react_ray.connect(url)
+    serve.shutdown()
+
+
+def ids(found: Any) -> list[int]:
+    return [hit["pair_id"] for hit in found["results"][0]["hits"]]
+
+
+def replicas(name: str) -> list[psutil.Process]:
+    """The processes of a deployment."""
+    title = f"ray::ServeReplica:react-ray:{name}"
+    return [one for one in psutil.process_iter(["cmdline"]) if " ".join(one.info["cmdline"] or ()).startswith(title)]
+
+
+def test_two_groups_answer_what_the_database_answers(client: Client, recipe: Recipe) -> None:
+    database = open_database(recipe.database)
+    for key in ("text", "image"):
+        hits = database.search("a heron", 20, key)
+        found = client.search("a heron", 20, key=key)
+        assert [(one["pair_id"], one["score"]) for one in found["results"][0]["hits"]] == [
+            (hit.pair_id, hit.score) for hit in hits
+        ]
+        assert found["coverage"] == 1 and found["recall"] == 1
+    groups = client.index()["groups"]
+    assert [(one["shards"], one["replicas"]) for one in groups] == [(2, 1)] * 2
+    assert client._get("/readyz")["status"] == "ready" and b"react_ray_requests" in client._get("/metrics")
+    filtered = client.search("a heron", 5, key="text", filters=["width >= 60"])
+    assert all(pair % 100 >= 60 for pair in ids(filtered))
+
+
+def test_a_search_outlives_a_replica_and_follows_a_deletion(client: Client, recipe: Recipe) -> None:
+    before = ids(client.search("a heron", 20, key="text"))
+    for one in replicas("group-0"):
+        one.kill()
+    assert ids(client.search("a heron", 20, key="text")) == before  # asked again of the replica that follows
+    delete_pairs(recipe.database, np.array(before[:1]))
+    while before[0] in (now := ids(client.search("a heron", 20, key="text"))):  # the test's time limit ends it
+        pass
+    assert now[:19] == before[1:]
+
+
+@pytest.mark.slow
+def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True)))
+    command = [sys.executable, "-m", "react_ray.cli", "serve", f"{tmp_path}/recipe.yaml", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}) as run:
+        assert run.stderr is not None
+        said = next(line for line in run.stderr if line.startswith("serving "))
+        url = said.partition(" at ")[2].partition(" ")[0]
+        assert len(ids(react_ray.connect(url).search("a heron", 3))) == 3
+        run.send_signal(signal.SIGINT)
+        rest = run.stderr.read()
+    assert run.returncode == 130 and rest == "serving has ended\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("e.org", False)],
+)
+def test_others_are_let_in_with_a_key_or_if_it_is_asked_for(
+    host: str, loopback: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert is_loopback(host) == loopback
+    open_to_all = serving_recipe(str(tmp_path), serve={"host": host})
+    with_key = serving_recipe(str(tmp_path), serve={"host": host, "api_key_env": "A_KEY"})
+    check_open(open_to_all, insecure=True)
+    monkeypatch.setenv("A_KEY", "secret")
+    check_open(with_key, insecure=False)
+    monkeypatch.delenv("A_KEY")
+    if not loopback:
+        with pytest.raises(ConfigError, match=r"lets others in, and no key is asked for; set .* or add --insecure"):
+            check_open(open_to_all, insecure=False)
+        with pytest.raises(ConfigError, match=r"serve\.api_key_env=A_KEY, and this variable is not set; set it"):
+            check_open(with_key, insecure=False)

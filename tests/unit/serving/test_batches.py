@@ -1,0 +1,46 @@
+"""What is asked within a moment is done together, and each asker gets its own answers."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from react_ray.serving.batches import Batches
+
+
+def test_concurrent_questions_are_answered_together_and_in_order() -> None:
+    calls: list[int] = []
+
+    def work(questions: list[int]) -> list[int]:
+        calls.append(len(questions))
+        return [10 * question for question in questions]
+
+    async def all_of() -> list[list[int]]:
+        with ThreadPoolExecutor(1) as threads:
+            batches = Batches(work, threads, 4)
+            return await asyncio.gather(*(batches.ask([number, number + 1]) for number in range(5)))
+
+    assert asyncio.run(all_of()) == [[10 * number, 10 * number + 10] for number in range(5)]
+    assert calls == [4, 4, 2]
+
+
+def test_who_has_gone_away_is_not_waited_for_and_a_failure_reaches_those_it_concerns() -> None:
+    def work(questions: list[str]) -> list[str]:
+        if "bad" in questions:
+            raise ValueError("bad")
+        return questions
+
+    async def all_of() -> None:
+        with ThreadPoolExecutor(1) as threads:
+            batches = Batches(work, threads, 1)
+            gone = asyncio.ensure_future(batches.ask(["gone"]))
+            good, bad = asyncio.ensure_future(batches.ask(["good"])), asyncio.ensure_future(batches.ask(["bad"]))
+            await asyncio.sleep(0)
+            gone.cancel()
+            assert await good == ["good"]
+            with pytest.raises(ValueError, match="bad"):
+                await bad
+
+    asyncio.run(all_of())
