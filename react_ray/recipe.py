@@ -35,8 +35,8 @@ BASE = "base"  # names the untouched backbone, evaluated beside every arm; base.
 
 
 class ClusterConfig(Section):
-    """How wide a run is, which never changes its results, with two exceptions: `embed.precision: auto` is bf16 on GPUs,
-    and each searcher of an ivf-rabitq index proposes candidates of its own, so several find a little more than one."""
+    """How wide a run is, which never changes its results, with one exception: `embed.precision: auto` is bf16 on
+    GPUs."""
 
     address: str = speed("", "Ray cluster to join ('auto', ray://...); empty starts one on this machine")
     num_cpus: int = speed(0, "cores that a local Ray may use; 0 = all cores", ge=0)
@@ -48,6 +48,16 @@ class ClusterConfig(Section):
         2,
         "actors that share the shards, or the embeddings, during a search; a single machine has one actor for all",
         ge=1,
+    )
+    shard_cache_dir: str = speed(
+        "",
+        "directory on each node for copies of index shards from a remote storage, which all its processes share; empty "
+        "= one below the temporary directory",
+    )
+    shard_cache_gb: float = speed(
+        0,
+        "GB of such copies per node at most, the least recently used go first; 0 = as many as the disk holds",
+        ge=0,
     )
     gpus_per_actor: float = speed(0, "GPUs of each such actor", ge=0)
     roles: bool = speed(False, "place stages on nodes by the Ray label react-role = fetch, embed, index, train")

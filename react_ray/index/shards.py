@@ -23,6 +23,7 @@ from react_ray.index.list_index import ListIndex
 from react_ray.index.list_shard import FILES, coarse_quantizer
 from react_ray.index.recall import choose
 from react_ray.index.shard import IndexShard
+from react_ray.index.shard_cache import ShardCache
 from react_ray.kinds import INDEX, EmbeddingsFacts, IndexFacts
 from react_ray.manifest import MANIFEST, Receipt
 from react_ray.pair_id import part_of, row_of
@@ -54,33 +55,44 @@ class ShardPlace:
             )
         return data
 
+    def local_file(self, suffix: str, cache: ShardCache | None = None) -> str:
+        """Returns a local path of one of its files, checked against its receipt: at each call, or once by the cache."""
+        name = f"{shard_name(self.key, self.shard)}.{suffix}"
+        files = self.index.receipt(self.part).files
+        if cache is None or name not in files:
+            return self.index.local_file(self.part, name)
+        return cache.path(self.index.storage, name, files[name]["sha256"])
+
     def metadata(self) -> pa.Table:
         """Returns the columns of `pairs`, memory-mapped: for an ivf-rabitq shard in the order of its rows, otherwise by
         pair_id.
 
         Built with index.metadata only.
         """
-        path = self.index.local_file(self.part, f"{shard_name(self.key, self.shard)}.arrow")
+        path = self.local_file("arrow")
         return pa.ipc.open_file(pa.memory_map(path)).read_all()
 
 
 def open_shards(
-    places: list[ShardPlace], deleted: np.ndarray | None = None, allowed: Allowed | None = None
+    places: list[ShardPlace],
+    deleted: np.ndarray | None = None,
+    allowed: Allowed | None = None,
+    cache: ShardCache | None = None,
 ) -> list[IndexShard | ListIndex]:
     """Opens shards after checking their bytes against their receipts; ArtifactCorrupt names the file.
 
     deleted: sorted pair_ids that no search returns; allowed: the pairs that a search may return, None = all. ivf-rabitq
-    shards that share a quantiser become one index.
+    shards that share a quantiser become one index. cache: where copies of remote shards are; None = each is copied and
+    hashed now. It must stay open as long as the shards.
     """
     lists: dict[bytes, list[list[str]]] = {}
     found: list[IndexShard | ListIndex] = []
     for place in places:
-        name = shard_name(place.key, place.shard)
         if place.index.facts.kind == IVF_RABITQ:
-            files = [place.index.local_file(place.part, f"{name}.{suffix}") for suffix in FILES]
+            files = [place.local_file(suffix, cache) for suffix in FILES]
             lists.setdefault(place.read_quantizer(), []).append(files)
         else:
-            path = place.index.local_file(place.part, f"{name}.faiss")
+            path = place.local_file("faiss", cache)
             found.append(IndexShard.read(path, deleted=deleted, allowed=allowed))
     return found + [
         ListIndex(shards, coarse_quantizer(quantizer), deleted, allowed) for quantizer, shards in lists.items()

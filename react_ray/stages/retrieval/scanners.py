@@ -88,9 +88,10 @@ class Scanners:
         if here:
             return
         num_scanners, num_threads = width(cluster, embeddings.num_parts)
-        start, left_out = starter(EmbeddingScanner, cluster, cluster.gpus_per_actor), ray.put(deleted)
+        start = starter(EmbeddingScanner, cluster, cluster.gpus_per_actor)
+        self._left_out = ray.put(deleted)  # kept: an actor that is restarted asks for it again
         self._scanners = [
-            start(embeddings, every[i::num_scanners], left_out, allowed, num_threads) for i in range(num_scanners)
+            start(embeddings, every[i::num_scanners], self._left_out, allowed, num_threads) for i in range(num_scanners)
         ]
 
     def search(self, key: str, queries_QD: np.ndarray, k: int) -> Hits:

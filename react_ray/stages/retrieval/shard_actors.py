@@ -20,6 +20,7 @@ from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.merge import Hits, no_hits
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.search_shards import Round, Searching, answer, num_candidates, search_shards, searching
+from react_ray.index.shard_cache import ShardCache
 from react_ray.index.shards import ShardPlace, open_shards, shard_places
 from react_ray.kinds import AllowedFacts, IndexFacts
 from react_ray.recipe import ClusterConfig
@@ -40,11 +41,14 @@ class ShardServer:
         deleted: np.ndarray,
         num_threads: int,
         allowed: Artifact[AllowedFacts] | None = None,
+        cache: ShardCache | None = None,
     ) -> None:
+        self.cache = cache  # its locks keep other processes from deleting what is open here
         faiss_threads(num_threads)
         self.problem: ReactRayError | None = None
         try:
-            self.shards = open_shards(places, deleted, None if allowed is None else Allowed.load(allowed))
+            passing = None if allowed is None else Allowed.load(allowed)
+            self.shards = open_shards(places, deleted, passing, cache)
         except ReactRayError as error:  # Ray would show a traceback of an actor that cannot be made, not the cause
             self.problem = error
 
@@ -83,15 +87,19 @@ class ShardFanOut:
         here: this process opens the shards itself, without Ray.
         """
         places = shard_places(index, key)
-        self._here = ShardServer(places, deleted, threads_here(cluster), allowed) if here else None
+        cache = ShardCache(cluster.shard_cache_dir, int(cluster.shard_cache_gb * 2**30))
+        self._here = ShardServer(places, deleted, threads_here(cluster), allowed, cache) if here else None
         self._two_stages = index.facts.kind == IVF_RABITQ
         self._num_lists = 0 if allowed is None else index.facts.num_lists
         self._servers: list[Any] = []
         if here:
             return
         num_servers, num_threads = width(cluster, len(places))
-        start, left_out = starter(ShardServer, cluster), ray.put(deleted)
-        self._servers = [start(places[i::num_servers], left_out, num_threads, allowed) for i in range(num_servers)]
+        start = starter(ShardServer, cluster)
+        self._left_out = ray.put(deleted)  # kept: an actor that is restarted asks for it again
+        self._servers = [
+            start(places[i::num_servers], self._left_out, num_threads, allowed, cache) for i in range(num_servers)
+        ]
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
         """queries float [Q, D]; returns Hits [Q, k]."""

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 import ray.train
 import ray.train.torch
+from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from react_ray.errors import PartFailed
@@ -71,7 +72,11 @@ def _trainer(jobs: list[Job], recipe: Recipe) -> ray.train.torch.TorchTrainer:
     filesystem, path = arrow_filesystem(jobs[0].run)
     return ray.train.torch.TorchTrainer(
         _work,
-        train_loop_config={"jobs": jobs, "retries": recipe.cluster.part_retries if elastic else None},
+        # Packed: the controller unpickles these settings too, and to import what jobs are made of takes 5 s.
+        train_loop_config={
+            "jobs": cloudpickle.dumps(jobs),
+            "retries": recipe.cluster.part_retries if elastic else None,
+        },
         scaling_config=ray.train.ScalingConfig(
             num_workers=(config.min_workers, config.num_workers) if elastic else config.num_workers,  # type: ignore[arg-type]
             use_gpu=config.gpus_per_worker > 0,
@@ -94,14 +99,15 @@ def _trainer(jobs: list[Job], recipe: Recipe) -> ray.train.torch.TorchTrainer:
 
 
 def _work(settings: dict[str, Any]) -> None:
-    """Runs on every worker. It imports the loop here, so that the controller, which unpickles it too, starts sooner."""
+    """Runs on every worker."""
     try:
         from react_ray.stages.training.loop import train_all
 
+        jobs: list[Job] = cloudpickle.loads(settings["jobs"])
         if settings["retries"] is not None and ray.train.get_context().get_world_rank() == 0:
-            starts_in_vain, step = ray.get(settings["jobs"][0].progress.begin.remote())
+            starts_in_vain, step = ray.get(jobs[0].progress.begin.remote())
             check_getting_on(starts_in_vain, step, settings["retries"])
-        train_all(settings["jobs"])
+        train_all(jobs)
     except Exception as error:
         start = ray.get_runtime_context().get_placement_group_id() or ""  # each start of the workers has its own
         raise failure(error, start) from error

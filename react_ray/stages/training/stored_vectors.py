@@ -7,8 +7,8 @@ Each task has classes of its own, and its head is made of the pairs that were re
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ def trained(
     names = [task for task, _ in classes]
     tasks = list(dict.fromkeys(names))
     at_once = max(1, min(torch.get_num_threads(), len(tasks)))
-    threads_of_each, lock = torch.get_num_threads() // at_once, Lock()
+    threads_of_each, lock, stop = torch.get_num_threads() // at_once, Lock(), Event()
     with Progress("head", len(tasks), "pairs", unit="tasks") as progress:
 
         def train(task: str) -> None:
@@ -81,6 +81,8 @@ def trained(
             own = vectors.of_task(rows.start, rows.stop)
 
             def show(step: int, steps: int, loss: float) -> None:
+                if stop.is_set():
+                    raise InterruptedError("another task failed, or the user stops")
                 with lock:
                     progress.advance(config.batch_size, done=0, note=f"{task} {step}/{steps} steps, loss {loss:.3f}")
 
@@ -91,7 +93,13 @@ def trained(
                 progress.advance()
 
         with ThreadPoolExecutor(at_once, "head", torch.set_num_threads, (threads_of_each,)) as pool:
-            list(pool.map(train, tasks))
+            try:
+                for ended in as_completed([pool.submit(train, task) for task in tasks]):
+                    ended.result()
+            except BaseException:  # the pool waits for its threads: let their next step be the last
+                stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
     return head_CD
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +168,41 @@ def test_a_searcher_that_dies_at_every_try_stops_the_search_and_names_the_classe
         with pytest.raises(ShardUnavailable, match=f"{named} searched when a shard did not answer"), searchers:
             search(replace(ask, uri=uri), KEYS, searchers)
         assert not list(Path(uri).glob("part-*"))
+
+
+class InFlight(Searchers):
+    """The first two classes are answered once both are asked; the searchers of the third are lost."""
+
+    blocks_at_once = 2
+
+    def __init__(self, plan: SearchPlan) -> None:
+        super().__init__(plan)
+        self.both = threading.Barrier(2, timeout=60)
+
+    def search_classes(self, key: str, queries_QD: np.ndarray, class_Q: np.ndarray, most: int) -> ClassHits:
+        if key == "image" and class_Q[0] in (0, 1):
+            self.both.wait()
+        if NAMES[class_Q[0]] == "stork":
+            raise ShardUnavailable("a shard did not answer")
+        return super().search_classes(key, queries_QD, class_Q, most)
+
+
+def test_two_blocks_are_in_flight_and_those_before_a_lost_one_are_stored(database: str, tmp_path: Path) -> None:
+    ask = Ask(str(tmp_path / "hits"), queries_of(str(tmp_path / "queries")), 9, by_class=True)
+    with (
+        pytest.raises(ShardUnavailable, match="the class 'stork' was searched"),
+        InFlight(plan_of(database, "index", 1)) as searchers,
+    ):
+        search(ask, KEYS, searchers)
+    assert sorted(path.name for path in (tmp_path / "hits").glob("part-*.json")) == [
+        "part-00000.json",
+        "part-00001.json",
+    ]
+    contents = set()
+    for name in ("hits", "undisturbed"):
+        with Searchers(plan_of(database, "index", 1)) as searchers:
+            contents.add(search(replace(ask, uri=str(tmp_path / name)), KEYS, searchers).content)
+    assert len(contents) == 1
 
 
 def test_deleted_pairs_are_not_searched_and_hits_of_each_query_are_as_many_as_asked_for(
