@@ -22,7 +22,8 @@ from react_ray.selection.name_match import split
 from react_ray.serving.api import ClassesBody
 from react_ray.serving.class_list import tasks_of
 from react_ray.serving.class_search import ClassSearch
-from react_ray.serving.finding import Finder, as_json, fold
+from react_ray.serving.finding import Finder, as_json
+from react_ray.serving.ranked import fold
 from react_ray.serving.refusal import Refused
 from react_ray.serving.service import Service
 from react_ray.serving.view import View
@@ -122,14 +123,13 @@ def _described(
     folded = {number: _folded(view, of_class.get(number, []), body.dedup) for number in range(len(named))}
     shown = {number: some[: body.per_class] for number, some in folded.items()}
     ids = np.array([hit.pair_id for some in shown.values() for hit, _, _ in some], np.int64)
-    rows, stored = view.records.rows(ids, ()), view.records.stored(ids)
+    described = iter(as_json(view, ids))
     matches = _matches(view, chosen, named, backgrounds, [str(key) for key in keys])
     out = []
     for number, (_, synonyms) in enumerate(named):
         match = matches.get(number, ClassMatch())
         hits = [
-            as_json(hit, rows[hit.pair_id], hit.pair_id in stored, (), same) | {"prompt": prompt}
-            for hit, same, prompt in shown[number]
+            next(described) | _found(hit) | {"folded": same, "prompt": prompt} for hit, same, prompt in shown[number]
         ]
         out.append(
             {
@@ -179,9 +179,14 @@ def _zero_and_one(num: int) -> np.ndarray:
 
 
 def _folded(view: View, hits: Sequence[tuple[Hit, str]], cosine: float) -> list[tuple[Hit, list[int], str]]:
-    prompt = {hit.pair_id: text for hit, text in hits}
-    folded = fold(view, [hit for hit, _ in hits], cosine) if cosine else [(hit, []) for hit, _ in hits]
-    return [(hit, same, prompt[hit.pair_id]) for hit, same in folded]
+    if not cosine:
+        return [(hit, [], prompt) for hit, prompt in hits]
+    kept = fold(view, np.array([hit.pair_id for hit, _ in hits], np.int64), cosine)
+    return [(hits[row][0], same, hits[row][1]) for row, same in kept.items()]
+
+
+def _found(hit: Hit) -> dict[str, Any]:
+    return {"score": hit.score, "z": None if hit.z is None else round(hit.z, 3), "key": hit.key}
 
 
 def _matches(
@@ -193,8 +198,8 @@ def _matches(
 ) -> dict[int, ClassMatch]:
     best = chosen.take(pa.array(best_rows(chosen)))
     ids = best["pair_id"].to_numpy()
-    rows = view.records.rows(ids, ())
-    facts = pa.table({"caption": pa.array([rows[pair].get("caption") for pair in ids.tolist()], pa.string())})
+    captions = view.records.columns_of(ids, ["caption"])["caption"]
+    facts = pa.table({"caption": pa.array(captions, pa.string())})
     if "image" in view.plans:
         facts = facts.append_column("image", as_vectors(view.records.vectors(ids, "image")))
     asked = {

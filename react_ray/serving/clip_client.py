@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from react_ray.serving.api import Number, PairId, Query, SearchBody, Text
@@ -62,8 +61,12 @@ async def knn(service: Service, view: View, body: KnnBody) -> list[dict[str, Any
 def metadata(service: Service, view: View, body: MetadataBody) -> list[dict[str, Any]]:
     _check_name(service, body.indice_name)
     ids = view.records.known(body.ids)
-    rows = view.records.rows(np.asarray(ids), view.records.columns)
-    return [{"id": pair, "metadata": rows[pair]} for pair in ids.tolist()]
+    names = view.records.columns
+    rows = zip(*view.records.columns_of(ids, names).values(), strict=True)
+    return [
+        {"id": pair, "metadata": dict(zip(names, row, strict=True))}
+        for pair, row in zip(ids.tolist(), rows, strict=True)
+    ]
 
 
 def indices(service: Service) -> list[str]:

@@ -16,11 +16,10 @@ import numpy as np
 from react_ray.errors import ReactRayError
 from react_ray.index.config import Key
 from react_ray.index.merge import Hits
-from react_ray.search.database import Hit, merged
-from react_ray.selection.duplicates import NONE, near_vectors
 from react_ray.serving.api import SearchBody, Searching
 from react_ray.serving.coordinator import Search
 from react_ray.serving.queries import Queries
+from react_ray.serving.ranked import NOTHING, Ranked, fused
 from react_ray.serving.refusal import Refused
 from react_ray.serving.service import Service
 from react_ray.serving.view import View
@@ -80,23 +79,18 @@ class Finder:
         self.coverage = min(self.coverage, one.coverage)
         return hits
 
-    async def ranked(self, keys: Sequence[Key], queries_QD: np.ndarray, k: int) -> list[list[Hit]]:
-        """The k best hits of each query, without captions."""
+    async def ranked(self, keys: Sequence[Key], queries_QD: np.ndarray, k: int) -> list[Ranked]:
+        """The k best hits of each query."""
         found = await asyncio.gather(*(self.search(key, queries_QD, k) for key in keys))
-        return await self.service.in_thread(self._listed, keys, queries_QD, found, k)
+        return await self.service.in_thread(self._ranked, keys, queries_QD, found, k)
 
-    def _listed(self, keys: Sequence[Key], queries_QD: np.ndarray, found: Sequence[Hits], k: int) -> list[list[Hit]]:
-        out: list[list[Hit]] = [[] for _ in queries_QD]
+    def _ranked(self, keys: Sequence[Key], queries_QD: np.ndarray, found: Sequence[Hits], k: int) -> list[Ranked]:
+        of_keys = []
         for key, hits in zip(keys, found, strict=True):
             z_QK = self.view.database.key_search(key).z_scores(queries_QD, hits.scores)
-            for row, valid_K in enumerate(hits.valid):
-                z_K = z_QK[row][valid_K].tolist()
-                columns = hits.pair_ids[row][valid_K].tolist(), hits.scores[row][valid_K].tolist(), z_K
-                out[row] += [
-                    Hit(pair, score, None if z != z else z, key, None, None)
-                    for pair, score, z in zip(*columns, strict=True)
-                ]
-        return out if len(keys) == 1 else [merged(hits, k) for hits in out]
+            columns = zip(hits.pair_ids, hits.scores, z_QK, hits.valid, strict=True)
+            of_keys.append([Ranked(ids[valid], score[valid], z[valid], key) for ids, score, z, valid in columns])
+        return of_keys[0] if len(keys) == 1 else [fused(some, k) for some in zip(*of_keys, strict=True)]
 
     def answer(self) -> dict[str, Any]:
         return {
@@ -134,60 +128,48 @@ async def search(service: Service, view: View, body: SearchBody) -> dict[str, An
     return {"results": results, **finder.answer()}
 
 
-Folded = list[tuple[Hit, list[int]]]  # hits, each with the pairs that repeat it
-
-
-async def _without_duplicates(finder: Finder, keys: Sequence[Key], queries_QD: np.ndarray, k: int) -> list[Folded]:
+async def _without_duplicates(finder: Finder, keys: Sequence[Key], queries_QD: np.ndarray, k: int) -> list[Ranked]:
     """Searches deeper until each query has k hits that are no duplicates of one another, or has all there are."""
     cosine = finder.asked.dedup
     if not cosine:
-        return [[(hit, []) for hit in hits] for hits in await finder.ranked(keys, queries_QD, k)]
-    out: list[Folded] = [[] for _ in queries_QD]
+        return await finder.ranked(keys, queries_QD, k)
+    out: list[Ranked] = [NOTHING] * len(queries_QD)
     left, depth, most = np.arange(len(queries_QD)), SPARE * k, max(finder.service.config.max_k, SPARE * k)
     while True:
         found = await finder.ranked(keys, queries_QD[left], depth)
         for row, hits in zip(left.tolist(), found, strict=True):
-            out[row] = await finder.service.in_thread(fold, finder.view, hits, cosine)
-        more = [len(out[row]) < k and len(hits) >= depth for row, hits in zip(left.tolist(), found, strict=True)]
+            out[row] = await finder.service.in_thread(hits.folded, finder.view, cosine)
+        counts = [len(out[row].pair_ids) for row in left.tolist()]
+        more = [count < k and len(hits.pair_ids) >= depth for count, hits in zip(counts, found, strict=True)]
         left = left[np.array(more, bool)]
         if not len(left) or depth >= most:
-            return [folded[:k] for folded in out]
+            return [hits.first(k) for hits in out]
         depth = min(4 * depth, most)
 
 
-def fold(view: View, hits: Sequence[Hit], cosine: float) -> Folded:
-    """hits: best first. Of hits whose image vectors have at least this cosine, the best stays."""
-    ids = np.array([hit.pair_id for hit in hits], np.int64)
-    original = near_vectors(view.records.vectors(ids, "image"), cosine) if len(ids) else ids
-    kept: dict[int, tuple[Hit, list[int]]] = {}
-    for row, (hit, of) in enumerate(zip(hits, original.tolist(), strict=True)):
-        if of == NONE:
-            kept[row] = hit, []
-        else:
-            kept[of][1].append(hit.pair_id)
-    return list(kept.values())
+def _described(view: View, found: Sequence[Ranked], columns: Sequence[str]) -> list[dict[str, Any]]:
+    ids = np.concatenate([np.empty(0, np.int64), *(hits.pair_ids for hits in found)])
+    described = as_json(view, ids, columns)
+    out, first = [], 0
+    for hits in found:
+        num = len(hits.pair_ids)
+        out.append({"hits": hits.as_json(described[first : first + num])})
+        first += num
+    return out
 
 
-def _described(view: View, found: Sequence[Folded], columns: Sequence[str]) -> list[dict[str, Any]]:
-    ids = np.array([hit.pair_id for folded in found for hit, _ in folded], np.int64)
-    rows, stored = view.records.rows(ids, columns), view.records.stored(ids)
-    return [
-        {"hits": [as_json(hit, rows[hit.pair_id], hit.pair_id in stored, columns, folded) for hit, folded in some]}
-        for some in found
+def as_json(view: View, pair_ids: np.ndarray, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """What the API says of these pairs, whoever found them."""
+    values = view.records.columns_of(pair_ids, ["caption", "url", *columns])
+    ids, captions, urls = pair_ids.tolist(), values["caption"], values["url"]
+    images = [
+        f"/v1/pairs/{pair}/image" if is_stored else None
+        for pair, is_stored in zip(ids, view.records.stored(pair_ids).tolist(), strict=True)
     ]
-
-
-def as_json(
-    hit: Hit, row: dict[str, Any], is_stored: bool, columns: Sequence[str] = (), folded: Sequence[int] = ()
-) -> dict[str, Any]:
-    return {
-        "pair_id": hit.pair_id,
-        "score": hit.score,
-        "z": None if hit.z is None else round(hit.z, 3),
-        "key": hit.key,
-        "caption": row.get("caption"),
-        "url": row.get("url"),
-        "image": f"/v1/pairs/{hit.pair_id}/image" if is_stored else None,
-        "columns": {name: row[name] for name in columns},
-        "folded": list(folded),
-    }
+    more = [dict(zip(columns, row, strict=True)) for row in zip(*(values[name] for name in columns), strict=True)]
+    if not columns:
+        more = [{} for _ in ids]
+    return [
+        {"pair_id": pair, "caption": caption, "url": url, "image": image, "columns": of_pair}
+        for pair, caption, url, image, of_pair in zip(ids, captions, urls, images, more, strict=True)
+    ]

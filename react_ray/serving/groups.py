@@ -23,6 +23,7 @@ from react_ray.index.deleted import deleted_pairs
 from react_ray.index.list_index import ListIndex
 from react_ray.index.search_shards import answer
 from react_ray.index.shard import IndexShard
+from react_ray.index.shard_cache import ShardCache
 from react_ray.index.shards import ShardPlace, open_shards, uncovered
 from react_ray.kinds import EMBEDDINGS, IMAGES, INDEX, PAIRS, EmbeddingsFacts, IndexFacts, NoFacts, PairsFacts
 from react_ray.manifest import MANIFEST
@@ -95,9 +96,14 @@ class State:
     """The open shards of one group in one state. Each key opens at its first question, or by `open`."""
 
     def __init__(
-        self, opened: Opened, places: dict[Key, list[ShardPlace]], deleted: np.ndarray, deletions: str
+        self,
+        opened: Opened,
+        places: dict[Key, list[ShardPlace]],
+        deleted: np.ndarray,
+        deletions: str,
+        cache: ShardCache | None,
     ) -> None:
-        """deletions: the stamp of `deleted`, which the shards leave out from the start."""
+        """deletions: the stamp of `deleted`, which the shards leave out from the start. cache: of shards on S3."""
         self.opened, self.deleted, self.deletions = opened, deleted, deletions
         missing = list(range(opened.embeddings.num_parts))
         if opened.index is not None:
@@ -106,14 +112,14 @@ class State:
         covered = opened.index.facts.keys if opened.index is not None else []
         every = list(range(opened.embeddings.num_parts))
         self.scans = {key: Scan(opened.embeddings, key, missing if key in covered else every) for key in keys}
-        self.shards: dict[Key, Shards] = {key: open_shards(some, deleted) for key, some in places.items()}
+        self.shards: dict[Key, Shards] = {key: open_shards(some, deleted, cache=cache) for key, some in places.items()}
         self.used = time.monotonic()
 
 
 class ShardGroup:
-    def __init__(self, uri: str, number: int = 0, count: int = 1) -> None:
-        """uri: of the database; number and count: which of how many groups this is."""
-        self.uri, self.number, self.count = uri, number, count
+    def __init__(self, uri: str, number: int = 0, count: int = 1, cache: ShardCache | None = None) -> None:
+        """uri: of the database; number and count: which of how many groups this is; cache: of shards on S3."""
+        self.uri, self.number, self.count, self.cache = uri, number, count, cache
         self._states: dict[str, State] = {}
         self._deleted: dict[str, np.ndarray] = {}  # by the second half of a stamp
         self._allowed: Lru[tuple[str, tuple[str, ...]], Allowed] = Lru(NARROWED)
@@ -172,7 +178,8 @@ class ShardGroup:
         state = self._states.get(stamp.vectors)
         if state is None or not np.isin(state.deleted, deleted).all():  # a deletion was taken back
             opened = Opened.at(self.uri)
-            state = State(opened, cut(opened.index, self.count)[self.number], deleted, stamp.deleted)
+            places = cut(opened.index, self.count)[self.number]
+            state = State(opened, places, deleted, stamp.deleted, self.cache)
         if stamp_of(self.uri) != stamp:  # it changed in between
             raise StateGone(f"{self.uri} has changed; ask again")
         with self._lock:

@@ -35,6 +35,7 @@ class Guard:
     ) -> None:
         self.app, self.config, self.measures, self.hosts = app, config, measures, hosts
         self._key = key.encode()
+        self.body_s = min(BODY_S, config.timeout_s)
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,9 +100,9 @@ class Guard:
         if not length.isdigit() or int(length) > most:
             raise Refused(said, 413, "too_large")
         try:
-            return await asyncio.wait_for(_whole(receive, most, said), BODY_S)
+            return await asyncio.wait_for(_whole(receive, most, said), self.body_s)
         except asyncio.TimeoutError as error:
-            raise Refused(f"the body did not come within {BODY_S:g} s; send it faster", 408, "too_slow") from error
+            raise Refused(f"the body did not come within {self.body_s:g} s; send it faster", 408, "too_slow") from error
 
 
 class Gone(Exception):

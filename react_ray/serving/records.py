@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.artifact import Artifact
@@ -24,7 +25,6 @@ from react_ray.serving.refusal import Refused
 from react_ray.vectors import from_vectors
 
 KEPT_BYTES = 256 << 20
-SHOWN = ("caption", "url")
 
 
 class _Kept:
@@ -43,7 +43,7 @@ class Records:
         self.database, self.images_artifact = database, images
         kept: Lru[Any, pa.Table] = Lru(KEPT_BYTES, lambda table: table.nbytes)
         self._pairs, self._embeddings = _Kept(database.pairs_artifact, kept), _Kept(database.embeddings, kept)
-        self._images = None if images is None else _Kept(images, kept)
+        self._stored: Lru[tuple[str, int], np.ndarray] = Lru(KEPT_BYTES, lambda mask: mask.nbytes)
         self.schema: pa.Schema = database.pairs_artifact.storage.parquet("part-00000.parquet").schema_arrow
         self._has_status = images is not None and "status" in self._names_of(images)
 
@@ -68,25 +68,37 @@ class Records:
             raise Refused(f"pair {gone[0]} was deleted; take the pair_id of a hit", status=404, code="not_found")
         return ids
 
-    def rows(self, pair_ids: np.ndarray, columns: Sequence[str]) -> dict[int, dict[str, Any]]:
-        """pair_id -> caption, url and these columns, as JSON has them."""
-        if not len(pair_ids):
-            return {}
-        distinct = np.unique(pair_ids)
-        names = list(dict.fromkeys(name for name in (*SHOWN, *columns) if name in self.schema.names))
-        table = gather(self._pairs, distinct, ["pair_id", *names])
-        values = {name: _listed(table[name]) for name in names}
-        return {pair: {name: values[name][row] for name in names} for row, pair in enumerate(distinct.tolist())}
+    def columns_of(self, pair_ids: np.ndarray, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Column -> its values for these pairs, as JSON has them; None throughout for one that is not there."""
+        names = list(dict.fromkeys(names))
+        there = [name for name in names if name in self.schema.names]
+        if not len(pair_ids) or not there:
+            return {name: [None] * len(pair_ids) for name in names}
+        table = gather(self._pairs, pair_ids, ["pair_id", *there])
+        return {name: _listed(table[name]) if name in there else [None] * len(pair_ids) for name in names}
 
-    def stored(self, pair_ids: np.ndarray) -> set[int]:
-        """Those of the pairs whose image the database holds."""
-        if self._images is None or self.images_artifact is None or not len(pair_ids):
-            return set()
-        there = np.unique(pair_ids[part_of(pair_ids) < self.images_artifact.num_parts])
-        if not len(there) or not self._has_status:
-            return set(there.tolist())
-        status = gather(self._images, there, ["pair_id", "status"])["status"].to_pylist()
-        return {pair for pair, said in zip(there.tolist(), status, strict=True) if said == schema.OK}
+    def stored(self, pair_ids: np.ndarray) -> np.ndarray:
+        """bool [N]: the database holds the pair's image."""
+        out = np.zeros(len(pair_ids), bool)
+        if self.images_artifact is None:
+            return out
+        parts, rows = part_of(pair_ids), row_of(pair_ids)
+        for part in np.unique(parts[parts < self.images_artifact.num_parts]).tolist():
+            mine = parts == part
+            out[mine] = self._stored_of(part)[rows[mine]]
+        return out
+
+    def _stored_of(self, part: int) -> np.ndarray:
+        images = self.images_artifact
+        assert images is not None
+
+        def made() -> np.ndarray:
+            if not self._has_status:
+                return np.ones(images.receipt(part).rows, bool)
+            status = images.read(part, ["status"])["status"]
+            return pc.fill_null(pc.equal(status, schema.OK), False).to_numpy()  # type: ignore[no-any-return]
+
+        return self._stored.get((images.content, part), made)
 
     def image(self, pair_id: int) -> bytes | None:
         """The encoded image of a pair; None if the database has none."""

@@ -7,12 +7,13 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Request
 from fastapi import Query as QueryString
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
 from react_ray.errors import RetrievalError
 from react_ray.pairs.image_kind import kind_of
 from react_ray.serving import api, clip_client
+from react_ray.serving.answer import answer
 from react_ray.serving.arrow_search import TYPE as ARROW
 from react_ray.serving.arrow_search import arrow_search
 from react_ray.serving.class_list import task_list
@@ -35,34 +36,34 @@ def routes(service: Service) -> APIRouter:
     @router.post("/v1/search", response_model=api.SearchAnswer)
     async def _search(body: api.SearchBody) -> Response:
         """The nearest pairs to texts, images, vectors, pairs, or weighted sums of these."""
-        return JSONResponse(await service.answered(lambda view: search(service, view, body), body.timeout_ms))
+        return answer(await service.answered(lambda view: search(service, view, body), body.timeout_ms))
 
     @router.post("/v1/classes", response_model=api.ClassesAnswer)
     async def _classes(body: api.ClassesBody) -> Response:
         """What a retrieval would select for a list of classes."""
-        return JSONResponse(await service.answered(lambda view: classes(service, view, body), body.timeout_ms))
+        return answer(await service.answered(lambda view: classes(service, view, body), body.timeout_ms))
 
     @router.post("/v1/recipe", response_model=api.RecipeAnswer)
     async def _recipe(body: api.RecipeBody) -> Response:
         """The recipe that retrieves what a list of classes showed."""
         view = service.now
         await service.in_thread(view.check_filters, body.filters)
-        return JSONResponse(await service.in_thread(written_recipe, service.recipe, view, body))
+        return answer(await service.in_thread(written_recipe, service.recipe, view, body))
 
     @router.get("/v1/tasks")
     async def _tasks() -> Response:
         """The tasks that are built in, and those of the recipe."""
-        return JSONResponse(await service.in_thread(task_list, service.recipe))
+        return answer(await service.in_thread(task_list, service.recipe))
 
     @router.get("/v1/recall")
     async def _recall(n: int = 50, k: int = 10, key: str = "") -> Response:
         """The recall of n held-out text queries against exact search, measured now."""
-        return JSONResponse(await service.answered(lambda view: measured_recall(service, view, n, k, key)))
+        return answer(await service.answered(lambda view: measured_recall(service, view, n, k, key)))
 
     @router.get("/v1/pairs/{pair_id}")
     async def _pair(pair_id: api.PairId) -> Response:
         """All columns of a pair."""
-        return JSONResponse(await service.in_thread(_described_pair, service.now.records, pair_id))
+        return answer(await service.in_thread(_described_pair, service.now.records, pair_id))
 
     @router.get("/v1/pairs/{pair_id}/image", response_class=Response)
     async def _image(pair_id: api.PairId) -> Response:
@@ -77,7 +78,7 @@ def routes(service: Service) -> APIRouter:
     @router.get("/v1/index")
     async def _index() -> Response:
         """What is served, and within which limits."""
-        return JSONResponse(await index_facts(service, service.now))
+        return answer(await index_facts(service, service.now))
 
     @router.post("/v1/search.arrow", response_class=Response)
     async def _arrow(
@@ -98,28 +99,28 @@ def routes(service: Service) -> APIRouter:
     async def _knn(request: Request) -> Response:
         """As clip-retrieval's; its client sends JSON without saying so."""
         body = plain(clip_client.KnnBody, await request.body())
-        return JSONResponse(await service.answered(lambda view: clip_client.knn(service, view, body)))
+        return answer(await service.answered(lambda view: clip_client.knn(service, view, body)))
 
     @router.post("/metadata")
     async def _metadata(request: Request) -> Response:
         """As clip-retrieval's."""
         body = plain(clip_client.MetadataBody, await request.body())
-        return JSONResponse(await service.in_thread(clip_client.metadata, service, service.now, body))
+        return answer(await service.in_thread(clip_client.metadata, service, service.now, body))
 
     @router.get("/indices-list")
     async def _indices() -> Response:
         """As clip-retrieval's."""
-        return JSONResponse(clip_client.indices(service))
+        return answer(clip_client.indices(service))
 
     @router.get("/healthz")
     async def _healthz() -> Response:
         """This process is alive."""
-        return JSONResponse({"status": "alive"})
+        return answer({"status": "alive"})
 
     @router.get("/readyz")
     async def _readyz() -> Response:
         """Every group of shards answers."""
-        return JSONResponse(await ready(service))
+        return answer(await ready(service))
 
     return router
 
@@ -129,8 +130,8 @@ def _described_pair(records: Records, pair_id: int) -> dict[str, Any]:
         ids = records.known([pair_id])
     except RetrievalError as error:
         raise Refused(str(error), 404, "not_found") from error
-    row = records.rows(ids, records.columns)[pair_id]
-    image = f"/v1/pairs/{pair_id}/image" if records.stored(ids) else None
+    row = {name: value for name, [value] in records.columns_of(ids, records.columns).items()}
+    image = f"/v1/pairs/{pair_id}/image" if records.stored(ids)[0] else None
     return {"pair_id": pair_id, "columns": row, "image": image}
 
 

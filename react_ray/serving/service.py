@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from react_ray.errors import ReactRayError
 from react_ray.index.quantizer import faiss_threads
+from react_ray.index.shard_cache import ShardCache
 from react_ray.recipe import Recipe
 from react_ray.serving.cutting import num_groups
 from react_ray.serving.encoder import Encoder
@@ -123,4 +124,5 @@ class Service:
 def local_groups(recipe: Recipe, threads: ThreadPoolExecutor) -> list[LocalGroup]:
     faiss_threads(recipe.cluster.num_cpus or os.cpu_count() or 1)
     count = num_groups(Opened.at(recipe.database).index, recipe.serve.group_memory_gb)
-    return [LocalGroup(ShardGroup(recipe.database, number, count), threads) for number in range(count)]
+    cache = ShardCache(recipe.cluster.shard_cache_dir, int(recipe.cluster.shard_cache_gb * 2**30))
+    return [LocalGroup(ShardGroup(recipe.database, number, count, cache), threads) for number in range(count)]

@@ -70,6 +70,7 @@ def bound(recipe: Recipe, is_open: bool) -> serve.Application:
     # Where there are no nodes of roles, one machine serves everything, and replicas share its cores with other work.
     on_index = {"num_cpus": threads if cluster.roles else 0, **placement(cluster, "index")}
     on_embed = {"num_cpus": 1 if cluster.roles else 0, **placement(cluster, "embed")}
+    cache = cluster.shard_cache_dir, int(cluster.shard_cache_gb * 2**30)
     replica: Any = serve.deployment(GroupReplica)
     ingress: Any = Ingress
     groups = [
@@ -78,7 +79,7 @@ def bound(recipe: Recipe, is_open: bool) -> serve.Application:
             ray_actor_options=on_index,
             max_ongoing_requests=AT_ONCE,
             **_width(config.min_replicas, config.max_replicas),
-        ).bind(recipe.database, number, count, threads, config.reload_s)
+        ).bind(recipe.database, number, count, threads, config.reload_s, *cache)
         for number in range(count)
     ]
     app: serve.Application = ingress.options(

@@ -12,6 +12,7 @@ from typing import Any
 
 from react_ray.errors import ReactRayError
 from react_ray.index.quantizer import faiss_threads
+from react_ray.index.shard_cache import ShardCache
 from react_ray.serving.groups import Asked, ShardGroup
 from react_ray.serving.stamp import Stamp, stamp_of
 
@@ -19,10 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 class GroupReplica:
-    def __init__(self, uri: str, number: int, count: int, num_threads: int, reload_s: float) -> None:
-        """Opens the shards before the first question. num_threads: of FAISS, and questions at once."""
+    def __init__(
+        self, uri: str, number: int, count: int, num_threads: int, reload_s: float, cache_dir: str, cache_bytes: int
+    ) -> None:
+        """Opens the shards before the first question. num_threads: of FAISS, and questions at
+        once. cache_dir, cache_bytes: as of ShardCache."""
         faiss_threads(num_threads)
-        self.group, self._reload_s = ShardGroup(uri, number, count), reload_s
+        self.group, self._reload_s = ShardGroup(uri, number, count, ShardCache(cache_dir, cache_bytes)), reload_s
         self.group.prepare(stamp_of(uri))
         self._threads = ThreadPoolExecutor(max(2, num_threads), thread_name_prefix="group")
         Thread(target=self._follow, name="follow", daemon=True).start()

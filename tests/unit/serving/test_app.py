@@ -12,6 +12,7 @@ from typing import Any
 from react_ray.recipe import recipe_of
 from tests.support.searchable import png
 from tests.support.serving import Client, served, serving_recipe
+from tests.support.web import Web
 
 HERON = {"text": "a heron"}
 SEARCH, CLASSES, RECIPE = "/v1/search", "/v1/classes", "/v1/recipe"
@@ -192,3 +193,16 @@ def test_a_recipe_of_what_was_shown_loads_and_leaves_out_what_was_rejected(uri: 
     assert recipe.tasks.templates == ["a {}"] and recipe.retrieve.exclude == [3, 7]
     assert (recipe.retrieve.pairs_per_class, recipe.retrieve.min_score, recipe.retrieve.keys) == (9, 0.25, ["text"])
     assert recipe.retrieve.dedup.cosine == 0.98 and recipe.retrieve.filters == ["width >= 2"]
+
+
+def test_urls_are_fetched_if_the_recipe_says_so_and_never_from_a_private_network(uri: str, web: Web) -> None:
+    download = {"allow_private_addresses": True}  # for the list of URLs of this user, not for what strangers name
+
+    async def all_of(client: Client) -> list[tuple[int, Any]]:
+        urls = (f"{web.http}/secret.jpg", "file:///etc/passwd", "http://169.254.169.254/latest/meta-data")
+        return [await client.post(SEARCH, {"query": {"url": url}}) for url in urls]
+
+    for status, answer in asked(uri, all_of, serve={"fetch_urls": True}, download=download):
+        assert status == 400 and answer["error"]["message"].startswith("the URL gives no image (")
+        assert answer["error"]["message"].endswith("send the image itself")
+    assert web.num_requests("/secret.jpg") == 0
