@@ -82,6 +82,10 @@ const TITLES = {
   504: 'The search took too long',
 };
 
+// The server's sentences begin and end as in a terminal. A first word that is a name (serve.max_k, group-3) stays.
+const asSentence = text =>
+  (/^[a-z]+[ ,]/.test(text) ? text[0].toUpperCase() + text.slice(1) : text) + (/[.!?…]$/.test(text) ? '' : '.');
+
 // A failure with what can be done about it. again(allowPartial) sends the request again.
 export function failure(error, again) {
   const wait = error.retryAfterS ? ` The server suggests to wait ${count(error.retryAfterS, 'second')}.` : '';
@@ -89,7 +93,7 @@ export function failure(error, again) {
   const partly = 'Show what the other parts find';
   return element('div', { class: 'error card', role: 'alert' },
     element('h2', {}, TITLES[error.status] ?? 'This cannot be searched'),
-    element('p', {}, error.message + wait),
+    element('p', {}, asSentence(error.message) + wait),
     element('div', { class: 'bar' },
       canRetry ? button('Try again', () => again(false), { class: 'quiet' }) : null,
       error.status === 503 ? button(partly, () => again(true), { class: 'quiet' }) : null));

@@ -3,14 +3,10 @@ import { count, element } from './element.js';
 import { folded, grid } from './grid.js';
 import { histogram } from './histogram.js';
 
-// The grids of classes far from the window are not built: a task may have thousands of classes.
+// The grids of classes far from the window are neither built nor kept up to date: a task may have thousands of classes.
 const near = new IntersectionObserver(
   entries => {
-    for (const { target, isIntersecting } of entries) {
-      if (!isIntersecting) continue;
-      near.unobserve(target);
-      target.build();
-    }
+    for (const { target, isIntersecting } of entries) target.come(isIntersecting);
   },
   { rootMargin: '600px' },
 );
@@ -31,9 +27,14 @@ export function classSection(one, server, { range, pool, choice, onthreshold, on
       plot.node),
     body);
   let list = null;
-  node.build = () => {
-    list = pairs();
-    body.replaceChildren(...list ? [list, element('p', { class: 'between' }, more(one))] : [more(one)]);
+  let isNear = false;
+  node.come = isIntersecting => {
+    isNear = isIntersecting;
+    if (!isNear) return;
+    if (!body.firstChild) {
+      list = pairs();
+      body.replaceChildren(...(list ? [list, element('p', { class: 'between' }, more(one))] : [more(one)]));
+    }
     update();
   };
   near.observe(node);
@@ -50,12 +51,14 @@ export function classSection(one, server, { range, pool, choice, onthreshold, on
 
   function numKept() {
     const { threshold, quota, rejected } = choice();
-    const isAbove = score => threshold === null || score >= threshold;
-    const lost = one.hits.filter(hit => rejected.has(hit.pair_id) && isAbove(hit.score)).length;
-    return Math.min(quota, one.scores.filter(isAbove).length - lost);
+    const numAbove = threshold === null ? one.scores.length : numAtLeast(one.scores, threshold);
+    const isLost = hit => rejected.has(hit.pair_id) && (threshold === null || hit.score >= threshold);
+    const numLost = rejected.size ? one.hits.filter(isLost).length : 0;
+    return Math.min(quota, numAbove - numLost);
   }
 
   function update() {
+    if (!isNear) return;
     const { threshold, quota, rejected } = choice();
     const kept = numKept();
     // Below the last of the pool there may be more pairs that pass.
@@ -75,6 +78,17 @@ export function classSection(one, server, { range, pool, choice, onthreshold, on
     }
   }
   return { node, one, update, numKept };
+}
+
+// How many scores, which come best first, are no lower than the threshold.
+function numAtLeast(scores, threshold) {
+  let [low, high] = [0, scores.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (scores[middle] >= threshold) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 // Why a hit is not selected; '' if it is.

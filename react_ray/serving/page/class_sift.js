@@ -29,7 +29,7 @@ export function sift(sections, list, flagged) {
       node.hidden = !words.every(word => texts.get(one).includes(word)) || (only.checked && !one.flagged);
       num += !node.hidden;
     }
-    counted.textContent = `${num} of ${count(sections.length, 'class')}`;
+    counted.textContent = `${num.toLocaleString('en')} of ${count(sections.length, 'class')}`;
   };
   filter.addEventListener('input', show);
   only.addEventListener('input', show);

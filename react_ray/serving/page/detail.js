@@ -7,7 +7,7 @@ import { note } from './state.js';
 let opener = null;
 
 // hit: as the server gave it, or only {pair_id} when a link names a pair that is not among the hits. reasons: lines
-// that say why it was found. actions: [{label, run()}], each of which closes the dialog. link: the address of this view.
+// that say why it was found. actions: [{label, run()}], each of which closes the dialog. link(): address of this view.
 export async function openDetail(hit, server, { reasons = [], actions = [], link }) {
   const dialog = byId('detail');
   if (!dialog.open) opener = document.activeElement;

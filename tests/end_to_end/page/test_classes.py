@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,15 @@ def test_classes_are_taken_from_a_task_sifted_and_opened(tab: Page) -> None:
     cards(tab)
     tab.click("#tab-classes")
     expect(tab.locator("section.entry")).to_have_count(num_all)
+
+
+def test_the_python_of_a_view_finds_the_same_classes(tab: Page) -> None:
+    ask_for_classes(tab)
+    names = set(tab.locator("#class-list section").evaluate_all("all => all.map(one => one.ariaLabel)"))
+    tab.click("#snippets summary")
+    python = tab.locator("#snippets code").nth(1).inner_text()
+    said = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True, check=True).stdout
+    assert len(names) == 3 and all(any(line.startswith(f"{name} ") for line in said.splitlines()) for name in names)
 
 
 def test_class_names_that_cannot_be_searched_are_refused(tab: Page) -> None:

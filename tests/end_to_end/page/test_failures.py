@@ -63,7 +63,7 @@ def test_a_key_is_asked_for_until_it_is_right_and_pictures_come_with_it(browser:
         assert picture.evaluate("async one => { await one.decode(); return one.naturalWidth; }") > 0
         tab.reload()
         assert len(cards(tab)) == 20
-        expect(tab.locator("#snippets code").first).to_contain_text("Bearer $API_KEY")
+        expect(tab.locator("#snippets code").first).to_contain_text("Bearer $REACT_RAY_KEY")
         tab.close()
 
 

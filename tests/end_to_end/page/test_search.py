@@ -132,14 +132,25 @@ def test_what_the_server_sends_is_shown_as_text(tab: Page) -> None:
     expect(tab.locator("#detail h2")).to_have_text(HOSTILE)
 
 
+def found_by_snippets(tab: Page, folder: Path) -> list[list[int]]:
+    """The pair_ids that the page's curl and its Python find, run in a folder."""
+    tab.evaluate("document.querySelector('#snippets').open = true")
+    curl, python = (tab.locator("#snippets code").nth(i).inner_text() for i in range(2))
+    answer, said = (
+        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+        for command in (["bash", "-c", curl], [sys.executable, "-c", python])
+    )
+    hits = json.loads(answer)["results"][0]["hits"]
+    return [[hit["pair_id"] for hit in hits], [int(line.split()[0]) for line in said.splitlines()]]
+
+
 def test_the_python_and_the_curl_of_a_view_find_the_same_pairs(tab: Page, tmp_path: Path) -> None:
     first, *_ = search(tab, 'it\'s "sushi"')
     tab.locator(f"[data-pair='{first}'] [data-action=for]").click()
     expect(tab.locator("#results h2")).to_contain_text("one pair")
-    found = cards(tab)
-    tab.click("#snippets summary")
-    curl, python = (tab.locator("#snippets code").nth(i).inner_text() for i in range(2))
-    said = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True, check=True).stdout
-    assert [int(line.split()[0]) for line in said.splitlines()] == found
-    answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True).stdout
-    assert [hit["pair_id"] for hit in json.loads(answer)["results"][0]["hits"]] == found
+    assert found_by_snippets(tab, tmp_path) == [cards(tab)] * 2
+    data = tab.request.get(f"/v1/pairs/{first}/image").body()
+    (tmp_path / "photo.jpg").write_bytes(data)
+    tab.set_input_files("#file", {"name": "mine.png", "mimeType": "image/png", "buffer": data})
+    expect(tab.locator("#results h2")).to_contain_text("your image")
+    assert found_by_snippets(tab, tmp_path) == [cards(tab)] * 2
