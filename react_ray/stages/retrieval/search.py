@@ -97,7 +97,7 @@ def _answers(
         while waiting:
             yield _received(asked, *waiting.popleft())
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait: the actors are killed next
 
 
 def _received(asked: AskedQueries, part: int, rows: np.ndarray, found: Future[pa.Table]) -> tuple[int, pa.Table]:
