@@ -8,6 +8,7 @@ hits, and the result depends neither on the number of searchers nor on how queri
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -44,9 +45,12 @@ def reduce_hits(hits: Hits, query_Q: np.ndarray, class_Q: np.ndarray, most: int)
     pieces = []
     for number in np.unique(class_Q).tolist():
         rows = np.flatnonzero(class_Q == number)
-        one = Hits(hits.scores[rows], hits.pair_ids[rows])
-        at, pair_id, score, _ = _above_floor(one, most).rows()
-        pieces.append(_best_of_class(number, query_Q[rows][at], pair_id, score, most))
+        length = _above_floor(hits.scores, rows, most)
+        pair_id, score = (
+            np.concatenate([column[row, :end] for row, end in zip(rows.tolist(), length.tolist(), strict=True)])
+            for column in (hits.pair_ids, hits.scores)
+        )
+        pieces.append(_best_of_class(number, np.repeat(query_Q[rows], length), pair_id, score, most))
     return _joined(pieces)
 
 
@@ -67,16 +71,13 @@ def merge_class_hits(found: list[ClassHits], most: int) -> ClassHits:
     )
 
 
-def _above_floor(hits: Hits, most: int) -> Hits:
-    """The columns that may hold one of the `most` best pairs: a query with as many hits shows a score that all of them
-    reach."""
-    k = hits.scores.shape[1]
-    if k < most or not len(hits.scores):
-        return hits
-    floor = hits.scores[:, most - 1].max()
-    width = int((hits.scores >= floor).sum(axis=1).max()) if np.isfinite(floor) else k
-    scores, pair_ids = hits.scores[:, :width], hits.pair_ids[:, :width]
-    return Hits(scores, np.where(scores >= floor, pair_ids, -1) if np.isfinite(floor) else pair_ids)
+def _above_floor(scores_QK: np.ndarray, rows: np.ndarray, most: int) -> np.ndarray:
+    """Returns int64 [rows], how many of the first hits of each row may be among the `most` best pairs: a query with as
+    many hits shows a score that all of them reach."""
+    k = scores_QK.shape[1]
+    floor = scores_QK[rows, most - 1].max() if k >= most else -np.inf
+    side: Literal["left", "right"] = "left" if floor > -np.inf else "right"  # -inf is no hit
+    return np.array([k - np.searchsorted(scores_QK[row, ::-1], floor, side) for row in rows.tolist()], np.int64)
 
 
 def _best_of_class(number: int, query: np.ndarray, pair_id: np.ndarray, score: np.ndarray, most: int) -> ClassHits:

@@ -103,6 +103,7 @@ class Service:
     async def look(self) -> bool:
         """Follows the database if it has changed; returns whether it has."""
         if await self.in_thread(stamp_of, self.recipe.database) == self.now.stamp:
+            self.problem = ""
             return False
         view = await self.in_thread(View, self.recipe, self.groups)
         view.database.model = self.now.database.model  # which is the same, and loaded
@@ -115,7 +116,7 @@ class Service:
             await asyncio.sleep(self.config.reload_s)
             try:
                 await self.look()
-            except (ReactRayError, OSError) as error:  # as while it is being written
+            except Exception as error:  # as while it is written, or while a group starts: the next look may succeed
                 if self.problem != str(error):
                     logger.warning("the state of %s before is served on: %s", self.recipe.database, error)
                 self.problem = str(error)

@@ -61,8 +61,9 @@ def served(recipe: Recipe, insecure: bool = False, verbose: bool = False) -> Ite
 
 
 def check_open(recipe: Recipe, insecure: bool) -> None:
-    host = recipe.serve.host
-    if not is_loopback(host) and not api_key(recipe) and not insecure:
+    """ConfigError if the recipe's key is not there, or if others would be let in without one."""
+    host, key = recipe.serve.host, api_key(recipe)
+    if not is_loopback(host) and not key and not insecure:
         raise ConfigError(
             f"serve.host={host} lets others in, and no key is asked for; set serve.api_key_env to an environment "
             "variable with a key, or add --insecure"

@@ -25,7 +25,8 @@ from react_ray.kinds import EMBEDDINGS, INDEX, PAIRS, QUERIES, EmbeddingsFacts, 
 from react_ray.pair_id import pair_ids
 from react_ray.runtime.cluster import connected
 from react_ray.selection.config import RetrieveConfig
-from react_ray.selection.select import choose
+from react_ray.selection.hit_columns import AskedClasses
+from react_ray.selection.select import choose, with_matches
 from react_ray.stages import index
 from react_ray.stages.retrieval.asked_queries import AskedQueries
 from react_ray.stages.retrieval.database import Database
@@ -98,18 +99,19 @@ def retrieve(root: str, classes: int, prompts: int, pairs_per_class: int, exclus
         found = search_rounds(
             out, asked, queries, KEYS, config, plan, lambda: None, lambda claims: (choose(claims, config), {})
         )
+        chosen = with_matches(found.chosen, found.tables(), AskedClasses(queries), config)
         seconds = time.monotonic() - began
         num_hits = classes * prompts * len(KEYS) * min(config.first_k, embeddings.rows)
         result = {
             "classes": classes,
-            "pairs": found.chosen.num_rows,
+            "pairs": chosen.num_rows,
             "kept_claims": len(found.claims.pair_id),
             "driver_rss_gb": round(peaks.driver_gb, 2),
             "searcher_rss_gb": round(peaks.searcher_gb, 2),
             "seconds": round(seconds, 1),
             "hits_per_s": round(num_hits / seconds),
         }
-        del found
+        del found, chosen
         return result | compare(plan, asked, config.first_k, cpus)
 
 

@@ -116,5 +116,5 @@ def test_others_are_let_in_with_a_key_or_if_it_is_asked_for(
     if not loopback:
         with pytest.raises(ConfigError, match=r"lets others in, and no key is asked for; set .* or add --insecure"):
             check_open(open_to_all, insecure=False)
-        with pytest.raises(ConfigError, match=r"serve\.api_key_env=A_KEY, and this variable is not set; set it"):
-            check_open(with_key, insecure=False)
+    with pytest.raises(ConfigError, match=r"serve\.api_key_env=A_KEY, and this variable is not set; set it"):
+        check_open(with_key, insecure=True)

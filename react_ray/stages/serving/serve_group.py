@@ -25,6 +25,7 @@ DEATHS = (
     ReplicaUnavailableError,
 )
 PATIENCE_S = 10.0  # a replica that died is back before
+OPENING_S = 3600.0  # shards of 100 GB come from S3 in less
 
 
 class ServeGroup:
@@ -41,8 +42,10 @@ class ServeGroup:
         return await ask(send, self.name, is_death, self._pace, self._patience_s, self._hedges)
 
     async def prepare(self, stamp: Stamp) -> None:
-        """Opening shards may take minutes, so nothing ends the wait but the caller."""
-        await _plainly(self._handle.prepare.remote(stamp))
+        async def send() -> None:
+            await _plainly(self._handle.prepare.remote(stamp))
+
+        await ask(send, self.name, is_death, Pace(), OPENING_S, hedges=False)
 
     async def replicas(self) -> int | None:
         status = await asyncio.to_thread(serve.status)

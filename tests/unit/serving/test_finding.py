@@ -147,3 +147,25 @@ def test_a_database_follows_its_deletions_by_itself(uri: str) -> None:
             await asyncio.wait_for(until_gone(client, first), 20)
 
     asyncio.run(steps())
+
+
+def test_a_database_that_cannot_be_read_for_a_while_is_served_as_it_was(uri: str) -> None:
+    manifest = Path(uri, "embeddings", "manifest.json")
+    kept = manifest.read_bytes()
+
+    async def until(client: Client, is_gone: bool) -> None:
+        while (await client.get("/readyz"))[1]["problem"] is None if is_gone else client.service.problem:
+            await asyncio.sleep(0)
+
+    async def steps() -> None:
+        async with served(serving_recipe(uri, serve={"reload_s": 0.02})) as client:
+            before = await client.ids(HERON, key="text")
+            manifest.unlink()
+            await asyncio.wait_for(until(client, True), 60)
+            assert await client.ids(HERON, key="text") == before
+            delete_pairs(uri, np.array(before[:1]))
+            manifest.write_bytes(kept)
+            await asyncio.wait_for(until(client, False), 60)
+            assert before[0] not in await client.ids(HERON, key="text")
+
+    asyncio.run(steps())
