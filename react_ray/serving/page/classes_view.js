@@ -45,10 +45,9 @@ function addTasks(label, group) {
 const defaultQuota = () => server.defaults.pairs_per_class;
 
 function submit() {
-  const task = byId('task').value;
-  const names = task ? '' : byId('names').value;
   const fields = read(byId('classes-form'));
-  go({ ...parse(location.hash), ...fields, task, names, min_score: null, rejected: new Set(), open: null });
+  const names = fields.task ? '' : fields.names;
+  go({ ...parse(location.hash), ...fields, names, min_score: null, rejected: new Set(), open: null });
 }
 
 // With a task, its names stand beside the field for one's own, which is closed.
@@ -82,8 +81,6 @@ function classesBody(state) {
 export async function show(state, allowPartial = false) {
   const form = byId('classes-form');
   fill(form, state);
-  byId('names').value = state.names;
-  byId('task').value = state.task;
   showTask(state.task);
   restore(state, defaultQuota());
   try {

@@ -1,6 +1,7 @@
-// The fields behind "Options", which both modes have: from the state into the form and back.
+// The fields of the form of a mode: from the state into the form and back.
 
-const NAMES = ['k', 'key', 'recall', 'dedup', 'quota', 'shown', 'templates'];
+const NAMES = ['text', 'names', 'task', 'k', 'key', 'recall', 'dedup', 'quota', 'shown', 'templates'];
+const filled = new WeakMap(); // what the state put last into the fields of a form
 const SHOWN = {
   k: 'hits',
   key: 'key',
@@ -10,9 +11,15 @@ const SHOWN = {
   shown: 'pictures',
 };
 
+// A field changes only if the state did, so that what is being typed stays.
 export function fill(form, state) {
-  for (const name of NAMES) if (form.elements[name]) form.elements[name].value = state[name] ?? '';
-  form.elements.filters.value = state.filters.join('\n');
+  const values = { ...state, filters: state.filters.join('\n') };
+  const last = filled.get(form) ?? {};
+  filled.set(form, values);
+  for (const name of [...NAMES, 'filters']) {
+    const field = form.elements[name];
+    if (field && (last[name] ?? '') !== (values[name] ?? '')) field.value = values[name] ?? '';
+  }
   const changed = Object.keys(SHOWN)
     .filter(name => form.elements[name]?.value)
     .map(name => `${SHOWN[name]} ${state[name]}`);

@@ -56,7 +56,7 @@ function submit() {
   const text = byId('text').value;
   if (text.startsWith(document.baseURI.split('#')[0] + '#'))
     go(parse(new URL(text).hash)); // a link to a view of this page
-  else go({ ...current(), text, ...read(byId('search-form')) });
+  else go({ ...current(), ...read(byId('search-form')) });
 }
 
 const current = () => ({ ...parse(location.hash), open: null });
@@ -95,7 +95,6 @@ const dataUrl = file =>
 export async function show(state, allowPartial = false) {
   const form = byId('search-form');
   fill(form, state);
-  byId('text').value = state.text;
   showTerms(state);
   const body = searchBody(state, server);
   const problem = objection(state, server);

@@ -105,6 +105,20 @@ def test_options_are_sent_and_a_bad_one_is_shown_at_its_field(tab: Page, said: l
     assert len(cards(tab)) == 5
 
 
+def test_what_is_being_typed_stays_while_an_option_changes(tab: Page) -> None:
+    tab.evaluate("""() => {
+      const form = document.querySelector('#search-form'), changed = new Event('change', { bubbles: true });
+      form.elements.k.value = 7;
+      form.elements.k.dispatchEvent(changed);
+      form.elements.text.value = 'a fox';
+      form.elements.filters.value = 'source != nobody';
+    }""")
+    expect(tab.locator("[data-changed]").first).to_have_text("hits 7")
+    assert tab.input_value("#text") == "a fox" and tab.input_value("#search [name=filters]") == "source != nobody"
+    tab.press("#text", "Enter")
+    assert len(cards(tab)) == 7
+
+
 def test_a_pair_is_opened_with_its_reasons_by_a_key_and_by_a_link(tab: Page) -> None:
     first, second, *_ = search(tab, "sushi")
     tab.locator(".face").first.press("ArrowRight")
