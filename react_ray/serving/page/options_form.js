@@ -21,7 +21,7 @@ export function fill(form, state) {
     if (field && (last[name] ?? '') !== (values[name] ?? '')) field.value = values[name] ?? '';
   }
   const changed = Object.keys(SHOWN)
-    .filter(name => form.elements[name]?.value)
+    .filter(name => form.elements[name] && (state[name] ?? '') !== '')
     .map(name => `${SHOWN[name]} ${state[name]}`);
   form.querySelector('[data-changed]').textContent = [...changed, ...state.filters].join(' · ');
 }

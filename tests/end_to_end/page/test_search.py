@@ -106,6 +106,7 @@ def test_options_are_sent_and_a_bad_one_is_shown_at_its_field(tab: Page, said: l
 
 
 def test_what_is_being_typed_stays_while_an_option_changes(tab: Page) -> None:
+    tab.locator("#text").wait_for()
     tab.evaluate("""() => {
       const form = document.querySelector('#search-form'), changed = new Event('change', { bubbles: true });
       form.elements.k.value = 7;
