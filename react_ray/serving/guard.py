@@ -19,7 +19,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN = ("/healthz", "/readyz", "/metrics", "/openapi.json")  # and the page: no key is asked for there
 WITH_KEY = ("/v1/", "/knn-service", "/metadata", "/indices-list")
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 BODY_S = 20.0  # to send the whole body

@@ -24,7 +24,7 @@ DEATHS = (
     DeploymentUnavailableError,
     ReplicaUnavailableError,
 )
-PATIENCE_S = 10.0  # a replica that died is back before
+PATIENCE_S = 20.0  # a replica that died is back before, also on a busy machine: 10 s were too few there
 OPENING_S = 3600.0  # shards of 100 GB come from S3 in less
 
 
@@ -32,7 +32,7 @@ class ServeGroup:
     def __init__(self, name: str, handle: DeploymentHandle[Any], timeout_s: float, hedges: bool) -> None:
         """hedges: the deployment may have more than one replica."""
         self.name, self._handle, self._hedges = name, handle, hedges
-        self._patience_s = min(PATIENCE_S, timeout_s / 2)
+        self._patience_s = min(PATIENCE_S, 0.9 * timeout_s)
         self._pace = Pace()
 
     async def answer(self, asked: Asked) -> Any:
