@@ -7,16 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 
 from react_ray import schema
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.draft import create
+from react_ray.errors import ShardUnavailable
 from react_ray.index.config import Key
 from react_ray.kinds import EMBEDDINGS, INDEX, PAIRS, QUERIES, NoFacts, QueriesFacts
 from react_ray.recipe import ClusterConfig
@@ -26,6 +31,7 @@ from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.search import Ask, search
 from react_ray.stages.retrieval.searchers import Searchers, SearchPlan
 from tests.support.searchable import write_index
+from tests.support.three_nodes import cluster_of
 from tests.support.vector_database import BACKBONE, clustered, recipe_over, write_database
 
 pytestmark = pytest.mark.slow
@@ -110,3 +116,78 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(folder: Path, undisturbed:
     assert {path: parts[1][path] for path in parts[0]} == parts[0], "finished classes are not searched again"
     with on_demand(ClusterConfig()):
         assert hits_of(folder, "driver", Searchers(plan_of(folder))).content == undisturbed
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[None]:
+    with cluster_of("any", "any", cpus=2):
+        yield
+
+
+def searching_processes() -> list[psutil.Process]:
+    """The searchers of this test's own cluster."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if " ".join(process.cmdline()).startswith("ray::ShardServer"):
+                found.append(process)
+    return found
+
+
+def killed(processes: list[psutil.Process]) -> int:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    return len(processes)
+
+
+class LosesSearchers(Searchers):
+    """One of them is killed at every 20th question."""
+
+    def __init__(self, plan: SearchPlan) -> None:
+        super().__init__(plan)
+        self.calls, self.deaths = itertools.count(), 0
+
+    def search_classes(self, *asked: Any) -> ClassHits:
+        if next(self.calls) % 20 == 10:
+            self.deaths += killed(searching_processes()[:1])
+        return super().search_classes(*asked)
+
+
+def test_searchers_that_are_killed_change_nothing(folder: Path, undisturbed: str, two_nodes: None) -> None:
+    searchers = LosesSearchers(plan_of(folder))
+    assert hits_of(folder, "searchers", searchers).content == undisturbed
+    assert searchers.deaths >= 3
+
+
+class LosesAllSearchers(Searchers):
+    """All of them are killed as soon as they live, from the first question on."""
+
+    def __enter__(self) -> Searchers:
+        self.ended = threading.Event()
+        self.killer = threading.Thread(target=self._kill)
+        return super().__enter__()
+
+    def _kill(self) -> None:
+        while not self.ended.wait(0.05):
+            killed(searching_processes())
+
+    def open(self, keys: Iterable[str]) -> None:
+        super().open(keys)
+        self.killer.start()
+
+    def __exit__(self, *raised: Any) -> None:
+        self.ended.set()
+        self.killer.join()
+        super().__exit__(*raised)
+
+
+def test_searchers_that_die_at_every_try_stop_the_search_in_one_line_that_names_the_classes(
+    folder: Path, two_nodes: None
+) -> None:
+    with pytest.raises(ShardUnavailable) as raised:
+        hits_of(folder, "never", LosesAllSearchers(plan_of(folder)))
+    said = str(raised.value)
+    assert said.startswith("the classes 'class 0' to 'class 24' were searched when a shard did not answer"), said
+    assert "\n" not in said and said.endswith("run the same command again")
+    assert not list((folder / "never").glob("part-*"))
