@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from react_ray.errors import ReactRayError
+from react_ray.errors import BackboneError, ReactRayError
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shard_cache import ShardCache
 from react_ray.recipe import Recipe
@@ -45,11 +45,14 @@ class Service:
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Opens the database and all groups, and loads the text tower."""
+        """Opens the database and all groups, and loads the text tower if it is there."""
         self.view = view = await self.in_thread(View, self.recipe, self.groups)
         self.encoder = Encoder(view.database.model, self.threads)
         await asyncio.gather(*(group.prepare(view.stamp) for group in self.groups))
-        await self.encoder.texts(["a photo"])
+        try:
+            await self.encoder.texts(["a photo"])
+        except BackboneError as error:  # of published vectors, say: pairs and vectors can be asked for all the same
+            logger.warning("neither texts nor images can be asked for: %s", error)
         self._watch = asyncio.create_task(self._follow())
 
     async def warm(self) -> None:

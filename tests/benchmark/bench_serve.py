@@ -1,0 +1,231 @@
+"""Times a served search over made vectors, beside the same search in this process and the same hops without work.
+
+A Ray Serve application on this machine serves --n vectors (made_vectors.py) in --groups groups, an ivf-rabitq index of
+recall 0.95. One client asks for one query at a time, unless said otherwise. The last line is one JSON object:
+
+    in_process_p50_ms           the shards, searched in this process
+    client_p50_ms, _p99_ms      a search through the handles of the groups, as from a task of the same cluster
+    http_p50_ms, _p99_ms        POST /v1/search with a vector, and k hits with captions
+    rps_100_clients             requests per second of 100 clients
+    batched_ratio               queries per second of POST /v1/search.arrow / those of the shards in this process
+    k10000_ms                   POST /v1/search with k = 10,000, with captions (median)
+    noop_client_p50_ms          a deployment that does nothing, through its handle
+    noop_http_p50_ms            GET /healthz
+
+    python tests/benchmark/bench_serve.py [--n 1000000] [--dim 512] [--groups 1] [--k 100] [--folder FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import http.client
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from ray import serve
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # tests is no installed package
+
+import react_ray
+from react_ray.draft import create
+from react_ray.index.config import SearchParams
+from react_ray.index.search_shards import search_shards
+from react_ray.index.shards import open_shards, params_for, shard_places
+from react_ray.kinds import PAIRS
+from react_ray.manifest import MANIFEST
+from react_ray.pair_id import pair_ids
+from react_ray.recipe import Recipe
+from react_ray.runtime.cluster import connected
+from react_ray.search.open_database import of_recipe
+from react_ray.serving.coordinator import Search
+from react_ray.serving.cutting import all_places, memory_bytes
+from react_ray.serving.groups import Asked
+from react_ray.serving.service import Service
+from react_ray.stages import index
+from react_ray.stages.serve import served
+from react_ray.stages.serving.application import NAME, group_name
+from react_ray.stages.serving.serve_group import ServeGroup
+from tests.benchmark.made_vectors import write
+
+NUM_QUERIES, MOST_GROUPS, TIMEOUT_S = 1000, 4, 30.0
+
+
+@serve.deployment
+class Echo:
+    """A group that does nothing."""
+
+    async def answer(self, asked: Asked) -> Any:
+        return asked.queries_QD
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=1_000_000, help="vectors")
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--groups", type=int, default=1, help=f"groups of shards, at most {MOST_GROUPS}")
+    parser.add_argument("--k", type=int, default=100)
+    parser.add_argument("--times", type=int, default=500, help="searches that are timed")
+    parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps the database for the next run")
+    asked = parser.parse_args()
+    root = Path(asked.folder, f"made-served-{asked.n}-{asked.dim}")
+    mixture, embeddings = write(str(root), asked.n, asked.dim)
+    pairs = create(f"{root}/pairs", PAIRS, {}, {}, embeddings.num_parts)
+    for part in pairs.pending():
+        pairs.commit(part, described(pair_ids(part, embeddings.receipt(part).rows)), 0.0)
+    pairs.seal()
+    recipe = recipe_over(root, 1e3)
+    queries_QD = mixture.draw(NUM_QUERIES, 10**6, text=True).astype(np.float32)
+    with connected(recipe.cluster):
+        if not (root / "index" / MANIFEST).exists():
+            index.run(recipe)
+        built = of_recipe(recipe).index
+        assert built is not None
+        size = sum(map(memory_bytes, all_places(built)))
+        if asked.groups > 1:
+            recipe = recipe_over(root, 1.01 * size / asked.groups / 1e9)
+        params, recall = params_for(built, "image", recipe.index.recall, asked.k)
+        shards = open_shards(shard_places(built, "image"))
+        alone = quantiles(
+            lambda number: search_shards(shards, queries_QD[number, None], asked.k, params), asked.times, NUM_QUERIES
+        )
+        began = time.perf_counter()
+        search_shards(shards, queries_QD, asked.k, params)
+        alone_s = time.perf_counter() - began
+        with served(recipe) as url:
+            out = measured(url, recipe, queries_QD, asked.k, params, asked.times)
+            began = time.perf_counter()
+            react_ray.connect(url, timeout_s=300).search_vectors(queries_QD, asked.k, key="image")
+            out["batched_ratio"] = round(alone_s / (time.perf_counter() - began), 2)
+            serve.delete("echo")
+    print(json.dumps({"n": asked.n, "k": asked.k, "recall": round(recall, 3), "in_process_p50_ms": alone[0]} | out))
+
+
+def measured(
+    url: str, recipe: Recipe, queries_QD: np.ndarray, k: int, params: SearchParams, times: int
+) -> dict[str, Any]:
+    groups = len(react_ray.connect(url, timeout_s=300).index()["groups"])
+    connection = http.client.HTTPConnection(url.removeprefix("http://"))
+    bodies = [json.dumps({"query": {"embedding": one.tolist()}, "k": k, "key": "image"}) for one in queries_QD[:times]]
+    deep = json.dumps({"query": {"embedding": queries_QD[0].tolist()}, "k": 10_000, "key": "image"})
+
+    def ask(method: str, path: str, body: str | None = None) -> None:
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        said = answer.read()
+        assert answer.status == 200, said
+
+    over_http = quantiles(lambda number: ask("POST", "/v1/search", bodies[number]), times, len(bodies))
+    over_http_deep = quantiles(lambda number: ask("POST", "/v1/search", deep), 20, 1)
+    nothing = quantiles(lambda number: ask("GET", "/healthz"), times, 1)
+    through_handles = asyncio.run(client_times(recipe, groups, queries_QD, k, params, times))
+    return {
+        "groups": groups,
+        "client_p50_ms": through_handles[0][0],
+        "client_p99_ms": through_handles[0][1],
+        "http_p50_ms": over_http[0],
+        "http_p99_ms": over_http[1],
+        "rps_100_clients": round(asyncio.run(requests_per_s(url, queries_QD, k)), 1),
+        "k10000_ms": over_http_deep[0],
+        "noop_client_p50_ms": through_handles[1][0],
+        "noop_http_p50_ms": nothing[0],
+    }
+
+
+async def client_times(
+    recipe: Recipe, groups: int, queries_QD: np.ndarray, k: int, params: SearchParams, times: int
+) -> list[tuple[float, float]]:
+    """Quantiles of a search through the handles of all groups, and of a handle whose deployment does nothing."""
+    names = [group_name(number) for number in range(groups)]
+    handles = [ServeGroup(name, serve.get_deployment_handle(name, NAME), TIMEOUT_S, False) for name in names]
+    service = Service(recipe, handles)
+    await service.start()
+    view = service.now
+    echo = await asyncio.to_thread(serve.run, Echo.bind(), name="echo", route_prefix=None)
+
+    async def search(number: int) -> Any:
+        return await Search(view.plans["image"], view.stamp).hits(queries_QD[number, None], k, params)
+
+    async def nothing(number: int) -> Any:
+        return await echo.answer.remote(Asked(view.stamp, "image", (), "search", queries_QD[:1], (k, params)))
+
+    found = [await awaited(one, times) for one in (search, nothing)]
+    await service.close()
+    return found
+
+
+async def requests_per_s(url: str, queries_QD: np.ndarray, k: int, seconds: float = 10.0) -> float:
+    began, done = time.perf_counter(), 0
+
+    async def ask(client: Any, number: int) -> None:
+        nonlocal done
+        while time.perf_counter() - began < seconds:
+            await client.search(queries_QD[number % len(queries_QD)], k, key="image")
+            done += 1
+
+    async with react_ray.connect(url, asynchronous=True, timeout_s=120) as client:
+        await asyncio.gather(*(ask(client, number) for number in range(100)))
+    return done / (time.perf_counter() - began)
+
+
+def quantiles(work: Callable[[int], Any], times: int, inputs: int) -> tuple[float, float]:
+    """(p50, p99) in milliseconds, after a tenth as many tries that do not count. work: called with 0 to inputs - 1."""
+    taken = []
+    for number in range(times + times // 10):
+        began = time.perf_counter()
+        work(number % inputs)
+        taken.append(1000 * (time.perf_counter() - began))
+    return of(taken[times // 10 :])
+
+
+async def awaited(work: Callable[[int], Awaitable[Any]], times: int) -> tuple[float, float]:
+    """As `quantiles`."""
+    taken = []
+    for number in range(times + times // 10):
+        began = time.perf_counter()
+        await work(number % NUM_QUERIES)
+        taken.append(1000 * (time.perf_counter() - began))
+    return of(taken[times // 10 :])
+
+
+def of(taken: list[float]) -> tuple[float, float]:
+    p50, p99 = np.quantile(taken, [0.5, 0.99]).round(2).tolist()
+    return p50, p99
+
+
+def described(ids: np.ndarray) -> pa.Table:
+    captions = [f"made picture {pair}" for pair in ids.tolist()]
+    return pa.table({"pair_id": ids, "url": [f"http://example.org/{pair}" for pair in ids], "caption": captions})
+
+
+def recipe_over(root: Path, group_memory_gb: float) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "bench",
+            "database": str(root),
+            "out": str(root / "out"),
+            "backbone": {"name": "made"},
+            "ingest": {"source": "none"},
+            "index": {"kind": "ivf-rabitq", "num_shards": MOST_GROUPS, "keys": ["image"]},
+            "cluster": {"object_store_gb": 0.5},
+            "serve": {
+                "port": 0,
+                "reload_s": 3600.0,
+                "group_memory_gb": group_memory_gb,
+                "max_in_flight": 512,
+                "timeout_s": TIMEOUT_S,
+                "max_batch": NUM_QUERIES,
+            },
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
