@@ -100,14 +100,17 @@ def writing(recipe: Recipe, verb: str) -> Iterator[None]:
 
 def _run(verb: str, recipe: Recipe, option: bool) -> str:
     """Imports only the stage of this verb: most stages need no torch in this process."""
+    from react_ray.runtime.changes import RECIPE
     from react_ray.runtime.done import told
+    from react_ray.storage import join
 
     stage = importlib.import_module(f"react_ray.stages.{verb}")
     if verb in ("download", "embed"):
         return told(stage.run(recipe, option))
     if verb == "retrieve":
         made = [stage.run(recipe, arm) for arm in recipe.arms_by_dependence()]
-        return f"{told(made)}\nlook at it: react-ray show {recipe.out}"
+        served = f"on a page, also for other classes: react-ray serve {join(recipe.out, RECIPE)}"
+        return f"{told(made)}\nlook at it: react-ray show {recipe.out}\n{served}"
     outcome = stage.run(recipe)
     return outcome if isinstance(outcome, str) else told(outcome)
 

@@ -9,12 +9,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import quote
 
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
+from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ClusterError, ConfigError
 from react_ray.progress import say
 from react_ray.recipe import Recipe
@@ -30,6 +32,8 @@ def run(recipe: Recipe, insecure: bool = False, verbose: bool = False) -> None:
     """Serves until it is interrupted. ConfigError if it would be open to others without a key."""
     with served(recipe, insecure, verbose) as url:
         say(f"serving {recipe.database} at {url} (the page; the API is at {url}/v1). Ctrl-C ends it.")
+        for task in load_tasks(recipe.tasks):
+            say(f"what the classes of {task.name} retrieve: {url}/#classes?task={quote(task.name)}")
         threading.Event().wait()
 
 
