@@ -16,13 +16,13 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
-from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ClusterError, ConfigError
 from react_ray.progress import say
 from react_ray.recipe import Recipe
 from react_ray.row_guard import one_line
 from react_ray.runtime.cluster import connected
 from react_ray.search.open_database import of_recipe
+from react_ray.serving.class_list import own_tasks
 from react_ray.stages.serving.application import NAME, api_key, bound
 
 QUIET = LoggingConfig(log_level=logging.ERROR, enable_access_log=False)
@@ -32,7 +32,7 @@ def run(recipe: Recipe, insecure: bool = False, verbose: bool = False) -> None:
     """Serves until it is interrupted. ConfigError if it would be open to others without a key."""
     with served(recipe, insecure, verbose) as url:
         say(f"serving {recipe.database} at {url} (the page; the API is at {url}/v1). Ctrl-C ends it.")
-        for task in load_tasks(recipe.tasks):
+        for task in own_tasks(recipe):
             say(f"what the classes of {task.name} retrieve: {url}/#classes?task={quote(task.name)}")
         threading.Event().wait()
 
