@@ -15,12 +15,15 @@ from react_ray.errors import ConfigError
     help="Export images, embeddings or a model for other tools.",
 )
 def _export(
-    what: Annotated[str, typer.Argument(help="webdataset, parquet, files, clip-retrieval, or model", metavar="WHAT")],
+    what: Annotated[
+        str,
+        typer.Argument(help="webdataset, parquet, files, clip-retrieval, embedding-atlas, or model", metavar="WHAT"),
+    ],
     uri: Annotated[
         str,
         typer.Argument(
             help="URI of the artifact: <database>/images, <database>/embeddings, <run>/retrieved (files: a folder for "
-            "each class); for a model the run",
+            "each class); for embedding-atlas <run>/retrieved or <database>; for a model the run",
             metavar="URI",
         ),
     ],
@@ -89,9 +92,14 @@ def _model(uri: str, out: str, layout: str, wise_ft: float | None, dtype: str, a
 
 def _rows(what: str, uri: str, out: str, rows_per_shard: int | None) -> str:
     """Exports images or vectors, and says so."""
+    from react_ray.pairs.export import atlas
     from react_ray.pairs.export.images import export
     from react_ray.pairs.export.vectors import LAYOUT, export_vectors
 
     if what == LAYOUT:
         return export_vectors(uri, out, 1_000_000 if rows_per_shard is None else rows_per_shard)
+    if what == atlas.LAYOUT:
+        if rows_per_shard is not None:
+            raise ConfigError(f"export: {what} is one file without shards; leave --rows-per-shard out")
+        return atlas.export_atlas(uri, out)
     return export(what, uri, out, 10_000 if rows_per_shard is None else rows_per_shard)

@@ -6,6 +6,7 @@ images lie beside `retrieved/` in the same order. An arm that asks what the run 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -229,6 +230,15 @@ def open_retrieval(root: str) -> Retrieval:
         raise ArtifactMissing(f"{root}: no pairs were retrieved here so far; run `react-ray retrieve RECIPE` first")
     images = join(root, IMAGES.name)
     return Retrieval(root, pairs, open_begun(images) if has_artifact(images) else None)
+
+
+def class_labels(classes: list[RetrievedClass]) -> dict[int, str]:
+    """class_id -> the name of the class, with its task where another task has a class of that name."""
+    num_tasks = Counter(name for _, name in {(one.task, one.class_name) for one in classes})
+    return {
+        one.class_id: f"{one.class_name} ({one.task})" if num_tasks[one.class_name] > 1 else one.class_name
+        for one in classes
+    }
 
 
 def credit_of(pair: RetrievedPair) -> str:

@@ -1,1 +1,1 @@
-"""Exports stored images in the layouts of img2dataset, and stored vectors in the layout of clip-retrieval."""
+"""Exports stored images in the layouts of img2dataset, and vectors in those of clip-retrieval and Embedding Atlas."""

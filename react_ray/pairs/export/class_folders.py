@@ -21,7 +21,7 @@ from react_ray.errors import ArtifactMissing
 from react_ray.kinds import IMAGES, RETRIEVED
 from react_ray.manifest import MANIFEST
 from react_ray.pairs.image_kind import kind_of
-from react_ray.pairs.retrieval import Place, Retrieval, RetrievedClass, open_retrieval
+from react_ray.pairs.retrieval import Place, Retrieval, RetrievedClass, class_labels, open_retrieval
 from react_ray.progress import Progress
 from react_ray.storage import Storage, join, open_empty, open_storage
 
@@ -49,18 +49,16 @@ def export_classes(uri: str, out: str) -> str:
 
 def folder_names(classes: list[RetrievedClass]) -> dict[int, str]:
     """class_id -> the name of its folder; all names differ, also without regard to capitals."""
-    tasks_of = Counter(name for _, name in {(one.task, one.class_name) for one in classes})
     names: dict[int, str] = {}
     taken = {CLASSES}
-    for one in sorted(classes, key=lambda one: one.class_id):
-        wanted = f"{one.class_name} ({one.task})" if tasks_of[one.class_name] > 1 else one.class_name
-        clean, number = _clean(wanted), 1
+    for class_id, label in sorted(class_labels(classes).items()):
+        clean, number = _clean(label), 1
         name = clean
         while name.casefold() in taken:
             number += 1
             name = f"{clean} {number}"
         taken.add(name.casefold())
-        names[one.class_id] = name
+        names[class_id] = name
     return names
 
 

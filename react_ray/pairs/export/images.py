@@ -34,7 +34,8 @@ def export(layout: str, uri: str, out: str, rows_per_shard: int = 10_000) -> str
     """Writes all shards and returns a summary. Raises ConfigError for an unknown layout, or if `out` is not empty."""
     if layout not in LAYOUTS:
         raise ConfigError(
-            f"export: no layout {layout!r}; name one of {', '.join(get_args(Layout))}, or clip-retrieval for embeddings"
+            f"export: no layout {layout!r}; name one of {', '.join(get_args(Layout))}, or clip-retrieval or "
+            "embedding-atlas for embeddings"
         )
     if rows_per_shard < 1:
         raise ConfigError(f"export: {rows_per_shard} rows per shard; give at least 1")

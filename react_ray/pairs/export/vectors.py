@@ -42,7 +42,7 @@ def export_vectors(uri: str, out: str, rows_per_shard: int = 1_000_000) -> str:
 def _write(
     embeddings: Artifact[EmbeddingsFacts], pairs: Artifact[PairsFacts], storage: Storage, rows_per_shard: int
 ) -> str:
-    keys = _keys(embeddings)
+    keys = embedded_keys(embeddings)
     most = -(-embeddings.rows // rows_per_shard)
     shard: _Shard | None = None
     num_rows = num_shards = 0
@@ -68,7 +68,7 @@ def _write(
     return f"{storage.uri}: {num_rows} pairs in {num_shards} shards of {LAYOUT}, {left_out} without a vector left out"
 
 
-def _keys(embeddings: Artifact[EmbeddingsFacts]) -> list[str]:
+def embedded_keys(embeddings: Artifact[EmbeddingsFacts]) -> list[str]:
     """Returns the sides that were embedded; a side without any vector would otherwise leave every row out."""
     config = embeddings.manifest.config
     if "published" not in config:
