@@ -59,12 +59,13 @@ class KeySearch:
         queries: float [Q, D]; scores: float32 [Q, k]. Returns float32 [Q, k], NaN where the database is too small to
         say. A cosine means little by itself, because all vectors of a CLIP lie in one narrow cone.
         """
-        sample_ND = self.sample_ND
-        if len(sample_ND) < FEWEST:
+        if len(self.sample_ND) < FEWEST:
             return np.full(scores.shape, np.nan, np.float32)
-        cosine_QN = queries_QD.astype(np.float32) @ sample_ND.T
-        spread_Q1 = np.maximum(cosine_QN.std(axis=1, keepdims=True), 1e-6)
-        return ((scores - cosine_QN.mean(axis=1, keepdims=True)) / spread_Q1).astype(np.float32)
+        mean_D, covariance_DD = self._moments
+        queries = queries_QD.astype(np.float64)
+        variance_Q1 = ((queries @ covariance_DD) * queries).sum(axis=1, keepdims=True)
+        spread_Q1 = np.maximum(np.sqrt(np.maximum(variance_Q1, 0)), 1e-6)
+        return ((scores - (queries @ mean_D)[:, None]) / spread_Q1).astype(np.float32)
 
     def params(self, k: int, recall: float | None = None) -> tuple[SearchParams, float | None]:
         """What the recipe names, or what the calibration found, and the recall that was measured with it, None if it
@@ -81,6 +82,13 @@ class KeySearch:
             return SearchParams(nprobe=nprobe or facts.num_lists, k_factor=self.config.k_factor), exact
         params, reached = params_for(self.index, self.key, recall or self.config.recall, k)
         return params, reached if facts.kind == FLAT or k <= max(row["k"] for row in table) else None
+
+    @cached_property
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """float64 [D] and [D, D]: mean and covariance of the sample, which are those of its cosines with any query."""
+        mean_D = self.sample_ND.mean(axis=0, dtype=np.float64)
+        apart_ND = self.sample_ND - mean_D.astype(np.float32)
+        return mean_D, (apart_ND.T @ apart_ND).astype(np.float64) / len(apart_ND)
 
     @cached_property
     def sample_ND(self) -> np.ndarray:
