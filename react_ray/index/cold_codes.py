@@ -1,10 +1,10 @@
 """ColdCodes: the 8-bit codes and pair_ids of ivf-rabitq shards, mapped into one range of addresses.
 
 Takes the paths of the shards; gives codes, scores and pair_ids by row. Rows are numbered through all shards; some
-numbers between two shards are unused, because a file is mapped from the start of a page. A search that re-ranks takes
-longer than in FAISS with the same file mapped (0.52 and 0.36 CPU-milliseconds a query), but its scores do not
-depend on the order in which products are added up, and FAISS never gives pages back: after 6,000 queries 122 of 128 MB
-stay mapped, here 2 MB (python tests/benchmark/bench_own_faiss.py).
+numbers between two shards are unused, because a file is mapped from the start of a page. A search that re-ranks takes a
+tenth longer than in FAISS with the same file mapped (0.37 and 0.33 CPU-milliseconds a query), but its scores do not
+depend on the order in which products are added up, and FAISS never gives pages back: after 6,000 queries 39 of 41 MB
+stay mapped, here 1 MB (python tests/benchmark/bench_own_faiss.py --only cold --n 80000).
 """
 
 from __future__ import annotations
