@@ -95,8 +95,9 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         url = said.partition(" at ")[2].partition(" ")[0]
         assert len(ids(react_ray.connect(url).search("a heron", 3))) == 3
         run.send_signal(signal.SIGINT)
-        rest = run.stderr.read()
-    assert run.returncode == 130 and rest == "serving has ended\n"
+        rest = run.stderr.read().splitlines()
+    link = f"what the classes of animals retrieve: {url}/#classes?task=animals"
+    assert run.returncode == 130 and rest == [link, "serving has ended"]
 
 
 @pytest.mark.parametrize(
