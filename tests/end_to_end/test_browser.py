@@ -9,21 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from react_ray.report import class_gallery, page
-from tests.support.chromium import LOOKS, chromium, needs_chromium
+from tests.support.chromium import LOOKS, PICTURES, chromium, needs_chromium
 from tests.support.report_example import report
 from tests.support.retrieval_example import gallery
 
 PAGES = ("report", "gallery")
-# Scrolls to each picture, because those outside of the window are loaded late, and returns the widths of what came.
-PICTURES = """async () => {
-  const widths = [];
-  for (const one of document.images) {
-    one.scrollIntoView();
-    await one.decode();
-    widths.push(one.naturalWidth);
-  }
-  return widths;
-}"""
 # The relative luminance of text and of the page behind it, as WCAG 2.2 defines it.
 LUMINANCES = """() => {
   const look = getComputedStyle(document.body);

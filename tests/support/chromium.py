@@ -12,6 +12,16 @@ from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 LOOKS = list(itertools.product((390, 1280), ("light", "dark")))  # widths of a phone and of a screen, colour schemes
+# Scrolls to each picture, because those outside of the window are loaded late, and returns the widths of what came.
+PICTURES = """async () => {
+  const widths = [];
+  for (const one of document.images) {
+    one.scrollIntoView();
+    await one.decode();
+    widths.push(one.naturalWidth);
+  }
+  return widths;
+}"""
 
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt-get install chromium")
 

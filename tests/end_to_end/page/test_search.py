@@ -11,20 +11,10 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Page, expect
 
-from tests.support.chromium import needs_chromium
+from tests.support.chromium import PICTURES, needs_chromium
 from tests.support.page_actions import cards, search, sent
 from tests.support.sample_database import HOSTILE
 
-# Scrolls to each picture, because those outside of the window are loaded late, and returns the widths of what came.
-PICTURES = """async () => {
-  const widths = [];
-  for (const one of document.images) {
-    one.scrollIntoView();
-    await one.decode();
-    widths.push(one.naturalWidth);
-  }
-  return widths;
-}"""
 # Gives a file to the page as a paste, or as a drop on the results.
 GIVE = """async ([how, data]) => {
   const bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0)), transfer = new DataTransfer();
