@@ -117,5 +117,6 @@ MODEL = Kind("model", ModelFacts, "customize")
 FEATURES = Kind("features", NoFacts, "customize")
 HEAD = Kind("head", HeadFacts, "customize")
 PREDICTIONS = Kind("predictions", PredictionsFacts, "evaluate")
+SCORES = Kind("scores", NoFacts, "evaluate")
 
 KINDS: dict[str, Kind[Any]] = {kind.name: kind for kind in list(globals().values()) if isinstance(kind, Kind)}

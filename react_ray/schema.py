@@ -132,6 +132,20 @@ PREDICTIONS = pa.schema(
         ("rank", pa.int32()),  # rank of the true class, 0 = top-1; null if the image could not be decoded
     ]
 )
+SCORES = pa.schema(
+    [
+        ("protocol", pa.string()),
+        ("model", pa.string()),
+        ("dataset", pa.string()),
+        ("task", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("num", pa.int64()),
+        ("shots", pa.int32()),  # -1 = all
+        ("seed", pa.int64()),
+        ("setting", pa.string()),
+    ]
+)
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

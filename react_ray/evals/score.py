@@ -1,0 +1,29 @@
+"""Score: one figure of one protocol, whatever it measures. schema.SCORES holds the same columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from react_ray import schema
+
+ALL_SHOTS = -1
+
+
+class Score(NamedTuple):
+    protocol: str  # such as "zero-shot", "linear-probe", "retrieval", "segmentation"
+    model: str
+    dataset: str
+    task: str
+    metric: str  # such as "top1", "mean_per_class", "image_recall@5", "miou"
+    value: float  # in [0, 1]
+    num: int  # of what was averaged: images, texts, boxes
+    shots: int = 0  # labelled images of each class that were learned from; ALL_SHOTS = all
+    seed: int = 0
+    setting: str = ""  # what else tells two figures of one metric apart, such as "best epoch on the test set"
+
+
+def score_table(scores: Iterable[Score]) -> pa.Table:
+    return pa.Table.from_pylist([score._asdict() for score in scores], schema=schema.SCORES)
