@@ -46,8 +46,8 @@ class IndexConfig(Section):
     )
     metadata: bool = field(
         False,
-        "write url, caption and the other columns of `pairs` beside each shard, in the order of its rows; about three "
-        "times the bytes of `pairs` per key",
+        "write url, caption and the other columns of `pairs` beside each shard, as Arrow that `serve` maps instead of "
+        "reading Parquet; about three times the bytes of `pairs`",
     )
     train_threads: int = speed(0, "threads that train the lists; 0 = all cores of the machine", ge=0)
 

@@ -36,14 +36,14 @@ class IndexPlan:
     core_seconds: float
 
     def lines(self, num_keys: int = 1, metadata_bytes: int = 0) -> list[str]:
-        """Returns the lines that are printed before the start, for all keys; metadata_bytes is that of one key."""
+        """Returns the lines that are printed before the start, for all keys."""
         gb = 1 / 2**30
         lists = f", {self.num_lists:,} lists" if self.num_lists else ""
         return [
             f"index: {self.kind}{lists} over {self.num_vectors:,} vectors of dimension {self.dim}, "
             f"{self.num_shards} shards",
             f"index: {num_keys} x {self.hot_bytes * gb:.2f} GB of memory to search, "
-            f"{num_keys * (self.hot_bytes + self.cold_bytes + metadata_bytes) * gb:.2f} GB of disk, "
+            f"{(num_keys * (self.hot_bytes + self.cold_bytes) + metadata_bytes) * gb:.2f} GB of disk, "
             f"{self.build_bytes * gb:.2f} GB of memory to build a shard, "
             f"about {num_keys * self.core_seconds:,.0f} core-seconds",
         ]

@@ -9,11 +9,9 @@ Next: search_shards.py.
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, RetrievalError
@@ -26,7 +24,6 @@ from react_ray.index.shard import IndexShard
 from react_ray.index.shard_cache import ShardCache
 from react_ray.kinds import INDEX, EmbeddingsFacts, IndexFacts
 from react_ray.manifest import MANIFEST, Receipt
-from react_ray.pair_id import part_of, row_of
 from react_ray.storage import join
 
 DELTAS = "deltas"
@@ -62,15 +59,6 @@ class ShardPlace:
         if cache is None or name not in files:
             return self.index.local_file(self.part, name)
         return cache.path(self.index.storage, name, files[name]["sha256"])
-
-    def metadata(self) -> pa.Table:
-        """Returns the columns of `pairs`, memory-mapped: for an ivf-rabitq shard in the order of its rows, otherwise by
-        pair_id.
-
-        Built with index.metadata only.
-        """
-        path = self.local_file("arrow")
-        return pa.ipc.open_file(pa.memory_map(path)).read_all()
 
 
 def open_shards(
@@ -159,24 +147,3 @@ def params_for(index: Artifact[IndexFacts], key: str, recall: float, k: int) -> 
         return SearchParams(), 1.0
     rows_per_list = index.facts.rows[key] / max(index.facts.num_lists, 1)
     return choose(list(tables.values()), recall, k, index.facts.dim, rows_per_list)
-
-
-def metadata_bytes(tables: dict[int, pa.Table], pair_ids: np.ndarray) -> bytes:
-    """Returns the rows of these parts of `pairs` in the order of pair_ids, as uncompressed Arrow IPC, which can be
-    mapped."""
-    parts = sorted(tables)
-    lengths = [tables[part].num_rows for part in parts]
-    starts = np.cumsum([0, *lengths[:-1]])
-    at = np.searchsorted(parts, part_of(pair_ids))
-    joined = pa.concat_tables([_wide(tables[part]) for part in parts]).take(pa.array(starts[at] + row_of(pair_ids)))
-    assert np.array_equal(joined["pair_id"].to_numpy(), pair_ids), "rows are not where their ids say"
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, joined.schema) as writer:
-        writer.write_table(joined.combine_chunks(), max_chunksize=1 << 16)
-    return sink.getvalue()
-
-
-def _wide(table: pa.Table) -> pa.Table:
-    """Gives strings 64-bit offsets, because the captions of a large shard exceed 2 GB."""
-    large = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
-    return table.cast(pa.schema([field.with_type(large.get(field.type, field.type)) for field in table.schema]))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from react_ray.serving.api import Number, PairId, Query, SearchBody, Text
-from react_ray.serving.finding import search
+from react_ray.serving.finding import find
 from react_ray.serving.refusal import Refused
 from react_ray.serving.service import Service
 from react_ray.serving.view import View
@@ -50,12 +50,15 @@ async def knn(service: Service, view: View, body: KnnBody) -> list[dict[str, Any
     except ValidationError as error:
         first = error.errors()[0]
         raise Refused(str(first.get("ctx", {}).get("error") or first["msg"])) from error
-    found = await search(service, view, asked)
-    out = []
-    for number, hit in enumerate(found["results"][0]["hits"]):
-        short = {"id": hit["pair_id"], "similarity": hit["score"]}
-        out.append({"url": hit["url"], "caption": hit["caption"], **short} if number < body.num_images else short)
-    return out
+    _, [hits] = await find(service, view, asked)
+    shown = hits.pair_ids[: body.num_images]
+    described = await service.in_thread(view.records.columns_of, shown, ["url", "caption"])
+    short = [
+        {"id": pair, "similarity": score}
+        for pair, score in zip(hits.pair_ids.tolist(), hits.scores.tolist(), strict=True)
+    ]
+    long = zip(short, described["url"], described["caption"], strict=False)
+    return [{"url": url, "caption": caption, **one} for one, url, caption in long] + short[len(shown) :]
 
 
 def metadata(service: Service, view: View, body: MetadataBody) -> list[dict[str, Any]]:

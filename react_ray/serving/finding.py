@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_json
 
 from react_ray.errors import ReactRayError
 from react_ray.index.config import Key
@@ -23,6 +24,7 @@ from react_ray.serving.ranked import NOTHING, Ranked, fused
 from react_ray.serving.refusal import Refused
 from react_ray.serving.service import Service
 from react_ray.serving.view import View
+from react_ray.serving.written_hits import written_hits
 
 SPARE = 2  # hits that are searched where duplicates will be folded, in multiples of k
 
@@ -101,8 +103,8 @@ class Finder:
         }
 
 
-async def search(service: Service, view: View, body: SearchBody) -> dict[str, Any]:
-    """The answer of POST /v1/search."""
+async def find(service: Service, view: View, body: SearchBody) -> tuple[Finder, list[Ranked]]:
+    """The hits of each query of POST /v1/search, and what their searches have to say."""
     limits = service.config
     if (body.query is None) == (body.queries is None):
         raise Refused("a search has either query or queries; give one of them", code="bad_query", field="query")
@@ -123,9 +125,16 @@ async def search(service: Service, view: View, body: SearchBody) -> dict[str, An
     finder.timer.ends("encode")
     found = await _without_duplicates(finder, keys, queries_QD, body.k)
     finder.timer.ends("search")
-    results = await service.in_thread(_described, view, found, body.columns)
+    return finder, found
+
+
+async def search(service: Service, view: View, body: SearchBody) -> bytes:
+    """The answer of POST /v1/search, as JSON."""
+    finder, found = await find(service, view, body)
+    hits = await service.in_thread(written_hits, view, found, body.columns)
     finder.timer.ends("metadata")
-    return {"results": results, **finder.answer()}
+    results = ",".join(f'{{"hits":{some}}}' for some in hits)
+    return b'{"results":[' + results.encode() + b"]," + to_json(finder.answer())[1:]
 
 
 async def _without_duplicates(finder: Finder, keys: Sequence[Key], queries_QD: np.ndarray, k: int) -> list[Ranked]:
@@ -147,29 +156,19 @@ async def _without_duplicates(finder: Finder, keys: Sequence[Key], queries_QD: n
         depth = min(4 * depth, most)
 
 
-def _described(view: View, found: Sequence[Ranked], columns: Sequence[str]) -> list[dict[str, Any]]:
-    ids = np.concatenate([np.empty(0, np.int64), *(hits.pair_ids for hits in found)])
-    described = as_json(view, ids, columns)
-    out, first = [], 0
-    for hits in found:
-        num = len(hits.pair_ids)
-        out.append({"hits": hits.as_json(described[first : first + num])})
-        first += num
-    return out
-
-
-def as_json(view: View, pair_ids: np.ndarray, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
+def as_json(view: View, pair_ids: np.ndarray) -> list[dict[str, Any]]:
     """What the API says of these pairs, whoever found them."""
-    values = view.records.columns_of(pair_ids, ["caption", "url", *columns])
-    ids, captions, urls = pair_ids.tolist(), values["caption"], values["url"]
-    images = [
-        f"/v1/pairs/{pair}/image" if is_stored else None
-        for pair, is_stored in zip(ids, view.records.stored(pair_ids).tolist(), strict=True)
-    ]
-    more = [dict(zip(columns, row, strict=True)) for row in zip(*(values[name] for name in columns), strict=True)]
-    if not columns:
-        more = [{} for _ in ids]
+    values = view.records.columns_of(pair_ids, ["caption", "url"])
+    stored = view.records.stored(pair_ids).tolist()
     return [
-        {"pair_id": pair, "caption": caption, "url": url, "image": image, "columns": of_pair}
-        for pair, caption, url, image, of_pair in zip(ids, captions, urls, images, more, strict=True)
+        {
+            "pair_id": pair,
+            "caption": caption,
+            "url": url,
+            "image": f"/v1/pairs/{pair}/image" if is_stored else None,
+            "columns": {},
+        }
+        for pair, caption, url, is_stored in zip(
+            pair_ids.tolist(), values["caption"], values["url"], stored, strict=True
+        )
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -44,20 +44,6 @@ class Ranked:
         return Ranked(
             some.pair_ids, some.scores, some.z, some.key, dict(zip(some.pair_ids.tolist(), kept.values(), strict=True))
         )
-
-    def as_json(self, described: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """described: what is said of the same pairs, in this order."""
-        z = [None if one != one else one for one in self.z.astype(np.float64).round(3).tolist()]
-        columns = self.scores.tolist(), z, self.keys
-        if not self.same:
-            return [
-                {**one, "score": score, "z": above, "key": key, "folded": []}
-                for one, score, above, key in zip(described, *columns, strict=True)
-            ]
-        return [
-            {**one, "score": score, "z": above, "key": key, "folded": self.same.get(one["pair_id"], [])}
-            for one, score, above, key in zip(described, *columns, strict=True)
-        ]
 
 
 NOTHING = Ranked(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32), "text")

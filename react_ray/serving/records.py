@@ -15,11 +15,13 @@ import pyarrow.compute as pc
 from react_ray import schema
 from react_ray.artifact import Artifact
 from react_ray.index.config import Key
+from react_ray.index.metadata_files import MetadataFiles
+from react_ray.index.shard_cache import ShardCache
 from react_ray.kinds import NoFacts
 from react_ray.pair_id import part_of, row_of
 from react_ray.row_guard import texts
 from react_ray.search.database import OpenDatabase
-from react_ray.search.gather import gather
+from react_ray.search.gather import gather, int64_array
 from react_ray.serving.lru import Lru
 from react_ray.serving.refusal import Refused
 from react_ray.vectors import from_vectors
@@ -39,10 +41,12 @@ class _Kept:
 
 
 class Records:
-    def __init__(self, database: OpenDatabase, images: Artifact[NoFacts] | None) -> None:
+    def __init__(self, database: OpenDatabase, images: Artifact[NoFacts] | None, cache: ShardCache) -> None:
+        """cache: of the files that an index with metadata has on a remote storage."""
         self.database, self.images_artifact = database, images
         kept: Lru[Any, pa.Table] = Lru(KEPT_BYTES, lambda table: table.nbytes)
         self._pairs, self._embeddings = _Kept(database.pairs_artifact, kept), _Kept(database.embeddings, kept)
+        self._mapped = MetadataFiles(database.index, cache) if database.index is not None else None
         self._stored: Lru[tuple[str, int], np.ndarray] = Lru(KEPT_BYTES, lambda mask: mask.nbytes)
         self.schema: pa.Schema = database.pairs_artifact.storage.parquet("part-00000.parquet").schema_arrow
         self._has_status = images is not None and "status" in self._names_of(images)
@@ -74,8 +78,35 @@ class Records:
         there = [name for name in names if name in self.schema.names]
         if not len(pair_ids) or not there:
             return {name: [None] * len(pair_ids) for name in names}
-        table = gather(self._pairs, pair_ids, ["pair_id", *there])
-        return {name: _listed(table[name]) if name in there else [None] * len(pair_ids) for name in names}
+        order = np.argsort(pair_ids)
+        taken = self._taken(pair_ids[order], there)
+        place_N = np.argsort(order).tolist()
+        out: dict[str, list[Any]] = {name: [None] * len(pair_ids) for name in names}
+        for name, pieces in taken.items():
+            values = _listed(pa.chunked_array(pieces))
+            out[name] = [values[place] for place in place_N]
+        return out
+
+    def _taken(self, pair_ids: np.ndarray, names: Sequence[str]) -> dict[str, list[pa.Array]]:
+        """pair_ids: int64 [N], ascending. Returns the values of each column, part by part."""
+        out: dict[str, list[pa.Array]] = {name: [] for name in names}
+        parts, rows = part_of(pair_ids), row_of(pair_ids)
+        starts = np.flatnonzero(np.diff(parts, prepend=-1))
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(parts)], strict=True):
+            table = self._read(int(parts[start]), ["pair_id", *names])
+            here = rows[start:end]
+            assert np.array_equal(_whole(table["pair_id"]).to_numpy()[here], pair_ids[start:end]), (
+                "rows are not where their ids say"
+            )
+            indices = int64_array(here)
+            for name in names:
+                out[name].append(_whole(table[name]).take(indices))
+        return out
+
+    def _read(self, part: int, names: list[str]) -> pa.Table | pa.RecordBatch:
+        if self._mapped is not None and part in self._mapped:
+            return self._mapped.batch(part)
+        return self._pairs.read(part, names)
 
     def stored(self, pair_ids: np.ndarray) -> np.ndarray:
         """bool [N]: the database holds the pair's image."""
@@ -115,6 +146,12 @@ class Records:
         if not len(pair_ids):
             return np.empty((0, self.database.embeddings.facts.dim), np.float16)
         return from_vectors(gather(self._embeddings, pair_ids, ["pair_id", key])[key])
+
+
+def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    if isinstance(column, pa.Array):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _listed(column: pa.ChunkedArray) -> list[Any]:

@@ -36,7 +36,8 @@ def routes(service: Service) -> APIRouter:
     @router.post("/v1/search", response_model=api.SearchAnswer)
     async def _search(body: api.SearchBody) -> Response:
         """The nearest pairs to texts, images, vectors, pairs, or weighted sums of these."""
-        return answer(await service.answered(lambda view: search(service, view, body), body.timeout_ms))
+        found = await service.answered(lambda view: search(service, view, body), body.timeout_ms)
+        return Response(found, media_type="application/json")
 
     @router.post("/v1/classes", response_model=api.ClassesAnswer)
     async def _classes(body: api.ClassesBody) -> Response:

@@ -11,6 +11,7 @@ import numpy as np
 from react_ray.artifact import open_artifact
 from react_ray.errors import ArtifactMissing
 from react_ray.index.config import Key
+from react_ray.index.shard_cache import ShardCache
 from react_ray.index.shards import uncovered
 from react_ray.kinds import IMAGES
 from react_ray.manifest import MANIFEST
@@ -49,7 +50,8 @@ class View:
         self.database: OpenDatabase = of_recipe(recipe)
         place = join(recipe.database, IMAGES.name)
         images = open_artifact(place, IMAGES) if open_storage(place).exists(MANIFEST) else None
-        self.records = Records(self.database, images)
+        cache = ShardCache(recipe.cluster.shard_cache_dir, int(recipe.cluster.shard_cache_gb * 2**30))
+        self.records = Records(self.database, images, cache)
         self._names: Lru[int, list[str]] = Lru(4)
         shares = cut(self.database.index, len(groups))
         self.groups = [

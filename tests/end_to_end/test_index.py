@@ -9,6 +9,7 @@ from pathlib import Path
 
 import boto3
 import numpy as np
+import pyarrow as pa
 import pytest
 import ray
 
@@ -17,12 +18,14 @@ from react_ray.draft import create
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ConfigError, RetrievalError
 from react_ray.index.config import SearchParams
 from react_ray.index.deleted import delete_pairs, deleted_pairs
-from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits
+from react_ray.index.metadata_files import MetadataFiles
 from react_ray.index.recall import recall_at_k
 from react_ray.index.search_shards import search_shards
+from react_ray.index.shard_cache import ShardCache
 from react_ray.index.shards import check_covers, deltas, open_shards, params_for, shard_places
 from react_ray.kinds import EMBEDDINGS, EmbeddingsFacts
+from react_ray.pair_id import pair_ids
 from react_ray.recipe import ClusterConfig, Recipe
 from react_ray.runtime.cluster import connected
 from react_ray.stages import index
@@ -154,17 +157,18 @@ def test_a_coded_index_is_the_same_whether_killed_or_not_and_on_s3(
     assert not any(name.endswith(".arrow") for name in remote.storage.list())  # index.metadata is off by default
 
 
-def test_metadata_lies_in_the_order_of_rows_and_a_target_recall_is_reached(tmp_path: Path) -> None:
+def test_metadata_lies_beside_the_shards_and_a_target_recall_is_reached(tmp_path: Path) -> None:
     changes = {"num_shards": 2, "calibration_k": 10_000, "metadata": True}
     recipe = recipe_over(str(tmp_path / "database"), tmp_path, **changes, **CODED)
     write_database(recipe.database, 4, 300)
     built = index.run(recipe)
-    for place in shard_places(built, "image"):
-        rows, (shard,) = place.metadata(), open_shards([place])
-        assert isinstance(shard, ListIndex)
-        np.testing.assert_array_equal(rows["pair_id"].to_numpy(), shard.cold.pair_ids(np.arange(shard.num_vectors)))
+    files = MetadataFiles(built, ShardCache(str(tmp_path / "cache")))
+    for part in range(4):
+        rows = pa.Table.from_batches([files.batch(part)])
+        np.testing.assert_array_equal(rows["pair_id"].to_numpy(), pair_ids(part, 300))
         assert rows["caption"].to_pylist() == [f"caption {pair}" for pair in rows["pair_id"].to_pylist()]
         assert rows["width"].to_pylist() == [pair % 1000 for pair in rows["pair_id"].to_pylist()]
+    assert 4 not in files
     truth = exactly(recipe, 100)
     for k, target in ((10, 0.9), (100, 0.95)):
         params, measured = params_for(built, "image", target, k)

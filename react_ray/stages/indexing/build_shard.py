@@ -19,16 +19,15 @@ import pyarrow as pa
 
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.draft import Draft, Piece
+from react_ray.index import metadata_files
 from react_ray.index.config import FLAT, IVF_RABITQ, IndexConfig
 from react_ray.index.held_out import Truth, depths, read_queries
 from react_ray.index.list_shard import ListShardBuilder
-from react_ray.index.ordering import distinct
 from react_ray.index.quantizer import threads
 from react_ray.index.shard import build_shard
-from react_ray.index.shards import metadata_bytes, quantizer_name, shard_name
+from react_ray.index.shards import quantizer_name, shard_name
 from react_ray.kinds import EMBEDDINGS, PAIRS, EmbeddingsFacts, IndexFacts, PairsFacts
 from react_ray.manifest import Receipt
-from react_ray.pair_id import part_of
 from react_ray.runtime.map_parts import Work
 from react_ray.runtime.memory import give_back
 from react_ray.storage import open_storage
@@ -101,10 +100,10 @@ class BuildShard(Work):
             built = build_shard(vectors(), self.config, quantizer)
             ids = built.all_ids()
             files[f"{name}.faiss"] = built.to_bytes()
-        if self.pairs is not None:
-            pairs = open_artifact(self.pairs.uri, PAIRS)
-            wanted = distinct(part_of(ids)).tolist() or sources[:1]
-            files[f"{name}.arrow"] = metadata_bytes({source: pairs.read(source) for source in wanted}, ids)
-        files |= {f"{name}.{suffix}": data for suffix, data in truth.files().items()}
         facts: dict[str, Any] = {} if quantizer is None else {"quantizer": hashlib.sha256(quantizer).hexdigest()}
+        if self.pairs is not None and key == self.config.keys[0]:  # the rows of a part are the same for all keys
+            pairs = open_artifact(self.pairs.uri, PAIRS)
+            files[metadata_files.file_name(shard)] = metadata_files.as_arrow(pairs.read(source) for source in sources)
+            facts["metadata_of"] = sources
+        files |= {f"{name}.{suffix}": data for suffix, data in truth.files().items()}
         return self.index.commit_files(part, files, time.monotonic() - began, len(ids), **facts)
