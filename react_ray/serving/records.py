@@ -6,6 +6,7 @@ import datetime
 import decimal
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -27,26 +28,46 @@ from react_ray.serving.refusal import Refused
 from react_ray.vectors import from_vectors
 
 KEPT_BYTES = 256 << 20
+FEW = 8  # rows of a part up to which one by one is faster than together
+
+
+class _Columns:
+    """Columns of one part of `pairs`, for reading a few rows of it in microseconds."""
+
+    def __init__(self, table: pa.Table | pa.RecordBatch, num_bytes: int) -> None:
+        """num_bytes: of memory that would be free without it."""
+        columns = {name: table[name] for name in table.schema.names}
+        self.of = {name: one if isinstance(one, pa.Array) else _whole(one) for name, one in columns.items()}
+        self.pair_ids = self.of["pair_id"].to_numpy()
+        self.num_bytes = num_bytes
+
+    def values(self, name: str, rows: np.ndarray) -> list[Any]:
+        """As JSON has them."""
+        column = self.of[name]
+        if len(rows) < FEW:
+            with suppress(UnicodeDecodeError):
+                return [as_json(column[row].as_py()) for row in rows.tolist()]
+        return _listed(pa.chunked_array([column.take(int64_array(rows))]))
 
 
 class _Kept:
     """An artifact whose columns stay in memory, part by part."""
 
-    def __init__(self, artifact: Artifact[Any], kept: Lru[Any, pa.Table]) -> None:
-        self.artifact, self.kept = artifact, kept
+    def __init__(self, artifact: Artifact[Any]) -> None:
+        self._artifact = artifact
+        self._tables: Lru[tuple[Any, ...], pa.Table] = Lru(KEPT_BYTES, lambda table: table.nbytes)
 
     def read(self, part: int, columns: Any = None) -> pa.Table:
-        place = self.artifact.uri, self.artifact.content, part, tuple(columns)
-        return self.kept.get(place, lambda: self.artifact.read(part, columns))
+        return self._tables.get((part, *columns), lambda: self._artifact.read(part, columns))
 
 
 class Records:
     def __init__(self, database: OpenDatabase, images: Artifact[NoFacts] | None, cache: ShardCache) -> None:
         """cache: of the files that an index with metadata has on a remote storage."""
         self.database, self.images_artifact = database, images
-        kept: Lru[Any, pa.Table] = Lru(KEPT_BYTES, lambda table: table.nbytes)
-        self._pairs, self._embeddings = _Kept(database.pairs_artifact, kept), _Kept(database.embeddings, kept)
         self._mapped = MetadataFiles(database.index, cache) if database.index is not None else None
+        self._pairs: Lru[tuple[Any, ...], _Columns] = Lru(KEPT_BYTES, lambda columns: columns.num_bytes)
+        self._embeddings = _Kept(database.embeddings)
         self._stored: Lru[tuple[str, int], np.ndarray] = Lru(KEPT_BYTES, lambda mask: mask.nbytes)
         self.schema: pa.Schema = database.pairs_artifact.storage.parquet("part-00000.parquet").schema_arrow
         self._has_status = images is not None and "status" in self._names_of(images)
@@ -78,35 +99,24 @@ class Records:
         there = [name for name in names if name in self.schema.names]
         if not len(pair_ids) or not there:
             return {name: [None] * len(pair_ids) for name in names}
-        order = np.argsort(pair_ids)
-        taken = self._taken(pair_ids[order], there)
-        place_N = np.argsort(order).tolist()
         out: dict[str, list[Any]] = {name: [None] * len(pair_ids) for name in names}
-        for name, pieces in taken.items():
-            values = _listed(pa.chunked_array(pieces))
-            out[name] = [values[place] for place in place_N]
+        order = np.argsort(pair_ids)
+        parts, rows = part_of(pair_ids)[order], row_of(pair_ids)[order]
+        starts = np.flatnonzero(np.diff(parts, prepend=-1)).tolist()
+        for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+            columns = self._columns_of(int(parts[start]), ["pair_id", *there])
+            places, here = order[start:end], rows[start:end]
+            assert (columns.pair_ids[here] == pair_ids[places]).all(), "rows are not where their ids say"
+            for name in there:
+                for place, value in zip(places.tolist(), columns.values(name, here), strict=True):
+                    out[name][place] = value
         return out
 
-    def _taken(self, pair_ids: np.ndarray, names: Sequence[str]) -> dict[str, list[pa.Array]]:
-        """pair_ids: int64 [N], ascending. Returns the values of each column, part by part."""
-        out: dict[str, list[pa.Array]] = {name: [] for name in names}
-        parts, rows = part_of(pair_ids), row_of(pair_ids)
-        starts = np.flatnonzero(np.diff(parts, prepend=-1))
-        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(parts)], strict=True):
-            table = self._read(int(parts[start]), ["pair_id", *names])
-            here = rows[start:end]
-            assert np.array_equal(_whole(table["pair_id"]).to_numpy()[here], pair_ids[start:end]), (
-                "rows are not where their ids say"
-            )
-            indices = int64_array(here)
-            for name in names:
-                out[name].append(_whole(table[name]).take(indices))
-        return out
-
-    def _read(self, part: int, names: list[str]) -> pa.Table | pa.RecordBatch:
-        if self._mapped is not None and part in self._mapped:
-            return self._mapped.batch(part)
-        return self._pairs.read(part, names)
+    def _columns_of(self, part: int, names: list[str]) -> _Columns:
+        mapped, pairs = self._mapped, self.database.pairs_artifact
+        if mapped is not None and part in mapped:
+            return self._pairs.get((part,), lambda: _Columns(mapped.batch(part), 0))
+        return self._pairs.get((part, *names), lambda: _Columns(table := pairs.read(part, names), table.nbytes))
 
     def stored(self, pair_ids: np.ndarray) -> np.ndarray:
         """bool [N]: the database holds the pair's image."""
@@ -148,9 +158,7 @@ class Records:
         return from_vectors(gather(self._embeddings, pair_ids, ["pair_id", key])[key])
 
 
-def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    if isinstance(column, pa.Array):
-        return column
+def _whole(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
