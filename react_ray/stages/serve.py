@@ -23,7 +23,8 @@ from react_ray.row_guard import one_line
 from react_ray.runtime.cluster import connected
 from react_ray.search.open_database import of_recipe
 from react_ray.serving.class_list import own_tasks
-from react_ray.stages.serving.application import NAME, api_key, bound
+from react_ray.stages.serving.application import NAME, api_key, asgi_app, bound, bound_groups, group_name
+from react_ray.stages.serving.front import front
 
 QUIET = LoggingConfig(log_level=logging.ERROR, enable_access_log=False)
 
@@ -42,26 +43,52 @@ def served(recipe: Recipe, insecure: bool = False, verbose: bool = False) -> Ite
     """The URL of the application, which ends with the block."""
     check_open(recipe, insecure)
     of_recipe(recipe)  # before Ray starts: the database is there and embedded
-    host, port = recipe.serve.host, recipe.serve.port or _free_port(recipe.serve.host)
+    is_open = not is_loopback(recipe.serve.host)
+    shown = f"[{recipe.serve.host}]" if ":" in recipe.serve.host else recipe.serve.host
     mine = not (ray.is_initialized() or recipe.cluster.address or os.environ.get("RAY_ADDRESS"))
     with connected(recipe.cluster, verbose):
         if not verbose:
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        logging_config = None if verbose else QUIET
-        http = HTTPOptions(host=host, port=port)
-        serve.start(proxy_location="HeadOnly", http_options=http, logging_config=logging_config)
-        try:
-            app = bound(recipe, is_open=not is_loopback(host))
-            serve.run(app, name=NAME, logging_config=logging_config)
-        except RuntimeError as error:
-            said = one_line(error, 500)
-            raise ClusterError(f"the application did not start: {said}; run it again with --verbose") from error
-        try:
-            shown = f"[{host}]" if ":" in host else host
+        by = _by_this_process if mine and recipe.serve.ingress_replicas == 1 else _by_proxies
+        with by(recipe, is_open, None if verbose else QUIET) as port:
             yield f"http://{shown}:{port}"
-        finally:
-            if not mine:  # a Ray that this command started ends with it
-                serve.delete(NAME)
+
+
+@contextmanager
+def _by_this_process(recipe: Recipe, is_open: bool, logs: LoggingConfig | None) -> Iterator[int]:
+    """Yields the port. The groups end with the Ray that this command started."""
+    serve.start(proxy_location="Disabled", logging_config=logs)
+    groups = bound_groups(recipe)
+    targets = [
+        serve.RunTarget(target=group, name=group_name(number), route_prefix=None, logging_config=logs)
+        for number, group in enumerate(groups)
+    ]
+    with _started():
+        handles = serve.run_many(targets)
+    with front(asgi_app(recipe, handles, is_open), recipe.serve.host, recipe.serve.port) as port:
+        yield port
+
+
+@contextmanager
+def _by_proxies(recipe: Recipe, is_open: bool, logs: LoggingConfig | None) -> Iterator[int]:
+    """Yields the port of Serve's proxy, behind which ingress replicas are."""
+    host, port = recipe.serve.host, recipe.serve.port or _free_port(recipe.serve.host)
+    serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port), logging_config=logs)
+    try:
+        with _started():
+            serve.run(bound(recipe, is_open), name=NAME, logging_config=logs)
+        yield port
+    finally:
+        serve.delete(NAME)
+
+
+@contextmanager
+def _started() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        said = one_line(error, 500)
+        raise ClusterError(f"the application did not start: {said}; run it again with --verbose") from error
 
 
 def check_open(recipe: Recipe, insecure: bool) -> None:

@@ -7,8 +7,10 @@ for each group behind the one that takes requests.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
+from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
@@ -38,16 +40,8 @@ class Ingress:
         """recipe: as Recipe.yaml writes it. is_open: it may be reached by any name, without a key."""
         self._recipe, self._is_open, self._groups = recipe_of(recipe.encode(), "the recipe"), is_open, groups
 
-    def __serve_build_asgi_app__(self) -> Any:
-        config = self._recipe.serve
-        hedges = config.max_replicas > 1
-        groups = [
-            ServeGroup(group_name(number), handle, config.timeout_s, hedges)
-            for number, handle in enumerate(self._groups)
-        ]
-        key = api_key(self._recipe)
-        hosts = () if key or self._is_open else LOOPBACK
-        return make_app(Service(self._recipe, groups), key, hosts, warm=True)
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return asgi_app(self._recipe, self._groups, self._is_open)
 
 
 def application(args: dict[str, str]) -> serve.Application:
@@ -65,29 +59,41 @@ def application(args: dict[str, str]) -> serve.Application:
 def bound(recipe: Recipe, is_open: bool) -> serve.Application:
     """The application of a loaded recipe. ArtifactMissing if there is nothing to serve."""
     config, cluster = recipe.serve, recipe.cluster
+    ingress: Any = Ingress
+    app: serve.Application = ingress.options(
+        ray_actor_options={"num_cpus": 1 if cluster.roles else 0, **placement(cluster, "embed")},
+        num_replicas=config.ingress_replicas,
+        max_ongoing_requests=config.max_in_flight + SPARE,
+    ).bind(recipe.yaml(), is_open, *bound_groups(recipe))
+    return app
+
+
+def bound_groups(recipe: Recipe) -> list[serve.Application]:
+    """A deployment for each group of shards. ArtifactMissing if there is nothing to serve."""
+    config, cluster = recipe.serve, recipe.cluster
     count = num_groups(Opened.at(recipe.database).index, config.group_memory_gb)
     threads = cluster.threads_per_actor if cluster.roles else cluster.num_cpus or os.cpu_count() or 1
     # Where there are no nodes of roles, one machine serves everything, and replicas share its cores with other work.
-    on_index = {"num_cpus": threads if cluster.roles else 0, **placement(cluster, "index")}
-    on_embed = {"num_cpus": 1 if cluster.roles else 0, **placement(cluster, "embed")}
+    options = {"num_cpus": threads if cluster.roles else 0, **placement(cluster, "index")}
     cache = cluster.shard_cache_dir, int(cluster.shard_cache_gb * 2**30)
     replica: Any = serve.deployment(GroupReplica)
-    ingress: Any = Ingress
-    groups = [
+    return [
         replica.options(
             name=group_name(number),
-            ray_actor_options=on_index,
+            ray_actor_options=options,
             max_ongoing_requests=AT_ONCE,
             **_width(config.min_replicas, config.max_replicas),
         ).bind(recipe.database, number, count, threads, config.reload_s, *cache)
         for number in range(count)
     ]
-    app: serve.Application = ingress.options(
-        ray_actor_options=on_embed,
-        num_replicas=config.ingress_replicas,
-        max_ongoing_requests=config.max_in_flight + SPARE,
-    ).bind(recipe.yaml(), is_open, *groups)
-    return app
+
+
+def asgi_app(recipe: Recipe, groups: Sequence[DeploymentHandle[Any]], is_open: bool) -> FastAPI:
+    """What takes requests and asks these groups. is_open: it may be reached by any name, without a key."""
+    config, key = recipe.serve, api_key(recipe)
+    hedges = config.max_replicas > 1
+    asked = [ServeGroup(group_name(number), handle, config.timeout_s, hedges) for number, handle in enumerate(groups)]
+    return make_app(Service(recipe, asked), key, () if key or is_open else LOOPBACK, warm=True)
 
 
 def group_name(number: int) -> str:
