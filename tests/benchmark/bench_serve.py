@@ -52,7 +52,7 @@ from react_ray.serving.service import Service
 from react_ray.stages import index
 from react_ray.stages.serve import served
 from react_ray.stages.serving.application import NAME, group_name
-from react_ray.stages.serving.serve_group import ServeGroup
+from react_ray.stages.serving.serve_group import BY_GRPC, ServeGroup
 from tests.benchmark.made_vectors import write
 
 NUM_QUERIES, MOST_GROUPS, TIMEOUT_S = 1000, 4, 30.0
@@ -158,7 +158,7 @@ async def client_times(
     service = Service(recipe, handles)
     await service.start()
     view = service.now
-    echo = await asyncio.to_thread(serve.run, Echo.bind(), name="echo", route_prefix=None)
+    echo = (await asyncio.to_thread(serve.run, Echo.bind(), name="echo", route_prefix=None)).options(**BY_GRPC)
 
     async def search(number: int) -> Any:
         return await Search(view.plans["image"], view.stamp).hits(queries_QD[number, None], k, params)

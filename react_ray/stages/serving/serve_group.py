@@ -24,6 +24,12 @@ DEATHS = (
     DeploymentUnavailableError,
     ReplicaUnavailableError,
 )
+# Questions and answers go by gRPC instead of as tasks of an actor: 2 ms instead of 5 for nothing.
+BY_GRPC: dict[str, Any] = {
+    "_by_reference": False,
+    "request_serialization": "pickle",
+    "response_serialization": "pickle",
+}
 PATIENCE_S = 20.0  # a replica that died is back before, also on a busy machine: 10 s were too few there
 OPENING_S = 3600.0  # shards of 100 GB come from S3 in less
 
@@ -31,7 +37,8 @@ OPENING_S = 3600.0  # shards of 100 GB come from S3 in less
 class ServeGroup:
     def __init__(self, name: str, handle: DeploymentHandle[Any], timeout_s: float, hedges: bool) -> None:
         """hedges: the deployment may have more than one replica."""
-        self.name, self._handle, self._hedges = name, handle, hedges
+        self.name, self._hedges = name, hedges
+        self._handle = handle.options(**BY_GRPC)
         self._patience_s = min(PATIENCE_S, 0.9 * timeout_s)
         self._pace = Pace()
 
