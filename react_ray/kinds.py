@@ -95,6 +95,11 @@ class HeadFacts:
 
 
 @dataclass(frozen=True)
+class LabelledFacts:
+    backbone: dict[str, Any]  # Backbone.describe() of the model that made the vectors
+
+
+@dataclass(frozen=True)
 class PredictionsFacts:
     scores: list[dict[str, Any]]  # dataset, task, metric, value, num_images, model, seed
     fitted: dict[str, Any] = field(default_factory=dict)  # of pictures compared by pixels: seconds, bytes, num_pairs
@@ -116,6 +121,8 @@ RETRIEVED = Kind("retrieved", RetrievedFacts, "retrieve")
 MODEL = Kind("model", ModelFacts, "customize")
 FEATURES = Kind("features", NoFacts, "customize")
 HEAD = Kind("head", HeadFacts, "customize")
+LABELLED_FEATURES = Kind("labelled_features", LabelledFacts, "evaluate")
+CLASS_VECTORS = Kind("class_vectors", LabelledFacts, "evaluate")
 PREDICTIONS = Kind("predictions", PredictionsFacts, "evaluate")
 SCORES = Kind("scores", NoFacts, "evaluate")
 

@@ -121,6 +121,26 @@ def features(dim: int) -> pa.Schema:
     )
 
 
+def labelled_features(dim: int) -> pa.Schema:
+    """Image vectors of a labelled set. position: of the class in its task where the label is one, null for a name."""
+    return pa.schema(
+        [
+            ("row", pa.int32()),  # of the set
+            ("task", pa.string()),
+            ("label", pa.string()),
+            ("position", pa.int32()),
+            ("status", pa.string()),
+            ("sha256", pa.string()),  # of the encoded image, null without one
+            ("image", vector(dim)),
+        ]
+    )
+
+
+def class_vectors(dim: int) -> pa.Schema:
+    """The zero-shot classifier of one task: a unit vector per class, not rounded to float16."""
+    return pa.schema([("position", pa.int32()), ("class_name", pa.string()), ("text", pa.list_(pa.float32(), dim))])
+
+
 PREDICTIONS = pa.schema(
     [
         ("row", pa.int32()),

@@ -15,14 +15,14 @@ def classify_rows(
     table: pa.Table, embedder: Embedder, scorers: dict[str, Scorer], tasks: list[TargetTask], num_threads: int
 ) -> pa.Table:
     """Returns schema.PREDICTIONS for a table from `read_slice`. scorers: one for each task."""
-    return score_rows(table, embed_rows(table, embedder, num_threads), scorers, tasks)
+    return score_rows(table, embed_rows(table["image"].to_pylist(), embedder, num_threads), scorers, tasks)
 
 
-def embed_rows(table: pa.Table, embedder: Embedder, num_threads: int) -> np.ndarray:
+def embed_rows(images: list[bytes | None], embedder: Embedder, num_threads: int) -> np.ndarray:
     """float16 [N, D], unit rows; a row is NaN if its image cannot be decoded or embedded."""
-    pixels, problems = embedder.decode(table["image"].to_pylist(), num_threads)
+    pixels, problems = embedder.decode(images, num_threads)
     good = np.array([problem is None for problem in problems], bool)
-    image_ND = np.full((table.num_rows, embedder.image_dim), np.nan, np.float16)
+    image_ND = np.full((len(images), embedder.image_dim), np.nan, np.float16)
     image_ND[good] = embedder.embed_images(pixels[good])
     return image_ND
 

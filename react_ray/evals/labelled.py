@@ -98,14 +98,6 @@ def read_slice(part: Slice, tasks: list[TargetTask]) -> pa.Table:
     return table.filter(pc.is_in(table["task"], pa.array([task.name for task in tasks])))
 
 
-class ReadSlices:
-    def __init__(self, slices: list[Slice], tasks: list[TargetTask]) -> None:
-        self.slices, self.tasks = slices, tasks
-
-    def __call__(self, job: int) -> pa.Table:
-        return read_slice(self.slices[job], self.tasks)
-
-
 class ReadRowGroups:
     def __init__(self, groups: list[RowGroup]) -> None:
         self.groups = groups

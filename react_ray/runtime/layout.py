@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import TypeVar
+from urllib.parse import quote
 
 from react_ray.artifact import Artifact, open_artifact, plan_of
 from react_ray.errors import ArtifactMismatch, ConfigError
 from react_ray.gated.config import OF_HEAD as HEAD
-from react_ray.kinds import IMAGES, PAIRS, Kind
+from react_ray.kinds import CLASS_VECTORS, IMAGES, LABELLED_FEATURES, PAIRS, Kind
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import BASE, Recipe
 from react_ray.storage import join, open_storage
@@ -52,6 +53,14 @@ class Layout:
         if candidate.partition(".")[0] == BASE or candidate in (PIXELS, PIXELS_LABELLED):
             return self.of_run(f"scores/{candidate}")
         return self.of_arm("scores_head" if candidate.endswith(HEAD) else "scores")
+
+    def labelled_features(self, row: str, dataset: str) -> str:
+        """The place of the image vectors of a labelled set by the model of a row of the table."""
+        return join(self.of_run(LABELLED_FEATURES.name), row or "model", quote(dataset, safe=""))
+
+    def class_vectors(self, row: str) -> str:
+        """The place of the zero-shot classifiers by the model of a row of the table."""
+        return join(self.of_run(CLASS_VECTORS.name), row or "model")
 
     def retrieved_root(self) -> str:
         """Arms that do not change retrieval train on the run's own retrieved pairs."""

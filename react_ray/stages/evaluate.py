@@ -1,7 +1,8 @@
 """evaluate: labelled images -> `scores/`, the predictions of each base and of each arm's model.
 
-One pool of actors serves all models, or this process alone if the images are few: to start a process costs more than to
-classify a small evaluation set. A model that is scored already is scored only on the sets that were added since.
+The images are embedded once by each model that embeds differently (evaluating/features.py), by a pool of actors, or by
+this process alone if they are few: to start a process costs more than to embed a small evaluation set. A model that is
+scored already is scored only on the sets that were added since.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from react_ray.artifact import Artifact, plan_of
 from react_ray.clip.prompts import TargetTask, load_tasks
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
-from react_ray.evals.labelled import IMAGES_PER_PART, ReadSlices, Slice, slices_of
+from react_ray.evals.labelled import Slice, slices_of
 from react_ray.evals.zeroshot import check_readable, summarise
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import PREDICTIONS, PredictionsFacts
@@ -23,9 +24,10 @@ from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout, models
 from react_ray.runtime.map_parts import MapStage, map_parts
 from react_ray.runtime.placement import actor_pool, is_soonest_here, num_threads
-from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice
+from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice, Job, ReadSlice
+from react_ray.stages.evaluating.features import embed_sets
 from react_ray.stages.evaluating.pixel_references import Pixels, pixel_references
-from react_ray.stages.evaluating.scored_model import ScoredModel, scored_model
+from react_ray.stages.evaluating.scored_model import ScoredModel, scored_models
 from react_ray.storage import open_storage
 
 
@@ -37,18 +39,19 @@ def run(recipe: Recipe) -> list[Artifact]:
     tasks = load_tasks(recipe.tasks)
     most = recipe.evaluate.max_unreadable
     slices = {name: slices_of(name, uri, tasks, most) for name, uri in recipe.evaluate.datasets.items()}
-    candidates = [_candidate(recipe, tasks, *row, slices) for row in models(recipe).items()]
+    rows = scored_models(recipe)
+    candidates = [_candidate(recipe, tasks, name, rows[name], uri, slices) for name, uri in models(recipe).items()]
     if tasks and slices:
         candidates += [_of_pixels(recipe, tasks, *row, slices) for row in pixel_references(recipe).items()]
-    open_ones = [c for c in candidates if not c.scores.sealed]
-    jobs = _jobs([(c, part) for c in open_ones for part in c.scores.pending()])
-    here = is_soonest_here(recipe.cluster, sum(_num_images(*job[0]) for job in jobs))
+    jobs = [(c, part) for c in candidates if not c.scores.sealed for part in c.scores.pending()]
+    embedded = embed_sets(recipe, tasks, rows, _to_embed(jobs, slices))
+    here = is_soonest_here(recipe.cluster, num_images=0)  # to classify vectors takes no time beside making them
     stage = MapStage(
         "evaluate",
-        ReadSlices([c.slices[part] for [(c, part), *_] in jobs], tasks),
-        ClassifySlice(jobs, recipe, tasks, num_threads(recipe.cluster, here)),
+        ReadSlice(jobs, tasks, embedded),
+        ClassifySlice(jobs, recipe, tasks, embedded, num_threads(recipe.cluster, here)),
         noun="images",
-        options=actor_pool(recipe.cluster, "embed"),
+        options=actor_pool(recipe.cluster, "embed") | {"num_gpus": 0},
         retries=recipe.cluster.part_retries,
         here=here,
     )
@@ -57,9 +60,13 @@ def run(recipe: Recipe) -> list[Artifact]:
 
 
 def _candidate(
-    recipe: Recipe, tasks: list[TargetTask], name: str, uri: str, slices: dict[str, list[Slice]]
+    recipe: Recipe,
+    tasks: list[TargetTask],
+    name: str,
+    model: ScoredModel,
+    uri: str,
+    slices: dict[str, list[Slice]],
 ) -> Candidate:
-    model = scored_model(recipe, name)
     config = recipe.evaluate.digested() | {
         "backbone": load_backbone(model.backbone, seed=recipe.seed).describe(),
         "tasks": [[task.name, list(task.class_names), list(task.templates)] for task in tasks],
@@ -67,30 +74,14 @@ def _candidate(
     return Candidate(name, model, *_begin(uri, config, model.parents, slices))
 
 
-def _jobs(pending: list[tuple[Candidate, int]]) -> list[list[tuple[Candidate, int]]]:
-    """Puts together the parts that hold the same images, embedded by the same model, in the order of the first."""
-    jobs: list[list[tuple[Candidate, int]]] = []
-    for one in pending:
-        alike = next((job for job in jobs if _share_vectors(job[0], one)), None)
-        if alike:
-            alike.append(one)
-        else:
-            jobs.append([one])
-    return jobs
-
-
-def _num_images(candidate: Candidate, part: int) -> int:
-    """The images that a model embeds for this part of its predictions, at most; none where pixels are compared."""
-    return min(IMAGES_PER_PART, candidate.slices[part].files.num_rows) * isinstance(candidate.model, ScoredModel)
-
-
-def _share_vectors(one: tuple[Candidate, int], other: tuple[Candidate, int]) -> bool:
-    (a, part_a), (b, part_b) = one, other
-    if not isinstance(a.model, ScoredModel) or not isinstance(b.model, ScoredModel):
-        return False
-    slice_a, slice_b = a.slices[part_a], b.slices[part_b]
-    same_images = (slice_a.dataset, slice_a.start) == (slice_b.dataset, slice_b.start)
-    return same_images and a.model.embeds_like(b.model)
+def _to_embed(jobs: list[Job], slices: dict[str, list[Slice]]) -> dict[str, dict[str, list[Slice]]]:
+    """The sets of which a row has something to classify."""
+    wanted: dict[str, dict[str, list[Slice]]] = {}
+    for candidate, part in jobs:
+        if isinstance(candidate.model, ScoredModel):
+            name = candidate.slices[part].dataset
+            wanted.setdefault(candidate.name, {})[name] = slices[name]
+    return wanted
 
 
 def _of_pixels(

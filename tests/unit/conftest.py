@@ -7,7 +7,10 @@ from pathlib import Path
 
 import boto3
 import pytest
+import ray
 
+from react_ray.recipe import ClusterConfig
+from react_ray.runtime.cluster import on_demand
 from react_ray.storage import Storage, open_storage
 from tests.support.s3_server import s3_server
 from tests.support.web import Web, web_server
@@ -21,6 +24,14 @@ def s3() -> Iterator[str]:
     with s3_server():
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         yield f"s3://{BUCKET}"
+
+
+@pytest.fixture
+def without_ray() -> Iterator[None]:
+    """Stages that need no Ray for what they are given go without, as in a command."""
+    with on_demand(ClusterConfig(num_cpus=2, object_store_gb=0.1)):
+        yield
+        assert not ray.is_initialized(), "this work is small, and started Ray"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from react_ray.gated.config import OF_HEAD, runs_no_model
 from react_ray.gated.trained import customised
 from react_ray.kinds import HEAD, MODEL
 from react_ray.recipe import Recipe
-from react_ray.runtime.layout import Layout
+from react_ray.runtime.layout import Layout, models
 from react_ray.storage import join
 from react_ray.training.head_file import HEAD_FILE
 
@@ -26,6 +26,11 @@ class ScoredModel:
     def embeds_like(self, other: ScoredModel) -> bool:
         """True if both give an image the same vector."""
         return (self.backbone, self.wise_ft, self.grid) == (other.backbone, other.wise_ft, other.grid)
+
+
+def scored_models(recipe: Recipe) -> dict[str, ScoredModel]:
+    """All models of the table, by the name of the row, in the order of `layout.models`."""
+    return {name: scored_model(recipe, name) for name in models(recipe)}
 
 
 def scored_model(recipe: Recipe, name: str) -> ScoredModel:

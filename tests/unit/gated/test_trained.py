@@ -19,7 +19,7 @@ from react_ray.clip.prompts import load_tasks
 from react_ray.clip.weights import read_weights
 from react_ray.draft import create
 from react_ray.errors import ArtifactMissing, BackboneError, ConfigError
-from react_ray.evals.labelled import ReadSlices, slices_of
+from react_ray.evals.labelled import slices_of
 from react_ray.evals.zeroshot import summarise
 from react_ray.gated.checkpoint import gated_bytes
 from react_ray.gated.config import CustomizeConfig
@@ -30,7 +30,9 @@ from react_ray.gated.models import create_model_and_transforms, get_tokenizer, l
 from react_ray.gated.trained import find_trained, is_trained, trained_models
 from react_ray.kinds import MODEL, PREDICTIONS, HeadFacts, ModelFacts, PredictionsFacts
 from react_ray.recipe import Recipe, load_recipe
-from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice
+from react_ray.runtime.cluster import on_demand
+from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice, ReadSlice
+from react_ray.stages.evaluating.features import embed_sets
 from react_ray.stages.evaluating.scored_model import ScoredModel
 from react_ray.training.head_file import head_bytes
 from react_ray.training.run_head import export_head, load_head
@@ -64,11 +66,13 @@ def scored(recipe: Recipe, name: str, model: Artifact | None, backbone: Backbone
     parents, wise_ft = ({"model": model}, recipe.evaluate.wise_ft) if model else ({}, 1.0)
     draft = create(place, PREDICTIONS, recipe.evaluate.digested(), parents, 1)
     slices = slices_of("test", recipe.evaluate.datasets["test"], tasks)[:1]
-    candidate = Candidate(name, ScoredModel(backbone, wise_ft=wise_ft), draft, dict(enumerate(slices)))
-    work = ClassifySlice([[(candidate, 0)]], recipe, tasks, 1)
+    model_of = {name: ScoredModel(backbone, wise_ft=wise_ft)}
+    with on_demand(recipe.cluster):
+        embedded = embed_sets(recipe, tasks, model_of, {name: {"test": slices}})
+    jobs = [(Candidate(name, model_of[name], draft, dict(enumerate(slices))), 0)]
+    work = ClassifySlice(jobs, recipe, tasks, embedded, 1)
     work.setup()
-    table = ReadSlices(slices, tasks)(0)
-    work(0, table.slice(0, 64))
+    work(0, ReadSlice(jobs, tasks, embedded)(0))
     names = ("dataset", "task", "metric", "value", "num_images")
     sealed = draft.seal(PredictionsFacts([dict(zip(names, row, strict=True)) for row in summarise(draft.read(0))]))
     return sealed.read(0)

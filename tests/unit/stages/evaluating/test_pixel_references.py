@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from react_ray.clip.prompts import load_tasks
-from react_ray.evals.labelled import read_slice, slices_of
+from react_ray.evals.labelled import slices_of
 from react_ray.evals.pixels import DIM
 from react_ray.recipe import Recipe
 from react_ray.stages import evaluate
-from react_ray.stages.evaluating.classify_slice import ClassifySlice
+from react_ray.stages.evaluating.classify_slice import ClassifySlice, ReadSlice
+from react_ray.stages.evaluating.features import Embedded
 from react_ray.stages.evaluating.pixel_references import RetrievedPixels, pixel_references
 from tests.support.scored_run import finish_retrieval, labelled_set, recipe_of
 
@@ -61,11 +62,11 @@ def test_the_row_is_scored_like_a_model_and_other_pairs_replace_it(tmp_path: Pat
 
     def scored(pixels: RetrievedPixels) -> tuple[list[str], int]:
         row = evaluate._of_pixels(recipe, tasks, "pixels.retrieved", pixels, slices)
-        jobs = [[(row, part)] for part in row.scores.pending()]
-        work = ClassifySlice(jobs, recipe, tasks, 1)
+        jobs = [(row, part) for part in row.scores.pending()]
+        work = ClassifySlice(jobs, recipe, tasks, Embedded(), 1)
         work.setup()
-        for number, [(_, part)] in enumerate(jobs):
-            work(number, read_slice(row.slices[part], tasks))
+        for number in range(len(jobs)):
+            work(number, ReadSlice(jobs, tasks, Embedded())(number))
         made = evaluate._seal(row, recipe)
         return made.read(0)["predicted"].to_pylist(), made.facts.fitted["num_pairs"]
 

@@ -1,0 +1,151 @@
+"""The image vectors of labelled sets are made once by each model, and never read by another or for other images."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from react_ray.artifact import open_artifact
+from react_ray.clip.config import BackboneConfig
+from react_ray.clip.embedder import Embedder
+from react_ray.clip.prompts import load_tasks
+from react_ray.draft import create
+from react_ray.errors import ArtifactMissing
+from react_ray.evals.classify import classify_rows, prompt_scorers
+from react_ray.evals.labelled import Slice, read_slice, slices_of
+from react_ray.gated.config import CustomizeConfig
+from react_ray.gated.load import load_backbone
+from react_ray.kinds import CLASS_VECTORS, LABELLED_FEATURES, MODEL, PREDICTIONS, ModelFacts
+from react_ray.recipe import Recipe
+from react_ray.runtime.layout import Layout
+from react_ray.stages import evaluate
+from react_ray.stages.evaluating.features import class_vectors_of, embed_sets, features_in, features_of
+from react_ray.stages.evaluating.scored_model import ScoredModel
+from react_ray.training.head_file import HEAD_FILE, head_bytes
+from tests.support import tiny_clip
+from tests.support.scored_run import CLASSES, labelled_set, recipe_of
+
+pytestmark = pytest.mark.usefixtures("without_ray")
+TINY = str(Path(tiny_clip.__file__).with_suffix(".json"))
+OVERRIDES = (f"backbone.name={TINY}", "backbone.pretrained=random", "evaluate.pixel_pairs=0")
+BASE = ScoredModel(BackboneConfig(name=TINY, pretrained="random"))
+CELLS = replace(BASE, grid=2)
+
+
+def made(recipe: Recipe) -> dict[str, str]:
+    """The content of each artifact of features, by its place below the run."""
+    found = Path(recipe.out).glob("labelled_features/*/*/manifest.json")
+    return {f"{path.parts[-3]}/{path.parts[-2]}": open_artifact(str(path.parent)).content for path in sorted(found)}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    return recipe_of(tmp_path, {"test": labelled_set(tmp_path / "test.parquet", 9)}, "run", *OVERRIDES)
+
+
+@pytest.fixture
+def slices(recipe: Recipe) -> Callable[[], list[Slice]]:
+    return lambda: slices_of("test", recipe.evaluate.datasets["test"], load_tasks(recipe.tasks))
+
+
+def with_linear_arm(recipe: Recipe) -> Recipe:
+    """The recipe with one arm, a head on the base's vectors, which is trained."""
+    recipe = recipe.model_copy(update={"arms": {"linear": {"customize.method": "linear"}}})
+    head_CD = np.random.default_rng(0).normal(size=(len(CLASSES), 16)).astype(np.float32)
+    named = [("birds", name) for name in CLASSES]
+    data = head_bytes({"head": head_CD, "start": head_CD.copy()}, named, CustomizeConfig(), {})
+    draft = create(Layout(recipe, "linear").of_arm("model"), MODEL, {}, {}, 1)
+    draft.commit_files(0, {HEAD_FILE: data}, 0.0, 1)
+    draft.seal(ModelFacts({}, "linear"))
+    return recipe
+
+
+def test_rows_whose_models_embed_alike_share_one_artifact(recipe: Recipe, slices: Callable[[], list[Slice]]) -> None:
+    tasks, parts = load_tasks(recipe.tasks), slices()
+    rows = {"base": BASE, "first": replace(BASE, head="a"), "cells": replace(CELLS, head="b"), "second": BASE}
+    embedded = embed_sets(recipe, tasks, rows, {row: {"test": parts} for row in rows})
+    assert made(recipe).keys() == {"base/test", "cells/test"}
+    assert len({embedded.features[row, "test"].uri for row in ("base", "first", "second")}) == 1
+    assert embedded.classes.keys() == {"base", "first", "second"}
+    vectors = features_in(embedded.features["cells", "test"].read(0), tasks).image_ND
+    assert vectors.shape == (9, 16 + 4 * 32)
+
+
+def test_evaluate_embeds_each_set_once_and_scores_as_embedding_and_classifying_in_one_step(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = with_linear_arm(recipe)
+    tasks = load_tasks(recipe.tasks)
+    evaluate.run(recipe)
+    assert made(recipe).keys() == {"base/test"}
+    embedder = Embedder(load_backbone(BASE.backbone), 4, "cpu")
+    table = read_slice(slices_of("test", recipe.evaluate.datasets["test"], tasks)[0], tasks)
+    at_once = classify_rows(table, embedder, prompt_scorers(embedder, tasks), tasks, 1)
+    assert open_artifact(Layout(recipe).scores("base"), PREDICTIONS).read(0).equals(at_once)
+    assert (class_vectors_of(recipe, "linear")["birds"] == embedder.zero_shot_classifier(tasks[0])).all()
+    assert (features_of(recipe, "linear", "test").image_ND == features_of(recipe, "base", "test").image_ND).all()
+    # A set that is added is embedded alone, and the features of a set that is scored are not needed any more.
+    first = made(recipe)["base/test"]
+    shutil.rmtree(tmp_path / "run/labelled_features")
+    more = {**recipe.evaluate.datasets, "other": labelled_set(tmp_path / "other.parquet", 6)}
+    grown = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"datasets": more})})
+    assert [scores.rows for scores in evaluate.run(grown)] == [15, 15]
+    assert made(grown).keys() == {"base/other"} and first
+    with pytest.raises(ArtifactMissing, match="run `react-ray evaluate RECIPE` first"):
+        features_of(grown, "base", "test")
+
+
+def test_an_image_keeps_its_place_label_and_vector_and_a_damaged_one_has_none(tmp_path: Path) -> None:
+    uri = labelled_set(tmp_path / "test.parquet", 9)
+    table = pq.read_table(uri)
+    images = table["image"].to_pylist()
+    pq.write_table(table.set_column(0, "image", [[*images[:4], b"damaged", None, *images[6:]]]), uri)
+    recipe = recipe_of(tmp_path, {"test": uri}, "run", *OVERRIDES)
+    tasks, row = load_tasks(recipe.tasks), {"base": BASE}
+    artifact = embed_sets(recipe, tasks, row, {"base": {"test": slices_of("test", uri, tasks)}}).features[
+        "base", "test"
+    ]
+    assert artifact.manifest.statuses == {"ok": 7, "undecodable": 1, "empty": 1}
+    found = features_in(artifact.read(0), tasks)
+    assert found.label_N.tolist() == [0, 1, 2] * 3 and found.row_N.tolist() == list(range(9))
+    assert np.isnan(found.image_ND).any(axis=1).tolist() == [row in (4, 5) for row in range(9)]
+    embedder = Embedder(load_backbone(BASE.backbone), 4, "cpu")
+    pixels, _ = embedder.decode([images[8]])
+    assert (found.image_ND[8] == embedder.embed_images(pixels)[0]).all()
+    assert len(found.of_task("birds").row_N) == 9 and len(found.of_task("food").row_N) == 0
+
+
+def test_features_are_made_anew_for_another_model_other_images_and_other_labels(
+    recipe: Recipe, slices: Callable[[], list[Slice]], tmp_path: Path
+) -> None:
+    tasks = load_tasks(recipe.tasks)
+
+    def embed(recipe: Recipe, model: ScoredModel = BASE) -> str:
+        embed_sets(recipe, tasks, {"base": model}, {"base": {"test": slices()}})
+        return made(recipe)["base/test"]
+
+    first = embed(recipe)
+    written = Path(recipe.out, "labelled_features/base/test/manifest.json").stat().st_mtime_ns
+    assert embed(recipe) == first
+    assert Path(recipe.out, "labelled_features/base/test/manifest.json").stat().st_mtime_ns == written
+    assert embed(recipe, CELLS) != first and embed(recipe) == first
+    seed = recipe.model_copy(update={"seed": 1})  # of the random weights
+    assert embed(seed) != first and embed(recipe) == first
+    table = pq.read_table(tmp_path / "test.parquet")
+    pq.write_table(table.set_column(1, "label", [["heron"] * 9]), tmp_path / "test.parquet")
+    assert embed(recipe) != first
+
+
+def test_a_set_to_train_on_is_embedded_and_opened_by_any_name(recipe: Recipe, tmp_path: Path) -> None:
+    arms = recipe.model_copy(update={"arms": {}})
+    tasks, uri = load_tasks(recipe.tasks), labelled_set(tmp_path / "train.parquet", 6)
+    embed_sets(arms, tasks, {"base": BASE}, {"base": {"train.test": slices_of("train.test", uri, tasks)}})
+    artifact = open_artifact(Layout(arms).labelled_features("base", "train.test"), LABELLED_FEATURES)
+    assert artifact.rows == 6 and artifact.facts.backbone["name"] == TINY
+    assert open_artifact(Layout(arms).class_vectors("base"), CLASS_VECTORS).rows == len(CLASSES)
