@@ -24,6 +24,8 @@ class ServeConfig(Section):
     )
     min_replicas: int = speed(1, "fewest processes of each group", ge=1)
     max_replicas: int = speed(1, "most processes of each group; more start while requests wait", ge=1)
+    upscale_delay_s: float = speed(30, "time of load after which another process of a group starts, s", ge=0)
+    downscale_delay_s: float = speed(600, "time without load after which a process of a group ends, s", ge=0)
     ingress_replicas: int = speed(1, "processes that take requests, embed queries and merge answers", ge=1)
     reload_s: float = speed(5, "time between two looks for deleted pairs, additions and new indexes, s", gt=0)
     fetch_urls: bool = speed(

@@ -17,6 +17,7 @@ from ray.serve.handle import DeploymentHandle
 from react_ray.errors import ConfigError
 from react_ray.recipe import Recipe, load_recipe, recipe_of
 from react_ray.runtime.placement import placement
+from react_ray.serve_config import ServeConfig
 from react_ray.serving.app import make_app
 from react_ray.serving.cutting import num_groups
 from react_ray.serving.groups import Opened
@@ -82,7 +83,7 @@ def bound_groups(recipe: Recipe) -> list[serve.Application]:
             name=group_name(number),
             ray_actor_options=options,
             max_ongoing_requests=AT_ONCE,
-            **_width(config.min_replicas, config.max_replicas),
+            **_width(config),
         ).bind(recipe.database, number, count, threads, config.reload_s, *cache)
         for number in range(count)
     ]
@@ -108,10 +109,9 @@ def api_key(recipe: Recipe) -> str:
     return os.environ[name] if name else ""
 
 
-def _width(least: int, most: int) -> dict[str, Any]:
-    if most <= least:
-        return {"num_replicas": least}
-    return {
-        "autoscaling_config": {"min_replicas": least, "max_replicas": most, "target_ongoing_requests": TARGET},
-        "num_replicas": None,
-    }
+def _width(config: ServeConfig) -> dict[str, Any]:
+    if config.max_replicas <= config.min_replicas:
+        return {"num_replicas": config.min_replicas}
+    delays = {"upscale_delay_s": config.upscale_delay_s, "downscale_delay_s": config.downscale_delay_s}
+    width = {"min_replicas": config.min_replicas, "max_replicas": config.max_replicas}
+    return {"autoscaling_config": {**width, **delays, "target_ongoing_requests": TARGET}, "num_replicas": None}
