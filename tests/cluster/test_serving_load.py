@@ -1,5 +1,7 @@
-"""Many clients search while processes of a group are killed and pairs are deleted: no request fails while one of two
-replicas lives, and where there is but one, only with a message that names the group."""
+"""Many clients search while processes of a group are killed, pairs are deleted, others are added and the index grows.
+
+No request fails while one of two replicas lives, and where there is but one, only with a message that names it.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,13 @@ from tests.support.serving import serving_recipe
 
 pytestmark = pytest.mark.slow
 CLIENTS, SECONDS, KILL_EVERY_S = 100, 60.0, 5.0
+CAPTIONS = [ANIMALS + many(120), many(90, 200)]
+ADDED = "a heron that was added"
 
 
 def recipe_of(folder: Path, replicas: int) -> Recipe:
     uri = f"{folder}/database"
-    write_searchable(uri, [ANIMALS + many(120), many(90, 200)])
+    write_searchable(uri, CAPTIONS)
     write_index(uri, num_shards=2)
     section = {"port": 0, "reload_s": 1.0, "min_replicas": replicas, "max_replicas": replicas, "max_in_flight": 512}
     return serving_recipe(uri, serve=section, cluster={"num_cpus": 2, "object_store_gb": 0.2})
@@ -68,8 +72,12 @@ async def load(url: str, recipe: Recipe) -> tuple[Counter[str], set[int]]:
             if whole and (processes := group_processes()):  # the one before is back
                 processes[round_ % len(processes)].kill()
                 ended["kills"] += 1
+            if round_ == 3:  # it is compared exactly, as no index covers it
+                await asyncio.to_thread(write_searchable, recipe.database, [*CAPTIONS, [ADDED, *many(50, 300)]])
             if round_ == 5:
                 delete_pairs(recipe.database, np.array([0, 1]))  # the best hits of two queries
+            if round_ == 7:
+                await asyncio.to_thread(write_index, recipe.database, 1, first=2)
 
     async with react_ray.connect(url, asynchronous=True, timeout_s=120) as client:
         await asyncio.gather(disturb(), *(ask(client, number) for number in range(CLIENTS)))
@@ -80,8 +88,12 @@ async def load(url: str, recipe: Recipe) -> tuple[Counter[str], set[int]]:
 def test_kills_and_deletions_under_load(local_ray: None, tmp_path: Path, replicas: int) -> None:
     recipe = recipe_of(tmp_path, replicas)
     with served(recipe) as url:
+        before = react_ray.connect(url).index()["index_version"]
         ended, found = asyncio.run(load(url, recipe))
-        assert react_ray.connect(url).search("a heron", 5, key="text")["results"][0]["hits"], "it recovers without help"
+        client = react_ray.connect(url)
+        [first, *_] = client.search(ADDED, 5, key="text")["results"][0]["hits"]
+        assert first["caption"] == ADDED, "it recovers without help"
+        assert client.index()["index_version"] != before
     serve.shutdown()
     print(ended)
     assert ended.pop("kills") >= 3 and ended.pop("answered") > 1000
