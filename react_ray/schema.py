@@ -129,6 +129,7 @@ def labelled_features(dim: int) -> pa.Schema:
             ("task", pa.string()),
             ("label", pa.string()),
             ("position", pa.int32()),
+            ("also", pa.list_(pa.string())),  # its other labels, null if there are none
             ("status", pa.string()),
             ("sha256", pa.string()),  # of the encoded image, null without one
             ("image", vector(dim)),
@@ -152,6 +153,8 @@ PREDICTIONS = pa.schema(
         ("rank", pa.int32()),  # rank of the true class, 0 = top-1; null if the image could not be decoded
     ]
 )
+# Of tasks whose metric needs them: the other labels of an image, and log-probabilities of all classes.
+WITH_CLASS_SCORES = pa.schema([*PREDICTIONS, ("also", pa.list_(pa.string())), ("class_scores", pa.list_(pa.float32()))])
 SCORES = pa.schema(
     [
         ("protocol", pa.string()),

@@ -26,34 +26,38 @@ class Origin(NamedTuple):
     names: str
     templates: str
     categories: str = ""  # the constant in mmpretrain that holds the names
+    metric: str = "top1"  # of ELEVATER (Li et al. 2022, table 7), as prompts.METRICS
 
 
 ORIGINS = {
-    "caltech-101": Origin("caltech101", "caltech101"),
+    "caltech-101": Origin("caltech101", "caltech101", metric="mean_per_class"),
     "cifar-10": Origin("", "cifar10", "CIFAR10_CATEGORIES"),
     "cifar-100": Origin("", "cifar100", "CIFAR100_CATEGORIES"),
     "country211": Origin("country211", "country211"),
     "dtd": Origin("", "dtd", "DTD_CATEGORIES"),
     "eurosat": Origin("eurosat", "eurosat"),
     "fer-2013": Origin("fer2013", "fer2013"),
-    "fgvc-aircraft": Origin("", "fgvc_aircraft", "FGVCAIRCRAFT_CATEGORIES"),
+    "fgvc-aircraft": Origin("", "fgvc_aircraft", "FGVCAIRCRAFT_CATEGORIES", "mean_per_class"),
     "food-101": Origin("", "food101", "FOOD101_CATEGORIES"),
     "gtsrb": Origin("gtsrb", "gtsrb"),
     "kitti-distance": Origin("kitti_closest_vehicle_distance", "kitti_closest_vehicle_distance"),
     "mnist": Origin("mnist", "mnist"),
-    "oxford-flower-102": Origin("flowers", "flowers"),
-    "oxford-iiit-pets": Origin("pets", "pets"),
+    "oxford-flower-102": Origin("flowers", "flowers", metric="mean_per_class"),
+    "oxford-iiit-pets": Origin("pets", "pets", metric="mean_per_class"),
     "patch-camelyon": Origin("pcam", "pcam"),
     "stanford-cars": Origin("", "cars", "STANFORDCARS_CATEGORIES"),
-    "voc-2007": Origin("", "voc2007", "VOC2007_CATEGORIES"),
+    "voc-2007": Origin("", "voc2007", "VOC2007_CATEGORIES", "map_11_point"),
 }
 IMAGENET = {"imagenet": "OPENAI_IMAGENET_TEMPLATES", "imagenet-7": "SIMPLE_IMAGENET_TEMPLATES"}
 
 
-def builtin_task(name: str) -> tuple[list[str], list[str]]:
-    """Returns (class names, templates with {}). Raises ConfigError for an unknown task or a library not installed."""
+def builtin_task(name: str) -> tuple[list[str], list[str], str]:
+    """Returns (class names, templates with {}, metric).
+
+    Raises ConfigError for an unknown task, or for a library that is not installed.
+    """
     if name in IMAGENET:
-        return _imagenet(IMAGENET[name])
+        return *_imagenet(IMAGENET[name]), "top1"
     if name not in ORIGINS:
         known = [*IMAGENET, *ORIGINS]
         near = difflib.get_close_matches(name, known, n=1)
@@ -67,7 +71,7 @@ def builtin_task(name: str) -> tuple[list[str], list[str]]:
         names = [
             n.replace("_", " ") for n in _constant("mmpretrain", name, "datasets/categories.py", origin.categories)
         ]
-    return list(names), [template.replace("{c}", "{}") for template in templates]
+    return list(names), [template.replace("{c}", "{}") for template in templates], origin.metric
 
 
 def _imagenet(templates: str) -> tuple[list[str], list[str]]:

@@ -20,6 +20,7 @@ from react_ray.metadata import parse_json
 from react_ray.section import Section, field
 from react_ray.storage import local_file, read_bytes
 
+TOP1, MEAN_PER_CLASS, MAP_11_POINT, ROC_AUC = METRICS = ("top1", "mean_per_class", "map_11_point", "roc_auc")
 SYNONYMS = "|"  # separates the synonyms of a class in a text file
 
 
@@ -49,6 +50,7 @@ class TargetTask:
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
     synonyms: tuple[tuple[str, ...], ...]  # the names of each class, its own name first
+    metric: str = TOP1  # one of METRICS: the figure that counts for this task
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ def load_tasks(config: TasksConfig) -> list[TargetTask]:
 
 
 def _builtin(name: str, config: TasksConfig) -> TargetTask:
-    classes, templates = builtin_task(name)
-    return _task(name, classes, templates, f"tasks.builtin: {name}", config.model_copy(update={"duplicates": "share"}))
+    classes, templates, metric = builtin_task(name)
+    shares = config.model_copy(update={"duplicates": "share"})
+    return _task(name, classes, templates, f"tasks.builtin: {name}", shares, metric)
 
 
 def _file_tasks(config: TasksConfig) -> list[TargetTask]:
@@ -98,7 +101,14 @@ def _file_tasks(config: TasksConfig) -> list[TargetTask]:
             near = difflib.get_close_matches(name, found, n=1, cutoff=0) or ["?"]
             raise ConfigError(f"tasks.names: {config.file} has no task {name!r}; did you mean {near[0]!r}?")
     return [
-        _task(name, found[name].get("classes", []), found[name].get("templates", []), f"{config.file}: {name}", config)
+        _task(
+            name,
+            found[name].get("classes", []),
+            found[name].get("templates", []),
+            f"{config.file}: {name}",
+            config,
+            found[name].get("metric", TOP1),
+        )
         for name in config.names or found
     ]
 
@@ -132,7 +142,9 @@ def _read(uri: str) -> dict[str, Any]:
     return tasks
 
 
-def _task(name: str, classes: Any, templates: Any, where: str, config: TasksConfig) -> TargetTask:
+def _task(name: str, classes: Any, templates: Any, where: str, config: TasksConfig, metric: Any = TOP1) -> TargetTask:
+    if metric not in METRICS:
+        raise ConfigError(f"{where}: no metric {metric!r}; name one of {', '.join(METRICS)}")
     listed = _list(classes, f"{where}: classes")
     for i, one in enumerate(listed):
         if not isinstance(one, (str, list, tuple)):
@@ -158,7 +170,9 @@ def _task(name: str, classes: Any, templates: Any, where: str, config: TasksConf
             f"{where}: {_repeated(every)!r} is a name of two classes; tell the two apart, remove one, "
             "or set tasks.duplicates=share"
         )
-    return TargetTask(name, own, tuple(texts), tuple(names))
+    if metric == ROC_AUC and len(own) != 2:
+        raise ConfigError(f"{where}: {ROC_AUC} is of two classes, not {len(own)}; name another metric")
+    return TargetTask(name, own, tuple(texts), tuple(names), metric)
 
 
 def _list(value: Any, where: str) -> list[Any]:

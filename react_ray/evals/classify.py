@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from react_ray import schema
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask
-from react_ray.evals.zeroshot import predict
+from react_ray.evals.metrics import log_softmax
+from react_ray.evals.zeroshot import FROM_CLASS_SCORES, predict
 from react_ray.training.scorer import ClassVectors, Scorer
 
 
@@ -28,7 +30,7 @@ def embed_rows(images: list[bytes | None], embedder: Embedder, num_threads: int)
 
 
 def score_rows(table: pa.Table, image_ND: np.ndarray, scorers: dict[str, Scorer], tasks: list[TargetTask]) -> pa.Table:
-    """As `classify_rows`, of images that are embedded."""
+    """As `classify_rows`, of images that are embedded; with schema.WITH_CLASS_SCORES if a task's metric needs that."""
     names = np.array(table["task"].to_pylist(), dtype=object)
     dataset = table["dataset"][0].as_py() if table.num_rows else ""
     found = []
@@ -38,8 +40,21 @@ def score_rows(table: pa.Table, image_ND: np.ndarray, scorers: dict[str, Scorer]
         labels, places = here["label"].to_pylist(), here["row"].to_numpy()
         position = here["position"].fill_null(-1).to_numpy()
         scorer, classes = scorers[task.name], list(task.class_names)
-        found.append(predict(image_ND[rows], scorer, classes, labels, dataset, task.name, places, position))
-    return pa.concat_tables(found)
+        also = here["also"].to_pylist()
+        one = predict(image_ND[rows], scorer, classes, labels, dataset, task.name, places, position, also)
+        if task.metric in FROM_CLASS_SCORES:
+            one = one.append_column("also", here["also"])
+            one = one.append_column("class_scores", _class_scores(image_ND[rows], scorer))
+            one = schema.conform(one, schema.WITH_CLASS_SCORES)
+        found.append(one)
+    return pa.concat_tables(found, promote_options="default")
+
+
+def _class_scores(image_ND: np.ndarray, scorer: Scorer) -> pa.Array:
+    """A list of log-probabilities for each image, null where the image could not be read."""
+    good_N = np.isfinite(image_ND).all(axis=1)
+    lists = iter(list(log_softmax(scorer(image_ND[good_N]))))
+    return pa.array([next(lists) if good else None for good in good_N], pa.list_(pa.float32()))
 
 
 def prompt_scorers(embedder: Embedder, tasks: list[TargetTask]) -> dict[str, Scorer]:

@@ -80,8 +80,8 @@ def row_groups(source: str) -> list[RowGroup]:
 
 
 def read_slice(part: Slice, tasks: list[TargetTask]) -> pa.Table:
-    """Returns the slice's rows of these tasks: columns image (binary, null without an image), task, label, position (as
-    in labels.py), row, dataset.
+    """Returns the slice's rows of these tasks: columns image (binary, null without an image), task, label, position and
+    also (as in labels.py), row, dataset.
     """
     labels, _ = _labels(part.files, part.dataset, tasks, part.start, IMAGES_PER_PART)
     images = part.files.images(part.start, IMAGES_PER_PART)
@@ -91,6 +91,7 @@ def read_slice(part: Slice, tasks: list[TargetTask]) -> pa.Table:
             "task": labels["task"],
             "label": labels["label"],
             "position": labels["position"],
+            "also": labels["also"],
             "row": pa.array(range(part.start, part.start + labels.num_rows), pa.int32()),
             "dataset": [part.dataset] * labels.num_rows,
         }

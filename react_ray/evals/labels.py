@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,7 +25,7 @@ from react_ray.evals.zeroshot import check_labels
 from react_ray.pairs.formats.seen import EXAMPLES
 from react_ray.pairs.names_beside import NamesBeside
 
-LABEL, TASK, POSITION = "label", "task", "position"
+LABEL, TASK, POSITION, ALSO = "label", "task", "position", "also"
 
 
 def check_columns(columns: pa.Schema, label: str, dataset: str, tasks: list[TargetTask]) -> None:
@@ -79,9 +80,12 @@ def class_labels(
     """Returns columns task and label, both text, and position: int32, the place of the class in its task where a label
     is a position or an identifier, null for a name. ConfigError for a label that is no class of its task.
 
+    Where labels are lists, the column also has those behind the first, null if there are none.
     table: columns label, and task if there are several. written: the names of integers, () = not told.
     """
     labels = _plain_values(table[LABEL])
+    if _is_list(labels.type):
+        return _several_labels(table, written, dataset, tasks, beside)
     names = [tasks[0].name] * len(table) if TASK not in table.column_names else _plain_values(table[TASK]).to_pylist()
     kind = labels.type
     if pa.types.is_floating(kind):  # pandas makes integers beside a blank cell to floats
@@ -147,7 +151,27 @@ def positions_of_identifiers(task: TargetTask, beside: NamesBeside) -> dict[str,
 
 def _labelled(task: Sequence[str | None], label: Sequence[str | None], position: Sequence[int | None]) -> pa.Table:
     columns = (pa.array(task, pa.string()), pa.array(label, pa.string()), pa.array(position, pa.int32()))
-    return pa.table(dict(zip((TASK, LABEL, POSITION), columns, strict=True)))
+    also = pa.nulls(len(label), pa.list_(pa.string()))
+    return pa.table(dict(zip((TASK, LABEL, POSITION, ALSO), (*columns, also), strict=True)))
+
+
+def _several_labels(
+    table: pa.Table, written: Sequence[str], dataset: str, tasks: list[TargetTask], beside: NamesBeside
+) -> pa.Table:
+    """As `class_labels`, of lists of labels, such as those of VOC's images. ConfigError for an empty list."""
+    lists = table[LABEL].combine_chunks()
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
+    if missing := int((lengths == 0).sum()):
+        raise ConfigError(f"evaluate.datasets.{dataset}: {missing} rows have no label; leave these rows out")
+    each = {LABEL: pc.list_flatten(lists)}
+    if TASK in table.column_names:
+        each[TASK] = table[TASK].take(pa.array(np.repeat(np.arange(len(lengths)), lengths)))
+    found = class_labels(pa.table(each), written, dataset, tasks, beside)
+    begins = np.cumsum(lengths) - lengths
+    names = found[LABEL].to_pylist()
+    also = [names[begin + 1 : begin + length] or None for begin, length in zip(begins, lengths, strict=True)]
+    first = found.take(pa.array(begins))
+    return first.set_column(first.column_names.index(ALSO), ALSO, pa.array(also, pa.list_(pa.string())))
 
 
 def _of_path(
@@ -203,6 +227,10 @@ def _whole(labels: pa.ChunkedArray, dataset: str) -> pa.ChunkedArray:
 def _plain_values(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     return column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _is_text(kind: pa.DataType) -> bool:

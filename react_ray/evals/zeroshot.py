@@ -7,6 +7,7 @@ normalised again), gives a prediction per image and their summary. An image that
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from react_ray import schema
+from react_ray.clip.prompts import MAP_11_POINT, MEAN_PER_CLASS, ROC_AUC, TOP1, TargetTask
 from react_ray.errors import ConfigError
+from react_ray.evals.metrics import mean_average_precision_11_point, mean_per_class, roc_auc, top_k
 from react_ray.progress import say
 from react_ray.section import Section, field, speed
 from react_ray.training.scorer import Scorer
 
 NO_CLASS = -1
 MEAN = "mean"  # in the column `task`: the unweighted mean over tasks
+TASK_METRIC = "task_metric"  # of the mean over tasks: each by its own metric
+FROM_CLASS_SCORES = (MAP_11_POINT, ROC_AUC)  # metrics that rank images by their scores of a class
 IMAGES_AT_ONCE = 8192
 
 
@@ -93,12 +98,14 @@ def predict(
     task: str,
     first_row: int | np.ndarray = 0,
     position_N: np.ndarray | None = None,
+    also: Sequence[Sequence[str] | None] = (),
 ) -> pa.Table:
     """Returns the predictions (schema.PREDICTIONS) for the images of one task.
 
     first_row: the row of the first image in its dataset, or the rows of all images. position_N: int, the true class
     where a label is more than a name, else -1. If two classes share a name, the one at the position is correct, as
-    where argmax is compared with labels; of an image known by name either one is, and the better rank counts.
+    where argmax is compared with labels; of an image known by name either one is, and the better rank counts. also: the
+    other labels of each image, each of which is correct.
     """
     known = set(class_names)
     unknown = sorted({label for label in labels if label not in known})
@@ -111,16 +118,20 @@ def predict(
     rank = found.rank
     if (first_N != last_N).any():
         rank = np.minimum(rank, classify(image_ND, scorer, last_N).rank)
+    for place in range(max((len(others or []) for others in also), default=0)):
+        names = [(others or [])[place : place + 1] or [label] for others, label in zip(also, labels, strict=True)]
+        other_N = _positions(class_names, [name for [name] in names], first=True)
+        rank = np.minimum(rank, classify(image_ND, scorer, other_N).rank)
     failed = found.top1 == NO_CLASS
     rows = np.arange(len(labels)) + first_row if isinstance(first_row, int) else first_row
-    names = np.array(class_names, dtype=object)
+    shown = np.array(class_names, dtype=object)
     return pa.table(
         {
             "row": np.asarray(rows, dtype=np.int32),
             "dataset": [dataset] * len(labels),
             "task": [task] * len(labels),
             "label": labels,
-            "predicted": pa.array(names[found.top1], pa.string(), mask=failed),
+            "predicted": pa.array(shown[found.top1], pa.string(), mask=failed),
             "score": pa.array(found.score, mask=failed),
             "rank": pa.array(rank.astype(np.int32), mask=failed),
         },
@@ -128,27 +139,54 @@ def predict(
     )
 
 
-def summarise(predictions: pa.Table) -> list[tuple[str, str, str, float, int]]:
-    """Returns rows of (dataset, task, metric, value, num_images) for metrics top1 and top5, with values in [0, 1].
+def summarise(predictions: pa.Table, tasks: Sequence[TargetTask] = ()) -> list[tuple[str, str, str, float, int]]:
+    """Returns rows of (dataset, task, metric, value, num_images) with values in [0, 1].
 
-    Datasets and tasks keep the order of their first appearance. After the tasks of a dataset comes the task "mean", the
-    unweighted mean over them, with the number of all images.
+    Metrics are top1, top5 and mean_per_class, and the task's own where it is another. Datasets and tasks keep the order
+    of their first appearance. After the tasks of a dataset comes the task "mean", the unweighted mean over them, with
+    the number of all images; its metric task_metric is the mean over each task's own metric, as ELEVATER's score is.
+    Classes of one name count as one in mean_per_class.
+
+    tasks: those whose metric is another than top1, at least.
     """
-    dataset = np.array(predictions["dataset"].to_pylist(), dtype=object)
-    task = np.array(predictions["task"].to_pylist(), dtype=object)
-    rank = predictions["rank"].fill_null(np.iinfo(np.int32).max).to_numpy()
+    metric_of = {task.name: task for task in tasks}
     rows: list[tuple[str, str, str, float, int]] = []
-    for name in dict.fromkeys(dataset):
-        here = dataset == name
-        ranks = {one: rank[here & (task == one)] for one in dict.fromkeys(task[here])}
-        tops = {
-            metric: {one: float((r < n).mean()) for one, r in ranks.items()} for metric, n in (("top1", 1), ("top5", 5))
-        }
-        for one, r in ranks.items():
-            rows.extend((name, one, metric, values[one], len(r)) for metric, values in tops.items())
-        for metric, values in tops.items():
-            rows.append((name, MEAN, metric, float(np.mean(list(values.values()))), int(here.sum())))
+    for dataset in pc.unique(predictions["dataset"]).to_pylist():
+        of_set = predictions.filter(pc.equal(predictions["dataset"], dataset))
+        values: dict[str, list[float]] = {}
+        for name in pc.unique(of_set["task"]).to_pylist():
+            found = of_set.filter(pc.equal(of_set["task"], name))
+            task = metric_of.get(name)
+            measured = _measure(found, task)
+            rows.extend((dataset, name, metric, value, found.num_rows) for metric, value in measured.items())
+            for metric in (TOP1, "top5", MEAN_PER_CLASS):
+                values.setdefault(metric, []).append(measured[metric])
+            values.setdefault(TASK_METRIC, []).append(measured[task.metric if task else TOP1])
+        rows.extend(
+            (dataset, MEAN, metric, float(np.mean(of_tasks)), of_set.num_rows) for metric, of_tasks in values.items()
+        )
     return rows
+
+
+def _measure(found: pa.Table, task: TargetTask | None) -> dict[str, float]:
+    """The metrics of one task, by name."""
+    rank = found["rank"].fill_null(np.iinfo(np.int32).max).to_numpy()
+    names = {name: place for place, name in enumerate(pc.unique(found["label"]).to_pylist())}
+    label_N = np.array([names[label] for label in found["label"].to_pylist()])
+    values = {TOP1: top_k(rank, 1), "top5": top_k(rank, 5), MEAN_PER_CLASS: mean_per_class(label_N, rank == 0)}
+    if task and task.metric in FROM_CLASS_SCORES:
+        position = {name: place for place, name in enumerate(task.class_names)}
+        true_NC = np.zeros((found.num_rows, len(position)), bool)
+        score_NC = np.full(true_NC.shape, np.nan)
+        columns = (found[name].to_pylist() for name in ("label", "also", "class_scores"))
+        for row, (label, also, scores) in enumerate(zip(*columns, strict=True)):
+            true_NC[row, [position[name] for name in (label, *(also or []))]] = True
+            score_NC[row] = np.nan if scores is None else scores
+        auc = task.metric == ROC_AUC
+        values[task.metric] = (
+            roc_auc(true_NC[:, 1], score_NC[:, 1]) if auc else mean_average_precision_11_point(true_NC, score_NC)
+        )
+    return values
 
 
 def check_labels(labels: pa.Table, class_names: dict[str, list[str]], dataset: str) -> None:

@@ -75,7 +75,7 @@ def task_list(recipe: Recipe) -> dict[str, Any]:
     found = []
     for name in (*IMAGENET, *ORIGINS):
         try:
-            classes, _ = builtin_task(name)
+            classes, _, _ = builtin_task(name)
         except ConfigError:
             continue
         found.append({"name": name, "num_classes": len(classes), "classes": classes[:FIRST]})

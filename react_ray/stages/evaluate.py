@@ -16,7 +16,7 @@ from react_ray.clip.prompts import TargetTask, load_tasks
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
 from react_ray.evals.labelled import Slice, slices_of
-from react_ray.evals.zeroshot import check_readable, summarise
+from react_ray.evals.zeroshot import FROM_CLASS_SCORES, check_readable, summarise
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import PREDICTIONS, PredictionsFacts
 from react_ray.manifest import MANIFEST
@@ -56,7 +56,7 @@ def run(recipe: Recipe) -> list[Artifact]:
         here=here,
     )
     map_parts(stage, list(range(len(jobs))), len(jobs))
-    return [c.scores.open() if c.scores.sealed else _seal(c, recipe) for c in candidates]
+    return [c.scores.open() if c.scores.sealed else _seal(c, recipe, tasks) for c in candidates]
 
 
 def _candidate(
@@ -69,9 +69,14 @@ def _candidate(
 ) -> Candidate:
     config = recipe.evaluate.digested() | {
         "backbone": load_backbone(model.backbone, seed=recipe.seed).describe(),
-        "tasks": [[task.name, list(task.class_names), list(task.templates)] for task in tasks],
+        "tasks": [[task.name, list(task.class_names), list(task.templates), *_metric(task)] for task in tasks],
     }
     return Candidate(name, model, *_begin(uri, config, model.parents, slices))
+
+
+def _metric(task: TargetTask) -> list[str]:
+    """What predictions hold beyond the rank depends on it."""
+    return [task.metric] if task.metric in FROM_CLASS_SCORES else []
 
 
 def _to_embed(jobs: list[Job], slices: dict[str, list[Slice]]) -> dict[str, dict[str, list[Slice]]]:
@@ -128,11 +133,12 @@ def _begin(
     return create(uri, PREDICTIONS, grown, parents, num_parts, grows=True, smaller=smaller), parts
 
 
-def _seal(candidate: Candidate, recipe: Recipe) -> Artifact[PredictionsFacts]:
+def _seal(candidate: Candidate, recipe: Recipe, tasks: list[TargetTask]) -> Artifact[PredictionsFacts]:
     scores = candidate.scores
-    predictions = pa.concat_tables(scores.read(part) for part in range(scores.num_parts))
+    parts = [scores.read(part) for part in range(scores.num_parts)]
+    predictions = pa.concat_tables(parts, promote_options="default")
     check_readable(predictions, recipe.evaluate.max_unreadable)
-    rows = summarise(predictions)
+    rows = summarise(predictions, tasks)
     names = ("dataset", "task", "metric", "value", "num_images")
     found = [dict(zip(names, row, strict=True)) | {"model": candidate.name, "seed": recipe.seed} for row in rows]
     fitted = scores.receipt(0).facts.get("fitted", {}) if scores.num_parts else {}

@@ -240,7 +240,7 @@ class EmbedLabelled(Work):
             for data, failed in zip(images, failed_N, strict=True)
         ]
         columns: dict[str, Any] = {
-            name: table[name] if table.num_rows else [] for name in ("row", "task", "label", "position")
+            name: table[name] if table.num_rows else [] for name in ("row", "task", "label", "position", "also")
         }
         columns |= {
             "status": pa.array(status, pa.string()),

@@ -110,7 +110,8 @@ def test_a_task_column_splits_the_rows_and_each_task_counts_its_own_positions(tm
         (pa.array(["red fox", None, None, "barn owl"]), "2 rows have no label"),
         (pa.array([0.0, 1.5, 1.0, 2.0]), "labels are double and not whole"),
         (pa.array([True, False, True, True]), "labels are bool; write class names"),
-        (pa.array([[0], [1], [2], [0]]), "labels are list"),
+        (pa.array([[0], [1], [], [0]]), "1 rows have no label; leave these rows out"),
+        (pa.array([[0], [1, 3], [2], [0]]), "3 is no position in the 3 classes"),
         (
             pa.array(["red fox", "barn owl", "gray heron", "lynx"]),
             r"2 labels are no class .* did you mean 'grey heron'",
@@ -185,3 +186,16 @@ def test_a_range_of_rows_is_what_a_slice_of_the_whole_is(tmp_path: Path, group: 
         for some in (files, files.part(start, count)):
             assert some.labels(start, count)["label"].to_pylist() == wanted
             assert [cell.data.decode() for cell in some.images(start, count)] == wanted
+
+
+def test_a_list_of_labels_gives_an_image_several_classes(tmp_path: Path) -> None:
+    found = pa.array([["red fox"], ["barn owl", "grey heron"], ["grey heron", "red fox", "barn owl"], ["red fox"]])
+    got = read(write(tmp_path / "a.parquet", found), BIRDS)
+    assert got["label"].to_pylist() == ["red fox", "barn owl", "grey heron", "red fox"]
+    assert got["also"].to_pylist() == [None, ["grey heron"], ["red fox", "barn owl"], None]
+    numbered = read(write(tmp_path / "b.parquet", pa.array([[2], [1, 0], [0, 2, 1], [2]])), BIRDS)
+    assert numbered["also"].equals(got["also"]) and numbered["position"].to_pylist() == [2, 1, 0, 2]
+    several = {"task": pa.array(["birds", "sizes", "birds", "birds"])}
+    mixed = pa.array([["red fox"], ["big"], ["grey heron", "red fox"], ["red fox"]])
+    got = read(write(tmp_path / "c.parquet", mixed, **several), BIRDS, SIZES)
+    assert got["task"].to_pylist() == several["task"].to_pylist() and got["also"][2].as_py() == ["red fox"]

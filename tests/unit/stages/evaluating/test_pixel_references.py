@@ -67,7 +67,7 @@ def test_the_row_is_scored_like_a_model_and_other_pairs_replace_it(tmp_path: Pat
         work.setup()
         for number in range(len(jobs)):
             work(number, ReadSlice(jobs, tasks, Embedded())(number))
-        made = evaluate._seal(row, recipe)
+        made = evaluate._seal(row, recipe, tasks)
         return made.read(0)["predicted"].to_pylist(), made.facts.fitted["num_pairs"]
 
     # Picture i of the set is the i-th retrieved one, and all are of one red more than the one before.
