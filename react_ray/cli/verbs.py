@@ -44,7 +44,7 @@ def run_verb(
     recipe = load_recipe(recipe_uri, overrides)
     if not option and verb != "report" and (said := done.answer(recipe, verb)) is not None:
         say(NOTHING_TO_DO)
-        answer(said, done.values(recipe, verb) if as_json else None, as_json)
+        _print(recipe, verb, said, as_json)
         return
     with writing(recipe, verb):
         preflight.begin(recipe, verb)
@@ -52,6 +52,16 @@ def run_verb(
         with _ray(recipe) if verb != "report" else nullcontext(), done.remembering(recipe, verb) as remember:
             said = _run(verb, recipe, option)
             remember(said)
+    _print(recipe, verb, said, as_json)
+
+
+def _print(recipe: Recipe, verb: str, said: str, as_json: bool) -> None:
+    from react_ray.runtime import done
+
+    if verb == "evaluate" and not as_json:
+        from react_ray.stages.evaluating.all_scores import tables_of
+
+        said = f"{said}\n\n{tables_of(recipe)}".rstrip()
     answer(said, done.values(recipe, verb) if as_json else None, as_json)
 
 

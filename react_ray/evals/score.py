@@ -10,6 +10,7 @@ import pyarrow as pa
 from react_ray import schema
 
 ALL_SHOTS = -1
+ZERO_SHOT = "zero-shot"  # classification without labels: by prompts, by what was retrieved, or by pixels
 
 
 class Score(NamedTuple):

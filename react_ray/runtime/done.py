@@ -28,6 +28,7 @@ from react_ray.storage import join, open_storage, versions
 from react_ray.uri import PACKAGE_DIR
 
 FILE = "done.json"
+VALUES = {"report": "summary.json", "evaluate": "scores.json"}  # what a verb made, for programs
 LOCAL_DIR = "local-dir:"
 # The sections that each verb reads, with the fields that only change its speed: one that differs is looked at anew. Of
 # `evaluate`, retrieve and customize read no more than the sets that they use.
@@ -104,9 +105,10 @@ def told(made: Any) -> str:
 
 
 def values(recipe: Recipe, verb: str) -> Any:
-    """What a verb made, as a JSON value: the summary of a report, or a row for each artifact that is finished."""
-    if verb == "report":
-        return json.loads(open_storage(recipe.out).read("summary.json"))
+    """What a verb made, as a JSON value: the summary of a report, the scores of an evaluation, or a row for each artifact
+    that is finished."""
+    if verb in VALUES:
+        return json.loads(open_storage(recipe.out).read(VALUES[verb]))
     rows = []
     for uri in dict.fromkeys(_results(recipe, verb)):
         if open_storage(uri).exists(MANIFEST):
@@ -158,6 +160,7 @@ def _made(recipe: Recipe, verb: str) -> dict[str, str]:
         places = [join(recipe.out, name) for name in ("summary.json", "report.html", "table.md")]
     else:
         places = [join(uri, MANIFEST) for uri in _results(recipe, verb)]
+        places += [join(recipe.out, VALUES[verb])] if verb in VALUES else []
     return {uri: made for uri in places if (made := _digest_of(uri))}
 
 

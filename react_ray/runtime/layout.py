@@ -31,6 +31,11 @@ def scored(recipe: Recipe) -> dict[str, str]:
     return models(recipe) | {name: Layout(recipe).scores(name) for name in (PIXELS, PIXELS_LABELLED)}
 
 
+def shown_name(name: str) -> str:
+    """Returns the name of a row in the report; the only arm of a recipe without arms has none in the recipe."""
+    return name if name and not name.startswith(HEAD) else f"customized{name}"
+
+
 class Layout:
     """The URIs of a recipe's artifacts. recipe: that of the whole run; arm: the name of one of its variants."""
 

@@ -24,6 +24,7 @@ from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout, models
 from react_ray.runtime.map_parts import MapStage, map_parts
 from react_ray.runtime.placement import actor_pool, is_soonest_here, num_threads
+from react_ray.stages.evaluating.all_scores import write_scores
 from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice, Job, ReadSlice
 from react_ray.stages.evaluating.features import embed_sets
 from react_ray.stages.evaluating.pixel_references import Pixels, pixel_references
@@ -34,8 +35,15 @@ from react_ray.storage import open_storage
 def run(recipe: Recipe) -> list[Artifact]:
     """Returns the sealed `predictions` of each base, then of each arm, then of small pictures.
 
-    There is one base, unless arms customise several backbones.
+    There is one base, unless arms customise several backbones. All scores of the run are in scores.json and
+    scores.parquet, too.
     """
+    made = _classify(recipe)
+    write_scores(recipe)
+    return made
+
+
+def _classify(recipe: Recipe) -> list[Artifact]:
     tasks = load_tasks(recipe.tasks)
     most = recipe.evaluate.max_unreadable
     slices = {name: slices_of(name, uri, tasks, most) for name, uri in recipe.evaluate.datasets.items()}

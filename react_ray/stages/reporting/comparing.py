@@ -11,9 +11,9 @@ from react_ray.manifest import MANIFEST
 from react_ray.pairs.retrieval import open_retrieval
 from react_ray.recipe import Recipe
 from react_ray.report.data import MEAN, ClassRow, Cost, ReportData
-from react_ray.runtime.layout import HEAD, Layout, scored
+from react_ray.runtime.layout import HEAD, Layout, scored, shown_name
 from react_ray.stages.reporting.flips import flip_examples
-from react_ray.stages.reporting.outcomes import Outcomes, shown_name
+from react_ray.stages.reporting.outcomes import Outcomes
 from react_ray.storage import open_storage
 
 

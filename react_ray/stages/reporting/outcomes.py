@@ -20,7 +20,7 @@ from react_ray.manifest import MANIFEST
 from react_ray.recipe import BASE, Recipe
 from react_ray.report.data import Confusion
 from react_ray.report.intervals import Gain, holm, paired_gain
-from react_ray.runtime.layout import HEAD, scored
+from react_ray.runtime.layout import scored, shown_name
 from react_ray.storage import open_storage
 
 CONFUSIONS = 50  # of each kind
@@ -133,11 +133,6 @@ def _said(recipe: Recipe) -> dict[str, dict[str, Said]]:
                 for dataset in pc.unique(table["dataset"]).to_pylist()
             }
     return found
-
-
-def shown_name(name: str) -> str:
-    """Returns the name of a row in the report; the only arm of a recipe without arms has none in the recipe."""
-    return name if name and not name.startswith(HEAD) else f"customized{name}"
 
 
 def _of_set(table: pa.Table, uri: str) -> Said:

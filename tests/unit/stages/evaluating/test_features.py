@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,8 +24,10 @@ from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import CLASS_VECTORS, LABELLED_FEATURES, MODEL, PREDICTIONS, ModelFacts
 from react_ray.recipe import Recipe
+from react_ray.runtime import done
 from react_ray.runtime.layout import Layout
 from react_ray.stages import evaluate
+from react_ray.stages.evaluating.all_scores import tables_of
 from react_ray.stages.evaluating.features import class_vectors_of, embed_sets, features_in, features_of
 from react_ray.stages.evaluating.scored_model import ScoredModel
 from react_ray.training.head_file import HEAD_FILE, head_bytes
@@ -90,6 +93,13 @@ def test_evaluate_embeds_each_set_once_and_scores_as_embedding_and_classifying_i
     assert open_artifact(Layout(recipe).scores("base"), PREDICTIONS).read(0).equals(at_once)
     assert (class_vectors_of(recipe, "linear")["birds"] == embedder.zero_shot_classifier(tasks[0])).all()
     assert (features_of(recipe, "linear", "test").image_ND == features_of(recipe, "base", "test").image_ND).all()
+    rows = json.loads((tmp_path / "run/scores.json").read_text())
+    assert rows == pq.read_table(tmp_path / "run/scores.parquet").to_pylist() == done.values(recipe, "evaluate")
+    assert {(row["protocol"], row["model"], row["dataset"], row["num"]) for row in rows} == {
+        ("zero-shot", "base", "test", 9),
+        ("zero-shot", "linear", "test", 9),
+    }
+    assert tables_of(recipe).startswith("zero-shot on test, points\n        birds top1  mean\nbase")
     # A set that is added is embedded alone, and the features of a set that is scored are not needed any more.
     first = made(recipe)["base/test"]
     shutil.rmtree(tmp_path / "run/labelled_features")

@@ -1,0 +1,70 @@
+"""Writes the scores of all protocols as text for the terminal: a table for each protocol and labelled set.
+
+A row is a model. Of classification a column is a task, by the metric that counts for it; of other protocols it is a
+metric. Figures of several seeds are a mean with the standard deviation.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from react_ray.clip.prompts import TOP1
+from react_ray.evals.score import ALL_SHOTS, ZERO_SHOT, Score
+from react_ray.evals.zeroshot import MEAN, TASK_METRIC
+from react_ray.report.numbers import points
+
+WIDTH = 100  # characters of a terminal; columns that do not fit go into a further table
+GAP = "  "
+Cells = dict[str, dict[str, list[float]]]  # column -> model -> its values, one for each seed
+
+
+def score_tables(scores: Sequence[Score], metric_of: Mapping[str, str]) -> str:
+    """Returns plain text, in points. metric_of: task -> its own metric."""
+    blocks = []
+    for protocol, dataset in dict.fromkeys((score.protocol, score.dataset) for score in scores):
+        some = [score for score in scores if (score.protocol, score.dataset) == (protocol, dataset)]
+        own = [one for one in some if _counts(one, metric_of)] if protocol == ZERO_SHOT else some
+        cells: Cells = {}
+        for score in own:
+            cells.setdefault(_column(score, metric_of), {}).setdefault(score.model, []).append(score.value)
+        rows = list(dict.fromkeys(score.model for score in own))
+        blocks.append(f"{protocol} on {dataset}, points\n{_tables(cells, rows)}")
+    return "\n".join(blocks)
+
+
+def _counts(score: Score, metric_of: Mapping[str, str]) -> bool:
+    """True for a task's own metric, and for the mean over tasks."""
+    return score.metric == (TASK_METRIC if score.task == MEAN else metric_of.get(score.task, TOP1))
+
+
+def _column(score: Score, metric_of: Mapping[str, str]) -> str:
+    if score.protocol == ZERO_SHOT:
+        return f"{score.task} {'' if score.task == MEAN else metric_of.get(score.task, TOP1)}".strip()
+    shots = {0: "", ALL_SHOTS: "all shots"}.get(score.shots, f"{score.shots} shots")
+    task = "" if score.task in (MEAN, score.dataset) else score.task
+    return " ".join(part for part in (task, score.metric, shots, score.setting) if part)
+
+
+def _tables(cells: Cells, rows: list[str]) -> str:
+    """Tables that are at most WIDTH characters wide."""
+    indent = max(map(len, rows), default=0)
+    tables: list[list[list[str]]] = []
+    room = 0
+    for column, of in cells.items():
+        texts = [column, *(_cell(of.get(model, [])) for model in rows)]
+        needed = len(GAP) + max(map(len, texts))
+        if not tables or needed > room:
+            tables.append([[text.ljust(indent)] for text in ("", *rows)])
+            room = WIDTH - indent
+        room -= needed
+        for line, text in zip(tables[-1], texts, strict=True):
+            line.append(text.rjust(needed - len(GAP)))
+    return "\n".join("".join(f"{GAP.join(line).rstrip()}\n" for line in table) for table in tables)
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return "–"
+    spread = f" ± {points(statistics.stdev(values))}" if len(values) > 1 else ""
+    return f"{points(statistics.fmean(values))}{spread}"
