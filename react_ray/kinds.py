@@ -97,6 +97,7 @@ class HeadFacts:
 @dataclass(frozen=True)
 class LabelledFacts:
     backbone: dict[str, Any]  # Backbone.describe() of the model that made the vectors
+    duplicated: int = 0  # images of a set whose bytes are those of an earlier one
 
 
 @dataclass(frozen=True)

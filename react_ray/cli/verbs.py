@@ -21,6 +21,13 @@ From = Annotated[
 ]
 Until = Annotated[str, typer.Option("--until", metavar="STAGE", help="end after this verb, to look at what there is")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="request again only the rows whose failure may pass")]
+AllowMissing = Annotated[
+    bool,
+    typer.Option(
+        "--allow-missing",
+        help="count images that cannot be decoded as wrong instead of refusing their set; scores.json has their share",
+    ),
+]
 SkipCorrupt = Annotated[
     bool,
     typer.Option(
@@ -137,6 +144,13 @@ def _embed(
     run_verb("embed", recipe, overrides, as_json, skip_corrupt)
 
 
+def _evaluate(
+    recipe: RecipeArgument, overrides: Overrides = None, allow_missing: AllowMissing = False, as_json: Json = False
+) -> None:
+    allowed = ["evaluate.max_unreadable=1"] if allow_missing else []
+    run_verb("evaluate", recipe, [*(overrides or []), *allowed], as_json)
+
+
 def _every_stage(
     recipe: RecipeArgument, overrides: Overrides = None, first: From = "", last: Until = "", as_json: Json = False
 ) -> None:
@@ -152,7 +166,12 @@ def _plain(verb: str) -> Callable[..., None]:
     return command
 
 
-WITH_OPTIONS: dict[str, Callable[..., None]] = {"download": _download, "embed": _embed, "run": _every_stage}
+WITH_OPTIONS: dict[str, Callable[..., None]] = {
+    "download": _download,
+    "embed": _embed,
+    "evaluate": _evaluate,
+    "run": _every_stage,
+}
 for _verb, _summary in {
     "ingest": "Read your files of pairs, URLs or vectors into the database.",
     "download": "Download the images of a URL list.",

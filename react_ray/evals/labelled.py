@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
-from react_ray.evals.labels import check_columns, check_folders, class_labels, folder_labels
+from react_ray.evals.labels import TASK, check_columns, check_folders, class_labels, folder_labels
 from react_ray.evals.set_digest import set_digest
 from react_ray.evals.set_files import SetFiles, open_files
+from react_ray.evals.set_gaps import gaps
 from react_ray.pairs.image import inspect
 from react_ray.pairs.image_cells import ImageCell
 from react_ray.progress import say
@@ -25,7 +26,7 @@ from react_ray.schema import OK
 
 IMAGES_PER_PART = 1024
 FIRST_IMAGES = 8  # decoded before anything is trained; if none of them is an image, the set is refused
-MAX_UNREADABLE = 0.05  # as evaluate.max_unreadable
+MOST_UNKNOWN = 0.05  # of the images may lie in folders of no class, or more with evaluate.max_unreadable
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,21 @@ class RowGroup:
     files: SetFiles
 
 
-def slices_of(name: str, source: str, tasks: list[TargetTask], most: float = MAX_UNREADABLE) -> list[Slice]:
+def slices_of(name: str, source: str, tasks: list[TargetTask], most: float = 0) -> list[Slice]:
     """Splits one evaluation set into slices. Raises ConfigError for a set that `check_set` refuses."""
     files = open_files(source, f"evaluate.datasets.{name}")
-    digest = set_digest(source, _check_labels(files, name, tasks, most))
+    labels = _check_labels(files, name, tasks, most)
+    for line in gaps(labels, name, _tasks_of(files, name, tasks)):
+        say(line)
+    digest = set_digest(source, labels)
     starts = range(0, files.num_rows, IMAGES_PER_PART)
     return [Slice(name, files.part(start, IMAGES_PER_PART), start, digest) for start in starts]
 
 
-def check_set(name: str, source: str, tasks: list[TargetTask], most: float = MAX_UNREADABLE) -> None:
+def check_set(name: str, source: str, tasks: list[TargetTask], most: float = 0) -> None:
     """ConfigError unless there are images, rows have classes of the recipe, and a first image can be decoded.
 
-    most: the share of images that may lie in folders of no class.
+    most: the share of images that may lie in folders of no class, MOST_UNKNOWN at least.
     """
     files = open_files(source, f"evaluate.datasets.{name}")
     _check_labels(files, name, tasks, most)
@@ -113,7 +117,7 @@ class ReadRowGroups:
 def _check_labels(files: SetFiles, dataset: str, tasks: list[TargetTask], most: float) -> pa.Table:
     """Returns columns task, label and position of all rows."""
     labels, unknown = _labels(files, dataset, tasks, 0, files.num_rows)
-    if told := check_folders(unknown, files.num_rows, most, dataset):
+    if told := check_folders(unknown, files.num_rows, max(most, MOST_UNKNOWN), dataset):
         say(told)
     present = set(labels["task"].to_pylist())
     for task in tasks:
@@ -131,10 +135,17 @@ def _labels(
     """Returns columns task, label (names of classes) and position, and the images in folders that are no class.
     ConfigError if another label is no class of its task.
     """
+    tasks = _tasks_of(files, dataset, tasks)
     if files.has_folders:
         return folder_labels(files.labels(start, count)["label"].to_pylist(), tasks, files.beside)
     check_columns(files.columns, files.label, dataset, tasks)
     return class_labels(files.labels(start, count), files.names, dataset, tasks, files.beside), Counter()
+
+
+def _tasks_of(files: SetFiles, dataset: str, tasks: list[TargetTask]) -> list[TargetTask]:
+    """A set without a column of tasks whose name is that of a task has images of this one alone."""
+    own = [task for task in tasks if task.name == dataset]
+    return own if own and TASK not in files.columns.names else tasks
 
 
 def _bytes(images: list[ImageCell]) -> pa.Array:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from react_ray import schema
 
 ALL_SHOTS = -1
+ALL_SETS = "all sets"  # of the mean over sets of one task each
 ZERO_SHOT = "zero-shot"  # classification without labels: by prompts, by what was retrieved, or by pixels
 
 

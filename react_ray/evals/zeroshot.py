@@ -25,6 +25,7 @@ from react_ray.training.scorer import Scorer
 NO_CLASS = -1
 MEAN = "mean"  # in the column `task`: the unweighted mean over tasks
 TASK_METRIC = "task_metric"  # of the mean over tasks: each by its own metric
+UNREADABLE = "unreadable"
 FROM_CLASS_SCORES = (MAP_11_POINT, ROC_AUC)  # metrics that rank images by their scores of a class
 IMAGES_AT_ONCE = 8192
 
@@ -53,7 +54,10 @@ class EvaluateConfig(Section):
         "", "folder with the files of react_ray/sample, for a row of 1-NN on 16x16 pixels with labels; empty = no row"
     )
     max_unreadable: float = speed(
-        0.05, "refuse the scores of a set of which more than this share of images cannot be decoded", ge=0, le=1
+        0.0,
+        "refuse the scores of a set of which more than this share of images cannot be decoded; they count as wrong",
+        ge=0,
+        le=1,
     )
     batch_size: int = speed(256, "images per forward pass, halved when memory runs out", ge=1)
 
@@ -145,6 +149,7 @@ def summarise(predictions: pa.Table, tasks: Sequence[TargetTask] = ()) -> list[t
     Metrics are top1, top5 and mean_per_class, and the task's own where it is another. Datasets and tasks keep the order
     of their first appearance. After the tasks of a dataset comes the task "mean", the unweighted mean over them, with
     the number of all images; its metric task_metric is the mean over each task's own metric, as ELEVATER's score is.
+    The share of images that could not be decoded, and count as wrong, is its metric unreadable, if there are any.
     Classes of one name count as one in mean_per_class.
 
     tasks: those whose metric is another than top1, at least.
@@ -162,6 +167,8 @@ def summarise(predictions: pa.Table, tasks: Sequence[TargetTask] = ()) -> list[t
             for metric in (TOP1, "top5", MEAN_PER_CLASS):
                 values.setdefault(metric, []).append(measured[metric])
             values.setdefault(TASK_METRIC, []).append(measured[task.metric if task else TOP1])
+        if unreadable := of_set["rank"].null_count:
+            values[UNREADABLE] = [unreadable / of_set.num_rows]
         rows.extend(
             (dataset, MEAN, metric, float(np.mean(of_tasks)), of_set.num_rows) for metric, of_tasks in values.items()
         )
@@ -214,7 +221,7 @@ def check_readable(predictions: pa.Table, most: float) -> None:
         if failed > most * here.num_rows:
             raise ConfigError(
                 f"evaluate.datasets.{dataset}: {failed} of {here.num_rows} images cannot be decoded, and would "
-                "count as wrong; mend the set, or allow it with evaluate.max_unreadable"
+                "count as wrong; mend the set, or allow it with --allow-missing or evaluate.max_unreadable"
             )
         if failed:
             say(f"evaluate.datasets.{dataset}: {failed} of {here.num_rows} images cannot be decoded and count as wrong")

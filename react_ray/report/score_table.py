@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from react_ray.clip.prompts import TOP1
-from react_ray.evals.score import ALL_SHOTS, ZERO_SHOT, Score
+from react_ray.evals.score import ALL_SETS, ALL_SHOTS, ZERO_SHOT, Score
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
 from react_ray.report.numbers import points
 
@@ -22,25 +22,36 @@ Cells = dict[str, dict[str, list[float]]]  # column -> model -> its values, one 
 def score_tables(scores: Sequence[Score], metric_of: Mapping[str, str]) -> str:
     """Returns plain text, in points. metric_of: task -> its own metric."""
     blocks = []
-    for protocol, dataset in dict.fromkeys((score.protocol, score.dataset) for score in scores):
-        some = [score for score in scores if (score.protocol, score.dataset) == (protocol, dataset)]
+    groups = [(score.protocol, _set(score, metric_of)) for score in scores]
+    for protocol, dataset in dict.fromkeys(groups):
+        some = [score for score, group in zip(scores, groups, strict=True) if group == (protocol, dataset)]
         own = [one for one in some if _counts(one, metric_of)] if protocol == ZERO_SHOT else some
         cells: Cells = {}
         for score in own:
-            cells.setdefault(_column(score, metric_of), {}).setdefault(score.model, []).append(score.value)
+            cells.setdefault(_column(score, metric_of, own), {}).setdefault(score.model, []).append(score.value)
         rows = list(dict.fromkeys(score.model for score in own))
         blocks.append(f"{protocol} on {dataset}, points\n{_tables(cells, rows)}")
     return "\n".join(blocks)
 
 
+def _set(score: Score, metric_of: Mapping[str, str]) -> str:
+    """Sets that are named as their task stand in one table."""
+    return ALL_SETS if score.protocol == ZERO_SHOT and score.dataset in metric_of else score.dataset
+
+
 def _counts(score: Score, metric_of: Mapping[str, str]) -> bool:
     """True for a task's own metric, and for the mean over tasks."""
+    if score.task == MEAN and score.dataset in metric_of:
+        return False
     return score.metric == (TASK_METRIC if score.task == MEAN else metric_of.get(score.task, TOP1))
 
 
-def _column(score: Score, metric_of: Mapping[str, str]) -> str:
+def _column(score: Score, metric_of: Mapping[str, str], shown: Sequence[Score]) -> str:
     if score.protocol == ZERO_SHOT:
-        return f"{score.task} {'' if score.task == MEAN else metric_of.get(score.task, TOP1)}".strip()
+        if score.task != MEAN:
+            return f"{score.task} {metric_of.get(score.task, TOP1)}"
+        num_tasks = len({one.task for one in shown} - {MEAN})
+        return MEAN if num_tasks >= len(metric_of) else f"{MEAN} of {num_tasks} of {len(metric_of)} tasks"
     shots = {0: "", ALL_SHOTS: "all shots"}.get(score.shots, f"{score.shots} shots")
     task = "" if score.task in (MEAN, score.dataset) else score.task
     return " ".join(part for part in (task, score.metric, shots, score.setting) if part)

@@ -105,8 +105,8 @@ def told(made: Any) -> str:
 
 
 def values(recipe: Recipe, verb: str) -> Any:
-    """What a verb made, as a JSON value: the summary of a report, the scores of an evaluation, or a row for each artifact
-    that is finished."""
+    """What a verb made, as a JSON value: the summary of a report, the scores of an evaluation, or else a row for each
+    artifact that is finished."""
     if verb in VALUES:
         return json.loads(open_storage(recipe.out).read(VALUES[verb]))
     rows = []

@@ -7,10 +7,12 @@ artifact of the kind `scores`, below a folder of the run whose name begins with 
 from __future__ import annotations
 
 import json
+from statistics import fmean
 
 from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks
-from react_ray.evals.score import ZERO_SHOT, Score, score_table
+from react_ray.evals.score import ALL_SETS, ZERO_SHOT, Score, score_table
+from react_ray.evals.zeroshot import MEAN, TASK_METRIC
 from react_ray.kinds import PREDICTIONS, SCORES
 from react_ray.manifest import MANIFEST
 from react_ray.parquet import parquet_bytes
@@ -35,6 +37,7 @@ def all_scores(recipe: Recipe) -> list[Score]:
     report."""
     storage = open_storage(recipe.out)
     found = [score for row, uri in scored(recipe).items() for score in _zero_shot(row, uri)]
+    found += over_sets(found, [task.name for task in load_tasks(recipe.tasks)])
     for path in storage.list():
         folder, _, name = path.rpartition("/")
         if name == MANIFEST and folder.startswith(OF_PROTOCOLS):
@@ -43,9 +46,35 @@ def all_scores(recipe: Recipe) -> list[Score]:
     return [score._replace(model=shown_name(score.model)) for score in found]
 
 
+def over_sets(scores: list[Score], tasks: list[str]) -> list[Score]:
+    """The mean over all tasks of each model, where each task has a set of its own name. A model that has no score of a
+    task has no such mean."""
+    values: dict[str, dict[str, Score]] = {}
+    for score in scores:
+        if score.dataset in tasks and (score.task, score.metric) == (MEAN, TASK_METRIC):
+            values.setdefault(score.model, {})[score.dataset] = score
+    return [
+        of[tasks[0]]._replace(dataset=ALL_SETS, value=fmean(of[task].value for task in tasks), num=_num(of))
+        for of in values.values()
+        if len(tasks) > 1 and len(of) == len(tasks)
+    ]
+
+
 def tables_of(recipe: Recipe) -> str:
-    """All scores of the run as text for the terminal."""
-    return score_tables(all_scores(recipe), {task.name: task.metric for task in load_tasks(recipe.tasks)})
+    """All scores of the run as text for the terminal, and which tasks of a collection of sets have none."""
+    metric_of = {task.name: task.metric for task in load_tasks(recipe.tasks)}
+    scores = all_scores(recipe)
+    text = score_tables(scores, metric_of)
+    absent = [name for name in metric_of if name not in {score.task for score in scores}]
+    if absent and len(absent) < len(metric_of):
+        have = len(metric_of) - len(absent)
+        text += f"{have} of {len(metric_of)} tasks have images, so there is no mean over all; absent: "
+        text += f"{', '.join(absent)}\n"
+    return text
+
+
+def _num(of: dict[str, Score]) -> int:
+    return sum(score.num for score in of.values())
 
 
 def _zero_shot(row: str, uri: str) -> list[Score]:

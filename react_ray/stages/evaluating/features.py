@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -31,6 +31,7 @@ from react_ray.gated.load import load_backbone
 from react_ray.gated.wise_ft import interpolate
 from react_ray.kinds import CLASS_VECTORS, LABELLED_FEATURES, Kind, LabelledFacts
 from react_ray.manifest import Receipt
+from react_ray.progress import say
 from react_ray.recipe import Recipe
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.layout import Layout
@@ -126,12 +127,13 @@ def embed_sets(
         sets.setdefault(first[row], {}).update(slices)
     by_prompts = {first[row] for row in wanted if not found[row].head}
     drafts: dict[tuple[str, str], Draft[LabelledFacts]] = {}  # of class vectors under (row, "")
+    facts_of: dict[str, LabelledFacts] = {}
     jobs: list[_Job] = []
     layout = Layout(recipe)
     for row, slices in sets.items():
         model = found[row]
         described = load_backbone(model.backbone, seed=recipe.seed).describe()
-        facts = LabelledFacts(described)
+        facts = facts_of[row] = LabelledFacts(described)
         parents = {name: parent for name, parent in model.parents.items() if name != "head"}
         config = {"backbone": described, "wise_ft": model.wise_ft}
         if row in by_prompts and tasks:
@@ -149,7 +151,7 @@ def embed_sets(
             drafts[row, name] = draft = _begin(uri, LABELLED_FEATURES, of_images, parents, len(parts), facts)
             jobs += [_Job(model, draft, part, parts[part]) for part in _pending(draft)]
     _embed(recipe, tasks, jobs)
-    made = {key: draft.seal() for key, draft in drafts.items()}
+    made = {key: _seal(draft, key[1], facts_of[key[0]]) for key, draft in drafts.items()}
     return Embedded(
         {(row, name): made[first[row], name] for row, slices in wanted.items() for name in slices},
         {row: made[first[row], ""] for row in wanted if (first[row], "") in made},
@@ -174,6 +176,28 @@ def _begin(
     except ArtifactMismatch:
         open_storage(uri).delete_all()
         return create(uri, kind, config, parents, num_parts, facts=facts)
+
+
+def _seal(draft: Draft[LabelledFacts], dataset: str, facts: LabelledFacts) -> Artifact[LabelledFacts]:
+    """Counts the images that a set holds more than once."""
+    if draft.sealed or not dataset:
+        return draft.seal()
+    tables = [draft.read(part, ["sha256", "task", "label"]) for part in range(draft.num_parts)]
+    seen: dict[str, set[tuple[str, str]]] = {}
+    num_images = 0
+    for sha256, *label in zip(*(column.to_pylist() for column in pa.concat_tables(tables).columns), strict=True):
+        if sha256 is not None:
+            seen.setdefault(sha256, set()).add(tuple(label))
+            num_images += 1
+    duplicated = num_images - len(seen)
+    if duplicated:
+        otherwise = sum(len(labels) > 1 for labels in seen.values())
+        say(
+            f"evaluate.datasets.{dataset}: {duplicated} of {num_images} images are copies of another one"
+            + (f", and {otherwise} images have copies of another label" if otherwise else "")
+            + "; they count as often as they are there"
+        )
+    return draft.seal(replace(facts, duplicated=duplicated))
 
 
 def _pending(draft: Draft[Any]) -> list[int]:

@@ -199,3 +199,12 @@ def test_a_list_of_labels_gives_an_image_several_classes(tmp_path: Path) -> None
     mixed = pa.array([["red fox"], ["big"], ["grey heron", "red fox"], ["red fox"]])
     got = read(write(tmp_path / "c.parquet", mixed, **several), BIRDS, SIZES)
     assert got["task"].to_pylist() == several["task"].to_pylist() and got["also"][2].as_py() == ["red fox"]
+
+
+def test_a_set_that_is_named_as_a_task_has_images_of_this_task(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.parquet", pa.array(POSITIONS))
+    with pytest.raises(ConfigError, match="has no column `task`"):
+        check_set("test", source, [SIZES, BIRDS])
+    check_set("birds", source, [SIZES, BIRDS])
+    got = pa.concat_tables(read_slice(part, [SIZES, BIRDS]) for part in slices_of("birds", source, [SIZES, BIRDS]))
+    assert got["label"].to_pylist() == WANTED and got["task"].to_pylist() == ["birds"] * 4

@@ -69,6 +69,7 @@ def test_an_image_that_failed_counts_as_wrong_and_keeps_its_row() -> None:
         ("validation", "mean", "top5", 5 / 6, 6),
         ("validation", "mean", "mean_per_class", 5 / 6, 6),
         ("validation", "mean", "task_metric", 5 / 6, 6),
+        ("validation", "mean", "unreadable", 1 / 6, 6),
     ]
 
 
@@ -121,7 +122,7 @@ def test_images_that_cannot_be_decoded_are_counted_and_too_many_are_refused(
     found = predict(images, ClassVectors(np.eye(2, dtype=np.float32)), ["a", "b"], ["a", "b", "a", "b"], "test", "task")
     check_readable(found, most=0.25)
     assert "evaluate.datasets.test: 1 of 4 images cannot be decoded and count as wrong" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match=r"1 of 4 images .* mend the set, or allow it with evaluate\.max_unreadable"):
+    with pytest.raises(ConfigError, match=r"1 of 4 images .* mend the set, or allow it with --allow-missing or"):
         check_readable(found, most=0.24)
     check_readable(found.slice(0, 3), most=0)
     assert capsys.readouterr().err == ""

@@ -17,7 +17,7 @@ from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import load_tasks
 from react_ray.draft import create
-from react_ray.errors import ArtifactMissing
+from react_ray.errors import ArtifactMissing, ConfigError
 from react_ray.evals.classify import classify_rows, prompt_scorers
 from react_ray.evals.labelled import Slice, read_slice, slices_of
 from react_ray.gated.config import CustomizeConfig
@@ -159,3 +159,25 @@ def test_a_set_to_train_on_is_embedded_and_opened_by_any_name(recipe: Recipe, tm
     artifact = open_artifact(Layout(arms).labelled_features("base", "train.test"), LABELLED_FEATURES)
     assert artifact.rows == 6 and artifact.facts.backbone["name"] == TINY
     assert open_artifact(Layout(arms).class_vectors("base"), CLASS_VECTORS).rows == len(CLASSES)
+
+
+def test_copies_of_an_image_are_counted_and_a_damaged_one_stops_the_evaluation_unless_it_is_allowed(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    uri = recipe.evaluate.datasets["test"]
+    table = pq.read_table(uri)
+    images = table["image"].to_pylist()
+    pq.write_table(table.set_column(0, "image", [[images[3], images[4], b"damaged", *images[3:]]]), uri)
+    recipe = with_linear_arm(recipe)
+    with pytest.raises(ConfigError, match=r"1 of 9 images cannot .* mend the set, or allow it with --allow-missing or"):
+        evaluate.run(recipe)
+    said = capsys.readouterr().err
+    assert "test: 2 of 9 images are copies of another one; they count as often as they are there" in said
+    artifact = open_artifact(Layout(recipe).labelled_features("base", "test"), LABELLED_FEATURES)
+    assert artifact.facts.duplicated == 2
+    allowed = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"max_unreadable": 1.0})})
+    evaluate.run(allowed)
+    rows = json.loads((tmp_path / "run/scores.json").read_text())
+    unreadable = [row for row in rows if row["metric"] == "unreadable"]
+    found = {row["model"]: (row["value"], row["num"]) for row in unreadable}
+    assert found == dict.fromkeys(("base", "linear"), (1 / 9, 9))
