@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +51,7 @@ class TargetTask:
     templates: tuple[str, ...]
     synonyms: tuple[tuple[str, ...], ...]  # the names of each class, its own name first
     metric: str = TOP1  # one of METRICS: the figure that counts for this task
+    identifiers: tuple[str, ...] = ()  # of the classes in published sets, such as WordNet's; () = none
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,10 @@ def load_tasks(config: TasksConfig) -> list[TargetTask]:
 
 
 def _builtin(name: str, config: TasksConfig) -> TargetTask:
-    classes, templates, metric = builtin_task(name)
+    classes, templates, metric, identifiers = builtin_task(name)
     shares = config.model_copy(update={"duplicates": "share"})
-    return _task(name, classes, templates, f"tasks.builtin: {name}", shares, metric)
+    task = _task(name, classes, templates, f"tasks.builtin: {name}", shares, metric)
+    return replace(task, identifiers=identifiers)
 
 
 def _file_tasks(config: TasksConfig) -> list[TargetTask]:

@@ -137,15 +137,17 @@ def names_by_position(task: TargetTask, written: Sequence[str]) -> list[str]:
 
 def positions_of_identifiers(task: TargetTask, beside: NamesBeside) -> dict[str, int]:
     """Returns the position that each identifier of the file means: the number of its line, if there is one line for
-    each class, and no line names another class than the one at its position. Otherwise {}, and names decide.
+    each class, and no line names another class than the one at its position. Otherwise those that a built-in task
+    knows itself, and names decide where it knows none.
     """
+    own = {identifier: number for number, identifier in enumerate(task.identifiers)}
     identifiers = list(beside.names_of)
     if len(identifiers) != len(task.class_names) or not all(beside.names_of.values()):
-        return {}
+        return own
     known = spellings(task)
     meant = [class_of(name, known, beside) for name in identifiers]
-    if any(name not in (None, own) for name, own in zip(meant, task.class_names, strict=True)) or not any(meant):
-        return {}
+    if not any(meant) or any(name not in (None, at) for name, at in zip(meant, task.class_names, strict=True)):
+        return own
     return {identifier: number for number, identifier in enumerate(identifiers)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from react_ray.clip.builtin_tasks import IMAGENET, ORIGINS, builtin_task
+from react_ray.clip.builtin_tasks import builtin_names, builtin_task
 from react_ray.clip.prompts import TargetTask, TasksConfig, load_tasks
 from react_ray.errors import ConfigError
 from react_ray.recipe import Recipe
@@ -71,13 +71,10 @@ def templates_of(recipe: Recipe) -> list[str]:
 
 
 def task_list(recipe: Recipe) -> dict[str, Any]:
-    """The answer of GET /v1/tasks: built-in tasks whose names are installed here, then those of the recipe."""
+    """The answer of GET /v1/tasks: built-in tasks, then those of the recipe."""
     found = []
-    for name in (*IMAGENET, *ORIGINS):
-        try:
-            classes, _, _ = builtin_task(name)
-        except ConfigError:
-            continue
+    for name in builtin_names():
+        classes = builtin_task(name).class_names
         found.append({"name": name, "num_classes": len(classes), "classes": classes[:FIRST]})
     own = own_tasks(recipe)
     for task in own:

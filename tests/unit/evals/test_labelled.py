@@ -208,3 +208,18 @@ def test_a_set_that_is_named_as_a_task_has_images_of_this_task(tmp_path: Path) -
     check_set("birds", source, [SIZES, BIRDS])
     got = pa.concat_tables(read_slice(part, [SIZES, BIRDS]) for part in slices_of("birds", source, [SIZES, BIRDS]))
     assert got["label"].to_pylist() == WANTED and got["task"].to_pylist() == ["birds"] * 4
+
+
+def test_folders_of_a_built_in_task_may_have_the_identifiers_of_the_published_set(tmp_path: Path) -> None:
+    task = replace(BIRDS, identifiers=("n02009229", "n01621127", "n02120079"))
+    for number, place in enumerate((0, 2, 1, 0)):
+        folder = tmp_path / "val" / task.identifiers[place]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(IMAGES[number])
+    got = read(str(tmp_path / "val"), task)
+    assert sorted(zip(got["label"].to_pylist(), got["position"].to_pylist(), strict=True)) == [
+        ("barn owl", 1),
+        ("grey heron", 0),
+        ("grey heron", 0),
+        ("red fox", 2),
+    ]
