@@ -74,7 +74,7 @@ def _sweep(images_ND: Tensor, labels_N: Tensor, start_CD: Tensor, seed: int) -> 
     train, held = (torch.from_numpy(rows) for rows in hold_out(labels_N.numpy()))
     if not len(held):
         return OF_ONE_SHOT
-    best, judgement = OF_ONE_SHOT, (-1.0,)
+    best, judgement = OF_ONE_SHOT, tuple[float, ...]()
     for rate in LEARNING_RATES:
 
         def judge(decays: Sequence[float], rate: float = rate) -> list[tuple[float]]:

@@ -17,10 +17,9 @@ def search(judge: Callable[[Sequence[float]], Sequence[tuple[float, ...]]]) -> t
     (arXiv 2103.00020, appendix A.3) and of the ELEVATER toolkit.
     """
     best, judgement = -1, tuple[float, ...]()
-    step, tried = 16, range(0, len(STRENGTHS), 16)
+    step, tried = 16, list(range(0, len(STRENGTHS), 16))
     while step:
-        points = list(tried)
-        for point, found in zip(points, judge(STRENGTHS[points].tolist()), strict=True):
+        for point, found in zip(tried, judge(STRENGTHS[tried].tolist()), strict=True):
             if best < 0 or found > judgement:
                 best, judgement = point, found
         step //= 2
