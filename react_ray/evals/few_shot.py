@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from react_ray.errors import ConfigError
 from react_ray.evals.score import ALL_SHOTS
 
+ShotMethod = Literal["linear-probe", "anchored-probe", "tip-adapter", "elevater-probe"]  # shot_methods.py has them
 HELD_OUT = 0.2  # of the images of a class, to choose by
 
 

@@ -8,6 +8,7 @@ start in a moment.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,9 +16,11 @@ import pyarrow.compute as pc
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
-from react_ray.evals.labels import check_columns, check_folders, class_labels, folder_labels
+from react_ray.evals.few_shot import draw
+from react_ray.evals.labels import check_columns, check_folders, class_labels, folder_labels, positions
 from react_ray.evals.set_digest import set_digest
 from react_ray.evals.set_files import SetFiles, open_files
+from react_ray.evals.set_name import field_of, training_set
 from react_ray.pairs.image import inspect
 from react_ray.pairs.image_cells import ImageCell
 from react_ray.progress import say
@@ -49,7 +52,7 @@ class RowGroup:
 
 def slices_of(name: str, source: str, tasks: list[TargetTask], most: float = MAX_UNREADABLE) -> list[Slice]:
     """Splits one evaluation set into slices. Raises ConfigError for a set that `check_set` refuses."""
-    files = open_files(source, f"evaluate.datasets.{name}")
+    files = open_files(source, field_of(name))
     digest = set_digest(source, _check_labels(files, name, tasks, most))
     starts = range(0, files.num_rows, IMAGES_PER_PART)
     return [Slice(name, files.part(start, IMAGES_PER_PART), start, digest) for start in starts]
@@ -60,16 +63,33 @@ def check_set(name: str, source: str, tasks: list[TargetTask], most: float = MAX
 
     most: the share of images that may lie in folders of no class.
     """
-    files = open_files(source, f"evaluate.datasets.{name}")
+    files = open_files(source, field_of(name))
     _check_labels(files, name, tasks, most)
     first = files.images(0, FIRST_IMAGES)
     facts = [inspect(cell.data) for cell in first]
     if all(fact.status != OK for fact in facts):
         problem = first[0].problem or facts[0].error
         raise ConfigError(
-            f"evaluate.datasets.{name}: none of the first {len(first)} images of {source} can be decoded ({problem}); "
+            f"{field_of(name)}: none of the first {len(first)} images of {source} can be decoded ({problem}); "
             "name a file of encoded images"
         )
+
+
+def check_draws(
+    dataset: str, tested: str, train: str, tasks: list[TargetTask], shots: Sequence[int], most: float = MAX_UNREADABLE
+) -> None:
+    """ConfigError unless `train` has as many images of each class as are drawn of it, for each task of `tested`.
+
+    dataset: the name of the tested set. tested, train: the sources of both sets.
+    """
+    names = dataset, training_set(dataset)
+    sources = zip(names, (tested, train), strict=True)
+    of_test, of_train = (_check_labels(open_files(uri, field_of(name)), name, tasks, most) for name, uri in sources)
+    present = set(of_test["task"].to_pylist())
+    for task in (task for task in tasks if task.name in present):
+        label_N = positions(of_train.filter(pc.equal(of_train["task"], task.name)), task)
+        for number in shots:
+            draw(label_N, number, 0, task.class_names, dataset)
 
 
 def row_groups(source: str) -> list[RowGroup]:
@@ -118,7 +138,7 @@ def _check_labels(files: SetFiles, dataset: str, tasks: list[TargetTask], most: 
     for task in tasks:
         if task.name in present and len(set(task.class_names)) == 1:
             raise ConfigError(
-                f"evaluate.datasets.{dataset}: {task.name} has one class, so that every image would count as correct; "
+                f"{field_of(dataset)}: {task.name} has one class, so that every image would count as correct; "
                 "add classes to tell it from, or leave the set out"
             )
     return labels

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from react_ray.evals.elevater_probe import train_swept
+from react_ray.evals.few_shot import ShotMethod
 from react_ray.evals.linear_probe import fit_swept
 from react_ray.evals.tip_adapter import tip_adapter
 
-ShotMethod = Literal["linear-probe", "anchored-probe", "tip-adapter", "elevater-probe"]
 LAST_EPOCH, BEST_EPOCH = "last epoch", "best epoch on the test set"
 
 

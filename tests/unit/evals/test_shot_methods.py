@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from react_ray.evals.few_shot import draw
-from react_ray.evals.shot_methods import BEST_EPOCH, LAST_EPOCH, METHODS, ShotMethod, Shots, learn
+from react_ray.evals.few_shot import ShotMethod, draw
+from react_ray.evals.shot_methods import BEST_EPOCH, LAST_EPOCH, METHODS, Shots, learn
 from tests.support.digits import CLASSES, digits
 
 
