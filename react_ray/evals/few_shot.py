@@ -19,6 +19,11 @@ ShotMethod = Literal["linear-probe", "anchored-probe", "tip-adapter", "elevater-
 HELD_OUT = 0.2  # of the images of a class, to choose by
 
 
+def numbers(shots: Sequence[int | str]) -> list[int]:
+    """Each number of `evaluate.shots` once, ALL_SHOTS for "all"."""
+    return [ALL_SHOTS if one == "all" else int(one) for one in dict.fromkeys(shots)]
+
+
 def draw(
     label_N: np.ndarray,
     shots: int,

@@ -8,7 +8,6 @@ start in a moment.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,11 +15,12 @@ import pyarrow.compute as pc
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
-from react_ray.evals.few_shot import draw
+from react_ray.evals.few_shot import draw, numbers
 from react_ray.evals.labels import check_columns, check_folders, class_labels, folder_labels, positions
 from react_ray.evals.set_digest import set_digest
 from react_ray.evals.set_files import SetFiles, open_files
 from react_ray.evals.set_name import field_of, training_set
+from react_ray.evals.zeroshot import EvaluateConfig
 from react_ray.pairs.image import inspect
 from react_ray.pairs.image_cells import ImageCell
 from react_ray.progress import say
@@ -75,21 +75,19 @@ def check_set(name: str, source: str, tasks: list[TargetTask], most: float = MAX
         )
 
 
-def check_draws(
-    dataset: str, tested: str, train: str, tasks: list[TargetTask], shots: Sequence[int], most: float = MAX_UNREADABLE
-) -> None:
-    """ConfigError unless `train` has as many images of each class as are drawn of it, for each task of `tested`.
-
-    dataset: the name of the tested set. tested, train: the sources of both sets.
-    """
-    names = dataset, training_set(dataset)
-    sources = zip(names, (tested, train), strict=True)
-    of_test, of_train = (_check_labels(open_files(uri, field_of(name)), name, tasks, most) for name, uri in sources)
-    present = set(of_test["task"].to_pylist())
-    for task in (task for task in tasks if task.name in present):
-        label_N = positions(of_train.filter(pc.equal(of_train["task"], task.name)), task)
-        for number in shots:
-            draw(label_N, number, 0, task.class_names, dataset)
+def check_shots(config: EvaluateConfig, tasks: list[TargetTask]) -> None:
+    """ConfigError unless the sets of evaluate.train have as many images of each class as evaluate.shots asks for, of
+    each task of the set on which they are tested."""
+    most = config.max_unreadable
+    for name, uri in config.train.items() if config.shots else ():
+        check_set(training_set(name), uri, tasks, most)
+        sources = {name: config.datasets[name], training_set(name): uri}
+        tested, train = (_check_labels(open_files(at, field_of(one)), one, tasks, most) for one, at in sources.items())
+        present = set(tested["task"].to_pylist())
+        for task in (task for task in tasks if task.name in present):
+            label_N = positions(train.filter(pc.equal(train["task"], task.name)), task)
+            for number in numbers(config.shots):
+                draw(label_N, number, 0, task.class_names, name)
 
 
 def row_groups(source: str) -> list[RowGroup]:

@@ -25,8 +25,8 @@ from react_ray.artifact import Artifact, Parts, plan_of
 from react_ray.clip.prompts import TargetTask
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
-from react_ray.evals.few_shot import ShotMethod, draw
-from react_ray.evals.labelled import Slice, check_draws, slices_of
+from react_ray.evals.few_shot import ShotMethod, draw, numbers
+from react_ray.evals.labelled import Slice, check_shots, slices_of
 from react_ray.evals.score import ALL_SHOTS, Score, score_table
 from react_ray.evals.set_name import training_set
 from react_ray.evals.shot_methods import BEST_EPOCH, Learned, Shots, learn
@@ -74,7 +74,7 @@ def learn_from_shots(
     config = recipe.evaluate
     if not config.shots or not tasks:
         return []
-    check_shots(recipe, tasks)
+    check_shots(config, tasks)
     most = config.max_unreadable
     training = {name: slices_of(training_set(name), uri, tasks, most) for name, uri in config.train.items()}
     wanted = {name: slices[name] for name in training} | {training_set(name): of for name, of in training.items()}
@@ -108,21 +108,12 @@ def learn_from_shots(
     return sealed
 
 
-def check_shots(recipe: Recipe, tasks: list[TargetTask]) -> None:
-    """ConfigError unless the sets to train on have the images that are drawn from them."""
-    config = recipe.evaluate
-    shots = list(dict.fromkeys(shots for _, shots, _ in learnings(config)))
-    for name, uri in config.train.items() if shots else ():
-        check_draws(name, config.datasets[name], uri, tasks, shots, config.max_unreadable)
-
-
 def learnings(config: EvaluateConfig) -> list[Learning]:
     """With all images there is nothing to draw, so only the first seed counts."""
-    shots = [ALL_SHOTS if one == "all" else one for one in dict.fromkeys(config.shots)]
     seeds = list(dict.fromkeys(config.shot_seeds))
     return [
         (method, number, seed)
-        for method, number in product(dict.fromkeys(config.shot_methods), shots)
+        for method, number in product(dict.fromkeys(config.shot_methods), numbers(config.shots))
         for seed in (seeds[:1] if number == ALL_SHOTS else seeds)
     ]
 

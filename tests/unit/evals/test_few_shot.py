@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from react_ray.errors import ConfigError
-from react_ray.evals.few_shot import draw, hold_out
+from react_ray.evals.few_shot import draw, hold_out, numbers
 from react_ray.evals.score import ALL_SHOTS
 
 CLASSES = ["heron", "owl", "crane"]
@@ -57,3 +57,7 @@ def test_a_fifth_of_each_class_is_held_out_and_its_last_image_never(count: int, 
     assert (other < count).sum() == held and (other >= count).sum() == 1
     assert sorted([*train.tolist(), *other.tolist()]) == list(range(count + 5))
     assert other[:held].tolist() == list(range(held)), "the images that were drawn first"
+
+
+def test_shots_of_a_recipe_become_numbers() -> None:
+    assert numbers([4, "all", 1, 4]) == [4, ALL_SHOTS, 1]

@@ -145,7 +145,9 @@ def test_images_of_both_sets_are_counted(recipe: Callable[..., Recipe], capsys: 
 
 
 def test_a_class_without_enough_images_is_an_error_before_anything_is_learned(recipe: Callable[..., Recipe]) -> None:
-    with pytest.raises(ConfigError, match="evaluate.train.test: 11 shots are .* class 'heron' has 10 labelled images"):
+    with pytest.raises(
+        ConfigError, match=r"evaluate\.train\.test: 11 shots are .* class 'heron' has 10 labelled images"
+    ):
         learned(recipe("evaluate.shots=[1, 11]"))
     assert not list(Path(recipe().out).glob("scores_few/**/part-*"))
 
