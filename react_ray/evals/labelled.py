@@ -15,10 +15,13 @@ import pyarrow.compute as pc
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
-from react_ray.evals.labels import TASK, check_columns, check_folders, class_labels, folder_labels
+from react_ray.evals.few_shot import draw, numbers
+from react_ray.evals.labels import TASK, check_columns, check_folders, class_labels, folder_labels, positions
 from react_ray.evals.set_digest import set_digest
 from react_ray.evals.set_files import SetFiles, open_files
 from react_ray.evals.set_gaps import gaps
+from react_ray.evals.set_name import field_of, training_set
+from react_ray.evals.zeroshot import EvaluateConfig
 from react_ray.pairs.image import inspect
 from react_ray.pairs.image_cells import ImageCell
 from react_ray.progress import say
@@ -50,7 +53,7 @@ class RowGroup:
 
 def slices_of(name: str, source: str, tasks: list[TargetTask], most: float = 0) -> list[Slice]:
     """Splits one evaluation set into slices. Raises ConfigError for a set that `check_set` refuses."""
-    files = open_files(source, f"evaluate.datasets.{name}")
+    files = open_files(source, field_of(name))
     labels = _check_labels(files, name, tasks, most)
     for line in gaps(labels, name, _tasks_of(files, name, tasks)):
         say(line)
@@ -64,16 +67,31 @@ def check_set(name: str, source: str, tasks: list[TargetTask], most: float = 0) 
 
     most: the share of images that may lie in folders of no class, MOST_UNKNOWN at least.
     """
-    files = open_files(source, f"evaluate.datasets.{name}")
+    files = open_files(source, field_of(name))
     _check_labels(files, name, tasks, most)
     first = files.images(0, FIRST_IMAGES)
     facts = [inspect(cell.data) for cell in first]
     if all(fact.status != OK for fact in facts):
         problem = first[0].problem or facts[0].error
         raise ConfigError(
-            f"evaluate.datasets.{name}: none of the first {len(first)} images of {source} can be decoded ({problem}); "
+            f"{field_of(name)}: none of the first {len(first)} images of {source} can be decoded ({problem}); "
             "name a file of encoded images"
         )
+
+
+def check_shots(config: EvaluateConfig, tasks: list[TargetTask]) -> None:
+    """ConfigError unless the sets of evaluate.train have as many images of each class as evaluate.shots asks for, of
+    each task of the set on which they are tested."""
+    most = config.max_unreadable
+    for name, uri in config.train.items() if config.shots else ():
+        check_set(training_set(name), uri, tasks, most)
+        sources = {name: config.datasets[name], training_set(name): uri}
+        tested, train = (_check_labels(open_files(at, field_of(one)), one, tasks, most) for one, at in sources.items())
+        present = set(tested["task"].to_pylist())
+        for task in (task for task in tasks if task.name in present):
+            label_N = positions(train.filter(pc.equal(train["task"], task.name)), task)
+            for number in numbers(config.shots):
+                draw(label_N, number, 0, task.class_names, name)
 
 
 def row_groups(source: str) -> list[RowGroup]:
@@ -123,7 +141,7 @@ def _check_labels(files: SetFiles, dataset: str, tasks: list[TargetTask], most: 
     for task in tasks:
         if task.name in present and len(set(task.class_names)) == 1:
             raise ConfigError(
-                f"evaluate.datasets.{dataset}: {task.name} has one class, so that every image would count as correct; "
+                f"{field_of(dataset)}: {task.name} has one class, so that every image would count as correct; "
                 "add classes to tell it from, or leave the set out"
             )
     return labels

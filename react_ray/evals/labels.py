@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
 from react_ray.evals.class_names import advice, class_of, spelling, spellings
+from react_ray.evals.set_name import field_of
 from react_ray.evals.zeroshot import check_labels
 from react_ray.pairs.formats.seen import EXAMPLES
 from react_ray.pairs.names_beside import NamesBeside
@@ -33,11 +34,11 @@ def check_columns(columns: pa.Schema, label: str, dataset: str, tasks: list[Targ
     shown = ", ".join(f"{field.name} ({field.type})" for field in columns)
     if not label:
         raise ConfigError(
-            f"evaluate.datasets.{dataset} has no column `label`, only {shown}; rename the column of classes to label"
+            f"{field_of(dataset)} has no column `label`, only {shown}; rename the column of classes to label"
         )
     if TASK not in columns.names and len(tasks) != 1:
         raise ConfigError(
-            f"evaluate.datasets.{dataset} has no column `task` ({shown}), and the recipe has {len(tasks)} tasks; add a "
+            f"{field_of(dataset)} has no column `task` ({shown}), and the recipe has {len(tasks)} tasks; add a "
             f"column that names one of {', '.join(task.name for task in tasks)} in each row"
         )
 
@@ -66,7 +67,7 @@ def check_folders(unknown: Counter[str], num_rows: int, most: float, dataset: st
     names = [path.rpartition("/")[2] for path in unknown]
     shown = ", ".join(f"{path or '.'} ({images:,})" for path, images in unknown.most_common(EXAMPLES))
     told = (
-        f"evaluate.datasets.{dataset}: {count:,} of {num_rows:,} images lie in {len(unknown)} folders that are no "
+        f"{field_of(dataset)}: {count:,} of {num_rows:,} images lie in {len(unknown)} folders that are no "
         f"class: {shown}{', ...' if len(unknown) > EXAMPLES else ''}"
     )
     if count > most * num_rows or count == num_rows:
@@ -92,12 +93,12 @@ def class_labels(
         labels = _whole(labels, dataset)
     elif not (pa.types.is_integer(kind) or _is_text(kind)):
         raise ConfigError(
-            f"evaluate.datasets.{dataset}: its labels are {kind}; write class names, or positions in the class list"
+            f"{field_of(dataset)}: its labels are {kind}; write class names, or positions in the class list"
         )
     by_task = {task.name: task for task in tasks}
     known = [row for row, name in enumerate(names) if name in by_task]
     if missing := pc.sum(pc.is_null(labels.take(pa.array(known, pa.int64())))).as_py():
-        raise ConfigError(f"evaluate.datasets.{dataset}: {missing} rows have no label; leave these rows out")
+        raise ConfigError(f"{field_of(dataset)}: {missing} rows have no label; leave these rows out")
     values = labels.to_pylist()
     known_of = {task.name: spellings(task) for task in tasks}
     position: list[int | None] = [None] * len(values)
@@ -207,11 +208,22 @@ def _are_positions(texts: set[str], known_of: dict[str, dict[str, str]], beside:
     return not any(class_of(text, known, beside) for text in texts for known in known_of.values())
 
 
+def positions(labels: pa.Table, task: TargetTask) -> np.ndarray:
+    """The classes of rows of one task, int64 [N]: the position of the label, or of the first class with its name.
+
+    labels: columns label and position, as from `class_labels`.
+    """
+    place = {name: position for position, name in reversed([*enumerate(task.class_names)])}
+    of_name = np.array([place[name] for name in labels["label"].to_pylist()], np.int64)
+    given = labels["position"].fill_null(-1).to_numpy().astype(np.int64)
+    return np.where(given >= 0, given, of_name)
+
+
 def _at(position: int, names: list[str], dataset: str, task: str) -> str:
     if 0 <= position < len(names):
         return names[position]
     raise ConfigError(
-        f"evaluate.datasets.{dataset}: {position} is no position in the {len(names)} classes of task {task!r}, which "
+        f"{field_of(dataset)}: {position} is no position in the {len(names)} classes of task {task!r}, which "
         "are numbered from 0; correct the labels, or write class names"
     )
 
@@ -221,7 +233,7 @@ def _whole(labels: pa.ChunkedArray, dataset: str) -> pa.ChunkedArray:
         return labels.cast(pa.int64())
     except pa.ArrowInvalid as error:
         raise ConfigError(
-            f"evaluate.datasets.{dataset}: its labels are {labels.type} and not whole ({error}); write class names, or "
+            f"{field_of(dataset)}: its labels are {labels.type} and not whole ({error}); write class names, or "
             "positions in the class list"
         ) from error
 

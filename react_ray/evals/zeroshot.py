@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from react_ray import schema
 from react_ray.clip.prompts import MAP_11_POINT, MEAN_PER_CLASS, ROC_AUC, TOP1, TargetTask
 from react_ray.errors import ConfigError
+from react_ray.evals.few_shot import ShotMethod
 from react_ray.evals.metrics import mean_average_precision_11_point, mean_per_class, roc_auc, top_k
+from react_ray.evals.set_name import field_of, training_set
 from react_ray.progress import say
 from react_ray.section import Section, field, speed
 from react_ray.training.scorer import Scorer
@@ -37,6 +41,18 @@ class EvaluateConfig(Section):
         "class list) and task (not needed if the recipe has one task), a folder with one folder of images per class, "
         "WebDataset tars (.cls), or a csv of path and label beside its images",
     )
+    train: dict[str, str] = speed(
+        {},
+        "name in datasets -> URI of labelled images in the same forms, from which classifiers are learned for that set",
+    )
+    shots: list[Annotated[int, Field(ge=1)] | Literal["all"]] = speed(
+        [],
+        "images of each class to learn from, a result for each number (all = all of `train`); empty = none are learned",
+    )
+    shot_methods: list[ShotMethod] = speed(
+        ["linear-probe", "anchored-probe", "tip-adapter"], "how classifiers are learned from the shots"
+    )
+    shot_seeds: list[Annotated[int, Field(ge=0)]] = speed([0, 1, 2], "a draw of the shots for each")
     wise_ft: float = field(
         1.0, "score customised models at this weight between the backbone (0) and the trained model (1)", ge=0, le=1
     )
@@ -60,6 +76,19 @@ class EvaluateConfig(Section):
         le=1,
     )
     batch_size: int = speed(256, "images per forward pass, halved when memory runs out", ge=1)
+
+    @model_validator(mode="after")
+    def _shots_are_drawn_for_sets(self) -> Self:
+        if unknown := sorted(self.train.keys() - self.datasets.keys()):
+            raise ValueError(
+                f"train.{unknown[0]} is no set of evaluate.datasets ({', '.join(self.datasets) or 'empty'}); name the "
+                "training images as the set on which they are tested"
+            )
+        if taken := [name for name in self.train if training_set(name) in self.datasets]:
+            raise ValueError(f"datasets.{training_set(taken[0])} has the name of the set to train on; rename it")
+        if self.shots and not self.train:
+            raise ValueError("shots are drawn from evaluate.train, which is empty; name labelled images there")
+        return self
 
 
 class Classified(NamedTuple):
@@ -204,9 +233,7 @@ def check_labels(labels: pa.Table, class_names: dict[str, list[str]], dataset: s
     tasks, names = labels["task"].to_pylist(), labels["label"].to_pylist()
     if not set(tasks) & set(class_names):
         found = ", ".join(sorted(set(map(str, tasks)))[:10])
-        raise ConfigError(
-            f"evaluate.datasets.{dataset}: its tasks ({found}) are none of the recipe's; name another dataset"
-        )
+        raise ConfigError(f"{field_of(dataset)}: its tasks ({found}) are none of the recipe's; name another dataset")
     for task, known in class_names.items():
         unknown = sorted(map(str, {n for t, n in zip(tasks, names, strict=True) if t == task} - set(known)))
         if unknown:
@@ -220,11 +247,11 @@ def check_readable(predictions: pa.Table, most: float) -> None:
         failed = here["rank"].null_count
         if failed > most * here.num_rows:
             raise ConfigError(
-                f"evaluate.datasets.{dataset}: {failed} of {here.num_rows} images cannot be decoded, and would "
+                f"{field_of(dataset)}: {failed} of {here.num_rows} images cannot be decoded, and would "
                 "count as wrong; mend the set, or allow it with --allow-missing or evaluate.max_unreadable"
             )
         if failed:
-            say(f"evaluate.datasets.{dataset}: {failed} of {here.num_rows} images cannot be decoded and count as wrong")
+            say(f"{field_of(dataset)}: {failed} of {here.num_rows} images cannot be decoded and count as wrong")
 
 
 def _positions(class_names: list[str], labels: list[str], first: bool) -> np.ndarray:
@@ -238,7 +265,7 @@ def _unknown_labels(unknown: list[str], class_names: list[str], dataset: str, ta
     near = difflib.get_close_matches(unknown[0], class_names, n=1)
     shown = ", ".join(map(repr, unknown[:5])) + (" ..." if len(unknown) > 5 else "")
     return (
-        f"evaluate.datasets.{dataset}: {len(unknown)} labels are no class of task {task!r}: {shown}; "
+        f"{field_of(dataset)}: {len(unknown)} labels are no class of task {task!r}: {shown}; "
         + (f"did you mean {near[0]!r}? " if near else "")
         + "correct the labels or add the classes to the task"
     )

@@ -22,7 +22,7 @@ from react_ray.clip.pretrained import HUB, local_weights, tag_config
 from react_ray.clip.prompts import load_tasks, prompts
 from react_ray.clip.queries import make_queries
 from react_ray.errors import ConfigError, ReactRayError
-from react_ray.evals.labelled import check_set, slices_of
+from react_ray.evals.labelled import check_set, check_shots, slices_of
 from react_ray.gated.config import needs_text_tower, runs_no_model
 from react_ray.pairs.published import check_dimensions
 from react_ray.pairs.source import Source, open_source, to_images, to_pairs
@@ -194,6 +194,7 @@ def _sets(found: Survey) -> None:
         found.attempt(check_set, name, uri, tasks, most)
         slices = found.attempt(slices_of, name, uri, tasks, most)
         found.sets[name] = slices[-1].files.num_rows if slices else 0
+    found.attempt(check_shots, recipe.evaluate, tasks)
     told = [f"{name} {rows:,} images" if rows else f"{name} cannot be read" for name, rows in found.sets.items()]
     found.facts.append(("sets", ", ".join(told) or "none: models are trained, and nothing is scored"))
 

@@ -67,6 +67,10 @@ class Layout:
         """The place of the zero-shot classifiers by the model of a row of the table."""
         return join(self.of_run(CLASS_VECTORS.name), row or "model")
 
+    def scores_few(self, row: str, dataset: str) -> str:
+        """The place of the scores that a row of the table reaches on a labelled set by learning from few labels."""
+        return join(self.of_run("scores_few"), row or "model", quote(dataset, safe=""))
+
     def retrieved_root(self) -> str:
         """Arms that do not change retrieval train on the run's own retrieved pairs."""
         return self.run if self.recipe.shares_retrieval(self.arm) else self.arm_root

@@ -8,7 +8,7 @@ from typing import Any
 from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ConfigError
-from react_ray.evals.labelled import check_set
+from react_ray.evals.labelled import check_set, check_shots
 from react_ray.gated.config import CustomizeConfig, needs_text_tower, runs_no_model
 from react_ray.kinds import EMBEDDINGS, INDEX, MODEL, PAIRS, RETRIEVED, Kind
 from react_ray.lease import take
@@ -62,6 +62,8 @@ def require(recipe: Recipe, stages: Sequence[str]) -> None:
         load_tasks(recipe.tasks)
     for name, uri in _watched_sets(recipe, all_stages).items():
         check_set(name, uri, load_tasks(recipe.tasks), recipe.evaluate.max_unreadable)
+    if "evaluate" in all_stages:
+        check_shots(recipe.evaluate, load_tasks(recipe.tasks))
     trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]
     if "customize" in all_stages and any(map(_reads_captions, trained)) and not recipe.embed.captions:
         raise ConfigError(

@@ -27,13 +27,15 @@ from react_ray.runtime.placement import actor_pool, is_soonest_here, num_threads
 from react_ray.stages.evaluating.all_scores import write_scores
 from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice, Job, ReadSlice
 from react_ray.stages.evaluating.features import embed_sets
+from react_ray.stages.evaluating.few_shot_runs import learn_from_shots
 from react_ray.stages.evaluating.pixel_references import Pixels, pixel_references
 from react_ray.stages.evaluating.scored_model import ScoredModel, scored_models
 from react_ray.storage import open_storage
 
 
 def run(recipe: Recipe) -> list[Artifact]:
-    """Returns the sealed `predictions` of each base, then of each arm, then of small pictures.
+    """Returns the sealed `predictions` of each base, then of each arm, then of small pictures, and the `scores` of what
+    was learned from few labels.
 
     There is one base, unless arms customise several backbones. All scores of the run are in scores.json and
     scores.parquet, too.
@@ -64,7 +66,8 @@ def _classify(recipe: Recipe) -> list[Artifact]:
         here=here,
     )
     map_parts(stage, list(range(len(jobs))), len(jobs))
-    return [c.scores.open() if c.scores.sealed else _seal(c, recipe, tasks) for c in candidates]
+    scores = [c.scores.open() if c.scores.sealed else _seal(c, recipe, tasks) for c in candidates]
+    return [*scores, *learn_from_shots(recipe, tasks, rows, slices)]
 
 
 def _candidate(

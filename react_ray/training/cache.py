@@ -33,9 +33,9 @@ class Cache:
     at_once: tuple[int, int] = AT_ONCE  # keys and images whose cosines exist at a time
 
     def __call__(self, image_ND: np.ndarray) -> np.ndarray:
-        return self.scale * self.prompts(image_ND) + self.alpha * SHOTS * self._affinity(image_ND)
+        return self.scale * self.prompts(image_ND) + self.alpha * SHOTS * self.affinity(image_ND)
 
-    def _affinity(self, image_ND: np.ndarray) -> np.ndarray:
+    def affinity(self, image_ND: np.ndarray) -> np.ndarray:
         """float32 [N, C]: the mean over each class's keys; 0 for a class without any."""
         num_classes = len(self.prompts.vector_CD)
         sum_NC = np.zeros((len(image_ND), num_classes), np.float32)

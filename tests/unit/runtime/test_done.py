@@ -102,6 +102,7 @@ def test_the_same_recipe_has_nothing_to_do_and_prints_what_it_printed(finished: 
         ("customize.lr=0.1", LATER),
         ("evaluate.headline=other", {"evaluate", "report"}),
         ("evaluate.datasets.more=sets/more", {"evaluate", "report"}),
+        ("evaluate.train.test=sets/train", {"evaluate", "report"}),
         ("retrieve.k=7", {"retrieve", *LATER}),
         ("index.recall=0.9", {"index", "retrieve", "evaluate", "report"}),
         ("arms.three.customize.lr=0.1", {"retrieve", *LATER}),

@@ -13,6 +13,7 @@ from react_ray.errors import ArtifactMismatch, ConfigError, ReactRayError
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.runtime.preflight import begin, require
 from react_ray.runtime.stage_order import stages_of
+from tests.support.scored_run import labelled_set
 
 RECIPE = """
 name: test
@@ -169,6 +170,14 @@ def test_evaluate_alone_needs_a_set_and_a_run_leaves_it_out(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"evaluate\.datasets is empty, .*evaluate\.datasets\.test=FILE"):
         require(wanted, ["evaluate"])
     assert "evaluate" not in stages_of(wanted)
+
+
+def test_shots_are_counted_before_anything_is_trained(tmp_path: Path) -> None:
+    test, train = (labelled_set(tmp_path / name, 6) for name in ("test.parquet", "train.parquet"))
+    sets = [f"evaluate.datasets.test={test}", f"evaluate.train.test={train}", "evaluate.shots=[2, 3]"]
+    wanted = recipe(tmp_path, "tasks.class_names=[heron, owl, accordion]", *sets)
+    with pytest.raises(ConfigError, match="3 shots are asked for of each class, and the class 'heron' has 2"):
+        require(wanted, ["ingest", "evaluate"])
 
 
 def test_vectors_of_another_model_are_refused_before_ray_starts(tmp_path: Path) -> None:

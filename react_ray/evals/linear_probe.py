@@ -1,0 +1,99 @@
+"""Linear probe: logistic regression on image vectors, whose head begins as the class prompts.
+
+Takes the vectors of labelled images, gives a Scorer. With the usual penalty the minimum does not depend on where the
+head begins. The anchored probe draws the head towards the prompts instead of towards zero (L2-SP, arXiv 1802.01483), so
+that few labels change what the model knew by little. Next: elevater_probe.py, the toolkit's way by SGD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from react_ray.evals.few_shot import hold_out
+from react_ray.evals.strength import search
+
+SCALE = 100.0  # of a cosine in CLIP's logits
+OF_ONE_SHOT = float(10**-1.5)  # CLIP's published C = 0.316 of its linear probe, for unit vectors instead of length 10
+MOST_ITERATIONS = 1000  # as in CLIP's appendix A.3
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A Scorer: image @ weight + bias, logits of the classes."""
+
+    weight_CD: np.ndarray  # float32
+    bias_C: np.ndarray  # float32
+    l2: float
+
+    def __call__(self, image_ND: np.ndarray) -> np.ndarray:
+        """Sums are taken in float64, so that the result does not depend on how images are batched."""
+        logits_NC = image_ND.astype(np.float64) @ self.weight_CD.astype(np.float64).T + self.bias_C
+        return logits_NC.astype(np.float32)
+
+
+def fit_swept(image_ND: np.ndarray, label_N: np.ndarray, start_CD: np.ndarray, anchored: bool = False) -> LinearProbe:
+    """Chooses the penalty on a part of these images that is held out, then fits all of them.
+
+    As `fit`. The penalty with the highest accuracy wins, of equal ones that with the least cross entropy. Of one image
+    per class nothing can be held out: the penalty is OF_ONE_SHOT then.
+    """
+    train, held = hold_out(label_N)
+    if not len(held):
+        return fit(image_ND, label_N, start_CD, OF_ONE_SHOT, anchored)
+
+    def judge(strengths: Sequence[float]) -> list[tuple[float, float]]:
+        found = (fit(image_ND[train], label_N[train], start_CD, l2, anchored) for l2 in strengths)
+        return [_judged(probe(image_ND[held]), label_N[held]) for probe in found]
+
+    l2, _ = search(judge)
+    return fit(image_ND, label_N, start_CD, l2, anchored)
+
+
+def fit(
+    image_ND: np.ndarray, label_N: np.ndarray, start_CD: np.ndarray, l2: float, anchored: bool = False
+) -> LinearProbe:
+    """Minimises sum of cross entropies + l2 / 2 * |weight|^2 by L-BFGS, with a bias that is not penalised.
+
+    That is scikit-learn's LogisticRegression(C=1 / l2). image_ND: float16 or float32, all finite. label_N: int,
+    positions among the C classes. start_CD: float32 unit rows; the head begins as SCALE * start_CD. anchored: penalise
+    |weight - SCALE * start_CD|^2 instead.
+    """
+    assert np.isfinite(image_ND).all(), "draw passes over images without a vector"
+    images_ND = torch.from_numpy(image_ND.astype(np.float32))
+    labels_N = torch.from_numpy(np.asarray(label_N, np.int64))
+    # The mean is moved into the bias: vectors of CLIP point into one narrow cone, along which the loss is steep.
+    mean_D = images_ND.mean(dim=0)
+    images_ND = images_ND - mean_D
+    start = SCALE * torch.from_numpy(start_CD.astype(np.float32))
+    towards_CD = start if anchored else torch.zeros_like(start)
+    weight_CD = start.clone().requires_grad_()
+    bias_C = (start @ mean_D).requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [weight_CD, bias_C],
+        max_iter=MOST_ITERATIONS,
+        tolerance_grad=1e-6,
+        tolerance_change=1e-9,
+        line_search_fn="strong_wolfe",
+    )
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        cross_entropy = F.cross_entropy(torch.addmm(bias_C, images_ND, weight_CD.T), labels_N)
+        total = cross_entropy + l2 / (2 * len(images_ND)) * (weight_CD - towards_CD).square().sum()
+        total.backward()
+        return total
+
+    optimizer.step(loss)
+    head_CD = weight_CD.detach()
+    return LinearProbe(head_CD.numpy(), (bias_C.detach() - head_CD @ mean_D).numpy(), l2)
+
+
+def _judged(logits_NC: np.ndarray, label_N: np.ndarray) -> tuple[float, float]:
+    loss = F.cross_entropy(torch.from_numpy(logits_NC), torch.from_numpy(np.asarray(label_N, np.int64)))
+    return float((logits_NC.argmax(axis=1) == label_N).mean()), -float(loss)

@@ -1,0 +1,50 @@
+"""Every method learns from the shots alone, and an unreadable test image has no score."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from react_ray.evals.few_shot import ShotMethod, draw
+from react_ray.evals.shot_methods import BEST_EPOCH, LAST_EPOCH, METHODS, Shots, learn
+from tests.support.digits import CLASSES, digits
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def shots() -> Shots:
+    of = digits()
+    rows = draw(of.train_label_N, 4, 0, CLASSES, "digits")
+    return Shots(of.train_ND[rows], of.train_label_N[rows], of.text_CD, 0)
+
+
+def test_the_names_of_a_recipe_are_those_of_the_methods() -> None:
+    assert get_args(ShotMethod) == tuple(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scores_do_not_depend_on_the_order_of_the_test_images_or_on_other_ones(method: ShotMethod) -> None:
+    of = digits()
+    test_ND, label_N = of.test_ND[:200].copy(), of.test_label_N[:200]
+    test_ND[[3, 9]] = np.nan
+    order = np.random.default_rng(1).permutation(200)
+    whole = learn(method, shots(), test_ND, label_N)[0].score_NC
+    moved = learn(method, shots(), test_ND[order], label_N[order])[0].score_NC
+    assert np.isnan(whole[[3, 9]]).all() and np.isfinite(np.delete(whole, [3, 9], axis=0)).all()
+    np.testing.assert_allclose(moved, whole[order], atol=1e-4)
+    wrong = learn(method, shots(), test_ND, np.zeros_like(label_N))[0].score_NC
+    np.testing.assert_array_equal(wrong, whole)  # the labels of the test images are not looked at
+
+
+def test_the_best_epoch_on_the_test_set_is_labelled_as_such_and_never_worse_than_the_last() -> None:
+    of = digits()
+    last, best = learn("elevater-probe", shots(), of.test_ND, of.test_label_N)
+    assert (last.setting, best.setting) == (LAST_EPOCH, BEST_EPOCH)
+    right = [(found.score_NC.argmax(axis=1) == of.test_label_N).mean() for found in (last, best)]
+    assert right[1] >= right[0]

@@ -1,0 +1,174 @@
+"""What is learned from few labels: one part for each method, number of shots and seed, the same wherever it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from react_ray import schema
+from react_ray.artifact import open_artifact
+from react_ray.clip.config import BackboneConfig
+from react_ray.clip.prompts import load_tasks
+from react_ray.draft import create
+from react_ray.errors import ConfigError
+from react_ray.evals.labelled import slices_of
+from react_ray.evals.score import ALL_SHOTS
+from react_ray.evals.zeroshot import MEAN
+from react_ray.kinds import SCORES
+from react_ray.manifest import MANIFEST
+from react_ray.recipe import Recipe
+from react_ray.runtime.layout import Layout
+from react_ray.stages.evaluating.few_shot_runs import LearnFromShots, learn_from_shots, learnings, predictions_of
+from react_ray.stages.evaluating.scored_model import ScoredModel
+from tests.support import tiny_clip
+from tests.support.scored_run import CLASSES, labelled_set, recipe_of
+
+pytestmark = pytest.mark.usefixtures("without_ray")
+TINY = str(Path(tiny_clip.__file__).with_suffix(".json"))
+BASE = ScoredModel(BackboneConfig(name=TINY, pretrained="random"))
+Learn = Callable[..., list]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Callable[..., Recipe]:
+    """The recipe with a test set of 12 images and a training set of 30, and changes."""
+    test, train = labelled_set(tmp_path / "test.parquet", 12), labelled_set(tmp_path / "train.parquet", 30)
+
+    def made(*changes: str) -> Recipe:
+        overrides = (
+            f"backbone.name={TINY}",
+            "backbone.pretrained=random",
+            f"evaluate.train.test={train}",
+            "evaluate.shots=[1, 4]",
+            "evaluate.shot_seeds=[0, 1]",
+            "evaluate.shot_methods=[tip-adapter]",
+        )
+        return recipe_of(tmp_path, {"test": test}, "run", *overrides, *changes)
+
+    return made
+
+
+def learned(recipe: Recipe, *rows: str) -> list:
+    tasks = load_tasks(recipe.tasks)
+    slices = {name: slices_of(name, uri, tasks) for name, uri in recipe.evaluate.datasets.items()}
+    return learn_from_shots(recipe, tasks, {row: BASE for row in rows or ("base",)}, slices)
+
+
+def test_each_method_number_of_shots_and_seed_is_a_part_with_scores_of_its_own_predictions(
+    recipe: Callable[..., Recipe],
+) -> None:
+    of = recipe("evaluate.shots=[2, all]", "evaluate.shot_methods=[linear-probe, elevater-probe]")
+    [scores] = learned(of)
+    assert scores.uri == Layout(of).scores_few("base", "test") and scores.kind == SCORES
+    table = pa.concat_tables(scores.tables())
+    assert table.schema == schema.SCORES
+    found = {(row["protocol"], row["shots"], row["seed"]) for row in table.to_pylist()}
+    assert found == {
+        (method, shots, seed)
+        for method in ("linear-probe", "elevater-probe")
+        for shots, seed in ((2, 0), (2, 1), (ALL_SHOTS, 0))
+    }
+    for part in range(scores.num_parts):
+        predictions = predictions_of(scores, part)
+        for row in scores.read(part).filter(pc.equal(scores.read(part)["metric"], "top1")).to_pylist():
+            here = predictions.filter(pc.equal(predictions["setting"], row["setting"]))
+            assert row["num"] == here.num_rows == 12
+            assert row["value"] == pytest.approx(pc.mean(pc.equal(here["rank"], 0)).as_py())
+            assert row["task"] in ("birds", MEAN)
+    assert set(table["setting"].to_pylist()) == {"", "last epoch", "best epoch on the test set"}
+
+
+def test_what_a_recipe_adds_is_learned_alone(recipe: Callable[..., Recipe]) -> None:
+    [few] = learned(recipe())
+    before = {path.name: path.stat().st_mtime_ns for path in Path(few.uri).glob("part-*")}
+    assert few.num_parts == 4
+    [more] = learned(recipe("evaluate.shots=[1, 2, 4]", "evaluate.shot_seeds=[1, 0]"))
+    assert more.num_parts == 6
+    assert {name: Path(few.uri, name).stat().st_mtime_ns for name in before} == before
+    assert {row["shots"] for row in more.read(5).to_pylist()} == {2}
+    [fewer] = learned(recipe("evaluate.shots=[4]"))
+    assert fewer.content == more.content, "what is learned is kept"
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_the_same(recipe: Callable[..., Recipe]) -> None:
+    [whole] = learned(recipe())
+    for name in (MANIFEST, "part-00002.json", "part-00003.json", "part-00003.parquet"):
+        Path(whole.uri, name).unlink()
+    kept = Path(whole.uri, "part-00001.json").stat().st_mtime_ns
+    [again] = learned(recipe())
+    assert again.content == whole.content
+    assert Path(whole.uri, "part-00001.json").stat().st_mtime_ns == kept
+
+
+def test_the_scores_do_not_depend_on_the_order_of_the_work_or_on_who_does_it(recipe: Callable[..., Recipe]) -> None:
+    of = recipe("evaluate.shot_methods=[linear-probe, tip-adapter]")
+    [whole] = learned(of)
+    tasks, uri = load_tasks(of.tasks), f"{of.out}/again"
+    jobs = _jobs(of, uri)
+    for number in reversed(range(len(jobs))):
+        work = LearnFromShots(jobs, tasks, of.cluster.threads_per_actor)  # as in a process of its own
+        work.setup()
+        work(number, pa.table({}))
+    assert jobs[0].draft.seal().content == whole.content
+
+
+def _jobs(recipe: Recipe, uri: str) -> list:
+    from react_ray.stages.evaluating.few_shot_runs import Job, Sets
+
+    layout = Layout(recipe)
+    test, train = (open_artifact(layout.labelled_features("base", name)) for name in ("test", "train.test"))
+    of = Sets("base", "test", test, train, open_artifact(layout.class_vectors("base")))
+    listed = learnings(recipe.evaluate)
+    draft = create(uri, SCORES, {"learnings": listed}, of.parents, len(listed))
+    return [Job(of, draft, part, learning) for part, learning in enumerate(listed)]
+
+
+def test_other_training_images_are_learned_from_anew(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    [before] = learned(recipe())
+    labels = np.repeat(CLASSES, 10).tolist()
+    table = pq.read_table(tmp_path / "train.parquet").set_column(1, "label", [labels])
+    pq.write_table(table, tmp_path / "train.parquet")
+    [after] = learned(recipe())
+    assert after.content != before.content and after.num_parts == 4
+
+
+def test_images_of_both_sets_are_counted(recipe: Callable[..., Recipe], capsys: pytest.CaptureFixture[str]) -> None:
+    learned(recipe(), "base", "gated_image")  # the images of both sets have the same colours
+    said = capsys.readouterr().err
+    assert said.count("evaluate.train.test: 12 of its images are images of evaluate.datasets.test too") == 1
+
+
+def test_a_class_without_enough_images_is_an_error_before_anything_is_learned(recipe: Callable[..., Recipe]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"evaluate\.train\.test: 11 shots are .* class 'heron' has 10 labelled images"
+    ):
+        learned(recipe("evaluate.shots=[1, 11]"))
+    assert not list(Path(recipe().out).glob("scores_few/**/part-*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("evaluate.shots=[0]", "evaluate.shots.0.*greater than or equal to 1"),
+        ("evaluate.shots=[some]", "evaluate.shots.0"),
+        ("evaluate.shot_methods=[knn]", "evaluate.shot_methods.0"),
+        ("evaluate.train.other=x", r"evaluate: train.other is no set of evaluate.datasets \(test\); name the"),
+        ("evaluate.train={}", "evaluate: shots are drawn from evaluate.train, which is empty; name labelled"),
+    ],
+)
+def test_a_recipe_that_asks_for_what_is_not_there_is_refused(
+    recipe: Callable[..., Recipe], change: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        recipe(change)
+
+
+def test_shots_are_numbers_or_all(recipe: Callable[..., Recipe]) -> None:
+    found = learnings(recipe("evaluate.shots=[1, all, 1]").evaluate)
+    assert found == [("tip-adapter", 1, 0), ("tip-adapter", 1, 1), ("tip-adapter", ALL_SHOTS, 0)]
