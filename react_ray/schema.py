@@ -141,6 +141,11 @@ def class_vectors(dim: int) -> pa.Schema:
     return pa.schema([("position", pa.int32()), ("class_name", pa.string()), ("text", pa.list_(pa.float32(), dim))])
 
 
+def image_text_vectors(dim: int) -> pa.Schema:
+    """What image-text retrieval ranks. image: null if it could not be read. texts: of the captions of the image."""
+    return pa.schema([("image", vector(dim)), ("texts", pa.list_(vector(dim)))])
+
+
 PREDICTIONS = pa.schema(
     [
         ("row", pa.int32()),

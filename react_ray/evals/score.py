@@ -10,14 +10,15 @@ import pyarrow as pa
 from react_ray import schema
 
 ALL_SHOTS = -1
+IMAGE_TEXT_RETRIEVAL = "image-text-retrieval"
 
 
 class Score(NamedTuple):
-    protocol: str  # such as "zero-shot", "linear-probe", "retrieval", "segmentation"
+    protocol: str  # such as "zero-shot", "linear-probe", "segmentation"
     model: str
     dataset: str
     task: str
-    metric: str  # such as "top1", "mean_per_class", "image_recall@5", "miou"
+    metric: str  # such as "top1", "mean_per_class", "image_retrieval_recall@5", "miou"
     value: float  # in [0, 1]
     num: int  # of what was averaged: images, texts, boxes
     shots: int = 0  # labelled images of each class that were learned from; ALL_SHOTS = all

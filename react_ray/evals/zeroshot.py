@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.errors import ConfigError
+from react_ray.evals.score import IMAGE_TEXT_RETRIEVAL
 from react_ray.progress import say
 from react_ray.section import Section, field, speed
 from react_ray.training.scorer import Scorer
@@ -30,6 +31,11 @@ class EvaluateConfig(Section):
         "name -> URI of labelled images: Parquet or Arrow with columns image, label (class names, or positions in the "
         "class list) and task (not needed if the recipe has one task), a folder with one folder of images per class, "
         "WebDataset tars (.cls), or a csv of path and label beside its images",
+    )
+    captions: dict[str, str] = speed(
+        {},
+        "name -> URI of images with captions, for image-text retrieval: a dataset_*.json in Karpathy's layout (its "
+        "split test, or that behind #), or what ingest reads, with one caption or a list of them per image",
     )
     wise_ft: float = field(
         1.0, "score customised models at this weight between the backbone (0) and the trained model (1)", ge=0, le=1
@@ -51,6 +57,16 @@ class EvaluateConfig(Section):
         0.05, "refuse the scores of a set of which more than this share of images cannot be decoded", ge=0, le=1
     )
     batch_size: int = speed(256, "images per forward pass, halved when memory runs out", ge=1)
+
+    @property
+    def other_sets(self) -> dict[str, dict[str, str]]:
+        """The sets of protocols other than classification: protocol -> name -> URI."""
+        return {IMAGE_TEXT_RETRIEVAL: self.captions}
+
+    @property
+    def uris(self) -> list[str]:
+        """The places of all sets; none if there is nothing to evaluate on."""
+        return [uri for sets in (self.datasets, *self.other_sets.values()) for uri in sets.values()]
 
 
 class Classified(NamedTuple):

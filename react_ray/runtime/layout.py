@@ -31,6 +31,13 @@ def scored(recipe: Recipe) -> dict[str, str]:
     return models(recipe) | {name: Layout(recipe).scores(name) for name in (PIXELS, PIXELS_LABELLED)}
 
 
+def other_scores(recipe: Recipe) -> list[str]:
+    """The URIs of all scores of protocols other than classification that `evaluate` may make."""
+    rows, layout = models(recipe), Layout(recipe)
+    sets = recipe.evaluate.other_sets.items()
+    return [layout.protocol_scores(row, protocol, name) for protocol, some in sets for row in rows for name in some]
+
+
 class Layout:
     """The URIs of a recipe's artifacts. recipe: that of the whole run; arm: the name of one of its variants."""
 
@@ -61,6 +68,14 @@ class Layout:
     def class_vectors(self, row: str) -> str:
         """The place of the zero-shot classifiers by the model of a row of the table."""
         return join(self.of_run(CLASS_VECTORS.name), row or "model")
+
+    def outputs(self, row: str, protocol: str, dataset: str) -> str:
+        """The place of what the model of a row of the table made of a set, by a protocol other than classification."""
+        return join(self.of_run(f"outputs_{protocol}"), row or "model", quote(dataset, safe=""))
+
+    def protocol_scores(self, row: str, protocol: str, dataset: str) -> str:
+        """The place of the figures that follow from `outputs`."""
+        return join(self.of_run(f"scores_{protocol}"), row or "model", quote(dataset, safe=""))
 
     def retrieved_root(self) -> str:
         """Arms that do not change retrieval train on the run's own retrieved pairs."""

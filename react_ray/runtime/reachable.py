@@ -98,7 +98,7 @@ def place(name: str, uri: str) -> Finding:
 
 def inputs(recipe: Recipe) -> Iterator[Finding]:
     """Whatever the recipe reads from S3, one finding a bucket."""
-    read = [recipe.ingest.source, *recipe.evaluate.datasets.values(), recipe.tasks.file, recipe.backbone.pretrained]
+    read = [recipe.ingest.source, *recipe.evaluate.uris, recipe.tasks.file, recipe.backbone.pretrained]
     buckets = {"/".join(uri.split("/")[:3]): uri for uri in reversed(read) if uri.startswith("s3://")}
     for bucket, uri in buckets.items():
         problem = _bounded(partial(_ask, uri))
