@@ -146,6 +146,16 @@ def image_text_vectors(dim: int) -> pa.Schema:
     return pa.schema([("image", vector(dim)), ("texts", pa.list_(vector(dim)))])
 
 
+# What segmentation counts in one image: pixels of each class of the task.
+SEGMENTED = pa.schema(
+    [
+        ("file", pa.string()),  # of the mask
+        ("status", pa.string()),
+        ("right", pa.list_(pa.int64())),
+        ("labelled", pa.list_(pa.int64())),
+        ("predicted", pa.list_(pa.int64())),
+    ]
+)
 PREDICTIONS = pa.schema(
     [
         ("row", pa.int32()),

@@ -11,6 +11,7 @@ from react_ray import schema
 
 ALL_SHOTS = -1
 IMAGE_TEXT_RETRIEVAL = "image-text-retrieval"
+SEGMENTATION = "segmentation"
 
 
 class Score(NamedTuple):

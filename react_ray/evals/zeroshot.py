@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.errors import ConfigError
-from react_ray.evals.score import IMAGE_TEXT_RETRIEVAL
+from react_ray.evals.score import IMAGE_TEXT_RETRIEVAL, SEGMENTATION
 from react_ray.progress import say
 from react_ray.section import Section, field, speed
 from react_ray.training.scorer import Scorer
@@ -26,6 +26,7 @@ IMAGES_AT_ONCE = 8192
 
 
 class EvaluateConfig(Section):
+    # What other protocols than classification read changes no prediction; their own artifacts digest it.
     datasets: dict[str, str] = field(
         {},
         "name -> URI of labelled images: Parquet or Arrow with columns image, label (class names, or positions in the "
@@ -36,6 +37,17 @@ class EvaluateConfig(Section):
         {},
         "name -> URI of images with captions, for image-text retrieval: a dataset_*.json in Karpathy's layout (its "
         "split test, or that behind #), or what ingest reads, with one caption or a list of them per image",
+    )
+    segmentation: dict[str, str] = speed(
+        {},
+        "name of a task (or any name, if the recipe has one task) -> URI of a folder of images and masks as those of "
+        "VOC, ADE20K or COCO-Stuff, with #split behind it if it has several",
+    )
+    dense_size: int = speed(
+        0,
+        "pixels per side to which segmentation and detection resize an image, a multiple of the patch size; 0 = as the "
+        "model was trained with",
+        ge=0,
     )
     wise_ft: float = field(
         1.0, "score customised models at this weight between the backbone (0) and the trained model (1)", ge=0, le=1
@@ -61,7 +73,7 @@ class EvaluateConfig(Section):
     @property
     def other_sets(self) -> dict[str, dict[str, str]]:
         """The sets of protocols other than classification: protocol -> name -> URI."""
-        return {IMAGE_TEXT_RETRIEVAL: self.captions}
+        return {IMAGE_TEXT_RETRIEVAL: self.captions, SEGMENTATION: self.segmentation}
 
     @property
     def uris(self) -> list[str]:

@@ -30,6 +30,7 @@ from react_ray.stages.evaluating.image_text_retrieval import captioned_sets
 from react_ray.stages.evaluating.pixel_references import Pixels, pixel_references
 from react_ray.stages.evaluating.protocol import run_protocols
 from react_ray.stages.evaluating.scored_model import ScoredModel, scored_models
+from react_ray.stages.evaluating.segmentation import segmentation_sets
 from react_ray.storage import open_storage
 
 
@@ -39,7 +40,7 @@ def run(recipe: Recipe) -> list[Artifact]:
 
     There is one base, unless arms customise several backbones.
     """
-    return [*_classify(recipe), *run_protocols(recipe, captioned_sets(recipe))]
+    return [*_classify(recipe), *run_protocols(recipe, [*captioned_sets(recipe), *segmentation_sets(recipe)])]
 
 
 def _classify(recipe: Recipe) -> list[Artifact]:

@@ -80,6 +80,8 @@ def test_the_pages_name_no_field_that_does_not_exist() -> None:
         "embed.heads.",
         "evaluate.datasets.",
         "evaluate.captions.",
+        "evaluate.segmentation.",
+        "evaluate.detection.",
     )  # whose keys the user names
     assert {path for path in unknown if not path.startswith(free)} == set()
 
