@@ -106,6 +106,11 @@ class PredictionsFacts:
     fitted: dict[str, Any] = field(default_factory=dict)  # of pictures compared by pixels: seconds, bytes, num_pairs
 
 
+@dataclass(frozen=True)
+class ScoresFacts:
+    summary: list[str] = field(default_factory=list)  # lines for the terminal
+
+
 PAIRS = Kind("pairs", PairsFacts, "ingest")
 IMAGES = Kind("images", NoFacts, "download")  # or ingest, of a source that has images
 EMBEDDINGS = Kind("embeddings", EmbeddingsFacts, "embed")
@@ -125,6 +130,7 @@ HEAD = Kind("head", HeadFacts, "customize")
 LABELLED_FEATURES = Kind("labelled_features", LabelledFacts, "evaluate")
 CLASS_VECTORS = Kind("class_vectors", LabelledFacts, "evaluate")
 PREDICTIONS = Kind("predictions", PredictionsFacts, "evaluate")
-SCORES = Kind("scores", NoFacts, "evaluate")
+OUTPUTS = Kind("outputs", NoFacts, "evaluate")  # what a model made of the images of one set, by one protocol
+SCORES = Kind("scores", ScoresFacts, "evaluate")
 
 KINDS: dict[str, Kind[Any]] = {kind.name: kind for kind in list(globals().values()) if isinstance(kind, Kind)}

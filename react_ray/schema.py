@@ -142,6 +142,21 @@ def class_vectors(dim: int) -> pa.Schema:
     return pa.schema([("position", pa.int32()), ("class_name", pa.string()), ("text", pa.list_(pa.float32(), dim))])
 
 
+def image_text_vectors(dim: int) -> pa.Schema:
+    """What image-text retrieval ranks. image: null if it could not be read. texts: of the captions of the image."""
+    return pa.schema([("image", vector(dim)), ("texts", pa.list_(vector(dim)))])
+
+
+# What segmentation counts in one image: pixels of each class of the task.
+SEGMENTED = pa.schema(
+    [
+        ("file", pa.string()),  # of the mask
+        ("status", pa.string()),
+        ("right", pa.list_(pa.int64())),
+        ("labelled", pa.list_(pa.int64())),
+        ("predicted", pa.list_(pa.int64())),
+    ]
+)
 PREDICTIONS = pa.schema(
     [
         ("row", pa.int32()),

@@ -57,11 +57,14 @@ class Backbone:
     def interpolation(self) -> Interpolation:
         return "bilinear" if self.preprocess["interpolation"] == "bilinear" else "bicubic"
 
-    def normalize(self, image_BCHW: Tensor) -> Tensor:
-        """uint8 or float images in [0, 255], already image_size x image_size -> float32 on the model's device."""
-        if image_BCHW.shape[1:] != (3, self.image_size, self.image_size):
-            size = f"[B, 3, {self.image_size}, {self.image_size}]"
-            raise ValueError(f"images are {list(image_BCHW.shape)}, the backbone takes {size}; resize them first")
+    def normalize(self, image_BCHW: Tensor, size: int = 0) -> Tensor:
+        """uint8 or float images in [0, 255], already size x size -> float32 on the model's device.
+
+        size: 0 = image_size, which is what every tower takes.
+        """
+        size = size or self.image_size
+        if image_BCHW.shape[1:] != (3, size, size):
+            raise ValueError(f"images are {list(image_BCHW.shape)}, not [B, 3, {size}, {size}]; resize them first")
         mean, std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) * 255 for v in (self.mean, self.std))
         return (image_BCHW.to(self.device).float() - mean) / std
 

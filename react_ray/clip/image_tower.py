@@ -40,7 +40,7 @@ def image_features(model: nn.Module, image_BCHW: Tensor, keep_BP: Tensor | None 
     since no other token is read after it; its keys and values are still computed for all tokens.
     """
     visual: Any = model.visual
-    if not _is_plain_vit(visual):
+    if not is_plain_vit(visual):
         assert keep_BP is None, "draw_patches refuses a tower without patches"
         return _in_slices(model.encode_image, image_BCHW, micro_batch)  # type: ignore[arg-type]
     num_frozen = min(_num_frozen(visual), len(visual.transformer.resblocks) - 1)
@@ -59,7 +59,7 @@ def grid_dim(model: nn.Module, grid: int) -> int:
     visual: Any = model.visual
     if not grid:
         return 0
-    if not _is_plain_vit(visual):
+    if not is_plain_vit(visual):
         raise BackboneError(f"a {type(visual).__name__} has no grid of patch tokens; set customize.head_grid=0")
     if grid > min(visual.grid_size):
         size = " x ".join(map(str, visual.grid_size))
@@ -127,14 +127,14 @@ def draw_patches(num_images: int, model: nn.Module, patch_dropout: float, genera
     """Draws `keep_BP` for a batch, a share 1 - patch_dropout of each image's patches; None if none are dropped."""
     if not patch_dropout:
         return None
-    if not _is_plain_vit(model.visual):
+    if not is_plain_vit(model.visual):
         raise BackboneError(f"a {type(model.visual).__name__} has no patches to drop; set customize.patch_dropout=0")
     num_patches = int(model.visual.positional_embedding.shape[0]) - 1  # type: ignore[union-attr,index]
     num_kept = max(1, int(num_patches * (1 - patch_dropout)))
     return torch.rand(num_images, num_patches, generator=generator).argsort(dim=1)[:, :num_kept]
 
 
-def _is_plain_vit(visual: Any) -> bool:
+def is_plain_vit(visual: Any) -> bool:
     """Returns True for open_clip's ViT with class-token pooling and ordinary blocks."""
     return (
         getattr(visual, "pool_type", "") == "tok"

@@ -12,14 +12,16 @@ from react_ray import schema
 ALL_SHOTS = -1
 ALL_SETS = "all sets"  # of the mean over sets of one task each
 ZERO_SHOT = "zero-shot"  # classification without labels: by prompts, by what was retrieved, or by pixels
+IMAGE_TEXT_RETRIEVAL = "image-text-retrieval"
+SEGMENTATION = "segmentation"
 
 
 class Score(NamedTuple):
-    protocol: str  # such as "zero-shot", "linear-probe", "retrieval", "segmentation"
+    protocol: str  # such as "zero-shot", "linear-probe", "segmentation"
     model: str
     dataset: str
     task: str
-    metric: str  # such as "top1", "mean_per_class", "image_recall@5", "miou"
+    metric: str  # such as "top1", "mean_per_class", "image_retrieval_recall@5", "miou"
     value: float  # in [0, 1]
     num: int  # of what was averaged: images, texts, boxes
     shots: int = 0  # labelled images of each class that were learned from; ALL_SHOTS = all

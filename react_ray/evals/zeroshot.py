@@ -21,6 +21,7 @@ from react_ray.clip.prompts import MAP_11_POINT, MEAN_PER_CLASS, ROC_AUC, TOP1, 
 from react_ray.errors import ConfigError
 from react_ray.evals.few_shot import ShotMethod
 from react_ray.evals.metrics import mean_average_precision_11_point, mean_per_class, roc_auc, top_k
+from react_ray.evals.score import IMAGE_TEXT_RETRIEVAL, SEGMENTATION
 from react_ray.evals.set_name import field_of, training_set
 from react_ray.progress import say
 from react_ray.section import Section, field, speed
@@ -35,6 +36,7 @@ IMAGES_AT_ONCE = 8192
 
 
 class EvaluateConfig(Section):
+    # What other protocols than classification read changes no prediction; their own artifacts digest it.
     datasets: dict[str, str] = field(
         {},
         "name -> URI of labelled images: Parquet or Arrow with columns image, label (class names, or positions in the "
@@ -53,6 +55,22 @@ class EvaluateConfig(Section):
         ["linear-probe", "anchored-probe", "tip-adapter"], "how classifiers are learned from the shots"
     )
     shot_seeds: list[Annotated[int, Field(ge=0)]] = speed([0, 1, 2], "a draw of the shots for each")
+    captions: dict[str, str] = speed(
+        {},
+        "name -> URI of images with captions, for image-text retrieval: a dataset_*.json in Karpathy's layout (its "
+        "split test, or that behind #), or what ingest reads, with one caption or a list of them per image",
+    )
+    segmentation: dict[str, str] = speed(
+        {},
+        "name of a task (or any name, if the recipe has one task) -> URI of a folder of images and masks as those of "
+        "VOC, ADE20K or COCO-Stuff, with #split behind it if it has several",
+    )
+    dense_size: int = speed(
+        0,
+        "pixels per side to which segmentation and detection resize an image, a multiple of the patch size; 0 = as the "
+        "model was trained with",
+        ge=0,
+    )
     wise_ft: float = field(
         1.0, "score customised models at this weight between the backbone (0) and the trained model (1)", ge=0, le=1
     )
@@ -89,6 +107,16 @@ class EvaluateConfig(Section):
         if self.shots and not self.train:
             raise ValueError("shots are drawn from evaluate.train, which is empty; name labelled images there")
         return self
+
+    @property
+    def other_sets(self) -> dict[str, dict[str, str]]:
+        """The sets of protocols other than classification: protocol -> name -> URI."""
+        return {IMAGE_TEXT_RETRIEVAL: self.captions, SEGMENTATION: self.segmentation}
+
+    @property
+    def uris(self) -> list[str]:
+        """The places of all sets; none if there is nothing to evaluate on."""
+        return [uri for sets in (self.datasets, self.train, *self.other_sets.values()) for uri in sets.values()]
 
 
 class Classified(NamedTuple):

@@ -18,11 +18,12 @@ from typing import Any
 
 from react_ray.artifact import open_artifact, plan_of
 from react_ray.errors import ReactRayError
+from react_ray.evals.karpathy import files_of
 from react_ray.manifest import MANIFEST
 from react_ray.metadata import parse_json, shaped
 from react_ray.recipe import Recipe
 from react_ray.runtime.changes import ALL
-from react_ray.runtime.layout import Layout, models, scored
+from react_ray.runtime.layout import Layout, models, other_scores, scored
 from react_ray.section import digest
 from react_ray.storage import join, open_storage, versions
 from react_ray.uri import PACKAGE_DIR
@@ -184,7 +185,7 @@ def _results(recipe: Recipe, verb: str) -> list[str]:
         case "customize":
             return [arm.of_arm("model") for arm in arms] + _heads(recipe)
     few = [layout.scores_few(row, name) for row in models(recipe) for name in recipe.evaluate.train]
-    return [*scored(recipe).values(), *few]
+    return [*scored(recipe).values(), *few, *other_scores(recipe)]
 
 
 def _artifacts(recipe: Recipe, verb: str) -> list[str]:
@@ -234,11 +235,7 @@ def _files(recipe: Recipe, verb: str) -> set[str]:
         "embed": set(recipe.embed.heads.values()),
         "backbone": _weights(recipe.backbone),
         "tasks": {recipe.tasks.file}.union(*recipe.tasks.seed_images.values()),
-        "evaluate": {
-            *recipe.evaluate.datasets.values(),
-            *recipe.evaluate.train.values(),
-            recipe.evaluate.pixel_knn,
-        },
+        "evaluate": {*map(files_of, recipe.evaluate.uris), recipe.evaluate.pixel_knn},
         "arms": set().union(*(_files_of_arm(recipe.arm(arm)) for arm in recipe.arm_names())),
     }
     trains = any(recipe.arm(arm).customize.train_on == "source" for arm in recipe.arm_names())

@@ -36,6 +36,13 @@ def shown_name(name: str) -> str:
     return name if name and not name.startswith(HEAD) else f"customized{name}"
 
 
+def other_scores(recipe: Recipe) -> list[str]:
+    """The URIs of all scores of protocols other than classification that `evaluate` may make."""
+    rows, layout = models(recipe), Layout(recipe)
+    sets = recipe.evaluate.other_sets.items()
+    return [layout.protocol_scores(row, protocol, name) for protocol, some in sets for row in rows for name in some]
+
+
 class Layout:
     """The URIs of a recipe's artifacts. recipe: that of the whole run; arm: the name of one of its variants."""
 
@@ -70,6 +77,14 @@ class Layout:
     def scores_few(self, row: str, dataset: str) -> str:
         """The place of the scores that a row of the table reaches on a labelled set by learning from few labels."""
         return join(self.of_run("scores_few"), row or "model", quote(dataset, safe=""))
+
+    def outputs(self, row: str, protocol: str, dataset: str) -> str:
+        """The place of what the model of a row of the table made of a set, by a protocol other than classification."""
+        return join(self.of_run(f"outputs_{protocol}"), row or "model", quote(dataset, safe=""))
+
+    def protocol_scores(self, row: str, protocol: str, dataset: str) -> str:
+        """The place of the figures that follow from `outputs`."""
+        return join(self.of_run(f"scores_{protocol}"), row or "model", quote(dataset, safe=""))
 
     def retrieved_root(self) -> str:
         """Arms that do not change retrieval train on the run's own retrieved pairs."""

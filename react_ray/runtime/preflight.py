@@ -8,7 +8,10 @@ from typing import Any
 from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ConfigError
+from react_ray.evals.captioned import check_captioned
 from react_ray.evals.labelled import check_set, check_shots
+from react_ray.evals.mask_set import open_masks
+from react_ray.evals.task_of_set import task_of_set
 from react_ray.gated.config import CustomizeConfig, needs_text_tower, runs_no_model
 from react_ray.kinds import EMBEDDINGS, INDEX, MODEL, PAIRS, RETRIEVED, Kind
 from react_ray.lease import take
@@ -42,7 +45,7 @@ def require(recipe: Recipe, stages: Sequence[str]) -> None:
     alone.
     """
     first, all_stages = stages[0], set(stages)
-    if list(stages) == ["evaluate"] and not recipe.evaluate.datasets:
+    if list(stages) == ["evaluate"] and not recipe.evaluate.uris:
         raise ConfigError(
             "evaluate.datasets is empty, so there is nothing to compare models on; name labelled images there, such as "
             "evaluate.datasets.test=FILE (a Parquet file, or class folders)"
@@ -64,6 +67,11 @@ def require(recipe: Recipe, stages: Sequence[str]) -> None:
         check_set(name, uri, load_tasks(recipe.tasks), recipe.evaluate.max_unreadable)
     if "evaluate" in all_stages:
         check_shots(recipe.evaluate, load_tasks(recipe.tasks))
+    for name, uri in recipe.evaluate.captions.items() if "evaluate" in all_stages else ():
+        check_captioned(uri, f"evaluate.captions.{name}", recipe.evaluate.max_unreadable)
+    for name, uri in recipe.evaluate.segmentation.items() if "evaluate" in all_stages else ():
+        whose = f"evaluate.segmentation.{name}"
+        open_masks(uri, whose, task_of_set(load_tasks(recipe.tasks), name, whose))
     trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]
     if "customize" in all_stages and any(map(_reads_captions, trained)) and not recipe.embed.captions:
         raise ConfigError(

@@ -98,8 +98,7 @@ def place(name: str, uri: str) -> Finding:
 
 def inputs(recipe: Recipe) -> Iterator[Finding]:
     """Whatever the recipe reads from S3, one finding a bucket."""
-    labelled = [*recipe.evaluate.datasets.values(), *recipe.evaluate.train.values()]
-    read = [recipe.ingest.source, *labelled, recipe.tasks.file, recipe.backbone.pretrained]
+    read = [recipe.ingest.source, *recipe.evaluate.uris, recipe.tasks.file, recipe.backbone.pretrained]
     buckets = {"/".join(uri.split("/")[:3]): uri for uri in reversed(read) if uri.startswith("s3://")}
     for bucket, uri in buckets.items():
         problem = _bounded(partial(_ask, uri))

@@ -28,7 +28,7 @@ def stages_of(recipe: Recipe, first: str = "", last: str = "") -> list[str]:
         )
     left_out = {"download"} if recipe.fused and recipe.download.of == "pairs" else set()
     left_out |= {"index"} if recipe.retrieve.search == "exact" else set()
-    left_out |= set() if recipe.evaluate.datasets else {"evaluate"}
+    left_out |= set() if recipe.evaluate.uris else {"evaluate"}
     chosen = [stage for stage in order[start : end + 1] if stage not in left_out]
     if not chosen:
         raise ConfigError(

@@ -28,24 +28,29 @@ from react_ray.stages.evaluating.all_scores import write_scores
 from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice, Job, ReadSlice
 from react_ray.stages.evaluating.features import embed_sets
 from react_ray.stages.evaluating.few_shot_runs import learn_from_shots
+from react_ray.stages.evaluating.image_text_retrieval import captioned_sets
 from react_ray.stages.evaluating.pixel_references import Pixels, pixel_references
+from react_ray.stages.evaluating.protocol import run_protocols
 from react_ray.stages.evaluating.scored_model import ScoredModel, scored_models
+from react_ray.stages.evaluating.segmentation import segmentation_sets
 from react_ray.storage import open_storage
 
 
 def run(recipe: Recipe) -> list[Artifact]:
     """Returns the sealed `predictions` of each base, then of each arm, then of small pictures, and the `scores` of what
-    was learned from few labels.
+    was learned from few labels and of the other protocols.
 
     There is one base, unless arms customise several backbones. All scores of the run are in scores.json and
     scores.parquet, too.
     """
-    made = _classify(recipe)
+    made = [*_classify(recipe), *run_protocols(recipe, [*captioned_sets(recipe), *segmentation_sets(recipe)])]
     write_scores(recipe)
     return made
 
 
 def _classify(recipe: Recipe) -> list[Artifact]:
+    if not recipe.evaluate.datasets:
+        return []
     tasks = load_tasks(recipe.tasks)
     most = recipe.evaluate.max_unreadable
     slices = {name: slices_of(name, uri, tasks, most) for name, uri in recipe.evaluate.datasets.items()}

@@ -46,7 +46,7 @@ def run(recipe: Recipe, stages: Sequence[str] = ()) -> str:
     clock = Clock(recipe)
     if "customize" in stages and done.answer(recipe, "customize") is None:
         check_trainings(recipe)
-    if "customize" in stages and not recipe.evaluate.datasets:
+    if "customize" in stages and not recipe.evaluate.uris:
         say("evaluate   left out, because evaluate.datasets is empty")
     with clock.memory():
         for stage in stages[:-1] if stages[-1] == "report" else stages:

@@ -28,7 +28,6 @@ from react_ray.errors import ArtifactMismatch
 from react_ray.evals.classify import embed_rows
 from react_ray.evals.labelled import IMAGES_PER_PART, Slice, read_slice
 from react_ray.gated.load import load_backbone
-from react_ray.gated.wise_ft import interpolate
 from react_ray.kinds import CLASS_VECTORS, LABELLED_FEATURES, Kind, LabelledFacts
 from react_ray.manifest import Receipt
 from react_ray.progress import say
@@ -37,7 +36,7 @@ from react_ray.runtime.device import worker_device
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, Work, map_parts
 from react_ray.runtime.placement import actor_pool, is_soonest_here, num_threads
-from react_ray.stages.evaluating.scored_model import ScoredModel, scored_models
+from react_ray.stages.evaluating.scored_model import ScoredModel, load_scored, scored_models
 from react_ray.storage import open_storage
 from react_ray.vectors import as_vectors, from_vectors
 
@@ -283,9 +282,6 @@ class EmbedLabelled(Work):
         return schema.conform(pa.table(columns), schema.class_vectors(text_CD.shape[1]))
 
     def _load(self, model: ScoredModel) -> None:
-        backbone = load_backbone(model.backbone, device=self.device, seed=self.recipe.seed)
-        if model.wise_ft != 1:
-            base = load_backbone(model.backbone.model_copy(update={"gated": ""}), seed=self.recipe.seed)
-            interpolate(base.model, backbone.model, model.wise_ft)
+        backbone = load_scored(model, self.recipe.seed, self.device)
         self.embedder = Embedder(backbone, self.recipe.evaluate.batch_size, self.device, grid=model.grid)
         self.loaded = model

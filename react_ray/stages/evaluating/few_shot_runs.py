@@ -31,7 +31,7 @@ from react_ray.evals.score import ALL_SHOTS, Score, score_table
 from react_ray.evals.set_name import training_set
 from react_ray.evals.shot_methods import BEST_EPOCH, Learned, Shots, learn
 from react_ray.evals.zeroshot import EvaluateConfig, predict, summarise
-from react_ray.kinds import SCORES, LabelledFacts, NoFacts
+from react_ray.kinds import SCORES, LabelledFacts, ScoresFacts
 from react_ray.manifest import Receipt, part_name
 from react_ray.parquet import parquet_bytes
 from react_ray.progress import say
@@ -65,7 +65,7 @@ class Sets:
 
 def learn_from_shots(
     recipe: Recipe, tasks: list[TargetTask], rows: dict[str, ScoredModel], slices: dict[str, list[Slice]]
-) -> list[Artifact[NoFacts]]:
+) -> list[Artifact[ScoresFacts]]:
     """Returns the sealed scores of each row whose model scores by prompts, for each set that has a set to train on.
 
     rows: of the table. slices: of each set. Rows that score by a head embed like another row, or see patch tokens, for
@@ -118,7 +118,7 @@ def learnings(config: EvaluateConfig) -> list[Learning]:
     ]
 
 
-def predictions_of(scores: Parts[NoFacts], part: int) -> pa.Table:
+def predictions_of(scores: Parts[ScoresFacts], part: int) -> pa.Table:
     """The predictions that the scores of a part are of: schema.PREDICTIONS and `setting`, as in Score."""
     return pq.read_table(io.BytesIO(scores.read_file(part, _predictions(part))))
 
@@ -126,7 +126,7 @@ def predictions_of(scores: Parts[NoFacts], part: int) -> pa.Table:
 @dataclass(frozen=True)
 class Job:
     of: Sets
-    draft: Draft[NoFacts]
+    draft: Draft[ScoresFacts]
     part: int
     learning: Learning
 
@@ -197,7 +197,7 @@ def _predict(learned: Learned, test: Features, task: TargetTask, dataset: str) -
 
 def _begin(
     uri: str, wanted: list[Learning], parents: dict[str, Artifact[Any]]
-) -> tuple[Draft[NoFacts], list[Learning]]:
+) -> tuple[Draft[ScoresFacts], list[Learning]]:
     """Begins scores, or makes room for what was added since; returns what each part is, too. Those of other vectors are
     replaced: they follow from artifacts alone."""
     found: list[Learning] = [tuple(one) for one in plan_of(uri).get("config", {}).get("learnings", [])]
@@ -231,7 +231,7 @@ def _say_leaks(found: Iterable[Sets]) -> None:
             say(f"{where}: {both:,} of its images are images of evaluate.datasets.{one.dataset} too")
 
 
-def _say_collapsed(scores: Iterable[Artifact[NoFacts]]) -> None:
+def _say_collapsed(scores: Iterable[Artifact[ScoresFacts]]) -> None:
     for table in (table for artifact in scores for table in artifact.tables()):
         for row in table.to_pylist():
             if row["metric"] == COLLAPSED and row["setting"] != BEST_EPOCH:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
+
 from react_ray.artifact import Artifact, open_artifact
+from react_ray.clip.backbone import Backbone
 from react_ray.clip.config import BackboneConfig
 from react_ray.gated.config import OF_HEAD, runs_no_model
+from react_ray.gated.load import load_backbone
 from react_ray.gated.trained import customised
+from react_ray.gated.wise_ft import interpolate
 from react_ray.kinds import HEAD, MODEL
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout, models
@@ -52,3 +57,12 @@ def scored_model(recipe: Recipe, name: str) -> ScoredModel:
     if runs_no_model(model.facts.method):
         return ScoredModel(backbone, join(model.uri, HEAD_FILE), parents={"model": model})
     return ScoredModel(customised(backbone, model), wise_ft=wise_ft, parents={"model": model})
+
+
+def load_scored(model: ScoredModel, seed: int, device: str | torch.device) -> Backbone:
+    """The model itself, at its WiSE-FT weight. seed: of the recipe, for random weights."""
+    backbone = load_backbone(model.backbone, device=device, seed=seed)
+    if model.wise_ft != 1:
+        base = load_backbone(model.backbone.model_copy(update={"gated": ""}), seed=seed)
+        interpolate(base.model, backbone.model, model.wise_ft)
+    return backbone
