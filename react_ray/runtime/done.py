@@ -234,11 +234,7 @@ def _files(recipe: Recipe, verb: str) -> set[str]:
         "embed": set(recipe.embed.heads.values()),
         "backbone": _weights(recipe.backbone),
         "tasks": {recipe.tasks.file}.union(*recipe.tasks.seed_images.values()),
-        "evaluate": {
-            *recipe.evaluate.datasets.values(),
-            *recipe.evaluate.train.values(),
-            recipe.evaluate.pixel_knn,
-        },
+        "evaluate": {recipe.evaluate.pixel_knn, *recipe.evaluate.datasets.values(), *recipe.evaluate.train.values()},
         "arms": set().union(*(_files_of_arm(recipe.arm(arm)) for arm in recipe.arm_names())),
     }
     trains = any(recipe.arm(arm).customize.train_on == "source" for arm in recipe.arm_names())
@@ -248,19 +244,21 @@ def _files(recipe: Recipe, verb: str) -> set[str]:
 
 
 def _sets(recipe: Recipe, verb: str) -> dict[str, str]:
-    """The evaluation sets that `retrieve` keeps its pairs apart from, or `customize` watches; all verbs behind them
-    read the whole section."""
+    """The evaluation sets that `retrieve` keeps its pairs apart from, or that `customize` watches or keeps labelled
+    images apart from; all verbs behind them read the whole section."""
     arms = [recipe.arm(arm) for arm in recipe.arm_names()]
     used: set[str] = set()
     if verb == "retrieve":
         used = {name for one in [recipe, *arms] for name in one.retrieve.decontaminate.datasets}
     elif verb == "customize":
         used = {arm.customize.watch_dataset for arm in arms}
+        used |= {ALL for arm in arms if arm.customize.labelled}  # no labelled image of one of them trains
     return {name: uri for name, uri in recipe.evaluate.datasets.items() if name in used or ALL in used}
 
 
 def _files_of_arm(arm: Recipe) -> set[str]:
-    return _weights(arm.customized) | {arm.tasks.file}.union(*arm.tasks.seed_images.values())
+    own = {arm.tasks.file, arm.customize.labelled}
+    return _weights(arm.customized) | own.union(*arm.tasks.seed_images.values())
 
 
 def _weights(config: Any) -> set[str]:

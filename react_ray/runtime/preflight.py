@@ -8,7 +8,7 @@ from typing import Any
 from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ConfigError
-from react_ray.evals.labelled import check_set, check_shots
+from react_ray.evals.labelled import check_set, check_shots, class_ids
 from react_ray.gated.config import CustomizeConfig, needs_text_tower, runs_no_model
 from react_ray.kinds import EMBEDDINGS, INDEX, MODEL, PAIRS, RETRIEVED, Kind
 from react_ray.lease import take
@@ -64,6 +64,8 @@ def require(recipe: Recipe, stages: Sequence[str]) -> None:
         check_set(name, uri, load_tasks(recipe.tasks), recipe.evaluate.max_unreadable)
     if "evaluate" in all_stages:
         check_shots(recipe.evaluate, load_tasks(recipe.tasks))
+    if "customize" in all_stages:
+        _check_labelled(recipe)
     trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]
     if "customize" in all_stages and any(map(_reads_captions, trained)) and not recipe.embed.captions:
         raise ConfigError(
@@ -104,6 +106,13 @@ def _require_artifacts(recipe: Recipe, layout: Layout, verb: str) -> None:
             open_artifact(join(of_arm.retrieved_root(), "retrieved"), RETRIEVED)
         if verb == "evaluate":
             open_artifact(of_arm.of_arm("model"), MODEL)
+
+
+def _check_labelled(recipe: Recipe) -> None:
+    """ConfigError for labelled images that cannot be read, or have no class of their arm."""
+    for arm in map(recipe.arm, recipe.arm_names()):
+        if source := arm.customize.labelled:
+            class_ids(source, load_tasks(arm.tasks), recipe.evaluate.max_unreadable)
 
 
 def _watched_sets(recipe: Recipe, stages: set[str]) -> dict[str, str]:
