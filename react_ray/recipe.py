@@ -137,6 +137,12 @@ class Recipe(Section):
         """True if this arm trains on the run's own retrieved pairs."""
         return not name or not any(path.startswith(("retrieve.", "tasks.")) for path in self.arms[name])
 
+    def shares_labels(self, name: str) -> bool:
+        """True if this arm trains on the run's own labelled images."""
+        own = ("customize.labelled", "customize.labelled_shots")
+        asks = ("tasks.", "retrieve.prompts")
+        return not name or not any(path in own or path.startswith(asks) for path in self.arms[name])
+
     def yaml(self, everything: bool = True) -> str:
         """everything=False leaves out the fields that change no result, such as places and widths."""
         values = self.model_dump(mode="json") if everything else self.digested()

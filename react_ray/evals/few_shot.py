@@ -39,10 +39,7 @@ def draw(
     """
     found = []
     for position, name in enumerate(class_names):
-        rows = np.flatnonzero(label_N == position)
-        rows = np.random.default_rng([seed, position]).permutation(rows)
-        if readable_N is not None:
-            rows = rows[readable_N[rows]]
+        rows = in_order(label_N, position, seed, readable_N)
         least = 1 if shots == ALL_SHOTS else shots
         if len(rows) < least:
             asked = "1 shot is" if least == 1 else f"{least} shots are"
@@ -52,6 +49,12 @@ def draw(
             )
         found.append(rows if shots == ALL_SHOTS else rows[:shots])
     return np.concatenate(found)
+
+
+def in_order(label_N: np.ndarray, position: int, seed: int, readable_N: np.ndarray | None = None) -> np.ndarray:
+    """Returns int64: the rows of one class in the order in which they are drawn; n shots are the first n."""
+    rows = np.random.default_rng([seed, position]).permutation(np.flatnonzero(label_N == position))
+    return rows if readable_N is None else rows[readable_N[rows]]
 
 
 def hold_out(label_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from react_ray.evals.labels import TASK, check_columns, check_folders, class_lab
 from react_ray.evals.set_digest import set_digest
 from react_ray.evals.set_files import SetFiles, open_files
 from react_ray.evals.set_gaps import gaps
-from react_ray.evals.set_name import field_of, training_set
+from react_ray.evals.set_name import LABELLED, field_of, training_set
 from react_ray.evals.zeroshot import EvaluateConfig
 from react_ray.pairs.image import inspect
 from react_ray.pairs.image_cells import ImageCell
@@ -99,6 +99,30 @@ def row_groups(source: str) -> list[RowGroup]:
     files = open_files(source, "retrieve.decontaminate", needs_labels=False)
     parts = [files.part(chunk.row_start, chunk.num_rows) for chunk in files.chunks]
     return [RowGroup(source, number, part) for number, part in enumerate(parts)]
+
+
+def class_ids(source: str, tasks: list[TargetTask], most: float = 0) -> tuple[SetFiles, pa.Table]:
+    """Opens customize.labelled: its files, and columns task, label and class_id (int32) of all rows: the number of the
+    class among those of all tasks, null for a row of no class. Of an image with several classes the first counts.
+
+    most: as of `check_set`. ConfigError for a label that is no class.
+    """
+    files = open_files(source, LABELLED)
+    labels, unknown = _labels(files, LABELLED, tasks, 0, files.num_rows)
+    if told := check_folders(unknown, files.num_rows, max(most, MOST_UNKNOWN), LABELLED):
+        say(told)
+    first, names = 0, {}
+    for task in tasks:
+        names[task.name] = (first, {name: first + at for at, name in reversed(list(enumerate(task.class_names)))})
+        first += len(task.class_names)
+    found: list[int | None] = []
+    for row in labels.to_pylist():
+        start, of_name = names.get(row["task"], (0, {}))
+        known = of_name.get(row["label"])
+        found.append(known if known is None or row["position"] is None else start + row["position"])
+    if not any(number is not None for number in found):
+        raise ConfigError(f"{LABELLED}: no row is of a task of the recipe; name a set with the recipe's classes")
+    return files, labels.select(["task", "label"]).append_column("class_id", pa.array(found, pa.int32()))
 
 
 def read_slice(part: Slice, tasks: list[TargetTask]) -> pa.Table:

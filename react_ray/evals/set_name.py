@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 TRAIN = "train."
+LABELLED = "customize.labelled"  # a field of its own, whose set needs no other name
 
 
 def training_set(dataset: str) -> str:
@@ -12,4 +13,6 @@ def training_set(dataset: str) -> str:
 
 def field_of(name: str) -> str:
     """The field of the recipe that gives the set, for messages."""
+    if name == LABELLED:
+        return name
     return f"evaluate.{name}" if name.startswith(TRAIN) else f"evaluate.datasets.{name}"

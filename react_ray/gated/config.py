@@ -1,13 +1,14 @@
-"""CustomizeConfig and AugmentConfig: every constant of a training. They load without torch."""
+"""CustomizeConfig: every constant of a training. It loads without torch."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 from typing_extensions import Self
 
 from react_ray.clip.config import OtherBackbone
+from react_ray.gated.augment_config import AugmentConfig
 from react_ray.section import Section, field, speed
 
 # As published. ViT-H-14 was not published; it has the number of L/14, whose blocks are the nearest.
@@ -16,32 +17,9 @@ LAST_K_LAYERS = {"ViT-B-32": 6, "ViT-B-16": 6, "ViT-L-14": 6, "ViT-H-14": 6, "Vi
 OF_HEAD = "+head"  # ends the name of an arm's second stage, as "gated_image+head"
 # Fields on which a second stage depends, and no model.
 HEAD_ALONE = ("head", "head_grid", "head_lr", "head_steps", "head_views")
+OF_LABELS = ("labelled", "labelled_shots", "labelled_share")
 Method = Literal["gated-image", "locked-text", "locked-image", "full", "lora", "linear", "cache", "knn"]
 ON_STORED_VECTORS: tuple[Method, ...] = ("linear", "cache", "knn")  # they run no model
-
-
-class AugmentConfig(Section):
-    """Everything is off by default. With `auto`, timm augments whole images and takes only flip, crop_* and erase."""
-
-    auto: str = field(
-        "", "timm's automatic augmentation of whole images, rand-m9-mstd0.5-inc1 in REACT; empty = the fields below"
-    )
-    rotate_deg: float = field(0.0, "rotation, uniform in +- this many degrees", ge=0, le=180)
-    scale: float = field(0.0, "the size is multiplied by 2 to the power of a number in +- this", ge=0, le=2)
-    stretch: float = field(0.0, "the aspect ratio is multiplied by 2 to the power of a number in +- this", ge=0, le=2)
-    translate: float = field(0.0, "shift per axis, uniform in +- this share of the side", ge=0, le=1)
-    shear: float = field(0.0, "shear, uniform in +- this share of the side", ge=0, le=1)
-    flip: float = field(0.0, "probability of a horizontal flip", ge=0, le=1)
-    crop_area: float = field(1.0, "random resized crop: smallest share of the area that is kept; 1 = off", gt=0, le=1)
-    crop_ratio: float = field(1.0, "random resized crop: largest aspect ratio, for example 4/3; 1 = square", ge=1)
-    brightness: float = field(0.0, "offset, uniform in +- this share of white", ge=0, le=1)
-    contrast: float = field(0.0, "gain around the middle grey, uniform in 1 +- this", ge=0, le=1)
-    color: float = field(0.0, "per channel: gain in 1 +- this and offset in +- half of this", ge=0, le=1)
-    saturation: float = field(0.0, "gain around the grey of the pixel, uniform in 1 +- this", ge=0, le=1)
-    grey: float = field(0.0, "probability that an image loses all colour", ge=0, le=1)
-    erase: float = field(
-        0.0, "probability that a rectangle of 2 to 33 % of the area is erased: to grey, with auto to noise", ge=0, le=1
-    )
 
 
 class CustomizeConfig(Section):
@@ -68,6 +46,21 @@ class CustomizeConfig(Section):
     )
     lora_rank: int = field(8, "lora: rank of the update of each matrix; parameters are linear in it", ge=1)
     lora_alpha: float = field(16.0, "lora: updates are multiplied by this / rank", gt=0)
+    labelled: str = field(
+        "",
+        "labelled images of the recipe's classes, a URI as of evaluate.datasets: they train beside the retrieved "
+        "pairs, and a second stage (head) trains on them alone; empty = none",
+    )
+    labelled_shots: int = field(
+        0, "labelled: images of each class at most, drawn by the recipe's seed; 0 = all of them", ge=0
+    )
+    labelled_share: float = field(
+        0.5,
+        "labelled: share of a training's images that are labelled, as many of each class, repeated as often as that "
+        "takes; 0 = only the second stage sees them, 1 = no retrieved pair trains",
+        ge=0,
+        le=1,
+    )
     head: bool = field(
         False,
         "a second stage: a linear head of the recipe's classes on the image vectors of the trained model (of the "
@@ -206,6 +199,26 @@ class CustomizeConfig(Section):
     )
     keep_last: int = speed(2, "number of checkpoints that are kept", ge=1)
 
+    def digested(self) -> dict[str, Any]:
+        """Without labelled images, what is made does not depend on how many of them there would be."""
+        found = super().digested()
+        return found if self.labelled else {name: value for name, value in found.items() if name not in OF_LABELS}
+
+    def of_model(self) -> dict[str, Any]:
+        """The digested fields on which the model depends, and not its second stage alone."""
+        alone = HEAD_ALONE if self.mixes_labels else (*HEAD_ALONE, *OF_LABELS)
+        return {name: value for name, value in self.digested().items() if name not in alone}
+
+    @property
+    def mixes_labels(self) -> bool:
+        """True if labelled images train the model itself."""
+        return bool(self.labelled) and self.labelled_share > 0
+
+    @property
+    def labelled_alone(self) -> bool:
+        """True if labelled images are all that the model trains on."""
+        return bool(self.labelled) and self.labelled_share == 1
+
     @field_validator("batch_size")
     @classmethod
     def _has_a_negative(cls, value: int) -> int:
@@ -223,6 +236,25 @@ class CustomizeConfig(Section):
         if not trains(self.method) and self.head:
             raise ValueError(
                 f"method={self.method} trains nothing; use method=linear for a head on the backbone itself"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_of_use(self) -> Self:
+        if not self.labelled:
+            return self
+        if not trains(self.method):
+            raise ValueError(
+                f"method={self.method} compares with retrieved images and trains nothing that could learn from "
+                "customize.labelled; use method=linear, or a method that trains a tower"
+            )
+        if self.train_on == "source":
+            raise ValueError(
+                "labelled images are mixed with retrieved pairs, and train_on=source has none; set train_on=retrieved"
+            )
+        if not (self.labelled_share or self.head):
+            raise ValueError(
+                "labelled_share=0 leaves customize.labelled to a second stage, which is off; set head=true, or a share"
             )
         return self
 

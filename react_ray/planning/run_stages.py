@@ -6,10 +6,12 @@ most that the recipe allows is planned.
 
 from __future__ import annotations
 
+import numpy as np
+
 from react_ray.clip.architecture import embedding_dim, empty_model, image_numbers
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.image_tower import grid_dim
-from react_ray.gated.config import runs_no_model, trains
+from react_ray.gated.config import CustomizeConfig, runs_no_model, trains
 from react_ray.planning.database import MODEL_GB, READER_GB, base_gb, download, image_bytes
 from react_ray.planning.job_plan import StagePlan
 from react_ray.planning.machine import Machine
@@ -22,6 +24,7 @@ from react_ray.runtime.most_pairs import most_pairs
 from react_ray.selection.config import RetrieveConfig
 from react_ray.storage import join
 from react_ray.training.augment import num_views
+from react_ray.training.labelled_share import copies
 from react_ray.training.memory_plan import plan as memory_plan
 from react_ray.training.movement import check_movement
 from react_ray.training.schedule import from_data, num_steps
@@ -112,7 +115,9 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
         return StagePlan(name, "done", pairs, bytes_written=there.bytes), ""
     if not pairs:
         return StagePlan(name, "to do", how="the number of its pairs is not known"), ""
-    config = from_data(config, pairs)
+    labelled_N = found.labelled.get(arm)
+    pairs, asked = _of_epoch(pairs, labelled_N, config), pairs
+    config = from_data(config, pairs if config.labelled_alone else asked)
     if runs_no_model(config.method):
         head, vectors = found.num_classes * found.dim, pairs * found.dim * 2
         epochs = config.epochs if trains(config.method) else 0.0
@@ -165,6 +170,14 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
     return stage, planned.text()
 
 
+def _of_epoch(pairs: int, labelled_N: np.ndarray | None, config: CustomizeConfig) -> int:
+    """The images of an epoch: the pairs, and the labelled images as often as their share takes."""
+    if labelled_N is None or not config.mixes_labels:
+        return pairs
+    pairs = 0 if config.labelled_alone else pairs
+    return pairs + int(copies(labelled_N, pairs, config.labelled_share).sum())
+
+
 def _embeds_its_images(found: Survey, arm: str) -> bool:
     """True for the first of the arms that need the image vectors of one retrieval, where the database has none."""
     recipe = found.recipe
@@ -175,10 +188,12 @@ def _embeds_its_images(found: Survey, arm: str) -> bool:
 
 
 def second_stage(found: Survey, arm: str, rates: Rates, machine: Machine) -> StagePlan:
-    """Of an arm with customize.head: the vectors of its retrieved images, and a head on them."""
+    """Of an arm with customize.head: the vectors of its retrieved or labelled images, and a head on them."""
     recipe, name = found.recipe, f"customize {arm}{HEAD}"
     wanted = recipe.arm(arm)
     config, pairs = wanted.customize, pairs_of(found, arm)
+    if arm in found.labelled:  # on which alone it trains
+        pairs = len(found.labelled[arm])
     there = found.attempt(made, Layout(recipe, arm).of_arm("head")) or Made()
     if there.sealed:
         return StagePlan(name, "done", pairs, bytes_written=there.bytes)

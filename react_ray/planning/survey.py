@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from react_ray.artifact import plan_of
@@ -22,7 +23,7 @@ from react_ray.clip.pretrained import HUB, local_weights, tag_config
 from react_ray.clip.prompts import load_tasks, prompts
 from react_ray.clip.queries import make_queries
 from react_ray.errors import ConfigError, ReactRayError
-from react_ray.evals.labelled import check_set, check_shots, slices_of
+from react_ray.evals.labelled import check_set, check_shots, class_ids, slices_of
 from react_ray.gated.config import needs_text_tower, runs_no_model
 from react_ray.pairs.published import check_dimensions
 from react_ray.pairs.source import Source, open_source, to_images, to_pairs
@@ -62,6 +63,7 @@ class Survey:
     num_queries: int = 0
     num_prompts: int = 0  # texts that are embedded for the queries, or for a classifier
     sets: dict[str, int] = field(default_factory=dict)  # evaluation set -> images
+    labelled: dict[str, np.ndarray] = field(default_factory=dict)  # arm -> class ids of its labelled images
     facts: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -106,6 +108,7 @@ def look(recipe: Recipe) -> Survey:
     _source(found)
     _classes(found)
     _sets(found)
+    _labelled(found)
     _models(found)
     _sections(found)
     found.attempt(check_changes, recipe)
@@ -197,6 +200,27 @@ def _sets(found: Survey) -> None:
     found.attempt(check_shots, recipe.evaluate, tasks)
     told = [f"{name} {rows:,} images" if rows else f"{name} cannot be read" for name, rows in found.sets.items()]
     found.facts.append(("sets", ", ".join(told) or "none: models are trained, and nothing is scored"))
+
+
+def _labelled(found: Survey) -> None:
+    """The labelled images of each arm that has some, as far as their labels tell: none is looked at."""
+    for arm in found.recipe.arm_names():
+        wanted = found.recipe.arm(arm)
+        if not wanted.customize.labelled:
+            continue
+        class_id_N = found.attempt(_class_ids, wanted)
+        if class_id_N is not None:
+            found.labelled[arm] = class_id_N
+            told = f"{len(class_id_N):,} images of {len(np.unique(class_id_N)):,} classes"
+            found.facts.append((f"labelled {arm}".strip(), told))
+
+
+def _class_ids(wanted: Recipe) -> np.ndarray:
+    """int, of the images that would train: all of them, or customize.labelled_shots of each class."""
+    _, labels = class_ids(wanted.customize.labelled, load_tasks(wanted.tasks), wanted.evaluate.max_unreadable)
+    class_id_N = labels["class_id"].drop_null().to_numpy()
+    classes, count_C = np.unique(class_id_N, return_counts=True)
+    return np.repeat(classes, np.minimum(count_C, wanted.customize.labelled_shots or len(class_id_N)))
 
 
 def _models(found: Survey) -> None:

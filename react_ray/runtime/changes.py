@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from react_ray.errors import ArtifactMismatch, ConfigError
-from react_ray.gated.config import HEAD_ALONE
 from react_ray.manifest import BUILDING, MANIFEST
 from react_ray.progress import say
 from react_ray.recipe import Recipe, recipe_of
@@ -40,8 +39,8 @@ RETRIEVAL = (
     "images",
     "image_vectors",
 )
-MODEL = ("model", "checkpoints")
-SECOND_STAGE = ("features", "head", "scores_head")
+MODEL = ("model", "checkpoints", "labelled")
+SECOND_STAGE = ("features", "head", "scores_head", "labelled")
 # What each artifact depends on, besides the evaluation sets that it uses.
 OF_RETRIEVED = ("seed", "tasks", "backbone", "ingest", "download", "embed", "index", "retrieve")
 OF_MODEL = (*OF_RETRIEVED, "name", "customize")
@@ -105,7 +104,7 @@ class _Dependent:
         if "evaluate" in values:
             values["evaluate"].pop("datasets")
         if "customize" in values and self.names != SECOND_STAGE:
-            values["customize"] = {name: value for name, value in values["customize"].items() if name not in HEAD_ALONE}
+            values["customize"] = recipe.customize.of_model()
         return values
 
 

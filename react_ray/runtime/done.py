@@ -245,19 +245,20 @@ def _files(recipe: Recipe, verb: str) -> set[str]:
 
 
 def _sets(recipe: Recipe, verb: str) -> dict[str, str]:
-    """The evaluation sets that `retrieve` keeps its pairs apart from, or `customize` watches; all verbs behind them
-    read the whole section."""
+    """The evaluation sets that `retrieve` or `customize` keep something apart from, or that `customize` watches."""
     arms = [recipe.arm(arm) for arm in recipe.arm_names()]
     used: set[str] = set()
     if verb == "retrieve":
         used = {name for one in [recipe, *arms] for name in one.retrieve.decontaminate.datasets}
     elif verb == "customize":
         used = {arm.customize.watch_dataset for arm in arms}
+        used |= {ALL for arm in arms if arm.customize.labelled}  # no labelled image of one of them trains
     return {name: uri for name, uri in recipe.evaluate.datasets.items() if name in used or ALL in used}
 
 
 def _files_of_arm(arm: Recipe) -> set[str]:
-    return _weights(arm.customized) | {arm.tasks.file}.union(*arm.tasks.seed_images.values())
+    own = {arm.tasks.file, arm.customize.labelled}
+    return _weights(arm.customized) | own.union(*arm.tasks.seed_images.values())
 
 
 def _weights(config: Any) -> set[str]:

@@ -90,6 +90,10 @@ class Layout:
         """Arms that do not change retrieval train on the run's own retrieved pairs."""
         return self.run if self.recipe.shares_retrieval(self.arm) else self.arm_root
 
+    def labelled_root(self) -> str:
+        """The place of the labelled images that train, as pairs; arms that do not change which they are share them."""
+        return join(self.run if self.recipe.shares_labels(self.arm) else self.arm_root, "labelled")
+
     def image_vectors(self) -> str:
         """The place of the image vectors of the retrieved pairs, where the database has none."""
         return join(self.retrieved_root(), "image_vectors")

@@ -21,7 +21,7 @@ def check_schedules(recipe: Recipe) -> None:
         if open_storage(Layout(recipe, arm).of_arm("model")).exists(MANIFEST):
             continue
         most, config = most_pairs(recipe, arm), recipe.arm(arm).customize
-        if not most:
+        if not most or config.labelled_alone:
             continue
         where = f"customize {arm}".strip()
         if config.batch_size > most and not runs_no_model(config.method):

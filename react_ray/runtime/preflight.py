@@ -9,7 +9,7 @@ from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ConfigError
 from react_ray.evals.captioned import check_captioned
-from react_ray.evals.labelled import check_set, check_shots
+from react_ray.evals.labelled import check_set, check_shots, class_ids
 from react_ray.evals.mask_set import open_masks
 from react_ray.evals.task_of_set import task_of_set
 from react_ray.gated.config import CustomizeConfig, needs_text_tower, runs_no_model
@@ -72,6 +72,8 @@ def require(recipe: Recipe, stages: Sequence[str]) -> None:
     for name, uri in recipe.evaluate.segmentation.items() if "evaluate" in all_stages else ():
         whose = f"evaluate.segmentation.{name}"
         open_masks(uri, whose, task_of_set(load_tasks(recipe.tasks), name, whose))
+    if "customize" in all_stages:
+        _check_labelled(recipe)
     trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]
     if "customize" in all_stages and any(map(_reads_captions, trained)) and not recipe.embed.captions:
         raise ConfigError(
@@ -112,6 +114,13 @@ def _require_artifacts(recipe: Recipe, layout: Layout, verb: str) -> None:
             open_artifact(join(of_arm.retrieved_root(), "retrieved"), RETRIEVED)
         if verb == "evaluate":
             open_artifact(of_arm.of_arm("model"), MODEL)
+
+
+def _check_labelled(recipe: Recipe) -> None:
+    """ConfigError for labelled images that cannot be read, or have no class of their arm."""
+    for arm in map(recipe.arm, recipe.arm_names()):
+        if source := arm.customize.labelled:
+            class_ids(source, load_tasks(arm.tasks), recipe.evaluate.max_unreadable)
 
 
 def _watched_sets(recipe: Recipe, stages: set[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from react_ray.clip.image_tower import grid_dim
 from react_ray.clip.prompts import load_tasks
 from react_ray.draft import Draft, create
 from react_ray.evals.labelled import slices_of
-from react_ray.gated.config import HEAD_ALONE, CustomizeConfig, needs_text_tower, runs_no_model, text_trains, trains
+from react_ray.gated.config import CustomizeConfig, needs_text_tower, runs_no_model, text_trains, trains
 from react_ray.gated.load import load_backbone
 from react_ray.gated.method import resolved
 from react_ray.kinds import IMAGES, MODEL, QUERIES, RETRIEVED, ModelFacts
@@ -35,12 +35,14 @@ from react_ray.stages.training.checks import (
     check_workers,
     loader_cpus,
 )
-from react_ray.stages.training.image_vectors import image_vectors
+from react_ray.stages.training.image_vectors import image_vectors, labelled_vectors
 from react_ray.stages.training.job import Job
+from react_ray.stages.training.labelled_pairs import LabelledPairs, labelled_pairs
 from react_ray.stages.training.launch import fit, workers_of
+from react_ray.stages.training.mixed_rows import MixedRows
 from react_ray.stages.training.online_eval import Watched
 from react_ray.stages.training.rows import RetrievedRows, SourceRows
-from react_ray.stages.training.second_stage import train_heads
+from react_ray.stages.training.second_stage import Trained, train_heads
 from react_ray.stages.training.stored_vectors import make_head
 from react_ray.stages.training.targets import class_targets, data_facts
 from react_ray.storage import join, open_storage
@@ -61,7 +63,8 @@ class _Arm:
     image_size: int
     parents: dict[str, Artifact]  # retrieved, images; empty where the source itself is trained on
     plan: dict[str, Any]
-    rows: RetrievedRows | SourceRows
+    rows: RetrievedRows | SourceRows | MixedRows
+    labelled: LabelledPairs | None
     told: list[str]  # the schedule, and what the user should know of it
     model: Draft[ModelFacts]
 
@@ -84,8 +87,8 @@ def run(recipe: Recipe) -> list[Artifact]:
         fit(alike, recipe)
     if jobs:
         open_storage(recipe.out).delete_all("ray_train")  # Ray Train's own state, of no use once the models are there
-    models = {arm.name: (_seal(arm), arm.config) for arm in arms}
-    return [*(model for model, _ in models.values()), *train_heads(recipe, models)]
+    models = {arm.name: Trained(_seal(arm), arm.config, arm.labelled) for arm in arms}
+    return [*(trained.model for trained in models.values()), *train_heads(recipe, models)]
 
 
 def _said_before(arm: _Arm) -> list[str]:
@@ -101,15 +104,20 @@ def _plan(recipe: Recipe, name: str) -> _Arm:
     loaded = load_backbone(wanted.customized, seed=recipe.seed)
     backbone = loaded.describe()
     config = resolved(wanted.customize, wanted.customized.name, loaded.model)
-    rows: RetrievedRows | SourceRows
+    rows: RetrievedRows | SourceRows | MixedRows
+    labelled = labelled_pairs(recipe, name) if config.labelled else None
     if parents:
         config = with_captions(config, parents["retrieved"], backbone, recipe.embed.captions)
         vectors, classes = not needs_text_tower(config), config.class_loss > 0
         rows = RetrievedRows(parents["retrieved"], parents["images"], vectors, classes)
+        if labelled and config.mixes_labels:
+            of_labels = RetrievedRows(labelled.retrieved, labelled.images, vectors, classes)
+            rows = MixedRows(rows, of_labels, config.labelled_share)
+            parents |= labelled.parents()
     else:
         rows = SourceRows(wanted.ingest, config.every_caption)
     num_pairs = sum(rows.block_sizes)
-    config = from_data(config, _asked_for(parents, num_pairs))
+    config = from_data(config, num_pairs if config.labelled_alone else _asked_for(parents, num_pairs))
     check_installed(config.trackers)
     if config.head:
         grid_dim(loaded.model, config.head_grid)  # refuses what the tower has not, before anything is trained
@@ -120,12 +128,13 @@ def _plan(recipe: Recipe, name: str) -> _Arm:
     if trains(config.method):
         hardly = check_movement(config, num_pairs, f"customize {name}".strip())
         told = [described(config, num_pairs), *([hardly] if hardly else [])]
+    if isinstance(rows, MixedRows):
+        told.insert(0, rows.told())
     check_watching(wanted)
     data = {} if parents else wanted.ingest.digested()
-    plan = {field: value for field, value in config.digested().items() if field not in HEAD_ALONE}
-    plan |= {"backbone": backbone, "seed": recipe.seed, "data": data}
+    plan = config.of_model() | {"backbone": backbone, "seed": recipe.seed, "data": data}
     model = create(layout.of_arm("model"), MODEL, plan, parents, 1)
-    return _Arm(name, wanted, config, backbone, loaded.image_size, parents, plan, rows, told, model)
+    return _Arm(name, wanted, config, backbone, loaded.image_size, parents, plan, rows, labelled, told, model)
 
 
 def _asked_for(parents: dict[str, Artifact], num_pairs: int) -> int:
@@ -156,7 +165,7 @@ def _job(recipe: Recipe, arm: _Arm) -> Job:
         config=config,
         rows=arm.rows,
         classes=class_targets(recipe, arm.name, arm.backbone) if config.class_loss else None,
-        **data_facts(arm.parents.get("retrieved"), queries_uri(recipe, arm.name), config, arm.recipe.name),
+        **_data_facts(recipe, arm),
         seed=recipe.seed,
         arm=arm.name,
         model=arm.model,
@@ -168,6 +177,15 @@ def _job(recipe: Recipe, arm: _Arm) -> Job:
         watched=_watched(arm.recipe, layout) if config.watch_dataset else None,
         rows_gb=rows_bytes / 2**30,
     )
+
+
+def _data_facts(recipe: Recipe, arm: _Arm) -> dict[str, Any]:
+    labelled_N = arm.rows.labelled_N if isinstance(arm.rows, MixedRows) else None
+    retrieved, queries = arm.parents.get("retrieved"), queries_uri(recipe, arm.name)
+    facts = data_facts(retrieved, queries, arm.config, arm.recipe.name, labelled_N)
+    if arm.labelled and arm.config.mixes_labels:
+        facts["card"] |= {"labelled": arm.labelled.card(arm.config)}
+    return facts
 
 
 def _watched(recipe: Recipe, layout: Layout) -> Watched:
@@ -189,12 +207,15 @@ def _make_head(recipe: Recipe, arm: _Arm) -> None:
     retrieved = arm.parents["retrieved"]
     queries = open_artifact(queries_uri(recipe, arm.name), QUERIES)
     images = image_vectors(recipe, arm.name, arm.parents["images"])
-    facts = data_facts(retrieved, queries.uri, arm.config, arm.recipe.name)
+    labelled = None
+    if arm.labelled and arm.config.mixes_labels:
+        labelled = (arm.labelled.retrieved, labelled_vectors(recipe, arm.name, arm.labelled.images))
+    facts = _data_facts(recipe, arm)
     backbone_config = arm.recipe.customized.model_dump()
     info: dict[str, Any] = {"backbone": arm.backbone, "backbone_config": backbone_config, "method": arm.config.method}
     info |= {"digest": digest(arm.plan), "seed": recipe.seed, "schedule": schedule_of(arm.config)}
     recipe_yaml = arm.recipe.yaml(everything=False)
-    make_head(arm.model, retrieved, images, queries, arm.config, recipe.seed, info, facts, recipe_yaml)
+    make_head(arm.model, retrieved, images, queries, arm.config, recipe.seed, info, facts, recipe_yaml, labelled)
 
 
 def _by_workers(jobs: list[Job]) -> Iterable[list[Job]]:

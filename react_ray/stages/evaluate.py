@@ -33,6 +33,7 @@ from react_ray.stages.evaluating.pixel_references import Pixels, pixel_reference
 from react_ray.stages.evaluating.protocol import run_protocols
 from react_ray.stages.evaluating.scored_model import ScoredModel, scored_models
 from react_ray.stages.evaluating.segmentation import segmentation_sets
+from react_ray.stages.training.kept_apart import check_kept_apart
 from react_ray.storage import open_storage
 
 
@@ -54,6 +55,7 @@ def _classify(recipe: Recipe) -> list[Artifact]:
     tasks = load_tasks(recipe.tasks)
     most = recipe.evaluate.max_unreadable
     slices = {name: slices_of(name, uri, tasks, most) for name, uri in recipe.evaluate.datasets.items()}
+    check_kept_apart(recipe, {name: parts[0].digest for name, parts in slices.items() if parts})
     rows = scored_models(recipe)
     candidates = [_candidate(recipe, tasks, name, rows[name], uri, slices) for name, uri in models(recipe).items()]
     if tasks and slices:

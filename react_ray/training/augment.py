@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from react_ray.gated.config import AugmentConfig, CustomizeConfig
+from react_ray.gated.augment_config import AugmentConfig
+from react_ray.gated.config import CustomizeConfig
 
 # Columns of a draw, each uniform in [0, 1).
 ROTATE, SCALE, STRETCH, SHIFT_X, SHIFT_Y, SHEAR, FLIP, CROP_AREA, CROP_RATIO, CROP_X, CROP_Y = range(11)

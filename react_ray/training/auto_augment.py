@@ -17,7 +17,7 @@ from timm.data import create_transform
 from timm.data.random_erasing import RandomErasing
 
 from react_ray.errors import ConfigError
-from react_ray.gated.config import AugmentConfig
+from react_ray.gated.augment_config import AugmentConfig
 from react_ray.pairs.image import decode_whole
 
 TAKEN = {"auto", "flip", "crop_area", "crop_ratio", "erase"}

@@ -41,6 +41,24 @@ class LabelledVectors:
                 class_id_NL[row, place], weight_NL[row, place] = class_id, weight
         return cls(image_ND, class_id_NL, weight_NL)
 
+    def rows(self, rows: slice) -> LabelledVectors:
+        return LabelledVectors(self.image_ND[rows], self.class_id_NL[rows], self.weight_NL[rows])
+
+    def with_others(self, others: LabelledVectors, copies_M: np.ndarray) -> LabelledVectors:
+        """These rows, then the M others, each as often as copies_M (int64) says."""
+        width = max(self.class_id_NL.shape[1], others.class_id_NL.shape[1])
+
+        def wide(one: LabelledVectors) -> tuple[np.ndarray, np.ndarray]:
+            missing = ((0, 0), (0, width - one.class_id_NL.shape[1]))
+            return np.pad(one.class_id_NL, missing, constant_values=NO_CLASS), np.pad(one.weight_NL, missing)
+
+        (class_id_NL, weight_NL), (class_id_ML, weight_ML) = wide(self), wide(others)
+        return LabelledVectors(
+            np.concatenate([self.image_ND, np.repeat(others.image_ND, copies_M, axis=0)]),
+            np.concatenate([class_id_NL, np.repeat(class_id_ML, copies_M, axis=0)]),
+            np.concatenate([weight_NL, np.repeat(weight_ML, copies_M, axis=0)]),
+        )
+
     def of_task(self, first: int, last: int) -> LabelledVectors:
         """The rows with a class id in first .. last - 1; ids then count from 0.
 

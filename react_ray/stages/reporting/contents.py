@@ -28,6 +28,7 @@ from react_ray.stages.reporting.summary import Costs, read_summary
 from react_ray.stages.showing.gallery import few_classes
 from react_ray.storage import join, open_storage
 
+WITH_LABELS = " (labelled images)"  # ends the label of a row that learned from customize.labelled
 LABELS = {
     BASE: "base CLIP",
     "random": "random pairs",
@@ -88,6 +89,11 @@ def _labels(recipe: Recipe, bases: dict[str, str]) -> dict[str, str]:
     for row in bases:
         if row.endswith(HEAD):
             labels[row] = f"{labels[row.removesuffix(HEAD)]} + head"
+    for row in bases:
+        arm = row.removesuffix(HEAD)
+        config = recipe.arm(arm if arm in recipe.arms else "").customize
+        if config.mixes_labels or (config.labelled and row.endswith(HEAD)):
+            labels[row] += WITH_LABELS
     return labels | {row: LABELS[row] for row in (PIXELS, PIXELS_LABELLED)}
 
 

@@ -23,7 +23,8 @@ from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask
 from react_ray.clip.weights import weights_bytes
 from react_ray.draft import Draft
-from react_ray.gated.config import AugmentConfig, CustomizeConfig
+from react_ray.gated.augment_config import AugmentConfig
+from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import NoFacts
 from react_ray.manifest import Receipt

@@ -24,6 +24,7 @@ from react_ray.runtime.placement import actor_pool, is_soonest_here, num_threads
 from react_ray.search.gather import gather
 from react_ray.stages.embedding.embed_part import EmbedPart, embedding_backbone
 from react_ray.stages.embedding.read_rows import ReadRows
+from react_ray.storage import join
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,17 @@ def image_vectors(recipe: Recipe, arm: str, images: Artifact[Any]) -> ImageVecto
     embeddings = Layout(recipe, arm).open_database(EMBEDDINGS)
     if _has_images(embeddings):
         return ImageVectors(embeddings, of_database=True)
+    return _embedded(recipe, Layout(recipe, arm).image_vectors(), images)
+
+
+def labelled_vectors(recipe: Recipe, arm: str, images: Artifact[Any]) -> ImageVectors:
+    """Embeds the labelled images that an arm trains on, by the model of the database. images: labelled_pairs.py's."""
+    return _embedded(recipe, join(Layout(recipe, arm).labelled_root(), "image_vectors"), images)
+
+
+def _embedded(recipe: Recipe, place: str, images: Artifact[Any]) -> ImageVectors:
     config, backbone_config = recipe.embed.of_images(), embedding_backbone(recipe)
     backbone = load_backbone(backbone_config, seed=recipe.seed).describe()
-    place = Layout(recipe, arm).image_vectors()
     vectors = create(place, EMBEDDINGS, {"backbone": backbone}, {"images": images}, images.num_parts)
     if not vectors.sealed:
         here = is_soonest_here(recipe.cluster, images.rows)

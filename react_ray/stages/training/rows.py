@@ -6,6 +6,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -78,6 +79,11 @@ class RetrievedRows:
             rows = rows.drop_columns("matches").append_column("matched", matched)
         table = rows.append_column("image", images["image"]).filter(trainable(images, rows, self._needed))
         return table.append_column("captions", _as_lists(table["caption"]))
+
+    def class_ids(self, block: int) -> np.ndarray:
+        """int64, of all rows of the block, whether they train or not; -1 = none."""
+        rows = self.retrieved.read_rows(*self._spans[block], ["class_id"])
+        return rows["class_id"].fill_null(-1).to_numpy().astype(np.int64)
 
 
 class SourceRows:

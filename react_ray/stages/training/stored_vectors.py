@@ -27,6 +27,7 @@ from react_ray.selection.soft_classes import soft_classes
 from react_ray.stages.retrieval.gather_pairs import class_vectors
 from react_ray.stages.training.image_vectors import ImageVectors
 from react_ray.training.head_file import HEAD_FILE, head_bytes
+from react_ray.training.labelled_share import copies
 from react_ray.training.labelled_vectors import LabelledVectors
 from react_ray.training.linear_head import train_head
 from react_ray.vectors import from_vectors
@@ -42,11 +43,14 @@ def make_head(
     info: dict[str, Any],
     facts: dict[str, Any],
     recipe_yaml: str,
+    labelled: tuple[Artifact[RetrievedFacts], ImageVectors] | None = None,
 ) -> None:
     """Commits part 0 of `model`. info: the description that is stored in the file. facts: `class_weight_C` and
-    `card`."""
+    `card`. labelled: the labelled images that train besides, as pairs (labelled_pairs.py), with their vectors."""
     began = time.monotonic()
     vectors, start_CD, classes = _vectors(retrieved, images, config), class_vectors(queries), _classes(queries)
+    if labelled:
+        vectors = _mixed(vectors, _vectors(*labelled, config), config.labelled_share)
     if config.method == "linear":
         arrays = {"head": trained(vectors, start_CD, classes, config, seed, facts["class_weight_C"]), "start": start_CD}
     else:
@@ -122,6 +126,13 @@ def commit_head(
         "model_card.json": json_bytes(model_card(info, data)),
     }
     draft.commit_files(0, files, time.monotonic() - began, num_pairs)
+
+
+def _mixed(vectors: LabelledVectors, labelled: LabelledVectors, share: float) -> LabelledVectors:
+    """The vectors of an epoch, of which the labelled ones are `share`, as in MixedRows."""
+    if share == 1:
+        vectors = vectors.rows(slice(0, 0))
+    return vectors.with_others(labelled, copies(labelled.class_id_NL[:, 0], len(vectors.image_ND), share))
 
 
 def _vectors(retrieved: Artifact[RetrievedFacts], images: ImageVectors, config: CustomizeConfig) -> LabelledVectors:

@@ -39,9 +39,16 @@ def class_targets(recipe: Recipe, arm: str, backbone: dict[str, Any]) -> ClassTa
 
 
 def data_facts(
-    retrieved: Artifact[RetrievedFacts] | None, queries: str, config: CustomizeConfig, name: str
+    retrieved: Artifact[RetrievedFacts] | None,
+    queries: str,
+    config: CustomizeConfig,
+    name: str,
+    labelled_N: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """The fields `class_weight_C` and `card` of a Job. retrieved: None for a training on the source. queries: URI."""
+    """The fields `class_weight_C` and `card` of a Job. retrieved: None for a training on the source. queries: URI.
+
+    labelled_N: int, the class ids of labelled images, as often as they train.
+    """
     if retrieved is None:
         return {"class_weight_C": None, "card": {"recipe": name}}
     names = _class_names(open_artifact(queries, QUERIES))
@@ -51,6 +58,8 @@ def data_facts(
     weights = None
     if config.class_weight_power:
         class_ids = pa.concat_tables(tables)["class_id"].fill_null(-1).to_numpy()
+        if labelled_N is not None:
+            class_ids = np.concatenate([*[class_ids] * (config.labelled_share < 1), labelled_N])
         weights = class_weights(class_ids, len(names), config.class_weight_power)
     card = data_card(tables, names, retrieved.content, name)
     return {"class_weight_C": weights, "card": card | {"retrieved_by": retrieved.facts.backbone}}

@@ -72,6 +72,24 @@ def test_a_second_stage_has_a_line_of_its_own_and_a_grid_that_the_tower_has_not_
     assert any("9 x 9 cells are more than the 4 x 4" in line for line in plan_job(wanted).problems)
 
 
+def test_labelled_images_count_for_the_training_and_are_all_of_the_second_stage(recipe: Recipe) -> None:
+    labelled = {"customize.labelled": "sample://validation.parquet", "customize.labelled_shots": 2}
+    alone = {"customize.labelled_share": 1, "customize.batch_size": 16, "customize.epochs": 40}
+    arms: dict[str, dict[str, Any]] = {"mixed": {**labelled, "customize.head": True}, "alone": {**labelled, **alone}}
+    plan = plan_job(recipe.model_copy(update={"arms": arms}), quick=True)
+    counted = dict(plan.facts)["labelled mixed"]
+    images = int(counted.split()[0].replace(",", ""))
+    assert counted == dict(plan.facts)["labelled alone"] and 0 < images <= 2 * int(counted.split()[-2])
+    stages = by_name(plan)
+    assert stages["customize mixed"].rows == 2 * 1200 and stages["customize alone"].rows == pytest.approx(images, abs=9)
+    assert stages["customize mixed+head"].rows == images and not plan.problems
+    arms["mixed"]["customize.labelled"] = "sample://nowhere.parquet"
+    assert any(
+        line.startswith("customize.labelled: ")
+        for line in plan_job(recipe.model_copy(update={"arms": arms}), quick=True).problems
+    )
+
+
 def test_every_problem_is_said_and_not_only_the_first(
     recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

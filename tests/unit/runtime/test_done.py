@@ -152,6 +152,7 @@ def test_what_has_changed_is_looked_at_again(finished: Path, change: Change, los
         ("retrieve.decontaminate.datasets=[test]", "retrieve"),
         ("arms.two.retrieve.decontaminate.datasets=[all]", "retrieve"),
         ("customize.watch_dataset=test", "customize"),
+        ("arms.two.customize.labelled=sample://validation.parquet", "customize"),
     ],
 )
 def test_a_set_that_a_verb_uses_is_a_file_that_it_reads(finished: Path, use: str, verb: str) -> None:

@@ -105,6 +105,8 @@ def test_a_field_may_change_while_nothing_depends_on_it(tmp_path: Path, exists: 
         (RETRIEVED, "ingest.max_rows=7", "recipe.ingest.max_rows was 0, now 7", RETRIEVED),
         (("retrieved", "arms/one/model", "arms/one/checkpoints"), "arms.one.customize.lr=0.1",
          "recipe.customize.lr was 0.001, now 0.1", ("arms/one/model", "arms/one/checkpoints")),
+        (("retrieved", "arms/one/model"), "arms.one.customize.labelled=sample://x.parquet",
+         "recipe.customize.labelled was None, now 'sample://x.parquet'", ("arms/one/model",)),
         (("retrieved", "arms/one/model"), "retrieve.k=7", "recipe.retrieve.k was", ("retrieved", "arms/one/model")),
         (("retrieved", "arms/two/retrieved"), "arms.two.retrieve.k=7", "recipe.retrieve.k was 5, now 7",
          ("arms/two/retrieved",)),

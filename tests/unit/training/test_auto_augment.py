@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from react_ray.errors import ConfigError
-from react_ray.gated.config import AugmentConfig
+from react_ray.gated.augment_config import AugmentConfig
 from react_ray.training.auto_augment import AutoAugment
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -32,3 +32,12 @@ def test_the_class_that_a_pair_was_retrieved_for_weighs_one_and_others_as_they_m
     np.testing.assert_array_equal(found.class_id_NL, [[0, 4, NO_CLASS], [2, NO_CLASS, NO_CLASS], [3, 1, 2]])
     np.testing.assert_array_equal(found.weight_NL, [[1, 0.5, 0], [1, 0, 0], [1, 0.25, 0.125]])
     np.testing.assert_allclose(found.of_task(0, 3).targets(slice(None), 3)[2], [0, 0.25 * 2 / 3, 0.25 / 3])
+
+
+def test_others_come_behind_as_often_as_they_count_and_bring_their_weights() -> None:
+    others = LabelledVectors.of_one_class(np.array([[9, 9], [7, 7]], np.float32), np.array([3, 1]))
+    found = VECTORS.rows(slice(0, 1)).with_others(others, np.array([2, 1]))
+    np.testing.assert_array_equal(found.image_ND, [[0, 1], [9, 9], [9, 9], [7, 7]])
+    np.testing.assert_array_equal(found.targets(slice(None), 4).argmax(axis=1), [0, 3, 3, 1])
+    narrow = others.with_others(VECTORS, np.array([0, 1, 0, 0]))
+    np.testing.assert_array_equal(narrow.targets(slice(None), 5)[2], [0, 1, 1, 0, 0.5])

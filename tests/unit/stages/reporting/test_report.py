@@ -182,3 +182,13 @@ def test_other_seeds_widen_the_interval_and_must_be_scored_on_the_same_images(tm
     report.run(third)
     with pytest.raises(ArtifactMismatch, match="are scores of different images; delete one of them"):
         report.run(recipe_of(tmp_path, datasets, "run", f"evaluate.other_runs=[{third.out}]"))
+
+
+def test_a_row_that_learned_from_labelled_images_says_so(tmp_path: Path) -> None:
+    labels = labelled_set(tmp_path / "labels.parquet", 6)
+    recipe = recipe_of(tmp_path, {"test": labelled_set(tmp_path / "test.parquet", N)}, "run")
+    mixed = {"customize.method": "locked-text", "customize.labelled": labels}
+    recipe = recipe.model_copy(update={"arms": recipe.arms | {"locked_text": mixed}})
+    finish_all(recipe, gated_image=20, locked_text=40)
+    assert "locked-text (labelled images)" in report.run(recipe)
+    assert "gated-image (labelled images)" not in page(recipe)

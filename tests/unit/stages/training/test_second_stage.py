@@ -16,17 +16,19 @@ from react_ray.clip.prompts import load_tasks
 from react_ray.draft import create
 from react_ray.errors import ConfigError
 from react_ray.gated.checkpoint import gated_bytes
-from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.load import load_backbone
 from react_ray.gated.method import freeze
 from react_ray.kinds import FEATURES, HEAD, MODEL, ModelFacts
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.runtime.cluster import on_demand
-from react_ray.stages.training.second_stage import train_heads
+from react_ray.stages.training.labelled_pairs import labelled_pairs
+from react_ray.stages.training.second_stage import Trained, train_heads
 from react_ray.storage import open_storage
+from react_ray.training.head_file import head_bytes
 from react_ray.training.labelled_vectors import LabelledVectors
 from react_ray.training.run_head import load_head
 from react_ray.vectors import from_vectors
+from tests.support.class_folders import class_folders
 from tests.support.retrieved import CLASSES, PER_PART, write_run
 from tests.support.small_run import small_recipe
 from tests.support.tiny_clip import open_gates
@@ -52,7 +54,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def heads_of(recipe: Recipe, models: dict[str, tuple[Artifact[ModelFacts], CustomizeConfig]]) -> list[Artifact]:
+def heads_of(recipe: Recipe, models: dict[str, Trained]) -> list[Artifact]:
     """As a command does it: so few images need no Ray."""
     with on_demand(recipe.cluster):
         return train_heads(recipe, models)
@@ -71,7 +73,7 @@ def model_of(recipe: Recipe) -> Artifact[ModelFacts]:
 def test_a_head_starts_at_the_models_own_prompts_and_learns_the_retrieved_pairs(run: Path) -> None:
     recipe = given(run, AUGMENT)
     model = model_of(recipe)
-    [head] = heads_of(recipe, {"": (model, recipe.customize)})
+    [head] = heads_of(recipe, {"": Trained(model, recipe.customize)})
     assert head.facts.method == "gated-image" and head.kind == HEAD
     assert set(head.manifest.parents) == {"retrieved", "images", "model"}
     tower = load_backbone(recipe.backbone.model_copy(update={"gated": f"{model.uri}/gated.safetensors"}), seed=0)
@@ -105,12 +107,12 @@ def test_a_head_starts_at_the_models_own_prompts_and_learns_the_retrieved_pairs(
 def test_the_same_recipe_gives_the_same_head_and_another_schedule_keeps_the_features(run: Path) -> None:
     recipe = given(run)
     model = model_of(recipe)
-    [head] = heads_of(recipe, {"": (model, recipe.customize)})
-    assert [again.content for again in heads_of(recipe, {"": (model, recipe.customize)})] == [head.content]
+    [head] = heads_of(recipe, {"": Trained(model, recipe.customize)})
+    assert [again.content for again in heads_of(recipe, {"": Trained(model, recipe.customize)})] == [head.content]
     before = open_artifact(f"{run}/features").content
     open_storage(f"{run}/head").delete_all()
     longer = recipe.customize.model_copy(update={"head_steps": 40})
-    [other] = heads_of(recipe, {"": (model, longer)})
+    [other] = heads_of(recipe, {"": Trained(model, longer)})
     assert other.content != head.content and open_artifact(f"{run}/features").content == before
     assert open_artifact(f"{run}/features").read(0)["view"].to_pylist() == [0] * (PER_PART - 2), "nothing augments"
 
@@ -118,7 +120,7 @@ def test_the_same_recipe_gives_the_same_head_and_another_schedule_keeps_the_feat
 def test_a_head_with_a_grid_sees_where_things_are_and_the_model_in_python_gives_what_it_takes(run: Path) -> None:
     recipe = given(run, "customize.head_grid=2")
     model = model_of(recipe)
-    heads_of(recipe, {"": (model, recipe.customize)})
+    heads_of(recipe, {"": Trained(model, recipe.customize)})
     tower = load_backbone(recipe.backbone.model_copy(update={"gated": f"{model.uri}/gated.safetensors"}), seed=0)
     head, start = (load_head(str(run), "+head", weight) for weight in (1.0, 0.0))
     assert head.grid == 2 and head.vectors_CD.shape[1] == tower.dim + 2 * 2 * 32
@@ -136,7 +138,7 @@ def test_a_head_on_the_backbone_itself_is_the_second_stage_of_a_linear_head(run:
     draft = create(f"{recipe.out}/model", MODEL, {}, {}, 1)
     draft.commit_files(0, {"head.safetensors": b"not read here"}, 0.0, 1)
     model = draft.seal(ModelFacts(backbone.describe(), "linear"))
-    [head] = heads_of(recipe, {"": (model, recipe.customize)})
+    [head] = heads_of(recipe, {"": Trained(model, recipe.customize)})
     assert "2 x 2 cells of" in head.facts.summary[0] and "tiny_clip" in head.facts.summary[0]
     stored_ND = from_vectors(open_artifact(f"{run}/features").read(0)["image"])
     embedder = Embedder(backbone, 64, "cpu", grid=2)
@@ -146,7 +148,39 @@ def test_a_head_on_the_backbone_itself_is_the_second_stage_of_a_linear_head(run:
         given(run, "customize.method=knn")
 
 
+def test_with_labelled_images_the_head_learns_from_them_alone_and_every_class_weighs_the_same(run: Path) -> None:
+    class_folders(run / "labelled")
+    changes = ("customize.labelled_share=0", "evaluate.datasets={}", AUGMENT)
+    recipe = given(run, f"customize.labelled={run}/labelled", *changes)
+    model, pairs = model_of(recipe), labelled_pairs(recipe, "")
+    [head] = heads_of(recipe, {"": Trained(model, recipe.customize, pairs)})
+    assert set(head.manifest.parents) == {"labelled_retrieved", "labelled_images", "model"}
+    assert head.facts.summary[0].endswith("of the model, trained on 12 labelled images alone")
+    table = open_artifact(f"{run}/features", FEATURES).read(0)
+    assert sorted(table["class_id"].to_pylist()) == sorted(pairs.class_id_N.tolist() * 3), "each with its two views"
+    ends, start = load_head(str(run), "+head").vectors_CD, load_head(str(run), "+head", 0.0).vectors_CD
+    assert (np.abs(ends - start).max(axis=1) > 1e-3).tolist() == [True, True, True, True, True]
+    card = json.loads(head.storage.read("model_card.json"))["data"]
+    assert card["labelled"] == {"content": pairs.retrieved.content, "num_classes": 4, "num_images": 12, "shots": "all"}
+
+
+def test_the_second_stage_of_a_linear_head_goes_on_from_that_head(run: Path) -> None:
+    class_folders(run / "labelled")
+    changes = ("customize.method=linear", "customize.head_views=0", "customize.head_lr=1e-12", "evaluate.datasets={}")
+    recipe = given(run, f"customize.labelled={run}/labelled", *changes)
+    backbone = load_backbone(recipe.backbone, seed=recipe.seed)
+    first_CD = F.normalize(torch.randn(len(CLASSES), backbone.dim, generator=torch.Generator().manual_seed(0)), dim=1)
+    arrays = {"head": first_CD.numpy(), "start": first_CD.numpy().copy()}
+    draft = create(f"{recipe.out}/model", MODEL, {}, {}, 1)
+    draft.commit_files(0, {"head.safetensors": head_bytes(arrays, CLASSES, recipe.customize, {})}, 0.0, 1)
+    model = draft.seal(ModelFacts(backbone.describe(), "linear"))
+    heads_of(recipe, {"": Trained(model, recipe.customize, labelled_pairs(recipe, ""))})
+    np.testing.assert_allclose(load_head(str(run), "+head").vectors_CD, first_CD.numpy(), atol=1e-5)
+    prompts_CD = load_head(str(run), "+head", 0.0).vectors_CD
+    assert np.abs(prompts_CD - first_CD.numpy()).max() > 0.1, "weight 0 of WiSE-FT is still the class prompts"
+
+
 def test_no_head_is_trained_unless_the_recipe_wants_one(run: Path) -> None:
     recipe = given(run, "customize.head=false")
-    assert heads_of(recipe, {"": (model_of(recipe), recipe.customize)}) == []
+    assert heads_of(recipe, {"": Trained(model_of(recipe), recipe.customize)}) == []
     assert not (run / "head").exists() and not (run / "features").exists()
