@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 
 from react_ray import schema
 from react_ray.clip.embedder import Embedder
+from react_ray.clip.pixels import decoded_batches
 from react_ray.clip.prompts import TargetTask
 from react_ray.evals.metrics import log_softmax
 from react_ray.evals.zeroshot import FROM_CLASS_SCORES, predict
@@ -21,11 +24,21 @@ def classify_rows(
 
 
 def embed_rows(images: list[bytes | None], embedder: Embedder, num_threads: int) -> np.ndarray:
-    """float16 [N, D], unit rows; a row is NaN if its image cannot be decoded or embedded."""
-    pixels, problems = embedder.decode(images, num_threads)
-    good = np.array([problem is None for problem in problems], bool)
+    """float16 [N, D], unit rows; a row is NaN if its image cannot be decoded or embedded.
+
+    num_threads: that decode, ahead of the model.
+    """
+    backbone = embedder.backbone
     image_ND = np.full((len(images), embedder.image_dim), np.nan, np.float16)
-    image_ND[good] = embedder.embed_images(pixels[good])
+    start = 0
+    with ThreadPoolExecutor(num_threads, "decode") as pool:
+        how = backbone.image_size, backbone.crop, backbone.interpolation, pool
+        for pixels_BCHW, failures in decoded_batches(images, embedder.batch_size, *how):
+            good = np.flatnonzero([failure is None for failure in failures])
+            if len(good):
+                whole = len(good) == len(failures)
+                image_ND[start + good] = embedder.embed_images(pixels_BCHW if whole else pixels_BCHW[good])
+            start += len(failures)
     return image_ND
 
 
