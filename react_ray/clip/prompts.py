@@ -125,6 +125,14 @@ def prompts(task: TargetTask) -> list[Prompt]:
     ]
 
 
+def by_own_names(task: TargetTask) -> TargetTask:
+    """The task as evaluation writes its prompts: of each class its own name alone, as ELEVATER and open_clip have it.
+
+    A synonym that means more than the class costs accuracy as a prompt (docs/experiments.md, "Synonyms by frequency").
+    """
+    return replace(task, synonyms=tuple((name,) for name in task.class_names))
+
+
 def _lines(uri: str) -> list[str | list[str]]:
     try:
         lines = Path(local_file(uri)).read_text(encoding="utf-8-sig").splitlines()

@@ -10,7 +10,7 @@ import pyarrow as pa
 from react_ray import schema
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.pixels import decoded_batches
-from react_ray.clip.prompts import TargetTask
+from react_ray.clip.prompts import TargetTask, by_own_names
 from react_ray.evals.metrics import log_softmax
 from react_ray.evals.zeroshot import FROM_CLASS_SCORES, predict
 from react_ray.training.scorer import ClassVectors, Scorer
@@ -72,4 +72,4 @@ def _class_scores(image_ND: np.ndarray, scorer: Scorer) -> pa.Array:
 
 def prompt_scorers(embedder: Embedder, tasks: list[TargetTask]) -> dict[str, Scorer]:
     """The zero-shot classifier of each task (CLIP, section 3.1.4), by the embedder's own text tower."""
-    return {task.name: ClassVectors(embedder.zero_shot_classifier(task)) for task in tasks}
+    return {task.name: ClassVectors(embedder.zero_shot_classifier(by_own_names(task))) for task in tasks}

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from react_ray.artifact import Artifact, plan_of
-from react_ray.clip.prompts import TargetTask, load_tasks
+from react_ray.clip.prompts import TargetTask, by_own_names, load_tasks
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
 from react_ray.evals.labelled import Slice, slices_of
@@ -93,8 +93,9 @@ def _candidate(
 
 
 def _metric(task: TargetTask) -> list[str]:
-    """What predictions hold beyond the rank depends on it."""
-    return [task.metric] if task.metric in FROM_CLASS_SCORES else []
+    """What predictions hold beyond the rank depends on it. Synonyms made prompts in earlier versions."""
+    by_name = ["prompts by own names"] if task != by_own_names(task) else []
+    return ([task.metric] if task.metric in FROM_CLASS_SCORES else []) + by_name
 
 
 def _to_embed(jobs: list[Job], slices: dict[str, list[Slice]]) -> dict[str, dict[str, list[Slice]]]:

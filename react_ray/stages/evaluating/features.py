@@ -22,7 +22,7 @@ import torch
 from react_ray import schema
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.embedder import Embedder
-from react_ray.clip.prompts import TargetTask, load_tasks
+from react_ray.clip.prompts import TargetTask, by_own_names, load_tasks
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
 from react_ray.evals.classify import embed_rows
@@ -136,7 +136,7 @@ def embed_sets(
         parents = {name: parent for name, parent in model.parents.items() if name != "head"}
         config = {"backbone": described, "wise_ft": model.wise_ft}
         if row in by_prompts and tasks:
-            prompts = config | {"tasks": [[task.name, task.synonyms, task.templates] for task in tasks]}
+            prompts = config | {"tasks": [[task.name, task.class_names, task.templates] for task in tasks]}
             uri = layout.class_vectors(row)
             drafts[row, ""] = draft = _begin(uri, CLASS_VECTORS, prompts, parents, len(tasks), facts)
             jobs += [_Job(model, draft, part, tasks[part]) for part in _pending(draft)]
@@ -273,7 +273,7 @@ class EmbedLabelled(Work):
         return schema.conform(pa.table(columns), schema.labelled_features(image_ND.shape[1]))
 
     def _classifier(self, task: TargetTask) -> pa.Table:
-        text_CD = self.embedder.zero_shot_classifier(task)
+        text_CD = self.embedder.zero_shot_classifier(by_own_names(task))
         columns = {
             "position": range(len(text_CD)),
             "class_name": task.class_names,

@@ -14,7 +14,7 @@ from react_ray import schema
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import MAP_11_POINT, ROC_AUC, TargetTask, TasksConfig, load_tasks
-from react_ray.evals.classify import embed_rows, score_rows
+from react_ray.evals.classify import embed_rows, prompt_scorers, score_rows
 from react_ray.evals.labelled import Slice, read_slice, slices_of
 from react_ray.evals.metrics import log_softmax, mean_average_precision_11_point
 from react_ray.evals.zeroshot import summarise
@@ -134,3 +134,13 @@ def test_an_image_of_several_classes_counts_for_each_of_them() -> None:
     theirs = MultilabelAveragePrecision(3)(torch.from_numpy(score_NC).exp(), torch.from_numpy(true_NC).int())
     assert found[MAP_11_POINT] == pytest.approx(float(theirs), abs=0.03)
     assert found["top1"] == true_NC[np.arange(200), score_NC.argmax(axis=1)].mean()
+
+
+def test_synonyms_make_no_prompts_of_evaluation(embedder: Embedder) -> None:
+    names = ("open book", "shoe")
+    task = TargetTask("t", names, ("a drawing of {}.",), (("open book", "book"), ("shoe", "man's shoe")))
+    alone = TargetTask("t", names, task.templates, tuple((name,) for name in names))
+    image_ND = np.eye(2, embedder.backbone.dim, dtype=np.float32)
+    scored, expected = (prompt_scorers(embedder, [one])["t"](image_ND) for one in (task, alone))
+    assert (scored == expected).all()
+    assert (embedder.zero_shot_classifier(task) != embedder.zero_shot_classifier(alone)).any()
