@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from react_ray.clip.prompts import TargetTask
+from react_ray.evals.set_name import field_of
 
 SHOWN = 5
 
 
 def gaps(labels: pa.Table, dataset: str, tasks: Sequence[TargetTask]) -> list[str]:
-    """Returns a sentence for tasks, and one for classes of each task, that have no images in the set.
+    """Returns a sentence for tasks that have no images in the set, and one for classes of the others.
 
     labels: columns task, label and also, of all rows. tasks: those that the set may have images of.
     """
@@ -23,16 +24,25 @@ def gaps(labels: pa.Table, dataset: str, tasks: Sequence[TargetTask]) -> list[st
     told = []
     if absent := [task.name for task in tasks if task.name not in seen]:
         told.append(
-            f"evaluate.datasets.{dataset} has no images of {len(absent)} of {len(tasks)} tasks ({_some(absent)}): they "
+            f"{field_of(dataset)} has no images of {len(absent)} of {len(tasks)} tasks ({_some(absent)}): they "
             f"have no scores there, and its mean is over {len(tasks) - len(absent)}"
         )
-    for task in tasks:
-        empty = [name for name in dict.fromkeys(task.class_names) if name not in seen.get(task.name, {name})]
-        if empty:
-            told.append(
-                f"evaluate.datasets.{dataset} has no images of {len(empty)} of {len(task.class_names)} classes of "
-                f"{task.name} ({_some(empty)}), which take no part in a mean per class"
-            )
+    present = [task for task in tasks if task.name in seen]
+    empty = {
+        task.name: [name for name in dict.fromkeys(task.class_names) if name not in seen[task.name]] for task in present
+    }
+    empty = {task: names for task, names in empty.items() if names}
+    if empty:
+        num_classes = sum(len(task.class_names) for task in present)
+        shown = (
+            [f"{len(names)} of {task}" for task, names in empty.items()]
+            if len(present) > 1
+            else next(iter(empty.values()))
+        )
+        told.append(
+            f"{field_of(dataset)} has no images of {sum(map(len, empty.values()))} of {num_classes} classes "
+            f"({_some(shown)}), which take no part in a mean per class"
+        )
     return told
 
 

@@ -220,6 +220,10 @@ def summarise(predictions: pa.Table, tasks: Sequence[TargetTask] = ()) -> list[t
             found = of_set.filter(pc.equal(of_set["task"], name))
             task = metric_of.get(name)
             measured = _measure(found, task)
+            if undefined := [metric for metric, value in measured.items() if np.isnan(value)]:
+                raise ConfigError(
+                    f"{field_of(dataset)}: {undefined[0]} of {name} needs images of both classes; add the other"
+                )
             rows.extend((dataset, name, metric, value, found.num_rows) for metric, value in measured.items())
             for metric in (TOP1, "top5", MEAN_PER_CLASS):
                 values.setdefault(metric, []).append(measured[metric])

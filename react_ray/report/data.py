@@ -100,6 +100,9 @@ class ReportData:
     labels: dict[str, str]
     tasks: dict[str, dict[str, float]] = field(default_factory=dict)  # task -> row -> top-1
     mean: dict[str, float] = field(default_factory=dict)  # row -> mean of top-1 over tasks
+    # "task metric" -> row -> value, of tasks for which another metric than top-1 counts; "mean" = over all tasks, each
+    # by its own metric
+    task_metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     # row -> the base that it is compared with; a row without an entry is compared with the first of `labels`
     bases: dict[str, str] = field(default_factory=dict)
     controls: tuple[str, ...] = ()  # arms that train on pairs that were not searched for: random ones, string matches

@@ -26,11 +26,13 @@ def score_tables(scores: Sequence[Score], metric_of: Mapping[str, str]) -> str:
     for protocol, dataset in dict.fromkeys(groups):
         some = [score for score, group in zip(scores, groups, strict=True) if group == (protocol, dataset)]
         own = [one for one in some if _counts(one, metric_of)] if protocol == ZERO_SHOT else some
+        metrics = {score.metric for score in own} - {TASK_METRIC}
+        metric = metrics.pop() if protocol == ZERO_SHOT and len(metrics) == 1 else ""
         cells: Cells = {}
         for score in own:
-            cells.setdefault(_column(score, metric_of, own), {}).setdefault(score.model, []).append(score.value)
+            cells.setdefault(_column(score, metric_of, own, metric), {}).setdefault(score.model, []).append(score.value)
         rows = list(dict.fromkeys(score.model for score in own))
-        blocks.append(f"{protocol} on {dataset}, points\n{_tables(cells, rows)}")
+        blocks.append(f"{protocol} on {dataset}, {f'{metric}, ' if metric else ''}points\n{_tables(cells, rows)}")
     return "\n".join(blocks)
 
 
@@ -46,10 +48,11 @@ def _counts(score: Score, metric_of: Mapping[str, str]) -> bool:
     return score.metric == (TASK_METRIC if score.task == MEAN else metric_of.get(score.task, TOP1))
 
 
-def _column(score: Score, metric_of: Mapping[str, str], shown: Sequence[Score]) -> str:
+def _column(score: Score, metric_of: Mapping[str, str], shown: Sequence[Score], metric: str) -> str:
+    """metric: of all tasks, which the title names; "" if they differ."""
     if score.protocol == ZERO_SHOT:
         if score.task != MEAN:
-            return f"{score.task} {metric_of.get(score.task, TOP1)}"
+            return score.task if metric else f"{score.task} {metric_of.get(score.task, TOP1)}"
         num_tasks = len({one.task for one in shown} - {MEAN})
         return MEAN if num_tasks >= len(metric_of) else f"{MEAN} of {num_tasks} of {len(metric_of)} tasks"
     shots = {0: "", ALL_SHOTS: "all shots"}.get(score.shots, f"{score.shots} shots")

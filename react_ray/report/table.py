@@ -22,12 +22,16 @@ def render_table(data: ReportData) -> str:
     out = f"{_title(data)}\n{_aligned(_means(data), num_last=_num_labelled(data))}"
     for table in _by_task(data):
         out += f"\nby task\n{_aligned(table, num_last=_num_labelled(data))}"
+    if data.task_metrics:
+        out += (
+            f"\nby the metric that counts for each task\n{_aligned(_own_metrics(data), num_last=_num_labelled(data))}"
+        )
     return "\n".join([out, *_notes(data)]) + "\n" if data.gains else out
 
 
 def markdown_table(data: ReportData) -> str:
     """Returns the same as `render_table` in Markdown."""
-    tables = [_means(data), *_by_task(data, width=10**6)]
+    tables = [_means(data), *_by_task(data, width=10**6), *([_own_metrics(data)] if data.task_metrics else [])]
     text = "\n".join(_markdown(table) for table in tables)
     return f"{_title(data)}:\n\n{text}" + "".join(f"\n{line}\n" for line in _notes(data))
 
@@ -70,6 +74,15 @@ def _by_task(data: ReportData, width: int = WIDTH) -> list[Rows]:
         for line, cell in zip(tables[-1], [task, *cells], strict=True):
             line.append(cell)
     return tables
+
+
+def _own_metrics(data: ReportData) -> Rows:
+    """Of tasks for which another metric than top-1 counts, and the mean over all tasks."""
+    table = [["", *data.task_metrics]]
+    for row in data.ranked():
+        found = [of.get(row) for of in data.task_metrics.values()]
+        table.append([data.labels[row], *(NONE if value is None else points(value) for value in found)])
+    return table
 
 
 def mean_of(data: ReportData, row: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 from react_ray.artifact import open_artifact
+from react_ray.clip.prompts import TOP1, load_tasks
 from react_ray.errors import ArtifactMissing
+from react_ray.evals.zeroshot import TASK_METRIC
 from react_ray.kinds import PREDICTIONS
 from react_ray.manifest import MANIFEST
 from react_ray.pairs.retrieval import open_retrieval
@@ -45,7 +47,8 @@ def compare(recipe: Recipe, data: ReportData) -> None:
 
 
 def _scores(recipe: Recipe, data: ReportData) -> None:
-    """Adds top-1 per task and row, from the facts that `evaluate` stated."""
+    """Adds top-1 per task and row, and the metrics that count for other tasks, from what `evaluate` stated."""
+    others = {task.name: task.metric for task in load_tasks(recipe.tasks) if task.metric != TOP1}
     for name, uri in scored(recipe).items():
         if not open_storage(uri).exists(MANIFEST):
             continue
@@ -54,7 +57,13 @@ def _scores(recipe: Recipe, data: ReportData) -> None:
         if facts.fitted:
             data.costs[row] = Cost(facts.fitted["seconds"], facts.fitted["bytes"])
         for score in facts.scores:
-            if score["dataset"] != data.dataset or score["metric"] != "top1":
+            if score["dataset"] != data.dataset:
+                continue
+            own = TASK_METRIC if score["task"] == MEAN else others.get(score["task"], "")
+            if others and score["metric"] == own:
+                column = MEAN if score["task"] == MEAN else f"{score['task']} {own}"
+                data.task_metrics.setdefault(column, {})[row] = score["value"]
+            if score["metric"] != TOP1:
                 continue
             if score["task"] == MEAN:
                 data.mean[row] = score["value"]

@@ -22,7 +22,8 @@ class Costs:
 
 
 def summarise(data: ReportData, costs: Costs) -> dict[str, Any]:
-    """Returns top-1 per task and row, the means over tasks, the gains with their intervals, and the cost of the run.
+    """Returns top-1 per task and row, the means over tasks, figures by other metrics of tasks, the gains
+    with their intervals, and the cost of the run.
 
     Scores are fractions of this seed; gains are means over all seeds of the report.
     """
@@ -32,6 +33,7 @@ def summarise(data: ReportData, costs: Costs) -> dict[str, Any]:
         "dataset": data.dataset,
         "tasks": data.tasks,
         "mean": data.mean,
+        "task_metrics": data.task_metrics,
         "best": best,
         "best_of_fixed_classes": data.best_fixed,
         "gains": {row: found for row, found in rows.items() if row not in data.references},

@@ -17,8 +17,15 @@ def test_tasks_and_classes_without_images_are_named() -> None:
     assert gaps(labels(("birds", "red fox", None), ("birds", "barn owl", None)), "test", [BIRDS, SIZES]) == [
         "evaluate.datasets.test has no images of 1 of 2 tasks (sizes): they have no scores there, "
         "and its mean is over 1",
-        "evaluate.datasets.test has no images of 1 of 3 classes of birds (grey heron), "
-        "which take no part in a mean per class",
+        "evaluate.datasets.test has no images of 1 of 3 classes (grey heron), which take no part in a mean per class",
+    ]
+
+
+def test_classes_of_several_tasks_are_counted() -> None:
+    rows = labels(("birds", "red fox", None), ("sizes", "big", None))
+    assert gaps(rows, "train.test", [BIRDS, SIZES]) == [
+        "evaluate.train.test has no images of 3 of 5 classes (2 of birds, 1 of sizes), "
+        "which take no part in a mean per class"
     ]
 
 

@@ -53,4 +53,5 @@ def test_many_tasks_wrap_and_a_figure_that_is_missing_is_a_dash() -> None:
     scores.append(zero_shot("other", "task number 0", "top1", 0.25))
     text = score_tables(scores, {})
     assert all(len(line) <= WIDTH for line in text.splitlines())
+    assert text.startswith("zero-shot on test, top1, points\n       task number 0  task number 1")
     assert text.count("50.0") == 9 and text.count("25.0") == 1 and text.count("–") == 8

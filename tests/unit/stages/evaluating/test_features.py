@@ -99,7 +99,7 @@ def test_evaluate_embeds_each_set_once_and_scores_as_embedding_and_classifying_i
         ("zero-shot", "base", "test", 9),
         ("zero-shot", "linear", "test", 9),
     }
-    assert tables_of(recipe).startswith("zero-shot on test, points\n        birds top1  mean\nbase")
+    assert tables_of(recipe).startswith("zero-shot on test, top1, points\n        birds  mean\nbase")
     # A set that is added is embedded alone, and the features of a set that is scored are not needed any more.
     first = made(recipe)["base/test"]
     shutil.rmtree(tmp_path / "run/labelled_features")

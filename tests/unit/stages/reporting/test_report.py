@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from react_ray.clip.prompts import TasksConfig
 from react_ray.draft import create
 from react_ray.errors import ArtifactMismatch, ArtifactMissing
 from react_ray.kinds import MODEL, RETRIEVED, ModelFacts
@@ -192,3 +193,21 @@ def test_a_row_that_learned_from_labelled_images_says_so(tmp_path: Path) -> None
     finish_all(recipe, gated_image=20, locked_text=40)
     assert "locked-text (labelled images)" in report.run(recipe)
     assert "gated-image (labelled images)" not in page(recipe)
+
+
+def test_a_task_by_another_metric_stands_in_a_table_of_its_own_and_in_the_summary(tmp_path: Path) -> None:
+    task = {"classes": ["heron", "owl", "accordion"], "templates": ["{}"], "metric": "mean_per_class"}
+    (tmp_path / "tasks.json").write_text(json.dumps({"tasks": {"birds": task}}))
+    recipe = recipe_of(tmp_path, {"test": labelled_set(tmp_path / "test.parquet", N)})
+    recipe = recipe.model_copy(update={"tasks": TasksConfig(file=str(tmp_path / "tasks.json"))})
+    finish_models(recipe)
+    correct = right(100)
+    correct[1::3] = False  # no owl: recalls 34/100, 0 and 33/100
+    for name in ("base", "gated_image"):
+        score(recipe, name, {"test": correct})
+    said = report.run(recipe)
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    value = (34 + 33) / 300
+    found = summary["task_metrics"]["birds mean_per_class"]
+    assert found == {"base": pytest.approx(value), "gated_image": pytest.approx(value)}
+    assert "by the metric that counts for each task\n             birds mean_per_class  mean" in said
