@@ -84,5 +84,6 @@ def test_class_names_alone_become_a_model_in_steps_and_the_run_takes_more_later(
 
     main(["evaluate", recipe, ARM, TEST, newer, "--json"])
     rows = json.loads(capsys.readouterr().out)
-    assert {row["uri"] for row in rows} == {str(place) for place in scores.values()}
-    assert {row["kind"] for row in rows} == {"predictions"}
+    assert {row["model"] for row in rows} == {"base", "first", "other", "pixels.retrieved"}
+    assert {row["dataset"] for row in rows} == {"test", "validation", "newer"}
+    assert {row["protocol"] for row in rows} == {"zero-shot"}

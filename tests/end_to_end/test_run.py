@@ -155,7 +155,7 @@ def test_a_run_killed_in_every_phase_ends_with_the_same_artifacts_and_scores(fin
         "index": lambda: any((tmp_path / "database/index").glob("part-*.json")),
         "collect": lambda: (tmp_path / "run/hits/manifest.json").exists(),
         "customize": lambda: bool(steps_of(tmp_path / "run/arms/gated_image/checkpoints")),
-        "evaluate": lambda: any((tmp_path / "run/scores/base").glob("part-*.json")),
+        "evaluate": lambda: any((tmp_path / "run/labelled_features/base").rglob("part-*.json")),
     }
     kept: dict[Path, int] = {}
     for phase, reached in phases.items():

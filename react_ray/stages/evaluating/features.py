@@ -24,7 +24,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, by_own_names, load_tasks
 from react_ray.draft import Draft, create
-from react_ray.errors import ArtifactMismatch
+from react_ray.errors import ArtifactMismatch, ConfigError
 from react_ray.evals.classify import embed_rows
 from react_ray.evals.labelled import IMAGES_PER_PART, Slice, read_slice
 from react_ray.evals.set_name import field_of
@@ -89,7 +89,13 @@ def class_vectors_of(recipe: Recipe, row: str) -> dict[str, np.ndarray]:
 
 
 def features_in(table: pa.Table, tasks: list[TargetTask]) -> Features:
-    """table: schema.labelled_features, of these tasks."""
+    """table: schema.labelled_features, of these tasks. ConfigError for images of several labels, which have no place
+    here."""
+    if several := len(table) - table["also"].null_count:
+        raise ConfigError(
+            f"{several} labelled images have several labels each, and a classifier is learned from images of one; "
+            "leave this set out of evaluate.train"
+        )
     places = {(task.name, name): place for task in tasks for place, name in reversed([*enumerate(task.class_names)])}
     named = zip(*(table[name].to_pylist() for name in ("task", "label", "position")), strict=True)
     label = [places[task, label] if position is None else position for task, label, position in named]

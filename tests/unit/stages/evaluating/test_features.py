@@ -161,6 +161,19 @@ def test_a_set_to_train_on_is_embedded_and_opened_by_any_name(recipe: Recipe, tm
     assert open_artifact(Layout(arms).class_vectors("base"), CLASS_VECTORS).rows == len(CLASSES)
 
 
+def test_images_of_several_labels_are_scored_and_nothing_is_learned_from_them(recipe: Recipe) -> None:
+    uri = recipe.evaluate.datasets["test"]
+    labels = [["heron"], ["owl", "heron"], ["accordion"]] * 3
+    pq.write_table(pq.read_table(uri).set_column(1, "label", [labels]), uri)
+    recipe = with_linear_arm(recipe)
+    evaluate.run(recipe)
+    predictions = open_artifact(Layout(recipe).scores("base"), PREDICTIONS).read(0).to_pylist()
+    right = {row["row"] for row in predictions if row["predicted"] in labels[row["row"]]}
+    assert {row["row"] for row in predictions if row["rank"] == 0} == right
+    with pytest.raises(ConfigError, match=r"3 labelled images have several labels each, .* leave this set out of"):
+        features_of(recipe, "base", "test")
+
+
 def test_copies_of_an_image_are_counted_and_a_damaged_one_stops_the_evaluation_unless_it_is_allowed(
     recipe: Recipe, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
