@@ -61,7 +61,7 @@ def fit(
     """Minimises sum of cross entropies + l2 / 2 * |weight|^2 by L-BFGS, with a bias that is not penalised.
 
     That is scikit-learn's LogisticRegression(C=1 / l2). image_ND: float16 or float32, all finite. label_N: int,
-    positions among the C classes. start_CD: float32 unit rows; the head begins on the way from zero to SCALE * start_CD.
+    positions among the C classes. start_CD: float32 unit rows; the head begins between zero and SCALE * start_CD.
     anchored: penalise |weight - SCALE * start_CD|^2 + |bias|^2 instead.
     """
     assert np.isfinite(image_ND).all(), "draw passes over images without a vector"
@@ -88,7 +88,7 @@ def fit(
         cross_entropy = F.cross_entropy(torch.addmm(bias_C, images_ND, weight_CD.T), labels_N)
         distance = (weight_CD - towards_CD).square().sum()
         if anchored:
-            distance = distance + (bias_C - weight_CD @ mean_D).square().sum()  # the bias of images that are not centred
+            distance = distance + (bias_C - weight_CD @ mean_D).square().sum()  # without the mean in the bias
         total = cross_entropy + l2 / (2 * len(images_ND)) * distance
         total.backward()
         return total

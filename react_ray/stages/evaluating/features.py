@@ -27,6 +27,7 @@ from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
 from react_ray.evals.classify import embed_rows
 from react_ray.evals.labelled import IMAGES_PER_PART, Slice, read_slice
+from react_ray.evals.set_name import field_of
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import CLASS_VECTORS, LABELLED_FEATURES, Kind, LabelledFacts
 from react_ray.manifest import Receipt
@@ -192,7 +193,7 @@ def _seal(draft: Draft[LabelledFacts], dataset: str, facts: LabelledFacts) -> Ar
     if duplicated:
         otherwise = sum(len(labels) > 1 for labels in seen.values())
         say(
-            f"evaluate.datasets.{dataset}: {duplicated} of {num_images} images are copies of another one"
+            f"{field_of(dataset)}: {duplicated} of {num_images} images are copies of another one"
             + (f", and {otherwise} images have copies of another label" if otherwise else "")
             + "; they count as often as they are there"
         )
