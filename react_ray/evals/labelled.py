@@ -81,12 +81,18 @@ def check_set(name: str, source: str, tasks: list[TargetTask], most: float = 0) 
 
 def check_shots(config: EvaluateConfig, tasks: list[TargetTask]) -> None:
     """ConfigError unless the sets of evaluate.train have as many images of each class as evaluate.shots asks for, of
-    each task of the set on which they are tested."""
+    each task of the set on which they are tested, and one label for each image."""
     most = config.max_unreadable
     for name, uri in config.train.items() if config.shots else ():
         check_set(training_set(name), uri, tasks, most)
         sources = {name: config.datasets[name], training_set(name): uri}
         tested, train = (_check_labels(open_files(at, field_of(one)), one, tasks, most) for one, at in sources.items())
+        for one, labels in ((name, tested), (training_set(name), train)):
+            if labels["also"].null_count < labels.num_rows:
+                raise ConfigError(
+                    f"{field_of(one)}: some images have several labels, and classifiers are learned from images of "
+                    f"one; leave {name} out of evaluate.train"
+                )
         present = set(tested["task"].to_pylist())
         for task in (task for task in tasks if task.name in present):
             label_N = positions(train.filter(pc.equal(train["task"], task.name)), task)

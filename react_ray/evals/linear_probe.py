@@ -61,8 +61,8 @@ def fit(
     """Minimises sum of cross entropies + l2 / 2 * |weight|^2 by L-BFGS, with a bias that is not penalised.
 
     That is scikit-learn's LogisticRegression(C=1 / l2). image_ND: float16 or float32, all finite. label_N: int,
-    positions among the C classes. start_CD: float32 unit rows; the head begins as SCALE * start_CD. anchored: penalise
-    |weight - SCALE * start_CD|^2 instead.
+    positions among the C classes. start_CD: float32 unit rows; the head begins between zero and SCALE * start_CD.
+    anchored: penalise |weight - SCALE * start_CD|^2 + |bias|^2 instead.
     """
     assert np.isfinite(image_ND).all(), "draw passes over images without a vector"
     images_ND = torch.from_numpy(image_ND.astype(np.float32))
@@ -72,8 +72,9 @@ def fit(
     images_ND = images_ND - mean_D
     start = SCALE * torch.from_numpy(start_CD.astype(np.float32))
     towards_CD = start if anchored else torch.zeros_like(start)
-    weight_CD = start.clone().requires_grad_()
-    bias_C = (start @ mean_D).requires_grad_()
+    begin_CD = start if anchored else start / (1 + l2)  # nearer to zero where the minimum is
+    weight_CD = begin_CD.clone().requires_grad_()
+    bias_C = (begin_CD @ mean_D).requires_grad_()
     optimizer = torch.optim.LBFGS(
         [weight_CD, bias_C],
         max_iter=MOST_ITERATIONS,
@@ -85,7 +86,10 @@ def fit(
     def loss() -> Tensor:
         optimizer.zero_grad()
         cross_entropy = F.cross_entropy(torch.addmm(bias_C, images_ND, weight_CD.T), labels_N)
-        total = cross_entropy + l2 / (2 * len(images_ND)) * (weight_CD - towards_CD).square().sum()
+        distance = (weight_CD - towards_CD).square().sum()
+        if anchored:
+            distance = distance + (bias_C - weight_CD @ mean_D).square().sum()  # without the mean in the bias
+        total = cross_entropy + l2 / (2 * len(images_ND)) * distance
         total.backward()
         return total
 

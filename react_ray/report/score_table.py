@@ -1,6 +1,7 @@
 """Writes the scores of all protocols as text for the terminal: a table for each protocol and labelled set.
 
-A row is a model. Of classification a column is a task, by the metric that counts for it; of other protocols it is a
+A row is a model. Of zero-shot classification a column is a task, by the metric that counts for it; of classifiers that
+learned from few labels it is a number of shots, by the mean over tasks of these metrics; of other protocols it is a
 metric. Figures of several seeds are a mean with the standard deviation.
 """
 
@@ -25,7 +26,7 @@ def score_tables(scores: Sequence[Score], metric_of: Mapping[str, str]) -> str:
     groups = [(score.protocol, _set(score, metric_of)) for score in scores]
     for protocol, dataset in dict.fromkeys(groups):
         some = [score for score, group in zip(scores, groups, strict=True) if group == (protocol, dataset)]
-        own = [one for one in some if _counts(one, metric_of)] if protocol == ZERO_SHOT else some
+        own = [one for one in some if _counts(one, metric_of)] if protocol == ZERO_SHOT or some[0].shots else some
         metrics = {score.metric for score in own} - {TASK_METRIC}
         metric = metrics.pop() if protocol == ZERO_SHOT and len(metrics) == 1 else ""
         cells: Cells = {}
@@ -43,6 +44,8 @@ def _set(score: Score, metric_of: Mapping[str, str]) -> str:
 
 def _counts(score: Score, metric_of: Mapping[str, str]) -> bool:
     """True for a task's own metric, and for the mean over tasks."""
+    if score.shots:  # a column for each number of shots, and not for each task besides
+        return (score.task, score.metric) == (MEAN, TASK_METRIC)
     if score.task == MEAN and score.dataset in metric_of:
         return False
     return score.metric == (TASK_METRIC if score.task == MEAN else metric_of.get(score.task, TOP1))
@@ -55,9 +58,11 @@ def _column(score: Score, metric_of: Mapping[str, str], shown: Sequence[Score], 
             return score.task if metric else f"{score.task} {metric_of.get(score.task, TOP1)}"
         num_tasks = len({one.task for one in shown} - {MEAN})
         return MEAN if num_tasks >= len(metric_of) else f"{MEAN} of {num_tasks} of {len(metric_of)} tasks"
-    shots = {0: "", ALL_SHOTS: "all shots"}.get(score.shots, f"{score.shots} shots")
+    if score.shots:
+        shots = {1: "1 shot", ALL_SHOTS: "all"}.get(score.shots, f"{score.shots} shots")
+        return " ".join(part for part in (shots, score.setting) if part)
     task = "" if score.task in (MEAN, score.dataset) else score.task
-    return " ".join(part for part in (task, score.metric, shots, score.setting) if part)
+    return " ".join(part for part in (task, score.metric, score.setting) if part)
 
 
 def _tables(cells: Cells, rows: list[str]) -> str:

@@ -25,12 +25,13 @@ from react_ray.artifact import Artifact, Parts, plan_of
 from react_ray.clip.prompts import TargetTask
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
+from react_ray.evals.classify import score_rows
 from react_ray.evals.few_shot import ShotMethod, draw, numbers
 from react_ray.evals.labelled import Slice, check_shots, slices_of
 from react_ray.evals.score import ALL_SHOTS, Score, score_table
 from react_ray.evals.set_name import training_set
 from react_ray.evals.shot_methods import BEST_EPOCH, Learned, Shots, learn
-from react_ray.evals.zeroshot import EvaluateConfig, predict, summarise
+from react_ray.evals.zeroshot import EvaluateConfig, summarise
 from react_ray.kinds import SCORES, LabelledFacts, ScoresFacts
 from react_ray.manifest import Receipt, part_name
 from react_ray.parquet import parquet_bytes
@@ -174,10 +175,10 @@ class LearnFromShots(Work):
                     about = (method, of.row, of.dataset, task.name, COLLAPSED, 1.0, len(drawn.label_N))
                     scores.append(Score(*about, shots, seed, learned.setting))
         for setting, tables in predicted.items():
-            for dataset, name, metric, value, num in summarise(pa.concat_tables(tables)):
+            for dataset, name, metric, value, num in summarise(_joined(tables), self.tasks):
                 scores.append(Score(method, of.row, dataset, name, metric, value, num, shots, seed, setting))
         settings = [setting for setting, tables in predicted.items() for table in tables for _ in range(len(table))]
-        every = pa.concat_tables([schema.PREDICTIONS.empty_table(), *chain(*predicted.values())])
+        every = _joined([schema.PREDICTIONS.empty_table(), *chain(*predicted.values())])
         return score_table(scores), every.append_column("setting", pa.array(settings, pa.string()))
 
     def _draw(self, task: TargetTask, shots: int, seed: int, dataset: str) -> Shots:
@@ -188,11 +189,22 @@ class LearnFromShots(Work):
 
 
 def _predict(learned: Learned, test: Features, task: TargetTask, dataset: str) -> pa.Table:
-    """schema.PREDICTIONS. Classes of one name are told apart by their positions, as the classifier was taught them."""
-    classes = list(task.class_names)
-    labels = [classes[label] for label in test.label_N]
-    about = (dataset, task.name, test.row_N, test.label_N)
-    return predict(learned.score_NC, lambda scores: scores, classes, labels, *about)
+    """As `score_rows`. Classes of one name are told apart by their positions, as the classifier was taught them."""
+    num_images = len(test.label_N)
+    columns = {
+        "row": test.row_N,
+        "dataset": [dataset] * num_images,
+        "task": [task.name] * num_images,
+        "label": [task.class_names[label] for label in test.label_N],
+        "position": test.label_N,
+        "also": pa.nulls(num_images, pa.list_(pa.string())),
+    }
+    return score_rows(pa.table(columns), learned.score_NC, {task.name: lambda score_NC: score_NC}, [task])
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """Only tasks whose metric needs it have scores of all classes."""
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _begin(

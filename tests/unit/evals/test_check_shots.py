@@ -60,6 +60,15 @@ def test_what_is_wrong_with_a_training_set_names_its_field(tmp_path: Path, label
         check_shots(config(tmp_path, 1, train=str(tmp_path / "train.parquet")), [BIRDS])
 
 
+def test_images_of_several_labels_are_refused(tmp_path: Path) -> None:
+    labels = [["heron", "owl"], ["owl"], ["accordion"]]
+    pq.write_table(pa.table({"image": [png(i) for i in range(3)], "label": labels}), tmp_path / "train.parquet")
+    with pytest.raises(
+        ConfigError, match=r"evaluate\.train\.test: some images have several labels, .*; leave test out"
+    ):
+        check_shots(config(tmp_path, 1, train=str(tmp_path / "train.parquet")), [BIRDS])
+
+
 def test_a_set_to_train_on_has_its_own_name_and_field() -> None:
     assert field_of("test") == "evaluate.datasets.test" and field_of(training_set("test")) == "evaluate.train.test"
     with pytest.raises(ValueError, match=r"datasets\.train\.a has the name of the set to train on; rename it"):

@@ -39,7 +39,7 @@ def test_the_minimum_does_not_depend_on_where_the_head_begins() -> None:
 def test_an_anchored_probe_is_the_prompts_at_a_strong_penalty_and_logistic_regression_at_a_weak_one() -> None:
     of = digits()
     strong = fit(of.train_ND, of.train_label_N, of.text_CD, 1e6, anchored=True)
-    assert np.abs(strong.weight_CD - SCALE * of.text_CD).max() < 0.01
+    assert np.abs(strong.weight_CD - SCALE * of.text_CD).max() < 0.01 and np.abs(strong.bias_C).max() < 0.01
     weak = (fit(of.train_ND, of.train_label_N, of.text_CD, 1e-3, anchored) for anchored in (True, False))
     anchored, plain = (probe(of.test_ND).argmax(axis=1) for probe in weak)
     assert (anchored == plain).mean() > 0.97

@@ -30,17 +30,18 @@ def test_a_task_is_shown_by_the_metric_that_counts_for_it() -> None:
     )
 
 
-def test_other_protocols_show_each_metric_with_its_shots_as_a_mean_over_seeds() -> None:
+def test_few_labels_show_each_number_of_shots_as_a_mean_over_seeds_and_others_each_metric() -> None:
     scores = [
-        Score("linear-probe", "base", "test", "birds", "top1", value, 100, shots, seed)
-        for shots, values in ((1, (0.1, 0.2)), (ALL_SHOTS, (0.5,)))
+        Score("linear-probe", "base", "test", task, metric, value, 100, shots, seed)
+        for shots, values in ((1, (0.1, 0.2)), (4, (0.3,)), (ALL_SHOTS, (0.5,)))
         for seed, value in enumerate(values)
+        for task, metric in (("birds", "top1"), ("food", "top1"), ("mean", "top1"), ("mean", "task_metric"))
     ]
     scores.append(Score("retrieval", "base", "captions", "captions", "image_recall@5", 0.75, 10))
     assert score_tables(scores, {}) == (
         "linear-probe on test, points\n"
-        "      birds top1 1 shots  birds top1 all shots\n"
-        "base          15.0 ± 7.1                  50.0\n"
+        "          1 shot  4 shots   all\n"
+        "base  15.0 ± 7.1     30.0  50.0\n"
         "\n"
         "retrieval on captions, points\n"
         "      image_recall@5\n"

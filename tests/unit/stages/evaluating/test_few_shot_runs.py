@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from react_ray import schema
 from react_ray.artifact import open_artifact
@@ -19,13 +21,17 @@ from react_ray.draft import create
 from react_ray.errors import ConfigError
 from react_ray.evals.labelled import slices_of
 from react_ray.evals.score import ALL_SHOTS
-from react_ray.evals.zeroshot import MEAN
-from react_ray.kinds import SCORES
+from react_ray.evals.zeroshot import MEAN, TASK_METRIC
+from react_ray.gated.config import CustomizeConfig
+from react_ray.kinds import MODEL, SCORES, ModelFacts
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
+from react_ray.stages import evaluate
+from react_ray.stages.evaluating.all_scores import tables_of
 from react_ray.stages.evaluating.few_shot_runs import LearnFromShots, learn_from_shots, learnings, predictions_of
 from react_ray.stages.evaluating.scored_model import ScoredModel
+from react_ray.training.head_file import HEAD_FILE, head_bytes
 from tests.support import tiny_clip
 from tests.support.scored_run import CLASSES, labelled_set, recipe_of
 
@@ -82,6 +88,43 @@ def test_each_method_number_of_shots_and_seed_is_a_part_with_scores_of_its_own_p
             assert row["value"] == pytest.approx(pc.mean(pc.equal(here["rank"], 0)).as_py())
             assert row["task"] in ("birds", MEAN)
     assert set(table["setting"].to_pylist()) == {"", "last epoch", "best epoch on the test set"}
+
+
+def test_a_task_counts_by_its_own_metric(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    birds = {"classes": ["heron", "owl"], "templates": ["{}"], "metric": "roc_auc"}
+    (tmp_path / "tasks.json").write_text(json.dumps({"tasks": {"birds": birds}}))
+    two = {}
+    for name in ("test", "train"):
+        table = pq.read_table(labelled_set(tmp_path / f"{name}.parquet", 30))
+        two[name] = str(tmp_path / f"two_{name}.parquet")
+        pq.write_table(table.filter(pc.not_equal(table["label"], "accordion")), two[name])
+    sets = [f"evaluate.datasets.test={two['test']}", f"evaluate.train.test={two['train']}"]
+    [scores] = learned(
+        recipe(f"tasks.file={tmp_path}/tasks.json", "tasks.class_names=[]", *sets, "evaluate.shots=[all]")
+    )
+    values = {(row["task"], row["metric"]): row["value"] for row in scores.read(0).to_pylist()}
+    found = predictions_of(scores, 0)
+    owl = [log_probabilities[1] for log_probabilities in found["class_scores"].to_pylist()]
+    expected = roc_auc_score([label == "owl" for label in found["label"].to_pylist()], owl)
+    assert values["birds", "roc_auc"] == values[MEAN, TASK_METRIC] == pytest.approx(expected)
+    assert values["birds", "top1"] == pytest.approx(pc.mean(pc.equal(found["rank"], 0)).as_py())
+
+
+def test_evaluate_learns_for_rows_that_score_by_prompts_and_writes_their_scores_with_all_others(
+    recipe: Callable[..., Recipe],
+) -> None:
+    of = recipe("evaluate.shots=[1]", "evaluate.pixel_pairs=0", "arms={linear: {customize.method: linear}}")
+    head_CD = np.random.default_rng(0).normal(size=(len(CLASSES), 16)).astype(np.float32)
+    named = [("birds", name) for name in CLASSES]
+    head = head_bytes({"head": head_CD, "start": head_CD.copy()}, named, CustomizeConfig(), {})
+    draft = create(Layout(of, "linear").of_arm("model"), MODEL, {}, {}, 1)
+    draft.commit_files(0, {HEAD_FILE: head}, 0.0, 1)
+    draft.seal(ModelFacts({}, "linear"))
+    made = evaluate.run(of)
+    assert [artifact.kind.name for artifact in made] == ["predictions", "predictions", "scores"]
+    rows = json.loads(Path(of.out, "scores.json").read_text())
+    assert {(row["protocol"], row["shots"]) for row in rows} == {("zero-shot", 0), ("tip-adapter", 1)}
+    assert "tip-adapter on test, points" in tables_of(of) and "1 shot" in tables_of(of)
 
 
 def test_what_a_recipe_adds_is_learned_alone(recipe: Callable[..., Recipe]) -> None:
