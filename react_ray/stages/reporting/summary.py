@@ -67,7 +67,8 @@ def _gain(data: ReportData, row: str, over: str) -> dict[str, Any] | None:
 
 def _numbers(gain: Gain) -> dict[str, Any]:
     numbers = {"gain": gain.value, "low": gain.low, "high": gain.high, "p": gain.p}
-    return {name: round(value, 6) for name, value in numbers.items()} | {"told_apart": gain.told_apart}
+    exact = {} if gain.mcnemar is None else {"mcnemar_p": gain.mcnemar}
+    return {name: round(value, 6) for name, value in numbers.items()} | exact | {"told_apart": gain.told_apart}
 
 
 def _cost(data: ReportData, row: str) -> dict[str, Any]:
