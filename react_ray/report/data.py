@@ -110,6 +110,7 @@ class ReportData:
     dataset: str = "test"  # the labelled set of `tasks`
     gains: dict[tuple[str, str, str], Gain] = field(default_factory=dict)  # (task or MEAN, arm, over) -> difference
     other_sets: dict[str, Gain] = field(default_factory=dict)  # another labelled set -> best arm against its base
+    off_target: tuple[str, ...] = ()  # those of other_sets that no model was customised for
     steps: list[Step] = field(default_factory=list)  # in order; empty if nobody needs to know
     next_step: str = ""  # sentences: what to do for what is missing
     advice: list[str] = field(default_factory=list)  # what to try for a better result, most important first

@@ -60,6 +60,7 @@ def gather(recipe: Recipe, costs: Costs) -> ReportData:
         references=(PIXELS, PIXELS_LABELLED),
         labelled=(PIXELS_LABELLED,),
         costs={row: _cost(recipe, arm, row.endswith(HEAD)) for row, arm in rows.items()},
+        off_target=tuple(recipe.evaluate.off_target),
         other_seeds=[read_summary(uri) for uri in recipe.evaluate.other_runs],
         steps=steps if following else [],
         next_step=following,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from react_ray.draft import create
-from react_ray.errors import ArtifactMismatch, ArtifactMissing
+from react_ray.errors import ArtifactMismatch, ArtifactMissing, ConfigError
 from react_ray.kinds import MODEL, RETRIEVED, ModelFacts
 from react_ray.recipe import Recipe
 from react_ray.stages import report
@@ -136,6 +136,38 @@ def test_a_loss_is_said_first_and_noise_is_not_called_a_gain(tmp_path: Path) -> 
     assert lines[2].startswith("It is not told apart from random pairs, the control")
     assert "halve customize.lr" in page(recipe) and "evaluate.wise_ft=0.7 instead of 1" in page(recipe)
     assert '<small class="gain"' not in page(recipe) and 'class="verdict lead loss"' in page(recipe)
+
+
+def test_what_was_forgotten_is_said_before_everything_else(tmp_path: Path) -> None:
+    sets = {"test": "/gone.parquet", "food": "/gone.parquet", "tools": "/gone.parquet"}
+    recipe = recipe_of(tmp_path, sets, "run", "evaluate.off_target=[food, tools]")
+    finish_database(recipe)
+    finish_retrieval(recipe)
+    finish_models(recipe)
+    for name, num, food, tools in (("base", 100, 200, 200), ("random", 130, 200, 200), ("gated_image", 120, 150, 203)):
+        score(recipe, name, {"test": right(num), "food": right(food), "tools": right(tools)})
+    lines = report.run(recipe).splitlines()
+    assert lines[0].startswith("Gated-image forgot: −16.7 points [") and "on food, for which it was not" in lines[0]
+    assert lines[1].startswith("The control is better: against random pairs")
+    assert "On tools, gated-image is not told apart from base CLIP" in "\n".join(lines[2:])
+    others = summary(recipe)["other_sets"]
+    assert others["food"]["off_target"] and others["food"]["told_apart"] and others["food"]["of"] == "gated_image"
+    assert round(others["tools"]["gain"], 4) == 0.01 and not others["tools"]["told_apart"]
+
+
+def test_a_set_off_target_is_no_headline(tmp_path: Path) -> None:
+    recipe = recipe_of(
+        tmp_path, {"mine": "/gone.parquet", "food": "/gone.parquet"}, "run", "evaluate.off_target=[food]"
+    )
+    finish_database(recipe)
+    score(recipe, "base", {"mine": right(100), "food": right(200)})
+    assert "top-1 accuracy on mine" in report.run(recipe)
+    with pytest.raises(
+        ConfigError, match=r"off_target: toys is no set of evaluate.datasets \(mine\); add it there, or"
+    ):
+        recipe_of(tmp_path, {"mine": "/gone.parquet"}, "run", "evaluate.off_target=[toys]")
+    with pytest.raises(ConfigError, match=r"off_target: test is the headline; name another set as evaluate.headline"):
+        recipe_of(tmp_path, {"test": "/gone.parquet"}, "run", "evaluate.off_target=[test]")
 
 
 def test_a_recipe_without_arms_has_one_model(tmp_path: Path) -> None:
