@@ -9,6 +9,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from react_ray.evals.score import Score
 from react_ray.report.class_gallery import ClassEntry
 from react_ray.report.intervals import Gain
 
@@ -126,6 +127,7 @@ class ReportData:
     # arm -> one dict per logged step: step, loss, lr, logit_scale, gate_attn_abs_mean, gate_dense_abs_mean
     curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     stages: list[StageRow] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)  # of all protocols; models are named as in `labels`
     recipe_yaml: str = ""
     notes: list[str] = field(default_factory=list)
 

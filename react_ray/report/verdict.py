@@ -30,7 +30,7 @@ def verdict(data: ReportData) -> list[Sentence]:
         if over:
             sentences.append(_over_control(data.labels[control], over))
     sentences += _others(data)
-    forgot = []
+    forgot: list[Sentence] = []
     for dataset, other in data.other_sets.items():
         lost = dataset in data.off_target and other.direction == "loss"
         said = _forgotten if lost else verdict_line

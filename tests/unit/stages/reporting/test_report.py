@@ -10,7 +10,8 @@ import pytest
 
 from react_ray.draft import create
 from react_ray.errors import ArtifactMismatch, ArtifactMissing, ConfigError
-from react_ray.kinds import MODEL, RETRIEVED, ModelFacts
+from react_ray.evals.score import Score, score_table
+from react_ray.kinds import MODEL, RETRIEVED, SCORES, ModelFacts
 from react_ray.recipe import Recipe
 from react_ray.stages import report
 from tests.support.scored_run import (
@@ -168,6 +169,26 @@ def test_a_set_off_target_is_no_headline(tmp_path: Path) -> None:
         recipe_of(tmp_path, {"mine": "/gone.parquet"}, "run", "evaluate.off_target=[toys]")
     with pytest.raises(ConfigError, match=r"off_target: test is the headline; name another set as evaluate.headline"):
         recipe_of(tmp_path, {"test": "/gone.parquet"}, "run", "evaluate.off_target=[test]")
+
+
+def test_scores_of_any_other_protocol_are_on_the_page(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, {"test": "/gone.parquet"})
+    finish_all(recipe, gated_image=60)
+    report.run(recipe)
+    assert "Few labels" not in page(recipe) and "Other protocols" not in page(recipe)
+    for place, scores in {
+        "scores_few/base/test": [
+            Score("tip-adapter", "base", "test", "mean", "task_metric", 0.5, N, 4, s) for s in (0, 1)
+        ],
+        "scores_segmentation/base/masks": [Score("segmentation", "base", "masks", "masks", "miou", 0.25, 7)],
+    }.items():
+        draft = create(f"{recipe.out}/{place}", SCORES, {}, {}, 1)
+        draft.commit(0, score_table(scores), 1.0)
+        draft.seal()
+    report.run(recipe)
+    html = page(recipe)
+    assert html.index("Methods and baselines") < html.index("Few labels") < html.index("segmentation on masks, points")
+    assert "50.0 ± 0.0" in html and "33.3" in html  # 4 shots, and no labels
 
 
 def test_a_recipe_without_arms_has_one_model(tmp_path: Path) -> None:
