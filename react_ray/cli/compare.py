@@ -48,25 +48,50 @@ def _compare(
         list[str] | None,
         typer.Option("--template", help="prompt template for class names, such as 'a drawing of a {}.'; may repeat"),
     ] = None,
+    wise_ft: Annotated[
+        str,
+        typer.Option(
+            "--wise-ft", help="score each model at these weights between the base (0) and as trained (1), as 0,0.5,1"
+        ),
+    ] = "",
+    validation: Annotated[
+        list[str] | None,
+        typer.Option("--validation", help="a set on which the weight of --wise-ft is chosen; NAME=URI or URI"),
+    ] = None,
+    html: Annotated[str, typer.Option("--html", help="URI of a page to write, with the curve of --wise-ft")] = "",
     allow_missing: AllowMissing = False,
     batch_size: Annotated[int, typer.Option("--batch-size", help="images per forward pass", min=1)] = 256,
     as_json: Json = False,
 ) -> None:
+    from react_ray.comparison import page
     from react_ray.comparison.compare import compare
     from react_ray.comparison.compared_model import compared_models
-    from react_ray.comparison.labelled_set import OFF_TARGET, ON, Classes, labelled_sets, named_values
+    from react_ray.comparison.labelled_set import OFF_TARGET, ON, VALIDATION, Classes, labelled_sets, named_values
     from react_ray.comparison.sentences import sentences
-    from react_ray.comparison.text import notes, table, values
+    from react_ray.comparison.text import caption, notes, table, values
+    from react_ray.comparison.wise_ft import curves, interpolations, told, weights_of
+    from react_ray.errors import ConfigError
+    from react_ray.report.table import aligned
+    from react_ray.storage import open_storage
+    from react_ray.uri import target
 
-    interruption.hint = "interrupted; nothing was written"
-    found = compared_models(models)
+    interruption.hint = f"interrupted; {html or 'nothing'} was not written"
+    if validation and not wise_ft:
+        raise ConfigError("--validation is for choosing a weight; give the weights with --wise-ft 0,0.5,1")
+    found, weights = compared_models(models), weights_of(wise_ft) if wise_ft else []
     targets, others = named_values(on or [], ON), named_values(off_target or [], OFF_TARGET)
-    names = [*targets, *others]
+    for_choice = named_values(validation or [], VALIDATION)
+    names = [*targets, *others, *for_choice]
     said = Classes(
         named_values(classes or [], "--classes", names), named_values(task or [], "--task", names), template or []
     )
-    runs = [model.name for model in found if model.is_of_run]
-    sets = labelled_sets(targets, others, said, runs)
-    result = compare(found, sets, batch_size, allow_missing)
-    lines = [typer.style(text, fg=COLOURS.get(kind)) for kind, text in sentences(result)]
-    answer("\n".join([table(result, sets), *lines, notes(result)]), values(result, found, sets), as_json)
+    sets = labelled_sets(targets, others, said, [model.name for model in found if model.is_of_run], for_choice)
+    result = compare(interpolations(found, weights) if wise_ft else found, sets, batch_size, allow_missing)
+    lines = curves(result, found, weights, sets) if wise_ft else []
+    verdict, below = sentences(result, lines), [*map(told, lines), notes(result)]
+    head, rows = caption(result, sets), table(result, sets)
+    if html:
+        place, _, file = target(html, "--html").rpartition("/")
+        open_storage(place or "/").write(file, page.render(verdict, rows, head, below, lines).encode())
+    coloured = [typer.style(text, fg=COLOURS.get(kind)) for kind, text in verdict]
+    answer("\n".join([f"{head}\n{aligned(rows)}", *coloured, *below]), values(result, found, sets, lines), as_json)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,6 @@ import torch
 
 from react_ray.clip.backbone import Backbone
 from react_ray.clip.embedder import Embedder
-from react_ray.comparison.compared_model import ComparedModel
 from react_ray.comparison.labelled_set import LabelledSet
 from react_ray.errors import ConfigError
 from react_ray.evals.classify import classify_rows, prompt_scorers
@@ -28,8 +27,17 @@ from react_ray.progress import Progress, say
 from react_ray.report.intervals import Gain, paired_gain
 
 
+class Loadable(Protocol):
+    """A model of the table: one that is named, or an interpolation between two."""
+
+    @property
+    def label(self) -> str: ...
+
+    def load(self, device: str) -> Backbone: ...
+
+
 class Difference(NamedTuple):
-    """A model against the base on one set, in top-1 accuracy."""
+    """A model against the base on one set, in top-1 accuracy; a set of --validation shows no result, and has none."""
 
     model: str
     dataset: str
@@ -54,7 +62,7 @@ class Comparison:
 
 
 def compare(
-    models: Sequence[ComparedModel], sets: Sequence[LabelledSet], batch_size: int, allow_missing: bool
+    models: Sequence[Loadable], sets: Sequence[LabelledSet], batch_size: int, allow_missing: bool
 ) -> Comparison:
     """allow_missing: images that cannot be decoded count as wrong, instead of a ConfigError."""
     base = models[0].label
@@ -66,7 +74,7 @@ def compare(
         for one in sets:
             _check_readable(said[one.name], one, allow_missing)
             result.scores.extend(_scores(said[one.name], one, model.label))
-            if model.label != base:
+            if model.label != base and not one.validation:
                 gain = gain_over(said[one.name], of_base[one.name])
                 result.differences.append(
                     Difference(model.label, one.name, one.off_target, gain, said[one.name].num_rows)

@@ -27,12 +27,17 @@ from react_ray.storage import local_file
 
 @dataclass(frozen=True)
 class ComparedModel:
-    label: str  # short, and unlike that of any other
+    short: str  # what it is called in a table, unlike any other
     given: str  # as the user named it
     name: str  # open_clip's name, or the URI of what was trained
     pretrained: str = ""
     wise_ft: float | None = None  # of what was trained; None = the model is none
     is_of_run: bool = False  # `name` is an artifact `model`, beside which the recipe lies
+
+    @property
+    def label(self) -> str:
+        """With the WiSE-FT weight, where the model is not used as it was trained."""
+        return self.short if self.wise_ft in (None, 1) else f"{self.short} (WiSE-FT {self.wise_ft:g})"
 
     def load(self, device: str | torch.device = "cpu", wise_ft: float | None = None) -> Backbone:
         """wise_ft: instead of the weight of this model, where it was trained."""
@@ -50,11 +55,8 @@ def compared_models(given: Sequence[str]) -> list[ComparedModel]:
     for name, count in Counter((model.name, model.pretrained) for model in found).items():
         if count > 1:
             raise ConfigError(f"compare: {','.join(filter(None, name))} is named twice; name it once")
-    shared = {label for label, count in Counter(model.label for model in found).items() if count > 1}
-    whole = [
-        replace(m, label=",".join(filter(None, (m.name, m.pretrained)))) if m.label in shared else m for m in found
-    ]
-    return [replace(m, label=f"{m.label} (WiSE-FT {m.wise_ft:g})") if m.wise_ft not in (None, 1) else m for m in whole]
+    shared = {short for short, count in Counter(model.short for model in found).items() if count > 1}
+    return [replace(m, short=",".join(filter(None, (m.name, m.pretrained)))) if m.short in shared else m for m in found]
 
 
 def _models(given: str) -> list[ComparedModel]:

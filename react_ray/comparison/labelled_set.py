@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +29,7 @@ from react_ray.progress import say
 from react_ray.storage import join, read_bytes
 from react_ray.yaml_file import parse_yaml
 
-ON, OFF_TARGET = "--on", "--off-target"
+ON, OFF_TARGET, VALIDATION = "--on", "--off-target", "--validation"
 NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 HOW = "give them by --classes FILE (one class per line) or --task imagenet"
 
@@ -40,11 +41,12 @@ class LabelledSet:
     tasks: list[TargetTask]
     slices: list[Slice]
     off_target: bool = False  # other classes than those that a model was customised for
+    validation: bool = False  # choices are made on it, so that it shows no result
 
     @property
     def option(self) -> str:
         """The option of the command that named it."""
-        return f"{OFF_TARGET if self.off_target else ON} {self.name}"
+        return f"{_option(self.off_target, self.validation)} {self.name}"
 
 
 @dataclass(frozen=True)
@@ -92,26 +94,39 @@ def named_values(given: Sequence[str], option: str, sets: Sequence[str] | None =
 
 
 def labelled_sets(
-    on: Mapping[str, str], off_target: Mapping[str, str], classes: Classes, runs: Sequence[str]
+    on: Mapping[str, str],
+    off_target: Mapping[str, str],
+    classes: Classes,
+    runs: Sequence[str],
+    validation: Mapping[str, str] | None = None,
 ) -> list[LabelledSet]:
     """Opens all sets. ConfigError for one that cannot be scored.
 
-    on, off_target: name -> URI. runs: artifacts `model`, beside which their recipes lie.
+    on, off_target, validation: name -> URI. runs: artifacts `model`, beside which their recipes lie.
     """
     if not on:
         raise ConfigError("compare: there is no labelled set; name one with --on NAME=URI")
-    if both := on.keys() & off_target.keys():
-        raise ConfigError(f"--off-target {both.pop()}: --on has a set of this name; give it another NAME=")
+    named = [*on, *off_target, *(validation or {})]
+    if twice := next((name for name in named if named.count(name) > 1), None):
+        raise ConfigError(f"compare: two sets are named {twice}; give one of them another NAME=")
     of_run = _tasks_of_run(runs)
     found = []
-    for name, uri in {**on, **off_target}.items():
-        with _as_option(name, OFF_TARGET if name in off_target else ON):
+    for name, uri in {**on, **off_target, **(validation or {})}.items():
+        is_off, is_validation = name in off_target, name in (validation or {})
+        with _as_option(name, _option(is_off, is_validation)):
             said = classes.of(name)
-            tasks = load_tasks(said) if said else of_run if of_run and name in on else []
+            tasks = load_tasks(said) if said else [] if is_off else of_run
             tasks = tasks or load_tasks(classes.named(_own_classes(open_files(uri, f"evaluate.datasets.{name}"), name)))
             check_set(name, uri, tasks)
-            found.append(LabelledSet(name, uri, tasks, slices_of(name, uri, tasks), name in off_target))
+            found.append(LabelledSet(name, uri, tasks, slices_of(name, uri, tasks), is_off, is_validation))
+    for one, other in permutations(found, 2):
+        if one.validation and one.slices[0].digest == other.slices[0].digest:
+            raise ConfigError(f"{one.option}: these are the images of {other.option}; choose the weight on others")
     return found
+
+
+def _option(off_target: bool, validation: bool) -> str:
+    return OFF_TARGET if off_target else VALIDATION if validation else ON
 
 
 def _tasks_of_run(runs: Sequence[str]) -> list[TargetTask]:

@@ -5,14 +5,25 @@ A difference whose interval contains zero is "not told apart": neither a gain no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from react_ray.comparison.compare import Comparison, Difference
+from react_ray.comparison.wise_ft import Curve
 from react_ray.report.numbers import gain_points, interval, probability
 from react_ray.report.verdict import Sentence
 
 
-def sentences(comparison: Comparison) -> list[Sentence]:
-    """What was forgotten comes first, then other losses, then the rest in the order of models and sets."""
-    found = [(_rank(one), _sentence(one, comparison.base)) for one in comparison.differences]
+def sentences(comparison: Comparison, curves: Sequence[Curve] = ()) -> list[Sentence]:
+    """What was forgotten comes first, then other losses, then the rest in the order of models and sets.
+
+    curves: where they have a chosen weight, only this weight has sentences, so that no better one is picked by its
+    result.
+    """
+    chosen = {curve.label for curve in curves if curve.chosen is not None}
+    shown = [
+        one for one in comparison.differences if one.model in chosen or not any(c.chosen is not None for c in curves)
+    ]
+    found = [(_rank(one), _sentence(one, comparison.base)) for one in shown]
     return [sentence for _, sentence in sorted(found, key=lambda item: item[0])]
 
 

@@ -10,16 +10,23 @@ from react_ray.comparison.compare import Comparison
 from react_ray.comparison.compared_model import ComparedModel
 from react_ray.comparison.labelled_set import LabelledSet
 from react_ray.comparison.sentences import sentences
+from react_ray.comparison.wise_ft import Curve
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
 from react_ray.report.intervals import method
 from react_ray.report.numbers import points
-from react_ray.report.table import aligned
+from react_ray.report.table import Rows
 
 METRICS = {TOP1: "top-1", MEAN_PER_CLASS: "per class"}
 
 
-def table(comparison: Comparison, sets: Sequence[LabelledSet]) -> str:
-    """Rows of models and columns of sets: top-1 accuracy and the mean over classes, in points.
+def caption(comparison: Comparison, sets: Sequence[LabelledSet]) -> str:
+    """What the table is of."""
+    of = ", ".join(f"{one.name}: {_num(comparison, one):,} images, {_classes(one)}" for one in sets)
+    return f"zero-shot classification, points; {of}"
+
+
+def table(comparison: Comparison, sets: Sequence[LabelledSet]) -> Rows:
+    """The head, then a row for each model, with columns of sets: top-1 accuracy and the mean over classes, in points.
 
     A set whose tasks have other metrics, such as mAP, has a column of these too.
     """
@@ -29,8 +36,7 @@ def table(comparison: Comparison, sets: Sequence[LabelledSet]) -> str:
     rows = [["", *(f"{dataset} {name}" for dataset, _, name in columns)]]
     for model in comparison.models:
         rows.append([model, *(points(comparison.value(model, dataset, metric)) for dataset, metric, _ in columns)])
-    of = ", ".join(f"{one.name}: {_num(comparison, one):,} images, {_classes(one)}" for one in sets)
-    return f"zero-shot classification, points; {of}\n{aligned(rows)}"
+    return rows
 
 
 def notes(comparison: Comparison) -> str:
@@ -40,7 +46,9 @@ def notes(comparison: Comparison) -> str:
     return f"Differences in top-1 accuracy, points: {method(1)}{more if several else ''}."
 
 
-def values(comparison: Comparison, models: Sequence[ComparedModel], sets: Sequence[LabelledSet]) -> dict[str, Any]:
+def values(
+    comparison: Comparison, models: Sequence[ComparedModel], sets: Sequence[LabelledSet], curves: Sequence[Curve]
+) -> dict[str, Any]:
     """All that was found, with figures as fractions."""
     return {
         "base": comparison.base,
@@ -50,6 +58,7 @@ def values(comparison: Comparison, models: Sequence[ComparedModel], sets: Sequen
                 "name": one.name,
                 "uri": one.uri,
                 "off_target": one.off_target,
+                "validation": one.validation,
                 "num_images": _num(comparison, one),
                 "tasks": {task.name: list(task.class_names) for task in one.tasks},
             }
@@ -72,7 +81,11 @@ def values(comparison: Comparison, models: Sequence[ComparedModel], sets: Sequen
             }
             for one in comparison.differences
         ],
-        "verdict": [sentence.text for sentence in sentences(comparison)],
+        "wise_ft": [
+            {"model": one.model, "chosen": one.chosen, "points": [point._asdict() for point in one.points]}
+            for one in curves
+        ],
+        "verdict": [sentence.text for sentence in sentences(comparison, curves)],
         "method": method(1),
     }
 

@@ -91,7 +91,7 @@ def _others(data: ReportData) -> str:
             for model in dict.fromkeys(one.model for one in some)
         ]
         num = max(one.num for one in some)
-        html += _table(f"{protocol} on {dataset}, points; {num:,} of what is averaged", ["", *columns], rows)
+        html += _table(f"{protocol} on {dataset}, points over {num:,} images, texts or boxes", ["", *columns], rows)
     return f"<h2>Other protocols</h2>{html}" if html else ""
 
 

@@ -80,7 +80,10 @@ def test_a_set_that_cannot_be_scored_is_refused_by_its_option(tmp_path: Path) ->
     for said, given in {
         "compare: there is no labelled set; name one with --on NAME=URI": {"on": {}},
         "--on numbers: the set does not name its classes; give them by --classes FILE": {"on": {"numbers": numbers}},
-        "--off-target birds: --on has a set of this name": {"on": {"birds": birds}, "off": {"birds": birds}},
+        "compare: two sets are named birds; give one of them another NAME=": {
+            "on": {"birds": birds},
+            "off": {"birds": birds},
+        },
         "--off-target gone: ": {"on": {"birds": birds}, "off": {"gone": str(tmp_path / "gone")}},
         "--on test: 2 labels are no class of task 'birds': 'dog', 'heeron'; ": {
             "on": {"test": parquet(tmp_path / "test.parquet", ["heeron", "dog"])},

@@ -68,7 +68,7 @@ def test_any_other_figure_has_a_column() -> None:
     ]
     scores.append(Score("segmentation", "base", "masks", "scenes", "miou", 0.25, 7))
     html = protocols(data(*scores))
-    assert "image-text-retrieval on captions, points; 10 of what is averaged" in html
+    assert "image-text-retrieval on captions, points over 10 images, texts or boxes" in html
     assert rows(html) == [
         ["", "image_recall@1", "image_recall@5"],
         ["base CLIP", "51.0", "55.0"],
