@@ -89,4 +89,5 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "gone.txt": [model, other, "--on", birds, "--classes", str(tmp_path / "gone.txt")],
     }.items():
         code, out, err = ended(capsys, *arguments)
-        assert (code, out, err.count("\n")) == (2, "", 1) and said in err, err
+        *_, last = err.splitlines()
+        assert (code, out, err.count("error: ")) == (2, "", 1) and last.startswith("error: ") and said in last, err
