@@ -4,11 +4,12 @@ Exit code 2 for a mistake that the user can correct, 1 for everything else, 130 
 (interrupt.py). Whatever is raised ends as one line (ending.py). A command imports what it needs when it runs.
 """
 
-from react_ray.cli import database, doctor, export, help, init, plan, search, serve, show, status, verbs
+from react_ray.cli import compare, database, doctor, export, help, init, plan, search, serve, show, status, verbs
 from react_ray.cli.app import SECTIONS, main
 
 __all__ = [
     "SECTIONS",
+    "compare",
     "database",
     "doctor",
     "export",

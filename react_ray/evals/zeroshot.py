@@ -75,6 +75,9 @@ class EvaluateConfig(Section):
         1.0, "score customised models at this weight between the backbone (0) and the trained model (1)", ge=0, le=1
     )
     headline: str = speed("test", "dataset whose top-1 accuracy the report and summary.json show")
+    off_target: list[str] = speed(
+        [], "names in datasets that models were not customised for; the report says first what was lost on these"
+    )
     other_runs: list[str] = speed(
         [], "URIs of finished runs of this recipe with other seeds; the report then shows mean and standard deviation"
     )
@@ -94,6 +97,17 @@ class EvaluateConfig(Section):
         le=1,
     )
     batch_size: int = speed(256, "images per forward pass, halved when memory runs out", ge=1)
+
+    @model_validator(mode="after")
+    def _off_target_sets_are_known(self) -> Self:
+        if unknown := [name for name in self.off_target if name not in self.datasets]:
+            raise ValueError(
+                f"off_target: {unknown[0]} is no set of evaluate.datasets ({', '.join(self.datasets) or 'empty'}); "
+                "add it there, or leave it out"
+            )
+        if self.headline in self.off_target:
+            raise ValueError(f"off_target: {self.headline} is the headline; name another set as evaluate.headline")
+        return self
 
     @model_validator(mode="after")
     def _shots_are_drawn_for_sets(self) -> Self:

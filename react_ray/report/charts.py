@@ -1,4 +1,4 @@
-"""Draws charts as HTML and inline SVG: bars of flipped images, lines over training steps.
+"""Draws charts as HTML and inline SVG: bars of flipped images, lines over training steps, curves of a few points.
 
 Colours are the CSS classes `a0`, `a1`, ... (style.py), so that light and dark pages share one drawing. Every arm also
 has its own mark and dash, for readers who cannot tell the colours apart.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
 from react_ray.report.data import ReportData
 from react_ray.report.style import MARKS, colour, mark
@@ -57,29 +58,91 @@ def line_chart(title: str, unit: str, lines: dict[int, list[tuple[float, float]]
     def y(value: float) -> float:
         return BOTTOM - (BOTTOM - TOP) * (value - y_low) / (y_high - y_low)
 
-    grid = "".join(
-        f'<line x1="{LEFT}" x2="{RIGHT}" y1="{y(t):.1f}" y2="{y(t):.1f}" class="grid"/>'
-        f'<text x="{LEFT - 7}" y="{y(t) + 4:.1f}" text-anchor="end">{tick_label(t)}</text>'
-        for t in y_ticks
-    )
-    grid += f'<line x1="{LEFT}" x2="{RIGHT}" y1="{BOTTOM}" y2="{BOTTOM}" class="base"/>'
-    grid += "".join(
-        f'<line x1="{x(t):.1f}" x2="{x(t):.1f}" y1="{BOTTOM}" y2="{BOTTOM + 4}" class="base"/>'
-        f'<text x="{x(t):.1f}" y="{BOTTOM + 17}" text-anchor="middle">{tick_label(t)}</text>'
-        for t in x_ticks
-        if t <= x_high
-    )
-    grid += f'<text x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">step</text>'
+    grid = _grid({x(t): tick_label(t) for t in x_ticks if t <= x_high}, {y(t): tick_label(t) for t in y_ticks}, "step")
     paths = "".join(
         f'<path class="line {colour(index)}" d="M{" ".join(f"{x(s):.1f} {y(v):.1f}" for s, v in line)}"/>'
-        f'<svg class="{colour(index)}" x="{x(line[-1][0]) - 6:.1f}" y="{y(line[-1][1]) - 6:.1f}" '
-        f'width="12" height="12"><use href="#m{index % len(MARKS)}"/></svg>'
+        f"{_mark_at(index, x(line[-1][0]), y(line[-1][1]))}"
         for index, line in drawn.items()
         if line
     )
+    return _figure(title, unit, "steps", grid + paths)
+
+
+class Point(NamedTuple):
+    x: float
+    y: float
+    spread: float = 0.0  # a whisker reaches as far to both sides of y
+    label: str = ""
+
+
+def curve_chart(
+    title: str,
+    unit: str,
+    x_name: str,
+    lines: dict[int, list[Point]],
+    x_labels: dict[float, str] | None = None,
+    y_range: tuple[float, float] | None = None,
+) -> str:
+    """Draws curves of a few points each, with a mark, a whisker and a label at each point; "" without points.
+
+    lines: index of an arm -> its points, in the order in which they are joined. x_labels: what stands below an x, for
+    numbers that are no scale, such as shots; None = round numbers. y_range: so that charts side by side have one axis.
+    """
+    points = [point for line in lines.values() for point in line]
+    if not points:
+        return ""
+    xs = [point.x for point in points]
+    x_ticks = nice_ticks(min(xs), max(xs), 4) if x_labels is None else sorted(x_labels)
+    y_ticks = nice_ticks(*(y_range or (min(p.y - p.spread for p in points), max(p.y + p.spread for p in points))), 4)
+
+    def x(value: float) -> float:
+        return LEFT + 8 + (RIGHT - LEFT - 24) * (value - x_ticks[0]) / ((x_ticks[-1] - x_ticks[0]) or 1)
+
+    def y(value: float) -> float:
+        return BOTTOM - (BOTTOM - TOP) * (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
+
+    drawn = _grid(
+        {x(t): tick_label(t) if x_labels is None else x_labels[t] for t in x_ticks},
+        {y(t): tick_label(t) for t in y_ticks},
+        x_name,
+    )
+    for index, line in lines.items():
+        if len(line) > 1:
+            path = " ".join(f"{x(point.x):.1f} {y(point.y):.1f}" for point in line)
+            drawn += f'<path class="line {colour(index)}" d="M{path}"/>'
+        for point in line:
+            ends = f'y1="{y(point.y - point.spread):.1f}" y2="{y(point.y + point.spread):.1f}"'
+            drawn += f'<g class="{colour(index)}"><line x1="{x(point.x):.1f}" x2="{x(point.x):.1f}" {ends} '
+            drawn += f'stroke="currentColor"/></g>{_mark_at(index, x(point.x), y(point.y))}'
+            drawn += f'<text x="{x(point.x) + 8:.1f}" y="{y(point.y) - 5:.1f}">{escape(point.label)}</text>'
+    return _figure(title, unit, x_name, drawn)
+
+
+def _grid(x_labels: dict[float, str], y_labels: dict[float, str], x_name: str) -> str:
+    """Axes. x_labels, y_labels: place in the drawing -> what stands there."""
+    grid = "".join(
+        f'<line x1="{LEFT}" x2="{RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>'
+        f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>'
+        for y, label in y_labels.items()
+    )
+    grid += f'<line x1="{LEFT}" x2="{RIGHT}" y1="{BOTTOM}" y2="{BOTTOM}" class="base"/>'
+    grid += "".join(
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{BOTTOM}" y2="{BOTTOM + 4}" class="base"/>'
+        f'<text x="{x:.1f}" y="{BOTTOM + 17}" text-anchor="middle">{escape(label)}</text>'
+        for x, label in x_labels.items()
+    )
+    return f'{grid}<text x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_name)}</text>'
+
+
+def _mark_at(index: int, x: float, y: float) -> str:
+    use = f'<use href="#m{index % len(MARKS)}"/>'
+    return f'<svg class="{colour(index)}" x="{x - 6:.1f}" y="{y - 6:.1f}" width="12" height="12">{use}</svg>'
+
+
+def _figure(title: str, unit: str, over: str, drawn: str) -> str:
     return (
         f'<figure class="chart"><figcaption>{escape(title)} <span>{escape(unit)}</span></figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} over steps">{grid}{paths}</svg>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} over {escape(over)}">{drawn}</svg>'
         "</figure>"
     )
 

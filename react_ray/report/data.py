@@ -9,6 +9,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from react_ray.evals.score import Score
 from react_ray.report.class_gallery import ClassEntry
 from react_ray.report.intervals import Gain
 
@@ -113,6 +114,7 @@ class ReportData:
     dataset: str = "test"  # the labelled set of `tasks`
     gains: dict[tuple[str, str, str], Gain] = field(default_factory=dict)  # (task or MEAN, arm, over) -> difference
     other_sets: dict[str, Gain] = field(default_factory=dict)  # another labelled set -> best arm against its base
+    off_target: tuple[str, ...] = ()  # those of other_sets that no model was customised for
     steps: list[Step] = field(default_factory=list)  # in order; empty if nobody needs to know
     next_step: str = ""  # sentences: what to do for what is missing
     advice: list[str] = field(default_factory=list)  # what to try for a better result, most important first
@@ -128,6 +130,7 @@ class ReportData:
     # arm -> one dict per logged step: step, loss, lr, logit_scale, gate_attn_abs_mean, gate_dense_abs_mean
     curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     stages: list[StageRow] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)  # of all protocols; models are named as in `labels`
     recipe_yaml: str = ""
     notes: list[str] = field(default_factory=list)
 

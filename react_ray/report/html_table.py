@@ -28,7 +28,8 @@ def html_table(data: ReportData) -> str:
         cells += f'<td class="bars">{_bar(data, row, top)}</td>'
         cells += f'<td class="n">{column("against " + against(data))}'
         cells += f'<span class="{kind}">{escape(gain_interval(gain)) if gain else NONE}</span></td>'
-        cells += f'<td class="n mute">{column("p")}{escape(probability(gain.p)) if gain else NONE}</td>'
+        exact = f' title="McNemar: {escape(probability(gain.mcnemar))}"' if gain and gain.mcnemar is not None else ""
+        cells += f'<td class="n mute"{exact}>{column("p")}{escape(probability(gain.p)) if gain else NONE}</td>'
         for name, said in ((TRAINED, trained_in(cost)), (SIZE, size_of(cost))):
             cells += f'<td class="n mute">{column(name)}{said or NONE}</td>' if has[name] else ""
         cells = f'<th scope="row">{escape(data.labels[row])}{_role(data, row)}</th>{cells}'

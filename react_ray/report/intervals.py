@@ -27,6 +27,7 @@ class Gain(NamedTuple):
     num_changed: int  # images that one arm classifies correctly and the other does not, in any seed
     num_seeds: int = 1
     p: float = 0.0  # two-sided; of one task among several, after Holm's correction over the tasks
+    mcnemar: float | None = None  # p of McNemar's exact test; None over several seeds, where images are not independent
 
     @property
     def told_apart(self) -> bool:
@@ -74,7 +75,24 @@ def paired_gain(tasks: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: i
         num_changed=sum(int(difference.any(axis=0).sum()) for difference in tasks),
         num_seeds=num_seeds,
         p=min(1.0, 2 * (fewer + 1) / (resamples + 1)),
+        mcnemar=mcnemar(*(sum(int((d == sign).sum()) for d in tasks) for sign in (1, -1))) if num_seeds == 1 else None,
     )
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Returns the two-sided p-value of McNemar's test: how likely changed images are to split so unevenly by chance.
+
+    Under the null hypothesis each of them is as likely gained as lost, so that the smaller number has a binomial
+    distribution (McNemar, "Note on the sampling error of the difference between correlated proportions or
+    percentages", Psychometrika 1947; exact, without the normal approximation). Tasks are pooled: each image weighs the
+    same, unlike in the bootstrap.
+    """
+    num = gained + lost
+    ways = tail = 1  # of choosing 0 of them, then up to the smaller number, as whole numbers of any size
+    for chosen in range(1, min(gained, lost) + 1):
+        ways = ways * (num - chosen + 1) // chosen
+        tail += ways
+    return min(1.0, 2 * tail / 2**num)
 
 
 def holm(gains: dict[str, Gain]) -> dict[str, Gain]:

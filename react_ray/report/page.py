@@ -1,8 +1,8 @@
 """Renders ReportData as one HTML file that needs no network and no other file.
 
-The page leads from the result to its reasons: the verdict, the table, what to try next, the classes and
-images behind the scores, the retrieved pairs, the training curves, the cost of each stage, and the recipe that repeats
-the run. A section appears if there is something to show in it.
+The page leads from the result to its reasons: the verdict, the table, the scores of other protocols, what to try
+next, the classes and images behind the scores, the retrieved pairs, the training curves, the cost of each stage, and
+the recipe that repeats the run. A section appears if there is something to show in it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from react_ray.report.data import ReportData
 from react_ray.report.html_table import column, html_table, html_tasks
 from react_ray.report.intervals import method
 from react_ray.report.numbers import duration, size
+from react_ray.report.protocols import protocols
 from react_ray.report.script import SCRIPT, policy
 from react_ray.report.style import CSS, marks
 from react_ray.report.verdict import verdict
@@ -37,7 +38,11 @@ CURVES = (
 
 
 def render(data: ReportData) -> str:
-    head, classes, mistakes = _head(data) + _scores(data) + _advice(data), class_table(data), confusions(data)
+    head, classes, mistakes = (
+        _head(data) + _scores(data) + protocols(data) + _advice(data),
+        class_table(data),
+        confusions(data),
+    )
     after = _curves(data) + _stages(data) + _notes(data) + _recipe(data)
     # 20,000 bytes are for the frame and the names of classes.
     budget = MAX_FILE_BYTES - len((CSS + GALLERY_CSS + SCRIPT + head + classes + mistakes + after).encode()) - 20_000

@@ -71,7 +71,7 @@ def _tables(cells: Cells, rows: list[str]) -> str:
     tables: list[list[list[str]]] = []
     room = 0
     for column, of in cells.items():
-        texts = [column, *(_cell(of.get(model, [])) for model in rows)]
+        texts = [column, *(cell(of.get(model, [])) for model in rows)]
         needed = len(GAP) + max(map(len, texts))
         if not tables or needed > room:
             tables.append([[text.ljust(indent)] for text in ("", *rows)])
@@ -82,7 +82,8 @@ def _tables(cells: Cells, rows: list[str]) -> str:
     return "\n".join("".join(f"{GAP.join(line).rstrip()}\n" for line in table) for table in tables)
 
 
-def _cell(values: list[float]) -> str:
+def cell(values: Sequence[float]) -> str:
+    """Returns the mean of a figure over seeds, in points."""
     if not values:
         return "–"
     spread = f" ± {points(statistics.stdev(values))}" if len(values) > 1 else ""

@@ -75,7 +75,7 @@ symbol .hollow { fill: var(--card); stroke: currentColor; stroke-width: 2.2; }
   font-size: 13.5px; }
 .legend li { display: flex; align-items: center; gap: 7px; }
 .scroll { overflow-x: auto; border: 1px solid var(--rule); border-radius: 10px; background: var(--card); }
-.scroll + .scroll { margin-top: 14px; }
+.scroll + .scroll, .columns + .scroll { margin-top: 14px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--mute); font-size: 13px; padding: 12px 14px 6px; }
 th, td { padding: 6px 14px; text-align: left; border-top: 1px solid var(--grid); white-space: nowrap;

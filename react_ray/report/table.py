@@ -19,13 +19,11 @@ Rows = list[list[str]]
 
 def render_table(data: ReportData) -> str:
     """Returns plain text: points, as means over seeds; a star marks a change of a task that is no noise."""
-    out = f"{_title(data)}\n{_aligned(_means(data), num_last=_num_labelled(data))}"
+    out = f"{_title(data)}\n{aligned(_means(data), num_last=_num_labelled(data))}"
     for table in _by_task(data):
-        out += f"\nby task\n{_aligned(table, num_last=_num_labelled(data))}"
+        out += f"\nby task\n{aligned(table, num_last=_num_labelled(data))}"
     if data.task_metrics:
-        out += (
-            f"\nby the metric that counts for each task\n{_aligned(_own_metrics(data), num_last=_num_labelled(data))}"
-        )
+        out += f"\nby the metric that counts for each task\n{aligned(_own_metrics(data), num_last=_num_labelled(data))}"
     return "\n".join([out, *_notes(data)]) + "\n" if data.gains else out
 
 
@@ -123,7 +121,7 @@ def _num_labelled(data: ReportData) -> int:
     return sum(row in data.labelled for row in data.ranked())
 
 
-def _aligned(table: Rows, num_last: int) -> str:
+def aligned(table: Rows, num_last: int = 0) -> str:
     """Texts left, numbers right. num_last: rows that stand below a rule of their own."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = []

@@ -30,11 +30,14 @@ def verdict(data: ReportData) -> list[Sentence]:
         if over:
             sentences.append(_over_control(data.labels[control], over))
     sentences += _others(data)
+    forgot: list[Sentence] = []
     for dataset, other in data.other_sets.items():
-        sentences.append(verdict_line(data.labels[best], data.labels[base], other, dataset))
+        lost = dataset in data.off_target and other.direction == "loss"
+        said = _forgotten if lost else verdict_line
+        (forgot if lost else sentences).append(said(data.labels[best], data.labels[base], other, dataset))
     sentences += _ties(data, best)
     losses = [sentence for sentence in sentences if sentence.kind == "loss"]
-    return losses + [sentence for sentence in sentences if sentence.kind != "loss"]
+    return [*forgot, *losses, *(sentence for sentence in sentences if sentence.kind != "loss")]
 
 
 def verdict_line(label: str, against: str, gain: Gain, dataset: str) -> Sentence:
@@ -44,6 +47,11 @@ def verdict_line(label: str, against: str, gain: Gain, dataset: str) -> Sentence
         return Sentence(kind, f"On {dataset}, {label} is not told apart from {against}: {change(gain)}.")
     side = "above" if kind == "gain" else "below"
     return Sentence(kind, f"On {dataset}, {label} is {side} {against}: {change(gain)}.")
+
+
+def _forgotten(label: str, against: str, gain: Gain, dataset: str) -> Sentence:
+    said = f"{_capital(label)} forgot: {change(gain)} on {dataset}, for which it was not customised, against {against}."
+    return Sentence("loss", said)
 
 
 def change(gain: Gain) -> str:

@@ -163,7 +163,8 @@ def score(recipe: Recipe, name: str, correct: dict[str, np.ndarray]) -> None:
         )
     table = pa.concat_tables(tables)
     names = ("dataset", "task", "metric", "value", "num_images")
-    scores = [dict(zip(names, row, strict=True)) for row in summarise(table)]
+    about = {"model": name, "seed": recipe.seed}
+    scores = [dict(zip(names, row, strict=True)) | about for row in summarise(table)]
     draft = create(Layout(recipe, name if name in recipe.arms else "").scores(name), PREDICTIONS, {}, {}, 1)
     draft.commit(0, table, 1.0)
     draft.seal(PredictionsFacts(scores))

@@ -47,6 +47,7 @@ CORE = [
     "training",
     "evals",
     "report",
+    "comparison",
 ]  # each may import those before it
 LAYERS = [
     FOUNDATION,

@@ -24,7 +24,7 @@ def compare(recipe: Recipe, data: ReportData) -> None:
     outcomes = Outcomes(recipe)
     sets = outcomes.datasets()
     if sets:
-        data.dataset = recipe.evaluate.headline if recipe.evaluate.headline in sets else sets[-1]
+        data.dataset = recipe.evaluate.headline if recipe.evaluate.headline in sets else _last_target(recipe, sets)
         _scores(recipe, data)
     best = data.best_arm
     if best is not None:
@@ -44,6 +44,11 @@ def compare(recipe: Recipe, data: ReportData) -> None:
         data.flips = flip_examples(recipe, data.dataset, flipped)
         data.confusions = outcomes.confusions(data.dataset, best, base)
     data.classes = _classes(recipe, best, counts)
+
+
+def _last_target(recipe: Recipe, sets: list[str]) -> str:
+    """The last set, of those that are off target only if there is no other."""
+    return sorted(sets, key=lambda name: name not in recipe.evaluate.off_target)[-1]
 
 
 def _scores(recipe: Recipe, data: ReportData) -> None:

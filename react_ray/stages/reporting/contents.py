@@ -20,6 +20,7 @@ from react_ray.progress import Metrics
 from react_ray.recipe import BASE, Recipe
 from react_ray.report.data import Cost, ReportData, StageRow
 from react_ray.runtime.layout import HEAD, PIXELS, PIXELS_LABELLED, Layout, models
+from react_ray.stages.evaluating.all_scores import all_scores
 from react_ray.stages.reporting.advice import advice
 from react_ray.stages.reporting.comparing import compare, shown_arm
 from react_ray.stages.reporting.outcomes import shown_name
@@ -61,11 +62,13 @@ def gather(recipe: Recipe, costs: Costs) -> ReportData:
         references=(PIXELS, PIXELS_LABELLED),
         labelled=(PIXELS_LABELLED,),
         costs={row: _cost(recipe, arm, row.endswith(HEAD)) for row, arm in rows.items()},
+        off_target=tuple(recipe.evaluate.off_target),
         other_seeds=[read_summary(uri) for uri in recipe.evaluate.other_runs],
         steps=steps if following else [],
         next_step=following,
         facts=_facts(recipe, costs),
         curves={arm or "customized": Metrics(storage, f"train-{arm or 'model'}").rows() for arm in recipe.arm_names()},
+        scores=all_scores(recipe),
         stages=_stages(recipe, costs.seconds),
         recipe_yaml=recipe.yaml(),
         notes=_notes(recipe),

@@ -39,6 +39,10 @@ def summarise(data: ReportData, costs: Costs) -> dict[str, Any]:
         "gains": {row: found for row, found in rows.items() if row not in data.references},
         "over_controls": {c: found for c in data.controls if best and (found := _gain(data, best, c))},
         "over_pixels": {p: f for p in data.references if data.leader and (f := _gain(data, data.leader, p))},
+        "other_sets": {
+            name: _numbers(found) | {"of": best, "off_target": name in data.off_target}
+            for name, found in data.other_sets.items()
+        },
         "rows": {row: {"label": data.labels[row], **_cost(data, row)} for row in data.ranked()},
         "seed": data.seed,
         "num_seeds": data.num_seeds,
@@ -69,7 +73,8 @@ def _gain(data: ReportData, row: str, over: str) -> dict[str, Any] | None:
 
 def _numbers(gain: Gain) -> dict[str, Any]:
     numbers = {"gain": gain.value, "low": gain.low, "high": gain.high, "p": gain.p}
-    return {name: round(value, 6) for name, value in numbers.items()} | {"told_apart": gain.told_apart}
+    exact = {} if gain.mcnemar is None else {"mcnemar_p": gain.mcnemar}
+    return {name: round(value, 6) for name, value in numbers.items()} | exact | {"told_apart": gain.told_apart}
 
 
 def _cost(data: ReportData, row: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from react_ray.report.charts import MAX_POINTS, line_chart, nice_ticks, tick_label
+from react_ray.report.charts import MAX_POINTS, Point, curve_chart, line_chart, nice_ticks, tick_label
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,21 @@ def test_a_line_stays_inside_its_axes_and_is_thinned() -> None:
 def test_lines_without_a_finite_value_draw_no_chart() -> None:
     assert line_chart("Loss", "", {0: [(0.0, float("nan"))]}) == ""
     assert line_chart("Loss", "", {}) == ""
+
+
+def test_a_curve_has_a_whisker_and_a_label_at_each_point_inside_its_axes() -> None:
+    lines = {0: [Point(0, 20), Point(1, 30, 5, "one <b>")], 1: [Point(2, 60, 10)]}
+    svg = curve_chart("Shots", "points", "images", lines, {0.0: "0", 1.0: "1", 2.0: "all"})
+    assert svg.count("<use ") == 3 and svg.count('<path class="line ') == 1 and "one &lt;b&gt;" in svg
+    whiskers = [(float(a), float(b)) for a, b in re.findall(r'y1="([\d.]+)" y2="([\d.]+)" stroke', svg)]
+    assert whiskers[0][0] == whiskers[0][1] and whiskers[1][0] > whiskers[1][1]
+    assert all(10 <= y <= 174 for whisker in whiskers for y in whisker)
+    assert curve_chart("Shots", "points", "images", {0: []}) == ""
+
+
+def test_curves_side_by_side_have_one_axis() -> None:
+    low, high = (
+        curve_chart("A", "points", "weight", {0: [Point(0, y), Point(1, y)]}, y_range=(10, 90)) for y in (10, 90)
+    )
+    labels = [re.findall(r'text-anchor="end">([^<]+)<', svg) for svg in (low, high)]
+    assert labels[0] == labels[1] == ["0", "20", "40", "60", "80", "100"]

@@ -6,8 +6,9 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from react_ray.report.intervals import FEWEST_CHANGED, RESAMPLES, Gain, holm, method, paired_gain
+from react_ray.report.intervals import FEWEST_CHANGED, RESAMPLES, Gain, holm, mcnemar, method, paired_gain
 
 
 def differences(gained: int, lost: int, same: int) -> np.ndarray:
@@ -59,7 +60,7 @@ def test_a_handful_of_images_proves_nothing() -> None:
     assert few.low > 0 and not few.told_apart and few.direction == "same"
     assert paired_gain([differences(FEWEST_CHANGED, 0, 0)]).direction == "gain"
     assert paired_gain([differences(0, FEWEST_CHANGED, 0)]).direction == "loss"
-    assert paired_gain([differences(0, 0, 50)]) == Gain(0.0, 0.0, 0.0, 0, p=1.0)
+    assert paired_gain([differences(0, 0, 50)]) == Gain(0.0, 0.0, 0.0, 0, p=1.0, mcnemar=1.0)
 
 
 def test_the_p_value_agrees_with_the_normal_approximation_and_has_a_floor() -> None:
@@ -91,3 +92,22 @@ def test_the_same_differences_give_the_same_numbers() -> None:
 
 def test_the_method_is_named() -> None:
     assert "over images" in method(1) and "over 3 seeds and images" in method(3)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (5, 0), (6, 0), (12, 3), (3, 12), (40, 40), (900, 800)])
+def test_mcnemar_is_the_exact_test_of_the_changed_images(gained: int, lost: int) -> None:
+    expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    assert mcnemar(gained, lost) == pytest.approx(expected, rel=1e-9)
+    if gained + lost:
+        assert paired_gain([differences(gained, lost, 50)]).mcnemar == mcnemar(gained, lost)
+
+
+def test_mcnemar_by_hand() -> None:
+    """Of 5 changed images 4 are better: 5 or 4 of 5 heads, and as many tails, are 2 * (1 + 5) of 32 outcomes."""
+    assert mcnemar(4, 1) == 12 / 32
+    tasks = [differences(3, 0, 10), differences(1, 1, 5)]
+    assert paired_gain(tasks).mcnemar == 12 / 32
+
+
+def test_mcnemar_is_not_of_images_that_several_seeds_share() -> None:
+    assert paired_gain([np.ones((2, 10), np.int8)]).mcnemar is None

@@ -10,8 +10,9 @@ import pytest
 
 from react_ray.clip.prompts import TasksConfig
 from react_ray.draft import create
-from react_ray.errors import ArtifactMismatch, ArtifactMissing
-from react_ray.kinds import MODEL, RETRIEVED, ModelFacts
+from react_ray.errors import ArtifactMismatch, ArtifactMissing, ConfigError
+from react_ray.evals.score import Score, score_table
+from react_ray.kinds import MODEL, RETRIEVED, SCORES, ModelFacts
 from react_ray.recipe import Recipe
 from react_ray.stages import report
 from tests.support.scored_run import (
@@ -105,10 +106,11 @@ def test_the_best_arm_leads_and_flips_confusions_and_classes_are_its_own(tmp_pat
     assert summary(recipe)["best"] == "locked_text"
     gain = summary(recipe)["gains"]["locked_text"]
     assert gain["gain"] == 0.2 and 0.15 < gain["low"] < 0.2 < gain["high"] < 0.25 and gain["told_apart"]
+    assert gain["mcnemar_p"] == 2 * 0.5**60  # as likely as 60 heads of 60, or 60 tails
     assert gain["p"] < 0.001 and (gain["of"], gain["over"]) == ("locked_text", "base")
     assert summary(recipe)["gains"]["random"] | {"method": ""} == {
-        "of": "random", "over": "base", "gain": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "told_apart": False,
-        "method": "",
+        "of": "random", "over": "base", "gain": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "mcnemar_p": 1.0,
+        "told_apart": False, "method": "",
     }  # fmt: skip
     row = summary(recipe)["rows"]["random"]
     assert (row["label"], row["trained_in_seconds"]) == ("random pairs", 1.0) and row["bytes"] > 0
@@ -136,6 +138,62 @@ def test_a_loss_is_said_first_and_noise_is_not_called_a_gain(tmp_path: Path) -> 
     assert lines[2].startswith("It is not told apart from random pairs, the control")
     assert "halve customize.lr" in page(recipe) and "evaluate.wise_ft=0.7 instead of 1" in page(recipe)
     assert '<small class="gain"' not in page(recipe) and 'class="verdict lead loss"' in page(recipe)
+
+
+def test_what_was_forgotten_is_said_before_everything_else(tmp_path: Path) -> None:
+    sets = {"test": "/gone.parquet", "food": "/gone.parquet", "tools": "/gone.parquet"}
+    recipe = recipe_of(tmp_path, sets, "run", "evaluate.off_target=[food, tools]")
+    finish_database(recipe)
+    finish_retrieval(recipe)
+    finish_models(recipe)
+    for name, num, food, tools in (("base", 100, 200, 200), ("random", 130, 200, 200), ("gated_image", 120, 150, 203)):
+        score(recipe, name, {"test": right(num), "food": right(food), "tools": right(tools)})
+    lines = report.run(recipe).splitlines()
+    assert lines[0].startswith("Gated-image forgot: −16.7 points [") and "on food, for which it was not" in lines[0]
+    assert lines[1].startswith("The control is better: against random pairs")
+    assert "On tools, gated-image is not told apart from base CLIP" in "\n".join(lines[2:])
+    others = summary(recipe)["other_sets"]
+    assert others["food"]["off_target"] and others["food"]["told_apart"] and others["food"]["of"] == "gated_image"
+    assert round(others["tools"]["gain"], 4) == 0.01 and not others["tools"]["told_apart"]
+
+
+def test_a_set_off_target_is_no_headline(tmp_path: Path) -> None:
+    recipe = recipe_of(
+        tmp_path, {"mine": "/gone.parquet", "food": "/gone.parquet"}, "run", "evaluate.off_target=[food]"
+    )
+    finish_database(recipe)
+    score(recipe, "base", {"mine": right(100), "food": right(200)})
+    assert "top-1 accuracy on mine" in report.run(recipe)
+    with pytest.raises(
+        ConfigError, match=r"off_target: toys is no set of evaluate.datasets \(mine\); add it there, or"
+    ):
+        recipe_of(tmp_path, {"mine": "/gone.parquet"}, "run", "evaluate.off_target=[toys]")
+    with pytest.raises(ConfigError, match=r"off_target: test is the headline; name another set as evaluate.headline"):
+        recipe_of(tmp_path, {"test": "/gone.parquet"}, "run", "evaluate.off_target=[test]")
+
+
+def test_scores_of_any_other_protocol_are_on_the_page(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, {"test": "/gone.parquet"})
+    finish_all(recipe, gated_image=60)
+    report.run(recipe)
+    assert "Few labels" not in page(recipe) and "Other protocols" not in page(recipe)
+    for place, scores in {
+        "scores_few/base/test": [
+            Score("tip-adapter", "base", "test", "mean", "task_metric", 0.5, N, 4, s) for s in (0, 1)
+        ],
+        "scores_segmentation/base/masks": [Score("segmentation", "base", "masks", "masks", "miou", 0.25, 7)],
+    }.items():
+        draft = create(f"{recipe.out}/{place}", SCORES, {}, {}, 1)
+        draft.commit(0, score_table(scores), 1.0)
+        draft.seal()
+    report.run(recipe)
+    html = page(recipe)
+    assert (
+        html.index("Methods and baselines")
+        < html.index("Few labels")
+        < html.index("segmentation on masks, points over 7")
+    )
+    assert "50.0 ± 0.0" in html and "33.3" in html  # 4 shots, and no labels
 
 
 def test_a_recipe_without_arms_has_one_model(tmp_path: Path) -> None:

@@ -1,0 +1,129 @@
+"""compare: models and labelled sets -> the figures of each model on each set, and its differences from the base.
+
+All is done by this process: each model is loaded once, embeds the images of all sets and classifies them by prompts.
+The first model is the base. Next: sentences.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from react_ray.clip.backbone import Backbone
+from react_ray.clip.embedder import Embedder
+from react_ray.comparison.labelled_set import LabelledSet
+from react_ray.errors import ConfigError
+from react_ray.evals.classify import classify_rows, prompt_scorers
+from react_ray.evals.labelled import read_slice
+from react_ray.evals.score import ZERO_SHOT, Score
+from react_ray.evals.zeroshot import MEAN, summarise
+from react_ray.progress import Progress, say
+from react_ray.report.intervals import Gain, paired_gain
+
+
+class Loadable(Protocol):
+    """A model of the table: one that is named, or an interpolation between two."""
+
+    @property
+    def label(self) -> str: ...
+
+    def load(self, device: str) -> Backbone: ...
+
+
+class Difference(NamedTuple):
+    """A model against the base on one set, in top-1 accuracy; a set of --validation shows no result, and has none."""
+
+    model: str
+    dataset: str
+    off_target: bool
+    gain: Gain  # the mean over tasks
+    num_images: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    base: str
+    scores: list[Score] = field(default_factory=list)  # of all models, the base first
+    differences: list[Difference] = field(default_factory=list)
+
+    def value(self, model: str, dataset: str, metric: str, task: str = MEAN) -> float:
+        key = (model, dataset, task, metric)
+        return next(one.value for one in self.scores if (one.model, one.dataset, one.task, one.metric) == key)
+
+    @property
+    def models(self) -> list[str]:
+        return list(dict.fromkeys(one.model for one in self.scores))
+
+
+def compare(
+    models: Sequence[Loadable], sets: Sequence[LabelledSet], batch_size: int, allow_missing: bool
+) -> Comparison:
+    """allow_missing: images that cannot be decoded count as wrong, instead of a ConfigError."""
+    base = models[0].label
+    result = Comparison(base)
+    of_base: dict[str, pa.Table] = {}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for model in models:
+        said = classified(model.load(device), sets, batch_size, device, model.label)
+        for one in sets:
+            _check_readable(said[one.name], one, allow_missing)
+            result.scores.extend(_scores(said[one.name], one, model.label))
+            if model.label != base and not one.validation:
+                gain = gain_over(said[one.name], of_base[one.name])
+                result.differences.append(
+                    Difference(model.label, one.name, one.off_target, gain, said[one.name].num_rows)
+                )
+        of_base = of_base or said
+    return result
+
+
+def classified(
+    backbone: Backbone, sets: Sequence[LabelledSet], batch_size: int, device: str, label: str
+) -> dict[str, pa.Table]:
+    """Set -> the predictions (schema.PREDICTIONS) of a model, in the order of the set."""
+    embedder = Embedder(backbone, batch_size, device)
+    num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = {}
+    with Progress("compare", sum(len(one.slices) for one in sets), "images", note=label) as progress:
+        for one in sets:
+            scorers = prompt_scorers(embedder, one.tasks)
+            parts = []
+            for part in one.slices:
+                parts.append(classify_rows(read_slice(part, one.tasks), embedder, scorers, one.tasks, num_threads))
+                progress.advance(parts[-1].num_rows, note=label)
+            found[one.name] = pa.concat_tables(parts, promote_options="default")
+    return found
+
+
+def gain_over(said: pa.Table, of_base: pa.Table) -> Gain:
+    """The difference in top-1 accuracy of two predictions of the same images, as the mean over tasks."""
+    assert all(said[name].equals(of_base[name]) for name in ("task", "row", "label")), "both are of the same images"
+    task_N = np.array(said["task"].to_pylist(), object)
+    one_N, other_N = (_correct(table).astype(np.int8) for table in (said, of_base))
+    return paired_gain([(one_N - other_N)[None, task_N == task] for task in dict.fromkeys(task_N)])
+
+
+def _scores(said: pa.Table, of: LabelledSet, model: str) -> Iterator[Score]:
+    for dataset, task, metric, value, num in summarise(said, of.tasks):
+        yield Score(ZERO_SHOT, model, dataset, task, metric, value, num)
+
+
+def _check_readable(said: pa.Table, of: LabelledSet, allow_missing: bool) -> None:
+    failed = said["rank"].null_count
+    if not failed:
+        return
+    told = f"{of.option}: {failed} of {said.num_rows} images cannot be decoded"
+    if not allow_missing:
+        raise ConfigError(f"{told}, and would count as wrong; mend the set, or allow it with --allow-missing")
+    say(f"compare    {told} and count as wrong")
+
+
+def _correct(said: pa.Table) -> np.ndarray:
+    """bool [N]; an image that could not be read is not."""
+    return said["rank"].fill_null(1).to_numpy() == 0

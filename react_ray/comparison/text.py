@@ -1,0 +1,105 @@
+"""Writes a comparison as a table for the terminal, and as values for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from react_ray.clip.prompts import MEAN_PER_CLASS, TOP1
+from react_ray.comparison.compare import Comparison
+from react_ray.comparison.compared_model import ComparedModel
+from react_ray.comparison.labelled_set import LabelledSet
+from react_ray.comparison.sentences import sentences
+from react_ray.comparison.wise_ft import Curve
+from react_ray.evals.zeroshot import MEAN, TASK_METRIC
+from react_ray.report.intervals import method
+from react_ray.report.numbers import points
+from react_ray.report.table import Rows
+
+METRICS = {TOP1: "top-1", MEAN_PER_CLASS: "per class"}
+
+
+def caption(comparison: Comparison, sets: Sequence[LabelledSet]) -> str:
+    """What the table is of."""
+    of = ", ".join(f"{one.name}: {_num(comparison, one):,} images, {_classes(one)}" for one in sets)
+    return f"zero-shot classification, points; {of}"
+
+
+def table(comparison: Comparison, sets: Sequence[LabelledSet]) -> Rows:
+    """The head, then a row for each model, with columns of sets: top-1 accuracy and the mean over classes, in points.
+
+    A set whose tasks have other metrics, such as mAP, has a column of these too.
+    """
+    columns = [(one.name, metric, name) for one in sets for metric, name in METRICS.items()]
+    columns += [(one.name, TASK_METRIC, _own_metric(one)) for one in sets if _own_metric(one)]
+    columns.sort(key=lambda column: [one.name for one in sets].index(column[0]))
+    rows = [["", *(f"{dataset} {name}" for dataset, _, name in columns)]]
+    for model in comparison.models:
+        rows.append([model, *(points(comparison.value(model, dataset, metric)) for dataset, metric, _ in columns)])
+    return rows
+
+
+def notes(comparison: Comparison) -> str:
+    """How the intervals were made, below the sentences."""
+    several = len(comparison.differences) > 1
+    more = f"; one of twenty comparisons without an effect excludes zero, and here are {len(comparison.differences)}"
+    return f"Differences in top-1 accuracy, points: {method(1)}{more if several else ''}."
+
+
+def values(
+    comparison: Comparison, models: Sequence[ComparedModel], sets: Sequence[LabelledSet], curves: Sequence[Curve]
+) -> dict[str, Any]:
+    """All that was found, with figures as fractions."""
+    return {
+        "base": comparison.base,
+        "models": [{"label": one.label, "given": one.given, "wise_ft": one.wise_ft} for one in models],
+        "sets": [
+            {
+                "name": one.name,
+                "uri": one.uri,
+                "off_target": one.off_target,
+                "validation": one.validation,
+                "num_images": _num(comparison, one),
+                "tasks": {task.name: list(task.class_names) for task in one.tasks},
+            }
+            for one in sets
+        ],
+        "scores": [score._asdict() for score in comparison.scores],
+        "differences": [
+            {
+                "model": one.model,
+                "dataset": one.dataset,
+                "off_target": one.off_target,
+                "num_images": one.num_images,
+                "gain": one.gain.value,
+                "low": one.gain.low,
+                "high": one.gain.high,
+                "num_changed": one.gain.num_changed,
+                "p": one.gain.p,
+                "mcnemar_p": one.gain.mcnemar,
+                "told_apart": one.gain.told_apart,
+            }
+            for one in comparison.differences
+        ],
+        "wise_ft": [
+            {"model": one.model, "chosen": one.chosen, "points": [point._asdict() for point in one.points]}
+            for one in curves
+        ],
+        "verdict": [sentence.text for sentence in sentences(comparison, curves)],
+        "method": method(1),
+    }
+
+
+def _own_metric(one: LabelledSet) -> str:
+    """The metric of the set's tasks beyond those that every set has; "" if there is none."""
+    own = {task.metric for task in one.tasks} - set(METRICS)
+    return own.pop() if len(own) == 1 else "own metrics" if own else ""
+
+
+def _num(comparison: Comparison, one: LabelledSet) -> int:
+    return next(score.num for score in comparison.scores if (score.dataset, score.task) == (one.name, MEAN))
+
+
+def _classes(one: LabelledSet) -> str:
+    total = sum(len(task.class_names) for task in one.tasks)
+    return f"{total:,} classes" + (f" of {len(one.tasks)} tasks" if len(one.tasks) > 1 else "")

@@ -1,0 +1,95 @@
+"""Each set has its own classes: those that are given, those of the run, or those that the set names itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from react_ray.comparison.labelled_set import Classes, LabelledSet, labelled_sets, named_values
+from react_ray.errors import ConfigError
+from tests.support.compared import class_folders, finished_run, noise
+
+BIRDS = ["heron", "002.Barn_Owl", "magpie"]
+
+
+def opened(
+    on: dict[str, str],
+    off: dict[str, str] | None = None,
+    files: dict[str, str] | None = None,
+    runs: tuple[str, ...] = (),
+    templates: tuple[str, ...] = (),
+) -> list[LabelledSet]:
+    return labelled_sets(on, off or {}, Classes(files or {}, {}, templates), runs)
+
+
+def parquet(path: Path, labels: list[str] | list[int]) -> str:
+    pq.write_table(pa.table({"image": [noise(n) for n in range(len(labels))], "label": labels}), path)
+    return str(path)
+
+
+def test_folders_name_the_classes(tmp_path: Path) -> None:
+    [birds] = opened({"birds": class_folders(tmp_path / "birds", BIRDS)}, templates=("a drawing of a {}.",))
+    assert birds.tasks[0].class_names == ("Barn Owl", "heron", "magpie")
+    assert birds.tasks[0].templates == ("a drawing of a {}.",)
+    assert sum(one.files.num_rows for one in birds.slices) == 24
+
+
+def test_texts_of_labels_name_the_classes(tmp_path: Path) -> None:
+    [food] = opened({"food": parquet(tmp_path / "food.parquet", ["pie", "soup", "pie"])})
+    assert food.tasks[0].class_names == ("pie", "soup")
+
+
+def test_a_target_has_the_classes_of_the_run_and_an_off_target_set_its_own(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    birds, food = opened(
+        {"birds": class_folders(tmp_path / "birds", ["heron", "Barn_Owl"])},
+        {"food": class_folders(tmp_path / "food", ["pie", "soup"])},
+        runs=(f"{run}/model",),
+    )
+    assert birds.tasks[0].class_names == ("heron", "barn owl", "magpie") and not birds.off_target
+    assert birds.tasks[0].templates == ("a sketch of a {}.",)
+    assert food.tasks[0].class_names == ("pie", "soup") and food.off_target
+
+
+def test_classes_are_given_for_all_sets_or_for_one(tmp_path: Path) -> None:
+    for name, lines in (("birds", "heron\nbarn owl | strix\nmagpie\n"), ("food", "pie\nsoup\nsalad\n")):
+        (tmp_path / f"{name}.txt").write_text(lines)
+    uris = {name: parquet(tmp_path / f"{name}.parquet", [0, 1, 2]) for name in ("birds", "food")}
+    files = {"": str(tmp_path / "birds.txt"), "food": str(tmp_path / "food.txt")}
+    birds, food = opened(uris, files=files)
+    assert birds.tasks[0].synonyms[1] == ("barn owl", "strix") and food.tasks[0].class_names[2] == "salad"
+
+
+def test_names_and_values_are_taken_apart() -> None:
+    assert named_values(["a=x/y=z.txt", "b=s3://c/d"], "--on") == {"a": "x/y=z.txt", "b": "s3://c/d"}
+    assert named_values(["/data/birds/", "test.parquet"], "--on") == {"birds": "/data/birds/", "test": "test.parquet"}
+    assert named_values(["f.txt", "a=g.txt", "k=v.txt"][:2], "--classes", ["a"]) == {"": "f.txt", "a": "g.txt"}
+    assert named_values(["k=v.txt"], "--classes", ["a"]) == {"": "k=v.txt"}
+    with pytest.raises(ConfigError, match="there is a value of a already; give one, or another NAME="):
+        named_values(["a=x", "a=y"], "--on")
+
+
+def test_a_set_that_cannot_be_scored_is_refused_by_its_option(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    numbers = parquet(tmp_path / "numbers.parquet", [0, 1, 1])
+    birds = class_folders(tmp_path / "birds", ["heron", "magpie"])
+    for said, given in {
+        "compare: there is no labelled set; name one with --on NAME=URI": {"on": {}},
+        "--on numbers: the set does not name its classes; give them by --classes FILE": {"on": {"numbers": numbers}},
+        "compare: two sets are named birds; give one of them another NAME=": {
+            "on": {"birds": birds},
+            "off": {"birds": birds},
+        },
+        "--off-target gone: ": {"on": {"birds": birds}, "off": {"gone": str(tmp_path / "gone")}},
+        "--on test: 2 labels are no class of task 'birds': 'dog', 'heeron'; ": {
+            "on": {"test": parquet(tmp_path / "test.parquet", ["heeron", "dog"])},
+            "runs": (f"{run}/model",),
+        },
+    }.items():
+        with pytest.raises(ConfigError, match="^" + re.escape(said)) as raised:
+            opened(**given)  # type: ignore[arg-type]
+        assert "evaluate." not in str(raised.value)
