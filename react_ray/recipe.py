@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from react_ray.clip.config import BackboneConfig, EmbedConfig
 from react_ray.clip.prompts import TasksConfig
 from react_ray.errors import ConfigError
-from react_ray.evals.zeroshot import EvaluateConfig
+from react_ray.evals.config import EvaluateConfig
 from react_ray.gated.config import CustomizeConfig
 from react_ray.index.config import IndexConfig
 from react_ray.metadata import shortened, shown

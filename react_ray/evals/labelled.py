@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
+from react_ray.evals.config import EvaluateConfig
 from react_ray.evals.few_shot import draw, numbers
 from react_ray.evals.labels import TASK, check_columns, check_folders, class_labels, folder_labels, positions
 from react_ray.evals.set_digest import set_digest
 from react_ray.evals.set_files import SetFiles, open_files
 from react_ray.evals.set_gaps import gaps
 from react_ray.evals.set_name import LABELLED, field_of, training_set
-from react_ray.evals.zeroshot import EvaluateConfig
 from react_ray.pairs.image import inspect
 from react_ray.pairs.image_cells import ImageCell
 from react_ray.progress import say

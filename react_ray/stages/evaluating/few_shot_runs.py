@@ -26,12 +26,13 @@ from react_ray.clip.prompts import TargetTask
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
 from react_ray.evals.classify import score_rows
+from react_ray.evals.config import EvaluateConfig
 from react_ray.evals.few_shot import ShotMethod, draw, numbers
 from react_ray.evals.labelled import Slice, check_shots, slices_of
 from react_ray.evals.score import ALL_SHOTS, Score, score_table
 from react_ray.evals.set_name import training_set
 from react_ray.evals.shot_methods import BEST_EPOCH, Learned, Shots, learn
-from react_ray.evals.zeroshot import EvaluateConfig, summarise
+from react_ray.evals.zeroshot import summarise
 from react_ray.kinds import SCORES, LabelledFacts, ScoresFacts
 from react_ray.manifest import Receipt, part_name
 from react_ray.parquet import parquet_bytes

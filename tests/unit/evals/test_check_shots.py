@@ -10,9 +10,9 @@ import pytest
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
+from react_ray.evals.config import EvaluateConfig
 from react_ray.evals.labelled import check_shots
 from react_ray.evals.set_name import field_of, training_set
-from react_ray.evals.zeroshot import EvaluateConfig
 from tests.support.scored_run import labelled_set, png
 
 BIRDS = TargetTask("birds", ("heron", "owl", "accordion"), ("{}",), (("heron",), ("owl",), ("accordion",)))
