@@ -16,8 +16,8 @@ from react_ray.training.labelled_vectors import LabelledVectors
 from react_ray.training.scorer import ClassVectors
 
 ALPHA, BETA = 1.0, 5.5  # published for all of its sets but ImageNet
-ALPHAS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # of a cache of SHOTS images per class
-BETAS = (1.0, 2.0, 3.5, 5.5, 8.0, 12.0)
+ALPHAS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of a cache of SHOTS images per class
+BETAS = (1.0, 2.0, 3.5, 5.5, 8.0, 12.0, 20.0, 30.0)
 
 
 def tip_adapter(image_ND: np.ndarray, label_N: np.ndarray, text_CD: np.ndarray) -> Cache:

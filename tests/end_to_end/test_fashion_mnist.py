@@ -13,19 +13,21 @@ import pytest
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from react_ray.artifact import open_artifact
+from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.prompts import load_tasks
+from react_ray.draft import create
 from react_ray.evals.few_shot import draw
 from react_ray.evals.labelled import slices_of
 from react_ray.evals.linear_probe import fit
 from react_ray.evals.score import ALL_SHOTS
 from react_ray.evals.zeroshot import MEAN
-from react_ray.recipe import load_recipe
+from react_ray.kinds import SCORES, ScoresFacts
+from react_ray.recipe import Recipe, load_recipe
 from react_ray.runtime.cluster import on_demand
 from react_ray.runtime.layout import Layout
 from react_ray.stages.evaluating.features import classifiers_in, features_in
-from react_ray.stages.evaluating.few_shot_runs import learn_from_shots
+from react_ray.stages.evaluating.few_shot_runs import Job, LearnFromShots, Sets, learn_from_shots, learnings
 from react_ray.stages.evaluating.scored_model import ScoredModel
 from react_ray.training.scorer import ClassVectors
 from tests.support import fashion_mnist
@@ -117,4 +119,19 @@ def test_zero_few_and_full_shot_on_the_samples_base_rise_in_this_order(folder: P
     text_CD = classifiers_in(open_artifact(layout.class_vectors("base")), tasks)["clothes"]
     zero_shot = float((ClassVectors(text_CD)(test.image_ND).argmax(axis=1) == test.label_N).mean())
     print("zero-shot", round(100 * zero_shot, 1))
+    _same_in_this_process(recipe, scores)
     assert zero_shot < mean("linear-probe", 16)
+
+
+def _same_in_this_process(recipe: Recipe, scores: Artifact[ScoresFacts]) -> None:
+    """The parts that tasks of Ray made are made again here, byte for byte."""
+    layout, tasks = Layout(recipe), load_tasks(recipe.tasks)
+    test, train = (open_artifact(layout.labelled_features("base", name)) for name in ("test", "train.test"))
+    of = Sets("base", "test", test, train, open_artifact(layout.class_vectors("base")))
+    draft = create(f"{recipe.out}/again", SCORES, {}, {}, scores.num_parts)
+    listed = learnings(recipe.evaluate)
+    jobs = [Job(of, draft, part, listed[part]) for part in (0, 7, scores.num_parts - 1)]
+    work = LearnFromShots(jobs, tasks, recipe.cluster.threads_per_actor)
+    work.setup()
+    for number, job in enumerate(jobs):
+        assert work(number, pa.table({})).files == scores.receipt(job.part).files

@@ -99,7 +99,7 @@ def learn_from_shots(
         "few labels",
         ReadNothing(),
         LearnFromShots(jobs, tasks, cluster.threads_per_actor),
-        noun="classifiers",
+        noun="scores",
         options={"num_cpus": cluster.threads_per_actor} | placement(cluster, "embed"),
         retries=cluster.part_retries,
         here=is_soonest_here(cluster, PASSES * sum(_num_images(job, tasks) for job in jobs)),
