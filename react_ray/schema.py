@@ -157,6 +157,11 @@ SEGMENTED = pa.schema(
         ("predicted", pa.list_(pa.int64())),
     ]
 )
+# What detection finds in one image.
+FOUND_BOX = pa.struct(
+    [("category_id", pa.int64()), ("bbox", pa.list_(pa.float64())), ("score", pa.float32())]  # left, top, width, height
+)
+DETECTED = pa.schema([("image_id", pa.int64()), ("status", pa.string()), ("detections", pa.list_(FOUND_BOX))])
 PREDICTIONS = pa.schema(
     [
         ("row", pa.int32()),

@@ -8,13 +8,12 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from react_ray.evals.few_shot import ShotMethod
-from react_ray.evals.score import IMAGE_TEXT_RETRIEVAL, SEGMENTATION
+from react_ray.evals.other_sets import OtherSets
 from react_ray.evals.set_name import training_set
-from react_ray.section import Section, field, speed
+from react_ray.section import field, speed
 
 
-class EvaluateConfig(Section):
-    # What other protocols than classification read changes no prediction; their own artifacts digest it.
+class EvaluateConfig(OtherSets):
     datasets: dict[str, str] = field(
         {},
         "name -> URI of labelled images: Parquet or Arrow with columns image, label (class names, or positions in the "
@@ -33,22 +32,6 @@ class EvaluateConfig(Section):
         ["linear-probe", "anchored-probe", "tip-adapter"], "how classifiers are learned from the shots"
     )
     shot_seeds: list[Annotated[int, Field(ge=0)]] = speed([0, 1, 2], "a draw of the shots for each")
-    captions: dict[str, str] = speed(
-        {},
-        "name -> URI of images with captions, for image-text retrieval: a dataset_*.json in Karpathy's layout (its "
-        "split test, or that behind #), or what ingest reads, with one caption or a list of them per image",
-    )
-    segmentation: dict[str, str] = speed(
-        {},
-        "name of a task (or any name, if the recipe has one task) -> URI of a folder of images and masks as those of "
-        "VOC, ADE20K or COCO-Stuff, with #split behind it if it has several",
-    )
-    dense_size: int = speed(
-        0,
-        "pixels per side to which segmentation and detection resize an image, a multiple of the patch size; 0 = as the "
-        "model was trained with",
-        ge=0,
-    )
     wise_ft: float = field(
         1.0, "score customised models at this weight between the backbone (0) and the trained model (1)", ge=0, le=1
     )
@@ -101,11 +84,6 @@ class EvaluateConfig(Section):
         return self
 
     @property
-    def other_sets(self) -> dict[str, dict[str, str]]:
-        """The sets of protocols other than classification: protocol -> name -> URI."""
-        return {IMAGE_TEXT_RETRIEVAL: self.captions, SEGMENTATION: self.segmentation}
-
-    @property
     def uris(self) -> list[str]:
-        """The places of all sets; none if there is nothing to evaluate on."""
-        return [uri for sets in (self.datasets, self.train, *self.other_sets.values()) for uri in sets.values()]
+        """The places of all sets that are scored; none if there is nothing to evaluate on."""
+        return [uri for sets in (self.datasets, *self.other_sets.values()) for uri in sets.values()]

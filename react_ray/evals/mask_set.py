@@ -31,7 +31,7 @@ from react_ray.uri import absolute
 VOC, MASKS = "SegmentationClass", ("SegmentationClass", "annotations", "masks")
 TRAIN_IDS = "_labelTrainIds"  # of COCO-Stuff's masks as mmsegmentation converts them: numbered from 0, without gaps
 NO_CLASS = 255
-IGNORE = -1  # the position of pixels that do not count
+IGNORE = -1  # the position of a pixel that does not count
 BACKGROUND = "background"
 COLUMNS = pa.schema([("file", pa.string()), ("image", pa.binary()), ("mask", pa.binary())])
 
@@ -84,10 +84,9 @@ class MaskSet:
 
 def open_masks(source: str, whose: str, task: TargetTask) -> MaskSet:
     """Plans a set: `folder`, or `folder#split` where it has several splits. whose: the field that names it."""
-    source, _, split = source.rpartition("#") if "#" in source.rpartition("/")[2] else (source, "", "")
-    folder = absolute(source)
+    folder, split = divide(source)
     files = list(open_storage(folder).files()[0])
-    masks = {path: parts for path in files if (parts := _divide(path)) and path.lower().endswith(".png")}
+    masks = {path: parts for path in files if (parts := _parts_of(path)) and path.lower().endswith(".png")}
     if not masks:
         raise ConfigError(
             f"{whose}: {folder} has no PNG files in a folder {', '.join(MASKS)}; name the folder above it"
@@ -95,7 +94,7 @@ def open_masks(source: str, whose: str, task: TargetTask) -> MaskSet:
     masks = _of_split(folder, files, masks, split, f"{whose}: {folder}")
     images: dict[str, list[str]] = {}
     for path in files:
-        if path not in masks and _divide(path) is None and is_image(path):
+        if path not in masks and _parts_of(path) is None and is_image(path):
             images.setdefault(path.rpartition("/")[2].rpartition(".")[0], []).append(path)
     rows = []
     for path, (_, below, stem) in sorted(masks.items()):
@@ -113,7 +112,13 @@ def open_masks(source: str, whose: str, task: TargetTask) -> MaskSet:
     return MaskSet(folder, pictures, paths, position_of, set_digest(folder, listed))
 
 
-def _divide(path: str) -> tuple[str, str, str] | None:
+def divide(source: str) -> tuple[str, str]:
+    """Returns the folder of `folder#split` and the split, "" if none is named."""
+    folder, _, split = source.rpartition("#") if "#" in source.rpartition("/")[2] else (source, "", "")
+    return absolute(folder), split
+
+
+def _parts_of(path: str) -> tuple[str, str, str] | None:
     """Returns the folder of masks that a path lies in, the folders below it, and the stem; None if it is no mask."""
     *folders, name = path.split("/")
     at = next((place for place, folder in enumerate(folders) if folder in MASKS), None)

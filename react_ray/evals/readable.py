@@ -13,6 +13,9 @@ def check_share(failed: int, num_images: int, whose: str, most: float) -> None:
     """
     told = f"{whose}: {failed:,} of {num_images:,} images cannot be decoded"
     if failed > most * num_images:
-        raise ConfigError(f"{told}, and would count as wrong; mend the set, or allow it with evaluate.max_unreadable")
+        raise ConfigError(
+            f"{told}, and would count as wrong; mend the set, or allow it with --allow-missing or "
+            "evaluate.max_unreadable"
+        )
     if failed:
         say(f"{told} and count as wrong")

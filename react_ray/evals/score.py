@@ -14,6 +14,7 @@ ALL_SETS = "all sets"  # of the mean over sets of one task each
 ZERO_SHOT = "zero-shot"  # classification without labels: by prompts, by what was retrieved, or by pixels
 IMAGE_TEXT_RETRIEVAL = "image-text-retrieval"
 SEGMENTATION = "segmentation"
+DETECTION = "detection"
 
 
 class Score(NamedTuple):

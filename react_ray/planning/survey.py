@@ -23,6 +23,7 @@ from react_ray.clip.pretrained import HUB, local_weights, tag_config
 from react_ray.clip.prompts import load_tasks, prompts
 from react_ray.clip.queries import make_queries
 from react_ray.errors import ConfigError, ReactRayError
+from react_ray.evals.check_sets import check_other_sets
 from react_ray.evals.labelled import check_set, check_shots, class_ids, slices_of
 from react_ray.gated.config import needs_text_tower, runs_no_model
 from react_ray.pairs.published import check_dimensions
@@ -198,6 +199,9 @@ def _sets(found: Survey) -> None:
         slices = found.attempt(slices_of, name, uri, tasks, most)
         found.sets[name] = slices[-1].files.num_rows if slices else 0
     found.attempt(check_shots, recipe.evaluate, tasks)
+    found.attempt(check_other_sets, recipe.evaluate, tasks)
+    if others := [f"{protocol} on {name}" for protocol, sets in recipe.evaluate.other_sets.items() for name in sets]:
+        found.note(f"what {', '.join(others)} takes is not reckoned")
     told = [f"{name} {rows:,} images" if rows else f"{name} cannot be read" for name, rows in found.sets.items()]
     found.facts.append(("sets", ", ".join(told) or "none: models are trained, and nothing is scored"))
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from react_ray.artifact import open_artifact, plan_of
 from react_ray.errors import ReactRayError
-from react_ray.evals.karpathy import files_of
+from react_ray.evals.set_places import set_places
 from react_ray.manifest import MANIFEST
 from react_ray.metadata import parse_json, shaped
 from react_ray.recipe import Recipe
@@ -235,7 +235,7 @@ def _files(recipe: Recipe, verb: str) -> set[str]:
         "embed": set(recipe.embed.heads.values()),
         "backbone": _weights(recipe.backbone),
         "tasks": {recipe.tasks.file}.union(*recipe.tasks.seed_images.values()),
-        "evaluate": {*map(files_of, recipe.evaluate.uris), recipe.evaluate.pixel_knn},
+        "evaluate": {*set_places(recipe.evaluate), recipe.evaluate.pixel_knn},
         "arms": set().union(*(_files_of_arm(recipe.arm(arm)) for arm in recipe.arm_names())),
     }
     trains = any(recipe.arm(arm).customize.train_on == "source" for arm in recipe.arm_names())

@@ -8,10 +8,8 @@ from typing import Any
 from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.errors import ConfigError
-from react_ray.evals.captioned import check_captioned
+from react_ray.evals.check_sets import check_other_sets
 from react_ray.evals.labelled import check_set, check_shots, class_ids
-from react_ray.evals.mask_set import open_masks
-from react_ray.evals.task_of_set import task_of_set
 from react_ray.gated.config import CustomizeConfig, needs_text_tower, runs_no_model
 from react_ray.kinds import EMBEDDINGS, INDEX, MODEL, PAIRS, RETRIEVED, Kind
 from react_ray.lease import take
@@ -67,11 +65,7 @@ def require(recipe: Recipe, stages: Sequence[str]) -> None:
         check_set(name, uri, load_tasks(recipe.tasks), recipe.evaluate.max_unreadable)
     if "evaluate" in all_stages:
         check_shots(recipe.evaluate, load_tasks(recipe.tasks))
-    for name, uri in recipe.evaluate.captions.items() if "evaluate" in all_stages else ():
-        check_captioned(uri, f"evaluate.captions.{name}", recipe.evaluate.max_unreadable)
-    for name, uri in recipe.evaluate.segmentation.items() if "evaluate" in all_stages else ():
-        whose = f"evaluate.segmentation.{name}"
-        open_masks(uri, whose, task_of_set(load_tasks(recipe.tasks), name, whose))
+        check_other_sets(recipe.evaluate, load_tasks(recipe.tasks))
     if "customize" in all_stages:
         _check_labelled(recipe)
     trained = [recipe.arm(arm).customize for arm in recipe.arm_names()]

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from react_ray.errors import ReactRayError, StorageError
+from react_ray.evals.set_places import set_places
 from react_ray.recipe import Recipe
 from react_ray.redact import redact
 from react_ray.runtime.finding import Finding
@@ -98,7 +99,7 @@ def place(name: str, uri: str) -> Finding:
 
 def inputs(recipe: Recipe) -> Iterator[Finding]:
     """Whatever the recipe reads from S3, one finding a bucket."""
-    read = [recipe.ingest.source, *recipe.evaluate.uris, recipe.tasks.file, recipe.backbone.pretrained]
+    read = [recipe.ingest.source, *set_places(recipe.evaluate), recipe.tasks.file, recipe.backbone.pretrained]
     buckets = {"/".join(uri.split("/")[:3]): uri for uri in reversed(read) if uri.startswith("s3://")}
     for bucket, uri in buckets.items():
         problem = _bounded(partial(_ask, uri))

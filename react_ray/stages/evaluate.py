@@ -26,6 +26,7 @@ from react_ray.runtime.map_parts import MapStage, map_parts
 from react_ray.runtime.placement import actor_pool, is_soonest_here, num_threads
 from react_ray.stages.evaluating.all_scores import write_scores
 from react_ray.stages.evaluating.classify_slice import Candidate, ClassifySlice, Job, ReadSlice
+from react_ray.stages.evaluating.detection import detection_sets
 from react_ray.stages.evaluating.features import embed_sets
 from react_ray.stages.evaluating.few_shot_runs import learn_from_shots
 from react_ray.stages.evaluating.image_text_retrieval import captioned_sets
@@ -44,7 +45,8 @@ def run(recipe: Recipe) -> list[Artifact]:
     There is one base, unless arms customise several backbones. All scores of the run are in scores.json and
     scores.parquet, too.
     """
-    made = [*_classify(recipe), *run_protocols(recipe, [*captioned_sets(recipe), *segmentation_sets(recipe)])]
+    protocols = [*captioned_sets(recipe), *segmentation_sets(recipe), *detection_sets(recipe)]
+    made = [*_classify(recipe), *run_protocols(recipe, protocols)]
     write_scores(recipe)
     return made
 

@@ -62,7 +62,7 @@ def write_scenes(
         Image.fromarray(scene).save(folder / f"images/{number}.png")
         Image.fromarray(mask).save(folder / f"masks/{number}.png")
         height, width = mask.shape
-        images.append({"id": number, "file_name": f"{number}.png", "width": width, "height": height})
+        images.append({"id": number, "file_name": f"images/{number}.png", "width": width, "height": height})
     categories = [{"id": place + 1, "name": name} for place, name in enumerate(class_names)]
     (folder / "annotations.json").write_text(
         json.dumps({"images": images, "annotations": boxes, "categories": categories})

@@ -83,6 +83,7 @@ def test_the_pages_name_no_field_that_does_not_exist() -> None:
         "evaluate.captions.",
         "evaluate.segmentation.",
         "evaluate.detection.",
+        "evaluate.proposals.",
     )  # whose keys the user names
     assert {path for path in unknown if not path.startswith(free)} == set()
 

@@ -65,7 +65,7 @@ def tables_of(recipe: Recipe) -> str:
     metric_of = {task.name: task.metric for task in load_tasks(recipe.tasks)}
     scores = all_scores(recipe)
     text = score_tables(scores, metric_of)
-    absent = [name for name in metric_of if name not in {score.task for score in scores}]
+    absent = [name for name in metric_of if name not in {score.task for score in scores if score.protocol == ZERO_SHOT}]
     if absent and len(absent) < len(metric_of):
         have = len(metric_of) - len(absent)
         text += f"{have} of {len(metric_of)} tasks have images, so there is no mean over all; absent: "

@@ -22,7 +22,7 @@ from react_ray.evals.image_text import rank, recalls
 from react_ray.evals.readable import check_share
 from react_ray.evals.score import IMAGE_TEXT_RETRIEVAL
 from react_ray.recipe import Recipe
-from react_ray.stages.evaluating.protocol import Protocol
+from react_ray.stages.evaluating.protocol import Figure, Protocol
 from react_ray.vectors import as_vectors, from_vectors
 
 
@@ -74,7 +74,7 @@ class ImageTextRetrieval(Protocol):
         columns = {"image": as_vectors(image_ND), "texts": pa.ListArray.from_arrays(offsets, text)}
         return pa.table(columns, schema=schema.image_text_vectors(image_ND.shape[1]))
 
-    def figures(self, parts: Iterator[pa.Table]) -> list[tuple[str, str, float, int]]:
+    def figures(self, parts: Iterator[pa.Table]) -> list[Figure]:
         table = pa.concat_tables(parts).combine_chunks()
         image_ND, texts = from_vectors(table["image"]), table["texts"].combine_chunks()
         check_share(table["image"].null_count, len(image_ND), of_field(self.dataset), self.most_unreadable)

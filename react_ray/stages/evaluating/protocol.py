@@ -10,17 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
 import torch
 
-from react_ray.artifact import Artifact
+from react_ray.artifact import Artifact, plan_of
 from react_ray.clip.backbone import Backbone
 from react_ray.draft import Draft, create
+from react_ray.errors import ArtifactMismatch
 from react_ray.evals.score import Score, score_table
 from react_ray.gated.load import load_backbone
-from react_ray.kinds import OUTPUTS, SCORES, NoFacts, ScoresFacts
+from react_ray.kinds import OUTPUTS, SCORES, Kind, NoFacts, ScoresFacts
 from react_ray.manifest import Receipt
 from react_ray.progress import say
 from react_ray.recipe import Recipe
@@ -29,8 +30,10 @@ from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, Work, map_parts
 from react_ray.runtime.placement import actor_pool, is_soonest_here, num_threads
 from react_ray.stages.evaluating.scored_model import ScoredModel, load_scored, scored_models
+from react_ray.storage import open_storage
 
-MOST_SAID = 12
+F = TypeVar("F")
+Figure = tuple[str, str, float, int]  # task, metric, value, number of what was averaged
 
 
 class Protocol:
@@ -47,8 +50,13 @@ class Protocol:
     def num_parts(self) -> int:
         raise NotImplementedError
 
+    @property
+    def setting(self) -> str:
+        """As in Score."""
+        return ""
+
     def config(self) -> dict[str, Any]:
-        """All on which outputs and scores depend, besides the model."""
+        """All on which outputs and scores depend, besides the model; `images` is a digest of the set."""
         raise NotImplementedError
 
     def read(self, part: int) -> pa.Table:
@@ -62,43 +70,71 @@ class Protocol:
         """What a model makes of one part, as `read` returned it. prepared: of the model, by `prepare`."""
         raise NotImplementedError
 
-    def figures(self, parts: Iterator[pa.Table]) -> list[tuple[str, str, float, int]]:
-        """Returns (task, metric, value, number of what was averaged). parts: all outputs of one model, in order."""
+    def figures(self, parts: Iterator[pa.Table]) -> list[Figure]:
+        """parts: all outputs of one model, in order."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Scored:
+    """One model on one set: what is made of it, and the config by which."""
+
     row: str
     model: ScoredModel
     protocol: Protocol
+    config: dict[str, Any]
+    scores: Draft[ScoresFacts]
+    outputs: Draft[NoFacts] | None  # None where the scores are finished
+
+
+@dataclass(frozen=True)
+class _Job:
+    model: ScoredModel
+    protocol: Protocol
     draft: Draft[NoFacts]
-    part: int = 0
+    part: int
 
 
 def run_protocols(recipe: Recipe, protocols: Sequence[Protocol]) -> list[Artifact[ScoresFacts]]:
     """Returns the sealed `scores` of each model that has a tower of its own, on each of the sets.
 
-    What is finished stays; ArtifactMismatch if a set, or what else it depends on, was replaced in its place.
+    What is finished stays. ArtifactMismatch if a set was replaced in its place; what another model, or other options,
+    made of the same set is made anew.
     """
     if not protocols:
         return []
-    rows = _rows(recipe)
-    scores: dict[tuple[str, int], Draft[ScoresFacts]] = {}
-    outputs: list[_Job] = []
-    for row, model in rows.items():
-        described = load_backbone(model.backbone, seed=recipe.seed).describe()
-        for number, protocol in enumerate(protocols):
-            config = protocol.config() | {"backbone": described, "wise_ft": model.wise_ft}
-            place = (row, protocol.name, protocol.dataset)
-            made = create(Layout(recipe).outputs(*place), OUTPUTS, config, model.parents, protocol.num_parts)
-            outputs.append(_Job(row, model, protocol, made))
-            scores[row, number] = create(Layout(recipe).protocol_scores(*place), SCORES, config, model.parents, 1)
-    _make_outputs(recipe, outputs)
-    return [
-        draft.open() if draft.sealed else _score(recipe, draft, job)
-        for draft, job in zip(scores.values(), outputs, strict=True)
+    found = []
+    for row, model in _rows(recipe).items():
+        described = {"backbone": load_backbone(model.backbone, seed=recipe.seed).describe(), "wise_ft": model.wise_ft}
+        found += [_begin(recipe, row, model, protocol, protocol.config() | described) for protocol in protocols]
+    jobs = [
+        _Job(one.model, one.protocol, one.outputs, part)
+        for one in found
+        if one.outputs and not one.outputs.sealed
+        for part in one.outputs.pending()
     ]
+    _make_outputs(recipe, jobs)
+    return [_score(recipe, one) for one in found]
+
+
+def _begin(recipe: Recipe, row: str, model: ScoredModel, protocol: Protocol, config: dict[str, Any]) -> _Scored:
+    place = (row, protocol.name, protocol.dataset)
+    scores = _create(Layout(recipe).protocol_scores(*place), SCORES, config, model, 1)
+    outputs = None
+    if not scores.sealed:
+        outputs = _create(Layout(recipe).outputs(*place), OUTPUTS, config, model, protocol.num_parts)
+    return _Scored(row, model, protocol, config, scores, outputs)
+
+
+def _create(uri: str, kind: Kind[F], config: dict[str, Any], model: ScoredModel, num_parts: int) -> Draft[F]:
+    try:
+        return create(uri, kind, config, model.parents, num_parts)
+    except ArtifactMismatch:
+        if plan_of(uri).get("config", {}).get("images") != config["images"]:
+            raise
+    say(f"evaluate   {uri} is made anew: another model or other options made what was there")
+    open_storage(uri).delete_all()
+    return create(uri, kind, config, model.parents, num_parts)
 
 
 def _rows(recipe: Recipe) -> dict[str, ScoredModel]:
@@ -109,12 +145,7 @@ def _rows(recipe: Recipe) -> dict[str, ScoredModel]:
     return {name: model for name, model in found.items() if not model.head}
 
 
-def _make_outputs(recipe: Recipe, outputs: list[_Job]) -> None:
-    jobs = [
-        _Job(one.row, one.model, one.protocol, one.draft, part)
-        for one in outputs
-        for part in ([] if one.draft.sealed else one.draft.pending())
-    ]
+def _make_outputs(recipe: Recipe, jobs: list[_Job]) -> None:
     here = is_soonest_here(recipe.cluster, sum(job.protocol.num_images // job.protocol.num_parts for job in jobs))
     stage = MapStage(
         "evaluate",
@@ -161,13 +192,17 @@ class _RunModel(Work):
         return job.draft.commit(job.part, made, time.monotonic() - began)
 
 
-def _score(recipe: Recipe, draft: Draft[ScoresFacts], job: _Job) -> Artifact[ScoresFacts]:
-    began = time.monotonic()
-    outputs, protocol = job.draft.seal(), job.protocol
+def _score(recipe: Recipe, one: _Scored) -> Artifact[ScoresFacts]:
+    if one.outputs is None:
+        return one.scores.open()
+    began, protocol = time.monotonic(), one.protocol
     found = [
-        Score(protocol.name, job.row, protocol.dataset, task, metric, value, num, seed=recipe.seed)
-        for task, metric, value, num in protocol.figures(outputs.tables())
+        Score(protocol.name, one.row, protocol.dataset, *figure, seed=recipe.seed, setting=protocol.setting)
+        for figure in protocol.figures(one.outputs.seal().tables())
     ]
-    draft.commit(0, score_table(found), time.monotonic() - began)
-    said = ", ".join(f"{s.task} {s.metric}".strip() + f" {100 * s.value:.1f} %" for s in found[:MOST_SAID])
-    return draft.seal(ScoresFacts([f"{protocol.name} of {job.row or 'the model'} on {protocol.dataset}: {said}"]))
+    one.scores.commit(0, score_table(found), time.monotonic() - began)
+    values = ", ".join(f"{score.metric} {100 * score.value:.1f} %" for score in found)
+    setting = f" ({protocol.setting})" if protocol.setting else ""
+    return one.scores.seal(
+        ScoresFacts([f"{protocol.name} of {one.row or 'the model'} on {protocol.dataset}{setting}: {values}"])
+    )

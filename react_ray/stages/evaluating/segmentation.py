@@ -24,7 +24,7 @@ from react_ray.evals.score import SEGMENTATION
 from react_ray.evals.segmentation import Counts, count, mean_iou, segment
 from react_ray.evals.task_of_set import task_of_set
 from react_ray.recipe import Recipe
-from react_ray.stages.evaluating.protocol import Protocol
+from react_ray.stages.evaluating.protocol import Figure, Protocol
 
 
 def segmentation_sets(recipe: Recipe) -> list[Protocol]:
@@ -84,7 +84,7 @@ class Segmentation(Protocol):
             rows.append({"file": file, "status": status} | {k: v.tolist() for k, v in found._asdict().items()})
         return pa.Table.from_pylist(rows, schema=schema.SEGMENTED)
 
-    def figures(self, parts: Iterator[pa.Table]) -> list[tuple[str, str, float, int]]:
+    def figures(self, parts: Iterator[pa.Table]) -> list[Figure]:
         table = pa.concat_tables(parts)
         failed = sum(status != schema.OK for status in table["status"].to_pylist())
         check_share(failed, table.num_rows, of_field(self.dataset), self.most_unreadable)

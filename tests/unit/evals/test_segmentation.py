@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-from react_ray.evals.segmentation import IGNORE, Counts, count, mean_iou, segment
+from react_ray.evals.mask_set import IGNORE
+from react_ray.evals.segmentation import Counts, count, mean_iou, segment
 
 
 def test_mean_iou_and_accuracy_are_those_of_torchmetrics() -> None:

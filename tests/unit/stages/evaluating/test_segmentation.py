@@ -54,6 +54,17 @@ def test_each_model_labels_pixels_by_its_patches(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_ray")
+def test_other_options_make_the_scores_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_scenes(tmp_path / "set", 4, ["heron", "owl", "accordion"])
+    sets = {"segmentation": {"birds": str(tmp_path / "set")}}
+    before = [one.content for one in evaluate.run(trained_recipe(tmp_path, sets))]
+    larger = [one.content for one in evaluate.run(trained_recipe(tmp_path, sets | {"dense_size": 64}))]
+    assert "scores_segmentation/base/birds is made anew: another model or other options" in capsys.readouterr().err
+    again = [one.content for one in evaluate.run(trained_recipe(tmp_path, sets))]
+    assert before == again and before != larger
+
+
+@pytest.mark.usefixtures("without_ray")
 def test_an_image_that_cannot_be_read_is_refused_or_counts_as_wrong(tmp_path: Path) -> None:
     write_scenes(tmp_path / "set", 4, ["heron", "owl", "accordion"])
     (tmp_path / "set/images/2.png").write_bytes(b"no image")
