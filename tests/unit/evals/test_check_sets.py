@@ -10,8 +10,8 @@ import pytest
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ReactRayError
 from react_ray.evals.check_sets import check_other_sets
+from react_ray.evals.config import EvaluateConfig
 from react_ray.evals.set_places import set_places
-from react_ray.evals.zeroshot import EvaluateConfig
 from tests.support.scenes import write_scenes
 
 TASKS = [TargetTask(name, ("heron", "owl"), ("a {}.",), (("heron",), ("owl",))) for name in ("birds", "more")]
