@@ -69,7 +69,7 @@ def bench(folder: Path, arguments: argparse.Namespace, on_gpu: bool) -> dict[str
     finish_head(recipe, backbone.dim)
     random = np.random.default_rng(0)
     shape = (arguments.batch_size, 3, backbone.image_size, backbone.image_size)
-    pixels = [torch.from_numpy(random.integers(0, 256, shape, np.uint8)) for _ in range(4)]
+    pixels = [torch.from_numpy(random.integers(0, 256, shape, np.uint8)) for _ in range(2)]
     images = [backbone.normalize(batch) for batch in pixels]
 
     def forward() -> None:
