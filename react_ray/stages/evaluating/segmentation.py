@@ -17,7 +17,7 @@ from react_ray import schema
 from react_ray.clip.backbone import Backbone
 from react_ray.clip.dense_maps import DenseMaps
 from react_ray.clip.embedder import Embedder
-from react_ray.clip.prompts import TargetTask, load_tasks
+from react_ray.clip.prompts import TargetTask, by_own_names, load_tasks
 from react_ray.evals.mask_set import MaskSet, open_masks
 from react_ray.evals.readable import check_share
 from react_ray.evals.score import SEGMENTATION
@@ -68,7 +68,7 @@ class Segmentation(Protocol):
         return self.masks.read(part * self.images_per_part, self.images_per_part)
 
     def prepare(self, backbone: Backbone, device: torch.device, num_threads: int) -> tuple[DenseMaps, torch.Tensor]:
-        text_CD = Embedder(backbone, 256, device).zero_shot_classifier(self.task)
+        text_CD = Embedder(backbone, 256, device).zero_shot_classifier(by_own_names(self.task))
         return DenseMaps(backbone, device, self.size, num_threads), torch.from_numpy(text_CD)
 
     def outputs(self, table: pa.Table, prepared: tuple[DenseMaps, torch.Tensor]) -> pa.Table:
