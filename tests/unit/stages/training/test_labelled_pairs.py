@@ -105,6 +105,10 @@ def test_an_epoch_of_mixed_rows_has_the_share_and_its_labelled_rows_read_like_pa
 def test_labelled_images_that_could_train_nothing_are_refused_in_one_line(run: Path) -> None:
     with pytest.raises(ConfigError, match=r"left to train on \(1 in evaluate.datasets.held\); name a set"):
         labelled_pairs(given(run, f"customize.labelled={run}/held", "evaluate.max_unreadable=1"), "")
+    for nowhere in (f"{run}/nowhere.parquet", "sample://tasks.json"):
+        with pytest.raises(ConfigError, match=r"^customize\.labelled: .*; ") as caught:
+            labelled_pairs(given(run, f"customize.labelled={nowhere}"), "")
+        assert str(caught.value).isprintable()
     (run / "labelled" / "birds" / "heron").rename(run / "labelled" / "birds" / "stork")
     with pytest.raises(ConfigError, match=r"^customize\.labelled: 4 of 16 images lie in 1 folders that are no class"):
         labelled_pairs(given(run), "")
