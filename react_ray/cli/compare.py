@@ -88,7 +88,8 @@ def _compare(
     sets = labelled_sets(targets, others, said, [model.name for model in found if model.is_of_run], for_choice)
     result = compare(interpolations(found, weights) if wise_ft else found, sets, batch_size, allow_missing)
     lines = curves(result, found, weights, sets) if wise_ft else []
-    verdict, below = sentences(result, lines), [*map(told, lines), notes(result)]
+    verdict = sentences(result, lines)
+    below = [*map(told, lines), notes(len(verdict))]
     head, rows = caption(result, sets), table(result, sets)
     if html:
         place, _, file = target(html, "--html").rpartition("/")

@@ -79,9 +79,7 @@ def _of_run(uri: str) -> list[ComparedModel]:
     found = trained_models(uri)
     clips = [one for one in found if not one.head]
     if heads := [one.arm or _label(one) for one in found if one.head]:
-        told = (
-            f"{', '.join(heads)} of {uri} classify by a head of fixed classes, whose scores `react-ray report` compares"
-        )
+        told = f"{', '.join(heads)} of {uri}: heads of fixed classes, whose scores `react-ray report` compares"
         if not clips:
             raise ConfigError(f"compare: {told}; name a model that classifies by prompts")
         say(f"compare    {told}; left out here")

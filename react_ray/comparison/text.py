@@ -39,11 +39,10 @@ def table(comparison: Comparison, sets: Sequence[LabelledSet]) -> Rows:
     return rows
 
 
-def notes(comparison: Comparison) -> str:
-    """How the intervals were made, below the sentences."""
-    several = len(comparison.differences) > 1
-    more = f"; one of twenty comparisons without an effect excludes zero, and here are {len(comparison.differences)}"
-    return f"Differences in top-1 accuracy, points: {method(1)}{more if several else ''}."
+def notes(num_said: int) -> str:
+    """How the intervals were made, below so many sentences."""
+    more = f"; one of twenty comparisons without an effect excludes zero, and here are {num_said}"
+    return f"Differences in top-1 accuracy, points: {method(1)}{more if num_said > 1 else ''}."
 
 
 def values(
