@@ -67,6 +67,5 @@ def _curves(curves: Sequence[Curve]) -> str:
         + "Points have no intervals here; the sentences above have."
     )
     chart = charts.curve_chart("Top-1 on the target", "points", x_name, lines)
-    return (
-        f'<h2>WiSE-FT</h2><p class="note">{note}</p><ul class="legend">{legend}</ul><div class="columns">{chart}</div>'
-    )
+    below = f'<ul class="legend">{legend}</ul><div class="columns few">{chart}</div>'
+    return f'<h2>WiSE-FT</h2><p class="note">{note}</p>{below}'
