@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from react_ray.errors import ConfigError
 
@@ -116,6 +116,8 @@ def _type(annotation: Any) -> str:
     """As a user writes it: the values to choose from, or the name of the type."""
     if get_origin(annotation) is Literal:
         return " or ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) is Annotated:  # a type with bounds
+        return _type(get_args(annotation)[0])
     inner = [_type(one) for one in get_args(annotation)]
     if get_origin(annotation) is list:
         return f"list of {inner[0]}"

@@ -134,6 +134,8 @@ def test_the_batch_is_halved_when_memory_runs_out_and_the_rows_are_all_there(bac
         if seen[-1] > 5:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
+    threads = torch.get_num_threads()  # among which a batch is shared
+    torch.set_num_threads(1)
     small = Embedder(backbone, 16, "cpu")
     blocks = [backbone.model.visual.conv1, backbone.model.transformer]  # type: ignore[union-attr]
     hooks = [block.register_forward_pre_hook(five_fit) for block in blocks]  # type: ignore[union-attr,operator,arg-type]
@@ -142,6 +144,7 @@ def test_the_batch_is_halved_when_memory_runs_out_and_the_rows_are_all_there(bac
         assert seen == [16, 8, 4, 4, 4, 4, 4, 1] and small.batch_size == 4
         found_text = Embedder(backbone, 16, "cpu").text_vectors(texts)
     finally:
+        torch.set_num_threads(threads)
         for hook in hooks:
             hook.remove()
     np.testing.assert_allclose(found, image_ND, atol=1e-5)
