@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from react_ray.errors import ConfigError
 from react_ray.evals.score import ALL_SHOTS
 
-ShotMethod = Literal["linear-probe", "anchored-probe", "tip-adapter", "elevater-probe"]  # shot_methods.py has them
+VectorMethod = Literal["linear-probe", "anchored-probe", "tip-adapter", "elevater-probe"]  # shot_methods.py has them
+FineTuning = Literal["fine-tune-gated", "fine-tune-last", "fine-tune-all"]  # fine_tuning.py
+ShotMethod = Literal[VectorMethod, FineTuning]
+FINE_TUNING: tuple[FineTuning, ...] = get_args(FineTuning)
 HELD_OUT = 0.2  # of the images of a class, to choose by
 
 

@@ -49,7 +49,7 @@ def fit_swept(image_ND: np.ndarray, label_N: np.ndarray, start_CD: np.ndarray, a
 
     def judge(strengths: Sequence[float]) -> list[tuple[float, float]]:
         found = (fit(image_ND[train], label_N[train], start_CD, l2, anchored) for l2 in strengths)
-        return [_judged(probe(image_ND[held]), label_N[held]) for probe in found]
+        return [judged(probe(image_ND[held]), label_N[held]) for probe in found]
 
     l2, _ = search(judge)
     return fit(image_ND, label_N, start_CD, l2, anchored)
@@ -98,6 +98,7 @@ def fit(
     return LinearProbe(head_CD.numpy(), (bias_C.detach() - head_CD @ mean_D).numpy(), l2)
 
 
-def _judged(logits_NC: np.ndarray, label_N: np.ndarray) -> tuple[float, float]:
+def judged(logits_NC: np.ndarray, label_N: np.ndarray) -> tuple[float, float]:
+    """(accuracy, minus cross entropy) of float32 logits; the greater tuple is the better classifier."""
     loss = F.cross_entropy(torch.from_numpy(logits_NC), torch.from_numpy(np.asarray(label_N, np.int64)))
     return float((logits_NC.argmax(axis=1) == label_N).mean()), -float(loss)

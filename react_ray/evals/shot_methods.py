@@ -1,7 +1,7 @@
 """The methods that learn a classifier from the labelled images of each class, by the names that a recipe gives them.
 
 A method takes the vectors of the drawn images and of the test images, and gives the test images' scores. Next:
-few_shot.py, which draws.
+few_shot.py, which draws, and fine_tuning.py, whose methods take images instead of vectors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from react_ray.evals.elevater_probe import train_swept
-from react_ray.evals.few_shot import ShotMethod
+from react_ray.evals.few_shot import VectorMethod
 from react_ray.evals.linear_probe import fit_swept
 from react_ray.evals.tip_adapter import tip_adapter
 
@@ -37,7 +37,7 @@ class Learned:
     collapsed: bool = False  # training made the classifier worse than the prompts on the very images it trained on
 
 
-def learn(method: ShotMethod, shots: Shots, test_ND: np.ndarray, test_label_N: np.ndarray) -> list[Learned]:
+def learn(method: VectorMethod, shots: Shots, test_ND: np.ndarray, test_label_N: np.ndarray) -> list[Learned]:
     """test_ND: float16 or float32, NaN rows where an image has no vector. test_label_N: is read by nothing but the
     choice of an epoch that the setting BEST_EPOCH names.
     """

@@ -27,7 +27,8 @@ from react_ray.recipe import Recipe, load_recipe
 from react_ray.runtime.cluster import on_demand
 from react_ray.runtime.layout import Layout
 from react_ray.stages.evaluating.features import classifiers_in, features_in
-from react_ray.stages.evaluating.few_shot_runs import Job, LearnFromShots, Sets, learn_from_shots, learnings
+from react_ray.stages.evaluating.few_shot_runs import learn_from_shots, learnings
+from react_ray.stages.evaluating.few_shot_work import Job, LearnFromShots, Sets
 from react_ray.stages.evaluating.scored_model import ScoredModel
 from react_ray.training.scorer import ClassVectors
 from tests.support import fashion_mnist

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from react_ray.evals.few_shot import ShotMethod, draw
+from react_ray.evals.few_shot import FINE_TUNING, ShotMethod, VectorMethod, draw
 from react_ray.evals.shot_methods import BEST_EPOCH, LAST_EPOCH, METHODS, Shots, learn
 from tests.support.digits import CLASSES, digits
 
@@ -25,11 +25,11 @@ def shots() -> Shots:
 
 
 def test_the_names_of_a_recipe_are_those_of_the_methods() -> None:
-    assert get_args(ShotMethod) == tuple(METHODS)
+    assert get_args(ShotMethod) == (*METHODS, *FINE_TUNING)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_scores_do_not_depend_on_the_order_of_the_test_images_or_on_other_ones(method: ShotMethod) -> None:
+def test_scores_do_not_depend_on_the_order_of_the_test_images_or_on_other_ones(method: VectorMethod) -> None:
     of = digits()
     test_ND, label_N = of.test_ND[:200].copy(), of.test_label_N[:200]
     test_ND[[3, 9]] = np.nan

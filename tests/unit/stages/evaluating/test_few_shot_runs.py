@@ -29,7 +29,8 @@ from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.stages import evaluate
 from react_ray.stages.evaluating.all_scores import tables_of
-from react_ray.stages.evaluating.few_shot_runs import LearnFromShots, learn_from_shots, learnings, predictions_of
+from react_ray.stages.evaluating.few_shot_runs import learn_from_shots, learnings
+from react_ray.stages.evaluating.few_shot_work import LearnFromShots, predictions_of
 from react_ray.stages.evaluating.scored_model import ScoredModel
 from react_ray.training.head_file import HEAD_FILE, head_bytes
 from tests.support import tiny_clip
@@ -162,7 +163,7 @@ def test_the_scores_do_not_depend_on_the_order_of_the_work_or_on_who_does_it(rec
 
 
 def _jobs(recipe: Recipe, uri: str) -> list:
-    from react_ray.stages.evaluating.few_shot_runs import Job, Sets
+    from react_ray.stages.evaluating.few_shot_work import Job, Sets
 
     layout = Layout(recipe)
     test, train = (open_artifact(layout.labelled_features("base", name)) for name in ("test", "train.test"))
