@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from react_ray.evals.elevater_probe import train_swept
-from react_ray.evals.few_shot import VectorMethod
+from react_ray.evals.few_shot import ShotMethod
 from react_ray.evals.linear_probe import fit_swept
 from react_ray.evals.tip_adapter import tip_adapter
 
@@ -31,15 +31,15 @@ class Shots:
 
 @dataclass(frozen=True)
 class Learned:
-    score_NC: np.ndarray  # float32, of the test images; NaN rows where an image has no vector
+    score_NC: np.ndarray  # float32 logits of the test images; NaN rows where an image has no vector
     setting: str = ""  # as in Score
     told: str = ""  # what was chosen, for the terminal and the artifact
     collapsed: bool = False  # training made the classifier worse than the prompts on the very images it trained on
 
 
-def learn(method: VectorMethod, shots: Shots, test_ND: np.ndarray, test_label_N: np.ndarray) -> list[Learned]:
-    """test_ND: float16 or float32, NaN rows where an image has no vector. test_label_N: is read by nothing but the
-    choice of an epoch that the setting BEST_EPOCH names.
+def learn(method: ShotMethod, shots: Shots, test_ND: np.ndarray, test_label_N: np.ndarray) -> list[Learned]:
+    """method: of METHODS. test_ND: float16 or float32, NaN rows where an image has no vector. test_label_N: is read by
+    nothing but the choice of an epoch that the setting BEST_EPOCH names.
     """
     readable = np.isfinite(test_ND).all(axis=1)
     return [

@@ -24,6 +24,7 @@ from react_ray.clip.prompts import TargetTask
 from react_ray.draft import Draft
 from react_ray.evals.classify import score_rows
 from react_ray.evals.few_shot import FINE_TUNING, ShotMethod, draw
+from react_ray.evals.linear_probe import SCALE
 from react_ray.evals.score import ALL_SHOTS, Score, score_table
 from react_ray.evals.shot_methods import Learned, Shots, learn
 from react_ray.evals.zeroshot import summarise
@@ -131,7 +132,10 @@ class LearnFromShots(Work):
 
 
 def _predict(learned: Learned, test: Features, task: TargetTask, dataset: str) -> pa.Table:
-    """As `score_rows`. Classes of one name are told apart by their positions, as the classifier was taught them."""
+    """As `score_rows`, which multiplies scores by SCALE before the softmax, as logits are already.
+
+    Classes of one name are told apart by their positions, as the classifier was taught them.
+    """
     num_images = len(test.label_N)
     columns = {
         "row": test.row_N,
@@ -141,7 +145,9 @@ def _predict(learned: Learned, test: Features, task: TargetTask, dataset: str) -
         "position": test.label_N,
         "also": pa.nulls(num_images, pa.list_(pa.string())),
     }
-    return score_rows(pa.table(columns), learned.score_NC, {task.name: lambda score_NC: score_NC}, [task])
+    return score_rows(
+        pa.table(columns), learned.score_NC, {task.name: lambda score_NC: score_NC.astype(np.float64) / SCALE}, [task]
+    )
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
