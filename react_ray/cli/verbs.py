@@ -28,6 +28,18 @@ AllowMissing = Annotated[
         help="count images that cannot be decoded as wrong instead of refusing their set; scores.json has their share",
     ),
 ]
+Elevater = Annotated[
+    str,
+    typer.Option(
+        "--elevater", metavar="FOLDER", help="also write the zero-shot probabilities as ELEVATER's toolkit submits them"
+    ),
+]
+LmEval = Annotated[
+    str,
+    typer.Option(
+        "--lm-eval", metavar="FOLDER", help="also write the scores as lm-evaluation-harness does, a file per model"
+    ),
+]
 SkipCorrupt = Annotated[
     bool,
     typer.Option(
@@ -145,10 +157,28 @@ def _embed(
 
 
 def _evaluate(
-    recipe: RecipeArgument, overrides: Overrides = None, allow_missing: AllowMissing = False, as_json: Json = False
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    allow_missing: AllowMissing = False,
+    elevater: Elevater = "",
+    lm_eval: LmEval = "",
+    as_json: Json = False,
 ) -> None:
-    allowed = ["evaluate.max_unreadable=1"] if allow_missing else []
-    run_verb("evaluate", recipe, [*(overrides or []), *allowed], as_json)
+    changes = [*(overrides or []), *(["evaluate.max_unreadable=1"] if allow_missing else [])]
+    run_verb("evaluate", recipe, changes, as_json)
+    if elevater or lm_eval:
+        _write_results(recipe, changes, elevater, lm_eval)
+
+
+def _write_results(recipe_uri: str, overrides: list[str], elevater: str, lm_eval: str) -> None:
+    from react_ray.progress import say
+    from react_ray.recipe import load_recipe
+    from react_ray.stages.evaluating.result_files import write_elevater, write_lm_eval
+
+    recipe = load_recipe(recipe_uri, overrides)
+    for write, folder in ((write_elevater, elevater), (write_lm_eval, lm_eval)):
+        for uri in write(recipe, folder) if folder else ():
+            say(f"wrote {uri}")
 
 
 def _every_stage(

@@ -15,6 +15,7 @@ ZERO_SHOT = "zero-shot"  # classification without labels: by prompts, by what wa
 IMAGE_TEXT_RETRIEVAL = "image-text-retrieval"
 SEGMENTATION = "segmentation"
 DETECTION = "detection"
+COLLAPSED = "collapsed"  # a metric that tells of a training: 1 where it made the classifier worse
 
 
 class Score(NamedTuple):

@@ -74,9 +74,12 @@ def features_of(recipe: Recipe, row: str, dataset: str) -> Features:
     `rows = scored_models(recipe)`, after `embed_sets(recipe, tasks, rows, {row: {"train.test": slices}})` there is
     `features_of(recipe, row, "train.test")`. ArtifactMissing if the set is not embedded.
     """
+    return features_in(pa.concat_tables(features_artifact(recipe, row, dataset).tables()), load_tasks(recipe.tasks))
+
+
+def features_artifact(recipe: Recipe, row: str, dataset: str) -> Artifact[LabelledFacts]:
     first = _first_alike(scored_models(recipe), row)
-    artifact = open_artifact(Layout(recipe).labelled_features(first, dataset), LABELLED_FEATURES)
-    return features_in(pa.concat_tables(artifact.tables()), load_tasks(recipe.tasks))
+    return open_artifact(Layout(recipe).labelled_features(first, dataset), LABELLED_FEATURES)
 
 
 def class_vectors_of(recipe: Recipe, row: str) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from react_ray.errors import ArtifactMismatch
 from react_ray.evals.config import EvaluateConfig
 from react_ray.evals.few_shot import FINE_TUNING, FineTuning, numbers
 from react_ray.evals.labelled import Slice, check_shots, slices_of
-from react_ray.evals.score import ALL_SHOTS
+from react_ray.evals.score import ALL_SHOTS, COLLAPSED
 from react_ray.evals.set_name import training_set
 from react_ray.evals.shot_methods import BEST_EPOCH
 from react_ray.kinds import SCORES, ScoresFacts
@@ -29,7 +29,7 @@ from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, ReadNothing, map_parts
 from react_ray.runtime.placement import is_soonest_here, placement
 from react_ray.stages.evaluating.features import embed_sets
-from react_ray.stages.evaluating.few_shot_work import COLLAPSED, Job, LearnFromShots, Learning, Sets
+from react_ray.stages.evaluating.few_shot_work import Job, LearnFromShots, Learning, Sets
 from react_ray.stages.evaluating.fine_tune_runs import fine_tune_rows, rows_to_fine_tune
 from react_ray.stages.evaluating.scored_model import ScoredModel
 from react_ray.storage import open_storage

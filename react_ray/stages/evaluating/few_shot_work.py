@@ -25,7 +25,7 @@ from react_ray.draft import Draft
 from react_ray.evals.classify import score_rows
 from react_ray.evals.few_shot import FINE_TUNING, ShotMethod, draw
 from react_ray.evals.linear_probe import SCALE
-from react_ray.evals.score import ALL_SHOTS, Score, score_table
+from react_ray.evals.score import ALL_SHOTS, COLLAPSED, Score, score_table
 from react_ray.evals.shot_methods import Learned, Shots, learn
 from react_ray.evals.zeroshot import summarise
 from react_ray.kinds import LabelledFacts, ScoresFacts
@@ -34,7 +34,6 @@ from react_ray.parquet import parquet_bytes
 from react_ray.runtime.work import Work
 from react_ray.stages.evaluating.features import Features, classifiers_in, features_in
 
-COLLAPSED = "collapsed"
 Learning = tuple[ShotMethod, int, int]  # method, shots, seed
 
 
