@@ -9,7 +9,7 @@ recall 0.95. One client asks for one query at a time, unless said otherwise. The
     rps_100_clients             requests per second of 100 clients
     batched_ratio               queries per second of POST /v1/search.arrow / those of the shards in this process
     k10000_ms                   POST /v1/search with k = 10,000, with captions (median)
-    noop_client_p50_ms          a deployment that does nothing, through its handle
+    noop_client_p50_ms          as many calls of a deployment that does nothing, one for each group and round
     noop_http_p50_ms            GET /healthz
 
     python tests/benchmark/bench_serve.py [--n 1000000] [--dim 512] [--groups 1] [--ingress 1] [--k 100]
@@ -158,17 +158,24 @@ async def client_times(
     service = Service(recipe, handles)
     await service.start()
     view = service.now
-    echo = (await asyncio.to_thread(serve.run, Echo.bind(), name="echo", route_prefix=None)).options(**BY_GRPC)
+    nothings = Echo.options(num_replicas=groups).bind()
+    echo = (await asyncio.to_thread(serve.run, nothings, name="echo", route_prefix=None)).options(**BY_GRPC)
 
     async def search(number: int) -> Any:
         return await Search(view.plans["image"], view.stamp).hits(queries_QD[number, None], k, params)
 
-    async def nothing(number: int) -> Any:
-        return await echo.answer.remote(Asked(view.stamp, "image", (), "search", queries_QD[:1], (k, params)))
+    async def nothing(number: int) -> None:
+        asked = Asked(view.stamp, "image", (), "search", queries_QD[:1], (k, params))
+        for _ in range(1 if groups == 1 else 2):  # of several groups, the second round ranks what the first proposed
+            await asyncio.gather(*(one_answer(echo.answer.remote(asked)) for _ in range(groups)))
 
     found = [await awaited(one, times) for one in (search, nothing)]
     await service.close()
     return found
+
+
+async def one_answer(response: Any) -> Any:
+    return await response
 
 
 async def requests_per_s(url: str, queries_QD: np.ndarray, k: int, seconds: float = 10.0) -> float:
