@@ -24,7 +24,7 @@ HEAD = "ray.head.default"
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 HEAD_ID = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"  # as the provider names the node that it is on
 STEPS = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
-IDLE_MINUTES = 0.1
+IDLE_MINUTES = 0.5  # longer than a replica takes to start on a node that came for it
 
 
 @contextmanager
