@@ -158,7 +158,7 @@ async def client_times(
     service = Service(recipe, handles)
     await service.start()
     view = service.now
-    nothings = Echo.options(num_replicas=groups).bind()
+    nothings = Echo.options(num_replicas=groups, ray_actor_options={"num_cpus": 0}).bind()
     echo = (await asyncio.to_thread(serve.run, nothings, name="echo", route_prefix=None)).options(**BY_GRPC)
 
     async def search(number: int) -> Any:
