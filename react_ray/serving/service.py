@@ -27,7 +27,7 @@ from react_ray.serving.stamp import stamp_of
 from react_ray.serving.view import View
 
 logger = logging.getLogger(__name__)
-STATES_TRIED = 3  # of a database that changes while a request runs
+CHANGING_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)  # before each look at a database that changes while a request runs
 T = TypeVar("T")
 
 
@@ -43,6 +43,7 @@ class Service:
         self.view: View | None = None
         self.problem = ""  # why the database could not be opened again
         self._watch: asyncio.Task[None] | None = None
+        self._looking = asyncio.Lock()  # a hundred requests of a state that has gone open the next one once
 
     async def start(self) -> None:
         """Opens the database and all groups, and loads the text tower if it is there."""
@@ -94,25 +95,26 @@ class Service:
             raise Refused(said, 504, "timeout") from error
 
     async def _tried(self, work: Callable[[View], Awaitable[T]]) -> T:
-        for attempt in range(STATES_TRIED):
+        for wait_s in CHANGING_S:
             try:
                 return await work(self.now)
             except StateGone:
-                if attempt == STATES_TRIED - 1:
-                    break
-                await self.look()
+                await asyncio.sleep(wait_s)  # what is being written changes several times in a moment
+                with suppress(StateGone):
+                    await self.look()
         raise Refused("the database changes faster than it can be opened; ask again", 503, "changing", retry_s=2)
 
     async def look(self) -> bool:
         """Follows the database if it has changed; returns whether it has."""
-        if await self.in_thread(stamp_of, self.recipe.database) == self.now.stamp:
-            self.problem = ""
-            return False
-        view = await self.in_thread(View, self.recipe, self.groups)
-        view.database.model = self.now.database.model  # which is the same, and loaded
-        await asyncio.gather(*(group.prepare(view.stamp) for group in self.groups))
-        self.view, self.problem = view, ""
-        return True
+        async with self._looking:
+            if await self.in_thread(stamp_of, self.recipe.database) == self.now.stamp:
+                self.problem = ""
+                return False
+            view = await self.in_thread(View, self.recipe, self.groups)
+            view.database.model = self.now.database.model  # which is the same, and loaded
+            await asyncio.gather(*(group.prepare(view.stamp) for group in self.groups))
+            self.view, self.problem = view, ""
+            return True
 
     async def _follow(self) -> None:
         while True:
