@@ -25,8 +25,8 @@ DEATHS = (
     DeploymentUnavailableError,
     ReplicaUnavailableError,
 )
-# A single query goes by gRPC instead of as a task of an actor: 2 ms instead of 5 for nothing. Answers to many queries are
-# larger than the 4 MB that Ray's channel takes.
+# A single query goes by gRPC instead of as a task of an actor: 2 ms instead of 5 for nothing. Answers to many queries
+# are larger than the 4 MB that Ray's channel takes.
 BY_GRPC: dict[str, Any] = {
     "_by_reference": False,
     "request_serialization": "pickle",
