@@ -37,7 +37,7 @@ def as_arrow(tables: Iterable[pa.Table]) -> Iterator[bytes]:
 
 
 class MetadataFiles:
-    """`read(part)` as of an Artifact, for the parts of `parts`; safe for threads."""
+    """`part in files` tells whether the rows of a part are there, `batch(part)` gives them; safe for threads."""
 
     def __init__(self, index: Artifact[IndexFacts], cache: ShardCache) -> None:
         """cache: where the copies of remote files are."""

@@ -27,7 +27,7 @@ from react_ray.serving.stamp import stamp_of
 from react_ray.serving.view import View
 
 logger = logging.getLogger(__name__)
-CHANGING_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)  # before each look at a database that changes while a request runs
+CHANGING_S = (0.0, 0.0, 0.05, 0.2, 0.5, 1.0, 2.0)  # before each try over a database that changes meanwhile
 T = TypeVar("T")
 
 
@@ -95,13 +95,12 @@ class Service:
             raise Refused(said, 504, "timeout") from error
 
     async def _tried(self, work: Callable[[View], Awaitable[T]]) -> T:
-        for wait_s in CHANGING_S:
-            try:
-                return await work(self.now)
-            except StateGone:
-                await asyncio.sleep(wait_s)  # what is being written changes several times in a moment
-                with suppress(StateGone):
+        for attempt, wait_s in enumerate(CHANGING_S):
+            with suppress(StateGone):
+                if attempt:
+                    await asyncio.sleep(wait_s)  # what is being written changes several times in a moment
                     await self.look()
+                return await work(self.now)
         raise Refused("the database changes faster than it can be opened; ask again", 503, "changing", retry_s=2)
 
     async def look(self) -> bool:
