@@ -38,7 +38,8 @@ class Service:
         """groups: None = ShardGroups of this process."""
         self.recipe, self.config = recipe, recipe.serve
         self.threads = ThreadPoolExecutor(2 * (os.cpu_count() or 1) + 2, thread_name_prefix="serve")
-        self.groups: Sequence[Group] = local_groups(recipe, self.threads) if groups is None else groups
+        self.cache = ShardCache(recipe.cluster.shard_cache_dir, int(recipe.cluster.shard_cache_gb * 2**30))
+        self.groups: Sequence[Group] = local_groups(recipe, self.threads, self.cache) if groups is None else groups
         self.fetched = Fetched(recipe) if self.config.fetch_urls else None
         self.view: View | None = None
         self.problem = ""  # why the database could not be opened again
@@ -47,7 +48,7 @@ class Service:
 
     async def start(self) -> None:
         """Opens the database and all groups, and loads the text tower if it is there."""
-        self.view = view = await self.in_thread(View, self.recipe, self.groups)
+        self.view = view = await self.in_thread(View, self.recipe, self.groups, self.cache)
         self.encoder = Encoder(view.database.model, self.threads)
         await asyncio.gather(*(group.prepare(view.stamp) for group in self.groups))
         try:
@@ -109,7 +110,7 @@ class Service:
             if await self.in_thread(stamp_of, self.recipe.database) == self.now.stamp:
                 self.problem = ""
                 return False
-            view = await self.in_thread(View, self.recipe, self.groups)
+            view = await self.in_thread(View, self.recipe, self.groups, self.cache)
             view.database.model = self.now.database.model  # which is the same, and loaded
             await asyncio.gather(*(group.prepare(view.stamp) for group in self.groups))
             self.view, self.problem = view, ""
@@ -126,8 +127,7 @@ class Service:
                 self.problem = str(error)
 
 
-def local_groups(recipe: Recipe, threads: ThreadPoolExecutor) -> list[LocalGroup]:
+def local_groups(recipe: Recipe, threads: ThreadPoolExecutor, cache: ShardCache) -> list[LocalGroup]:
     faiss_threads(recipe.cluster.num_cpus or os.cpu_count() or 1)
     count = num_groups(Opened.at(recipe.database).index, recipe.serve.group_memory_gb)
-    cache = ShardCache(recipe.cluster.shard_cache_dir, int(recipe.cluster.shard_cache_gb * 2**30))
     return [LocalGroup(ShardGroup(recipe.database, number, count, cache), threads) for number in range(count)]

@@ -44,13 +44,15 @@ class GroupFacts:
 
 
 class View:
-    def __init__(self, recipe: Recipe, groups: Sequence[Group]) -> None:
-        """Reads manifests, and samples of vectors. ArtifactMissing or another error if the database is not whole."""
+    def __init__(self, recipe: Recipe, groups: Sequence[Group], cache: ShardCache) -> None:
+        """Reads manifests, and samples of vectors. ArtifactMissing or another error if the database is not whole.
+
+        cache: of the files that an index with metadata has on a remote storage.
+        """
         self.stamp: Stamp = stamp_of(recipe.database)
         self.database: OpenDatabase = of_recipe(recipe)
         place = join(recipe.database, IMAGES.name)
         images = open_artifact(place, IMAGES) if open_storage(place).exists(MANIFEST) else None
-        cache = ShardCache(recipe.cluster.shard_cache_dir, int(recipe.cluster.shard_cache_gb * 2**30))
         self.records = Records(self.database, images, cache)
         self._names: Lru[int, list[str]] = Lru(4)
         shares = cut(self.database.index, len(groups))
