@@ -84,7 +84,6 @@ def test_a_search_outlives_a_replica_and_follows_a_deletion(client: Client, reci
     assert now[:19] == before[1:]
 
 
-@pytest.mark.slow
 def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True)))
