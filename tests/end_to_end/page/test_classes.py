@@ -54,7 +54,8 @@ def test_classes_become_a_recipe_with_a_threshold_and_without_the_rejected_pairs
 def test_classes_are_taken_from_a_task_sifted_and_opened(tab: Page) -> None:
     tab.click("#tab-classes")
     tab.select_option("#task", "weather")
-    assert tab.is_disabled("#names") and "cloud" in tab.inner_text("#task-classes")
+    expect(tab.locator("#names")).to_be_disabled()
+    expect(tab.locator("#task-classes")).to_contain_text("cloud")
     tab.click("#classes [type=submit]")
     cards(tab)
     num_all = tab.locator("section.entry").count()

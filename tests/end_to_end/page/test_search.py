@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,8 +31,8 @@ pytestmark = needs_chromium
 def test_a_text_search_shows_pictures_and_its_address_brings_them_again(tab: Page) -> None:
     found = search(tab, "sushi")
     assert len(found) == 20 and min(tab.evaluate(PICTURES)) > 0
-    assert "20 pairs for “sushi”" in tab.inner_text("#status")
-    assert "coverage 100 %" in tab.inner_text(".badges")
+    expect(tab.locator("#status")).to_contain_text("20 pairs for “sushi”")
+    expect(tab.locator(".badges")).to_contain_text("coverage 100 %")
     search(tab, "a fox")
     tab.go_back()
     expect(tab.locator("#results h2")).to_contain_text("sushi")
@@ -61,7 +62,7 @@ def test_marks_and_similar_search_with_pairs_and_weights(tab: Page) -> None:
     body = sent(tab, "/v1/search", card.locator("[data-action=for]").click)
     assert body["query"] == {"sum": [{"weight": 1, "text": "sushi"}, {"weight": 1, "pair_id": first}]}
     cards(tab)
-    assert card.locator("[data-action=for]").get_attribute("aria-pressed") == "true"
+    expect(card.locator("[data-action=for]")).to_have_attribute("aria-pressed", "true")
     body = sent(tab, "/v1/search", lambda: tab.locator(f"[data-pair='{second}'] .face").press("-"))
     assert body["query"]["sum"][2] == {"weight": -0.5, "pair_id": second}
     cards(tab)
@@ -88,7 +89,7 @@ def test_options_are_sent_and_a_bad_one_is_shown_at_its_field(tab: Page, said: l
     tab.fill("#search [name=filters]", "colour == red")
     tab.click("#search [type=submit]")
     expect(tab.get_by_role("alert")).to_contain_text("colour")
-    assert tab.get_attribute("#search [name=filters]", "aria-invalid") == "true"
+    expect(tab.locator("#search [name=filters]")).to_have_attribute("aria-invalid", "true")
     tab.fill("#search [name=filters]", "source == nobody")
     tab.click("#search [type=submit]")
     tab.get_by_role("button", name="Search without filters").click()
@@ -117,11 +118,12 @@ def test_a_pair_is_opened_with_its_reasons_by_a_key_and_by_a_link(tab: Page) -> 
     dialog = tab.locator("#detail")
     expect(dialog.locator(".reasons")).to_contain_text("found for “sushi”")
     expect(dialog.locator(".columns")).to_contain_text(str(second))
-    assert f"open={second}" in tab.url
+    expect(tab).to_have_url(re.compile(f"open={second}"))
     tab.reload()
     expect(dialog.locator(".columns")).to_contain_text(str(second))
     tab.keyboard.press("Escape")
-    assert not dialog.is_visible() and "open=" not in tab.url
+    expect(dialog).to_be_hidden()
+    expect(tab).not_to_have_url(re.compile("open="))
     assert first in cards(tab)
 
 
