@@ -1,7 +1,4 @@
-"""The HTTP API as an ASGI application: its middleware, the one shape of errors, and the page. Next: routes.py.
-
-`python -m react_ray.serving.app RECIPE [section.field=value ...]` serves a database in one process, without Ray.
-"""
+"""The HTTP API as an ASGI application: its middleware, the one shape of errors, and the page. Next: routes.py."""
 
 from __future__ import annotations
 
@@ -159,19 +156,3 @@ async def _on_error(request: Request, error: Exception) -> Response:
 async def _on_fault(request: Request, error: Exception) -> Response:
     logger.error("%s %s: %s", request.method, request.url.path, told(error))
     return JSONResponse(Refused("the server made a mistake, which its log names", 500, "fault").body(), 500)
-
-
-def main(recipe_uri: str, overrides: list[str]) -> None:
-    import uvicorn
-
-    from react_ray.recipe import load_recipe
-
-    recipe = load_recipe(recipe_uri, overrides)
-    app = make_app(Service(recipe), warm=True)
-    uvicorn.run(app, host=recipe.serve.host, port=recipe.serve.port, log_level="warning")
-
-
-if __name__ == "__main__":
-    import sys
-
-    main(sys.argv[1], sys.argv[2:])

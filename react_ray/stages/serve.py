@@ -1,4 +1,7 @@
-"""serve: a database answers queries over HTTP, until the command ends. react_ray/serving/ has the API."""
+"""serve: a database answers queries over HTTP, until the command ends. react_ray/serving/ has the API.
+
+This process answers alone unless there is a cluster, or the recipe asks for several processes of a kind.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from react_ray.row_guard import one_line
 from react_ray.runtime.cluster import connected
 from react_ray.search.open_database import of_recipe
 from react_ray.serving.class_list import own_tasks
-from react_ray.stages.serving.application import NAME, api_key, asgi_app, bound, bound_groups, group_name
+from react_ray.stages.serving.application import NAME, api_key, asgi_app, bound
 from react_ray.stages.serving.front import front
 
 QUIET = LoggingConfig(log_level=logging.ERROR, enable_access_log=False)
@@ -45,50 +48,41 @@ def served(recipe: Recipe, insecure: bool = False, verbose: bool = False) -> Ite
     of_recipe(recipe)  # before Ray starts: the database is there and embedded
     is_open = not is_loopback(recipe.serve.host)
     shown = f"[{recipe.serve.host}]" if ":" in recipe.serve.host else recipe.serve.host
-    mine = not (ray.is_initialized() or recipe.cluster.address or os.environ.get("RAY_ADDRESS"))
+    with (_by_ray if on_ray(recipe) else _alone)(recipe, is_open, verbose) as port:
+        yield f"http://{shown}:{port}"
+
+
+def on_ray(recipe: Recipe) -> bool:
+    """Whether processes of Ray Serve answer: on a cluster, or where the recipe asks for several of a kind."""
+    there = ray.is_initialized() or recipe.cluster.address or os.environ.get("RAY_ADDRESS")
+    return bool(there) or max(recipe.serve.ingress_replicas, recipe.serve.max_replicas) > 1
+
+
+@contextmanager
+def _alone(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
+    """Yields the port. This process does it all: between processes, a search would take several times as long."""
+    with front(asgi_app(recipe, None, is_open), recipe.serve.host, recipe.serve.port) as port:
+        yield port
+
+
+@contextmanager
+def _by_ray(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
+    """Yields the port of Serve's proxy, behind which ingress replicas ask those of the groups."""
+    host, port = recipe.serve.host, recipe.serve.port or _free_port(recipe.serve.host)
     with connected(recipe.cluster, verbose):
         if not verbose:
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        by = _by_this_process if mine and recipe.serve.ingress_replicas == 1 else _by_proxies
-        with by(recipe, is_open, None if verbose else QUIET) as port:
-            yield f"http://{shown}:{port}"
-
-
-@contextmanager
-def _by_this_process(recipe: Recipe, is_open: bool, logs: LoggingConfig | None) -> Iterator[int]:
-    """Yields the port. The groups end with the Ray that this command started."""
-    serve.start(proxy_location="Disabled", logging_config=logs)
-    groups = bound_groups(recipe)
-    targets = [
-        serve.RunTarget(target=group, name=group_name(number), route_prefix=None, logging_config=logs)
-        for number, group in enumerate(groups)
-    ]
-    with _started():
-        handles = serve.run_many(targets)
-    with front(asgi_app(recipe, handles, is_open), recipe.serve.host, recipe.serve.port) as port:
-        yield port
-
-
-@contextmanager
-def _by_proxies(recipe: Recipe, is_open: bool, logs: LoggingConfig | None) -> Iterator[int]:
-    """Yields the port of Serve's proxy, behind which ingress replicas are."""
-    host, port = recipe.serve.host, recipe.serve.port or _free_port(recipe.serve.host)
-    serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port), logging_config=logs)
-    try:
-        with _started():
-            serve.run(bound(recipe, is_open), name=NAME, logging_config=logs)
-        yield port
-    finally:
-        serve.delete(NAME)
-
-
-@contextmanager
-def _started() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        said = one_line(error, 500)
-        raise ClusterError(f"the application did not start: {said}; run it again with --verbose") from error
+        logs = None if verbose else QUIET
+        serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port), logging_config=logs)
+        try:
+            try:
+                serve.run(bound(recipe, is_open), name=NAME, logging_config=logs)
+            except RuntimeError as error:
+                said = one_line(error, 500)
+                raise ClusterError(f"the application did not start: {said}; run it again with --verbose") from error
+            yield port
+        finally:
+            serve.delete(NAME)
 
 
 def check_open(recipe: Recipe, insecure: bool) -> None:

@@ -1,18 +1,20 @@
 """Times a served search over made vectors, beside the same search in this process and the same hops without work.
 
-A Ray Serve application on this machine serves --n vectors (made_vectors.py) in --groups groups, an ivf-rabitq index of
-recall 0.95. One client asks for one query at a time, unless said otherwise. The last line is one JSON object:
+--n vectors (made_vectors.py) in --groups groups, an ivf-rabitq index of recall 0.95, are served in one process, as
+`react-ray serve` does on a laptop, and then by Ray Serve on this machine. One client asks for one query at a time,
+unless said otherwise. The last line is one JSON object:
 
     in_process_p50_ms           the shards, searched in this process
-    client_p50_ms, _p99_ms      a search through the handles of the groups, as from a task of the same cluster
     http_p50_ms, _p99_ms        POST /v1/search with a vector, and k hits with captions
     rps_100_clients             requests per second of 100 clients
     batched_ratio               queries per second of POST /v1/search.arrow / those of the shards in this process
     k10000_ms                   POST /v1/search with k = 10,000, with captions (median)
-    noop_client_p50_ms          as many calls of a deployment that does nothing, one for each group and round
     noop_http_p50_ms            GET /healthz
+    ray_...                     the same figures of Ray Serve
+    client_p50_ms, _p99_ms      a search through the handles of the groups, as from a task of the same cluster
+    noop_client_p50_ms          as many calls of a deployment that does nothing, one for each group and round
 
-    python tests/benchmark/bench_serve.py [--n 1000000] [--dim 512] [--groups 1] [--ingress 1] [--k 100]
+    python tests/benchmark/bench_serve.py [--n 1000000] [--dim 512] [--groups 1] [--k 100]
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 from ray import serve
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tests is no installed package
@@ -72,9 +75,6 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--groups", type=int, default=1, help=f"groups of shards, at most {MOST_GROUPS}")
     parser.add_argument("--k", type=int, default=100)
-    parser.add_argument(
-        "--ingress", type=int, default=1, help="serve.ingress_replicas; of 2, behind the proxy of Serve"
-    )
     parser.add_argument("--times", type=int, default=500, help="searches that are timed")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps the database for the next run")
     asked = parser.parse_args()
@@ -84,7 +84,7 @@ def main() -> None:
     for part in pairs.pending():
         pairs.commit(part, described(pair_ids(part, embeddings.receipt(part).rows)), 0.0)
     pairs.seal()
-    recipe = recipe_over(root, 1e3, asked.ingress)
+    recipe = recipe_over(root, 1e3)
     queries_QD = mixture.draw(NUM_QUERIES, 10**6, text=True).astype(np.float32)
     if not (root / "index" / MANIFEST).exists():
         with connected(recipe.cluster):
@@ -93,56 +93,60 @@ def main() -> None:
     assert built is not None
     size = sum(map(memory_bytes, all_places(built)))
     if asked.groups > 1:
-        recipe = recipe_over(root, 1.01 * size / asked.groups / 1e9, asked.ingress)
+        recipe = recipe_over(root, 1.01 * size / asked.groups / 1e9)
     params, recall = params_for(built, "image", recipe.index.recall, asked.k)
     shards = open_shards(shard_places(built, "image"))
     alone = quantiles(
         lambda number: search_shards(shards, queries_QD[number, None], asked.k, params), asked.times, NUM_QUERIES
     )
+    out = measured(recipe, queries_QD, asked.k, params, shards, asked.times)
+    with connected(recipe.cluster):
+        on_ray = measured(recipe, queries_QD, asked.k, params, shards, asked.times)
+    found = {"n": asked.n, "groups": on_ray.pop("groups"), "k": asked.k, "recall": round(recall, 3)}
+    out |= {name if "client_p" in name else f"ray_{name}": value for name, value in on_ray.items()}
+    print(json.dumps(found | {"in_process_p50_ms": alone[0]} | out))
+
+
+def measured(
+    recipe: Recipe, queries_QD: np.ndarray, k: int, params: SearchParams, shards: Sequence[Any], times: int
+) -> dict[str, Any]:
+    """By Ray Serve if Ray runs."""
+    bodies = [json.dumps({"query": {"embedding": one.tolist()}, "k": k, "key": "image"}) for one in queries_QD[:times]]
+    deep = json.dumps({"query": {"embedding": queries_QD[0].tolist()}, "k": 10_000, "key": "image"})
     with served(recipe) as url:
-        out = measured(url, recipe, queries_QD, asked.k, params, asked.times)
+        connection = http.client.HTTPConnection(url.removeprefix("http://"))
+
+        def ask(method: str, path: str, body: str | None = None) -> None:
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            said = answer.read()
+            assert answer.status == 200, said
+
+        over_http = quantiles(lambda number: ask("POST", "/v1/search", bodies[number]), times, len(bodies))
+        over_http_deep = quantiles(lambda number: ask("POST", "/v1/search", deep), 20, 1)
+        nothing = quantiles(lambda number: ask("GET", "/healthz"), times, 1)
         client = react_ray.connect(url, timeout_s=300)
         taken = [
             [
-                seconds_of(lambda: client.search_vectors(queries_QD, asked.k, key="image")),
-                seconds_of(lambda: search_shards(shards, queries_QD, asked.k, params)),
+                seconds_of(lambda: client.search_vectors(queries_QD, k, key="image")),
+                seconds_of(lambda: search_shards(shards, queries_QD, k, params)),
             ]
             for _ in range(5)
         ]
         batched_s, alone_s = np.median(taken, axis=0).tolist()
-        out["batched_ratio"] = round(alone_s / batched_s, 2)
-    print(json.dumps({"n": asked.n, "k": asked.k, "recall": round(recall, 3), "in_process_p50_ms": alone[0]} | out))
-
-
-def measured(
-    url: str, recipe: Recipe, queries_QD: np.ndarray, k: int, params: SearchParams, times: int
-) -> dict[str, Any]:
-    groups = len(react_ray.connect(url, timeout_s=300).index()["groups"])
-    connection = http.client.HTTPConnection(url.removeprefix("http://"))
-    bodies = [json.dumps({"query": {"embedding": one.tolist()}, "k": k, "key": "image"}) for one in queries_QD[:times]]
-    deep = json.dumps({"query": {"embedding": queries_QD[0].tolist()}, "k": 10_000, "key": "image"})
-
-    def ask(method: str, path: str, body: str | None = None) -> None:
-        connection.request(method, path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        said = answer.read()
-        assert answer.status == 200, said
-
-    over_http = quantiles(lambda number: ask("POST", "/v1/search", bodies[number]), times, len(bodies))
-    over_http_deep = quantiles(lambda number: ask("POST", "/v1/search", deep), 20, 1)
-    nothing = quantiles(lambda number: ask("GET", "/healthz"), times, 1)
-    through_handles = asyncio.run(client_times(recipe, groups, queries_QD, k, params, times))
-    return {
-        "groups": groups,
-        "client_p50_ms": through_handles[0][0],
-        "client_p99_ms": through_handles[0][1],
-        "http_p50_ms": over_http[0],
-        "http_p99_ms": over_http[1],
-        "rps_100_clients": round(asyncio.run(requests_per_s(url, queries_QD, k)), 1),
-        "k10000_ms": over_http_deep[0],
-        "noop_client_p50_ms": through_handles[1][0],
-        "noop_http_p50_ms": nothing[0],
-    }
+        out = {
+            "http_p50_ms": over_http[0],
+            "http_p99_ms": over_http[1],
+            "rps_100_clients": round(asyncio.run(requests_per_s(url, queries_QD, k)), 1),
+            "batched_ratio": round(alone_s / batched_s, 2),
+            "k10000_ms": over_http_deep[0],
+            "noop_http_p50_ms": nothing[0],
+        }
+        if ray.is_initialized():
+            out["groups"] = groups = len(client.index()["groups"])
+            search, noop = asyncio.run(client_times(recipe, groups, queries_QD, k, params, times))
+            out |= {"client_p50_ms": search[0], "client_p99_ms": search[1], "noop_client_p50_ms": noop[0]}
+    return out
 
 
 async def client_times(
@@ -150,11 +154,7 @@ async def client_times(
 ) -> list[tuple[float, float]]:
     """Quantiles of a search through the handles of all groups, and of a handle whose deployment does nothing."""
     names = [group_name(number) for number in range(groups)]
-    apps = serve.status().applications
-    handles = [
-        ServeGroup(name, serve.get_deployment_handle(name, name if name in apps else NAME), TIMEOUT_S, False)
-        for name in names
-    ]
+    handles = [ServeGroup(name, serve.get_deployment_handle(name, NAME), TIMEOUT_S, False) for name in names]
     service = Service(recipe, handles)
     await service.start()
     view = service.now
@@ -228,7 +228,7 @@ def described(ids: np.ndarray) -> pa.Table:
     return pa.table({"pair_id": ids, "url": [f"http://example.org/{pair}" for pair in ids], "caption": captions})
 
 
-def recipe_over(root: Path, group_memory_gb: float, ingress_replicas: int = 1) -> Recipe:
+def recipe_over(root: Path, group_memory_gb: float) -> Recipe:
     return Recipe.model_validate(
         {
             "name": "bench",
@@ -242,7 +242,6 @@ def recipe_over(root: Path, group_memory_gb: float, ingress_replicas: int = 1) -
                 "port": 0,
                 "reload_s": 3600.0,
                 "group_memory_gb": group_memory_gb,
-                "ingress_replicas": ingress_replicas,
                 "max_in_flight": 512,
                 "timeout_s": TIMEOUT_S,
                 "max_batch": NUM_QUERIES,

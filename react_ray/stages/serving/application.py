@@ -20,7 +20,7 @@ from react_ray.runtime.placement import placement
 from react_ray.serve_config import ServeConfig
 from react_ray.serving.app import make_app
 from react_ray.serving.cutting import num_groups
-from react_ray.serving.groups import Opened
+from react_ray.serving.groups import Group, Opened
 from react_ray.serving.guard import LOOPBACK
 from react_ray.serving.service import Service
 from react_ray.stages.serving.group_replica import GroupReplica
@@ -42,7 +42,12 @@ class Ingress:
         self._recipe, self._is_open, self._groups = recipe_of(recipe.encode(), "the recipe"), is_open, groups
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return asgi_app(self._recipe, self._groups, self._is_open)
+        config = self._recipe.serve
+        groups = [
+            ServeGroup(group_name(number), handle, config.timeout_s, hedges=config.max_replicas > 1)
+            for number, handle in enumerate(self._groups)
+        ]
+        return asgi_app(self._recipe, groups, self._is_open)
 
 
 def application(args: dict[str, str]) -> serve.Application:
@@ -60,41 +65,35 @@ def application(args: dict[str, str]) -> serve.Application:
 def bound(recipe: Recipe, is_open: bool) -> serve.Application:
     """The application of a loaded recipe. ArtifactMissing if there is nothing to serve."""
     config, cluster = recipe.serve, recipe.cluster
+    count = num_groups(Opened.at(recipe.database).index, config.group_memory_gb)
+    groups = [_group(recipe, number, count) for number in range(count)]
     ingress: Any = Ingress
     app: serve.Application = ingress.options(
         ray_actor_options={"num_cpus": 1 if cluster.roles else 0, **placement(cluster, "embed")},
         num_replicas=config.ingress_replicas,
         max_ongoing_requests=config.max_in_flight + SPARE,
-    ).bind(recipe.yaml(), is_open, *bound_groups(recipe))
+    ).bind(recipe.yaml(), is_open, *groups)
     return app
 
 
-def bound_groups(recipe: Recipe) -> list[serve.Application]:
-    """A deployment for each group of shards. ArtifactMissing if there is nothing to serve."""
+def _group(recipe: Recipe, number: int, count: int) -> serve.Application:
     config, cluster = recipe.serve, recipe.cluster
-    count = num_groups(Opened.at(recipe.database).index, config.group_memory_gb)
     threads = cluster.threads_per_actor if cluster.roles else cluster.num_cpus or os.cpu_count() or 1
     # Where there are no nodes of roles, one machine serves everything, and replicas share its cores with other work.
     options = {"num_cpus": threads if cluster.roles else 0, **placement(cluster, "index")}
     cache = cluster.shard_cache_dir, int(cluster.shard_cache_gb * 2**30)
     replica: Any = serve.deployment(GroupReplica)
-    return [
-        replica.options(
-            name=group_name(number),
-            ray_actor_options=options,
-            max_ongoing_requests=AT_ONCE,
-            **_width(config),
-        ).bind(recipe.database, number, count, threads, config.reload_s, *cache)
-        for number in range(count)
-    ]
+    group: serve.Application = replica.options(
+        name=group_name(number), ray_actor_options=options, max_ongoing_requests=AT_ONCE, **_width(config)
+    ).bind(recipe.database, number, count, threads, config.reload_s, *cache)
+    return group
 
 
-def asgi_app(recipe: Recipe, groups: Sequence[DeploymentHandle[Any]], is_open: bool) -> FastAPI:
-    """What takes requests and asks these groups. is_open: it may be reached by any name, without a key."""
-    config, key = recipe.serve, api_key(recipe)
-    hedges = config.max_replicas > 1
-    asked = [ServeGroup(group_name(number), handle, config.timeout_s, hedges) for number, handle in enumerate(groups)]
-    return make_app(Service(recipe, asked), key, () if key or is_open else LOOPBACK, warm=True)
+def asgi_app(recipe: Recipe, groups: Sequence[Group] | None, is_open: bool) -> FastAPI:
+    """What takes requests and asks these groups, None = of this process. is_open: it may be reached by any name,
+    without a key."""
+    key = api_key(recipe)
+    return make_app(Service(recipe, groups), key, () if key or is_open else LOOPBACK, warm=True)
 
 
 def group_name(number: int) -> str:

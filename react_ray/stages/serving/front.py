@@ -1,18 +1,15 @@
-"""front: an ASGI application listens in a thread of this process.
-
-Serve's own proxy costs a request with a body two hops more, several milliseconds, so a command that serves on its own
-machine takes requests itself. On a cluster, proxies and ingress replicas on several nodes take them.
-"""
+"""front: an ASGI application listens in a thread of this process."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import closing, contextmanager
 
 import uvicorn
+from fastapi import FastAPI
 
 from react_ray.errors import ClusterError
 
@@ -21,22 +18,35 @@ LOOK_S = 0.02
 
 
 @contextmanager
-def front(app: Any, host: str, port: int) -> Iterator[int]:
+def front(app: FastAPI, host: str, port: int) -> Iterator[int]:
     """Yields the port, when the application has started. port: 0 = one that is free. ClusterError if nothing can listen
-    there, or the application does not start."""
+    there; what keeps the application from starting is raised as it is."""
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise ClusterError(f"nothing can listen at {host}:{port} ({error}); set serve.port to another") from error
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=ENDING_S))
-    thread = threading.Thread(target=server.run, args=([listening],), name="front", daemon=True)
+    config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=ENDING_S)
+    server, failed = uvicorn.Server(config), list[BaseException]()
+
+    async def serve() -> None:
+        async with app.router.lifespan_context(app):
+            await server.serve(sockets=[listening])
+
+    def run() -> None:
+        try:
+            with closing((config.get_loop_factory() or asyncio.new_event_loop)()) as loop:
+                loop.run_until_complete(serve())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="front", daemon=True)
     with listening:
         thread.start()
         try:
             while not server.started:
                 thread.join(LOOK_S)
-                if not thread.is_alive():
-                    raise ClusterError("the server did not start, for the reason above; mend it and serve again")
+                if failed:
+                    raise failed[0]
             yield listening.getsockname()[1]
         finally:
             server.should_exit = True
