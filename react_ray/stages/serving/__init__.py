@@ -1,1 +1,4 @@
-"""Ray Serve: a deployment for each group of shards, and one that takes requests. react_ray/serving/ is what they do."""
+"""How a database is served: front.py in one process, the others by Ray Serve, a deployment for each group of shards.
+
+react_ray/serving/ is what they do.
+"""

@@ -1,4 +1,4 @@
-"""The Ray Serve application: what `react-ray serve` runs, and what `serve deploy` and RayService import.
+"""The Ray Serve application: what `react-ray serve` runs on a cluster, and what `serve deploy` and RayService import.
 
 `application({"recipe": "s3://bucket/recipe.yaml"})` loads the recipe, cuts its index into groups and binds a deployment
 for each group behind the one that takes requests.
