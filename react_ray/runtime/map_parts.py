@@ -125,10 +125,12 @@ def _through_the_pipeline(stage: MapStage, pending: list[int], arrived: Callable
 
 
 def _one_block_a_part() -> DataContext:
-    """Ray's own context, except that it never splits a block: each piece would be committed over the one before."""
+    """Ray's own context, except that it never splits a block, since each piece would be committed over the one before,
+    and that a part may take hours: Ray would give up after half an hour in which none has ended."""
     context = DataContext.get_current().copy()
     context.target_max_block_size = 1 << 40
     context.target_min_block_size = 1
+    context.execution_no_progress_timeout_s = -1
     context.enable_progress_bars = False
     return context
 

@@ -56,7 +56,7 @@ def prepare(folder: str, num: int, dim: int, classes: int, prompts: int, cpus: i
     if queries.pending():
         queries.commit(0, made_queries(mixture, classes, prompts), 0.0)
         queries.seal(QueriesFacts(BACKBONE, dim, classes))
-    recipe = recipe_over(root, "ivf-rabitq", 0.95, cpus, keys=KEYS, build_memory_gb=64, calibration_k=10_000)
+    recipe = recipe_over(root, "ivf-rabitq", 0.95, cpus, keys=KEYS, build_memory_gb=4, calibration_k=10_000)
     with connected(recipe.cluster):
         index.run(recipe)
     return str(root)

@@ -62,6 +62,18 @@ def test_a_part_stays_one_block_on_a_ray_that_was_initialised_elsewhere(local_ra
     assert [table.num_rows for table in made.tables(["row"])] == [WIDE, WIDE]
 
 
+def test_a_part_may_take_longer_than_ray_waits_for_progress(local_ray: None, tmp_path: Path) -> None:
+    context = DataContext.get_current()
+    before = context.execution_no_progress_timeout_s
+    context.execution_no_progress_timeout_s = 0.01  # no process starts in this time
+    try:
+        draft = create(str(tmp_path / "rows"), ROWS, {}, {}, 1)
+        map_parts(MapStage("slow", lambda part: pa.table({"row": [part]}), Commit(draft)), draft.pending(), 1)
+    finally:
+        context.execution_no_progress_timeout_s = before
+    assert draft.seal().rows == 1
+
+
 @pytest.mark.parametrize(
     "change, error, said", [(Refuse, ArtifactMismatch, "part 0 is not wanted"), (Break, PartFailed, "nobody foresaw")]
 )
