@@ -1,11 +1,10 @@
 """ListIndex: the ivf-rabitq shards of one process, opened as one index whose lists are joined.
 
 For few hits per query (k_factor > 0) FAISS proposes candidates by the 1-bit codes in memory, and the mapped 8-bit codes
-re-rank them; search_shards.py does so over several processes. For many hits (k_factor = 0) each visited list is decoded
-once for all queries that visit it and compared with them by one matrix product. Both round a query so that float32 adds
-up its products with codes without error (cold_codes.py), which changes a cosine less than 8-bit codes do. A result
-depends neither on the number of shards nor on the other queries, except if two centroids are equally near a query
-within the error of float32.
+re-rank them; search_shards.py does so over several processes. For many hits (k_factor = 0) all 8-bit codes of the
+visited lists are compared (cold_scan.py). Both round a query so that float32 adds up its products with codes without
+error (cold_codes.py), which changes a cosine less than 8-bit codes do. A result depends neither on the number of shards
+nor on the other queries, except if two centroids are equally near a query within the error of float32.
 
 Many hits take fewer CPU-seconds here than in a mapped IVF of 8-bit codes, which would be a second copy of the codes:
 2.3 and 5.0 for 80,000 vectors (python tests/benchmark/bench_own_faiss.py --only bulk --n 80000).
@@ -15,7 +14,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -24,8 +22,8 @@ import numpy as np
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch
 from react_ray.index.allowed import Allowed
-from react_ray.index.blas_threads import one_thread_each
-from react_ray.index.cold_codes import FAULT_BYTES, Asked, ColdCodes
+from react_ray.index.cold_codes import ColdCodes
+from react_ray.index.cold_scan import ColdScan
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.exact import as_queries
 from react_ray.index.join_lists import join_lists
@@ -34,9 +32,6 @@ from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
 
 K_FACTOR = 10.0
 SPARE = 16  # candidates beyond k, so that equal scores are ranked by pair_id
-SCORES_AT_ONCE = 1 << 26  # for a block of queries, float32: 256 MB
-ROWS_AT_ONCE = 1 << 13  # of a list that are decoded to float32: 16 MB at 512 dimensions
-SHARES_PER_THREAD = 4  # lists differ in length; small shares keep threads from waiting for the last one
 
 
 class ListIndex:
@@ -168,75 +163,4 @@ class ListIndex:
         if not self._num_wanted or not len(queries_QD):
             return no_hits(len(queries_QD), k)
         _, probes_QP = self.coarse.search(queries_QD.astype(np.float32), nprobe)
-        num_Q = self.num_of_list[probes_QP].sum(axis=1)
-        asked = self.cold.asked(queries_QD)
-        num_threads = faiss.omp_get_max_threads()
-        found, first = [], 0
-        with one_thread_each(), ThreadPoolExecutor(num_threads) as pool:
-            while first < len(queries_QD):
-                fits = int(np.searchsorted(np.cumsum(num_Q[first:]), SCORES_AT_ONCE, side="right"))
-                block = slice(first, first + max(1, fits))
-                found.append(
-                    self._scan(
-                        probes_QP[block],
-                        Asked(asked.whole_QD[block], asked.worth_Q[block], asked.offset_Q[block]),
-                        k,
-                        pool,
-                        num_threads,
-                    )
-                )
-                first = block.stop
-        return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
-
-    def _scan(
-        self,
-        probes_QP: np.ndarray,
-        asked: Asked,
-        k: int,
-        pool: ThreadPoolExecutor,
-        num_threads: int,
-    ) -> Hits:
-        """Each thread takes some of the lists, so that a list is decoded once; then some of the queries, over all their
-        lists."""
-        visit = np.argsort(probes_QP, axis=None, kind="stable")
-        query, visited = visit // probes_QP.shape[1], probes_QP.ravel()[visit]
-        lists, start = np.unique(visited, return_index=True)
-        end = np.append(start[1:], len(query))
-        hits = no_hits(len(probes_QP), k)
-
-        def score(some: np.ndarray) -> list[list[tuple[np.ndarray, np.ndarray]]]:
-            """Returns, for each query, (scores, rows) of every list of `some` that it visits."""
-            found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in probes_QP]
-            for at in some.tolist():
-                spans = [
-                    (low, high)
-                    for low, high in (bounds[lists[at] : lists[at] + 2].tolist() for bounds in self._bounds)
-                    if low < high
-                ]
-                if not spans:
-                    continue
-                asking = query[start[at] : end[at]]
-                of_list = np.concatenate([np.arange(low, high) for low, high in spans])
-                self.cold.has_read(len(spans) * FAULT_BYTES)
-                for rows_N in np.split(of_list, range(ROWS_AT_ONCE, len(of_list), ROWS_AT_ONCE)):
-                    self.cold.has_read(len(rows_N) * self.dim)
-                    scores_QN = asked.whole_QD[asking] @ self.cold.signed(rows_N).T
-                    scores_QN *= asked.worth_Q[asking, None]
-                    scores_QN += asked.offset_Q[asking, None]
-                    if self._wanted is not None:
-                        scores_QN[:, ~self._wanted[rows_N]] = -np.inf
-                    for which, scores_N in zip(asking.tolist(), scores_QN, strict=True):
-                        found[which].append((scores_N, rows_N))
-            return found
-
-        def rank(some: np.ndarray) -> None:
-            for which in some.tolist():
-                pieces = [piece for share in shares for piece in share[which]]
-                if pieces:
-                    scores, rows = (np.concatenate(column) for column in zip(*pieces, strict=True))
-                    found, ids = top_k(scores, k, lambda at, rows=rows: self.cold.pair_ids_of(rows[at]))  # type: ignore[misc]
-                    hits.scores[which, : len(found)], hits.pair_ids[which, : len(found)] = found, ids
-
-        shares = list(pool.map(score, np.array_split(np.arange(len(lists)), SHARES_PER_THREAD * num_threads)))
-        list(pool.map(rank, np.array_split(np.arange(len(probes_QP)), SHARES_PER_THREAD * num_threads)))
-        return hits
+        return ColdScan(self.cold, self._bounds, self._wanted).search(probes_QP, self.cold.asked(queries_QD), k)

@@ -1,0 +1,53 @@
+"""A floor that rises as lists are scanned leaves no hit out, whatever the queries want of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from react_ray.index import cold_scan
+from react_ray.index.allowed import Allowed
+from react_ray.index.config import IVF_RABITQ, IndexConfig, SearchParams
+from react_ray.index.list_index import ListIndex
+from react_ray.index.list_shard import coarse_quantizer
+from react_ray.index.quantizer import train
+from tests.support.list_shards import write_shard
+from tests.support.vector_database import clustered
+
+NUM, DIM, LISTS = 6000, 32, 64
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> ListIndex:
+    vectors = clustered(NUM, DIM, seed=5)
+    vectors[4000:5000] = vectors[:1000]  # equal vectors: their scores tie
+    quantizer = train(vectors.astype(np.float32), IndexConfig(kind=IVF_RABITQ, num_lists=LISTS), seed=0)
+    assert quantizer is not None
+    folder: Path = tmp_path_factory.mktemp("shards")
+    ids = np.random.default_rng(6).permutation(NUM).astype(np.int64)
+    shards = [write_shard(folder / f"{s}", quantizer, ids[s::3], vectors[s::3]) for s in range(3)]
+    return ListIndex(shards, coarse_quantizer(quantizer))
+
+
+@pytest.mark.parametrize("nprobe", [2, 20, LISTS])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_the_first_k_are_those_of_all(index: ListIndex, nprobe: int, narrow: bool) -> None:
+    queries_QD = clustered(40, DIM, seed=7, noise=0.9, shift=0.2).astype(np.float32)
+    if narrow:
+        every_third = Allowed()
+        every_third.add(0, np.arange(NUM) % 3 == 0)
+        index = index.narrowed(np.arange(0, NUM, 7), every_third)
+    every = index.search(queries_QD, NUM, SearchParams(nprobe))  # of which there are not k, so that no floor rises
+    for k in (1, 10, 100, 500):
+        hits = index.search(queries_QD, k, SearchParams(nprobe))
+        np.testing.assert_array_equal(hits.pair_ids, every.pair_ids[:, :k])
+        np.testing.assert_array_equal(hits.scores, every.scores[:, :k])
+
+
+def test_queries_of_several_blocks_are_answered_as_in_one(index: ListIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries_QD = clustered(40, DIM, seed=8).astype(np.float32)
+    whole = index.search(queries_QD, 50, SearchParams(8))
+    monkeypatch.setattr(cold_scan, "KEPT_AT_ONCE", 900)  # three queries
+    np.testing.assert_array_equal(index.search(queries_QD, 50, SearchParams(8)).pair_ids, whole.pair_ids)
