@@ -88,8 +88,11 @@ class _Block:
         self._each(lambda query: self._rank(query, hits))
 
     def _each(self, work: Callable[[int], None]) -> None:
-        shares = np.array_split(np.arange(len(self.probes_QP)), self.num_shares)
-        list(self.pool.map(lambda share: [work(query) for query in share.tolist()], shares))
+        def of_share(share: np.ndarray) -> None:
+            for query in share.tolist():
+                work(query)
+
+        list(self.pool.map(of_share, np.array_split(np.arange(len(self.probes_QP)), self.num_shares)))
 
     def _candidates(self, lists: np.ndarray, asking: Sequence[np.ndarray]) -> Candidates:
         """All that reach the floor. asking: the queries of each list, ascending."""
