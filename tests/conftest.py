@@ -16,9 +16,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets 
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 for name in ("NO_PROXY", "no_proxy"):  # the servers of tests are on this machine
-    os.environ[name] = ",".join(["localhost", *(f"127.0.0.{n}" for n in range(1, 9)), os.environ.get(name, "")]).strip(
-        ","
-    )
+    here = ["localhost", *(f"127.0.0.{number}" for number in range(1, 9))]
+    os.environ[name] = ",".join([*here, *filter(None, [os.environ.get(name)])])
 # Each process that a test starts would compile the package again (0.5 s), and Ray would start a process for each part
 # (3 s) before the first of them can take several parts.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
