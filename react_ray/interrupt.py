@@ -115,11 +115,19 @@ def _raise(signum: int, frame: FrameType | None) -> None:
 
 
 def _kill(process: psutil.Process) -> None:
-    """Kills all descendants, parents first, so that nobody starts a killed process again."""
+    """Kills all descendants, children last: Ray ends a process whose raylet is gone, with an exit code of its own.
+
+    Children are stopped meanwhile, so that none of them starts a killed process again.
+    """
     with suppress(psutil.Error):
-        for child in process.children(recursive=True):
+        children = process.children()
+        for child in children:
             with suppress(psutil.Error):
-                child.kill()
+                child.suspend()
+        below = [one for one in process.children(recursive=True) if one not in children]
+        for each in [*below, *children]:
+            with suppress(psutil.Error):
+                each.kill()
 
 
 def _unblock() -> None:

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 FILE = ".react_ray-lease"
 BEAT_S = 15.0
 EXPIRES_S = 60.0
+LOOK_S = 1.0  # between two looks whether a lease was renewed
 SAME_START_S = 2.0  # the same process reports its start with less difference than this
 
 _command: Leases | None = None  # of the command that this process runs
@@ -176,7 +177,7 @@ class Lease:
         say(f"{self._storage.uri}: {holder}; waiting for its next sign of life, at most {EXPIRES_S:.0f} s")
         until = time.monotonic() + EXPIRES_S
         while time.monotonic() < until:
-            self._over.wait(1)
+            self._over.wait(LOOK_S)
             if self._read() != found:
                 return self._read() is not None
         return False

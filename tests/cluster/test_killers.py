@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,20 +19,14 @@ from react_ray.kinds import Kind, NoFacts
 from react_ray.manifest import Receipt, part_name
 from react_ray.parquet import parquet_bytes
 from react_ray.recipe import ClusterConfig
-from react_ray.runtime.cluster import connected
 from react_ray.runtime.map_parts import MapStage, RowChange, RowWork, Step, Work, map_parts
 from react_ray.runtime.placement import thread_pool
 from react_ray.stages.training.loader_actors import iterate
 from react_ray.training.batches import Batches
 
+pytestmark = pytest.mark.usefixtures("local_ray")
 ROWS, PARTS = 8, 3
 KIND = Kind("rows", NoFacts, "")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_of_this_file() -> Iterator[None]:
-    with connected(ClusterConfig(num_cpus=2, object_store_gb=0.2)):
-        yield
 
 
 def read(part: int) -> pa.Table:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from react_ray.report import class_gallery, page
-from tests.support.chromium import LOOKS, PICTURES, chromium, needs_chromium
+from tests.support.chromium import LOOKS, PICTURES, chromium, needs_chromium, new_tab
 from tests.support.report_example import report
 from tests.support.retrieval_example import gallery
 
@@ -44,14 +44,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def opened(browser: Browser, pages: dict[str, Path], request: pytest.FixtureRequest) -> Iterator[Page]:
     """The page of a test's parameters (name, width, scheme), which may say nothing on the console until its end."""
     name, width, scheme = request.param
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    tab, said, asked = context.new_page(), [], []
+    tab = new_tab(browser, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    said: list[str] = []
+    asked: list[str] = []
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
     tab.on("request", lambda request: asked.append(request.url))
     tab.goto(pages[name].as_uri())
     yield tab
-    context.close()
+    tab.close()
     assert said == [] and [url for url in asked if not url.startswith("data:")] == [pages[name].as_uri()]
 
 

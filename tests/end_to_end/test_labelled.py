@@ -12,7 +12,6 @@ import yaml
 from react_ray.artifact import open_artifact
 from react_ray.kinds import HEAD, MODEL
 from react_ray.recipe import Recipe, load_recipe
-from react_ray.runtime.cluster import on_demand
 from react_ray.stages import evaluate
 
 LABELLED = {"customize.labelled": "sample://validation.parquet", "customize.labelled_shots": 2}
@@ -33,7 +32,7 @@ def recipe_of(finished: Path, copied: Path, arms: dict[str, dict[str, object]], 
 
 
 def test_linear_heads_learn_from_pairs_labels_or_both_and_are_scored_like_any_other(
-    finished: Path, copied: Path
+    finished: Path, copied: Path, local_ray: None
 ) -> None:
     from react_ray.stages import customize
 
@@ -43,10 +42,9 @@ def test_linear_heads_learn_from_pairs_labels_or_both_and_are_scored_like_any_ot
         "alone": {**LINEAR, **LABELLED, "customize.labelled_share": 1},
     }
     recipe = recipe_of(finished, copied, arms)
-    with on_demand(recipe.cluster):
-        made = customize.run(recipe)
-        assert [one.content for one in customize.run(recipe)] == [one.content for one in made]
-        scores = {one.uri.partition("/arms/")[2]: one.facts.scores for one in evaluate.run(recipe)}
+    made = customize.run(recipe)
+    assert [one.content for one in customize.run(recipe)] == [one.content for one in made]
+    scores = {one.uri.partition("/arms/")[2]: one.facts.scores for one in evaluate.run(recipe)}
     assert {"pairs/scores", "mixed/scores", "mixed/scores_head", "alone/scores"} <= scores.keys()
     pairs, mixed, alone = (open_artifact(f"{recipe.out}/arms/{arm}/model", MODEL) for arm in arms)
     assert "labelled_retrieved" not in pairs.manifest.parents

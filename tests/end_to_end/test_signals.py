@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.small_run import command, contents, react_ray, small_recipe
 
-LIMIT_S = 10.0
+PATIENCE_S = 180.0  # seconds are promised, and a busy machine may take longer
 Reached = Callable[[subprocess.Popen[bytes], str], bool]
 
 
@@ -44,8 +44,8 @@ def interrupt_when(
         also()
     driver.send_signal(signum)
     driver.send_signal(signal.SIGCONT)
-    assert driver.wait(timeout=LIMIT_S) == 128 + signum, log.read_text()
-    _, alive = psutil.wait_procs(below, timeout=60)
+    assert driver.wait(timeout=PATIENCE_S) == 128 + signum, log.read_text()
+    _, alive = psutil.wait_procs(below, timeout=PATIENCE_S)
     assert not alive, "its Ray outlives it"
     return log.read_text()
 
@@ -136,7 +136,7 @@ def test_a_training_whose_controller_is_killed_ends_with_one_line(tmp_path: Path
     for process in psutil.Process(driver.pid).children(recursive=True):
         if "TrainController" in " ".join(process.cmdline()):
             process.kill()
-    assert driver.wait(timeout=120) == 1
+    assert driver.wait(timeout=PATIENCE_S) == 1
     last = log.read_text().splitlines()[-1]
     assert last.startswith("error: customize random, other, gated_image: the controller of Ray Train was lost")
     assert last.endswith("run the same command again to go on") and "Traceback" not in log.read_text()

@@ -18,6 +18,7 @@ from ray._private.test_utils import wait_for_condition
 
 from react_ray.runtime.cluster import quiet
 from react_ray.runtime.placement import ROLE_LABEL
+from tests.support.ports import free_port
 
 HEAD = "ray.head.default"
 # As an external one: of its own type, Ray looks for defaults in a file that its wheel lacks.
@@ -32,7 +33,7 @@ def autoscaling_cluster(folder: Path, most: dict[str, int]) -> Iterator[None]:
     """most: role -> its largest number of nodes of one CPU; there are none in the beginning. This process is connected
     to the cluster meanwhile, and so is what it starts."""
     assert not ray.is_initialized()
-    port = _free_port()
+    port = free_port()
     types: dict[str, Any] = {
         role: {
             "resources": {"CPU": 1, "object_store_memory": 150 << 20},
@@ -94,13 +95,6 @@ def autoscaling_cluster(folder: Path, most: dict[str, int]) -> Iterator[None]:
 
 def nodes_of(role: str) -> int:
     return sum(node["Alive"] and node["Labels"].get(ROLE_LABEL) == role for node in ray.nodes())
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:

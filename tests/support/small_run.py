@@ -100,7 +100,7 @@ def kill_when(
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         driver.wait()
-        _, alive = psutil.wait_procs(below, timeout=120)
+        _, alive = psutil.wait_procs(below, timeout=300)
         assert not alive, f"still running after their driver: {alive}"
         said.seek(0)
         return said.read()

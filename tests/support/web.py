@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.support.s3_server import free_port
+from tests.support.ports import closed_port
 from tests.support.web_images import prepare
 from tests.support.web_pages import Pages
 
@@ -69,13 +70,13 @@ class Web:
         self._ask("/_robots?" + urlencode({"host": host, "text": text, "code": code}))
 
     def _ask(self, path: str) -> dict:
-        with urllib.request.urlopen(self.http + path, timeout=30) as answer:
+        with urllib.request.urlopen(self.http + path, timeout=120) as answer:
             return json.loads(answer.read())
 
 
 @contextmanager
 def web_server() -> Iterator[Web]:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, closed_port() as closed:
         ca_file = _make_certificates(Path(folder))
         server = subprocess.Popen(
             [sys.executable, "-m", "tests.support.web", folder], stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -86,9 +87,7 @@ def web_server() -> Iterator[Web]:
             if not line:
                 raise RuntimeError(f"the web server ended with exit code {server.wait()}")
             ports = json.loads(line)
-            yield Web(
-                f"http://{HOSTS[0]}:{ports['http']}", f"https://{HOSTS[0]}:{ports['https']}", ca_file, free_port()
-            )
+            yield Web(f"http://{HOSTS[0]}:{ports['http']}", f"https://{HOSTS[0]}:{ports['https']}", ca_file, closed)
         finally:
             server.terminate()
             server.wait()
@@ -136,16 +135,32 @@ def _make_certificates(folder: Path) -> str:
     return str(folder / "ca.pem")
 
 
+def _listeners() -> list[socket.socket]:
+    """One socket for each host, all with the same port, which is free for the first and may be taken for another."""
+    while True:
+        sockets = [socket.create_server((HOSTS[0], 0))]
+        try:
+            for host in HOSTS[1:]:
+                sockets.append(socket.create_server((host, sockets[0].getsockname()[1])))
+            return sockets
+        except OSError:
+            for one in sockets:
+                one.close()
+
+
 async def _serve(folder: str) -> None:
     prepare()
     pages = Pages()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(f"{folder}/server.pem")
-    ports = {"http": free_port(), "https": free_port()}
-    for scheme, port in ports.items():
-        await asyncio.start_server(
-            pages.answer, HOSTS, port, ssl=context if scheme == "https" else None, backlog=1024, limit=1 << 20
-        )
+    ports = {}
+    for scheme in ("http", "https"):
+        sockets = _listeners()
+        ports[scheme] = sockets[0].getsockname()[1]
+        for one in sockets:
+            await asyncio.start_server(
+                pages.answer, sock=one, ssl=context if scheme == "https" else None, backlog=1024, limit=1 << 20
+            )
     print(json.dumps(ports), flush=True)
     await asyncio.Event().wait()  # until terminated
 

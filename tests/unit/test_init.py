@@ -86,7 +86,7 @@ def test_on_a_terminal_it_asks_for_what_is_missing(tmp_path: Path) -> None:
     )
     os.close(terminal)
     os.write(master, b"sample://pool.parquet\nheron, owl\n\n\nruns/mine\n")
-    assert asked.wait(timeout=60) == 0
+    assert asked.wait(timeout=300) == 0
     os.close(master)
     recipe = load_recipe(str(tmp_path / "birds.yaml"))
     assert recipe.tasks.class_names == ["heron", "owl"] and recipe.out.endswith("/runs/mine")

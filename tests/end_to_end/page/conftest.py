@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page
 
-from tests.support.chromium import LOOKS, chromium
+from tests.support.chromium import LOOKS, chromium, new_tab
 from tests.support.sample_database import write_sample_database
 from tests.support.served_page import listening
 from tests.support.serving import serving_recipe
 
 TASKS = {"file": "sample://tasks.json", "names": ["weather"]}
-expect.set_options(timeout=30_000)  # of an answer, on a machine that does other things too
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +42,14 @@ def said() -> list[str]:
 
 @pytest.fixture
 def tab(browser: Browser, site: str, said: list[str], request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The page; its parameter is (width, colour scheme)."""
+    """The page, once it knows its server; its parameter is (width, colour scheme)."""
     width, scheme = getattr(request, "param", LOOKS[-2])
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, base_url=site)
-    opened, lines = context.new_page(), []
+    opened = new_tab(browser, viewport={"width": width, "height": 800}, color_scheme=scheme, base_url=site)
+    lines: list[str] = []
     opened.on("console", lambda message: lines.append(message.text))
     opened.on("pageerror", lambda error: lines.append(str(error)))
     opened.goto("/")
+    opened.locator(".examples").wait_for()
     yield opened
-    context.close()
+    opened.close()
     assert [line for line in lines if not any(part in line for part in said)] == []

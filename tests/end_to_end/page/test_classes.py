@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,8 @@ def test_classes_become_a_recipe_with_a_threshold_and_without_the_rejected_pairs
     expected = str(sum(min(6, num) for num in passing))
     expect(num_selected).to_have_text(expected)
     assert 0 < int(expected) < 18
+    expect(tab).to_have_url(re.compile(f"min_score={re.escape(str(retrieve.min_score))}(&|$)"))  # when it rests
+    expect(tab).to_have_url(re.compile(f"rejected={rejected}(&|$)"))
     tab.reload()
     cards(tab)
     expect(num_selected).to_have_text(expected)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.s3_server import free_port
+from tests.support.ports import closed_port
 
 JOIN = """
 import sys
@@ -27,13 +27,10 @@ print("stderr is there", file=sys.stderr)
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
 def test_a_cluster_that_is_not_there(address: str) -> None:
-    address = address.format(free_port())
-    ended = subprocess.run(
-        [sys.executable, "-c", JOIN, address],
-        capture_output=True,
-        text=True,
-        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
-    )
+    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    with closed_port() as port:
+        address = address.format(port)
+        ended = subprocess.run([sys.executable, "-c", JOIN, address], capture_output=True, text=True, env=env)
     assert ended.stdout.startswith(f"cannot join Ray at {address} (Connection"), ended
     assert ended.stdout.count("\n") == 1 and "check cluster.address or RAY_ADDRESS" in ended.stdout
     assert ended.stderr == "stderr is there\n"

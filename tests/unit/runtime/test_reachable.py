@@ -13,11 +13,12 @@ from react_ray.runtime.doctor import examine
 from react_ray.runtime.finding import Finding
 from react_ray.runtime.reachable import _bounded, inputs, place, ray_cluster
 from react_ray.storage import Storage
-from tests.support.s3_server import free_port
+from tests.support.ports import closed_port
 
 
 def test_a_cluster_is_asked_whether_it_is_there() -> None:
-    assert next(ray_cluster(f"127.0.0.1:{free_port()}")).state == "problem"
+    with closed_port() as port:
+        assert next(ray_cluster(f"127.0.0.1:{port}")).state == "problem"
     with socket.create_server(("127.0.0.1", 0)) as server:
         [found, *_] = ray_cluster(f"ray://127.0.0.1:{server.getsockname()[1]}")
     assert found.state == "ok"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import grpc
 
 from react_ray.runtime.refused import CLUSTER_ID, is_refused
-from tests.support.s3_server import free_port
+from tests.support.ports import closed_port
 
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
 
@@ -55,7 +55,8 @@ def test_only_a_cluster_that_says_so_refuses() -> None:
     for answer in (lambda request, context: b"", fail):
         with serving(answer) as address:
             assert not is_refused(address)
-    assert not is_refused(f"127.0.0.1:{free_port()}")
+    with closed_port() as port:
+        assert not is_refused(f"127.0.0.1:{port}")
 
 
 JOIN = """

@@ -17,6 +17,8 @@ from react_ray import open_database
 from tests.support.searchable import ANIMALS, many, png, write_index, write_searchable
 from tests.support.serving import listening, serving_recipe
 
+PATIENCE_S = 300  # as long as the server's own; httpx waits for 5 s
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -34,7 +36,7 @@ def url(folder: Path) -> Iterator[str]:
 
 def sent(url: str, route: str, **body: Any) -> Any:
     """Without a content type, as the client sends it."""
-    answer = httpx.post(f"{url}/{route}", content=json.dumps(body).encode(), timeout=300)
+    answer = httpx.post(f"{url}/{route}", content=json.dumps(body).encode(), timeout=PATIENCE_S)
     return answer.status_code, answer.json()
 
 
@@ -60,7 +62,7 @@ def test_metadata_and_names_of_indices(url: str) -> None:
     status, found = sent(url, "metadata", ids=[2, 5], indice_name="served")
     assert status == 200 and [one["id"] for one in found] == [2, 5]
     assert found[0]["metadata"] == {"url": "http://e.org/2.jpg", "caption": "a horse", "width": 2}
-    assert httpx.get(f"{url}/indices-list").json() == ["served"]
+    assert httpx.get(f"{url}/indices-list", timeout=PATIENCE_S).json() == ["served"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_metadata_and_names_of_indices(url: str) -> None:
     ],
 )
 def test_what_cannot_be_meant_is_told_in_the_shape_of_all_errors(url: str, body: Any, said: str) -> None:
-    answer = httpx.post(f"{url}/knn-service", content=json.dumps(body).encode())
+    answer = httpx.post(f"{url}/knn-service", content=json.dumps(body).encode(), timeout=PATIENCE_S)
     assert answer.status_code == 400 and said in answer.json()["error"]["message"]
 
 

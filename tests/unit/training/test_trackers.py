@@ -31,7 +31,8 @@ def test_mlflow_finds_its_run_again_and_has_every_step(tmp_path: Path, monkeypat
 
 
 def test_wandb_takes_scores_of_earlier_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}.items():
+    values = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}
+    for name, value in (values | {"WANDB__SERVICE_WAIT": "300"}).items():  # for the start of its own process
         monkeypatch.setenv(name, value)
     [tracker] = open_trackers(["wandb"], "herons", "gated_image", DIGEST, {"method": "gated-image"})
     for step in (1, 2, 3):

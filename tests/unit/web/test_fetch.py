@@ -20,7 +20,6 @@ from tests.support.web import Web
 from tests.support.web_images import image
 
 PATIENT: dict[str, Any] = {"allow_private_addresses": True, "retries": 0, "max_bytes": 1_000_000}
-HASTY = PATIENT | {"first_byte_timeout_s": 0.3, "total_timeout_s": 1.0}
 EAGER = PATIENT | {"retries": 2, "backoff_s": 0.01, "max_backoff_s": 0.1}
 
 
@@ -85,15 +84,15 @@ def test_every_answer_of_a_server_has_its_status(web: Web, fetcher: Fetcher, pat
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"),
+    ("path", "limits", "expected"),
     [
-        ("/stall", status.TIMEOUT_FIRST_BYTE),
-        ("/stall_body", status.TIMEOUT_BODY),
-        ("/drip?every_s=0.1", status.TIMEOUT_TOTAL),
+        ("/stall", {"first_byte_timeout_s": 0.3}, status.TIMEOUT_FIRST_BYTE),
+        ("/stall_body", {"first_byte_timeout_s": 3.0}, status.TIMEOUT_BODY),  # in which a busy server has begun
+        ("/drip?every_s=0.1", {"total_timeout_s": 1.0}, status.TIMEOUT_TOTAL),
     ],
 )
-def test_a_slow_server_is_given_up(web: Web, path: str, expected: str) -> None:
-    assert statuses([web.http + path], **HASTY) == [expected]
+def test_a_slow_server_is_given_up(web: Web, path: str, limits: dict[str, float], expected: str) -> None:
+    assert statuses([web.http + path], **limits) == [expected]
 
 
 def test_a_closed_port_is_refused(web: Web) -> None:
