@@ -8,7 +8,7 @@ from html import escape
 from react_ray.comparison.wise_ft import Curve
 from react_ray.report import charts
 from react_ray.report.script import policy
-from react_ray.report.style import CSS, mark, marks
+from react_ray.report.style import CSS, marks
 from react_ray.report.table import Rows
 from react_ray.report.verdict import Sentence
 
@@ -60,12 +60,12 @@ def _curves(curves: Sequence[Curve]) -> str:
         for index, curve in enumerate(curves, 1)
     }
     x_name = "top-1 off target, points" if off else "weight"
-    legend = "".join(f"<li>{mark(index)}{escape(curve.model)}</li>" for index, curve in enumerate(curves, 1))
+    legend = charts.named_legend({index: curve.model for index, curve in enumerate(curves, 1)})
     note = (
         "Each point is a WiSE-FT weight between the base (0) and the model as it was trained (1). "
         + ("Up is better on the target, right is better off target. " if off else "")
         + "Points have no intervals here; the sentences above have."
     )
     chart = charts.curve_chart("Top-1 on the target", "points", x_name, lines)
-    below = f'<ul class="legend">{legend}</ul><div class="columns few">{chart}</div>'
+    below = f'{legend}<div class="columns few">{chart}</div>'
     return f'<h2>WiSE-FT</h2><p class="note">{note}</p>{below}'

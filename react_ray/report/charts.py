@@ -20,8 +20,13 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 350, 10, 174
 
 
 def legend(data: ReportData, arms: Sequence[str]) -> str:
-    items = [f"<li>{mark(data.index(arm))}{escape(data.labels[arm])}</li>" for arm in data.labels if arm in arms]
-    return f'<ul class="legend">{"".join(items)}</ul>'
+    return named_legend({data.index(arm): data.labels[arm] for arm in data.labels if arm in arms})
+
+
+def named_legend(names: dict[int, str]) -> str:
+    """names: number of a colour and mark -> what it stands for."""
+    items = "".join(f"<li>{mark(index)}{escape(name)}</li>" for index, name in names.items())
+    return f'<ul class="legend">{items}</ul>'
 
 
 def flip_bars(flipped: dict[str, tuple[int, int]], arm: int, base: int) -> str:
@@ -71,8 +76,16 @@ def line_chart(title: str, unit: str, lines: dict[int, list[tuple[float, float]]
 class Point(NamedTuple):
     x: float
     y: float
-    spread: float = 0.0  # a whisker reaches as far to both sides of y
+    ends: tuple[float, float] | None = None  # the y of both ends of its whisker, which need not be symmetric
     label: str = ""
+
+    @property
+    def low(self) -> float:
+        return self.ends[0] if self.ends else self.y
+
+    @property
+    def high(self) -> float:
+        return self.ends[1] if self.ends else self.y
 
 
 def curve_chart(
@@ -93,7 +106,7 @@ def curve_chart(
         return ""
     xs = [point.x for point in points]
     x_ticks = nice_ticks(min(xs), max(xs), 4) if x_labels is None else sorted(x_labels)
-    y_ticks = nice_ticks(*(y_range or (min(p.y - p.spread for p in points), max(p.y + p.spread for p in points))), 4)
+    y_ticks = nice_ticks(*(y_range or (min(p.low for p in points), max(p.high for p in points))), 4)
 
     def x(value: float) -> float:
         return LEFT + 8 + (RIGHT - LEFT - 24) * (value - x_ticks[0]) / ((x_ticks[-1] - x_ticks[0]) or 1)
@@ -111,7 +124,7 @@ def curve_chart(
             path = " ".join(f"{x(point.x):.1f} {y(point.y):.1f}" for point in line)
             drawn += f'<path class="line {colour(index)}" d="M{path}"/>'
         for point in line:
-            ends = f'y1="{y(point.y - point.spread):.1f}" y2="{y(point.y + point.spread):.1f}"'
+            ends = f'y1="{y(point.low):.1f}" y2="{y(point.high):.1f}"'
             drawn += f'<g class="{colour(index)}"><line x1="{x(point.x):.1f}" x2="{x(point.x):.1f}" {ends} '
             drawn += f'stroke="currentColor"/></g>{_mark_at(index, x(point.x), y(point.y))}'
             drawn += f'<text x="{x(point.x) + 8:.1f}" y="{y(point.y) - 5:.1f}">{escape(point.label)}</text>'

@@ -14,6 +14,7 @@ from react_ray.report.class_gallery import ClassEntry
 from react_ray.report.intervals import Gain
 
 MEAN = "mean"
+LABELS_ALONE = "labels alone"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,22 @@ class Cost(NamedTuple):
     bytes: int | None = None  # of what was trained, or of the pictures that are compared
 
 
+class LabelCurve(NamedTuple):
+    """Rows of one method that differ in the labelled images that trained them."""
+
+    title: str
+    without: str  # the row that trained on the retrieved pairs alone; "" = there is none
+    # what trained, LABELS_ALONE or a mixture -> labelled images of each class at most, ALL_SHOTS = all -> row
+    lines: dict[str, dict[int, str]]
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Returns (row, row that it is compared with): the retrieved pairs alone, and as many labels alone."""
+        alone = self.lines.get(LABELS_ALONE, {})
+        found = [(row, self.without) for rows in self.lines.values() for row in rows.values() if self.without]
+        mixed = [rows for line, rows in self.lines.items() if line != LABELS_ALONE]
+        return found + [(row, alone[shots]) for rows in mixed for shots, row in rows.items() if shots in alone]
+
+
 class StageRow(NamedTuple):
     stage: str
     parts: int
@@ -113,6 +130,7 @@ class ReportData:
     costs: dict[str, Cost] = field(default_factory=dict)
     dataset: str = "test"  # the labelled set of `tasks`
     gains: dict[tuple[str, str, str], Gain] = field(default_factory=dict)  # (task or MEAN, arm, over) -> difference
+    label_curves: list[LabelCurve] = field(default_factory=list)
     other_sets: dict[str, Gain] = field(default_factory=dict)  # another labelled set -> best arm against its base
     off_target: tuple[str, ...] = ()  # those of other_sets that no model was customised for
     steps: list[Step] = field(default_factory=list)  # in order; empty if nobody needs to know

@@ -1,8 +1,8 @@
 """Renders ReportData as one HTML file that needs no network and no other file.
 
-The page leads from the result to its reasons: the verdict, the table, the scores of other protocols, what to try
-next, the classes and images behind the scores, the retrieved pairs, the training curves, the cost of each stage, and
-the recipe that repeats the run. A section appears if there is something to show in it.
+The page leads from the result to its reasons: the verdict, the table, curves over labelled images, the scores of other
+protocols, what to try next, the classes and images behind the scores, the retrieved pairs, the training curves, the
+cost of each stage, and the recipe that repeats the run. A section appears if there is something to show in it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from react_ray.report.classes import class_table, confusions, flips
 from react_ray.report.data import ReportData
 from react_ray.report.html_table import column, html_table, html_tasks
 from react_ray.report.intervals import method
+from react_ray.report.label_curves import label_curves
 from react_ray.report.numbers import duration, size
 from react_ray.report.protocols import protocols
 from react_ray.report.script import SCRIPT, policy
@@ -39,7 +40,7 @@ CURVES = (
 
 def render(data: ReportData) -> str:
     head, classes, mistakes = (
-        _head(data) + _scores(data) + protocols(data) + _advice(data),
+        _head(data) + _scores(data) + label_curves(data) + protocols(data) + _advice(data),
         class_table(data),
         confusions(data),
     )

@@ -56,10 +56,11 @@ def _charts(data: ReportData, some: Sequence[Score], shots: list[int], start: di
             line = [Point(0, 100 * start[model])] if model in start else []
             for place, number in enumerate(shots, 1):
                 if values := _values(some, method, model, number):
-                    line.append(Point(place, 100 * statistics.fmean(values), 100 * _deviation(values)))
+                    mean, deviation = statistics.fmean(values), _deviation(values)
+                    line.append(Point(place, 100 * mean, (100 * (mean - deviation), 100 * (mean + deviation))))
             lines.setdefault(method, {})[data.index(model)] = line
     every = [point for of in lines.values() for line in of.values() for point in line]
-    y_range = min(point.y - point.spread for point in every), max(point.y + point.spread for point in every)
+    y_range = min(point.low for point in every), max(point.high for point in every)
     return "".join(
         curve_chart(_title(method), "points", "labelled images of each class", of, labels, y_range)
         for method, of in lines.items()

@@ -4,12 +4,15 @@ The images are JPEGs of 256 pixels that are as hard to decode as photographs; we
 tensors that lie in memory. Both run alternately, with the same batch size and the same threads: on a CPU in fp32, on a
 GPU in bf16. The last line is one JSON object.
 
-    python -m tests.benchmark.bench_evaluate [--model ViT-B-32] [--rows 512] [--batch-size 32] [--threads 2]
+    python -m tests.benchmark.bench_evaluate [--model ViT-B-32] [--seconds 60] [--batch-size 32] [--threads 2]
 
-stage          images / time from the start of the first part to the last receipt of the scores: reading, decoding,
-               embedding, classifying by prompts and by a head, and writing, without the start of Ray and of the model
-forward_only   the forward passes of the image tower
+stage          images / time from the last receipt of the prompts, when the model is there and no image is read, to the
+               last receipt of the scores: reading, decoding, embedding, classifying by prompts and by a head, writing
+forward_only   the forward passes of the image tower on normalised pixels, in the quicker of two ways: whole batches by
+               all threads together, or each thread its own rows, as the stage does it
 ratio          the median of the stage between two measurements of the forward passes
+whole_run      images / time of all that `evaluate` does: looking at the set and loading the model come first
+decode         decoding alone, by the same threads; what it takes of the cores, the forward passes cannot have
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ import json
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,7 +36,9 @@ import torch
 import yaml
 
 from react_ray.artifact import Artifact
+from react_ray.clip.config import BackboneConfig
 from react_ray.clip.image_tower import image_features
+from react_ray.clip.pixels import decoded_batches
 from react_ray.draft import create
 from react_ray.gated.config import CustomizeConfig
 from react_ray.gated.load import load_backbone
@@ -51,7 +59,8 @@ def main() -> None:
     on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="ViT-B-32")
-    parser.add_argument("--rows", type=int, default=32768 if on_gpu else 512)
+    parser.add_argument("--rows", type=int, default=0, help="images; 0 = as many as --seconds of forward passes")
+    parser.add_argument("--seconds", type=float, default=60.0, help="that one evaluation takes, about")
     parser.add_argument("--batch-size", type=int, default=256 if on_gpu else 32)
     parser.add_argument("--threads", type=int, default=os.cpu_count() if on_gpu else 2)
     parser.add_argument(
@@ -63,29 +72,18 @@ def main() -> None:
 
 
 def bench(folder: Path, arguments: argparse.Namespace, on_gpu: bool) -> dict[str, Any]:
-    recipe = recipe_of(folder, arguments, on_gpu)
     torch.set_num_threads(arguments.threads)
-    backbone = load_backbone(recipe.backbone, device="cuda" if on_gpu else "cpu", seed=recipe.seed)
-    finish_head(recipe, backbone.dim)
-    random = np.random.default_rng(0)
-    shape = (arguments.batch_size, 3, backbone.image_size, backbone.image_size)
-    pixels = [torch.from_numpy(random.integers(0, 256, shape, np.uint8)) for _ in range(2)]
-    images = [backbone.normalize(batch) for batch in pixels]
-
-    def forward() -> None:
-        with torch.inference_mode(), backbone.autocast():
-            for image_BCHW in images:
-                image_features(backbone.model, image_BCHW)
-        synchronize()
-
-    def forward_rate() -> float:
-        return rate(len(images) * arguments.batch_size, forward)
-
-    forward()
-    forwards, stages = [forward_rate()], []
+    encoded = [jpeg(256, 256, 95, 1.6, seed) for seed in range(64)]
+    forward_rate, decode_rate = bare_rates(encoded, arguments, on_gpu)
+    forward_rate()
+    forwards, stages, runs = [forward_rate()], [], []
+    rows = arguments.rows or max(256, round(arguments.seconds * forwards[0] / 256) * 256)
+    recipe = recipe_of(folder, encoded, rows, arguments, on_gpu)
     with on_demand(recipe.cluster):
         for _ in range(arguments.rounds):  # alternately, since the machine's speed drifts
+            began = time.perf_counter()
             stages.append(steady_rate(recipe, evaluate.run(recipe)))
+            runs.append(rows / (time.perf_counter() - began))
             forwards.append(forward_rate())
             for made in ("labelled_features", "class_vectors", "scores", "arms/linear/scores"):
                 shutil.rmtree(Path(recipe.out, made))
@@ -94,19 +92,55 @@ def bench(folder: Path, arguments: argparse.Namespace, on_gpu: bool) -> dict[str
     return {
         "device": torch.cuda.get_device_name() if on_gpu else f"CPU, {arguments.threads} threads",
         "model": arguments.model,
-        "images": arguments.rows,
+        "images": rows,
         "stage": round(float(np.median(stages)), 2),
         "forward_only": round(float(np.median(forwards)), 2),
         "ratio": round(ratio, 3),
         "aim": AIM,
+        "whole_run": round(float(np.median(runs)), 2),
+        "decode": round(decode_rate(), 2),
     }
 
 
-def recipe_of(folder: Path, arguments: argparse.Namespace, on_gpu: bool) -> Recipe:
-    encoded = [jpeg(256, 256, 95, 1.6, seed) for seed in range(64)]
+def bare_rates(
+    encoded: list[bytes], arguments: argparse.Namespace, on_gpu: bool
+) -> tuple[Callable[[], float], Callable[[], float]]:
+    """Functions that measure images/s of the forward passes, and of decoding."""
+    device = "cuda" if on_gpu else "cpu"
+    config = BackboneConfig(name=arguments.model, pretrained="random", precision="bf16" if on_gpu else "fp32")
+    backbone = load_backbone(config, device=device)
+    pool = ThreadPoolExecutor(arguments.threads)
+    alone = ThreadPoolExecutor(arguments.threads, initializer=torch.set_num_threads, initargs=(1,))
+    how = (arguments.batch_size, backbone.image_size, backbone.crop, backbone.interpolation, pool)
+    random = np.random.default_rng(0)
+    shape = (arguments.batch_size, 3, backbone.image_size, backbone.image_size)
+    batches = [random.integers(0, 256, shape, np.uint8) for _ in range(2)]
+    images = [backbone.normalize(torch.from_numpy(batch).to(device)) for batch in batches]
+
+    def forward(image_BCHW: torch.Tensor) -> None:
+        with torch.inference_mode(), backbone.autocast():
+            image_features(backbone.model, image_BCHW)
+
+    def whole() -> None:
+        for image_BCHW in images:
+            forward(image_BCHW)
+        synchronize()
+
+    def by_rows() -> None:
+        for image_BCHW in images:
+            list(alone.map(forward, image_BCHW.chunk(arguments.threads)))
+
+    def forward_rate() -> float:
+        ways = [whole] if on_gpu else [whole, by_rows]
+        return max(rate(len(images) * arguments.batch_size, way) for way in ways)
+
+    return forward_rate, lambda: rate(len(encoded), lambda: [*decoded_batches(encoded, *how)])
+
+
+def recipe_of(folder: Path, encoded: list[bytes], rows: int, arguments: argparse.Namespace, on_gpu: bool) -> Recipe:
     table = {
-        "image": [encoded[row % len(encoded)] for row in range(arguments.rows)],
-        "label": [row % len(CLASSES) for row in range(arguments.rows)],
+        "image": [encoded[row % len(encoded)] for row in range(rows)],
+        "label": [row % len(CLASSES) for row in range(rows)],
     }
     pq.write_table(pa.table(table), folder / "test.parquet", row_group_size=256)
     values = {
@@ -132,7 +166,9 @@ def recipe_of(folder: Path, arguments: argparse.Namespace, on_gpu: bool) -> Reci
         "arms": {"linear": {"customize.method": "linear"}},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
-    return load_recipe(str(folder / "recipe.yaml"))
+    recipe = load_recipe(str(folder / "recipe.yaml"))
+    finish_head(recipe, load_backbone(recipe.backbone).dim)
+    return recipe
 
 
 def finish_head(recipe: Recipe, dim: int) -> None:
@@ -146,9 +182,7 @@ def finish_head(recipe: Recipe, dim: int) -> None:
 
 
 def steady_rate(recipe: Recipe, scores: list[Artifact]) -> float:
-    place = Path(recipe.out, "labelled_features/base/test")
-    parts = {path: json.loads(path.read_text())["seconds"] for path in place.glob("part-*.json")}
-    begin = min(path.stat().st_mtime - seconds for path, seconds in parts.items())
+    begin = max(path.stat().st_mtime for path in Path(recipe.out, "class_vectors/base").glob("part-*.json"))
     ends = [path.stat().st_mtime for one in scores for path in Path(one.uri).glob("part-*.json")]
     return scores[0].rows / (max(ends) - begin)
 

@@ -1,7 +1,7 @@
 """Compares what retrieval, a few labels and both teach a linear head: the arms of customize.labelled, on the sample.
 
 Takes the folder of a finished demo (`make demo`), whose arm `linear` has the features of its pairs. The labelled images
-are the pool's drawings whose file names name a class (evals/drawing_labels.py), so the labels are clean, and the
+are the pool's drawings whose file names name a class (tests/support/pool_labels.py), so the labels are clean, and the
 drawings are by the pool's artists, as the retrieved pairs are. Four lines: pairs alone; labels alone; both mixed, as
 customize.labelled_share; and mixed, then the labels alone from there on (SWAT's two stages). Shares, steps and learning
 rates are chosen on the validation artists with seed 0, each line's by its own mean over the numbers of shots; --test
@@ -15,7 +15,6 @@ bootstrap over images and seeds). The last line of the output is one JSON object
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Iterator
 from functools import cache, lru_cache
@@ -30,7 +29,6 @@ from react_ray.artifact import open_artifact
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import load_tasks
 from react_ray.clip.weights import read_weights
-from react_ray.evals.drawing_labels import Labels
 from react_ray.evals.few_shot import in_order
 from react_ray.evals.zeroshot import predict
 from react_ray.gated.load import load_backbone
@@ -44,12 +42,12 @@ from react_ray.training.labelled_share import copies
 from react_ray.training.labelled_vectors import LabelledVectors
 from react_ray.training.step import class_weights
 from react_ray.vectors import from_vectors
+from tests.support.pool_labels import HELD_OUT, labelled_pool
 
 SHOTS, SEEDS = (1, 4, 16), (0, 1, 2)
 STEPS = {"pairs": (300,), "labels": (100, 300), "mixed": (300,)}
 SHARES = (0.25, 0.5)
 SECOND = ((0.003, 100), (0.001, 100))  # learning rate and steps of the labels' turn
-HELD_OUT = {"validation": "sample://validation.parquet", "test": "sample://test.parquet"}
 Right = list[np.ndarray]  # for each task, int [seeds, images]: 1 = the prediction is right
 
 
@@ -98,16 +96,10 @@ class Drawings:
 
     def _embedded(self) -> dict[str, np.ndarray]:
         number = {one: place for place, one in enumerate(self.classes)}
-        held = {name: open_parquet(uri).read() for name, uri in HELD_OUT.items()}
-        known = {_sha256(image) for table in held.values() for image in table["image"].to_pylist()}
-        pool = open_parquet("sample://pool.parquet").read(["image", "key", "caption"])
-        finder = Labels({task.name: list(task.class_names) for task in self.tasks})
-        found = finder.of(pool["key"].to_pylist(), pool["caption"].to_pylist())
-        images = zip(pool["image"].to_pylist(), found, strict=True)
-        labelled = [(image, number[label]) for image, label in images if label and _sha256(image) not in known]
-        out = {"labelled": self._embed([image for image, _ in labelled])}
-        out["labelled_classes"] = np.array([class_id for _, class_id in labelled])
-        for name, table in held.items():
+        labelled = labelled_pool(self.tasks)
+        out = {"labelled": self._embed([image for image, *_ in labelled])}
+        out["labelled_classes"] = np.array([number[task, label] for _, task, label in labelled])
+        for name, table in ((name, open_parquet(uri).read()) for name, uri in HELD_OUT.items()):
             names = zip(table["task"].to_pylist(), table["label"].to_pylist(), strict=True)
             out |= {
                 name: self._embed(table["image"].to_pylist()),
@@ -243,10 +235,6 @@ def compare(drawings: Drawings, chosen: dict[str, Setting], dataset: str) -> dic
             print(f"  {chosen[line]}: {told}", flush=True)
             out[f"{line} {shots}"] = row
     return out
-
-
-def _sha256(image: bytes) -> str:
-    return hashlib.sha256(image).hexdigest()
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
+
+from tests.support import debian_package
 
 PACKAGE = "dataset-fashion-mnist"
 CLASSES = (
@@ -26,14 +26,7 @@ CLASSES = (
 
 def fetch(folder: Path) -> str:
     """Downloads and unpacks the package; returns why that was not possible, or ""."""
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        return "there is no apt-get to fetch it"
-    ended = subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, capture_output=True, text=True)
-    found = list(folder.glob("*.deb"))
-    if not found:
-        return f"apt-get cannot fetch {PACKAGE}: {ended.stderr.strip()[-200:]}"
-    subprocess.run(["dpkg-deb", "-x", found[0], folder], check=True)
-    return ""
+    return debian_package.fetch(PACKAGE, folder)
 
 
 def read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:

@@ -79,12 +79,13 @@ def _scores(recipe: Recipe, data: ReportData) -> None:
 
 def _gains(data: ReportData, outcomes: Outcomes, best: str, sets: list[str]) -> None:
     """Adds what is shown: each row over its base; the best arm over the controls; others over the best arm, and the
-    best row of all over pixels."""
+    best row of all over pixels; what labelled images trained over the retrieved pairs and over the labels alone."""
     base = data.base_of(best)
     pairs = [(row, data.base_of(row)) for row in data.scored() if not data.is_base(row)]
     pairs += [(best, control) for control in data.controls if control != best]
     pairs += [(row, best) for row in data.customized() if row != best and data.base_of(row) == base]
     pairs += [(data.leader, reference) for reference in data.references if data.leader]
+    pairs += [pair for curve in data.label_curves for pair in curve.pairs()]
     for row, over in pairs:
         data.gains |= {(task, row, over): gain for task, gain in outcomes.gains(data.dataset, row, over).items()}
     for dataset in sets:

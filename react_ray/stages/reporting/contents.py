@@ -23,6 +23,7 @@ from react_ray.runtime.layout import HEAD, PIXELS, PIXELS_LABELLED, Layout, mode
 from react_ray.stages.evaluating.all_scores import all_scores
 from react_ray.stages.reporting.advice import advice
 from react_ray.stages.reporting.comparing import compare, shown_arm
+from react_ray.stages.reporting.label_curves import label_curves
 from react_ray.stages.reporting.outcomes import shown_name
 from react_ray.stages.reporting.steps import next_step, steps_of
 from react_ray.stages.reporting.summary import Costs, read_summary
@@ -61,6 +62,7 @@ def gather(recipe: Recipe, costs: Costs) -> ReportData:
         ),
         references=(PIXELS, PIXELS_LABELLED),
         labelled=(PIXELS_LABELLED,),
+        label_curves=label_curves(recipe),
         costs={row: _cost(recipe, arm, row.endswith(HEAD)) for row, arm in rows.items()},
         off_target=tuple(recipe.evaluate.off_target),
         other_seeds=[read_summary(uri) for uri in recipe.evaluate.other_runs],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from react_ray.metadata import read_json
-from react_ray.report.data import MEAN, Cost, ReportData, Seed
+from react_ray.report.data import MEAN, Cost, LabelCurve, ReportData, Seed
 from react_ray.report.intervals import Gain, method
 from react_ray.storage import Storage, open_storage
 
@@ -39,6 +39,7 @@ def summarise(data: ReportData, costs: Costs) -> dict[str, Any]:
         "gains": {row: found for row, found in rows.items() if row not in data.references},
         "over_controls": {c: found for c in data.controls if best and (found := _gain(data, best, c))},
         "over_pixels": {p: f for p in data.references if data.leader and (f := _gain(data, data.leader, p))},
+        "label_curves": [_curve(data, curve) for curve in data.label_curves],
         "other_sets": {
             name: _numbers(found) | {"of": best, "off_target": name in data.off_target}
             for name, found in data.other_sets.items()
@@ -49,6 +50,12 @@ def summarise(data: ReportData, costs: Costs) -> dict[str, Any]:
         "seconds": costs.seconds,
         "peak_rss_gb": costs.peak_rss_gb.get("all"),
     }
+
+
+def _curve(data: ReportData, curve: LabelCurve) -> dict[str, Any]:
+    """Arms that differ in their labelled images, with their gains over the pairs alone and over the labels alone."""
+    gains = [found for row, over in curve.pairs() if (found := _gain(data, row, over))]
+    return {"title": curve.title, "pairs_alone": curve.without, "lines": curve.lines, "gains": gains}
 
 
 def read_summary(uri: str) -> Seed:

@@ -44,7 +44,7 @@ def test_lines_without_a_finite_value_draw_no_chart() -> None:
 
 
 def test_a_curve_has_a_whisker_and_a_label_at_each_point_inside_its_axes() -> None:
-    lines = {0: [Point(0, 20), Point(1, 30, 5, "one <b>")], 1: [Point(2, 60, 10)]}
+    lines = {0: [Point(0, 20), Point(1, 30, (25, 35), "one <b>")], 1: [Point(2, 60, (50, 75))]}
     svg = curve_chart("Shots", "points", "images", lines, {0.0: "0", 1.0: "1", 2.0: "all"})
     assert svg.count("<use ") == 3 and svg.count('<path class="line ') == 1 and "one &lt;b&gt;" in svg
     whiskers = [(float(a), float(b)) for a, b in re.findall(r'y1="([\d.]+)" y2="([\d.]+)" stroke', svg)]
