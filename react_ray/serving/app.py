@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import mimetypes
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,8 +28,10 @@ from react_ray.errors import (
     ShardUnavailable,
 )
 from react_ray.fault_log import told
+from react_ray.recipe import Recipe
 from react_ray.serving import api
-from react_ray.serving.guard import Guard
+from react_ray.serving.groups import Group
+from react_ray.serving.guard import LOOPBACK, Guard
 from react_ray.serving.measures import Measures
 from react_ray.serving.refusal import GroupUnavailable, Refused
 from react_ray.serving.routes import routes
@@ -58,6 +61,21 @@ class PageFiles(StaticFiles):
         response = super().file_response(*arguments, **options)
         response.headers["Cache-Control"] = "no-cache"
         return response
+
+
+def asgi_app(recipe: Recipe, groups: Sequence[Group] | None, is_open: bool) -> FastAPI:
+    """What takes requests and asks these groups, None = of this process. is_open: it may be reached by any name,
+    without a key."""
+    key = api_key(recipe)
+    return make_app(Service(recipe, groups), key, () if key or is_open else LOOPBACK, warm=True)
+
+
+def api_key(recipe: Recipe) -> str:
+    """The key that requests must show; "" = none. ConfigError if the recipe names a variable that is empty."""
+    name = recipe.serve.api_key_env
+    if name and not os.environ.get(name):
+        raise ConfigError(f"serve.api_key_env={name}, and this variable is not set; set it to the key, or leave it out")
+    return os.environ[name] if name else ""
 
 
 def make_app(service: Service, key: str = "", hosts: Sequence[str] = (), warm: bool = False) -> FastAPI:

@@ -98,6 +98,7 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         said = next(line for line in run.stderr if line.startswith("serving "))
         url = said.partition(" at ")[2].partition(" ")[0]
         assert len(ids(react_ray.connect(url).search("a heron", 3))) == 3
+        assert psutil.Process(run.pid).children() == [], "one process answers, without Ray"
         run.send_signal(signal.SIGINT)
         rest = run.stderr.read().splitlines()
     link = f"what the classes of animals retrieve: {url}/#classes?task=animals"

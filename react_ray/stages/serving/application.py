@@ -7,7 +7,6 @@ for each group behind the one that takes requests.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,11 +17,9 @@ from react_ray.errors import ConfigError
 from react_ray.recipe import Recipe, load_recipe, recipe_of
 from react_ray.runtime.placement import placement
 from react_ray.serve_config import ServeConfig
-from react_ray.serving.app import make_app
+from react_ray.serving.app import asgi_app
 from react_ray.serving.cutting import num_groups
-from react_ray.serving.groups import Group, Opened
-from react_ray.serving.guard import LOOPBACK
-from react_ray.serving.service import Service
+from react_ray.serving.groups import Opened
 from react_ray.stages.serving.group_replica import GroupReplica
 from react_ray.stages.serving.serve_group import ServeGroup
 
@@ -89,23 +86,8 @@ def _group(recipe: Recipe, number: int, count: int) -> serve.Application:
     return group
 
 
-def asgi_app(recipe: Recipe, groups: Sequence[Group] | None, is_open: bool) -> FastAPI:
-    """What takes requests and asks these groups, None = of this process. is_open: it may be reached by any name,
-    without a key."""
-    key = api_key(recipe)
-    return make_app(Service(recipe, groups), key, () if key or is_open else LOOPBACK, warm=True)
-
-
 def group_name(number: int) -> str:
     return f"group-{number}"
-
-
-def api_key(recipe: Recipe) -> str:
-    """The key that requests must show; "" = none. ConfigError if the recipe names a variable that is empty."""
-    name = recipe.serve.api_key_env
-    if name and not os.environ.get(name):
-        raise ConfigError(f"serve.api_key_env={name}, and this variable is not set; set it to the key, or leave it out")
-    return os.environ[name] if name else ""
 
 
 def _width(config: ServeConfig) -> dict[str, Any]:
