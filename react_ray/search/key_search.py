@@ -7,7 +7,7 @@ are never found.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from react_ray.search.scan import Scan, announce, read_block
 
 SAMPLE_PARTS = 4  # evenly spread over the database, which sample what an unrelated pair scores
 SAMPLE_ROWS = 4096  # of each of them
+KEPT_PARAMS = 1000  # recalls and depths that were asked for
 FEWEST = 100  # fewer vectors say nothing about the others
 
 
@@ -40,6 +41,8 @@ class KeySearch:
         """config: how an approximate index is searched, by its target recall or by nprobe. deleted: int64, sorted."""
         self.embeddings, self.key, self.deleted, self.config = embeddings, key, deleted, config or IndexConfig()
         self.index = index if index is not None and key in index.facts.keys else None
+        if self.index is not None:  # a calibration has thousands of rows, and a search reads it
+            self._params = lru_cache(KEPT_PARAMS)(partial(params_for, self.index, self.key))
         if self.index is not None and self.index.manifest.parents.get("embeddings") != embeddings.content:
             check_covers(self.index, embeddings)  # reads every receipt
         self.scanned = list(range(embeddings.num_parts)) if self.index is None else uncovered(self.index, embeddings)
@@ -80,7 +83,7 @@ class KeySearch:
         if nprobe or not table:
             exact = 1.0 if facts.kind == FLAT else None
             return SearchParams(nprobe=nprobe or facts.num_lists, k_factor=self.config.k_factor), exact
-        params, reached = params_for(self.index, self.key, recall or self.config.recall, k)
+        params, reached = self._params(recall or self.config.recall, k)
         return params, reached if facts.kind == FLAT or k <= max(row["k"] for row in table) else None
 
     @cached_property
