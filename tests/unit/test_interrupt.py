@@ -48,7 +48,7 @@ WORK = {
 HINT = "interrupted; what is done is kept, the same command goes on from a and b\n"
 
 
-def started(work: str, grace_s: float = 1.0, after: str = "") -> tuple[subprocess.Popen[str], int]:
+def started(work: str, grace_s: float = 0.2, after: str = "") -> tuple[subprocess.Popen[str], int]:
     """The process, once it is at its work, and the pid that it says."""
     lines = [f"    {line.removeprefix('        ')}" for line in work.strip("\n").splitlines()]
     process = subprocess.Popen(
