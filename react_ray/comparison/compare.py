@@ -22,6 +22,7 @@ from react_ray.errors import ConfigError
 from react_ray.evals.classify import classify_rows, prompt_scorers
 from react_ray.evals.labelled import read_slice
 from react_ray.evals.score import ZERO_SHOT, Score
+from react_ray.evals.set_name import named_by_options
 from react_ray.evals.zeroshot import MEAN, summarise
 from react_ray.progress import Progress, say
 from react_ray.report.intervals import Gain, paired_gain
@@ -69,17 +70,18 @@ def compare(
     result = Comparison(base)
     of_base: dict[str, pa.Table] = {}
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for model in models:
-        said = classified(model.load(device), sets, batch_size, device, model.label)
-        for one in sets:
-            _check_readable(said[one.name], one, allow_missing)
-            result.scores.extend(_scores(said[one.name], one, model.label))
-            if model.label != base and not one.validation:
-                gain = gain_over(said[one.name], of_base[one.name])
-                result.differences.append(
-                    Difference(model.label, one.name, one.off_target, gain, said[one.name].num_rows)
-                )
-        of_base = of_base or said
+    with named_by_options({one.name: one.option for one in sets}):
+        for model in models:
+            said = classified(model.load(device), sets, batch_size, device, model.label)
+            for one in sets:
+                _check_readable(said[one.name], one, allow_missing)
+                result.scores.extend(_scores(said[one.name], one, model.label))
+                if model.label != base and not one.validation:
+                    gain = gain_over(said[one.name], of_base[one.name])
+                    result.differences.append(
+                        Difference(model.label, one.name, one.off_target, gain, said[one.name].num_rows)
+                    )
+            of_base = of_base or said
     return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from react_ray.clip.prompts import MEAN_PER_CLASS, TOP1
+from react_ray.clip.prompts import MEAN_PER_CLASS, TOP1, TargetTask
 from react_ray.comparison.compare import Comparison
 from react_ray.comparison.compared_model import ComparedModel
 from react_ray.comparison.labelled_set import LabelledSet
@@ -20,9 +20,15 @@ METRICS = {TOP1: "top-1", MEAN_PER_CLASS: "per class"}
 
 
 def caption(comparison: Comparison, sets: Sequence[LabelledSet]) -> str:
-    """What the table is of."""
-    of = ", ".join(f"{one.name}: {_num(comparison, one):,} images, {_classes(one)}" for one in sets)
-    return f"zero-shot classification, points; {of}"
+    """What the table is of: a line of the metric, then one for each set."""
+    of = (f"{_role(one)}: {_num(comparison, one):,} images, {_classes(tasks_of(comparison, one))}" for one in sets)
+    return "\n".join(("zero-shot classification, points", *of))
+
+
+def tasks_of(comparison: Comparison, one: LabelledSet) -> list[TargetTask]:
+    """The tasks of which the set has images."""
+    scored = {score.task for score in comparison.scores if score.dataset == one.name}
+    return [task for task in one.tasks if task.name in scored]
 
 
 def table(comparison: Comparison, sets: Sequence[LabelledSet]) -> Rows:
@@ -59,7 +65,8 @@ def values(
                 "off_target": one.off_target,
                 "validation": one.validation,
                 "num_images": _num(comparison, one),
-                "tasks": {task.name: list(task.class_names) for task in one.tasks},
+                "tasks": {task.name: list(task.class_names) for task in tasks_of(comparison, one)},
+                "templates": {task.name: list(task.templates) for task in tasks_of(comparison, one)},
             }
             for one in sets
         ],
@@ -99,6 +106,16 @@ def _num(comparison: Comparison, one: LabelledSet) -> int:
     return next(score.num for score in comparison.scores if (score.dataset, score.task) == (one.name, MEAN))
 
 
-def _classes(one: LabelledSet) -> str:
-    total = sum(len(task.class_names) for task in one.tasks)
-    return f"{total:,} classes" + (f" of {len(one.tasks)} tasks" if len(one.tasks) > 1 else "")
+def _role(one: LabelledSet) -> str:
+    return one.name + " (off target)" * one.off_target + " (validation)" * one.validation
+
+
+def _classes(tasks: Sequence[TargetTask]) -> str:
+    """How many there are, and how they are asked for, on which the accuracy depends."""
+    total = sum(len(task.class_names) for task in tasks)
+    told = f"{total:,} classes" + (f" of {len(tasks)} tasks" if len(tasks) > 1 else "")
+    templates = {task.templates for task in tasks}
+    if len(templates) > 1:
+        return f"{told}, {min(map(len, templates))} to {max(map(len, templates))} templates"
+    [first, *others] = templates.pop()
+    return f"{told}, " + (f"{1 + len(others)} templates such as {others[0]!r}" if others else f"template {first!r}")
