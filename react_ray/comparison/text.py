@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from react_ray.clip.prompts import MEAN_PER_CLASS, TOP1, TargetTask
-from react_ray.comparison.compare import Comparison
+from react_ray.comparison.compare import Comparison, Difference
 from react_ray.comparison.compared_model import ComparedModel
 from react_ray.comparison.labelled_set import LabelledSet
 from react_ray.comparison.sentences import sentences
 from react_ray.comparison.wise_ft import Curve
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
-from react_ray.report.intervals import method
+from react_ray.report.intervals import METRIC_RESAMPLES, RESAMPLES, method
 from react_ray.report.numbers import points
 from react_ray.report.table import Rows
 
@@ -45,10 +45,18 @@ def table(comparison: Comparison, sets: Sequence[LabelledSet]) -> Rows:
     return rows
 
 
-def notes(num_said: int) -> str:
+def notes(differences: Sequence[Difference], num_said: int) -> str:
     """How the intervals were made, below so many sentences."""
+    own = {one.metric for one in differences} != {TOP1}
+    what = "of top-1 accuracy, or of the metric that is named" if own else "of top-1 accuracy"
+    how = method(1, METRIC_RESAMPLES if own else RESAMPLES)
     more = f"; one of twenty comparisons without an effect excludes zero, and here are {num_said}"
-    return f"Differences in top-1 accuracy, points: {method(1)}{more if num_said > 1 else ''}."
+    doubt = (
+        " Where the interval excludes zero but McNemar's p is not below 0.05, the two are not told apart."
+        if any(one.gain.is_in_doubt for one in differences)
+        else ""
+    )
+    return f"Differences in points {what}: {how}{more if num_said > 1 else ''}.{doubt}"
 
 
 def values(
@@ -77,6 +85,7 @@ def values(
                 "dataset": one.dataset,
                 "off_target": one.off_target,
                 "num_images": one.num_images,
+                "metric": one.metric,
                 "gain": one.gain.value,
                 "low": one.gain.low,
                 "high": one.gain.high,
