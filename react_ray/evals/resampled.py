@@ -8,6 +8,7 @@ give. Next: report/intervals.py, which draws the resamples.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,11 @@ from react_ray.clip.prompts import MAP_11_POINT, MEAN_PER_CLASS, ROC_AUC, TOP1, 
 from react_ray.evals.metrics import RECALL_LEVELS
 
 Metric = Callable[[np.ndarray], np.ndarray]  # int [B, N] -> float64 [B], NaN where a resample has no value
+
+
+class OfImages(NamedTuple):
+    metric: Metric
+    by_image: np.ndarray  # [N, ...]: what each image adds; two models differ about an image where theirs differ
 
 
 def share(right_N: np.ndarray, of_N: np.ndarray | None = None) -> Metric:
