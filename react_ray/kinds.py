@@ -109,6 +109,7 @@ class PredictionsFacts:
 @dataclass(frozen=True)
 class ScoresFacts:
     summary: list[str] = field(default_factory=list)  # lines for the terminal
+    gains: list[dict[str, Any]] = field(default_factory=list)  # over the base, by task and metric (protocol.py)
 
 
 PAIRS = Kind("pairs", PairsFacts, "ingest")

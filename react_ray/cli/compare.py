@@ -89,7 +89,7 @@ def _compare(
     result = compare(interpolations(found, weights) if wise_ft else found, sets, batch_size, allow_missing)
     lines = curves(result, found, weights, sets) if wise_ft else []
     verdict = sentences(result, lines)
-    below = [*map(told, lines), notes(len(verdict))]
+    below = [*map(told, lines), notes(result.differences, len(verdict))]
     head, rows = caption(result, sets), table(result, sets)
     if html:
         place, _, file = target(html, "--html").rpartition("/")

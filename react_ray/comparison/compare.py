@@ -17,14 +17,16 @@ import torch
 
 from react_ray.clip.backbone import Backbone
 from react_ray.clip.embedder import Embedder
+from react_ray.clip.prompts import TOP1, TargetTask
 from react_ray.comparison.labelled_set import LabelledSet
 from react_ray.errors import ConfigError
 from react_ray.evals.classify import classify_rows, prompt_scorers
 from react_ray.evals.labelled import read_slice
 from react_ray.evals.score import ZERO_SHOT, Score
-from react_ray.evals.zeroshot import MEAN, summarise
+from react_ray.evals.set_name import named_by_options
+from react_ray.evals.zeroshot import MEAN, TASK_METRIC, summarise
 from react_ray.progress import Progress, say
-from react_ray.report.intervals import Gain, paired_gain
+from react_ray.report.intervals import Gain, paired_gain, paired_metric, paired_metric_gain
 
 
 class Loadable(Protocol):
@@ -37,13 +39,15 @@ class Loadable(Protocol):
 
 
 class Difference(NamedTuple):
-    """A model against the base on one set, in top-1 accuracy; a set of --validation shows no result, and has none."""
+    """A model against the base on one set, in top-1 accuracy, or in the metrics that count for its tasks; a set of
+    --validation shows no result, and has none."""
 
     model: str
     dataset: str
     off_target: bool
     gain: Gain  # the mean over tasks
     num_images: int
+    metric: str = TOP1  # or another of METRICS, or TASK_METRIC where tasks have different ones
 
 
 @dataclass(frozen=True)
@@ -69,17 +73,18 @@ def compare(
     result = Comparison(base)
     of_base: dict[str, pa.Table] = {}
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for model in models:
-        said = classified(model.load(device), sets, batch_size, device, model.label)
-        for one in sets:
-            _check_readable(said[one.name], one, allow_missing)
-            result.scores.extend(_scores(said[one.name], one, model.label))
-            if model.label != base and not one.validation:
-                gain = gain_over(said[one.name], of_base[one.name])
-                result.differences.append(
-                    Difference(model.label, one.name, one.off_target, gain, said[one.name].num_rows)
-                )
-        of_base = of_base or said
+    with named_by_options({one.name: one.option for one in sets}):
+        for model in models:
+            said = classified(model.load(device), sets, batch_size, device, model.label)
+            for one in sets:
+                _check_readable(said[one.name], one, allow_missing)
+                result.scores.extend(_scores(said[one.name], one, model.label))
+                if model.label != base and not one.validation:
+                    gain, metric = gain_over(said[one.name], of_base[one.name], one.tasks)
+                    result.differences.append(
+                        Difference(model.label, one.name, one.off_target, gain, said[one.name].num_rows, metric)
+                    )
+            of_base = of_base or said
     return result
 
 
@@ -101,12 +106,18 @@ def classified(
     return found
 
 
-def gain_over(said: pa.Table, of_base: pa.Table) -> Gain:
-    """The difference in top-1 accuracy of two predictions of the same images, as the mean over tasks."""
+def gain_over(said: pa.Table, of_base: pa.Table, tasks: Sequence[TargetTask]) -> tuple[Gain, str]:
+    """The difference of two predictions of the same images, as the mean over tasks, and by which metric."""
     assert all(said[name].equals(of_base[name]) for name in ("task", "row", "label")), "both are of the same images"
     task_N = np.array(said["task"].to_pylist(), object)
-    one_N, other_N = (_correct(table).astype(np.int8) for table in (said, of_base))
-    return paired_gain([(one_N - other_N)[None, task_N == task] for task in dict.fromkeys(task_N)])
+    there = [task for task in tasks if task.name in set(task_N)]
+    metrics = {task.metric for task in there}
+    if metrics == {TOP1}:
+        one_N, other_N = (_correct(table).astype(np.int8) for table in (said, of_base))
+        return paired_gain([(one_N - other_N)[None, task_N == task.name] for task in there]), TOP1
+    rows_of = {task.name: pa.array(task_N == task.name) for task in there}
+    pairs = [paired_metric(said.filter(rows_of[t.name]), of_base.filter(rows_of[t.name]), t) for t in there]
+    return paired_metric_gain(pairs), metrics.pop() if len(metrics) == 1 else TASK_METRIC
 
 
 def _scores(said: pa.Table, of: LabelledSet, model: str) -> Iterator[Score]:

@@ -2,7 +2,8 @@
 
 Takes `NAME=URI`, and files of classes or built-in tasks as `NAME=VALUE` or for all sets as `VALUE`. Without them, a set
 that the models were customised for has the classes of the run's recipe, and any other set those that it names itself:
-by its folders, or by the texts of its labels. Next: compare.py.
+by its folders, by the texts of its labels, or in a file beside it. Templates are those of the command, or else of a
+file beside the set, or else of the run. Next: compare.py.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from react_ray.clip.prompts import TargetTask, TasksConfig, load_tasks
 from react_ray.errors import ConfigError
 from react_ray.evals.class_names import NUMBER_BEFORE, WORDNET
 from react_ray.evals.labelled import Slice, check_set, slices_of
-from react_ray.evals.set_files import SetFiles, open_files
+from react_ray.evals.set_files import TASK, SetFiles, open_files
+from react_ray.evals.set_name import field_of, named_by_options
 from react_ray.gated.trained import RECIPE_FILE
 from react_ray.metadata import shaped
 from react_ray.progress import say
@@ -57,19 +59,21 @@ class Classes:
     builtin: Mapping[str, str]  # as tasks.builtin
     templates: Sequence[str] = ()  # of names that come without templates
 
-    def of(self, name: str) -> TasksConfig | None:
-        """None where nothing is said about a set."""
+    def of(self, name: str, templates: Sequence[str] = ()) -> TasksConfig | None:
+        """None where nothing is said about a set. templates: instead of the usual one, where the user gave none."""
         file, task = (said.get(name, "") for said in (self.files, self.builtin))
         if not (file or task):
             file, task = (said.get("", "") for said in (self.files, self.builtin))
-        return TasksConfig(file=file, builtin=[task] if task else [], **self._templates) if file or task else None
+        return (
+            TasksConfig(file=file, builtin=[task] if task else [], **self._asked(templates)) if file or task else None
+        )
 
-    def named(self, class_names: list[str]) -> TasksConfig:
-        return TasksConfig(name="classes", class_names=list(class_names), **self._templates)
+    def named(self, class_names: list[str], templates: Sequence[str] = ()) -> TasksConfig:
+        return TasksConfig(name="classes", class_names=list(class_names), **self._asked(templates))
 
-    @property
-    def _templates(self) -> dict[str, Any]:
-        return {"templates": list(self.templates)} if self.templates else {}
+    def _asked(self, templates: Sequence[str]) -> dict[str, Any]:
+        found = list(self.templates or templates)
+        return {"templates": found} if found else {}
 
 
 def named_values(given: Sequence[str], option: str, sets: Sequence[str] | None = None) -> dict[str, str]:
@@ -113,10 +117,13 @@ def labelled_sets(
     found = []
     for name, uri in {**on, **off_target, **(validation or {})}.items():
         is_off, is_validation = name in off_target, name in (validation or {})
-        with _as_option(name, _option(is_off, is_validation)):
-            said = classes.of(name)
+        with _without_recipe(name, _option(is_off, is_validation)):
+            files = open_files(uri, field_of(name))
+            templates = files.beside.templates or (() if is_off else _common_templates(of_run, name))
+            said = classes.of(name, templates)
             tasks = load_tasks(said) if said else [] if is_off else of_run
-            tasks = tasks or load_tasks(classes.named(_own_classes(open_files(uri, f"evaluate.datasets.{name}"), name)))
+            tasks = tasks or load_tasks(classes.named(_own_classes(files, name), templates))
+            _check_tasks(files, name, tasks)
             check_set(name, uri, tasks)
             found.append(LabelledSet(name, uri, tasks, slices_of(name, uri, tasks), is_off, is_validation))
     for one, other in permutations(found, 2):
@@ -140,6 +147,22 @@ def _tasks_of_run(runs: Sequence[str]) -> list[TargetTask]:
     return []
 
 
+def _common_templates(tasks: Sequence[TargetTask], name: str) -> Sequence[str]:
+    """The templates of the task that has the set's name, or those that all tasks share; () if there are none."""
+    of_all = {task.templates for task in tasks if task.name == name} or {task.templates for task in tasks}
+    return of_all.pop() if len(of_all) == 1 else ()
+
+
+def _check_tasks(files: SetFiles, name: str, tasks: Sequence[TargetTask]) -> None:
+    """ConfigError if nothing says of which of several tasks an image is."""
+    names = [task.name for task in tasks]
+    if len(tasks) > 1 and not files.has_folders and TASK not in files.columns.names and name not in names:
+        raise ConfigError(
+            f"{field_of(name)}: there are {len(tasks)} tasks, and the set has no column `task`; give the set the "
+            f"name of its task ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}), or classes by --classes"
+        )
+
+
 def _own_classes(files: SetFiles, name: str) -> list[str]:
     """The names of classes that a set has itself, in order. ConfigError if it has none."""
     labels = files.labels(0, files.num_rows)["label"] if files.label else pa.chunked_array([[]], pa.string())
@@ -147,15 +170,15 @@ def _own_classes(files: SetFiles, name: str) -> list[str]:
     if files.has_folders:
         folders = {label.rpartition("/")[2] for label in labels.to_pylist()}
         found = sorted({_readable(files.beside.name_of(folder)) for folder in folders - {""}})
-    elif pa.types.is_integer(labels.type):
+    elif pa.types.is_integer(labels.type) or (written and _are_numbers(labels)):
         found = written
     else:
         plain = labels.cast(labels.type.value_type) if pa.types.is_dictionary(labels.type) else labels
         found = sorted(map(str, pc.unique(plain.drop_null()).to_pylist())) if _is_text(plain.type) else []
     if not found or all(one.isdecimal() or WORDNET.match(one) for one in found):
-        raise ConfigError(f"evaluate.datasets.{name}: the set does not name its classes; {HOW}")
+        raise ConfigError(f"{field_of(name)}: the set does not name its classes; {HOW}")
     if twice := [one for one, count in Counter(found).items() if count > 1]:
-        raise ConfigError(f"evaluate.datasets.{name}: the set names {twice[0]!r} twice; {HOW}")
+        raise ConfigError(f"{field_of(name)}: the set names {twice[0]!r} twice; {HOW}")
     say(f"compare    {name}: the {len(found):,} classes are those that the set itself names")
     return found
 
@@ -169,11 +192,16 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
+def _are_numbers(labels: pa.ChunkedArray) -> bool:
+    """True for the texts of WebDataset's .cls."""
+    return _is_text(labels.type) and all(one.isdecimal() for one in pc.unique(labels.drop_null()).to_pylist())
+
+
 @contextmanager
-def _as_option(name: str, option: str) -> Iterator[None]:
+def _without_recipe(name: str, option: str) -> Iterator[None]:
     """Whoever has no recipe is told of the option instead of the field."""
     try:
-        yield
+        with named_by_options({name: f"{option} {name}"}):
+            yield
     except ConfigError as error:
-        said = str(error).replace(f"evaluate.datasets.{name}", f"{option} {name}")
-        raise ConfigError(said.replace(" or evaluate.max_unreadable", "")) from error
+        raise ConfigError(str(error).replace(" or evaluate.max_unreadable", "")) from error

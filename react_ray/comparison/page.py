@@ -37,8 +37,9 @@ def _table(rows: Rows, caption: str) -> str:
     for name, *cells in rows[1:]:
         body += f'<tr><th scope="row">{escape(name)}</th>'
         body += f"{''.join(f'<td{CLASS}>{escape(cell)}</td>' for cell in cells)}</tr>"
+    told = escape(caption.replace("\n", "; "))
     return (
-        f'<div class="scroll" tabindex="0"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll" tabindex="0"><table><caption>{told}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 

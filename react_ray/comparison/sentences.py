@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from react_ray.clip.prompts import MAP_11_POINT, MEAN_PER_CLASS, ROC_AUC, TOP1
 from react_ray.comparison.compare import Comparison, Difference
 from react_ray.comparison.wise_ft import Curve
+from react_ray.evals.zeroshot import TASK_METRIC
 from react_ray.report.numbers import gain_points, interval, probability
 from react_ray.report.verdict import Sentence
+
+METRICS = {
+    MEAN_PER_CLASS: "mean per class",
+    MAP_11_POINT: "11-point mAP",
+    ROC_AUC: "ROC-AUC",
+    TASK_METRIC: "by each task's metric",
+}
 
 
 def sentences(comparison: Comparison, curves: Sequence[Curve] = ()) -> list[Sentence]:
@@ -34,7 +43,8 @@ def _rank(one: Difference) -> int:
 def _sentence(one: Difference, base: str) -> Sentence:
     kind, on = one.gain.direction, f"{one.dataset} (off target)" if one.off_target else one.dataset
     low, high = interval(one.gain).strip("[]").split(", ")
-    number = f"{gain_points(one.gain.value)}, 95 % interval {low} to {high}, {one.num_images:,} images"
+    metric = "" if one.metric == TOP1 else f" {METRICS.get(one.metric, one.metric)}"
+    number = f"{gain_points(one.gain.value)}{metric}, 95 % interval {low} to {high}, {one.num_images:,} images"
     if one.gain.mcnemar is not None:
         number += f", McNemar p {probability(one.gain.mcnemar)}"
     if kind == "same":

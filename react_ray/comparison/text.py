@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from react_ray.clip.prompts import MEAN_PER_CLASS, TOP1
-from react_ray.comparison.compare import Comparison
+from react_ray.clip.prompts import MEAN_PER_CLASS, TOP1, TargetTask
+from react_ray.comparison.compare import Comparison, Difference
 from react_ray.comparison.compared_model import ComparedModel
 from react_ray.comparison.labelled_set import LabelledSet
 from react_ray.comparison.sentences import sentences
 from react_ray.comparison.wise_ft import Curve
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
-from react_ray.report.intervals import method
+from react_ray.report.intervals import METRIC_RESAMPLES, RESAMPLES, method
 from react_ray.report.numbers import points
 from react_ray.report.table import Rows
 
@@ -20,9 +20,15 @@ METRICS = {TOP1: "top-1", MEAN_PER_CLASS: "per class"}
 
 
 def caption(comparison: Comparison, sets: Sequence[LabelledSet]) -> str:
-    """What the table is of."""
-    of = ", ".join(f"{one.name}: {_num(comparison, one):,} images, {_classes(one)}" for one in sets)
-    return f"zero-shot classification, points; {of}"
+    """What the table is of: a line of the metric, then one for each set."""
+    of = (f"{_role(one)}: {_num(comparison, one):,} images, {_classes(tasks_of(comparison, one))}" for one in sets)
+    return "\n".join(("zero-shot classification, points", *of))
+
+
+def tasks_of(comparison: Comparison, one: LabelledSet) -> list[TargetTask]:
+    """The tasks of which the set has images."""
+    scored = {score.task for score in comparison.scores if score.dataset == one.name}
+    return [task for task in one.tasks if task.name in scored]
 
 
 def table(comparison: Comparison, sets: Sequence[LabelledSet]) -> Rows:
@@ -39,10 +45,18 @@ def table(comparison: Comparison, sets: Sequence[LabelledSet]) -> Rows:
     return rows
 
 
-def notes(num_said: int) -> str:
+def notes(differences: Sequence[Difference], num_said: int) -> str:
     """How the intervals were made, below so many sentences."""
+    own = {one.metric for one in differences} != {TOP1}
+    what = "of top-1 accuracy, or of the metric that is named" if own else "of top-1 accuracy"
+    how = method(1, METRIC_RESAMPLES if own else RESAMPLES)
     more = f"; one of twenty comparisons without an effect excludes zero, and here are {num_said}"
-    return f"Differences in top-1 accuracy, points: {method(1)}{more if num_said > 1 else ''}."
+    doubt = (
+        " Where the interval excludes zero but McNemar's p is not below 0.05, the two are not told apart."
+        if any(one.gain.is_in_doubt for one in differences)
+        else ""
+    )
+    return f"Differences in points {what}: {how}{more if num_said > 1 else ''}.{doubt}"
 
 
 def values(
@@ -59,7 +73,8 @@ def values(
                 "off_target": one.off_target,
                 "validation": one.validation,
                 "num_images": _num(comparison, one),
-                "tasks": {task.name: list(task.class_names) for task in one.tasks},
+                "tasks": {task.name: list(task.class_names) for task in tasks_of(comparison, one)},
+                "templates": {task.name: list(task.templates) for task in tasks_of(comparison, one)},
             }
             for one in sets
         ],
@@ -70,6 +85,7 @@ def values(
                 "dataset": one.dataset,
                 "off_target": one.off_target,
                 "num_images": one.num_images,
+                "metric": one.metric,
                 "gain": one.gain.value,
                 "low": one.gain.low,
                 "high": one.gain.high,
@@ -99,6 +115,16 @@ def _num(comparison: Comparison, one: LabelledSet) -> int:
     return next(score.num for score in comparison.scores if (score.dataset, score.task) == (one.name, MEAN))
 
 
-def _classes(one: LabelledSet) -> str:
-    total = sum(len(task.class_names) for task in one.tasks)
-    return f"{total:,} classes" + (f" of {len(one.tasks)} tasks" if len(one.tasks) > 1 else "")
+def _role(one: LabelledSet) -> str:
+    return one.name + " (off target)" * one.off_target + " (validation)" * one.validation
+
+
+def _classes(tasks: Sequence[TargetTask]) -> str:
+    """How many there are, and how they are asked for, on which the accuracy depends."""
+    total = sum(len(task.class_names) for task in tasks)
+    told = f"{total:,} classes" + (f" of {len(tasks)} tasks" if len(tasks) > 1 else "")
+    templates = {task.templates for task in tasks}
+    if len(templates) > 1:
+        return f"{told}, {min(map(len, templates))} to {max(map(len, templates))} templates"
+    [first, *others] = templates.pop()
+    return f"{told}, " + (f"{1 + len(others)} templates such as {others[0]!r}" if others else f"template {first!r}")

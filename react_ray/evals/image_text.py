@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from react_ray.evals.resampled import OfImages, share
+
 RECALL_AT = (1, 5, 10)
 ROWS_AT_ONCE = 4096  # whose scores are 128 MB
 
@@ -60,6 +62,18 @@ def recalls(ranks: Ranks) -> list[tuple[str, float, int]]:
         (f"{found}_retrieval_recall@{k}", float((rank < k).mean()), len(rank))
         for found, rank in sides.items()
         for k in RECALL_AT
+    ]
+
+
+def recalls_of_images(ranks: Ranks, image_of_T: np.ndarray, num_images: int) -> list[OfImages]:
+    """The figures of `recalls` as metrics of resamples: images are drawn with their captions, and the set in which they
+    are looked for stays whole."""
+    num_N = np.bincount(image_of_T, minlength=num_images)
+    of_captions = [np.bincount(image_of_T, ranks.image_T < k, num_images) for k in RECALL_AT]
+    of_images = [ranks.text_N < k for k in RECALL_AT]
+    return [
+        *(OfImages(share(found_N, num_N), found_N) for found_N in of_captions),
+        *(OfImages(share(found_N), found_N) for found_N in of_images),
     ]
 
 

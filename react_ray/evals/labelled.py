@@ -21,7 +21,7 @@ from react_ray.evals.labels import TASK, check_columns, check_folders, class_lab
 from react_ray.evals.set_digest import set_digest
 from react_ray.evals.set_files import SetFiles, open_files
 from react_ray.evals.set_gaps import gaps
-from react_ray.evals.set_name import LABELLED, field_of, training_set
+from react_ray.evals.set_name import LABELLED, TRAIN, field_of, training_set
 from react_ray.pairs.image import inspect
 from react_ray.pairs.image_cells import ImageCell
 from react_ray.progress import say
@@ -191,8 +191,9 @@ def _labels(
 
 
 def _tasks_of(files: SetFiles, dataset: str, tasks: list[TargetTask]) -> list[TargetTask]:
-    """A set without a column of tasks whose name is that of a task has images of this one alone."""
-    own = [task for task in tasks if task.name == dataset]
+    """A set without a column of tasks whose name is that of a task, and what is learned from for it, has images of this
+    one alone."""
+    own = [task for task in tasks if task.name == dataset.removeprefix(TRAIN)]
     return own if own and TASK not in files.columns.names else tasks
 
 

@@ -31,5 +31,13 @@ class Score(NamedTuple):
     setting: str = ""  # what else tells two figures of one metric apart, such as "best epoch on the test set"
 
 
+Place = tuple[str, str, str, str, str, str]
+
+
+def place_of(score: Score) -> Place:
+    """What tells the figures of one run apart, whatever the shots and the seed."""
+    return score.protocol, score.model, score.dataset, score.task, score.metric, score.setting
+
+
 def score_table(scores: Iterable[Score]) -> pa.Table:
     return pa.Table.from_pylist([score._asdict() for score in scores], schema=schema.SCORES)

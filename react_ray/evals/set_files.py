@@ -6,9 +6,11 @@ SetFiles is planned once and read anywhere; it is picklable. Next: labelled.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
@@ -27,7 +29,7 @@ from react_ray.pairs.formats.suffixes import CLASS_SUFFIX
 from react_ray.pairs.formats.tar import Tar
 from react_ray.pairs.image_cells import ImageCell, holds_bytes, image_cells, resolve
 from react_ray.pairs.ingest_config import IngestConfig
-from react_ray.pairs.names_beside import NamesBeside, names_beside
+from react_ray.pairs.names_beside import SPLITS, NamesBeside, names_beside
 from react_ray.uri import absolute, split_glob
 
 ROWS_PER_CHUNK = 1024
@@ -114,7 +116,9 @@ def open_files(source: str, whose: str, needs_labels: bool = True) -> SetFiles:
 
 def _open(source: str, whose: str, needs_labels: bool) -> SetFiles:
     format, uris = _format(source, needs_labels)
-    root = split_glob(source)[0]
+    root, pattern = split_glob(source)
+    if needs_labels and not pattern:
+        _check_splits(root, uris)
     is_file = uris == [absolute(source)] and not isinstance(format, ClassFolders)
     chunks: list[Chunk] = []
     found: dict[str, pa.Schema] = {}
@@ -139,6 +143,25 @@ def _open(source: str, whose: str, needs_labels: bool) -> SetFiles:
     return SetFiles(
         format, columns, tuple(chunks), image, label, names, names_beside(root.rpartition("/")[0] if is_file else root)
     )
+
+
+def _check_splits(root: str, uris: Sequence[str]) -> None:
+    """ConfigError if files of several splits lie below a folder: in folders of their names, as CLIP_benchmark has them,
+    or named by them, as Hugging Face has them (`data/test-00000-of-00002.parquet`)."""
+    found: dict[str, str] = {}  # split -> what names it alone
+    for uri in uris:
+        *folders, file = uri.removeprefix(f"{root}/").split("/")
+        stem = re.split(r"[-.]", file, maxsplit=1)[0]
+        below = next((place for place, name in enumerate(folders) if name.casefold() in SPLITS), None)
+        if below is not None:
+            found.setdefault(folders[below].casefold(), "/".join((root, *folders[: below + 1])))
+        elif stem.casefold() in SPLITS:
+            found.setdefault(stem.casefold(), "/".join((root, *folders, f"{stem}*{PurePosixPath(file).suffix}")))
+        else:
+            return
+    if len(found) > 1:
+        one = found.get("test", found[max(found)])
+        raise ConfigError(f"{root} has the splits {', '.join(sorted(found))}; name the one to score on, such as {one}")
 
 
 def _format(source: str, needs_labels: bool) -> tuple[Format, list[str]]:

@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 TRAIN = "train."
 LABELLED = "customize.labelled"  # a field of its own, whose set needs no other name
+_OPTION_OF: ContextVar[Mapping[str, str]] = ContextVar("option_of", default={})  # noqa: B039 (nobody changes it)
+
+
+@contextmanager
+def named_by_options(option_of: Mapping[str, str]) -> Iterator[None]:
+    """Within it, messages name sets by options of a command line, since there is no recipe.
+
+    option_of: name of a set -> option and name, such as `--on birds`.
+    """
+    token = _OPTION_OF.set({**_OPTION_OF.get(), **option_of})
+    try:
+        yield
+    finally:
+        _OPTION_OF.reset(token)
 
 
 def training_set(dataset: str) -> str:
@@ -12,7 +30,9 @@ def training_set(dataset: str) -> str:
 
 
 def field_of(name: str) -> str:
-    """The field of the recipe that gives the set, for messages."""
+    """The field of the recipe that gives the set, or the option where there is no recipe, for messages."""
+    if name in _OPTION_OF.get():
+        return _OPTION_OF.get()[name]
     if name == LABELLED:
         return name
     return f"evaluate.{name}" if name.startswith(TRAIN) else f"evaluate.datasets.{name}"

@@ -18,6 +18,7 @@ from react_ray import schema
 from react_ray.clip.prompts import MAP_11_POINT, MEAN_PER_CLASS, ROC_AUC, TOP1, TargetTask
 from react_ray.errors import ConfigError
 from react_ray.evals.metrics import mean_average_precision_11_point, mean_per_class, roc_auc, top_k
+from react_ray.evals.resampled import class_scores
 from react_ray.evals.set_name import field_of
 from react_ray.progress import say
 from react_ray.training.scorer import Scorer
@@ -154,13 +155,7 @@ def _measure(found: pa.Table, task: TargetTask | None) -> dict[str, float]:
     label_N = np.array([names[label] for label in found["label"].to_pylist()])
     values = {TOP1: top_k(rank, 1), "top5": top_k(rank, 5), MEAN_PER_CLASS: mean_per_class(label_N, rank == 0)}
     if task and task.metric in FROM_CLASS_SCORES:
-        position = {name: place for place, name in enumerate(task.class_names)}
-        true_NC = np.zeros((found.num_rows, len(position)), bool)
-        score_NC = np.full(true_NC.shape, np.nan)
-        columns = (found[name].to_pylist() for name in ("label", "also", "class_scores"))
-        for row, (label, also, scores) in enumerate(zip(*columns, strict=True)):
-            true_NC[row, [position[name] for name in (label, *(also or []))]] = True
-            score_NC[row] = np.nan if scores is None else scores
+        true_NC, score_NC = class_scores(found, task)
         auc = task.metric == ROC_AUC
         values[task.metric] = (
             roc_auc(true_NC[:, 1], score_NC[:, 1]) if auc else mean_average_precision_11_point(true_NC, score_NC)

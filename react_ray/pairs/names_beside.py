@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from react_ray.storage import join, open_storage
+from react_ray.storage import Storage, join, open_storage
 
 # In the order in which they are looked for.
 NAME_FILES = (
@@ -13,6 +13,7 @@ NAME_FILES = (
     *("synset_words.txt", "LOC_synset_mapping.txt", "words.txt"),
 )
 SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"))
+TEMPLATES = "zeroshot_classification_templates.txt"  # beside classnames.txt in CLIP_benchmark's layout (its builder.py)
 PARTS = re.compile(r"[\s,;|]+")  # between an identifier and its names
 
 
@@ -23,6 +24,7 @@ class NamesBeside:
     uri: str = ""
     lines: tuple[str, ...] = ()
     names_of: dict[str, tuple[str, ...]] = field(default_factory=dict)  # identifier -> names
+    templates: tuple[str, ...] = ()  # of prompts, from TEMPLATES beside the file; {} stands for a name
 
     def name_of(self, label: str) -> str:
         """Returns the first name of a label that is an integer or an identifier, or else the label."""
@@ -38,10 +40,16 @@ def names_beside(folder: str) -> NamesBeside:
         storage = open_storage(place or "/")
         for name in NAME_FILES:
             if storage.exists(name):
-                text = storage.read(name).decode("utf-8-sig", "replace")
-                lines = tuple(line.strip() for line in text.splitlines() if line.strip())
-                return NamesBeside(join(place, name), lines, dict(_divided(line) for line in lines))
+                lines = _lines(storage, name)
+                asked = _lines(storage, TEMPLATES) if storage.exists(TEMPLATES) else ()
+                templates = tuple(line.replace("{c}", "{}") for line in asked)
+                return NamesBeside(join(place, name), lines, dict(_divided(line) for line in lines), templates)
     return NamesBeside()
+
+
+def _lines(storage: Storage, name: str) -> tuple[str, ...]:
+    text = storage.read(name).decode("utf-8-sig", "replace")
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _divided(line: str) -> tuple[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from react_ray.evals.score import Score
+from react_ray.evals.score import Place, Score
 from react_ray.report.class_gallery import ClassEntry
 from react_ray.report.intervals import Gain
 
@@ -149,6 +149,7 @@ class ReportData:
     curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     stages: list[StageRow] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)  # of all protocols; models are named as in `labels`
+    score_gains: dict[Place, Gain] = field(default_factory=dict)  # of `scores`, over the base; without zero-shot
     recipe_yaml: str = ""
     notes: list[str] = field(default_factory=list)
 

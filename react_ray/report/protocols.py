@@ -1,20 +1,23 @@
 """Renders the scores of protocols other than zero-shot classification: curves over shots, a table for each protocol.
 
-Whatever a protocol measures is a Score, so that one that is added later is shown without a line here. Differences are
-not coloured: only those of zero-shot classification have an interval over images.
+Whatever a protocol measures is a Score, so that one that is added later is shown without a line here. A difference that
+has an interval over images stands behind its figure, and is coloured only if it is told apart from zero.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from react_ray.evals.score import ALL_SHOTS, ZERO_SHOT, Score
+from react_ray.evals.score import ALL_SHOTS, ZERO_SHOT, Score, place_of
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
+from react_ray.report import intervals
 from react_ray.report.charts import Point, curve_chart, legend
 from react_ray.report.data import ReportData
 from react_ray.report.html_table import column
+from react_ray.report.intervals import Gain
+from react_ray.report.numbers import gain_interval
 from react_ray.report.score_table import cell
 
 ALL = "all"
@@ -91,9 +94,21 @@ def _others(data: ReportData) -> str:
             ]
             for model in dict.fromkeys(one.model for one in some)
         ]
+        models = list(dict.fromkeys(one.model for one in some))
+        gains = {
+            (models.index(one.model), columns.index(_column(one)) + 1): data.score_gains[place_of(one)]
+            for one in some
+            if place_of(one) in data.score_gains
+        }
         num = max(one.num for one in some)
-        html += _table(f"{protocol} on {dataset}, points over {num:,} images, texts or boxes", ["", *columns], rows)
-    return f"<h2>Other protocols</h2>{html}" if html else ""
+        told = f"{protocol} on {dataset}, points over {num:,} images, texts or boxes"
+        html += _table(told, ["", *columns], rows, gains)
+    how = (
+        f"Brackets are the {intervals.method(1, intervals.METRIC_RESAMPLES)}, of the difference to the base."
+        if data.score_gains
+        else ""
+    )
+    return f'<h2>Other protocols</h2><p class="note">{how}</p>{html}' if html else ""
 
 
 def _zero_shot(data: ReportData, dataset: str) -> dict[str, float]:
@@ -132,19 +147,30 @@ def _label(data: ReportData, model: str) -> str:
     return data.labels.get(model, model)
 
 
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(
+    caption: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    gains: Mapping[tuple[int, int], Gain] | None = None,
+) -> str:
+    """gains: those of some cells, by row and column."""
     columns = f'<th scope="col">{escape(head[0])}</th>'
     columns += "".join(f'<th scope="col" class="n">{escape(name)}</th>' for name in head[1:])
     body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'
         + "".join(
-            f'<td class="n">{column(name)}{escape(text)}</td>' for name, text in zip(head[1:], row[1:], strict=True)
+            f'<td class="n">{column(name)}{escape(text)}{_change((gains or {}).get((at, number)))}</td>'
+            for number, (name, text) in enumerate(zip(head[1:], row[1:], strict=True), 1)
         )
         + "</tr>"
-        for row in rows
+        for at, row in enumerate(rows)
     )
     told = f"<caption>{escape(caption)}</caption>" if caption else ""
     return (
         f'<div class="scroll" tabindex="0"><table class="cells">{told}<thead><tr>{columns}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _change(gain: Gain | None) -> str:
+    return f' <span class="{gain.direction}">{gain_interval(gain)}</span>' if gain else ""

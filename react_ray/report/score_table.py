@@ -11,8 +11,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from react_ray.clip.prompts import TOP1
-from react_ray.evals.score import ALL_SETS, ALL_SHOTS, ZERO_SHOT, Score
+from react_ray.evals.score import ALL_SETS, ALL_SHOTS, ZERO_SHOT, Place, Score, place_of
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
+from react_ray.report.intervals import METRIC_RESAMPLES, Gain, method
 from react_ray.report.numbers import points
 
 WIDTH = 100  # characters of a terminal; columns that do not fit go into a further table
@@ -20,9 +21,13 @@ GAP = "  "
 Cells = dict[str, dict[str, list[float]]]  # column -> model -> its values, one for each seed
 
 
-def score_tables(scores: Sequence[Score], metric_of: Mapping[str, str]) -> str:
-    """Returns plain text, in points. metric_of: task -> its own metric."""
+def score_tables(
+    scores: Sequence[Score], metric_of: Mapping[str, str], gains: Mapping[Place, Gain] | None = None
+) -> str:
+    """Returns plain text, in points. metric_of: task -> its own metric. gains: of scores over their base; a star marks
+    what is told apart."""
     blocks = []
+    told_apart = {key for key, gain in (gains or {}).items() if gain.told_apart}
     groups = [(score.protocol, _set(score, metric_of)) for score in scores]
     for protocol, dataset in dict.fromkeys(groups):
         some = [score for score, group in zip(scores, groups, strict=True) if group == (protocol, dataset)]
@@ -30,10 +35,17 @@ def score_tables(scores: Sequence[Score], metric_of: Mapping[str, str]) -> str:
         metrics = {score.metric for score in own} - {TASK_METRIC}
         metric = metrics.pop() if protocol == ZERO_SHOT and len(metrics) == 1 else ""
         cells: Cells = {}
+        stars = {
+            (score.model, _column(score, metric_of, own, metric)) for score in own if place_of(score) in told_apart
+        }
         for score in own:
             cells.setdefault(_column(score, metric_of, own, metric), {}).setdefault(score.model, []).append(score.value)
         rows = list(dict.fromkeys(score.model for score in own))
-        blocks.append(f"{protocol} on {dataset}, {f'{metric}, ' if metric else ''}points\n{_tables(cells, rows)}")
+        blocks.append(
+            f"{protocol} on {dataset}, {f'{metric}, ' if metric else ''}points\n{_tables(cells, rows, stars)}"
+        )
+        if any(place_of(score) in (gains or {}) for score in own):
+            blocks[-1] += f"*: differs from its base; {method(1, METRIC_RESAMPLES)}.\n"
     return "\n".join(blocks)
 
 
@@ -65,13 +77,15 @@ def _column(score: Score, metric_of: Mapping[str, str], shown: Sequence[Score], 
     return " ".join(part for part in (task, score.metric, score.setting) if part)
 
 
-def _tables(cells: Cells, rows: list[str]) -> str:
-    """Tables that are at most WIDTH characters wide."""
+def _tables(cells: Cells, rows: list[str], stars: set[tuple[str, str]]) -> str:
+    """Tables that are at most WIDTH characters wide. stars: (model, column)."""
     indent = max(map(len, rows), default=0)
     tables: list[list[list[str]]] = []
     room = 0
     for column, of in cells.items():
-        texts = [column, *(cell(of.get(model, [])) for model in rows)]
+        texts = [column, *(cell(of.get(model, [])) + "*" * ((model, column) in stars) for model in rows)]
+        if stars:  # so that numbers stand below each other
+            texts[1:] = [text if text.endswith("*") else f"{text} " for text in texts[1:]]
         needed = len(GAP) + max(map(len, texts))
         if not tables or needed > room:
             tables.append([[text.ljust(indent)] for text in ("", *rows)])

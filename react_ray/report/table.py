@@ -11,6 +11,7 @@ from react_ray.report.intervals import method
 from react_ray.report.numbers import duration, gain_interval, points, probability, size
 
 WIDTH = 100  # characters of a terminal; tasks that do not fit go into a further table
+CONFUSED = 5  # pairs of classes in the terminal
 GAP = "  "
 NONE = "–"
 TRAINED, SIZE = "trained in", "size"
@@ -32,6 +33,17 @@ def markdown_table(data: ReportData) -> str:
     tables = [_means(data), *_by_task(data, width=10**6), *([_own_metrics(data)] if data.task_metrics else [])]
     text = "\n".join(_markdown(table) for table in tables)
     return f"{_title(data)}:\n\n{text}" + "".join(f"\n{line}\n" for line in _notes(data))
+
+
+def confused(data: ReportData) -> str:
+    """The pairs of classes that the best arm confuses most often, as text; "" if each mistake occurs once."""
+    most = [one for one in data.confusions if one.label and one.arm_count > 1][:CONFUSED]
+    if not most or data.best_arm is None:
+        return ""
+    shown = [f"{one.label} taken for {one.predicted}" + f" ({one.task})" * (len(data.tasks) > 1) for one in most]
+    names = data.labels[data.best_arm], data.labels[data.base_of(data.best_arm)]
+    rows = [[text, str(one.arm_count), str(one.base_count)] for text, one in zip(shown, most, strict=True)]
+    return f"most confused classes on {data.dataset}, images\n{aligned([['', *names], *rows])}"
 
 
 def _title(data: ReportData) -> str:

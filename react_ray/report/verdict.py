@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from react_ray.report.data import MEAN, ReportData
 from react_ray.report.intervals import Gain
-from react_ray.report.numbers import gain_points, interval, points
+from react_ray.report.numbers import gain_points, interval, points, probability
 
 
 class Sentence(NamedTuple):
@@ -55,7 +55,8 @@ def _forgotten(label: str, against: str, gain: Gain, dataset: str) -> Sentence:
 
 
 def change(gain: Gain) -> str:
-    return f"{gain_points(gain.value)} points {interval(gain)}"
+    doubt = f", but McNemar p {probability(gain.mcnemar)}" if gain.is_in_doubt and gain.mcnemar else ""
+    return f"{gain_points(gain.value)} points {interval(gain)}{doubt}"
 
 
 def _headline(data: ReportData, best: str, gain: Gain) -> Sentence:

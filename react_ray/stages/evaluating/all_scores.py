@@ -11,14 +11,15 @@ from statistics import fmean
 
 from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import load_tasks
-from react_ray.evals.score import ALL_SETS, ZERO_SHOT, Score, score_table
+from react_ray.evals.score import ALL_SETS, ZERO_SHOT, Place, Score, place_of, score_table
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
 from react_ray.kinds import PREDICTIONS, SCORES
 from react_ray.manifest import MANIFEST
 from react_ray.parquet import parquet_bytes
 from react_ray.recipe import Recipe
+from react_ray.report.intervals import Gain
 from react_ray.report.score_table import score_tables
-from react_ray.runtime.layout import scored, shown_name
+from react_ray.runtime.layout import other_scores, scored, shown_name
 from react_ray.storage import join, open_storage
 
 PARQUET, JSON = "scores.parquet", "scores.json"
@@ -46,6 +47,20 @@ def all_scores(recipe: Recipe) -> list[Score]:
     return [score._replace(model=shown_name(score.model)) for score in found]
 
 
+def score_gains(recipe: Recipe) -> dict[Place, Gain]:
+    """Of the scores of protocols other than classification, those over the base that have an interval."""
+    found = {}
+    for uri in other_scores(recipe):
+        if open_storage(uri).exists(MANIFEST):
+            artifact = open_artifact(uri, SCORES)
+            of = {(row["task"], row["metric"]): row for table in artifact.tables() for row in table.to_pylist()}
+            for told in artifact.facts.gains:
+                score = Score(**of[told["task"], told["metric"]])
+                gain = Gain(**{name: told[name] for name in Gain._fields})
+                found[place_of(score._replace(model=shown_name(score.model)))] = gain
+    return found
+
+
 def over_sets(scores: list[Score], tasks: list[str]) -> list[Score]:
     """The mean over all tasks of each model, where each task has a set of its own name. A model that has no score of a
     task has no such mean."""
@@ -64,12 +79,14 @@ def tables_of(recipe: Recipe) -> str:
     """All scores of the run as text for the terminal, and which tasks of a collection of sets have none."""
     metric_of = {task.name: task.metric for task in load_tasks(recipe.tasks)}
     scores = all_scores(recipe)
-    text = score_tables(scores, metric_of)
+    text = score_tables(scores, metric_of, score_gains(recipe))
     absent = [name for name in metric_of if name not in {score.task for score in scores if score.protocol == ZERO_SHOT}]
     if absent and len(absent) < len(metric_of):
         have = len(metric_of) - len(absent)
         text += f"{have} of {len(metric_of)} tasks have images, so there is no mean over all; absent: "
         text += f"{', '.join(absent)}\n"
+    if any(score.protocol == ZERO_SHOT for score in scores):
+        text += "\n`react-ray report RECIPE` says which differences of zero-shot are beyond chance.\n"
     return text
 
 

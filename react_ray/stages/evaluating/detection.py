@@ -110,4 +110,4 @@ class Detection(Protocol):
         found = [one | {"image_id": row["image_id"]} for row in rows for one in row["detections"]]
         num_boxes = sum(not box["iscrowd"] for box in self.boxes.truth["annotations"])
         values = average_precision(self.boxes.truth, found, self.boxes.is_lvis)
-        return [(self.boxes.task.name, metric, value, num_boxes) for metric, value in values]
+        return [Figure(self.boxes.task.name, metric, value, num_boxes) for metric, value in values]

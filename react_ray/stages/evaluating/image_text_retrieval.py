@@ -18,7 +18,7 @@ from react_ray.clip.backbone import Backbone
 from react_ray.clip.embedder import Embedder
 from react_ray.evals.captioned import CaptionedSet, open_captioned
 from react_ray.evals.classify import embed_rows
-from react_ray.evals.image_text import rank, recalls
+from react_ray.evals.image_text import rank, recalls, recalls_of_images
 from react_ray.evals.readable import check_share
 from react_ray.evals.score import IMAGE_TEXT_RETRIEVAL
 from react_ray.recipe import Recipe
@@ -80,4 +80,5 @@ class ImageTextRetrieval(Protocol):
         check_share(table["image"].null_count, len(image_ND), of_field(self.dataset), self.most_unreadable)
         image_of_T = np.repeat(np.arange(len(image_ND)), texts.value_lengths().to_numpy())
         ranks = rank(image_ND, from_vectors(texts.flatten()), image_of_T)
-        return [("", *one) for one in recalls(ranks)]
+        metrics = recalls_of_images(ranks, image_of_T, len(image_ND))
+        return [Figure("", *one, of_images) for one, of_images in zip(recalls(ranks), metrics, strict=True)]

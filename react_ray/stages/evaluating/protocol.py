@@ -10,21 +10,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import pyarrow as pa
 import torch
 
-from react_ray.artifact import Artifact, plan_of
+from react_ray.artifact import Artifact, open_artifact, plan_of
 from react_ray.clip.backbone import Backbone
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
+from react_ray.evals.resampled import OfImages
 from react_ray.evals.score import Score, score_table
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import OUTPUTS, SCORES, Kind, NoFacts, ScoresFacts
-from react_ray.manifest import Receipt
+from react_ray.manifest import MANIFEST, Receipt
 from react_ray.progress import say
 from react_ray.recipe import Recipe
+from react_ray.report.intervals import Gain, Paired, paired_metric_gain
+from react_ray.report.numbers import gain_interval
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, Work, map_parts
@@ -33,7 +36,14 @@ from react_ray.stages.evaluating.scored_model import ScoredModel, load_scored, s
 from react_ray.storage import open_storage
 
 F = TypeVar("F")
-Figure = tuple[str, str, float, int]  # task, metric, value, number of what was averaged
+
+
+class Figure(NamedTuple):
+    task: str
+    metric: str
+    value: float
+    num: int  # of what was averaged
+    of_images: OfImages | None = None  # None = it has no interval
 
 
 class Protocol:
@@ -114,7 +124,8 @@ def run_protocols(recipe: Recipe, protocols: Sequence[Protocol]) -> list[Artifac
         for part in one.outputs.pending()
     ]
     _make_outputs(recipe, jobs)
-    return [_score(recipe, one) for one in found]
+    of_bases: dict[str, list[Figure]] = {}  # by the place of the outputs
+    return [_score(recipe, one, of_bases) for one in found]
 
 
 def _begin(recipe: Recipe, row: str, model: ScoredModel, protocol: Protocol, config: dict[str, Any]) -> _Scored:
@@ -192,17 +203,44 @@ class _RunModel(Work):
         return job.draft.commit(job.part, made, time.monotonic() - began)
 
 
-def _score(recipe: Recipe, one: _Scored) -> Artifact[ScoresFacts]:
+def _score(recipe: Recipe, one: _Scored, of_bases: dict[str, list[Figure]]) -> Artifact[ScoresFacts]:
     if one.outputs is None:
         return one.scores.open()
     began, protocol = time.monotonic(), one.protocol
+    figures = protocol.figures(one.outputs.seal().tables())
+    gains = _gains(figures, _figures_of_base(recipe, one, of_bases))
     found = [
-        Score(protocol.name, one.row, protocol.dataset, *figure, seed=recipe.seed, setting=protocol.setting)
-        for figure in protocol.figures(one.outputs.seal().tables())
+        Score(protocol.name, one.row, protocol.dataset, *figure[:4], seed=recipe.seed, setting=protocol.setting)
+        for figure in figures
     ]
     one.scores.commit(0, score_table(found), time.monotonic() - began)
-    values = ", ".join(f"{score.metric} {100 * score.value:.1f} %" for score in found)
+    changes = {(task, metric): f" ({gain_interval(gain)})" for (task, metric), gain in gains.items()}
+    values = ", ".join(f"{f.metric} {100 * f.value:.1f} %{changes.get(f[:2], '')}" for f in figures)
     setting = f" ({protocol.setting})" if protocol.setting else ""
-    return one.scores.seal(
-        ScoresFacts([f"{protocol.name} of {one.row or 'the model'} on {protocol.dataset}{setting}: {values}"])
-    )
+    against = " (and against the base, points)" if gains else ""
+    told = f"{protocol.name} of {one.row or 'the model'} on {protocol.dataset}{setting}{against}: {values}"
+    listed = [{"task": task, "metric": metric, **gain._asdict()} for (task, metric), gain in gains.items()]
+    return one.scores.seal(ScoresFacts([told], listed))
+
+
+def _figures_of_base(recipe: Recipe, one: _Scored, of_bases: dict[str, list[Figure]]) -> list[Figure]:
+    """Those of the model that the row is compared with; none for a base, and where its outputs were deleted."""
+    if one.row in recipe.bases():
+        return []
+    uri = Layout(recipe).outputs(recipe.base_of(one.row), one.protocol.name, one.protocol.dataset)
+    if uri not in of_bases:
+        there = open_storage(uri).exists(MANIFEST)
+        of_bases[uri] = one.protocol.figures(open_artifact(uri, OUTPUTS).tables()) if there else []
+    return of_bases[uri]
+
+
+def _gains(figures: Sequence[Figure], of_base: Sequence[Figure]) -> dict[tuple[str, str], Gain]:
+    """(task, metric) -> the difference of each figure that has an interval, by a paired bootstrap over images."""
+    base = {figure[:2]: figure.of_images for figure in of_base}
+    found = {}
+    for figure in figures:
+        one, other = figure.of_images, base.get(figure[:2])
+        if one and other:
+            changed_N = (one.by_image != other.by_image).reshape(len(one.by_image), -1).any(axis=1)
+            found[figure.task, figure.metric] = paired_metric_gain([Paired(one.metric, other.metric, changed_N)])
+    return found

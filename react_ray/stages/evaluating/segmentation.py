@@ -18,8 +18,10 @@ from react_ray.clip.backbone import Backbone
 from react_ray.clip.dense_maps import DenseMaps
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, by_own_names, load_tasks
+from react_ray.evals import resampled
 from react_ray.evals.mask_set import MaskSet, open_masks
 from react_ray.evals.readable import check_share
+from react_ray.evals.resampled import OfImages
 from react_ray.evals.score import SEGMENTATION
 from react_ray.evals.segmentation import Counts, count, mean_iou, segment
 from react_ray.evals.task_of_set import task_of_set
@@ -88,7 +90,13 @@ class Segmentation(Protocol):
         table = pa.concat_tables(parts)
         failed = sum(status != schema.OK for status in table["status"].to_pylist())
         check_share(failed, table.num_rows, of_field(self.dataset), self.most_unreadable)
-        sums = Counts(*(np.sum(table[name].to_pylist(), axis=0) for name in Counts._fields))
-        names = ("miou", "pixel_accuracy")
-        values = zip(names, mean_iou(sums), strict=True)
-        return [(self.task.name, metric, value, table.num_rows) for metric, value in values]
+        counts = Counts(*(np.array(table[name].to_pylist()) for name in Counts._fields))  # of images, then of classes
+        metrics = {
+            "miou": OfImages(resampled.mean_iou(*counts), np.stack(counts, axis=1)),
+            "pixel_accuracy": OfImages(resampled.share(*(n.sum(axis=1) for n in counts[:2])), counts.right.sum(axis=1)),
+        }
+        values = mean_iou(Counts(*(of_images.sum(axis=0) for of_images in counts)))
+        return [
+            Figure(self.task.name, metric, value, table.num_rows, of_images)
+            for (metric, of_images), value in zip(metrics.items(), values, strict=True)
+        ]

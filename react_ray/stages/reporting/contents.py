@@ -20,7 +20,7 @@ from react_ray.progress import Metrics
 from react_ray.recipe import BASE, Recipe
 from react_ray.report.data import Cost, ReportData, StageRow
 from react_ray.runtime.layout import HEAD, PIXELS, PIXELS_LABELLED, Layout, models
-from react_ray.stages.evaluating.all_scores import all_scores
+from react_ray.stages.evaluating.all_scores import all_scores, score_gains
 from react_ray.stages.reporting.advice import advice
 from react_ray.stages.reporting.comparing import compare, shown_arm
 from react_ray.stages.reporting.label_curves import label_curves
@@ -71,6 +71,7 @@ def gather(recipe: Recipe, costs: Costs) -> ReportData:
         facts=_facts(recipe, costs),
         curves={arm or "customized": Metrics(storage, f"train-{arm or 'model'}").rows() for arm in recipe.arm_names()},
         scores=all_scores(recipe),
+        score_gains=score_gains(recipe),
         stages=_stages(recipe, costs.seconds),
         recipe_yaml=recipe.yaml(),
         notes=_notes(recipe),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from react_ray.artifact import open_artifact, plan_of
+from react_ray.gated.config import runs_no_model
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
 from react_ray.report.data import Step
-from react_ray.runtime.layout import Layout, models
+from react_ray.runtime.layout import HEAD, Layout, models
 from react_ray.runtime.stage_order import has_urls, stages_of
 from react_ray.storage import join, open_storage
 
@@ -34,8 +35,8 @@ def next_step(recipe: Recipe, steps: list[Step]) -> str:
     if missing:
         last = f" to {missing[-1]}" if len(missing) > 1 else ""
         said = f"Next: `react-ray run RECIPE`, which goes on with {missing[0]}{last}."
-        return said if recipe.evaluate.datasets else f"{said} For scores, {ADD_SCORES}"
-    if recipe.evaluate.datasets:
+        return said if recipe.evaluate.uris else f"{said} For scores, {ADD_SCORES}"
+    if recipe.evaluate.uris:
         return ""
     return (
         f"There are no scores. To compare the model with its base, {ADD_SCORES} Then `react-ray run RECIPE` adds them."
@@ -57,8 +58,17 @@ def _made_by(recipe: Recipe, verb: str, downloads: bool) -> tuple[list[str], str
     if verb == "customize":
         return [Layout(recipe, arm).of_arm("model") for arm in arms], ""
     if verb == "evaluate":
-        return list(models(recipe).values()), ""
+        classified = list(models(recipe).values()) if recipe.evaluate.datasets or not recipe.evaluate.uris else []
+        return [*classified, *_other_scores(recipe)], ""
     return [layout.database("embeddings" if verb == "embed" else "index")], "pairs" if verb == "embed" else ""
+
+
+def _other_scores(recipe: Recipe) -> list[str]:
+    """Those of protocols that only models with prompts have."""
+    rows = [row for row in models(recipe) if row in recipe.bases() or not row.endswith(HEAD)]
+    rows = [row for row in rows if row in recipe.bases() or not runs_no_model(recipe.arm(row).customize.method)]
+    sets = recipe.evaluate.other_sets.items()
+    return [Layout(recipe).protocol_scores(row, of, name) for of, some in sets for row in rows for name in some]
 
 
 def _step(verb: str, uris: list[str], noun: str) -> Step:

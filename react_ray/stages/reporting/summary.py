@@ -34,6 +34,10 @@ def summarise(data: ReportData, costs: Costs) -> dict[str, Any]:
         "tasks": data.tasks,
         "mean": data.mean,
         "task_metrics": data.task_metrics,
+        "other_protocols": [
+            dict(zip(("protocol", "row", "dataset", "task", "metric", "setting"), place, strict=True)) | _numbers(gain)
+            for place, gain in data.score_gains.items()
+        ],
         "best": best,
         "best_of_fixed_classes": data.best_fixed,
         "gains": {row: found for row, found in rows.items() if row not in data.references},

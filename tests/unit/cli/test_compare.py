@@ -25,9 +25,11 @@ def test_two_models_on_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str
     sets = ["--on", f"birds={class_folders(tmp_path / 'b', ['heron', 'barn owl', 'magpie'])}"]
     sets += ["--off-target", f"food={class_folders(tmp_path / 'f', ['pie', 'soup'])}"]
     code, out, err = ended(capsys, *models, *sets)
-    head, columns, _, base, run, *rest = out.splitlines()
+    head, birds, food, columns, _, base, run, *rest = out.splitlines()
     assert code == 0 and "\x1b" not in out
-    assert head == "zero-shot classification, points; birds: 24 images, 3 classes, food: 16 images, 2 classes"
+    assert head == "zero-shot classification, points"
+    assert birds == "birds: 24 images, 3 classes, template 'a sketch of a {}.'"
+    assert food == "food (off target): 16 images, 2 classes, template 'a photo of a {}.'"
     assert " ".join(columns.split()) == "birds top-1 birds per class food top-1 food per class"
     assert base.startswith("tiny random ") and run.startswith("run (WiSE-FT 0.5) ")
     assert sum("95 % interval" in line and "images, McNemar p" in line for line in rest) == 2
@@ -42,6 +44,7 @@ def test_two_models_on_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("food", True, 16),
     ]
     assert value["sets"][0]["tasks"] == {"birds": ["heron", "barn owl", "magpie"]}
+    assert value["sets"][0]["templates"] == {"birds": ["a sketch of a {}."]}
     assert len(value["verdict"]) == len(value["differences"]) == 2
     top1 = {one["model"]: one["value"] for one in value["scores"] if one["metric"] == "top1" and one["task"] == "birds"}
     difference = value["differences"][0]
@@ -58,7 +61,7 @@ def test_the_wise_ft_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     chosen = ["--wise-ft", "0,0.5,1", "--validation", f"val={val}", "--html", str(html)]
     code, out, _ = ended(capsys, *models, *sets, *chosen)
     assert code == 0 and "run: WiSE-FT weight " in out and " is the best of 0, 0.5, 1 on validation (" in out
-    assert [line.split("  ")[0] for line in out.splitlines()[3:6]] == ["tiny random", "run at 0.5", "run at 1"]
+    assert [line.split("  ")[0] for line in out.splitlines()[6:9]] == ["tiny random", "run at 0.5", "run at 1"]
     assert "Top-1 on the target" in html.read_text()
     _, out, _ = ended(capsys, *models, *sets, *chosen[:4], "--json")
     [curve] = json.loads(out)["wise_ft"]

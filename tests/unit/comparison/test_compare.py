@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,21 @@ def test_figures_are_those_of_each_model_alone(tmp_path: Path) -> None:
     assert birds.gain == paired_gain([right[1].astype(int)[None] - right[0]])
     assert (birds.num_images, food.num_images) == (24, 10)
     assert (birds.dataset, birds.off_target, food.dataset, food.off_target) == ("birds", False, "food", True)
+
+
+def test_a_task_is_compared_by_the_metric_that_counts_for_it(tmp_path: Path) -> None:
+    models = [random_model(tmp_path), model_of_file(tmp_path, 1)]
+    birds = Path(class_folders(tmp_path / "birds", NAMES))
+    for number in range(2, 8):
+        (birds / "owl" / f"{number}.png").unlink()
+    given = {"classes": NAMES, "templates": ["{}"], "metric": "mean_per_class"}
+    (tmp_path / "tasks.json").write_text(json.dumps({"tasks": {"birds": given}}))
+    sets = labelled_sets({"birds": str(birds)}, {}, Classes({"": str(tmp_path / "tasks.json")}, {}), ())
+    result = compare(compared_models(models), sets, 256, False)
+    values = [result.value(model, "birds", "mean_per_class") for model in result.models]
+    [found] = result.differences
+    assert found.metric == "mean_per_class" and found.gain.value == pytest.approx(values[1] - values[0])
+    assert found.gain.low <= found.gain.value <= found.gain.high and found.gain.mcnemar is None
 
 
 def test_figures_do_not_depend_on_the_size_of_a_batch(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
+import tarfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,6 +65,53 @@ def test_classes_are_given_for_all_sets_or_for_one(tmp_path: Path) -> None:
     files = {"": str(tmp_path / "birds.txt"), "food": str(tmp_path / "food.txt")}
     birds, food = opened(uris, files=files)
     assert birds.tasks[0].synonyms[1] == ("barn owl", "strix") and food.tasks[0].class_names[2] == "salad"
+
+
+def webdataset(root: Path, templates: str = "") -> str:
+    """CLIP_benchmark's layout, with numbers in .cls."""
+    (root / "test").mkdir(parents=True)
+    (root / "classnames.txt").write_text("heron\nbarn owl\nmagpie\n")
+    if templates:
+        (root / "zeroshot_classification_templates.txt").write_text(templates)
+    with tarfile.open(root / "test" / "0.tar", "w") as tar:
+        for number in range(6):
+            for suffix, data in (("png", noise(number)), ("cls", str(number % 2).encode())):
+                member = tarfile.TarInfo(f"s{number:07d}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    return str(root)
+
+
+@pytest.mark.parametrize("below", ["", "/test", "/test/*.tar", "/test/0.tar"])
+def test_a_set_of_clip_benchmark_has_its_own_classes_and_templates(below: str, tmp_path: Path) -> None:
+    root = webdataset(tmp_path / "wds", "a drawing of a {c}.\n{c}\n")
+    [birds] = opened({"birds": root + below})
+    assert birds.tasks[0].class_names == ("heron", "barn owl", "magpie")
+    assert birds.tasks[0].templates == ("a drawing of a {}.", "{}")
+    [birds] = opened({"birds": root + below}, templates=("{}!",))
+    assert birds.tasks[0].templates == ("{}!",)
+
+
+def test_classes_that_are_given_are_asked_for_as_the_run_does_unless_off_target(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("heron\nbarn owl\nmagpie\n")
+    uris = [parquet(tmp_path / f"{name}.parquet", [0, 1, 2]) for name in ("birds", "others")]
+    files, run = {"": str(tmp_path / "classes.txt")}, f"{finished_run(tmp_path)}/model"
+    birds, others = opened({"birds": uris[0]}, {"others": uris[1]}, files, (run,))
+    assert birds.tasks[0].templates == ("a sketch of a {}.",) and others.tasks[0].templates == ("a photo of a {}.",)
+
+
+def test_what_a_set_lacks_is_told_by_its_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    opened({"birds": webdataset(tmp_path / "wds")})
+    assert "--on birds has no images of 1 of 3 classes (magpie)" in capsys.readouterr().err
+
+
+def test_a_set_of_one_of_several_tasks_has_its_name(tmp_path: Path) -> None:
+    given = {"tasks": {name: {"classes": ["a", "b"], "templates": ["{}"]} for name in ("birds", "food")}}
+    (tmp_path / "tasks.json").write_text(json.dumps(given))
+    files, uri = {"": str(tmp_path / "tasks.json")}, parquet(tmp_path / "x.parquet", ["a", "b"])
+    assert opened({"food": uri}, files=files)[0].slices
+    with pytest.raises(ConfigError, match=r"--on x: there are 2 tasks, .* the name of its task"):
+        opened({"x": uri}, files=files)
 
 
 def test_names_and_values_are_taken_apart() -> None:

@@ -46,6 +46,11 @@ def test_a_task_that_is_tested_without_a_training_image_is_refused(tmp_path: Pat
     check_shots(EvaluateConfig(**sets, shots=["all"]), [BIRDS])  # rows of tasks that the recipe does not have
 
 
+def test_a_set_that_is_named_as_its_task_is_learned_from_images_of_this_task(tmp_path: Path) -> None:
+    uri = labelled_set(tmp_path / "birds.parquet", 6)
+    check_shots(EvaluateConfig(datasets={"birds": uri}, train={"birds": uri}, shots=["all"]), [BIRDS, FOOD])
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from react_ray.evals.image_text import rank, recalls
+from react_ray.evals.image_text import Ranks, rank, recalls, recalls_of_images
 from react_ray.vectors import unit_rows
 
 
@@ -31,6 +31,16 @@ def test_the_recalls_are_those_of_clip_benchmark() -> None:
         each = theirs.batchify(theirs.recall_at_k, score, positive, 32, "cpu", k=int(k))
         assert num == len(score) and value == pytest.approx((each > 0).double().mean().item(), abs=1e-12)
         assert 0.1 < value < 1
+
+
+def test_recalls_of_resampled_images_have_their_captions_as_often() -> None:
+    image_ND, text_TD, owner_T = drawn(20, 30)
+    ranks = rank(image_ND, text_TD, owner_T)
+    weight_N = np.bincount(np.random.default_rng(4).integers(0, 20, 20), minlength=20)
+    found = recalls_of_images(ranks, owner_T, 20)
+    again = Ranks(np.repeat(ranks.image_T, weight_N[owner_T]), np.repeat(ranks.text_N, weight_N))
+    for (_, value, _), (_, drawn_value, _), one in zip(recalls(ranks), recalls(again), found, strict=True):
+        assert one.metric(np.stack([np.ones(20, int), weight_N])) == pytest.approx([value, drawn_value])
 
 
 def test_ranks_do_not_depend_on_blocks_or_order() -> None:

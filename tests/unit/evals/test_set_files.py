@@ -89,6 +89,27 @@ def test_a_split_is_a_set_and_several_are_refused(tmp_path: Path) -> None:
     assert is_whole(read(str(tmp_path / "val"), BIRDS)) and is_whole(read(f"{tmp_path}/val/*/*.png", BIRDS))
 
 
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (("data/train-00000-of-00002.tar", "data/test-00000-of-00001.tar"), "data/test*.tar"),
+        (("train/0.tar", "test/0.tar"), "test"),
+        (("train.tar", "val.tar"), "val*.tar"),
+    ],
+)
+def test_files_of_several_splits_are_no_set(files: tuple[str, str], named: str, tmp_path: Path) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        tar(tmp_path / name, cls=WANTED)
+    with pytest.raises(
+        ConfigError, match=rf"the splits \w+, \w+; name the one to score on, such as {tmp_path}/"
+    ) as raised:
+        check_set("test", str(tmp_path), [BIRDS])
+    assert str(raised.value).endswith(f"{tmp_path}/{named}")
+    assert is_whole(read(f"{tmp_path}/{named}", BIRDS))
+    assert len(row_groups(str(tmp_path))) == 2  # both splits are to be kept out of what is retrieved
+
+
 def test_a_class_may_be_called_as_a_split(tmp_path: Path) -> None:
     rail = TargetTask("rail", ("train", "test"), ("a {}",), (("train",), ("test",)))
     got = read(folders(tmp_path, "train", "test"), rail)

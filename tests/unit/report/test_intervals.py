@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from react_ray.report.intervals import FEWEST_CHANGED, RESAMPLES, Gain, holm, mcnemar, method, paired_gain
+from react_ray.evals.resampled import mean_per_class, share
+from react_ray.report.intervals import (
+    FEWEST_CHANGED,
+    RESAMPLES,
+    Gain,
+    Paired,
+    holm,
+    mcnemar,
+    method,
+    paired_gain,
+    paired_metric_gain,
+)
 
 
 def differences(gained: int, lost: int, same: int) -> np.ndarray:
@@ -61,6 +72,37 @@ def test_a_handful_of_images_proves_nothing() -> None:
     assert paired_gain([differences(FEWEST_CHANGED, 0, 0)]).direction == "gain"
     assert paired_gain([differences(0, FEWEST_CHANGED, 0)]).direction == "loss"
     assert paired_gain([differences(0, 0, 50)]) == Gain(0.0, 0.0, 0.0, 0, p=1.0, mcnemar=1.0)
+
+
+def test_mcnemar_s_test_has_to_agree_where_it_asks_the_same() -> None:
+    unsure = paired_gain([differences(11, 3, 69)])
+    assert unsure.low > 0 and unsure.p < 0.05 and unsure.mcnemar == pytest.approx(0.0574, abs=1e-4)
+    assert unsure.is_in_doubt and unsure.direction == "same"
+    assert unsure._replace(num_tasks=8).direction == "gain"  # where the test pools the images of tasks
+
+
+def test_the_interval_of_any_metric_is_that_of_accuracy_for_accuracy() -> None:
+    random = np.random.default_rng(2)
+    tasks = [(random.random(n) < 0.5, random.random(n) < 0.4) for n in (90, 150)]
+    wanted = paired_gain([(one.astype(int) - other)[None] for one, other in tasks])
+    found = paired_metric_gain([Paired(share(one), share(other), one != other) for one, other in tasks])
+    assert found[:3] == pytest.approx(wanted[:3], abs=0.01) and found.value == pytest.approx(wanted.value)
+    assert (found.num_changed, found.num_tasks, found.mcnemar) == (wanted.num_changed, 2, None)
+
+
+def test_few_images_of_a_class_widen_the_interval_of_a_mean_over_classes() -> None:
+    label_N, one_N = np.repeat([0, 1], [100, 4]), np.repeat([True, False, True, False], [80, 20, 3, 1])
+    other_N = np.repeat([True, False, True, False], [70, 30, 1, 3])
+    gain = paired_metric_gain(
+        [Paired(*(mean_per_class(label_N, correct_N) for correct_N in (one_N, other_N)), one_N != other_N)]
+    )
+    assert gain.value == pytest.approx((0.1 + 0.5) / 2) and gain.high - gain.low > 0.35
+
+
+def test_a_metric_without_a_value_is_no_gain() -> None:
+    none = lambda weight_BN: np.full(len(weight_BN), np.nan)  # noqa: E731
+    gain = paired_metric_gain([Paired(none, none, np.ones(8, bool))])
+    assert np.isnan(gain.value) and gain.direction == "same"
 
 
 def test_the_p_value_agrees_with_the_normal_approximation_and_has_a_floor() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from react_ray.evals.score import ALL_SHOTS, ZERO_SHOT, Score
+from react_ray.evals.score import ALL_SHOTS, ZERO_SHOT, Score, place_of
 from react_ray.report.data import ReportData
+from react_ray.report.intervals import Gain
 from react_ray.report.protocols import protocols
 
 SEEDS = {1: (0.3, 0.4, 0.5), 4: (0.6,), ALL_SHOTS: (0.8,)}
@@ -76,3 +77,16 @@ def test_any_other_figure_has_a_column() -> None:
         ["", "scenes miou"],
         ["base CLIP", "25.0"],
     ]
+
+
+def test_only_a_difference_beyond_its_interval_is_coloured() -> None:
+    scores = [Score("segmentation", model, "x", "", metric, 0.5, 7) for model in ("base", "gated") for metric in "ab"]
+    shown = data(*scores)
+    shown.score_gains = {
+        place_of(scores[2]): Gain(-0.2, -0.3, -0.1, 40, p=0.001),
+        place_of(scores[3]): Gain(0.1, -0.1, 0.3, 40, p=0.3),
+    }
+    html = protocols(shown)
+    assert '50.0 <span class="loss">−20.0 [−30.0, −10.0]</span>' in html
+    assert '50.0 <span class="same">+10.0 [−10.0, 30.0]</span>' in html and 'class="gain"' not in html
+    assert "Brackets are the 95 % interval" in html and "Brackets" not in protocols(data(*scores))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from react_ray.evals.score import ALL_SHOTS, ZERO_SHOT, Score
+from react_ray.evals.score import ALL_SHOTS, ZERO_SHOT, Score, place_of
+from react_ray.report.intervals import Gain
 from react_ray.report.score_table import WIDTH, score_tables
 
 
@@ -47,6 +48,22 @@ def test_few_labels_show_each_number_of_shots_as_a_mean_over_seeds_and_others_ea
         "      image_recall@5\n"
         "base            75.0\n"
     )
+
+
+def test_a_star_marks_what_differs_from_the_base_beyond_its_interval() -> None:
+    scores = [Score("retrieval", model, "x", "", f"r@{k}", 0.5, 10) for model in ("base", "gated") for k in (1, 5)]
+    gains = {
+        place_of(scores[2]): Gain(0.2, 0.1, 0.3, 40, p=0.001),
+        place_of(scores[3]): Gain(0.1, -0.1, 0.3, 40, p=0.3),
+    }
+    assert score_tables(scores, {}, gains) == (
+        "retrieval on x, points\n"
+        "         r@1    r@5\n"
+        "base   50.0   50.0\n"
+        "gated  50.0*  50.0\n"
+        "*: differs from its base; 95 % interval, paired bootstrap over images within each task, 2,000 resamples.\n"
+    )
+    assert "*" not in score_tables(scores, {})
 
 
 def test_many_tasks_wrap_and_a_figure_that_is_missing_is_a_dash() -> None:

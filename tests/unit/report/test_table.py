@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
-from react_ray.report.data import MEAN, Cost, ReportData
+from react_ray.report.data import MEAN, Confusion, Cost, ReportData
 from react_ray.report.intervals import Gain
 from react_ray.report.numbers import gain_interval, gain_points, interval, probability
-from react_ray.report.table import WIDTH, markdown_table, render_table
+from react_ray.report.table import WIDTH, confused, markdown_table, render_table
 from tests.support.report_example import report
 
 DATA = ReportData(
@@ -38,6 +39,21 @@ def test_rows_stand_by_rank_those_that_are_given_labels_below_a_rule() -> None:
         "---------------------------------------------------------------------\n"
         "1-NN, labelled   76.0  +47.6 [40.0, 55.0]  <0.001       1.2 s"
     )
+
+
+def test_the_most_confused_classes_are_named_unless_each_mistake_occurs_once() -> None:
+    confusions = [
+        Confusion("food", "pie", "tart", 4, 6),
+        Confusion("food", "soup", "stew", 1, 3),
+        Confusion("food", "", "tart", 9, 9),
+    ]
+    assert confused(replace(DATA, confusions=confusions)) == (
+        "most confused classes on test, images\n"
+        "                           gated image  base\n"
+        "--------------------------------------------\n"
+        "pie taken for tart (food)            4     6\n"
+    )
+    assert confused(replace(DATA, confusions=confusions[1:])) == confused(DATA) == ""
 
 
 def test_the_tasks_wrap_at_the_width_of_a_terminal() -> None:

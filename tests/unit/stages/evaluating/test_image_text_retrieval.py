@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from react_ray.kinds import OUTPUTS
 from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import on_demand
 from react_ray.runtime.layout import Layout, other_scores
-from react_ray.stages import evaluate
+from react_ray.stages import evaluate, report
 from react_ray.stages.evaluating.image_text_retrieval import captioned_sets
 from react_ray.stages.evaluating.protocol import run_protocols
+from react_ray.storage import open_storage, read_bytes
 from react_ray.vectors import from_vectors
 from tests.support.scored_run import png
 from tests.support.trained_run import trained_recipe
@@ -71,6 +73,32 @@ def test_each_model_ranks_what_it_embeds_and_a_classifier_is_left_out(
     assert values["base"] != values["gated_image"]
     assert [one.uri for one in found] == [uri for uri in other_scores(recipe) if "/linear/" not in uri]
     assert "image-text-retrieval of base on test: image_retrieval_recall@1" in found[0].facts.summary[0]
+    assert found[0].facts.gains == []
+    gains = {one["metric"]: one for one in found[1].facts.gains}
+    for metric, gain in gains.items():
+        assert gain["value"] == pytest.approx(values["gated_image"][metric] - values["base"][metric])
+        assert gain["low"] <= gain["value"] <= gain["high"] and gain["num_changed"] <= 12
+    assert gains.keys() == values["base"].keys() and " %, image_retrieval_recall@5 " not in found[1].facts.summary[0]
+
+
+def test_an_arm_that_is_added_is_compared_with_the_base_that_was_scored(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    first = evaluated(recipe)
+    open_storage(first[1].uri).delete_all()
+    assert evaluated(recipe)[1].facts.gains == first[1].facts.gains
+    open_storage(first[1].uri).delete_all()
+    open_storage(Layout(recipe).outputs("base", PROTOCOL, "test")).delete_all()
+    assert evaluated(recipe)[1].facts.gains == []
+
+
+def test_a_run_with_captions_alone_has_a_table_and_a_report(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    evaluated(recipe)
+    said = report.run(recipe)
+    assert "There are no scores" not in said and "image-text-retrieval on test, points\n" in said
+    assert "There are no scores" not in read_bytes(f"{recipe.out}/report.html").decode()
+    [first, *_] = json.loads(read_bytes(f"{recipe.out}/summary.json"))["other_protocols"]
+    assert (first["row"], first["metric"]) == ("gated_image", "image_retrieval_recall@1") and "told_apart" in first
 
 
 def test_what_is_scored_stays_and_a_set_that_was_replaced_is_refused(tmp_path: Path) -> None:
