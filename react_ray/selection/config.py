@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from react_ray.errors import ConfigError
 from react_ray.index.config import Key
 from react_ray.section import Section, field, speed
 
 Prompts = Literal["separate", "averaged"]
+ALL = "all"  # sets of evaluate.datasets
 K = 100  # hits per query and key, where nothing asks for a number
 MARGIN = 1.5  # pairs of a class that are searched, in multiples of pairs_per_class: some fall to another class
 DEEPER = 64  # times the depth of the first search: a class that is short there has no pairs that are about it
@@ -46,6 +48,22 @@ class DecontaminateConfig(Section):
         -1, "too close: perceptual hashes that differ in at most this many of 64 bits; -1 = off", ge=-1, le=11
     )
     cosine: float = field(0.0, "too close: image vectors with at least this cosine; 0 = off", ge=0, le=1)
+
+    def sources(self, sets: dict[str, str]) -> list[str]:
+        """URIs of the evaluation sets. sets: evaluate.datasets. ConfigError for a name that is none of them."""
+        if self.datasets == [ALL]:
+            if not sets:
+                raise ConfigError(
+                    "retrieve.decontaminate.datasets=[all], but evaluate.datasets is empty; name the sets there"
+                )
+            return list(sets.values())
+        for name in self.datasets:
+            if name not in sets and "/" not in name:
+                raise ConfigError(
+                    f"retrieve.decontaminate.datasets: {name!r} is none of evaluate.datasets ({', '.join(sets)}); name "
+                    "one of them or a URI"
+                )
+        return [sets.get(name, name) for name in self.datasets]
 
 
 class RetrieveConfig(Section):

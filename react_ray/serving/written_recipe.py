@@ -30,9 +30,10 @@ HEAD = """\
 
 
 def written_recipe(recipe: Recipe, view: View, body: RecipeBody) -> dict[str, str]:
+    """What the served recipe keeps out stays out: its excluded pairs, and what is near to its evaluation sets."""
     tasks = tasks_config(recipe, body)
     load(tasks)
-    own = recipe.retrieve
+    own, sets = recipe.retrieve, recipe.retrieve.decontaminate.sources(recipe.evaluate.datasets)
     keys = list(own.keys) if body.key in ("", BOTH) else [body.key]
     retrieve = RetrieveConfig(
         keys=[key for key in keys if key in view.plans] or list(view.keys),
@@ -43,7 +44,8 @@ def written_recipe(recipe: Recipe, view: View, body: RecipeBody) -> dict[str, st
         min_score=body.min_score,
         filters=body.filters,
         dedup=own.dedup.model_copy(update={"cosine": body.dedup}),
-        exclude=sorted(set(body.rejected)),
+        exclude=[*own.exclude, *sorted(set(body.rejected) - set(own.exclude))],
+        decontaminate=own.decontaminate.model_copy(update={"datasets": sets}),
     )
     values: dict[str, Any] = {"name": body.name, "database": view.database.uri}
     values["tasks"] = tasks.model_dump(mode="json", exclude_defaults=True)

@@ -12,7 +12,7 @@ from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.stages.retrieval.database import open_database
 from react_ray.stages.retrieval.embed_queries import embed_queries, queries_uri
-from react_ray.stages.retrieval.eval_images import eval_images, sources_of
+from react_ray.stages.retrieval.eval_images import eval_images
 from react_ray.stages.retrieval.filter_pairs import filter_pairs
 from react_ray.stages.retrieval.gather_pairs import gather_pairs
 from react_ray.stages.retrieval.match import random_queries
@@ -67,6 +67,6 @@ def _references(recipe: Recipe, root: str) -> Artifact[NoFacts] | None:
     wanted = recipe.retrieve.decontaminate
     if not wanted.datasets:
         return None
-    sources = sources_of(wanted.datasets, recipe.evaluate.datasets)
+    sources = wanted.sources(recipe.evaluate.datasets)
     place, batch_size = join(root, "references"), recipe.evaluate.batch_size
     return eval_images(place, sources, recipe.backbone, wanted.cosine > 0, batch_size, recipe.seed, recipe.cluster)

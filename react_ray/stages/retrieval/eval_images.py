@@ -26,7 +26,6 @@ from react_ray.runtime.placement import actor_pool
 from react_ray.selection.screen import References
 from react_ray.vectors import as_vectors, from_vectors
 
-ALL = "all"
 IMAGES_AT_ONCE = 1024  # decoded at a time: 150 MB at 224 px
 
 
@@ -53,23 +52,6 @@ def eval_images(
     )
     map_parts(stage, references.pending(), len(groups))
     return references.seal()
-
-
-def sources_of(asked: list[str], sets: dict[str, str]) -> list[str]:
-    """URIs of the evaluation sets. asked: names of `sets`, URIs, or [all]; ConfigError for a name that is unknown."""
-    if asked == [ALL]:
-        if not sets:
-            raise ConfigError(
-                "retrieve.decontaminate.datasets=[all], but evaluate.datasets is empty; name the sets there"
-            )
-        return list(sets.values())
-    for name in asked:
-        if name not in sets and "/" not in name:
-            raise ConfigError(
-                f"retrieve.decontaminate.datasets: {name!r} is none of evaluate.datasets ({', '.join(sets)}); name one "
-                "of them or a URI"
-            )
-    return [sets.get(name, name) for name in asked]
 
 
 def load(references: Artifact) -> References:

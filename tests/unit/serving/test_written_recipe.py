@@ -69,6 +69,24 @@ def test_the_saved_recipe_retrieves_what_was_shown_and_nothing_that_was_rejected
         ]
 
 
+def test_what_the_served_recipe_keeps_out_stays_out(tmp_path: Path) -> None:
+    near = {"datasets": ["all"], "phash": 3}
+    sections = {
+        "retrieve": {"keys": ["text"], "exclude": [5, "s3://bucket/never.txt"], "decontaminate": near},
+        "evaluate": {"datasets": {"birds": "s3://bucket/birds.parquet"}},
+    }
+
+    async def asked() -> Any:
+        async with served(serving_recipe(write(tmp_path), **sections)) as client:
+            return await client.post("/v1/recipe", CLASSES | {"rejected": [7, 5]})
+
+    _, answer = asyncio.run(asked())
+    (tmp_path / "saved.yaml").write_text(answer["yaml"])
+    kept = load_recipe(f"{tmp_path}/saved.yaml").retrieve
+    assert kept.exclude == [5, "s3://bucket/never.txt", 7]
+    assert kept.decontaminate.datasets == ["s3://bucket/birds.parquet"] and kept.decontaminate.phash == 3
+
+
 def test_a_file_of_excluded_pairs_counts_as_a_list(tmp_path: Path) -> None:
     uri = write(tmp_path)
     (tmp_path / "rejected.txt").write_text("0\n5\n")
