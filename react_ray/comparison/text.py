@@ -11,8 +11,9 @@ from react_ray.comparison.compared_model import ComparedModel
 from react_ray.comparison.labelled_set import LabelledSet
 from react_ray.comparison.sentences import sentences
 from react_ray.comparison.wise_ft import Curve
+from react_ray.evals import resampled
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
-from react_ray.report.intervals import METRIC_RESAMPLES, RESAMPLES, method
+from react_ray.report.intervals import RESAMPLES, method
 from react_ray.report.numbers import points
 from react_ray.report.table import Rows
 
@@ -49,7 +50,7 @@ def notes(differences: Sequence[Difference], num_said: int) -> str:
     """How the intervals were made, below so many sentences."""
     own = {one.metric for one in differences} != {TOP1}
     what = "of top-1 accuracy, or of the metric that is named" if own else "of top-1 accuracy"
-    how = method(1, METRIC_RESAMPLES if own else RESAMPLES)
+    how = method(1, resampled.RESAMPLES if own else RESAMPLES)
     more = f"; one of twenty comparisons without an effect excludes zero, and here are {num_said}"
     doubt = (
         " Where the interval excludes zero but McNemar's p is not below 0.05, the two are not told apart."

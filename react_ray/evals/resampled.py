@@ -20,9 +20,13 @@ from react_ray.evals.metrics import RECALL_LEVELS
 Metric = Callable[[np.ndarray], np.ndarray]  # int [B, N] -> float64 [B], NaN where a resample has no value
 
 
+RESAMPLES = 2_000
+
+
 class OfImages(NamedTuple):
     metric: Metric
     by_image: np.ndarray  # [N, ...]: what each image adds; two models differ about an image where theirs differ
+    resamples: int = RESAMPLES
 
 
 def share(right_N: np.ndarray, of_N: np.ndarray | None = None) -> Metric:

@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray.clip.prompts import TargetTask
+from react_ray.evals import resampled
 from react_ray.evals.resampled import Metric, metric_of
 
 RESAMPLES = 10_000
-METRIC_RESAMPLES = 2_000
 LEVEL = 0.95
 FEWEST_CHANGED = 6  # with 5 images changed, all for the better, an exact sign test still has p = 2 * 0.5 ** 5 = 0.06
 CELLS = 4_000_000  # of the counts that are in memory at once
@@ -113,7 +113,7 @@ def paired_metric(one: pa.Table, other: pa.Table, task: TargetTask) -> Paired:
     return Paired(metric_of(one, task), metric_of(other, task), changed_N)
 
 
-def paired_metric_gain(tasks: Sequence[Paired], resamples: int = METRIC_RESAMPLES, seed: int = 0) -> Gain:
+def paired_metric_gain(tasks: Sequence[Paired], resamples: int = resampled.RESAMPLES, seed: int = 0) -> Gain:
     """As `paired_gain`, of any metric of images, with one seed; NaN if a task has no value.
 
     Images are drawn within each task whatever their class, so that a class with few images counts for what it is worth.
@@ -178,6 +178,7 @@ def holm(gains: dict[str, Gain]) -> dict[str, Gain]:
 
 
 def method(num_seeds: int, resamples: int = RESAMPLES) -> str:
-    """Says in words how the intervals were made."""
+    """Says in words how the intervals were made. resamples: 0 = their number is not told."""
     what = "images" if num_seeds == 1 else f"{num_seeds} seeds and images"
-    return f"95 % interval, paired bootstrap over {what} within each task, {resamples:,} resamples"
+    count = f", {resamples:,} resamples" if resamples else ""
+    return f"95 % interval, paired bootstrap over {what} within each task{count}"

@@ -104,7 +104,7 @@ def _others(data: ReportData) -> str:
         told = f"{protocol} on {dataset}, points over {num:,} images, texts or boxes"
         html += _table(told, ["", *columns], rows, gains)
     how = (
-        f"Brackets are the {intervals.method(1, intervals.METRIC_RESAMPLES)}, of the difference to the base."
+        f"Brackets are the {intervals.method(1, resamples=0)}, of the difference to the base."
         if data.score_gains
         else ""
     )

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from react_ray.clip.prompts import TOP1
 from react_ray.evals.score import ALL_SETS, ALL_SHOTS, ZERO_SHOT, Place, Score, place_of
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
-from react_ray.report.intervals import METRIC_RESAMPLES, Gain, method
+from react_ray.report.intervals import Gain, method
 from react_ray.report.numbers import points
 
 WIDTH = 100  # characters of a terminal; columns that do not fit go into a further table
@@ -45,7 +45,7 @@ def score_tables(
             f"{protocol} on {dataset}, {f'{metric}, ' if metric else ''}points\n{_tables(cells, rows, stars)}"
         )
         if any(place_of(score) in (gains or {}) for score in own):
-            blocks[-1] += f"*: differs from its base; {method(1, METRIC_RESAMPLES)}.\n"
+            blocks[-1] += f"*: differs from its base; {method(1, resamples=0)}.\n"
     return "\n".join(blocks)
 
 

@@ -17,7 +17,7 @@ from react_ray import schema
 from react_ray.clip.backbone import Backbone
 from react_ray.clip.prompts import load_tasks
 from react_ray.evals.box_set import BoxSet, open_boxes
-from react_ray.evals.detection import PER_IMAGE, PER_IMAGE_OF_LVIS, average_precision, detect
+from react_ray.evals.detection import PER_IMAGE, PER_IMAGE_OF_LVIS, ap_of_images, average_precision, detect
 from react_ray.evals.readable import check_share
 from react_ray.evals.score import DETECTION
 from react_ray.evals.task_of_set import task_of_set
@@ -110,4 +110,6 @@ class Detection(Protocol):
         found = [one | {"image_id": row["image_id"]} for row in rows for one in row["detections"]]
         num_boxes = sum(not box["iscrowd"] for box in self.boxes.truth["annotations"])
         values = average_precision(self.boxes.truth, found, self.boxes.is_lvis)
-        return [Figure(self.boxes.task.name, metric, value, num_boxes) for metric, value in values]
+        of_images = ap_of_images(self.boxes.truth, found, self.boxes.is_lvis)
+        task = self.boxes.task.name
+        return [Figure(task, metric, value, num_boxes, of_images.get(metric)) for metric, value in values]

@@ -242,5 +242,6 @@ def _gains(figures: Sequence[Figure], of_base: Sequence[Figure]) -> dict[tuple[s
         one, other = figure.of_images, base.get(figure[:2])
         if one and other:
             changed_N = (one.by_image != other.by_image).reshape(len(one.by_image), -1).any(axis=1)
-            found[figure.task, figure.metric] = paired_metric_gain([Paired(one.metric, other.metric, changed_N)])
+            pair = Paired(one.metric, other.metric, changed_N)
+            found[figure.task, figure.metric] = paired_metric_gain([pair], one.resamples)
     return found

@@ -10,7 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from react_ray.evals.detection import average_precision, detect
+from react_ray.evals.detection import ap_of_images, average_precision, detect
 from react_ray.vectors import unit_rows
 
 
@@ -72,6 +72,37 @@ def test_lvis_counts_only_what_is_labelled_in_an_image() -> None:
     ours = dict(average_precision(truth, found, lvis=True))
     assert list(ours) == ["ap", "ap50", "ap_rare", "ap_common", "ap_frequent"]
     assert ours["ap"] >= dict(average_precision(truth, found, lvis=False))["ap"]
+
+
+@pytest.mark.parametrize("lvis", [False, True])
+def test_the_ap_of_a_resample_is_that_of_its_images(lvis: bool) -> None:
+    truth, found = drawn(30)
+    for one in truth["categories"]:
+        one["frequency"] = "f"
+    for image in truth["images"]:
+        image |= {"neg_category_ids": [1], "not_exhaustive_category_ids": []}
+    weight_N = np.bincount(np.random.default_rng(1).integers(0, 30, 30), minlength=30)
+    again: dict[str, Any] = {"images": [], "annotations": [], "categories": truth["categories"]}
+    found_again = []
+    for image in truth["images"]:
+        for _ in range(weight_N[image["id"]]):
+            number = len(again["images"])
+            again["images"].append(image | {"id": number})
+            boxes = [one for one in truth["annotations"] if one["image_id"] == image["id"]]
+            first = len(again["annotations"]) + 1
+            again["annotations"] += [one | {"image_id": number, "id": first + i} for i, one in enumerate(boxes)]
+            found_again += [one | {"image_id": number} for one in found if one["image_id"] == image["id"]]
+    whole, resampled = (dict(average_precision(*of, lvis)) for of in ((truth, found), (again, found_again)))
+    for name, of_images in ap_of_images(truth, found, lvis).items():
+        values = of_images.metric(np.stack([np.ones(30, int), weight_N]))
+        assert values == pytest.approx([whole[name], resampled[name]]), name
+        assert len(of_images.by_image) == 30
+
+
+def test_a_set_that_takes_too_long_to_resample_has_no_interval() -> None:
+    truth, found = drawn(5)
+    truth["categories"] = [{"id": i, "name": str(i)} for i in range(1, 30_000)]
+    assert ap_of_images(truth, found, lvis=False) == {} == ap_of_images(drawn(5)[0], [], lvis=False)
 
 
 def test_every_box_is_scored_for_every_class_and_the_best_pairs_remain() -> None:

@@ -61,7 +61,7 @@ def test_a_star_marks_what_differs_from_the_base_beyond_its_interval() -> None:
         "         r@1    r@5\n"
         "base   50.0   50.0\n"
         "gated  50.0*  50.0\n"
-        "*: differs from its base; 95 % interval, paired bootstrap over images within each task, 2,000 resamples.\n"
+        "*: differs from its base; 95 % interval, paired bootstrap over images within each task.\n"
     )
     assert "*" not in score_tables(scores, {})
 
