@@ -29,8 +29,8 @@ def label_curves(data: ReportData) -> str:
         return ""
     note = (
         f"Top-1 accuracy on {data.dataset} of arms that trained on labelled images, over how many of each class they "
-        "had at most. Whiskers are the 95 % interval of the difference from the base, as in the table above; whether "
-        "two curves differ is said by the intervals below."
+        "had at most. Whiskers are the 95 % interval of the difference from the base, as in the table above. The "
+        "intervals in the table below tell whether two curves differ."
     )
     return f'<h2>Labels in training</h2><p class="note">{escape(note)}</p>{blocks}'
 

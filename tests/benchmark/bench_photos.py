@@ -34,7 +34,8 @@ from react_ray.evals.shot_methods import Shots, learn
 from react_ray.gated.load import load_backbone, load_customised
 from react_ray.gated.trained import trained_models
 from react_ray.pairs.image import decode_whole
-from react_ray.report.intervals import Gain, paired_gain
+from react_ray.report.intervals import paired_gain
+from react_ray.report.numbers import gain_interval, interval, points
 from tests.support import tuxpaint
 from tests.support.tuxpaint import Photo
 
@@ -144,10 +145,6 @@ def scored(of: Vectors, halves: Halves, shots: list[int]) -> dict[str, Hits]:
     return found | (recalled(of) if is_model else {})
 
 
-def told(gain: Gain, sign: str = "") -> str:
-    return f"{100 * gain.value:{sign}.1f} [{100 * gain.low:.1f}, {100 * gain.high:.1f}]"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", default="", help="folder of a finished demo, whose customised models are scored too")
@@ -175,8 +172,8 @@ def main() -> None:
             over = ""
             if figures is not of_base and figure in of_base:
                 gain = paired_gain([one - other for one, other in zip(hits, of_base[figure], strict=True)])
-                over = f"  {told(gain, '+')}"
-            print(f"  {figure:26} {told(value)}{over}", flush=True)
+                over = f"  {gain_interval(gain)}"
+            print(f"  {figure:26} {points(value.value)} {interval(value)}{over}", flush=True)
     print(json.dumps(out))
 
 
