@@ -13,8 +13,9 @@ unless said otherwise. The last line is one JSON object:
     ray_...                     the same figures of Ray Serve
     client_p50_ms, _p99_ms      a search through the handles of the groups, as from a task of the same cluster
     noop_client_p50_ms          as many calls of a deployment that does nothing, one for each group and round
+    peer_...                    with --peer, what clip-retrieval's back end takes at the same recall (serve_peer.py)
 
-    python tests/benchmark/bench_serve.py [--n 1000000] [--dim 512] [--groups 1] [--k 100]
+    python tests/benchmark/bench_serve.py [--n 1000000] [--dim 512] [--groups 1] [--k 100] [--peer]
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ from react_ray.stages import index
 from react_ray.stages.serve import served
 from react_ray.stages.serving.application import NAME, group_name
 from react_ray.stages.serving.serve_group import BY_GRPC, ServeGroup
+from tests.benchmark import serve_peer
 from tests.benchmark.made_vectors import write
 
-NUM_QUERIES, MOST_GROUPS, TIMEOUT_S = 1000, 4, 30.0
+NUM_QUERIES, MOST_GROUPS, TIMEOUT_S, DEEP_K = 1000, 4, 30.0, 10_000
 
 
 @serve.deployment
@@ -76,6 +78,8 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=1, help=f"groups of shards, at most {MOST_GROUPS}")
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--times", type=int, default=500, help="searches that are timed")
+    parser.add_argument("--peer", action="store_true", help=f"measure {serve_peer.PACKAGE} too, in a venv of its own")
+    parser.add_argument("--peer-venv", default="", help="where that venv is, or is made; default: below --folder")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps the database for the next run")
     asked = parser.parse_args()
     root = Path(asked.folder, f"made-served-{asked.n}-{asked.dim}")
@@ -83,7 +87,7 @@ def main() -> None:
     pairs = create(f"{root}/pairs", PAIRS, {}, {}, embeddings.num_parts)
     for part in pairs.pending():
         pairs.commit(part, described(pair_ids(part, embeddings.receipt(part).rows)), 0.0)
-    pairs.seal()
+    described_pairs = pairs.seal()
     recipe = recipe_over(root, 1e3)
     queries_QD = mixture.draw(NUM_QUERIES, 10**6, text=True).astype(np.float32)
     if not (root / "index" / MANIFEST).exists():
@@ -102,6 +106,13 @@ def main() -> None:
     out = measured(recipe, queries_QD, asked.k, params, shards, asked.times)
     with connected(recipe.cluster):
         on_ray = measured(recipe, queries_QD, asked.k, params, shards, asked.times)
+    if asked.peer:
+        python = serve_peer.peer_python(Path(asked.peer_venv or f"{asked.folder}/serve-peer-venv"))
+        table = pa.concat_tables(described_pairs.tables(["url", "caption"]))
+        lists, reached = serve_peer.write(root / "peer", embeddings, table, queries_QD, asked.k, recall)
+        with serve_peer.listening(python, root / "peer") as address:
+            out |= serve_peer.measured(address, queries_QD, asked.k, asked.times, DEEP_K)
+        out |= {"peer_lists": lists, "peer_recall": round(reached, 3)}
     found = {"n": asked.n, "groups": on_ray.pop("groups"), "k": asked.k, "recall": round(recall, 3)}
     out |= {name if "client_p" in name else f"ray_{name}": value for name, value in on_ray.items()}
     print(json.dumps(found | {"in_process_p50_ms": alone[0]} | out))
@@ -112,7 +123,7 @@ def measured(
 ) -> dict[str, Any]:
     """By Ray Serve if Ray runs."""
     bodies = [json.dumps({"query": {"embedding": one.tolist()}, "k": k, "key": "image"}) for one in queries_QD[:times]]
-    deep = json.dumps({"query": {"embedding": queries_QD[0].tolist()}, "k": 10_000, "key": "image"})
+    deep = json.dumps({"query": {"embedding": queries_QD[0].tolist()}, "k": DEEP_K, "key": "image"})
     with served(recipe) as url:
         connection = http.client.HTTPConnection(url.removeprefix("http://"))
 
