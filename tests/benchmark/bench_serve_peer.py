@@ -2,8 +2,8 @@
 
     python bench_serve_peer.py FOLDER PORT
 
-FOLDER: image.index, and metadata/ with Arrow files, as clip-retrieval has them. Its models of texts, which no search by a
-vector needs, are left out.
+FOLDER: image.index, and metadata/ with Arrow files, as clip-retrieval has them. Its models of texts are left out, which
+no search by a vector needs.
 """
 
 from __future__ import annotations
