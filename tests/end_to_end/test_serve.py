@@ -27,6 +27,8 @@ from react_ray.stages.serve import check_open, is_loopback, served
 from tests.support.searchable import ANIMALS, many, png, write_index, write_searchable
 from tests.support.serving import serving_recipe
 
+PATIENCE_S = 300.0  # as long as the server's own: on a busy machine a process takes long to come back
+
 
 def recipe_of(folder: Path, **fields: Any) -> Recipe:
     uri = f"{folder}/database"
@@ -44,7 +46,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 @pytest.fixture(scope="module")
 def client(local_ray: None, recipe: Recipe) -> Iterator[Client]:
     with served(recipe) as url:
-        yield react_ray.connect(url)
+        yield react_ray.connect(url, timeout_s=PATIENCE_S)
     serve.shutdown()
 
 
@@ -97,7 +99,7 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         assert run.stderr is not None
         said = next(line for line in run.stderr if line.startswith("serving "))
         url = said.partition(" at ")[2].partition(" ")[0]
-        assert len(ids(react_ray.connect(url).search("a heron", 3))) == 3
+        assert len(ids(react_ray.connect(url, timeout_s=PATIENCE_S).search("a heron", 3))) == 3
         assert psutil.Process(run.pid).children() == [], "one process answers, without Ray"
         run.send_signal(signal.SIGINT)
         rest = run.stderr.read().splitlines()

@@ -22,8 +22,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "react_ray", clone / "react_ray", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, clone / name)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", "."]
-    subprocess.run([*build, str(clone)], check=True, cwd=folder)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", ".", str(clone)], check=True, cwd=folder)
     (wheel,) = folder.glob("react_ray-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
