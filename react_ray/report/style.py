@@ -47,7 +47,7 @@ body { margin: 0; background: var(--page); color: var(--ink);
 main { padding: 36px clamp(16px, 3.5vw, 72px) 64px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
 h2 { font-size: 20px; margin: 52px 0 8px; letter-spacing: -0.005em; }
-h3 { font-size: 15px; margin: 0 0 8px; }
+h3 { font-size: 15px; margin: 0 0 8px; } .scroll + h3 { margin-top: 22px; }
 p { margin: 6px 0; max-width: 46em; }
 .lead { font-size: 20px; line-height: 1.4; margin: 14px 0 8px; }
 .verdict { border-left: 4px solid var(--rule); padding-left: 12px; max-width: 62em; }

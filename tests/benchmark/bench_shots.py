@@ -1,9 +1,9 @@
 """Few and full shot on the sample's drawings: what is learned on the vectors of the base and of the customised models.
 
-The labelled drawings are the pool's (tests/support/pool_labels.py), in the tasks of which every class has three or more;
-the test artist drew none of them. Figures are top-1 in points as the mean over these tasks, with the 95 % interval of the
-report's paired bootstrap over images and draws. Those of customised models have the difference from the base by the same
-method. Methods and their choices are those of `evaluate`. The last line is one JSON object.
+The labelled drawings are the pool's (tests/support/pool_labels.py), in the tasks of which every class has three or
+more; the test artist drew none of them. Figures are top-1 in points as the mean over these tasks, with the 95 %
+interval of the report's paired bootstrap over images and draws. Those of customised models have the difference from the
+base by the same method. Methods and their choices are those of `evaluate`. The last line is one JSON object.
 
     python -m tests.benchmark.bench_shots [--run runs/sample] [--shots 1 3 -1] [--dataset test]
 """
