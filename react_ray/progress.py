@@ -43,6 +43,7 @@ class Progress:
         self.note = note
         self._started = time.monotonic()
         self._last_line = 0.0
+        self._told: tuple[int, int, str] | None = None  # by the last plain line
         self._console = _Console(file=sys.stderr)
         self._live = (
             Live(console=self._console, refresh_per_second=4, transient=False) if self._console.is_terminal else None
@@ -58,7 +59,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not KeyboardInterrupt:  # the last line is how to go on
-            self._show(force=True)
+            self._show(force=self._told != (self.done, self.rows, self.note))
         if self._live:
             self._live.stop()
 
@@ -88,7 +89,7 @@ class Progress:
             return
         now = time.monotonic()
         if force or now - self._last_line >= PLAIN_INTERVAL_S:
-            self._last_line = now
+            self._last_line, self._told = now, (self.done, self.rows, self.note)
             self._console.print(self.line(), markup=False, highlight=False, soft_wrap=True)
 
 

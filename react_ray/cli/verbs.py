@@ -66,8 +66,7 @@ def run_verb(
         _print(recipe, verb, said, as_json)
         return
     with writing(recipe, verb):
-        preflight.begin(recipe, verb)
-        preflight.require(recipe, [verb])
+        preflight.begin(recipe, verb, [verb])
         with _ray(recipe) if verb != "report" else nullcontext(), done.remembering(recipe, verb) as remember:
             said = _run(verb, recipe, option)
             remember(said)
@@ -100,8 +99,7 @@ def run_stages(
         answer(said, done.values(recipe, stages[-1]) if as_json else None, as_json)
         return
     with writing(recipe, "run"):
-        preflight.begin(recipe, "run")
-        preflight.require(recipe, stages)
+        preflight.begin(recipe, "run", stages)
         with _ray(recipe):
             from react_ray.stages import run
 

@@ -121,6 +121,7 @@ class ReportData:
     # "task metric" -> row -> value, of tasks for which another metric than top-1 counts; "mean" = over all tasks, each
     # by its own metric
     task_metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    metric_gains: dict[tuple[str, str], Gain] = field(default_factory=dict)  # (column of these, row) -> over its base
     # row -> the base that it is compared with; a row without an entry is compared with the first of `labels`
     bases: dict[str, str] = field(default_factory=dict)
     controls: tuple[str, ...] = ()  # arms that train on pairs that were not searched for: random ones, string matches

@@ -90,9 +90,15 @@ def _own_metrics(data: ReportData) -> Rows:
     """Of tasks for which another metric than top-1 counts, and the mean over all tasks."""
     table = [["", *data.task_metrics]]
     for row in data.ranked():
-        found = [of.get(row) for of in data.task_metrics.values()]
-        table.append([data.labels[row], *(NONE if value is None else points(value) for value in found)])
+        table.append([data.labels[row], *(_by_metric(data, column, row) for column in data.task_metrics)])
     return table
+
+
+def _by_metric(data: ReportData, column: str, row: str) -> str:
+    value, gain = data.task_metrics[column].get(row), data.metric_gains.get((column, row))
+    if value is None:
+        return f"{NONE} "
+    return points(value) + ("*" if gain and gain.told_apart else " ")
 
 
 def mean_of(data: ReportData, row: str) -> str:
@@ -110,7 +116,7 @@ def _of_task(data: ReportData, task: str, row: str) -> str:
 
 def _notes(data: ReportData) -> list[str]:
     lines = [f"Brackets: {method(data.num_seeds)}."] if data.gains else []
-    if data.gains and len(data.tasks) > 1:
+    if data.gains and (len(data.tasks) > 1 or data.metric_gains):
         lines.append(f"*: differs from {against(data)}, p < 0.05 after Holm's correction over the tasks.")
     return lines
 

@@ -23,9 +23,12 @@ from react_ray.selection.filters import parse
 from react_ray.storage import check_writable, join, open_storage
 
 
-def begin(recipe: Recipe, verb: str) -> None:
+def begin(recipe: Recipe, verb: str, stages: Sequence[str] = ()) -> None:
     """Write the resolved recipe, the first file of a run. ArtifactMismatch if artifacts of the run depend on a field
-    that was another (changes.py)."""
+    that was another (changes.py).
+
+    stages: those that `require` checks before; a command that is refused leaves the recipe of the run as it was.
+    """
     check_writable(recipe.out)
     take(recipe.out)
     storage = open_storage(recipe.out)
@@ -33,6 +36,8 @@ def begin(recipe: Recipe, verb: str) -> None:
     if verb in ("run", "ingest", "download", "embed", "index"):
         check_writable(recipe.database)
     refuse(recipe)
+    if stages:
+        require(recipe, stages)
     storage.write(RECIPE, recipe.yaml().encode())
 
 

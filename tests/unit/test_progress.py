@@ -48,6 +48,14 @@ def test_without_a_terminal_the_first_and_the_last_line_are_plain_and_go_to_stde
     assert "[bold]not markup[/bold]" in lines[-1]
 
 
+def test_a_last_line_that_was_printed_is_not_printed_again(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("embed", 2, "pairs") as progress:
+        progress.advance(rows=3)
+        progress.advance(rows=3)
+        progress._show(force=True)  # as when a line was due
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
 def test_a_stage_that_does_not_know_its_size_yet_says_what_it_waits_for() -> None:
     progress = Progress("train", 0, "pairs", "steps", note="starting workers")
     assert re.fullmatch(r"train +starting workers  \d+ s", progress.line())

@@ -7,19 +7,20 @@ artifact of the kind `scores`, below a folder of the run whose name begins with 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from statistics import fmean
 
-from react_ray.artifact import open_artifact
+from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.evals.score import ALL_SETS, ZERO_SHOT, Place, Score, place_of, score_table
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
-from react_ray.kinds import PREDICTIONS, SCORES
+from react_ray.kinds import PREDICTIONS, SCORES, ScoresFacts
 from react_ray.manifest import MANIFEST
 from react_ray.parquet import parquet_bytes
 from react_ray.recipe import Recipe
 from react_ray.report.intervals import Gain
 from react_ray.report.score_table import score_tables
-from react_ray.runtime.layout import other_scores, scored, shown_name
+from react_ray.runtime.layout import scored, shown_name
 from react_ray.storage import join, open_storage
 
 PARQUET, JSON = "scores.parquet", "scores.json"
@@ -36,29 +37,35 @@ def write_scores(recipe: Recipe) -> None:
 def all_scores(recipe: Recipe) -> list[Score]:
     """Zero-shot scores first, then those of other protocols by the names of their folders. Models are named as in the
     report."""
-    storage = open_storage(recipe.out)
     found = [score for row, uri in scored(recipe).items() for score in _zero_shot(row, uri)]
     found += over_sets(found, [task.name for task in load_tasks(recipe.tasks)])
-    for path in storage.list():
-        folder, _, name = path.rpartition("/")
-        if name == MANIFEST and folder.startswith(OF_PROTOCOLS):
-            for table in open_artifact(join(storage.uri, folder), SCORES).tables():
-                found += [Score(**row) for row in table.to_pylist()]
+    for artifact in _of_protocols(recipe):
+        for table in artifact.tables():
+            found += [Score(**row) for row in table.to_pylist()]
     return [score._replace(model=shown_name(score.model)) for score in found]
 
 
 def score_gains(recipe: Recipe) -> dict[Place, Gain]:
     """Of the scores of protocols other than classification, those over the base that have an interval."""
     found = {}
-    for uri in other_scores(recipe):
-        if open_storage(uri).exists(MANIFEST):
-            artifact = open_artifact(uri, SCORES)
-            of = {(row["task"], row["metric"]): row for table in artifact.tables() for row in table.to_pylist()}
+    for artifact in _of_protocols(recipe):
+        if artifact.facts.gains:
+            rows = [row for table in artifact.tables() for row in table.to_pylist()]
+            of = {(row["task"], row["metric"]): Score(**row) for row in rows}
             for told in artifact.facts.gains:
-                score = Score(**of[told["task"], told["metric"]])
+                score = of[told["task"], told["metric"]]
                 gain = Gain(**{name: told[name] for name in Gain._fields})
                 found[place_of(score._replace(model=shown_name(score.model)))] = gain
     return found
+
+
+def _of_protocols(recipe: Recipe) -> Iterator[Artifact[ScoresFacts]]:
+    """All finished scores of protocols of their own, also of sets that the recipe no longer has."""
+    storage = open_storage(recipe.out)
+    for path in storage.list():
+        folder, _, name = path.rpartition("/")
+        if name == MANIFEST and folder.startswith(OF_PROTOCOLS):
+            yield open_artifact(join(storage.uri, folder), SCORES)
 
 
 def over_sets(scores: list[Score], tasks: list[str]) -> list[Score]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from react_ray.artifact import open_artifact
 from react_ray.clip.prompts import TOP1, load_tasks
 from react_ray.errors import ArtifactMissing
@@ -13,6 +16,7 @@ from react_ray.manifest import MANIFEST
 from react_ray.pairs.retrieval import open_retrieval
 from react_ray.recipe import Recipe
 from react_ray.report.data import MEAN, ClassRow, Cost, ReportData
+from react_ray.report.intervals import holm, paired_metric, paired_metric_gain
 from react_ray.runtime.layout import HEAD, Layout, scored, shown_name
 from react_ray.stages.reporting.flips import flip_examples
 from react_ray.stages.reporting.outcomes import Outcomes
@@ -26,6 +30,7 @@ def compare(recipe: Recipe, data: ReportData) -> None:
     if sets:
         data.dataset = recipe.evaluate.headline if recipe.evaluate.headline in sets else _last_target(recipe, sets)
         _scores(recipe, data)
+        _metric_gains(recipe, data)
     best = data.best_arm
     if best is not None:
         _gains(data, outcomes, best, sets)
@@ -75,6 +80,31 @@ def _scores(recipe: Recipe, data: ReportData) -> None:
             else:
                 data.tasks.setdefault(score["task"], {})[row] = score["value"]
                 data.num_images[score["task"]] = score["num_images"]
+
+
+def _metric_gains(recipe: Recipe, data: ReportData) -> None:
+    """Adds the gains of this run by the metrics that count for its tasks, where one is not top-1."""
+    tasks = [task for task in load_tasks(recipe.tasks) if task.name in data.tasks]
+    if all(task.metric == TOP1 for task in tasks):
+        return
+    uris = {shown_name(name): uri for name, uri in scored(recipe).items()}
+    said = {row: _predictions(uris[row], data.dataset) for row in data.mean}
+    for row in (row for row in data.mean if not data.is_base(row) and data.base_of(row) in said):
+        pairs = {}
+        for task in tasks:
+            both = (one.filter(pc.equal(one["task"], task.name)) for one in (said[row], said[data.base_of(row)]))
+            pairs[task.name] = paired_metric(next(both), next(both), task)
+        own = {task: task.metric for task in tasks if task.metric != TOP1}
+        gains = holm({task.name: paired_metric_gain([pairs[task.name]]) for task in own})
+        data.metric_gains |= {(f"{task.name} {metric}", row): gains[task.name] for task, metric in own.items()}
+        data.metric_gains[MEAN, row] = paired_metric_gain(list(pairs.values()))
+
+
+def _predictions(uri: str, dataset: str) -> pa.Table:
+    """Of one set, by task and row; also of all classes, where a metric needs them."""
+    table = pa.concat_tables(open_artifact(uri, PREDICTIONS).tables(), promote_options="default")
+    table = table.filter(pc.equal(table["dataset"], dataset))
+    return table.sort_by([("task", "ascending"), ("row", "ascending")])
 
 
 def _gains(data: ReportData, outcomes: Outcomes, best: str, sets: list[str]) -> None:

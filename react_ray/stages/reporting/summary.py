@@ -34,6 +34,9 @@ def summarise(data: ReportData, costs: Costs) -> dict[str, Any]:
         "tasks": data.tasks,
         "mean": data.mean,
         "task_metrics": data.task_metrics,
+        "task_metric_gains": [
+            {"column": column, "row": row} | _numbers(gain) for (column, row), gain in data.metric_gains.items()
+        ],
         "other_protocols": [
             dict(zip(("protocol", "row", "dataset", "task", "metric", "setting"), place, strict=True)) | _numbers(gain)
             for place, gain in data.score_gains.items()

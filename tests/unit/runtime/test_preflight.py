@@ -47,6 +47,14 @@ def test_a_run_that_ended_before_its_first_result_belongs_to_no_recipe(tmp_path:
     assert load_recipe(str(tmp_path / "run/recipe.yaml")).seed == 7
 
 
+def test_a_command_that_is_refused_leaves_the_recipe_of_the_run_as_it_was(tmp_path: Path) -> None:
+    begin(recipe(tmp_path), "ingest")
+    kept = (tmp_path / "run/recipe.yaml").read_text()
+    with pytest.raises(ConfigError, match=r"evaluate\.datasets is empty"):
+        begin(recipe(tmp_path, "name=other"), "run", ["evaluate"])
+    assert (tmp_path / "run/recipe.yaml").read_text() == kept
+
+
 @pytest.mark.parametrize(
     ("left", "shown"),
     [

@@ -19,6 +19,7 @@ from react_ray.recipe import Recipe
 from react_ray.runtime.cluster import on_demand
 from react_ray.runtime.layout import Layout, other_scores
 from react_ray.stages import evaluate, report
+from react_ray.stages.evaluating.all_scores import all_scores, score_gains
 from react_ray.stages.evaluating.image_text_retrieval import captioned_sets
 from react_ray.stages.evaluating.protocol import run_protocols
 from react_ray.storage import open_storage, read_bytes
@@ -99,6 +100,8 @@ def test_a_run_with_captions_alone_has_a_table_and_a_report(tmp_path: Path) -> N
     assert "There are no scores" not in read_bytes(f"{recipe.out}/report.html").decode()
     [first, *_] = json.loads(read_bytes(f"{recipe.out}/summary.json"))["other_protocols"]
     assert (first["row"], first["metric"]) == ("gated_image", "image_retrieval_recall@1") and "told_apart" in first
+    without = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"captions": {}})})
+    assert all_scores(without) == all_scores(recipe) and score_gains(without) == score_gains(recipe) != {}
 
 
 def test_what_is_scored_stays_and_a_set_that_was_replaced_is_refused(tmp_path: Path) -> None:

@@ -261,11 +261,18 @@ def test_a_task_by_another_metric_stands_in_a_table_of_its_own_and_in_the_summar
     finish_models(recipe)
     correct = right(100)
     correct[1::3] = False  # no owl: recalls 34/100, 0 and 33/100
-    for name in ("base", "gated_image"):
-        score(recipe, name, {"test": correct})
+    better = correct.copy()
+    better[1:61:3] = True  # 20 of the owls
+    for name, found in (("base", correct), ("gated_image", better)):
+        score(recipe, name, {"test": found})
     said = report.run(recipe)
     summary = json.loads((tmp_path / "run/summary.json").read_text())
-    value = (34 + 33) / 300
-    found = summary["task_metrics"]["birds mean_per_class"]
-    assert found == {"base": pytest.approx(value), "gated_image": pytest.approx(value)}
-    assert "by the metric that counts for each task\n             birds mean_per_class  mean" in said
+    base = summary["task_metrics"]["birds mean_per_class"]["base"]
+    value = summary["task_metrics"]["birds mean_per_class"]["gated_image"]
+    assert base < value and base == pytest.approx((34 + 33) / 300)
+    assert "by the metric that counts for each task\n" in said and "birds mean_per_class   mean" in said
+    [of_task, of_mean] = summary["task_metric_gains"]
+    assert (of_task["column"], of_mean["column"], of_task["row"]) == ("birds mean_per_class", "mean", "gated_image")
+    for gain in (of_task, of_mean):
+        assert gain["gain"] == pytest.approx(value - base, abs=1e-6) and gain["low"] > 0 and gain["told_apart"]
+    assert f"{100 * value:.1f}*" in said and f"{100 * base:.1f}*" not in said
