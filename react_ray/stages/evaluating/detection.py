@@ -15,7 +15,7 @@ import torch
 
 from react_ray import schema
 from react_ray.clip.backbone import Backbone
-from react_ray.clip.prompts import load_tasks
+from react_ray.clip.prompts import by_own_names, load_tasks
 from react_ray.evals.box_set import BoxSet, open_boxes
 from react_ray.evals.detection import PER_IMAGE, PER_IMAGE_OF_LVIS, ap_of_images, average_precision, detect
 from react_ray.evals.readable import check_share
@@ -76,7 +76,7 @@ class Detection(Protocol):
         self, backbone: Backbone, device: torch.device, num_threads: int
     ) -> tuple[RegionVectors, np.ndarray, float]:
         regions = RegionVectors(backbone, device, self.regions, self.size, self.batch_size, num_threads)
-        text_CD = regions.embedder.zero_shot_classifier(self.boxes.task)
+        text_CD = regions.embedder.zero_shot_classifier(by_own_names(self.boxes.task))
         model: Any = backbone.model
         return regions, text_CD, float(model.logit_scale.detach().exp())
 
