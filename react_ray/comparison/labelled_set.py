@@ -185,7 +185,7 @@ def _own_classes(files: SetFiles, name: str) -> list[str]:
 
 def _readable(folder: str) -> str:
     """`001.Black_footed_Albatross` -> `Black footed Albatross`, which is what a prompt should say."""
-    return NUMBER_BEFORE.sub("", folder, count=1).replace("_", " ").strip() or folder
+    return NUMBER_BEFORE.sub("", folder).replace("_", " ").strip() or folder
 
 
 def _is_text(kind: pa.DataType) -> bool:

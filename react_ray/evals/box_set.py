@@ -222,8 +222,8 @@ def _opened(of: BoxSet) -> _Opened:
     odd = next((one for one in categories if one["frequency"] not in FREQUENCIES), None)
     if is_lvis and odd:
         raise ConfigError(
-            f"{where}: the frequency of the category {odd['name']} is {odd['frequency']!r}, which LVIS gives as r, c or "
-            "f; correct it"
+            f"{where}: the frequency of the category {odd['name']} is {odd['frequency']!r}, which LVIS gives as r, c "
+            "or f; correct it"
         )
     listed = {"images": [vars(image) for image in instances.images], "annotations": truth, "categories": categories}
     return _Opened(rows, category_of, listed, is_lvis, told)
@@ -281,8 +281,8 @@ def _within(boxes: Sequence[_Box | _Proposal], images: dict[int, _Image], where:
         image = images[boxes[row].image_id]
         refuse(
             row,
-            f"of {image.file}, {boxes[row].bbox}, has no area within its {image.width} x {image.height} pixels; correct "
-            "it, or leave it out",
+            f"of {image.file}, {boxes[row].bbox}, has no area within its {image.width} x {image.height} pixels; "
+            "correct it, or leave it out",
         )
     return inside_N4, is_cut_N
 

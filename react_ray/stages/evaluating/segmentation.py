@@ -18,6 +18,7 @@ from react_ray.clip.backbone import Backbone
 from react_ray.clip.dense_maps import DenseMaps
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, by_own_names, load_tasks
+from react_ray.errors import ConfigError
 from react_ray.evals import resampled
 from react_ray.evals.mask_set import MaskSet, open_masks
 from react_ray.evals.readable import check_share
@@ -91,6 +92,11 @@ class Segmentation(Protocol):
         failed = sum(status != schema.OK for status in table["status"].to_pylist())
         check_share(failed, table.num_rows, of_field(self.dataset), self.most_unreadable)
         counts = Counts(*(np.array(table[name].to_pylist()) for name in Counts._fields))  # of images, then of classes
+        if not counts.labelled.any():
+            raise ConfigError(
+                f"{of_field(self.dataset)}: no pixel of any mask is of a class of task {self.task.name}; name other "
+                "masks, or write what their numbers mean into a classes.txt"
+            )
         metrics = {
             "miou": OfImages(resampled.mean_iou(*counts), np.stack(counts, axis=1)),
             "pixel_accuracy": OfImages(resampled.share(*(n.sum(axis=1) for n in counts[:2])), counts.right.sum(axis=1)),
