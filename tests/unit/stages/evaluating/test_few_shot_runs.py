@@ -200,6 +200,8 @@ def test_a_class_without_enough_images_is_an_error_before_anything_is_learned(re
     ("change", "message"),
     [
         ("evaluate.shots=[0]", "evaluate.shots.0.*greater than or equal to 1"),
+        ("evaluate.shot_seeds=[]", "evaluate.shot_seeds.*at least 1 item"),
+        ("evaluate.shot_methods=[]", "evaluate.shot_methods.*at least 1 item"),
         ("evaluate.shots=[some]", "evaluate.shots.0"),
         ("evaluate.shot_methods=[knn]", "evaluate.shot_methods.0"),
         ("evaluate.train.other=x", r"evaluate: train.other is no set of evaluate.datasets \(test\); name the"),
