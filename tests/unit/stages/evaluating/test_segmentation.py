@@ -60,7 +60,10 @@ def test_other_options_make_the_scores_anew(tmp_path: Path, capsys: pytest.Captu
     sets = {"segmentation": {"birds": str(tmp_path / "set")}}
     before = [one.content for one in evaluate.run(trained_recipe(tmp_path, sets))]
     larger = [one.content for one in evaluate.run(trained_recipe(tmp_path, sets | {"dense_size": 64}))]
-    assert "scores_segmentation/base/birds is made anew: another model or other options" in capsys.readouterr().err
+    assert (
+        "scores_segmentation/base/birds is made anew: another model, other data or other options"
+        in capsys.readouterr().err
+    )
     again = [one.content for one in evaluate.run(trained_recipe(tmp_path, sets))]
     assert before == again and before != larger
 
