@@ -33,6 +33,7 @@ from react_ray.manifest import (
 )
 from react_ray.metadata import stamped
 from react_ray.parquet import footer, parquet_bytes
+from react_ray.progress import say
 from react_ray.section import differences
 from react_ray.storage import Storage, open_storage
 
@@ -221,6 +222,23 @@ def create(
         created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         storage.write(BUILDING, stamped(plan | {"created": created, "facts": known}))
     return Draft(storage, kind, num_parts, sealed)
+
+
+def create_anew(
+    uri: str,
+    kind: Kind[F],
+    config: dict[str, Any],
+    parents: Mapping[str, Artifact[Any]],
+    num_parts: int,
+    facts: F | None = None,
+) -> Draft[F]:
+    """As `create`, of what follows from its parents in one pass: what another configuration made is deleted."""
+    try:
+        return create(uri, kind, config, parents, num_parts, facts=facts)
+    except ArtifactMismatch:
+        say(f"{uri} is made anew: another model, other data or other options made what was there")
+        open_storage(uri).delete_all()
+        return create(uri, kind, config, parents, num_parts, facts=facts)
 
 
 def _plan_of_parts(storage: Storage) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def parse_json(data: bytes, where: str, remedy: str, error: type[ReactRayError] 
         raise error(f"{where} is not UTF-8 text at {_at(before, len(before))}; {remedy}") from problem
     except json.JSONDecodeError as problem:
         at = f"line {problem.lineno}, column {problem.colno}"
-        raise error(f"{where} is not JSON ({problem.msg.lower()} at {at}); {remedy}") from problem
+        raise error(f"{where} is not JSON ({problem.msg.lower().removesuffix(' at')} at {at}); {remedy}") from problem
     except RecursionError as problem:
         raise error(f"{where} is nested too deeply; {remedy}") from problem
     except ValueError as problem:

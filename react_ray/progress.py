@@ -94,7 +94,8 @@ class Progress:
 
 
 def say(line: str) -> None:
-    """Prints one line to stderr, where the progress is."""
+    """Prints one line to stderr, where the progress is, whatever it quotes."""
+    line = "".join(c if c.isprintable() else " " for c in line)
     _Console(file=sys.stderr).print(redact(line), markup=False, highlight=False, soft_wrap=True)
 
 

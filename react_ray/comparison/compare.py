@@ -19,6 +19,7 @@ from react_ray.clip.backbone import Backbone
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TOP1, TargetTask
 from react_ray.comparison.labelled_set import LabelledSet
+from react_ray.comparison.shared_images import check_images
 from react_ray.errors import ConfigError
 from react_ray.evals.classify import classify_rows, prompt_scorers
 from react_ray.evals.labelled import read_slice
@@ -69,6 +70,7 @@ def compare(
     models: Sequence[Loadable], sets: Sequence[LabelledSet], batch_size: int, allow_missing: bool
 ) -> Comparison:
     """allow_missing: images that cannot be decoded count as wrong, instead of a ConfigError."""
+    check_images(sets)
     base = models[0].label
     result = Comparison(base)
     of_base: dict[str, pa.Table] = {}

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Any
 
 import pyarrow as pa
@@ -126,9 +125,6 @@ def labelled_sets(
             _check_tasks(files, name, tasks)
             check_set(name, uri, tasks)
             found.append(LabelledSet(name, uri, tasks, slices_of(name, uri, tasks), is_off, is_validation))
-    for one, other in permutations(found, 2):
-        if one.validation and one.slices[0].digest == other.slices[0].digest:
-            raise ConfigError(f"{one.option}: these are the images of {other.option}; choose the weight on others")
     return found
 
 
@@ -185,7 +181,7 @@ def _own_classes(files: SetFiles, name: str) -> list[str]:
 
 def _readable(folder: str) -> str:
     """`001.Black_footed_Albatross` -> `Black footed Albatross`, which is what a prompt should say."""
-    return NUMBER_BEFORE.sub("", folder, count=1).replace("_", " ").strip() or folder
+    return NUMBER_BEFORE.sub("", folder).replace("_", " ").strip() or folder
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from unicodedata import normalize
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.pairs.names_beside import NamesBeside
 
 WORDNET = re.compile(r"n\d{8}")
-NUMBER_BEFORE = re.compile(r"(?:n\d{8}|\d+)[ ._-]+(?=\D)")  # of folders such as `001.Black_footed_Albatross`
+NUMBER_BEFORE = re.compile(r"^(?:n\d{8}|\d+)[ ._-]+(?=\D)")  # of folders such as `001.Black_footed_Albatross`
 
 
 def spellings(task: TargetTask) -> dict[str, str]:
@@ -29,7 +30,7 @@ def spellings(task: TargetTask) -> dict[str, str]:
 def class_of(name: str, known: dict[str, str], beside: NamesBeside) -> str | None:
     """Returns the class that a name means, or None. known: from `spellings`."""
     for text in (name, *beside.names_of.get(name, ())):
-        for form in (text, NUMBER_BEFORE.sub("", text, count=1)):
+        for form in (text, NUMBER_BEFORE.sub("", text)):
             if found := known.get(spelling(form)):
                 return found
     return None
@@ -48,4 +49,5 @@ def advice(unknown: Sequence[str]) -> str:
 
 
 def spelling(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+    """macOS writes the letters of file names apart from their accents (NFD); nearly everybody else composes them."""
+    return " ".join(normalize("NFC", name).casefold().replace("_", " ").replace("-", " ").split())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from react_ray.evals.few_shot import ShotMethod
 from react_ray.evals.other_sets import OtherSets
-from react_ray.evals.set_name import training_set
+from react_ray.evals.set_name import check_set_name, training_set
 from react_ray.section import field, speed
 
 
@@ -29,9 +29,9 @@ class EvaluateConfig(OtherSets):
         "images of each class to learn from, a result for each number (all = all of `train`); empty = none are learned",
     )
     shot_methods: list[ShotMethod] = speed(
-        ["linear-probe", "anchored-probe", "tip-adapter"], "how classifiers are learned from the shots"
+        ["linear-probe", "anchored-probe", "tip-adapter"], "how classifiers are learned from the shots", min_length=1
     )
-    shot_seeds: list[Annotated[int, Field(ge=0)]] = speed([0, 1, 2], "a draw of the shots for each")
+    shot_seeds: list[Annotated[int, Field(ge=0)]] = speed([0, 1, 2], "a draw of the shots for each", min_length=1)
     wise_ft: float = field(
         1.0, "score customised models at this weight between the backbone (0) and the trained model (1)", ge=0, le=1
     )
@@ -58,6 +58,13 @@ class EvaluateConfig(OtherSets):
         le=1,
     )
     batch_size: int = speed(256, "images per forward pass, halved when memory runs out", ge=1)
+
+    @field_validator("datasets", "train", "captions", "segmentation", "detection", "proposals")
+    @classmethod
+    def _names_can_be_folders(cls, sets: dict[str, str]) -> dict[str, str]:
+        for name in sets:
+            check_set_name(name)
+        return sets
 
     @model_validator(mode="after")
     def _off_target_sets_are_known(self) -> Self:

@@ -23,14 +23,16 @@ from react_ray.errors import ConfigError
 from react_ray.evals.class_names import advice, class_of, spelling, spellings
 from react_ray.evals.set_name import field_of
 from react_ray.evals.zeroshot import check_labels
+from react_ray.metadata import shortened
 from react_ray.pairs.formats.seen import EXAMPLES
 from react_ray.pairs.names_beside import NamesBeside
 
+MOST_DIGITS = 18  # of a position, which fits into 64 bits
 LABEL, TASK, POSITION, ALSO = "label", "task", "position", "also"
 
 
 def check_columns(columns: pa.Schema, label: str, dataset: str, tasks: list[TargetTask]) -> None:
-    """ConfigError without labels, or without tasks if the recipe has several."""
+    """ConfigError without labels, or without tasks, as names, if the recipe has several."""
     shown = ", ".join(f"{field.name} ({field.type})" for field in columns)
     if not label:
         raise ConfigError(
@@ -40,6 +42,11 @@ def check_columns(columns: pa.Schema, label: str, dataset: str, tasks: list[Targ
         raise ConfigError(
             f"{field_of(dataset)} has no column `task` ({shown}), and the recipe has {len(tasks)} tasks; add a "
             f"column that names one of {', '.join(task.name for task in tasks)} in each row"
+        )
+    if TASK in columns.names and not _is_text(_plain(columns.field(TASK).type)):
+        raise ConfigError(
+            f"{field_of(dataset)}: its column `task` is {columns.field(TASK).type}; write names of tasks, such as "
+            f"{tasks[0].name if tasks else 'birds'}"
         )
 
 
@@ -65,7 +72,7 @@ def check_folders(unknown: Counter[str], num_rows: int, most: float, dataset: st
         return ""
     count = sum(unknown.values())
     names = [path.rpartition("/")[2] for path in unknown]
-    shown = ", ".join(f"{path or '.'} ({images:,})" for path, images in unknown.most_common(EXAMPLES))
+    shown = ", ".join(f"{shortened(path) or '.'} ({images:,})" for path, images in unknown.most_common(EXAMPLES))
     told = (
         f"{field_of(dataset)}: {count:,} of {num_rows:,} images lie in {len(unknown)} folders that are no "
         f"class: {shown}{', ...' if len(unknown) > EXAMPLES else ''}"
@@ -88,6 +95,8 @@ def class_labels(
     if _is_list(labels.type):
         return _several_labels(table, written, dataset, tasks, beside)
     names = [tasks[0].name] * len(table) if TASK not in table.column_names else _plain_values(table[TASK]).to_pylist()
+    if without := names.count(None):
+        raise ConfigError(f"{field_of(dataset)}: {without} rows have no task; name it, or leave these rows out")
     kind = labels.type
     if pa.types.is_floating(kind):  # pandas makes integers beside a blank cell to floats
         labels = _whole(labels, dataset)
@@ -165,7 +174,9 @@ def _several_labels(
     lists = table[LABEL].combine_chunks()
     lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
     if missing := int((lengths == 0).sum()):
-        raise ConfigError(f"evaluate.datasets.{dataset}: {missing} rows have no label; leave these rows out")
+        raise ConfigError(f"{field_of(dataset)}: {missing} rows have no label; leave these rows out")
+    if _is_list(lists.type.value_type):
+        raise ConfigError(f"{field_of(dataset)}: its labels are {lists.type}; write one list of names for each image")
     each = {LABEL: pc.list_flatten(lists)}
     if TASK in table.column_names:
         each[TASK] = table[TASK].take(pa.array(np.repeat(np.arange(len(lengths)), lengths)))
@@ -203,7 +214,7 @@ def _of_path(
 
 def _are_positions(texts: set[str], known_of: dict[str, dict[str, str]], beside: NamesBeside) -> bool:
     """Returns True for the integers of a csv or a .cls, which are texts, unless a class has such a name."""
-    if not texts or not all(text.isdecimal() for text in texts):
+    if not texts or not all(text.isdecimal() and len(text) <= MOST_DIGITS for text in texts):
         return False
     return not any(class_of(text, known, beside) for text in texts for known in known_of.values())
 
@@ -239,8 +250,11 @@ def _whole(labels: pa.ChunkedArray, dataset: str) -> pa.ChunkedArray:
 
 
 def _plain_values(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    kind = column.type
-    return column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column
+    return column.cast(_plain(column.type))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _is_list(kind: pa.DataType) -> bool:

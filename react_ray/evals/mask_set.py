@@ -8,14 +8,12 @@ follows from the layout, or is written in a classes.txt beside these folders (`1
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError, ReactRayError
@@ -23,7 +21,7 @@ from react_ray.evals.class_names import class_of, spellings
 from react_ray.evals.set_digest import set_digest
 from react_ray.pairs.formats.beside import read_all
 from react_ray.pairs.formats.suffixes import is_image
-from react_ray.pairs.image import read_header, upright_size
+from react_ray.pairs.image import decode_upright, read_header, upright_size
 from react_ray.pairs.names_beside import NamesBeside, names_beside
 from react_ray.storage import open_storage
 from react_ray.uri import absolute
@@ -31,6 +29,7 @@ from react_ray.uri import absolute
 VOC, MASKS = "SegmentationClass", ("SegmentationClass", "annotations", "masks")
 TRAIN_IDS = "_labelTrainIds"  # of COCO-Stuff's masks as mmsegmentation converts them: numbered from 0, without gaps
 NO_CLASS = 255
+NUMBER = re.compile(r"[0-9]{1,5}")  # of a class in masks of 8 or 16 bits
 IGNORE = -1  # the position of a pixel that does not count
 BACKGROUND = "background"
 COLUMNS = pa.schema([("file", pa.string()), ("image", pa.binary()), ("mask", pa.binary())])
@@ -61,12 +60,15 @@ class MaskSet:
         """
         where = f"{self.folder}/{file}"
         try:
-            picture = Image.open(io.BytesIO(mask or b""), formats=["PNG"])
-            value_HW = np.asarray(picture)
-        except (OSError, ValueError, SyntaxError) as error:
+            picture = read_header(mask or b"")
+            value_HW = np.asarray(decode_upright(picture, picture.size))
+        except ValueError as error:
             raise ConfigError(f"{where}: the mask cannot be read ({error}); write it again") from error
-        if value_HW.ndim != 2:
-            raise ConfigError(f"{where}: the mask is a picture in colours ({picture.mode}); write numbers of classes")
+        if value_HW.ndim != 2 or picture.format != "PNG":
+            raise ConfigError(
+                f"{where}: the mask is a picture in colours ({picture.format}, {picture.mode}); write numbers of "
+                "classes as a PNG of one channel"
+            )
         size = _size(image)
         if size and size != picture.size:
             raise ConfigError(
@@ -157,7 +159,9 @@ def _positions(
     """Returns what each number in the masks means: the position of a class, or IGNORE."""
     names, none = list(task.class_names), {NO_CLASS: IGNORE}
     if beside.lines:
-        numbered = all(identifier.isdecimal() and some for identifier, some in beside.names_of.items())
+        numbered = all(NUMBER.fullmatch(identifier) and some for identifier, some in beside.names_of.items())
+        if numbered and len(beside.names_of) < len(beside.lines):
+            raise ConfigError(f"{where}: two lines of {beside.uri} begin with the same number; correct one of them")
         lines = beside.names_of.items() if numbered else [(str(i), (line,)) for i, line in enumerate(beside.lines)]
         known, nothing = spellings(task), NamesBeside()
         meant = {

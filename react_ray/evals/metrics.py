@@ -65,7 +65,8 @@ def average_precision_11_point(true_N: np.ndarray, score_N: np.ndarray) -> float
         return float("nan")
     score_N = np.where(np.isnan(score_N), -np.inf, score_N)
     order = np.argsort(-score_N, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(score_N[order])), len(order) - 1)  # the last image of each score
+    sorted_N = score_N[order]  # the difference of -inf and -inf is NaN, so that they are compared
+    ends = np.append(np.flatnonzero(sorted_N[1:] != sorted_N[:-1]), len(order) - 1)  # the last image of each score
     found_E = np.cumsum(true_N[order])[ends]
     precision_E = found_E / (ends + 1)
     levels = RECALL_LEVELS - 1

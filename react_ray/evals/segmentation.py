@@ -60,12 +60,10 @@ def count(label_HW: np.ndarray, predicted_HW: np.ndarray | None, num_classes: in
 def mean_iou(counts: Counts) -> tuple[float, float]:
     """Returns (mean IoU, pixel accuracy), both in [0, 1]. counts: sums over all images.
 
-    The mean is over the classes that are labelled or predicted somewhere, as in torchmetrics and mmsegmentation. NaN if
-    there are none.
+    The mean is over the classes that are labelled or predicted somewhere, as in torchmetrics and mmsegmentation. Some
+    pixel is labelled.
     """
     union = counts.labelled + counts.predicted - counts.right
     there = union > 0
-    if not there.any():
-        return float("nan"), float("nan")
-    accuracy = counts.right.sum() / counts.labelled.sum() if counts.labelled.sum() else float("nan")
+    accuracy = counts.right.sum() / counts.labelled.sum()
     return float((counts.right[there] / union[there]).mean()), float(accuracy)

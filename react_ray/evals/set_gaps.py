@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -13,7 +14,8 @@ SHOWN = 5
 
 
 def gaps(labels: pa.Table, dataset: str, tasks: Sequence[TargetTask]) -> list[str]:
-    """Returns a sentence for tasks that have no images in the set, and one for classes of the others.
+    """Returns a sentence for rows of no task, one for tasks that have no images in the set, and one for classes of the
+    others.
 
     labels: columns task, label and also, of all rows. tasks: those that the set may have images of.
     """
@@ -22,6 +24,14 @@ def gaps(labels: pa.Table, dataset: str, tasks: Sequence[TargetTask]) -> list[st
     for task, label, also in zip(*columns, strict=True):
         seen.setdefault(task, set()).update((label, *(also or [])))
     told = []
+    others = Counter(labels["task"].drop_null().to_pylist())
+    for task in tasks:
+        others.pop(task.name, None)
+    if others:
+        told.append(
+            f"{field_of(dataset)}: {sum(others.values()):,} of {labels.num_rows:,} rows are of tasks that are none of "
+            f"the recipe's ({_some(list(others))}), and are left out"
+        )
     if absent := [task.name for task in tasks if task.name not in seen]:
         told.append(
             f"{field_of(dataset)} has no images of {len(absent)} of {len(tasks)} tasks ({_some(absent)}): they "

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 TRAIN = "train."
+MOST_BYTES = 80  # each of which is three characters of a folder's name, if it has to be quoted
 LABELLED = "customize.labelled"  # a field of its own, whose set needs no other name
 _OPTION_OF: ContextVar[Mapping[str, str]] = ContextVar("option_of", default={})  # noqa: B039 (nobody changes it)
 
@@ -36,3 +37,9 @@ def field_of(name: str) -> str:
     if name == LABELLED:
         return name
     return f"evaluate.{name}" if name.startswith(TRAIN) else f"evaluate.datasets.{name}"
+
+
+def check_set_name(name: str) -> None:
+    """ValueError unless folders, tables and messages can bear the name."""
+    if not name.strip(".") or not name.isprintable() or len(name.encode("utf-8", "replace")) > MOST_BYTES:
+        raise ValueError(f"{name[:MOST_BYTES]!r} cannot be the name of a set; write a short name of letters")

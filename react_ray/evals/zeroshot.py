@@ -20,6 +20,7 @@ from react_ray.errors import ConfigError
 from react_ray.evals.metrics import mean_average_precision_11_point, mean_per_class, roc_auc, top_k
 from react_ray.evals.resampled import class_scores
 from react_ray.evals.set_name import field_of
+from react_ray.metadata import shown
 from react_ray.progress import say
 from react_ray.training.scorer import Scorer
 
@@ -97,14 +98,14 @@ def predict(
         rank = np.minimum(rank, classify(image_ND, scorer, other_N).rank)
     failed = found.top1 == NO_CLASS
     rows = np.arange(len(labels)) + first_row if isinstance(first_row, int) else first_row
-    shown = np.array(class_names, dtype=object)
+    named = np.array(class_names, dtype=object)
     return pa.table(
         {
             "row": np.asarray(rows, dtype=np.int32),
             "dataset": [dataset] * len(labels),
             "task": [task] * len(labels),
             "label": labels,
-            "predicted": pa.array(shown[found.top1], pa.string(), mask=failed),
+            "predicted": pa.array(named[found.top1], pa.string(), mask=failed),
             "score": pa.array(found.score, mask=failed),
             "rank": pa.array(rank.astype(np.int32), mask=failed),
         },
@@ -201,9 +202,9 @@ def _positions(class_names: list[str], labels: list[str], first: bool) -> np.nda
 
 def _unknown_labels(unknown: list[str], class_names: list[str], dataset: str, task: str) -> str:
     near = difflib.get_close_matches(unknown[0], class_names, n=1)
-    shown = ", ".join(map(repr, unknown[:5])) + (" ..." if len(unknown) > 5 else "")
+    first = ", ".join(map(shown, unknown[:5])) + (" ..." if len(unknown) > 5 else "")
     return (
-        f"{field_of(dataset)}: {len(unknown)} labels are no class of task {task!r}: {shown}; "
+        f"{field_of(dataset)}: {len(unknown)} labels are no class of task {task!r}: {first}; "
         + (f"did you mean {near[0]!r}? " if near else "")
         + "correct the labels or add the classes to the task"
     )

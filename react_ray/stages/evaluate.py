@@ -16,6 +16,7 @@ from react_ray.clip.prompts import TargetTask, by_own_names, load_tasks
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
 from react_ray.evals.labelled import Slice, slices_of
+from react_ray.evals.set_name import field_of
 from react_ray.evals.zeroshot import FROM_CLASS_SCORES, check_readable, summarise
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import PREDICTIONS, PredictionsFacts
@@ -31,7 +32,7 @@ from react_ray.stages.evaluating.features import embed_sets
 from react_ray.stages.evaluating.few_shot_runs import learn_from_shots
 from react_ray.stages.evaluating.image_text_retrieval import captioned_sets
 from react_ray.stages.evaluating.pixel_references import Pixels, pixel_references
-from react_ray.stages.evaluating.protocol import run_protocols
+from react_ray.stages.evaluating.protocol import run_protocols, set_replaced
 from react_ray.stages.evaluating.scored_model import ScoredModel, scored_models
 from react_ray.stages.evaluating.segmentation import segmentation_sets
 from react_ray.stages.training.kept_apart import check_kept_apart
@@ -140,10 +141,7 @@ def _begin(
     scored = found.get("config", {}).get("datasets", {})
     for name in scored.keys() & wanted.keys():
         if scored[name] != wanted[name] and scored[name][0] == wanted[name][0]:
-            raise ArtifactMismatch(
-                f"{uri}: the images or labels of evaluate.datasets.{name} are not those that were scored; give the "
-                f"set of now another name, or delete {open_storage(uri).uri} and run `react-ray evaluate RECIPE` again"
-            )
+            raise set_replaced(field_of(name), uri)
     # What is scored keeps its parts, also of sets that the recipe no longer has, if they are finished.
     scored = {name: source for name, source in scored.items() if wanted.get(name, source if finished else "") == source}
     num_scored = found.get("parts", 0) if finished else 0

@@ -25,6 +25,7 @@ DOORS = {
     "metadata": 500,
     "images": 3000,
     "answers": 2500,
+    "evaluations": 1500,
 }  # cases of a whole campaign
 SLOWEST = 3  # cases that are named
 

@@ -28,10 +28,11 @@ def noise(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def class_folders(root: Path, names: list[str], each: int = 8) -> str:
+def class_folders(root: Path, names: list[str], each: int = 8, first: int = 0) -> str:
+    """first: the number of the first image, so that two sets share none."""
     for place, name in enumerate(names):
         (root / name).mkdir(parents=True)
-        for number in range(each):
+        for number in range(first, first + each):
             (root / name / f"{number}.png").write_bytes(noise(1000 * place + number))
     return str(root)
 

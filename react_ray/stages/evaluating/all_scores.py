@@ -36,12 +36,13 @@ def write_scores(recipe: Recipe) -> None:
 
 def all_scores(recipe: Recipe) -> list[Score]:
     """Zero-shot scores first, then those of other protocols by the names of their folders. Models are named as in the
-    report."""
-    found = [score for row, uri in scored(recipe).items() for score in _zero_shot(row, uri)]
+    report. Those of an arm that the recipe no longer has stay where they are, and are none of these."""
+    rows = scored(recipe)
+    found = [score for row, uri in rows.items() for score in _zero_shot(row, uri)]
     found += over_sets(found, [task.name for task in load_tasks(recipe.tasks)])
     for artifact in _of_protocols(recipe):
         for table in artifact.tables():
-            found += [Score(**row) for row in table.to_pylist()]
+            found += [Score(**row) for row in table.to_pylist() if row["model"] in rows]
     return [score._replace(model=shown_name(score.model)) for score in found]
 
 

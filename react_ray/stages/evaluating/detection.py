@@ -15,7 +15,7 @@ import torch
 
 from react_ray import schema
 from react_ray.clip.backbone import Backbone
-from react_ray.clip.prompts import load_tasks
+from react_ray.clip.prompts import by_own_names, load_tasks
 from react_ray.evals.box_set import BoxSet, open_boxes
 from react_ray.evals.detection import PER_IMAGE, PER_IMAGE_OF_LVIS, ap_of_images, average_precision, detect
 from react_ray.evals.readable import check_share
@@ -28,22 +28,20 @@ from react_ray.stages.evaluating.region_vectors import Regions, RegionVectors
 
 def detection_sets(recipe: Recipe) -> list[Protocol]:
     """One for each of evaluate.detection."""
-    found, made = recipe.evaluate, list[Protocol]()
+    tasks, found, made = load_tasks(recipe.tasks), recipe.evaluate, list[Protocol]()
     for name, uri in found.detection.items():
-        task = task_of_set(load_tasks(recipe.tasks), name, of_field(name))
-        boxes = open_boxes(uri, of_field(name), task, found.proposals.get(name, ""))
-        made.append(Detection(name, boxes, found.regions, found.dense_size, found.batch_size, found.max_unreadable))
+        whose = f"evaluate.detection.{name}"
+        boxes = open_boxes(uri, whose, task_of_set(tasks, name, whose), found.proposals.get(name, ""))
+        options = found.regions, found.dense_size, found.batch_size, found.max_unreadable
+        made.append(Detection(name, whose, boxes, *options))
     return made
-
-
-def of_field(name: str) -> str:
-    return f"evaluate.detection.{name}"
 
 
 @dataclass(frozen=True)
 class Detection(Protocol):
     name: ClassVar[str] = DETECTION
     dataset: str
+    whose: str
     boxes: BoxSet
     regions: Regions
     size: int
@@ -54,10 +52,6 @@ class Detection(Protocol):
     @property
     def num_images(self) -> int:
         return self.boxes.num_images
-
-    @property
-    def num_parts(self) -> int:
-        return -(-self.num_images // self.images_per_part)
 
     @property
     def setting(self) -> str:
@@ -76,7 +70,7 @@ class Detection(Protocol):
         self, backbone: Backbone, device: torch.device, num_threads: int
     ) -> tuple[RegionVectors, np.ndarray, float]:
         regions = RegionVectors(backbone, device, self.regions, self.size, self.batch_size, num_threads)
-        text_CD = regions.embedder.zero_shot_classifier(self.boxes.task)
+        text_CD = regions.embedder.zero_shot_classifier(by_own_names(self.boxes.task))
         model: Any = backbone.model
         return regions, text_CD, float(model.logit_scale.detach().exp())
 
@@ -106,7 +100,7 @@ class Detection(Protocol):
     def figures(self, parts: Iterator[pa.Table]) -> list[Figure]:
         rows = [row for part in parts for row in part.to_pylist()]
         failed = sum(row["status"] != schema.OK for row in rows)
-        check_share(failed, len(rows), of_field(self.dataset), self.most_unreadable)
+        check_share(failed, len(rows), self.whose, self.most_unreadable)
         found = [one | {"image_id": row["image_id"]} for row in rows for one in row["detections"]]
         num_boxes = sum(not box["iscrowd"] for box in self.boxes.truth["annotations"])
         values = average_precision(self.boxes.truth, found, self.boxes.is_lvis)

@@ -9,11 +9,10 @@ Next: classify_slice.py.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,13 +22,14 @@ from react_ray import schema
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, by_own_names, load_tasks
-from react_ray.draft import Draft, create
-from react_ray.errors import ArtifactMismatch, ConfigError
+from react_ray.draft import Draft, create_anew
+from react_ray.errors import ConfigError
 from react_ray.evals.classify import embed_rows
+from react_ray.evals.copies import copies, digest_of
 from react_ray.evals.labelled import IMAGES_PER_PART, Slice, read_slice
 from react_ray.evals.set_name import field_of
 from react_ray.gated.load import load_backbone
-from react_ray.kinds import CLASS_VECTORS, LABELLED_FEATURES, Kind, LabelledFacts
+from react_ray.kinds import CLASS_VECTORS, LABELLED_FEATURES, LabelledFacts
 from react_ray.manifest import Receipt
 from react_ray.progress import say
 from react_ray.recipe import Recipe
@@ -38,10 +38,7 @@ from react_ray.runtime.layout import Layout
 from react_ray.runtime.map_parts import MapStage, Work, map_parts
 from react_ray.runtime.placement import actor_pool, is_soonest_here, num_threads
 from react_ray.stages.evaluating.scored_model import ScoredModel, load_scored, scored_models
-from react_ray.storage import open_storage
 from react_ray.vectors import as_vectors, from_vectors
-
-F = TypeVar("F")
 
 
 class Features(NamedTuple):
@@ -66,18 +63,12 @@ class Embedded:
     classes: dict[str, Artifact[LabelledFacts]] = field(default_factory=dict)
 
 
-def features_of(recipe: Recipe, row: str, dataset: str) -> Features:
+def features_artifact(recipe: Recipe, row: str, dataset: str) -> Artifact[LabelledFacts]:
     """The image vectors of a labelled set by the model of a row of the table.
 
     row: as in `layout.models`. dataset: a name of evaluate.datasets, or the name under which `embed_sets` was given
-    another set. A set to train on is embedded in the same way: with `slices = slices_of("train.test", uri, tasks)` and
-    `rows = scored_models(recipe)`, after `embed_sets(recipe, tasks, rows, {row: {"train.test": slices}})` there is
-    `features_of(recipe, row, "train.test")`. ArtifactMissing if the set is not embedded.
+    another set, such as train.test. ArtifactMissing if the set is not embedded.
     """
-    return features_in(pa.concat_tables(features_artifact(recipe, row, dataset).tables()), load_tasks(recipe.tasks))
-
-
-def features_artifact(recipe: Recipe, row: str, dataset: str) -> Artifact[LabelledFacts]:
     first = _first_alike(scored_models(recipe), row)
     return open_artifact(Layout(recipe).labelled_features(first, dataset), LABELLED_FEATURES)
 
@@ -148,7 +139,7 @@ def embed_sets(
         if row in by_prompts and tasks:
             prompts = config | {"tasks": [[task.name, task.class_names, task.templates] for task in tasks]}
             uri = layout.class_vectors(row)
-            drafts[row, ""] = draft = _begin(uri, CLASS_VECTORS, prompts, parents, len(tasks), facts)
+            drafts[row, ""] = draft = create_anew(uri, CLASS_VECTORS, prompts, parents, len(tasks), facts)
             jobs += [_Job(model, draft, part, tasks[part]) for part in _pending(draft)]
         for name, parts in slices.items():
             of_images = config | {
@@ -157,7 +148,7 @@ def embed_sets(
                 "tasks": [[task.name, task.class_names] for task in tasks],
             }
             uri = layout.labelled_features(row, name)
-            drafts[row, name] = draft = _begin(uri, LABELLED_FEATURES, of_images, parents, len(parts), facts)
+            drafts[row, name] = draft = create_anew(uri, LABELLED_FEATURES, of_images, parents, len(parts), facts)
             jobs += [_Job(model, draft, part, parts[part]) for part in _pending(draft)]
     _embed(recipe, tasks, jobs)
     made = {key: _seal(draft, key[1], facts_of[key[0]]) for key, draft in drafts.items()}
@@ -172,40 +163,15 @@ def _first_alike(found: Mapping[str, ScoredModel], row: str) -> str:
     return next(name for name, model in found.items() if model.embeds_like(found[row]))
 
 
-def _begin(
-    uri: str,
-    kind: Kind[F],
-    config: dict[str, Any],
-    parents: dict[str, Artifact[Any]],
-    num_parts: int,
-    facts: F,
-) -> Draft[F]:
-    try:
-        return create(uri, kind, config, parents, num_parts, facts=facts)
-    except ArtifactMismatch:
-        open_storage(uri).delete_all()
-        return create(uri, kind, config, parents, num_parts, facts=facts)
-
-
 def _seal(draft: Draft[LabelledFacts], dataset: str, facts: LabelledFacts) -> Artifact[LabelledFacts]:
     """Counts the images that a set holds more than once."""
     if draft.sealed or not dataset:
         return draft.seal()
     tables = [draft.read(part, ["sha256", "task", "label"]) for part in range(draft.num_parts)]
-    seen: dict[str, set[tuple[str, str]]] = {}
-    num_images = 0
-    for sha256, *label in zip(*(column.to_pylist() for column in pa.concat_tables(tables).columns), strict=True):
-        if sha256 is not None:
-            seen.setdefault(sha256, set()).add(tuple(label))
-            num_images += 1
-    duplicated = num_images - len(seen)
-    if duplicated:
-        otherwise = sum(len(labels) > 1 for labels in seen.values())
-        say(
-            f"{field_of(dataset)}: {duplicated} of {num_images} images are copies of another one"
-            + (f", and {otherwise} images have copies of another label" if otherwise else "")
-            + "; they count as often as they are there"
-        )
+    sha256, *labels = (column.to_pylist() for column in pa.concat_tables(tables).columns)
+    duplicated, told = copies(sha256, zip(*labels, strict=True))
+    if told:
+        say(f"{field_of(dataset)}: {told}")
     return draft.seal(replace(facts, duplicated=duplicated))
 
 
@@ -277,7 +243,7 @@ class EmbedLabelled(Work):
         }
         columns |= {
             "status": pa.array(status, pa.string()),
-            "sha256": pa.array([hashlib.sha256(data).hexdigest() if data else None for data in images], pa.string()),
+            "sha256": pa.array(map(digest_of, images), pa.string()),
             "image": as_vectors(image_ND),
         }
         return schema.conform(pa.table(columns), schema.labelled_features(image_ND.shape[1]))

@@ -28,19 +28,19 @@ from react_ray.vectors import as_vectors, from_vectors
 
 def captioned_sets(recipe: Recipe) -> list[Protocol]:
     """One for each of evaluate.captions."""
-    most, batch_size = recipe.evaluate.max_unreadable, recipe.evaluate.batch_size
-    sets = {name: open_captioned(uri, of_field(name), most) for name, uri in recipe.evaluate.captions.items()}
-    return [ImageTextRetrieval(name, images, batch_size, most) for name, images in sets.items()]
-
-
-def of_field(name: str) -> str:
-    return f"evaluate.captions.{name}"
+    found, made = recipe.evaluate, list[Protocol]()
+    for name, uri in found.captions.items():
+        whose = f"evaluate.captions.{name}"
+        images = open_captioned(uri, whose, found.max_unreadable)
+        made.append(ImageTextRetrieval(name, whose, images, found.batch_size, found.max_unreadable))
+    return made
 
 
 @dataclass(frozen=True)
 class ImageTextRetrieval(Protocol):
     name: ClassVar[str] = IMAGE_TEXT_RETRIEVAL
     dataset: str
+    whose: str
     images: CaptionedSet
     batch_size: int
     most_unreadable: float
@@ -49,10 +49,6 @@ class ImageTextRetrieval(Protocol):
     @property
     def num_images(self) -> int:
         return self.images.num_images
-
-    @property
-    def num_parts(self) -> int:
-        return -(-self.num_images // self.images_per_part)
 
     def config(self) -> dict[str, Any]:
         return {"images": self.images.digest}
@@ -77,7 +73,7 @@ class ImageTextRetrieval(Protocol):
     def figures(self, parts: Iterator[pa.Table]) -> list[Figure]:
         table = pa.concat_tables(parts).combine_chunks()
         image_ND, texts = from_vectors(table["image"]), table["texts"].combine_chunks()
-        check_share(table["image"].null_count, len(image_ND), of_field(self.dataset), self.most_unreadable)
+        check_share(table["image"].null_count, len(image_ND), self.whose, self.most_unreadable)
         image_of_T = np.repeat(np.arange(len(image_ND)), texts.value_lengths().to_numpy())
         ranks = rank(image_ND, from_vectors(texts.flatten()), image_of_T)
         metrics = recalls_of_images(ranks, image_of_T, len(image_ND))

@@ -10,19 +10,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 import torch
 
 from react_ray.artifact import Artifact, open_artifact, plan_of
 from react_ray.clip.backbone import Backbone
-from react_ray.draft import Draft, create
+from react_ray.draft import Draft, create_anew
 from react_ray.errors import ArtifactMismatch
 from react_ray.evals.resampled import OfImages
 from react_ray.evals.score import Score, score_table
 from react_ray.gated.load import load_backbone
-from react_ray.kinds import OUTPUTS, SCORES, Kind, NoFacts, ScoresFacts
+from react_ray.kinds import OUTPUTS, SCORES, NoFacts, ScoresFacts
 from react_ray.manifest import MANIFEST, Receipt
 from react_ray.progress import say
 from react_ray.recipe import Recipe
@@ -34,8 +34,6 @@ from react_ray.runtime.map_parts import MapStage, Work, map_parts
 from react_ray.runtime.placement import actor_pool, is_soonest_here, num_threads
 from react_ray.stages.evaluating.scored_model import ScoredModel, load_scored, scored_models
 from react_ray.storage import open_storage
-
-F = TypeVar("F")
 
 
 class Figure(NamedTuple):
@@ -51,6 +49,8 @@ class Protocol:
 
     name: ClassVar[str]  # as in Score.protocol
     dataset: str
+    whose: str  # the field of the recipe that names the set
+    images_per_part: int
 
     @property
     def num_images(self) -> int:
@@ -58,7 +58,7 @@ class Protocol:
 
     @property
     def num_parts(self) -> int:
-        raise NotImplementedError
+        return -(-self.num_images // self.images_per_part)
 
     @property
     def setting(self) -> str:
@@ -129,23 +129,23 @@ def run_protocols(recipe: Recipe, protocols: Sequence[Protocol]) -> list[Artifac
 
 
 def _begin(recipe: Recipe, row: str, model: ScoredModel, protocol: Protocol, config: dict[str, Any]) -> _Scored:
-    place = (row, protocol.name, protocol.dataset)
-    scores = _create(Layout(recipe).protocol_scores(*place), SCORES, config, model, 1)
+    layout, place = Layout(recipe), (row, protocol.name, protocol.dataset)
+    uri = layout.protocol_scores(*place)
+    if plan_of(uri).get("config", config)["images"] != config["images"]:
+        raise set_replaced(protocol.whose, uri)
+    scores = create_anew(uri, SCORES, config, model.parents, 1)
     outputs = None
     if not scores.sealed:
-        outputs = _create(Layout(recipe).outputs(*place), OUTPUTS, config, model, protocol.num_parts)
+        outputs = create_anew(layout.outputs(*place), OUTPUTS, config, model.parents, protocol.num_parts)
     return _Scored(row, model, protocol, config, scores, outputs)
 
 
-def _create(uri: str, kind: Kind[F], config: dict[str, Any], model: ScoredModel, num_parts: int) -> Draft[F]:
-    try:
-        return create(uri, kind, config, model.parents, num_parts)
-    except ArtifactMismatch:
-        if plan_of(uri).get("config", {}).get("images") != config["images"]:
-            raise
-    say(f"evaluate   {uri} is made anew: another model or other options made what was there")
-    open_storage(uri).delete_all()
-    return create(uri, kind, config, model.parents, num_parts)
+def set_replaced(whose: str, uri: str) -> ArtifactMismatch:
+    """The error for a set that was replaced in its place since it was scored. whose: its field. uri: of the scores."""
+    return ArtifactMismatch(
+        f"{uri}: the images or labels of {whose} are not those that were scored; give the set of now another name, or "
+        f"delete {open_storage(uri).uri} and run `react-ray evaluate RECIPE` again"
+    )
 
 
 def _rows(recipe: Recipe) -> dict[str, ScoredModel]:
@@ -157,7 +157,9 @@ def _rows(recipe: Recipe) -> dict[str, ScoredModel]:
 
 
 def _make_outputs(recipe: Recipe, jobs: list[_Job]) -> None:
-    here = is_soonest_here(recipe.cluster, sum(job.protocol.num_images // job.protocol.num_parts for job in jobs))
+    here = is_soonest_here(
+        recipe.cluster, sum(min(job.protocol.num_images, job.protocol.images_per_part) for job in jobs)
+    )
     stage = MapStage(
         "evaluate",
         _Read(jobs),

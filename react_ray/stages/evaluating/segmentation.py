@@ -18,6 +18,7 @@ from react_ray.clip.backbone import Backbone
 from react_ray.clip.dense_maps import DenseMaps
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, by_own_names, load_tasks
+from react_ray.errors import ConfigError
 from react_ray.evals import resampled
 from react_ray.evals.mask_set import MaskSet, open_masks
 from react_ray.evals.readable import check_share
@@ -34,20 +35,18 @@ def segmentation_sets(recipe: Recipe) -> list[Protocol]:
     tasks, found = load_tasks(recipe.tasks), recipe.evaluate
     made: list[Protocol] = []
     for name, uri in found.segmentation.items():
-        task = task_of_set(tasks, name, of_field(name))
-        masks = open_masks(uri, of_field(name), task)
-        made.append(Segmentation(name, masks, task, found.dense_size, found.max_unreadable))
+        whose = f"evaluate.segmentation.{name}"
+        task = task_of_set(tasks, name, whose)
+        masks = open_masks(uri, whose, task)
+        made.append(Segmentation(name, whose, masks, task, found.dense_size, found.max_unreadable))
     return made
-
-
-def of_field(name: str) -> str:
-    return f"evaluate.segmentation.{name}"
 
 
 @dataclass(frozen=True)
 class Segmentation(Protocol):
     name: ClassVar[str] = SEGMENTATION
     dataset: str
+    whose: str
     masks: MaskSet
     task: TargetTask
     size: int
@@ -57,10 +56,6 @@ class Segmentation(Protocol):
     @property
     def num_images(self) -> int:
         return len(self.masks.masks)
-
-    @property
-    def num_parts(self) -> int:
-        return -(-self.num_images // self.images_per_part)
 
     def config(self) -> dict[str, Any]:
         task = [self.task.name, list(self.task.class_names), list(self.task.templates)]
@@ -89,8 +84,13 @@ class Segmentation(Protocol):
     def figures(self, parts: Iterator[pa.Table]) -> list[Figure]:
         table = pa.concat_tables(parts)
         failed = sum(status != schema.OK for status in table["status"].to_pylist())
-        check_share(failed, table.num_rows, of_field(self.dataset), self.most_unreadable)
+        check_share(failed, table.num_rows, self.whose, self.most_unreadable)
         counts = Counts(*(np.array(table[name].to_pylist()) for name in Counts._fields))  # of images, then of classes
+        if not counts.labelled.any():
+            raise ConfigError(
+                f"{self.whose}: no pixel of any mask is of a class of task {self.task.name}; name other "
+                "masks, or write what their numbers mean into a classes.txt"
+            )
         metrics = {
             "miou": OfImages(resampled.mean_iou(*counts), np.stack(counts, axis=1)),
             "pixel_accuracy": OfImages(resampled.share(*(n.sum(axis=1) for n in counts[:2])), counts.right.sum(axis=1)),

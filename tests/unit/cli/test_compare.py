@@ -55,7 +55,7 @@ def test_two_models_on_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_the_wise_ft_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     birds = class_folders(tmp_path / "b", ["heron", "barn owl", "magpie"])
     sets = ["--on", f"birds={birds}", "--off-target", f"food={class_folders(tmp_path / 'f', ['pie', 'soup'])}"]
-    val = class_folders(tmp_path / "v", ["heron", "barn owl", "magpie"], each=4)
+    val = class_folders(tmp_path / "v", ["heron", "barn owl", "magpie"], each=4, first=100)
     html = tmp_path / "pages" / "curve.html"
     models = [random_model(tmp_path), finished_run(tmp_path)]
     chosen = ["--wise-ft", "0,0.5,1", "--validation", f"val={val}", "--html", str(html)]

@@ -12,6 +12,7 @@ import pytest
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
 from react_ray.evals.box_set import open_boxes
+from react_ray.evals.detection import average_precision
 from tests.support.scored_run import png
 
 NAME = "evaluate.detection.animals"
@@ -63,7 +64,45 @@ def test_a_box_outside_of_its_image_is_named_and_one_that_sticks_out_is_cut(
     cut = open_boxes(coco(tmp_path / "cut", [BOXES[0] | {"bbox": [40, 40, 20, 20]}, BOXES[1]]), NAME, ANIMALS)
     assert "1 of 2 boxes are cut at the edges of their images" in capsys.readouterr().err
     assert cut.read(1, 1)["boxes"].to_pylist()[0][0] == [40, 40, 8, 8]
-    assert cut.truth["annotations"][0]["bbox"] == [40, 40, 20, 20]
+    assert cut.truth["annotations"][0]["bbox"] == [40, 40, 8, 8], "or the box itself would overlap it too little"
+    assert cut.truth["annotations"][1]["bbox"] == BOXES[1]["bbox"], "less than a pixel is as evaluators of COCO see it"
+
+
+def test_ids_of_boxes_say_nothing(tmp_path: Path) -> None:
+    """Evaluators take the id 0 for no match, and that of two boxes for one box."""
+    boxes = [BOXES[0] | {"id": 0}, BOXES[1] | {"id": 0}, BOXES[2] | {"id": -1}]
+    found = open_boxes(coco(tmp_path, boxes), NAME, ANIMALS)
+    assert [box["id"] for box in found.truth["annotations"]] == [1, 2, 3]
+    detections = [
+        {name: box[name] for name in ("image_id", "category_id", "bbox")} | {"score": 1.0} for box in boxes[:2]
+    ]
+    assert average_precision(found.truth, detections, found.is_lvis) == [("ap", 1.0), ("ap50", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": [*IMAGES, IMAGES[0]]}, "several images have the id 7; give each its own"),
+        ({"categories": [*CATEGORIES, CATEGORIES[0]]}, "several categories have the id 3; give each its own"),
+        ({"boxes": [BOXES[0], BOXES[2] | {"image_id": 8}]}, "box 3 is of image 8, which is not listed; correct"),
+        ({"boxes": [BOXES[0] | {"bbox": [1, 2, 3]}]}, r"annotations.0.bbox .*4 items.*, not \[1, 2, 3\]; name a JSON"),
+        ({"boxes": [BOXES[0] | {"bbox": [1, 2, float("nan"), 4]}]}, "annotations.0.bbox.2 .*, not nan; name a JSON"),
+        ({"images": [IMAGES[0] | {"width": 0}, IMAGES[1]]}, "images.0.width should be greater .*, not 0; name a JSON"),
+        ({"images": [IMAGES[0] | {"id": 2**70}, IMAGES[1]]}, "images.0.id should be less than .*; name a JSON"),
+        (
+            {"images": [one | {"neg_category_ids": [17]} for one in IMAGES]},
+            "the frequency of the category Kitty is '', which LVIS gives as r, c or f; correct it",
+        ),
+    ],
+)
+def test_what_would_make_another_score_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_boxes(coco(tmp_path, **change), NAME, ANIMALS)
+
+
+def test_an_image_that_is_listed_twice_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_boxes(coco(tmp_path, images=[*IMAGES, IMAGES[0] | {"id": 8}]), NAME, ANIMALS)
+    assert "1 of 3 images are listed before; they count as often" in capsys.readouterr().err
 
 
 def test_proposals_take_the_place_of_the_boxes(tmp_path: Path) -> None:
@@ -79,9 +118,14 @@ def test_proposals_take_the_place_of_the_boxes(tmp_path: Path) -> None:
     path.write_text('[{"image_id": 7}]')
     with pytest.raises(ConfigError, match=r"0.bbox is missing; name a JSON of results as COCO's"):
         open_boxes(coco(tmp_path / "third"), NAME, ANIMALS, str(path))
+    for score in (-0.5, 1.5, float("nan")):
+        path.write_text(json.dumps([{"image_id": 7, "bbox": [1, 1, 5, 5], "score": score}]))
+        with pytest.raises(ConfigError, match=rf"0.score should be .*, not {score}; name a JSON of results"):
+            open_boxes(coco(tmp_path / str(score)), NAME, ANIMALS, str(path))
 
 
 def test_lvis_names_images_by_their_address(tmp_path: Path) -> None:
+    categories = [one | {"frequency": "f"} for one in CATEGORIES]
     images = [
         {
             "id": one["id"],
@@ -93,7 +137,7 @@ def test_lvis_names_images_by_their_address(tmp_path: Path) -> None:
         for one in IMAGES
     ]
     boxes = [{name: value for name, value in box.items() if name != "iscrowd"} for box in BOXES]
-    found = open_boxes(coco(tmp_path, boxes, images=images), NAME, ANIMALS)
+    found = open_boxes(coco(tmp_path, boxes, images=images, categories=categories), NAME, ANIMALS)
     assert found.is_lvis and found.read(0, 1)["file"].to_pylist() == ["val2017/a.png"]
 
 

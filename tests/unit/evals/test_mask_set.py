@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +93,9 @@ def test_a_file_of_names_says_what_numbers_mean(tmp_path: Path) -> None:
         open_masks(str(tmp_path), NAME, ANIMALS)
     (tmp_path / "classes.txt").write_text("0 nothing\n7 Cat\n9 owl\n")
     assert labels(open_masks(str(tmp_path), NAME, ANIMALS)) == [[1, 2, 1], [-1, -1, -1]]
+    (tmp_path / "classes.txt").write_text("0 nothing\n7 cat\n7 dog\n9 owl\n")
+    with pytest.raises(ConfigError, match=r"two lines of .*classes.txt begin with the same number; correct one"):
+        open_masks(str(tmp_path), NAME, ANIMALS)
     (tmp_path / "classes.txt").write_text("0 lamp\n7 chair\n")
     with pytest.raises(ConfigError, match=r"no line of .*classes.txt names a class of task animals; correct the names"):
         open_masks(str(tmp_path), NAME, ANIMALS)
@@ -101,14 +106,28 @@ def test_a_mask_that_does_not_fit_is_named(voc: Path) -> None:
     for values, what in (
         ([[0, 1], [2, 3]], r"a.png: the mask is 2 x 2 pixels and its image 3 x 2; write a mask of the size"),
         ([[0, 1, 4], [0, 0, 0]], r"a.png: the mask has the number 4, which means no class; correct it"),
-        ([[[0, 0, 0]] * 3] * 2, r"a.png: the mask is a picture in colours \(RGB\); write numbers of classes"),
+        ([[[0, 0, 0]] * 3] * 2, r"a.png: the mask is a picture in colours \(PNG, RGB\); write numbers of classes"),
     ):
         write(voc, "SegmentationClass/a.png", values)
         with pytest.raises(ConfigError, match=what):
             labels(found)
-    (voc / "SegmentationClass/a.png").write_bytes(b"no mask")
-    with pytest.raises(ConfigError, match=r"a.png: the mask cannot be read \(.*\); write it again"):
+    for data in (b"no mask", b"", huge_png()):
+        (voc / "SegmentationClass/a.png").write_bytes(data)
+        with pytest.raises(ConfigError, match=r"a.png: the mask cannot be read \([^<]*\); write it again"):
+            labels(found)
+    Image.new("L", (3, 2)).save(voc / "SegmentationClass/a.png", "JPEG")
+    with pytest.raises(ConfigError, match=r"in colours \(JPEG, L\); write numbers of classes as a PNG of one channel"):
         labels(found)
+
+
+def huge_png() -> bytes:
+    """The header of 900 million pixels, which fit into a megabyte."""
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1)).save(buffer, "PNG")
+    data = bytearray(buffer.getvalue())
+    data[16:24] = struct.pack(">II", 30_000, 30_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
 
 
 def test_a_mask_without_an_image_is_named_and_an_image_without_a_mask_is_not_scored(voc: Path) -> None:

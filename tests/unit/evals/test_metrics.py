@@ -93,3 +93,9 @@ def test_an_image_that_cannot_be_read_ranks_below_all_others() -> None:
     assert roc_auc(true_N, score_N) == 0.5
     # Recalls 0 to 0.5 have precision 1, those above have 2/3.
     assert average_precision_11_point(true_N, score_N) == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
+
+
+def test_images_that_could_not_be_read_are_retrieved_together_in_any_order() -> None:
+    score_N = np.array([1.0, np.nan, np.nan, np.nan])
+    for true_N in ([False, True, False, False], [False, False, False, True]):
+        assert average_precision_11_point(np.array(true_N), score_N) == pytest.approx((1 + 10 * 0.25) / 11)

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from react_ray.artifact import open_artifact
-from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import load_tasks
 from react_ray.draft import create
@@ -28,16 +27,14 @@ from react_ray.runtime import done
 from react_ray.runtime.layout import Layout
 from react_ray.stages import evaluate
 from react_ray.stages.evaluating.all_scores import tables_of
-from react_ray.stages.evaluating.features import class_vectors_of, embed_sets, features_in, features_of
+from react_ray.stages.evaluating.features import class_vectors_of, embed_sets, features_artifact, features_in
 from react_ray.stages.evaluating.scored_model import ScoredModel
 from react_ray.training.head_file import HEAD_FILE, head_bytes
-from tests.support import tiny_clip
 from tests.support.scored_run import CLASSES, labelled_set, recipe_of
+from tests.support.shot_recipe import BASE, TINY
 
 pytestmark = pytest.mark.usefixtures("without_ray")
-TINY = str(Path(tiny_clip.__file__).with_suffix(".json"))
 OVERRIDES = (f"backbone.name={TINY}", "backbone.pretrained=random", "evaluate.pixel_pairs=0")
-BASE = ScoredModel(BackboneConfig(name=TINY, pretrained="random"))
 CELLS = replace(BASE, grid=2)
 
 
@@ -92,7 +89,7 @@ def test_evaluate_embeds_each_set_once_and_scores_as_embedding_and_classifying_i
     at_once = classify_rows(table, embedder, prompt_scorers(embedder, tasks), tasks, 1)
     assert open_artifact(Layout(recipe).scores("base"), PREDICTIONS).read(0).equals(at_once)
     assert (class_vectors_of(recipe, "linear")["birds"] == embedder.zero_shot_classifier(tasks[0])).all()
-    assert (features_of(recipe, "linear", "test").image_ND == features_of(recipe, "base", "test").image_ND).all()
+    assert features_artifact(recipe, "linear", "test").uri == features_artifact(recipe, "base", "test").uri
     rows = json.loads((tmp_path / "run/scores.json").read_text())
     assert rows == pq.read_table(tmp_path / "run/scores.parquet").to_pylist() == done.values(recipe, "evaluate")
     assert {(row["protocol"], row["model"], row["dataset"], row["num"]) for row in rows} == {
@@ -108,7 +105,7 @@ def test_evaluate_embeds_each_set_once_and_scores_as_embedding_and_classifying_i
     assert [scores.rows for scores in evaluate.run(grown)] == [15, 15]
     assert made(grown).keys() == {"base/other"} and first
     with pytest.raises(ArtifactMissing, match="run `react-ray evaluate RECIPE` first"):
-        features_of(grown, "base", "test")
+        features_artifact(grown, "base", "test")
 
 
 def test_an_image_keeps_its_place_label_and_vector_and_a_damaged_one_has_none(tmp_path: Path) -> None:
@@ -171,7 +168,7 @@ def test_images_of_several_labels_are_scored_and_nothing_is_learned_from_them(re
     right = {row["row"] for row in predictions if row["predicted"] in labels[row["row"]]}
     assert {row["row"] for row in predictions if row["rank"] == 0} == right
     with pytest.raises(ConfigError, match=r"3 labelled images have several labels each, .* leave this set out of"):
-        features_of(recipe, "base", "test")
+        features_in(features_artifact(recipe, "base", "test").read(0), load_tasks(recipe.tasks))
 
 
 def test_copies_of_an_image_are_counted_and_a_damaged_one_stops_the_evaluation_unless_it_is_allowed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,57 +15,36 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from react_ray import schema
-from react_ray.artifact import open_artifact
-from react_ray.clip.config import BackboneConfig
+from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.draft import create
 from react_ray.errors import ConfigError
-from react_ray.evals.labelled import slices_of
 from react_ray.evals.score import ALL_SHOTS
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
 from react_ray.gated.config import CustomizeConfig
-from react_ray.kinds import MODEL, SCORES, ModelFacts
+from react_ray.kinds import MODEL, SCORES, ModelFacts, ScoresFacts
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.stages import evaluate
 from react_ray.stages.evaluating.all_scores import tables_of
-from react_ray.stages.evaluating.few_shot_runs import learn_from_shots, learnings
+from react_ray.stages.evaluating.few_shot_runs import learnings
 from react_ray.stages.evaluating.few_shot_work import LearnFromShots, predictions_of
-from react_ray.stages.evaluating.scored_model import ScoredModel
 from react_ray.training.head_file import HEAD_FILE, head_bytes
-from tests.support import tiny_clip
-from tests.support.scored_run import CLASSES, labelled_set, recipe_of
+from tests.support.scored_run import CLASSES, labelled_set
+from tests.support.shot_recipe import BASE, shot_recipe
+from tests.support.shot_recipe import learned as learned_by
 
 pytestmark = pytest.mark.usefixtures("without_ray")
-TINY = str(Path(tiny_clip.__file__).with_suffix(".json"))
-BASE = ScoredModel(BackboneConfig(name=TINY, pretrained="random"))
-Learn = Callable[..., list]
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Callable[..., Recipe]:
-    """The recipe with a test set of 12 images and a training set of 30, and changes."""
-    test, train = labelled_set(tmp_path / "test.parquet", 12), labelled_set(tmp_path / "train.parquet", 30)
-
-    def made(*changes: str) -> Recipe:
-        overrides = (
-            f"backbone.name={TINY}",
-            "backbone.pretrained=random",
-            f"evaluate.train.test={train}",
-            "evaluate.shots=[1, 4]",
-            "evaluate.shot_seeds=[0, 1]",
-            "evaluate.shot_methods=[tip-adapter]",
-        )
-        return recipe_of(tmp_path, {"test": test}, "run", *overrides, *changes)
-
-    return made
+    return partial(shot_recipe, tmp_path)
 
 
-def learned(recipe: Recipe, *rows: str) -> list:
-    tasks = load_tasks(recipe.tasks)
-    slices = {name: slices_of(name, uri, tasks) for name, uri in recipe.evaluate.datasets.items()}
-    return learn_from_shots(recipe, tasks, {row: BASE for row in rows or ("base",)}, slices)
+def learned(recipe: Recipe, *rows: str) -> list[Artifact[ScoresFacts]]:
+    return learned_by(recipe, {row: BASE for row in rows or ("base",)})
 
 
 def test_each_method_number_of_shots_and_seed_is_a_part_with_scores_of_its_own_predictions(
@@ -200,6 +180,8 @@ def test_a_class_without_enough_images_is_an_error_before_anything_is_learned(re
     ("change", "message"),
     [
         ("evaluate.shots=[0]", "evaluate.shots.0.*greater than or equal to 1"),
+        ("evaluate.shot_seeds=[]", "evaluate.shot_seeds.*at least 1 item"),
+        ("evaluate.shot_methods=[]", "evaluate.shot_methods.*at least 1 item"),
         ("evaluate.shots=[some]", "evaluate.shots.0"),
         ("evaluate.shot_methods=[knn]", "evaluate.shot_methods.0"),
         ("evaluate.train.other=x", r"evaluate: train.other is no set of evaluate.datasets \(test\); name the"),

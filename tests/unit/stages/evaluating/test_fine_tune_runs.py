@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +12,6 @@ import pyarrow.compute as pc
 import pytest
 
 from react_ray.artifact import open_artifact
-from react_ray.clip.config import BackboneConfig
 from react_ray.clip.prompts import load_tasks
 from react_ray.draft import create
 from react_ray.errors import ConfigError
@@ -19,41 +20,20 @@ from react_ray.evals.set_name import training_set
 from react_ray.kinds import SCORES
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
-from react_ray.stages.evaluating.few_shot_runs import learn_from_shots, learnings
+from react_ray.stages.evaluating.few_shot_runs import learnings
 from react_ray.stages.evaluating.few_shot_work import Job, Sets, predictions_of
 from react_ray.stages.evaluating.fine_tune_runs import FineTuneFromShots
-from react_ray.stages.evaluating.scored_model import ScoredModel
-from tests.support import tiny_clip
-from tests.support.scored_run import CLASSES, labelled_set, recipe_of
+from tests.support.scored_run import CLASSES
+from tests.support.shot_recipe import BASE, learned, shot_recipe
 
 pytestmark = pytest.mark.usefixtures("without_ray")
-TINY = str(Path(tiny_clip.__file__).with_suffix(".json"))
-BASE = ScoredModel(BackboneConfig(name=TINY, pretrained="random"))
-GATED = ScoredModel(BackboneConfig(name=TINY, pretrained="random", last_k_layers=2))
+GATED = replace(BASE, backbone=BASE.backbone.model_copy(update={"last_k_layers": 2}))
+METHODS = "evaluate.shot_methods=[tip-adapter, fine-tune-gated, fine-tune-last]"
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Callable[..., Recipe]:
-    test, train = labelled_set(tmp_path / "test.parquet", 12), labelled_set(tmp_path / "train.parquet", 30)
-
-    def made(*changes: str) -> Recipe:
-        overrides = (
-            f"backbone.name={TINY}",
-            "backbone.pretrained=random",
-            f"evaluate.train.test={train}",
-            "evaluate.shots=[1]",
-            "evaluate.shot_seeds=[0]",
-            "evaluate.shot_methods=[tip-adapter, fine-tune-gated, fine-tune-last]",
-        )
-        return recipe_of(tmp_path, {"test": test}, "run", *overrides, *changes)
-
-    return made
-
-
-def learned(recipe: Recipe, rows: dict[str, ScoredModel]) -> list:
-    tasks = load_tasks(recipe.tasks)
-    slices = {name: slices_of(name, uri, tasks) for name, uri in recipe.evaluate.datasets.items()}
-    return learn_from_shots(recipe, tasks, rows, slices)
+    return partial(shot_recipe, tmp_path, "evaluate.shots=[1]", "evaluate.shot_seeds=[0]", METHODS)
 
 
 def test_gated_blocks_are_tuned_where_there_are_some_and_the_other_methods_are_done_for_all(

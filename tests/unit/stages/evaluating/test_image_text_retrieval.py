@@ -109,7 +109,9 @@ def test_what_is_scored_stays_and_a_set_that_was_replaced_is_refused(tmp_path: P
     before = [one.content for one in evaluated(recipe)]
     assert [one.content for one in evaluated(recipe)] == before
     captioned(tmp_path / "set.parquet", 13)
-    with pytest.raises(ArtifactMismatch, match=r"made by another configuration: config.images was .*; use another"):
+    with pytest.raises(
+        ArtifactMismatch, match=r"labels of evaluate\.captions\.test are not those that were scored; give"
+    ):
         evaluated(recipe)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from react_ray.artifact import open_artifact
 from react_ray.clip.dense_maps import DenseMaps
@@ -59,7 +60,10 @@ def test_other_options_make_the_scores_anew(tmp_path: Path, capsys: pytest.Captu
     sets = {"segmentation": {"birds": str(tmp_path / "set")}}
     before = [one.content for one in evaluate.run(trained_recipe(tmp_path, sets))]
     larger = [one.content for one in evaluate.run(trained_recipe(tmp_path, sets | {"dense_size": 64}))]
-    assert "scores_segmentation/base/birds is made anew: another model or other options" in capsys.readouterr().err
+    assert (
+        "scores_segmentation/base/birds is made anew: another model, other data or other options"
+        in capsys.readouterr().err
+    )
     again = [one.content for one in evaluate.run(trained_recipe(tmp_path, sets))]
     assert before == again and before != larger
 
@@ -73,3 +77,15 @@ def test_an_image_that_cannot_be_read_is_refused_or_counts_as_wrong(tmp_path: Pa
         evaluate.run(trained_recipe(tmp_path, sets | {"max_unreadable": 0.0}))
     [base, _] = evaluate.run(trained_recipe(tmp_path, sets | {"max_unreadable": 0.3}))
     assert all(row["value"] < 1 and row["num"] == 4 for row in base.read(0).to_pylist())
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_masks_without_a_pixel_of_a_class_have_no_score(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "set", 2, ["heron", "owl", "accordion"])
+    (tmp_path / "set/classes.txt").write_text("0 heron\n1 sky\n2 sea\n3 land\n")
+    for number in range(2):
+        Image.new("L", (128, 128), 255).save(tmp_path / f"set/masks/{number}.png")
+    recipe = trained_recipe(tmp_path, {"segmentation": {"birds": str(tmp_path / "set")}})
+    with pytest.raises(ConfigError, match=r"evaluate.segmentation.birds: no pixel of any mask is of a class of task"):
+        evaluate.run(recipe)
+    assert not Path(recipe.out, "scores.json").exists()
