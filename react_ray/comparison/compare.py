@@ -20,13 +20,12 @@ from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TOP1, TargetTask
 from react_ray.comparison.labelled_set import LabelledSet
 from react_ray.comparison.shared_images import check_images
-from react_ray.errors import ConfigError
 from react_ray.evals.classify import classify_rows, prompt_scorers
 from react_ray.evals.labelled import read_slice
 from react_ray.evals.score import ZERO_SHOT, Score
 from react_ray.evals.set_name import named_by_options
-from react_ray.evals.zeroshot import MEAN, TASK_METRIC, summarise
-from react_ray.progress import Progress, say
+from react_ray.evals.zeroshot import MEAN, TASK_METRIC, check_readable, summarise
+from react_ray.progress import Progress
 from react_ray.report.intervals import Gain, paired_gain, paired_metric, paired_metric_gain
 
 
@@ -79,7 +78,7 @@ def compare(
         for model in models:
             said = classified(model.load(device), sets, batch_size, device, model.label)
             for one in sets:
-                _check_readable(said[one.name], one, allow_missing)
+                check_readable(said[one.name], most=1 if allow_missing else 0)
                 result.scores.extend(_scores(said[one.name], one, model.label))
                 if model.label != base and not one.validation:
                     gain, metric = gain_over(said[one.name], of_base[one.name], one.tasks)
@@ -125,16 +124,6 @@ def gain_over(said: pa.Table, of_base: pa.Table, tasks: Sequence[TargetTask]) ->
 def _scores(said: pa.Table, of: LabelledSet, model: str) -> Iterator[Score]:
     for dataset, task, metric, value, num in summarise(said, of.tasks):
         yield Score(ZERO_SHOT, model, dataset, task, metric, value, num)
-
-
-def _check_readable(said: pa.Table, of: LabelledSet, allow_missing: bool) -> None:
-    failed = said["rank"].null_count
-    if not failed:
-        return
-    told = f"{of.option}: {failed} of {said.num_rows} images cannot be decoded"
-    if not allow_missing:
-        raise ConfigError(f"{told}, and would count as wrong; mend the set, or allow it with --allow-missing")
-    say(f"compare    {told} and count as wrong")
 
 
 def _correct(said: pa.Table) -> np.ndarray:

@@ -31,13 +31,6 @@ def mean_per_class(label_N: np.ndarray, correct_N: np.ndarray) -> float:
     return float(np.nanmean(recall_C))
 
 
-def confusion_matrix(label_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> np.ndarray:
-    """int64 [C, C + 1]: images by true and predicted class; the last column counts those without a prediction (-1)."""
-    column_N = np.where(predicted_N < 0, num_classes, predicted_N)
-    counts = np.bincount(label_N * (num_classes + 1) + column_N, minlength=num_classes * (num_classes + 1))
-    return counts.reshape(num_classes, num_classes + 1)
-
-
 def roc_auc(true_N: np.ndarray, score_N: np.ndarray) -> float:
     """The probability that an image of the class scores higher than another one; ties count half (Mann and Whitney).
 

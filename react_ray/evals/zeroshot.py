@@ -18,10 +18,10 @@ from react_ray import schema
 from react_ray.clip.prompts import MAP_11_POINT, MEAN_PER_CLASS, ROC_AUC, TOP1, TargetTask
 from react_ray.errors import ConfigError
 from react_ray.evals.metrics import mean_average_precision_11_point, mean_per_class, roc_auc, top_k
+from react_ray.evals.readable import check_share
 from react_ray.evals.resampled import class_scores
 from react_ray.evals.set_name import field_of
 from react_ray.metadata import shown
-from react_ray.progress import say
 from react_ray.training.scorer import Scorer
 
 NO_CLASS = -1
@@ -183,14 +183,7 @@ def check_readable(predictions: pa.Table, most: float) -> None:
     """Says how many images of a set count as wrong because they could not be decoded. ConfigError above `most`."""
     for dataset in pc.unique(predictions["dataset"]).to_pylist():
         here = predictions.filter(pc.equal(predictions["dataset"], dataset))
-        failed = here["rank"].null_count
-        if failed > most * here.num_rows:
-            raise ConfigError(
-                f"{field_of(dataset)}: {failed} of {here.num_rows} images cannot be decoded, and would "
-                "count as wrong; mend the set, or allow it with --allow-missing or evaluate.max_unreadable"
-            )
-        if failed:
-            say(f"{field_of(dataset)}: {failed} of {here.num_rows} images cannot be decoded and count as wrong")
+        check_share(here["rank"].null_count, here.num_rows, field_of(dataset), most)
 
 
 def _positions(class_names: list[str], labels: list[str], first: bool) -> np.ndarray:
