@@ -100,8 +100,9 @@ def test_a_run_of_another_recipe_is_refused_with_both_values(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = small_recipe(tmp_path)
-    refuse(capsys, "embed", recipe)  # writes the resolved recipe, then misses its input
-    run = open_storage(load_recipe(recipe).out)
+    resolved = load_recipe(recipe)
+    run = open_storage(resolved.out)
+    run.write("recipe.yaml", resolved.yaml().encode())
     run.write("retrieved/_building.json", b"{}")
     line = refuse(capsys, "embed", recipe, "retrieve.k=9")
     assert "recipe.retrieve.k was 8, now 9" in line and "there (retrieved) and" in line
@@ -109,7 +110,8 @@ def test_a_run_of_another_recipe_is_refused_with_both_values(
     assert "run `react-ray ingest RECIPE` first" in line, "how a model is trained may change until there is one"
     run.write("arms/gated_image/model/_building.json", b"{}")
     line = refuse(capsys, "embed", recipe, "customize.lr=0.1")
-    assert "recipe.customize.lr was 0.5, now 0.1" in line and "there (arms/gated_image/model) and" in line
+    assert "recipe.customize.lr was 0.001, now 0.1" in line and "there (arms/gated_image/model) and" in line
+    assert run.read("recipe.yaml") == resolved.yaml().encode(), "a command that is refused leaves the recipe as it was"
 
 
 def test_images_that_cannot_be_read_keep_their_place_and_the_run_goes_on(local_ray: None, tmp_path: Path) -> None:
