@@ -7,7 +7,7 @@ error (cold_codes.py), which changes a cosine less than 8-bit codes do. A result
 nor on the other queries, except if two centroids are equally near a query within the error of float32.
 
 Many hits take fewer CPU-seconds here than in a mapped IVF of 8-bit codes, which would be a second copy of the codes:
-2.3 and 5.0 for 80,000 vectors (python tests/benchmark/bench_own_faiss.py --only bulk --n 80000).
+2.5 and 4.5 for 80,000 vectors (python tests/benchmark/bench_own_faiss.py --only bulk --n 80000).
 """
 
 from __future__ import annotations

@@ -17,10 +17,9 @@ from react_ray.errors import BackboneError, ReactRayError
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shard_cache import ShardCache
 from react_ray.recipe import Recipe
-from react_ray.serving.cutting import num_groups
 from react_ray.serving.encoder import Encoder
 from react_ray.serving.fetched import Fetched
-from react_ray.serving.groups import Group, Opened, ShardGroup, StateGone
+from react_ray.serving.groups import Group, ShardGroup, StateGone
 from react_ray.serving.local_group import LocalGroup
 from react_ray.serving.refusal import Refused
 from react_ray.serving.stamp import stamp_of
@@ -35,11 +34,11 @@ class Service:
     """`await start()` before the first request. All methods are called from one event loop."""
 
     def __init__(self, recipe: Recipe, groups: Sequence[Group] | None = None) -> None:
-        """groups: None = ShardGroups of this process."""
+        """groups: None = this process searches all shards."""
         self.recipe, self.config = recipe, recipe.serve
         self.threads = ThreadPoolExecutor(2 * (os.cpu_count() or 1) + 2, thread_name_prefix="serve")
         self.cache = ShardCache(recipe.cluster.shard_cache_dir, int(recipe.cluster.shard_cache_gb * 2**30))
-        self.groups: Sequence[Group] = local_groups(recipe, self.threads, self.cache) if groups is None else groups
+        self.groups: Sequence[Group] = [_own_group(recipe, self.threads, self.cache)] if groups is None else groups
         self.fetched = Fetched(recipe) if self.config.fetch_urls else None
         self.view: View | None = None
         self.problem = ""  # why the database could not be opened again
@@ -127,7 +126,6 @@ class Service:
                 self.problem = str(error)
 
 
-def local_groups(recipe: Recipe, threads: ThreadPoolExecutor, cache: ShardCache) -> list[LocalGroup]:
+def _own_group(recipe: Recipe, threads: ThreadPoolExecutor, cache: ShardCache) -> LocalGroup:
     faiss_threads(recipe.cluster.num_cpus or os.cpu_count() or 1)
-    count = num_groups(Opened.at(recipe.database).index, recipe.serve.group_memory_gb)
-    return [LocalGroup(ShardGroup(recipe.database, number, count, cache), threads) for number in range(count)]
+    return LocalGroup(ShardGroup(recipe.database, cache=cache), threads)

@@ -24,10 +24,12 @@ import argparse
 import asyncio
 import http.client
 import json
+import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ from react_ray.index.shards import open_shards, params_for, shard_places
 from react_ray.kinds import PAIRS
 from react_ray.manifest import MANIFEST
 from react_ray.pair_id import pair_ids
-from react_ray.recipe import Recipe
+from react_ray.recipe import Recipe, recipe_of
 from react_ray.runtime.cluster import connected
 from react_ray.search.open_database import of_recipe
 from react_ray.serving.coordinator import Search
@@ -124,7 +126,7 @@ def measured(
     """By Ray Serve if Ray runs."""
     bodies = [json.dumps({"query": {"embedding": one.tolist()}, "k": k, "key": "image"}) for one in queries_QD[:times]]
     deep = json.dumps({"query": {"embedding": queries_QD[0].tolist()}, "k": DEEP_K, "key": "image"})
-    with served(recipe) as url:
+    with served(recipe) if ray.is_initialized() else apart(recipe) as url:
         connection = http.client.HTTPConnection(url.removeprefix("http://"))
 
         def ask(method: str, path: str, body: str | None = None) -> None:
@@ -158,6 +160,26 @@ def measured(
             search, noop = asyncio.run(client_times(recipe, groups, queries_QD, k, params, times))
             out |= {"client_p50_ms": search[0], "client_p99_ms": search[1], "noop_client_p50_ms": noop[0]}
     return out
+
+
+@contextmanager
+def apart(recipe: Recipe) -> Iterator[str]:
+    """The URL of a server in a process of its own."""
+    spawned = multiprocessing.get_context("spawn")
+    ours, theirs = spawned.Pipe()
+    process = spawned.Process(target=serve_alone, args=(recipe.yaml(), theirs))
+    process.start()
+    try:
+        yield ours.recv()
+    finally:
+        ours.send(None)
+        process.join()
+
+
+def serve_alone(recipe: str, asked: Any) -> None:
+    with served(recipe_of(recipe.encode(), "the recipe")) as url:
+        asked.send(url)
+        asked.recv()
 
 
 async def client_times(

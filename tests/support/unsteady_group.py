@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from react_ray.recipe import Recipe
-from react_ray.serving.groups import Asked
+from react_ray.serving.groups import Asked, ShardGroup
 from react_ray.serving.local_group import LocalGroup
 from react_ray.serving.refusal import GroupUnavailable
 from react_ray.serving.service import Service
@@ -30,11 +30,11 @@ class UnsteadyGroup(LocalGroup):
         return await super().answer(asked)
 
 
-def unsteady(recipe: Recipe) -> tuple[Service, UnsteadyGroup]:
-    """A service whose last group is unsteady."""
+def unsteady(recipe: Recipe, count: int = 1) -> tuple[Service, UnsteadyGroup]:
+    """A service of `count` groups, the last of which is unsteady."""
     service = Service(recipe)
-    *others, last = service.groups
-    assert isinstance(last, LocalGroup)
+    shards = [ShardGroup(recipe.database, number, count, service.cache) for number in range(count)]
+    *others, last = (LocalGroup(one, service.threads) for one in shards)
     group = UnsteadyGroup(last)
     service.groups = [*others, group]
     return service, group

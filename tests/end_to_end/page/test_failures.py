@@ -70,8 +70,8 @@ def test_a_key_is_asked_for_until_it_is_right_and_pictures_come_with_it(browser:
 
 
 def test_a_group_that_is_down_is_named_and_the_others_answer_if_asked(browser: Browser, database: str) -> None:
-    recipe = serving_recipe(database, serve={"group_memory_gb": 1e-6})
-    service, group = unsteady(recipe)
+    recipe = serving_recipe(database)
+    service, group = unsteady(recipe, count=2)
     with listening(recipe, service=service) as site:
         tab = new_tab(browser, base_url=site)
         tab.goto("/")
