@@ -12,6 +12,7 @@ from react_ray.selection.config import RetrieveConfig
 from react_ray.serving.api import RecipeBody
 from react_ray.serving.class_list import load, tasks_config
 from react_ray.serving.view import View
+from react_ray.uri import absolute
 
 OF_OTHER_CLASSES = (
     "arms",
@@ -33,7 +34,8 @@ def written_recipe(recipe: Recipe, view: View, body: RecipeBody) -> dict[str, st
     """What the served recipe keeps out stays out: its excluded pairs, and what is near to its evaluation sets."""
     tasks = tasks_config(recipe, body)
     load(tasks)
-    own, sets = recipe.retrieve, recipe.retrieve.decontaminate.sources(recipe.evaluate.datasets)
+    own = recipe.retrieve
+    sets = [absolute(uri) for uri in own.decontaminate.sources(recipe.evaluate.datasets)]  # a name has no slash
     keys = list(own.keys) if body.key in ("", BOTH) else [body.key]
     retrieve = RetrieveConfig(
         keys=[key for key in keys if key in view.plans] or list(view.keys),

@@ -73,7 +73,7 @@ def test_what_the_served_recipe_keeps_out_stays_out(tmp_path: Path) -> None:
     near = {"datasets": ["all"], "phash": 3}
     sections = {
         "retrieve": {"keys": ["text"], "exclude": [5, "s3://bucket/never.txt"], "decontaminate": near},
-        "evaluate": {"datasets": {"birds": "s3://bucket/birds.parquet"}},
+        "evaluate": {"datasets": {"birds": "s3://bucket/birds.parquet", "fish": "fish.parquet"}},
     }
 
     async def asked() -> Any:
@@ -84,7 +84,8 @@ def test_what_the_served_recipe_keeps_out_stays_out(tmp_path: Path) -> None:
     (tmp_path / "saved.yaml").write_text(answer["yaml"])
     kept = load_recipe(f"{tmp_path}/saved.yaml").retrieve
     assert kept.exclude == [5, "s3://bucket/never.txt", 7]
-    assert kept.decontaminate.datasets == ["s3://bucket/birds.parquet"] and kept.decontaminate.phash == 3
+    fish = str(Path("fish.parquet").absolute())
+    assert kept.decontaminate.sources({}) == ["s3://bucket/birds.parquet", fish] and kept.decontaminate.phash == 3
 
 
 def test_a_file_of_excluded_pairs_counts_as_a_list(tmp_path: Path) -> None:
