@@ -87,14 +87,14 @@ def _others(data: ReportData) -> str:
     for protocol, dataset in dict.fromkeys((one.protocol, one.dataset) for one in others):
         some = [one for one in others if (one.protocol, one.dataset) == (protocol, dataset)]
         columns = list(dict.fromkeys(_column(one) for one in some))
+        models = list(dict.fromkeys(one.model for one in some))
         rows = [
             [
                 _label(data, model),
                 *(cell([one.value for one in some if (one.model, _column(one)) == (model, name)]) for name in columns),
             ]
-            for model in dict.fromkeys(one.model for one in some)
+            for model in models
         ]
-        models = list(dict.fromkeys(one.model for one in some))
         gains = {
             (models.index(one.model), columns.index(_column(one)) + 1): data.score_gains[place_of(one)]
             for one in some
@@ -103,12 +103,10 @@ def _others(data: ReportData) -> str:
         num = max(one.num for one in some)
         told = f"{protocol} on {dataset}, points over {num:,} images, texts or boxes"
         html += _table(told, ["", *columns], rows, gains)
-    how = (
-        f"Brackets are the {intervals.method(1, resamples=0)}, of the difference to the base."
-        if data.score_gains
-        else ""
-    )
-    return f'<h2>Other protocols</h2><p class="note">{how}</p>{html}' if html else ""
+    if html and data.score_gains:
+        how = f"Brackets are the {intervals.method(1, resamples=0)}, of the difference to the base."
+        html = f'<p class="note">{how}</p>{html}'
+    return f"<h2>Other protocols</h2>{html}" if html else ""
 
 
 def _zero_shot(data: ReportData, dataset: str) -> dict[str, float]:
