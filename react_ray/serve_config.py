@@ -34,3 +34,8 @@ class ServeConfig(Section):
     image_hosts: list[str] = speed(
         [], "hosts from which the page may show images that the database does not hold, such as https://example.org"
     )
+
+    @property
+    def most_replicas(self) -> int:
+        """The most processes of each group; max_replicas below min_replicas says nothing."""
+        return max(self.min_replicas, self.max_replicas)

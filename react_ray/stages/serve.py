@@ -52,7 +52,7 @@ def on_ray(recipe: Recipe) -> bool:
     """Whether processes of Ray Serve answer: on a cluster, or where the recipe asks for several of a kind."""
     ray = sys.modules.get("ray")
     there = recipe.cluster.address or os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized())
-    return bool(there) or max(recipe.serve.ingress_replicas, recipe.serve.max_replicas) > 1
+    return bool(there) or max(recipe.serve.ingress_replicas, recipe.serve.most_replicas) > 1
 
 
 def check_open(recipe: Recipe, insecure: bool) -> None:

@@ -1,8 +1,8 @@
 """Times a served search over made vectors, beside the same search in this process and the same hops without work.
 
---n vectors (made_vectors.py) in --groups groups, an ivf-rabitq index of recall 0.95, are served in one process, as
-`react-ray serve` does on a laptop, and then by Ray Serve on this machine. One client asks for one query at a time,
-unless said otherwise. The last line is one JSON object:
+--n vectors (made_vectors.py), an ivf-rabitq index of recall 0.95, are served in one process, as `react-ray serve` does
+on a laptop, and then in --groups groups by Ray Serve on this machine. One client asks for one query at a time, unless
+said otherwise. The last line is one JSON object:
 
     in_process_p50_ms           the shards, searched in this process
     http_p50_ms, _p99_ms        POST /v1/search with a vector, and k hits with captions

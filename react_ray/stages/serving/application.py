@@ -41,7 +41,7 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._recipe.serve
         groups = [
-            ServeGroup(group_name(number), handle, config.timeout_s, hedges=config.max_replicas > 1)
+            ServeGroup(group_name(number), handle, config.timeout_s, hedges=config.most_replicas > 1)
             for number, handle in enumerate(self._groups)
         ]
         return asgi_app(self._recipe, groups, self._is_open)
