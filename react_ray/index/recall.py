@@ -26,9 +26,9 @@ K_FACTORS = {  # 0: all cold codes of the visited lists are compared
     1000: (0.0,),
     10_000: (0.0,),
 }
-# Shares of the lists, by k: visiting fewer is not worth measuring, and whoever must visit more has too few lists or too
-# coarse a code, or should search exactly. MOST_LISTS holds where it is more than the share.
-LEAST_SHARE = {10: 1 / 2048, 100: 1 / 2048, 1000: 1 / 2048, 10_000: 1 / 64}
+# Shares of the lists: visiting fewer is not worth measuring (nor as few as do not hold k pairs), and whoever must visit
+# more has too few lists or too coarse a code, or should search exactly. MOST_LISTS holds where it is more than the share.
+LEAST_SHARE = 1 / 2048
 MOST_LISTS = 128
 MOST_SHARE = {10: 1 / 8, 100: 1 / 8, 1000: 1 / 8, 10_000: 1 / 4}
 ENOUGH = 0.002  # gain of recall below which the next step is not measured
@@ -129,7 +129,7 @@ class HeldOut:
         return Hits(near.scores[:num], near.pair_ids[:num])
 
 
-def calibrate(held_out: dict[str, HeldOut], family: str, num_lists: int) -> list[dict[str, Any]]:
+def calibrate(held_out: dict[str, HeldOut], family: str, num_lists: int, rows_per_list: float) -> list[dict[str, Any]]:
     """Measures the recall of each setting: rows of queries (the kind), k, nprobe, k_factor, ef_search, recall.
 
     family: "ivf-rabitq", "ivf", "hnsw" or "none". All kinds of queries are measured at the same settings; a ladder ends
@@ -139,7 +139,7 @@ def calibrate(held_out: dict[str, HeldOut], family: str, num_lists: int) -> list
     for k in KS:
         asked = {kind: one for kind, one in held_out.items() if one.truth(k) is not None}
         reached = dict.fromkeys(asked, -1.0)
-        for params in _ladder(family, num_lists, k) if asked else []:
+        for params in _ladder(family, num_lists, k, rows_per_list) if asked else []:
             gained = False
             for kind, one in asked.items():
                 recalls = one.recalls(family, k, params)
@@ -155,13 +155,13 @@ def calibrate(held_out: dict[str, HeldOut], family: str, num_lists: int) -> list
     return table
 
 
-def _ladder(family: str, num_lists: int, k: int) -> list[SearchParams]:
+def _ladder(family: str, num_lists: int, k: int, rows_per_list: float) -> list[SearchParams]:
     if family == "hnsw":
         return [SearchParams(ef_search=2**power) for power in range(4, 12)]
     if not num_lists:
         return [SearchParams()]
     most = min(num_lists, max(MOST_LISTS, int(num_lists * MOST_SHARE[k])))
-    least = max(1, int(num_lists * LEAST_SHARE[k]))
+    least = max(1, int(num_lists * LEAST_SHARE), int(k / rows_per_list))
     steps = [2**power for power in range(num_lists.bit_length()) if least <= 2**power < most] + [most]
     return [SearchParams(nprobe=step) for step in steps]
 

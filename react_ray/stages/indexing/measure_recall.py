@@ -68,8 +68,9 @@ def _measure(
 
         if truths[0].valid.any():
             held_out[kind] = HeldOut(search, propose, truths, own)
+    family, num_lists = shards[0].family, shards[0].num_lists
     with threads(num_threads):
-        return shards[0].family, calibrate(held_out, shards[0].family, shards[0].num_lists)
+        return family, calibrate(held_out, family, num_lists, facts.rows[key] / max(num_lists, 1))
 
 
 def _forget(shards: Sequence[Any]) -> None:

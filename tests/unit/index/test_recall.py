@@ -33,7 +33,7 @@ def test_a_recall_that_is_asked_for_is_reached_on_other_queries_by_the_cheapest_
     def search(num: int, k: int, params: SearchParams) -> Hits:
         return shard.search(vectors[own][:num].astype(np.float32), k, params)
 
-    table = calibrate({"image": HeldOut(search, no_proposals, [scan.result()], own)}, "ivf", 16)
+    table = calibrate({"image": HeldOut(search, no_proposals, [scan.result()], own)}, "ivf", 16, 250.0)
     of10 = [row["recall"] for row in table if row["k"] == 10]
     assert of10 == sorted(of10) and of10[0] < 0.8 and of10[-1] > 0.9
     assert {row["k"] for row in table} == {10, 100}  # the truth is too short for 1,000
@@ -102,10 +102,12 @@ def test_all_kinds_of_queries_are_measured_at_the_same_settings_until_none_of_th
 
         return HeldOut(search, no_proposals, [truth], np.full(20, 99))
 
-    table = calibrate({"image": finds(4), "text": finds(16)}, "ivf", 128)
+    table = calibrate({"image": finds(4), "text": finds(16)}, "ivf", 128, 250.0)
     both = [[row for row in table if row["queries"] == kind] for kind in ("image", "text")]
     assert [[row["nprobe"] for row in rows] for rows in both] == [[1, 2, 4, 8, 16, 32]] * 2
     assert choose(both, 1.0, 10, 12, 250.0) == (SearchParams(16), 1.0)
+    of_small_lists = calibrate({"image": finds(4)}, "ivf", 128, 2.4)
+    assert min(row["nprobe"] for row in of_small_lists) == 4, "two lists hold fewer than ten pairs"
 
 
 def test_a_query_that_is_held_out_does_not_find_itself() -> None:
