@@ -27,7 +27,7 @@ K_FACTORS = {  # 0: all cold codes of the visited lists are compared
     10_000: (0.0,),
 }
 # Shares of the lists: visiting fewer is not worth measuring (nor as few as do not hold k pairs), and whoever must visit
-# more has too few lists or too coarse a code, or should search exactly. MOST_LISTS holds where it is more than the share.
+# more has too few lists or too coarse a code, or should search exactly. MOST_LISTS holds where it is more.
 LEAST_SHARE = 1 / 2048
 MOST_LISTS = 128
 MOST_SHARE = {10: 1 / 8, 100: 1 / 8, 1000: 1 / 8, 10_000: 1 / 4}
