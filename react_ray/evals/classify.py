@@ -49,10 +49,11 @@ def score_rows(
     scorers: dict[str, Scorer],
     tasks: list[TargetTask],
     log_probabilities: Callable[[np.ndarray], np.ndarray] = log_softmax,
+    keep: bool = False,
 ) -> pa.Table:
     """As `classify_rows`, of images that are embedded; with schema.WITH_CLASS_SCORES if a task's metric needs that.
 
-    log_probabilities: of the classes by their scores.
+    log_probabilities: of the classes by their scores. keep: them, of every task.
     """
     names = np.array(table["task"].to_pylist(), dtype=object)
     dataset = table["dataset"][0].as_py() if table.num_rows else ""
@@ -65,7 +66,7 @@ def score_rows(
         scorer, classes = scorers[task.name], list(task.class_names)
         also = here["also"].to_pylist()
         one = predict(image_ND[rows], scorer, classes, labels, dataset, task.name, places, position, also)
-        if task.metric in FROM_CLASS_SCORES:
+        if keep or task.metric in FROM_CLASS_SCORES:
             one = one.append_column("also", here["also"])
             one = one.append_column("class_scores", _class_scores(image_ND[rows], scorer, log_probabilities))
             one = schema.conform(one, schema.WITH_CLASS_SCORES)

@@ -59,6 +59,7 @@ class Job:
     draft: Draft[ScoresFacts]
     part: int
     learning: Learning
+    probabilities: bool = False  # of all classes are kept
 
     def num_drawn(self, tasks: list[TargetTask]) -> int:
         """The images that are learned from, of all tasks."""
@@ -105,7 +106,9 @@ class LearnFromShots(Work):
                 continue
             drawn = self._draw(task, shots, seed, of.dataset)
             for learned in self.learned(job, task, drawn, test):
-                predicted.setdefault(learned.setting, []).append(_predict(learned, test, task, of.dataset))
+                predicted.setdefault(learned.setting, []).append(
+                    _predict(learned, test, task, of.dataset, job.probabilities)
+                )
                 if learned.collapsed:
                     about = (method, of.row, of.dataset, task.name, COLLAPSED, 1.0, len(drawn.target))
                     scores.append(Score(*about, shots, seed, learned.setting))
@@ -131,11 +134,11 @@ class LearnFromShots(Work):
         return train.of_rows(draw(train.target, shots, seed, task.class_names, dataset, readable))
 
 
-def _predict(learned: Learned, test: Features, task: TargetTask, dataset: str) -> pa.Table:
+def _predict(learned: Learned, test: Features, task: TargetTask, dataset: str, keep: bool = False) -> pa.Table:
     """As `score_rows`, of logits instead of vectors."""
     table = test.labels.append_column("dataset", pa.array([dataset] * test.labels.num_rows, pa.string()))
     log_probabilities = log_sigmoid if learned.one_vs_rest else partial(log_softmax, scale=1)
-    return score_rows(table, learned.score_NC, {task.name: lambda logit_NC: logit_NC}, [task], log_probabilities)
+    return score_rows(table, learned.score_NC, {task.name: lambda logit_NC: logit_NC}, [task], log_probabilities, keep)
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
