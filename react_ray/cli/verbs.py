@@ -31,7 +31,9 @@ AllowMissing = Annotated[
 Elevater = Annotated[
     str,
     typer.Option(
-        "--elevater", metavar="FOLDER", help="also write the zero-shot probabilities as ELEVATER's toolkit submits them"
+        "--elevater",
+        metavar="FOLDER",
+        help="also write the probabilities, zero-shot and of evaluate.shots, as ELEVATER's toolkit submits them",
     ),
 ]
 LmEval = Annotated[
@@ -163,6 +165,7 @@ def _evaluate(
     as_json: Json = False,
 ) -> None:
     changes = [*(overrides or []), *(["evaluate.max_unreadable=1"] if allow_missing else [])]
+    changes += ["evaluate.probabilities=true"] if elevater else []
     run_verb("evaluate", recipe, changes, as_json)
     if elevater or lm_eval:
         _write_results(recipe, changes, elevater, lm_eval)
@@ -171,7 +174,8 @@ def _evaluate(
 def _write_results(recipe_uri: str, overrides: list[str], elevater: str, lm_eval: str) -> None:
     from react_ray.progress import say
     from react_ray.recipe import load_recipe
-    from react_ray.stages.evaluating.result_files import write_elevater, write_lm_eval
+    from react_ray.stages.evaluating.elevater_files import write_elevater
+    from react_ray.stages.evaluating.result_files import write_lm_eval
 
     recipe = load_recipe(recipe_uri, overrides)
     for write, folder in ((write_elevater, elevater), (write_lm_eval, lm_eval)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -42,8 +43,18 @@ def embed_rows(images: list[bytes | None], embedder: Embedder, num_threads: int)
     return image_ND
 
 
-def score_rows(table: pa.Table, image_ND: np.ndarray, scorers: dict[str, Scorer], tasks: list[TargetTask]) -> pa.Table:
-    """As `classify_rows`, of images that are embedded; with schema.WITH_CLASS_SCORES if a task's metric needs that."""
+def score_rows(
+    table: pa.Table,
+    image_ND: np.ndarray,
+    scorers: dict[str, Scorer],
+    tasks: list[TargetTask],
+    log_probabilities: Callable[[np.ndarray], np.ndarray] = log_softmax,
+    keep: bool = False,
+) -> pa.Table:
+    """As `classify_rows`, of images that are embedded; with schema.WITH_CLASS_SCORES if a task's metric needs that.
+
+    log_probabilities: of the classes by their scores. keep: them, of every task.
+    """
     names = np.array(table["task"].to_pylist(), dtype=object)
     dataset = table["dataset"][0].as_py() if table.num_rows else ""
     found = []
@@ -55,18 +66,20 @@ def score_rows(table: pa.Table, image_ND: np.ndarray, scorers: dict[str, Scorer]
         scorer, classes = scorers[task.name], list(task.class_names)
         also = here["also"].to_pylist()
         one = predict(image_ND[rows], scorer, classes, labels, dataset, task.name, places, position, also)
-        if task.metric in FROM_CLASS_SCORES:
+        if keep or task.metric in FROM_CLASS_SCORES:
             one = one.append_column("also", here["also"])
-            one = one.append_column("class_scores", _class_scores(image_ND[rows], scorer))
+            one = one.append_column("class_scores", _class_scores(image_ND[rows], scorer, log_probabilities))
             one = schema.conform(one, schema.WITH_CLASS_SCORES)
         found.append(one)
     return pa.concat_tables(found, promote_options="default")
 
 
-def _class_scores(image_ND: np.ndarray, scorer: Scorer) -> pa.Array:
+def _class_scores(
+    image_ND: np.ndarray, scorer: Scorer, log_probabilities: Callable[[np.ndarray], np.ndarray]
+) -> pa.Array:
     """A list of log-probabilities for each image, null where the image could not be read."""
     good_N = np.isfinite(image_ND).all(axis=1)
-    lists = iter(list(log_softmax(scorer(image_ND[good_N]))))
+    lists = iter(list(log_probabilities(scorer(image_ND[good_N]))))
     return pa.array([next(lists) if good else None for good in good_N], pa.list_(pa.float32()))
 
 

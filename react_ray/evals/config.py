@@ -32,6 +32,10 @@ class EvaluateConfig(OtherSets):
         ["linear-probe", "anchored-probe", "tip-adapter"], "how classifiers are learned from the shots", min_length=1
     )
     shot_seeds: list[Annotated[int, Field(ge=0)]] = speed([0, 1, 2], "a draw of the shots for each", min_length=1)
+    probabilities: bool = speed(
+        False,
+        "keep the probabilities of all classes of what few labels teach; `evaluate --elevater` sets this and writes them",
+    )
     wise_ft: float = field(
         1.0, "score customised models at this weight between the backbone (0) and the trained model (1)", ge=0, le=1
     )

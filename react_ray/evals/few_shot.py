@@ -1,12 +1,11 @@
 """Draws the labelled images that a classifier learns from: n of each class, or all of them.
 
 Takes the labels of a training set, gives rows of it. The draw depends on the labels, the seed and n alone, so that it
-is the same for all models, and fewer shots are a part of more. Next: linear_probe.py.
+is the same for all models, and fewer shots are a part of more. Next: target.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -19,7 +18,6 @@ VectorMethod = Literal["linear-probe", "anchored-probe", "tip-adapter", "elevate
 FineTuning = Literal["fine-tune-gated", "fine-tune-last", "fine-tune-all"]  # fine_tuning.py
 ShotMethod = Literal[VectorMethod, FineTuning]
 FINE_TUNING: tuple[FineTuning, ...] = get_args(FineTuning)
-HELD_OUT = 0.2  # of the images of a class, to choose by
 
 
 def numbers(shots: Sequence[int | str]) -> list[int]:
@@ -28,7 +26,7 @@ def numbers(shots: Sequence[int | str]) -> list[int]:
 
 
 def draw(
-    label_N: np.ndarray,
+    target: np.ndarray,
     shots: int,
     seed: int,
     class_names: Sequence[str],
@@ -37,12 +35,13 @@ def draw(
 ) -> np.ndarray:
     """Returns int64 rows, class by class, each class in the order in which it was drawn.
 
-    label_N: int, positions among the classes. shots: images of each class, or ALL_SHOTS. readable_N: bool, False for
-    images that have no vector and are passed over. ConfigError if a class has fewer images than shots, or none at all.
+    An image of several classes is drawn once, and counts for each of them, so that a frequent class may have more than
+    its shots. target: as in target.py. shots: images of each class, or ALL_SHOTS. readable_N: bool, False for images
+    that have no vector and are passed over. ConfigError if a class has fewer images than shots, or none at all.
     """
     found = []
     for position, name in enumerate(class_names):
-        rows = in_order(label_N, position, seed, readable_N)
+        rows = in_order(target, position, seed, readable_N)
         least = 1 if shots == ALL_SHOTS else shots
         if len(rows) < least:
             asked = "1 shot is" if least == 1 else f"{least} shots are"
@@ -51,24 +50,13 @@ def draw(
                 "labelled images; add images of it, or ask for fewer evaluate.shots"
             )
         found.append(rows if shots == ALL_SHOTS else rows[:shots])
-    return np.concatenate(found)
+    every = np.concatenate(found)
+    _, first = np.unique(every, return_index=True)
+    return every[np.sort(first)]
 
 
-def in_order(label_N: np.ndarray, position: int, seed: int, readable_N: np.ndarray | None = None) -> np.ndarray:
+def in_order(target: np.ndarray, position: int, seed: int, readable_N: np.ndarray | None = None) -> np.ndarray:
     """Returns int64: the rows of one class in the order in which they are drawn; n shots are the first n."""
-    rows = np.random.default_rng([seed, position]).permutation(np.flatnonzero(label_N == position))
+    of_class_N = target == position if target.ndim == 1 else target[:, position]
+    rows = np.random.default_rng([seed, position]).permutation(np.flatnonzero(of_class_N))
     return rows if readable_N is None else rows[readable_N[rows]]
-
-
-def hold_out(label_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Splits drawn images into rows to train on and rows to choose by: int64, int64.
-
-    As in the ELEVATER toolkit the first ceil(n / 5) of each class are held out (evaluation/feature.py:
-    train_val_dataset), but never the last image of a class: of one shot nothing is held out.
-    """
-    held = []
-    for label in np.unique(label_N):
-        rows = np.flatnonzero(label_N == label)
-        held.append(rows[: min(math.ceil(HELD_OUT * len(rows)), len(rows) - 1)])
-    held_rows = np.concatenate(held)
-    return np.setdiff1d(np.arange(len(label_N)), held_rows), held_rows

@@ -3,7 +3,8 @@
 Takes a CLIP and the drawn images of one task, leaves the CLIP fine-tuned and gives the head. The training is WiSE-FT's
 (arXiv 2109.01903; mlfoundations/wise-ft, src/models/finetune.py): AdamW, cosines times 100, the norm of the gradient at
 most 1, a linear warm-up and a cosine to zero, and the last epoch counts. Here batches have 64 images, as the ELEVATER
-toolkit's, and of few images there are more epochs, because ten of them would be ten steps.
+toolkit's, and of few images there are more epochs, because ten of them would be ten steps. The classes of an image
+that shows several of them share its target (arXiv 1805.00932), so that the classifier is a softmax, as the prompts are.
 Next: stages/evaluating/fine_tune_runs.py.
 """
 
@@ -22,10 +23,11 @@ from react_ray.clip.embedder import Embedder
 from react_ray.clip.image_tower import image_blocks, image_features
 from react_ray.errors import ConfigError, TrainingDiverged
 from react_ray.evals.classify import embed_rows
-from react_ray.evals.elevater_probe import has_collapsed
-from react_ray.evals.few_shot import FineTuning, hold_out
-from react_ray.evals.linear_probe import SCALE, judged
+from react_ray.evals.few_shot import FineTuning
+from react_ray.evals.linear_probe import SCALE
+from react_ray.evals.metrics import log_softmax
 from react_ray.evals.shot_methods import Shots
+from react_ray.evals.target import has_collapsed, hold_out, judged
 from react_ray.gated.attach import NAME as GATED_BLOCK
 from react_ray.gated.config import CustomizeConfig
 from react_ray.training.batches import Batch, Batches
@@ -73,9 +75,8 @@ def fine_tune(
             f"{method} on {len(images)} images, with the learning rate {rate:g}, ends in weights that are no numbers; "
             "leave it out of evaluate.shot_methods"
         )
-    before_NC = torch.from_numpy(shots.image_ND.astype(np.float32) @ shots.text_CD.T)
-    label_N = torch.from_numpy(np.asarray(shots.label_N, np.int64))
-    return FineTuned(head_CD, rate, has_collapsed(before_NC, torch.from_numpy(logits_NC), label_N))
+    before_NC = log_softmax(shots.image_ND.astype(np.float32) @ shots.text_CD.T)
+    return FineTuned(head_CD, rate, has_collapsed(before_NC, log_softmax(logits_NC, scale=1), shots.target))
 
 
 def trained_names(model: nn.Module, method: FineTuning) -> list[str]:
@@ -111,8 +112,8 @@ class _Tuning:
         self.start = {name: model.get_parameter(name).detach().clone() for name in names}
 
     def choose_rate(self) -> float:
-        """The rate with the highest accuracy on the held-out images; of equal ones, with the least cross entropy."""
-        train, held = hold_out(self.shots.label_N)
+        """The rate with the highest quality on the held-out images; of equal ones, with the least loss."""
+        train, held = hold_out(self.shots.target)
         if not len(held):
             return OF_ONE_SHOT
         found = {rate: self._judge(self.train(train, rate), held) for rate in LEARNING_RATES}
@@ -125,7 +126,7 @@ class _Tuning:
             for name, value in self.start.items():
                 backbone.model.get_parameter(name).copy_(value)
         batches = Batches(
-            _Drawn([self.images[row] for row in rows], self.shots.label_N[rows]),
+            _Drawn([self.images[row] for row in rows], self.shots.target[rows]),
             batch_size=min(BATCH_SIZE, len(rows)),
             image_size=backbone.image_size,
             seed=seed,
@@ -151,7 +152,7 @@ class _Tuning:
     def _judge(self, head_CD: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
         """As `judged`; a training that ended in no numbers is worse than all others."""
         logits_NC = FineTuned(head_CD, 0.0, collapsed=False)(self.embed(rows))
-        return judged(logits_NC, self.shots.label_N[rows]) if np.isfinite(logits_NC).all() else (0.0, -math.inf)
+        return judged(log_softmax(logits_NC, scale=1), self.shots.target[rows])
 
 
 class _Classifier(nn.Module):
@@ -167,7 +168,7 @@ class _Classifier(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         with self.backbone.autocast():
             image_BD = image_features(self.clip, self.backbone.normalize(torch.from_numpy(batch.image_BCHW)))
-        target_BC = torch.from_numpy(target_matrix(batch.class_id_B, [], self.task_C)).to(self.device)
+        target_BC = torch.from_numpy(target_matrix(batch.class_id_B, batch.matched, self.task_C)).to(self.device)
         task_C = torch.from_numpy(self.task_C).to(self.device)
         return class_loss(image_BD, self.head_CD, task_C, self.scale, target_BC)
 
@@ -175,8 +176,9 @@ class _Classifier(nn.Module):
 class _Drawn:
     """The drawn images as one block of training rows; as `training.blocks.Rows`."""
 
-    def __init__(self, images: list[bytes], label_N: np.ndarray) -> None:
-        self.images, self.label_N = images, label_N
+    def __init__(self, images: list[bytes], target: np.ndarray) -> None:
+        self.images = images
+        self.classes = [np.flatnonzero(one) if target.ndim == 2 else [one] for one in target]
         self.block_sizes, self.block_bytes = [len(images)], [sum(map(len, images))]
 
     def read(self, _: int) -> pa.Table:
@@ -185,6 +187,8 @@ class _Drawn:
             {
                 "image": pa.array(self.images, pa.binary()),
                 "captions": pa.array(captions, pa.list_(pa.string())),
-                "class_id": pa.array(self.label_N, pa.int32()),
+                "matched": pa.array(
+                    [[(label, 1.0) for label in of] for of in self.classes], pa.map_(pa.int32(), pa.float32())
+                ),
             }
         )

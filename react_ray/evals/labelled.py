@@ -17,7 +17,7 @@ from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
 from react_ray.evals.config import EvaluateConfig
 from react_ray.evals.few_shot import draw, numbers
-from react_ray.evals.labels import TASK, check_columns, check_folders, class_labels, folder_labels, positions
+from react_ray.evals.labels import TASK, check_columns, check_folders, class_labels, folder_labels, target_of
 from react_ray.evals.set_digest import set_digest
 from react_ray.evals.set_files import SetFiles, open_files
 from react_ray.evals.set_gaps import gaps
@@ -81,23 +81,17 @@ def check_set(name: str, source: str, tasks: list[TargetTask], most: float = 0) 
 
 def check_shots(config: EvaluateConfig, tasks: list[TargetTask]) -> None:
     """ConfigError unless the sets of evaluate.train have as many images of each class as evaluate.shots asks for, of
-    each task of the set on which they are tested, and one label for each image."""
+    each task of the set on which they are tested."""
     most = config.max_unreadable
     for name, uri in config.train.items() if config.shots else ():
         check_set(training_set(name), uri, tasks, most)
         sources = {name: config.datasets[name], training_set(name): uri}
         tested, train = (_check_labels(open_files(at, field_of(one)), one, tasks, most) for one, at in sources.items())
-        for one, labels in ((name, tested), (training_set(name), train)):
-            if labels["also"].null_count < labels.num_rows:
-                raise ConfigError(
-                    f"{field_of(one)}: some images have several labels, and classifiers are learned from images of "
-                    f"one; leave {name} out of evaluate.train"
-                )
         present = set(tested["task"].to_pylist())
         for task in (task for task in tasks if task.name in present):
-            label_N = positions(train.filter(pc.equal(train["task"], task.name)), task)
+            target = target_of(train.filter(pc.equal(train["task"], task.name)), task)
             for number in numbers(config.shots):
-                draw(label_N, number, 0, task.class_names, name)
+                draw(target, number, 0, task.class_names, name)
 
 
 def row_groups(source: str) -> list[RowGroup]:
@@ -163,7 +157,7 @@ class ReadRowGroups:
 
 
 def _check_labels(files: SetFiles, dataset: str, tasks: list[TargetTask], most: float) -> pa.Table:
-    """Returns columns task, label and position of all rows."""
+    """Returns columns task, label, position and also of all rows."""
     labels, unknown = _labels(files, dataset, tasks, 0, files.num_rows)
     if told := check_folders(unknown, files.num_rows, max(most, MOST_UNKNOWN), dataset):
         say(told)

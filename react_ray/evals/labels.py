@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from react_ray.clip.prompts import TargetTask
+from react_ray.clip.prompts import MAP_11_POINT, TargetTask
 from react_ray.errors import ConfigError
 from react_ray.evals.class_names import advice, class_of, spelling, spellings
 from react_ray.evals.set_name import field_of
@@ -219,15 +219,23 @@ def _are_positions(texts: set[str], known_of: dict[str, dict[str, str]], beside:
     return not any(class_of(text, known, beside) for text in texts for known in known_of.values())
 
 
-def positions(labels: pa.Table, task: TargetTask) -> np.ndarray:
-    """The classes of rows of one task, int64 [N]: the position of the label, or of the first class with its name.
+def target_of(labels: pa.Table, task: TargetTask) -> np.ndarray:
+    """The classes of rows of one task, as in target.py: the position of the label, or of the first class with its name.
 
-    labels: columns label and position, as from `class_labels`.
+    There may be several of each image if one of these images has several, or if the metric is made for that. labels:
+    columns label, position and also, as from `class_labels`.
     """
     place = {name: position for position, name in reversed([*enumerate(task.class_names)])}
-    of_name = np.array([place[name] for name in labels["label"].to_pylist()], np.int64)
-    given = labels["position"].fill_null(-1).to_numpy().astype(np.int64)
-    return np.where(given >= 0, given, of_name)
+    of_name = np.array([place[name] for name in labels[LABEL].to_pylist()], np.int64)
+    given = labels[POSITION].fill_null(-1).to_numpy().astype(np.int64)
+    label_N = np.where(given >= 0, given, of_name)
+    if task.metric != MAP_11_POINT and labels[ALSO].null_count == len(labels):
+        return label_N
+    true_NC = np.zeros((len(labels), len(task.class_names)), bool)
+    true_NC[np.arange(len(labels)), label_N] = True
+    for row, others in enumerate(labels[ALSO].to_pylist()):
+        true_NC[row, [place[name] for name in others or []]] = True
+    return true_NC
 
 
 def _at(position: int, names: list[str], dataset: str, task: str) -> str:

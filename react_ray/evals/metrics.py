@@ -82,3 +82,8 @@ def log_softmax(score_NC: np.ndarray, scale: float = 100.0) -> np.ndarray:
     logit_NC = scale * score_NC.astype(np.float64)
     logit_NC -= logit_NC.max(axis=1, keepdims=True)
     return (logit_NC - np.log(np.exp(logit_NC).sum(axis=1, keepdims=True))).astype(np.float32)
+
+
+def log_sigmoid(score_NC: np.ndarray) -> np.ndarray:
+    """float32 [N, C]: log-probabilities of classes that do not exclude one another, from their logits."""
+    return -np.logaddexp(0, -score_NC.astype(np.float64)).astype(np.float32)

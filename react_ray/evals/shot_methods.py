@@ -7,13 +7,15 @@ few_shot.py, which draws, and fine_tuning.py, whose methods take images instead 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from react_ray.evals.elevater_probe import train_swept
 from react_ray.evals.few_shot import ShotMethod
 from react_ray.evals.linear_probe import fit_swept
+from react_ray.evals.target import quality
 from react_ray.evals.tip_adapter import tip_adapter
 
 LAST_EPOCH, BEST_EPOCH = "last epoch", "best epoch on the test set"
@@ -24,7 +26,7 @@ class Shots:
     """The drawn images of one task, and the class prompts."""
 
     image_ND: np.ndarray  # float16 or float32 unit rows, all finite
-    label_N: np.ndarray  # int64, positions among the classes
+    target: np.ndarray  # their classes, as in target.py
     text_CD: np.ndarray  # float32 unit rows
     seed: int
 
@@ -32,46 +34,40 @@ class Shots:
 @dataclass(frozen=True)
 class Learned:
     score_NC: np.ndarray  # float32 logits of the test images; NaN rows where an image has no vector
+    one_vs_rest: bool = False  # a logit is of its class against all else (sigmoid), not against other classes (softmax)
     setting: str = ""  # as in Score
     told: str = ""  # what was chosen, for the terminal and the artifact
     collapsed: bool = False  # training made the classifier worse than the prompts on the very images it trained on
 
 
-def learn(method: ShotMethod, shots: Shots, test_ND: np.ndarray, test_label_N: np.ndarray) -> list[Learned]:
-    """method: of METHODS. test_ND: float16 or float32, NaN rows where an image has no vector. test_label_N: is read by
+def learn(method: ShotMethod, shots: Shots, test_ND: np.ndarray, test_target: np.ndarray) -> list[Learned]:
+    """method: of METHODS. test_ND: float16 or float32, NaN rows where an image has no vector. test_target: is read by
     nothing but the choice of an epoch that the setting BEST_EPOCH names.
     """
     readable = np.isfinite(test_ND).all(axis=1)
     return [
-        Learned(_spread(learned.score_NC, readable), learned.setting, learned.told, learned.collapsed)
-        for learned in METHODS[method](shots, test_ND[readable], test_label_N[readable])
+        replace(learned, score_NC=_spread(learned.score_NC, readable))
+        for learned in METHODS[method](shots, test_ND[readable], test_target[readable])
     ]
 
 
-def _linear_probe(shots: Shots, test_ND: np.ndarray, _: np.ndarray) -> list[Learned]:
-    probe = fit_swept(shots.image_ND, shots.label_N, shots.text_CD)
-    return [Learned(probe(test_ND), told=f"penalty {probe.l2:.2g}")]
-
-
-def _anchored_probe(shots: Shots, test_ND: np.ndarray, _: np.ndarray) -> list[Learned]:
-    probe = fit_swept(shots.image_ND, shots.label_N, shots.text_CD, anchored=True)
-    return [Learned(probe(test_ND), told=f"penalty {probe.l2:.2g}")]
+def _linear_probe(shots: Shots, test_ND: np.ndarray, _: np.ndarray, anchored: bool = False) -> list[Learned]:
+    probe = fit_swept(shots.image_ND, shots.target, shots.text_CD, anchored)
+    return [Learned(probe(test_ND), shots.target.ndim == 2, told=f"penalty {probe.l2:.2g}")]
 
 
 def _tip_adapter(shots: Shots, test_ND: np.ndarray, _: np.ndarray) -> list[Learned]:
-    cache = tip_adapter(shots.image_ND, shots.label_N, shots.text_CD)
+    cache = tip_adapter(shots.image_ND, shots.target, shots.text_CD)
     return [Learned(cache(test_ND), told=f"alpha {cache.alpha:.2g}, beta {cache.beta:.2g}")]
 
 
-def _elevater_probe(shots: Shots, test_ND: np.ndarray, test_label_N: np.ndarray) -> list[Learned]:
-    found = train_swept(shots.image_ND, shots.label_N, shots.text_CD, test_ND, shots.seed)
+def _elevater_probe(shots: Shots, test_ND: np.ndarray, test_target: np.ndarray) -> list[Learned]:
+    found = train_swept(shots.image_ND, shots.target, shots.text_CD, test_ND, shots.seed)
     told = f"learning rate {found.learning_rate:.2g}, weight decay {found.weight_decay:.2g}"
-    finite_E = np.isfinite(found.logits_ENC).all(axis=(1, 2))
-    accuracy_E = np.where(finite_E, (found.logits_ENC.argmax(axis=2) == test_label_N).mean(axis=1), -1)
-    best_NC = found.logits_ENC[int(accuracy_E.argmax())]
+    best = max(range(len(found.logits_ENC)), key=lambda epoch: quality(found.logits_ENC[epoch], test_target))
     return [
-        Learned(found.logits_ENC[-1], LAST_EPOCH, told, found.collapsed),
-        Learned(best_NC, BEST_EPOCH, told, found.collapsed),
+        Learned(found.logits_ENC[epoch], shots.target.ndim == 2, setting, told, found.collapsed)
+        for epoch, setting in ((-1, LAST_EPOCH), (best, BEST_EPOCH))
     ]
 
 
@@ -83,7 +79,7 @@ def _spread(score_MC: np.ndarray, readable_N: np.ndarray) -> np.ndarray:
 
 METHODS: dict[str, Callable[[Shots, np.ndarray, np.ndarray], list[Learned]]] = {
     "linear-probe": _linear_probe,
-    "anchored-probe": _anchored_probe,
+    "anchored-probe": partial(_linear_probe, anchored=True),
     "tip-adapter": _tip_adapter,
     "elevater-probe": _elevater_probe,
 }

@@ -116,9 +116,9 @@ def test_zero_few_and_full_shot_on_the_samples_base_rise_in_this_order(folder: P
         mean("linear-probe", 1) < mean("linear-probe", 4) < mean("linear-probe", 16) < mean("linear-probe", ALL_SHOTS)
     )
     layout = Layout(recipe)
-    test = features_in(open_artifact(layout.labelled_features("base", "test")).read(0), tasks)
+    test = features_in(open_artifact(layout.labelled_features("base", "test")).read(0), tasks[0])
     text_CD = classifiers_in(open_artifact(layout.class_vectors("base")), tasks)["clothes"]
-    zero_shot = float((ClassVectors(text_CD)(test.image_ND).argmax(axis=1) == test.label_N).mean())
+    zero_shot = float((ClassVectors(text_CD)(test.image_ND).argmax(axis=1) == test.target).mean())
     print("zero-shot", round(100 * zero_shot, 1))
     _same_in_this_process(recipe, scores)
     assert zero_shot < mean("linear-probe", 16)

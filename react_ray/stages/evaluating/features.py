@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from react_ray import schema
@@ -23,10 +24,10 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, by_own_names, load_tasks
 from react_ray.draft import Draft, create_anew
-from react_ray.errors import ConfigError
 from react_ray.evals.classify import embed_rows
 from react_ray.evals.copies import copies, digest_of
 from react_ray.evals.labelled import IMAGES_PER_PART, Slice, read_slice
+from react_ray.evals.labels import target_of
 from react_ray.evals.set_name import field_of
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import CLASS_VECTORS, LABELLED_FEATURES, LabelledFacts
@@ -42,17 +43,14 @@ from react_ray.vectors import as_vectors, from_vectors
 
 
 class Features(NamedTuple):
-    """One entry per labelled image, in the order of the set."""
+    """The labelled images of one task, in the order of the set."""
 
     image_ND: np.ndarray  # float16, unit rows; NaN where the image cannot be read
-    label_N: np.ndarray  # int64, position in the class list of its task, the first one of equal names
-    task_N: np.ndarray  # names of tasks
-    row_N: np.ndarray  # int64, row in the set
+    target: np.ndarray  # their classes, as in evals/target.py
+    labels: pa.Table  # columns row (in the set), task, label, position and also
 
-    def of_task(self, task: str) -> Features:
-        """The images of one task."""
-        here_N = self.task_N == task
-        return Features(*(column[here_N] for column in self))
+    def of_rows(self, rows: np.ndarray) -> Features:
+        return Features(self.image_ND[rows], self.target[rows], self.labels.take(pa.array(rows)))
 
 
 @dataclass(frozen=True)
@@ -82,23 +80,11 @@ def class_vectors_of(recipe: Recipe, row: str) -> dict[str, np.ndarray]:
     return classifiers_in(open_artifact(Layout(recipe).class_vectors(first), CLASS_VECTORS), load_tasks(recipe.tasks))
 
 
-def features_in(table: pa.Table, tasks: list[TargetTask]) -> Features:
-    """table: schema.labelled_features, of these tasks. ConfigError for images of several labels, which have no place
-    here."""
-    if several := len(table) - table["also"].null_count:
-        raise ConfigError(
-            f"{several} labelled images have several labels each, and a classifier is learned from images of one; "
-            "leave this set out of evaluate.train"
-        )
-    places = {(task.name, name): place for task in tasks for place, name in reversed([*enumerate(task.class_names)])}
-    named = zip(*(table[name].to_pylist() for name in ("task", "label", "position")), strict=True)
-    label = [places[task, label] if position is None else position for task, label, position in named]
-    return Features(
-        from_vectors(table["image"]),
-        np.array(label, np.int64),
-        np.array(table["task"].to_pylist(), object),
-        table["row"].to_numpy().astype(np.int64),
-    )
+def features_in(table: pa.Table, task: TargetTask) -> Features:
+    """table: schema.labelled_features, of all tasks."""
+    of_task = table.filter(pc.equal(table["task"], task.name))
+    labels = of_task.select(["row", "task", "label", "position", "also"])
+    return Features(from_vectors(of_task["image"]), target_of(labels, task), labels)
 
 
 def classifiers_in(artifact: Artifact[LabelledFacts], tasks: list[TargetTask]) -> dict[str, np.ndarray]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import product
-from typing import Any
 
 from react_ray.artifact import Artifact, plan_of
-from react_ray.clip.prompts import TargetTask
+from react_ray.clip.prompts import TOP1, TargetTask
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
 from react_ray.evals.config import EvaluateConfig
@@ -60,19 +59,11 @@ def learn_from_shots(
         for row, name in product(by_prompts, training)
     ]
     _say_leaks(found)
-    drafts = [
-        _begin(Layout(recipe).scores_few(one.row, one.dataset), learnings(config, tuned.get(one.row, [])), one.parents)
-        for one in found
-    ]
-    jobs = [
-        Job(one, draft, part, learning)
-        for one, (draft, listed) in zip(found, drafts, strict=True)
-        for part, learning in enumerate(listed)
-        if not draft.sealed and part in set(draft.pending())
-    ]
+    begun = [_begin(recipe, tasks, one, learnings(config, tuned.get(one.row, []))) for one in found]
+    jobs = [job for _, pending in begun for job in pending]
     _on_vectors(recipe, [job for job in jobs if job.learning[0] not in FINE_TUNING], tasks)
     fine_tune_rows(recipe, [job for job in jobs if job.learning[0] in FINE_TUNING], tasks, rows, wanted)
-    sealed = [draft.seal() for draft, _ in drafts]
+    sealed = [draft.seal() for draft, _ in begun]
     _say_collapsed(sealed)
     return sealed
 
@@ -104,18 +95,27 @@ def _on_vectors(recipe: Recipe, jobs: list[Job], tasks: list[TargetTask]) -> Non
 
 
 def _begin(
-    uri: str, wanted: list[Learning], parents: dict[str, Artifact[Any]]
-) -> tuple[Draft[ScoresFacts], list[Learning]]:
-    """Begins scores, or makes room for what was added since; returns what each part is, too. Those of other vectors are
-    replaced: they follow from artifacts alone."""
-    found: list[Learning] = [tuple(one) for one in plan_of(uri).get("config", {}).get("learnings", [])]
+    recipe: Recipe, tasks: list[TargetTask], of: Sets, wanted: list[Learning]
+) -> tuple[Draft[ScoresFacts], list[Job]]:
+    """Begins scores, or makes room for what was added since; returns what is to be learned, too. Those of other vectors
+    or metrics are replaced, and those without the probabilities that are wanted now: they follow from artifacts alone.
+    """
+    uri = Layout(recipe).scores_few(of.row, of.dataset)
+    before = plan_of(uri).get("config", {})
+    found: list[Learning] = [tuple(one) for one in before.get("learnings", [])]
     every = list(dict.fromkeys([*found, *wanted]))
+    keeps = recipe.evaluate.probabilities or before.get("probabilities", False)
+    metrics = {task.name: task.metric for task in tasks if task.metric != TOP1}
+    beside = ({"probabilities": True} if keeps else {}) | ({"metrics": metrics} if metrics else {})
+    smaller = {"learnings": found} | beside
     try:
-        smaller = {"learnings": found}
-        return create(uri, SCORES, {"learnings": every}, parents, len(every), grows=True, smaller=smaller), every
+        draft = create(uri, SCORES, {"learnings": every} | beside, of.parents, len(every), grows=True, smaller=smaller)
     except ArtifactMismatch:
         open_storage(uri).delete_all()
-        return create(uri, SCORES, {"learnings": wanted}, parents, len(wanted)), wanted
+        every = wanted
+        draft = create(uri, SCORES, {"learnings": every} | beside, of.parents, len(every))
+    pending = [] if draft.sealed else draft.pending()
+    return draft, [Job(of, draft, part, every[part], keeps) for part in pending]
 
 
 def _say_leaks(found: Iterable[Sets]) -> None:

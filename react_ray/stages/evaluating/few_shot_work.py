@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import time
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -24,7 +25,7 @@ from react_ray.clip.prompts import TargetTask
 from react_ray.draft import Draft
 from react_ray.evals.classify import score_rows
 from react_ray.evals.few_shot import FINE_TUNING, ShotMethod, draw
-from react_ray.evals.linear_probe import SCALE
+from react_ray.evals.metrics import log_sigmoid, log_softmax
 from react_ray.evals.score import ALL_SHOTS, COLLAPSED, Score, score_table
 from react_ray.evals.shot_methods import Learned, Shots, learn
 from react_ray.evals.zeroshot import summarise
@@ -58,6 +59,7 @@ class Job:
     draft: Draft[ScoresFacts]
     part: int
     learning: Learning
+    probabilities: bool = False  # of all classes are kept
 
     def num_drawn(self, tasks: list[TargetTask]) -> int:
         """The images that are learned from, of all tasks."""
@@ -92,20 +94,23 @@ class LearnFromShots(Work):
         of, (method, shots, seed) = job.of, job.learning
         if self.loaded is not of:
             self.test, self.train = (
-                features_in(pa.concat_tables(one.tables()), self.tasks) for one in (of.test, of.train)
+                {task.name: features_in(table, task) for task in self.tasks}
+                for table in (pa.concat_tables(one.tables()) for one in (of.test, of.train))
             )
             self.text, self.loaded = classifiers_in(of.classes, self.tasks), of
         predicted: dict[str, list[pa.Table]] = {}
         scores: list[Score] = []
         for task in self.tasks:
-            test = self.test.of_task(task.name)
-            if not len(test.label_N):
+            test = self.test[task.name]
+            if not test.labels.num_rows:
                 continue
             drawn = self._draw(task, shots, seed, of.dataset)
             for learned in self.learned(job, task, drawn, test):
-                predicted.setdefault(learned.setting, []).append(_predict(learned, test, task, of.dataset))
+                predicted.setdefault(learned.setting, []).append(
+                    _predict(learned, test, task, of.dataset, job.probabilities)
+                )
                 if learned.collapsed:
-                    about = (method, of.row, of.dataset, task.name, COLLAPSED, 1.0, len(drawn.label_N))
+                    about = (method, of.row, of.dataset, task.name, COLLAPSED, 1.0, len(drawn.target))
                     scores.append(Score(*about, shots, seed, learned.setting))
         for setting, tables in predicted.items():
             for dataset, name, metric, value, num in summarise(_joined(tables), self.tasks):
@@ -118,35 +123,22 @@ class LearnFromShots(Work):
         """drawn, test: images of the task, to learn from and to score."""
         method = job.learning[0]
         assert method not in FINE_TUNING, "fine-tuning needs images"
-        return learn(method, self.shots(job, task, drawn), test.image_ND, test.label_N)
+        return learn(method, self.shots(job, task, drawn), test.image_ND, test.target)
 
     def shots(self, job: Job, task: TargetTask, drawn: Features) -> Shots:
-        return Shots(drawn.image_ND, drawn.label_N, self.text[task.name], seed=job.learning[2])
+        return Shots(drawn.image_ND, drawn.target, self.text[task.name], seed=job.learning[2])
 
     def _draw(self, task: TargetTask, shots: int, seed: int, dataset: str) -> Features:
-        train = self.train.of_task(task.name)
+        train = self.train[task.name]
         readable = np.isfinite(train.image_ND).all(axis=1)
-        rows = draw(train.label_N, shots, seed, task.class_names, dataset, readable)
-        return Features(*(column[rows] for column in train))
+        return train.of_rows(draw(train.target, shots, seed, task.class_names, dataset, readable))
 
 
-def _predict(learned: Learned, test: Features, task: TargetTask, dataset: str) -> pa.Table:
-    """As `score_rows`, which multiplies scores by SCALE before the softmax, as logits are already.
-
-    Classes of one name are told apart by their positions, as the classifier was taught them.
-    """
-    num_images = len(test.label_N)
-    columns = {
-        "row": test.row_N,
-        "dataset": [dataset] * num_images,
-        "task": [task.name] * num_images,
-        "label": [task.class_names[label] for label in test.label_N],
-        "position": test.label_N,
-        "also": pa.nulls(num_images, pa.list_(pa.string())),
-    }
-    return score_rows(
-        pa.table(columns), learned.score_NC, {task.name: lambda score_NC: score_NC.astype(np.float64) / SCALE}, [task]
-    )
+def _predict(learned: Learned, test: Features, task: TargetTask, dataset: str, keep: bool = False) -> pa.Table:
+    """As `score_rows`, of logits instead of vectors."""
+    table = test.labels.append_column("dataset", pa.array([dataset] * test.labels.num_rows, pa.string()))
+    log_probabilities = log_sigmoid if learned.one_vs_rest else partial(log_softmax, scale=1)
+    return score_rows(table, learned.score_NC, {task.name: lambda logit_NC: logit_NC}, [task], log_probabilities, keep)
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:

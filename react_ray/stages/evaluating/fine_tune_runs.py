@@ -114,7 +114,7 @@ class FineTuneFromShots(LearnFromShots):
             self.backbone, self.model = load_scored(self.rows[of.row], self.recipe.seed, self.device), of.row
         own = replace(self.backbone, model=copy.deepcopy(self.backbone.model))
         embedder = Embedder(own, self.recipe.evaluate.batch_size, self.device)
-        images = self._drawn(of.dataset, task, drawn.row_N)
+        images = self._drawn(of.dataset, task, drawn.labels["row"].to_pylist())
         found = fine_tune(embedder, method, images, self.shots(job, task, drawn), self.num_threads)
         test_ND = [
             embed_rows(table["image"].to_pylist(), embedder, self.num_threads)
@@ -122,16 +122,16 @@ class FineTuneFromShots(LearnFromShots):
             if table.num_rows
         ]
         score_NC = found(np.concatenate(test_ND))
-        assert len(score_NC) == len(test.label_N), "the features are of other rows of the set"
+        assert len(score_NC) == len(test.target), "the features are of other rows of the set"
         return [Learned(score_NC, told=f"learning rate {found.learning_rate:g}", collapsed=found.collapsed)]
 
-    def _drawn(self, dataset: str, task: TargetTask, row_N: np.ndarray) -> list[bytes]:
+    def _drawn(self, dataset: str, task: TargetTask, rows: list[int]) -> list[bytes]:
         """The encoded images of these rows of the training set, in this order."""
-        wanted, found = set(row_N.tolist()), dict[int, bytes]()
+        wanted, found = set(rows), dict[int, bytes]()
         for table in self._tables(training_set(dataset), task):
             here = zip(table["row"].to_pylist(), table["image"], strict=True)
             found |= {row: image.as_py() for row, image in here if row in wanted}
-        return [found[row] for row in row_N.tolist()]
+        return [found[row] for row in rows]
 
     def _tables(self, dataset: str, task: TargetTask) -> Iterator[pa.Table]:
         return (read_slice(part, [task]) for part in self.slices[dataset])

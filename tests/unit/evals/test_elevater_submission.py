@@ -5,30 +5,26 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import torch
-from torch import nn
 
 from react_ray.clip.builtin_tasks import builtin_names
-from react_ray.evals.elevater_submission import TOOLKIT_NAMES, submission
+from react_ray.evals.elevater_submission import TOOLKIT_NAMES, Submission, toolkit_name
 
 
-def test_probabilities_are_the_softmax_of_100_cosines_and_parameters_are_counted() -> None:
-    random = np.random.default_rng(0)
-    image_ND, text_CD = (random.normal(size=(n, 8)) for n in (5, 3))
-    image_ND, text_CD = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (image_ND, text_CD))
-    model = nn.ModuleDict({"visual": nn.Linear(2, 3), "text": nn.Linear(1, 1)})
-    found = json.loads(submission(image_ND, text_CD, model, "base", "eurosat"))
-    expected_NC = torch.from_numpy(100 * image_ND @ text_CD.T).softmax(dim=1).numpy()
-    np.testing.assert_allclose(found.pop("predictions"), [expected_NC], atol=1e-6)
+def test_a_file_has_the_fields_of_the_toolkit_and_six_digits_of_each_draw() -> None:
+    draws = np.random.default_rng(0).dirichlet(np.ones(3), size=(2, 5)).astype(np.float32)
+    about = Submission("base", toolkit_name("eurosat"), 12, 23, 9, 11, 5, [0, 1])
+    found = json.loads(b"".join(about.pieces(iter(draws))))
+    np.testing.assert_allclose(found["predictions"], draws, atol=5e-7)
+    assert all(len(str(value)) <= 8 for value in found.pop("predictions")[0][0])
     assert found == {
         "model_name": "base",
         "dataset_name": "eurosat_clip",
-        "num_trainable_params": 0,
-        "num_params": 11,
+        "num_trainable_params": 12,
+        "num_params": 23,
         "num_visual_params": 9,
         "num_backbone_params": 11,
-        "n_shot": 0,
-        "rnd_seeds": [0],
+        "n_shot": 5,
+        "rnd_seeds": [0, 1],
     }
 
 

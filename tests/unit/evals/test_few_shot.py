@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from react_ray.errors import ConfigError
-from react_ray.evals.few_shot import draw, hold_out, numbers
+from react_ray.evals.few_shot import draw, numbers
 from react_ray.evals.score import ALL_SHOTS
 
 CLASSES = ["heron", "owl", "crane"]
@@ -51,12 +51,15 @@ def test_an_image_without_a_vector_is_passed_over_and_the_other_images_stay() ->
         draw(LABELS, 1, 0, CLASSES, "test", readable)
 
 
-@pytest.mark.parametrize(("count", "held"), [(1, 0), (2, 1), (4, 1), (5, 1), (6, 2), (20, 4), (50, 10)])
-def test_a_fifth_of_each_class_is_held_out_and_its_last_image_never(count: int, held: int) -> None:
-    train, other = hold_out(np.repeat([0, 1], [count, 5]))
-    assert (other < count).sum() == held and (other >= count).sum() == 1
-    assert sorted([*train.tolist(), *other.tolist()]) == list(range(count + 5))
-    assert other[:held].tolist() == list(range(held)), "the images that were drawn first"
+def test_an_image_of_several_classes_is_drawn_once_and_counts_for_each_of_them() -> None:
+    true_NC = np.random.default_rng(2).random((60, 3)) < (0.7, 0.2, 0.3)
+    by_shots = [draw(true_NC, shots, 0, CLASSES, "test") for shots in (1, 2, 5, ALL_SHOTS)]
+    for shots, rows in zip((1, 2, 5), by_shots, strict=False):
+        assert len(set(rows.tolist())) == len(rows) <= 3 * shots and true_NC[rows].sum(axis=0).min() >= shots
+    assert all(set(fewer.tolist()) < set(more.tolist()) for fewer, more in pairwise(by_shots))
+    assert sorted(by_shots[-1].tolist()) == np.flatnonzero(true_NC.any(axis=1)).tolist()
+    one_of_each = np.eye(3, dtype=bool)[LABELS]
+    assert (draw(one_of_each, 4, 1, CLASSES, "test") == draw(LABELS, 4, 1, CLASSES, "test")).all()
 
 
 def test_shots_of_a_recipe_become_numbers() -> None:

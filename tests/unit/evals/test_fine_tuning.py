@@ -18,6 +18,7 @@ from react_ray.errors import BackboneError, ConfigError, TrainingDiverged
 from react_ray.evals.classify import embed_rows
 from react_ray.evals.few_shot import FINE_TUNING, FineTuning
 from react_ray.evals.fine_tuning import LEARNING_RATES, OF_ONE_SHOT, fine_tune, trained_names
+from react_ray.evals.metrics import log_softmax
 from react_ray.evals.shot_methods import Shots
 from tests.support.tiny_clip import open_gates, tiny_backbone
 
@@ -72,6 +73,17 @@ def test_it_learns_what_the_prompts_do_not_know(gated: Backbone) -> None:
     assert right.mean() >= 0.9 > zero_shot.mean() + 0.2
     assert found.learning_rate in LEARNING_RATES and not found.collapsed
     np.testing.assert_allclose(np.linalg.norm(found.head_CD, axis=1), 1, atol=1e-5)
+
+
+def test_classes_that_an_image_shows_share_its_target(gated: Backbone) -> None:
+    images, label_N = images_of(9, 0)
+    true_NC = np.eye(3, dtype=bool)[label_N]
+    true_NC[label_N == 2, 0] = True
+    embedder = embedder_of(gated)
+    found = fine_tune(embedder, "fine-tune-gated", images, shots_of(gated, images, true_NC))
+    first_N = np.exp(log_softmax(found(embed_rows(images, embedder, 1)), scale=1))[:, 0]
+    assert first_N[label_N == 0].min() > 0.9 > 0.1 > first_N[label_N == 1].max()
+    assert first_N[label_N == 2].mean() == pytest.approx(0.5, abs=0.15)
 
 
 @pytest.mark.parametrize("method", FINE_TUNING)

@@ -30,6 +30,18 @@ def test_the_probe_is_within_two_tenths_of_a_point_of_scikit_learn_at_the_same_p
     assert np.abs(centred_CD - theirs.coef_).max() < 0.02 * np.abs(theirs.coef_).max()
 
 
+@pytest.mark.parametrize("l2", [1e-2, 1, 100])
+def test_of_several_classes_each_has_scikit_learns_regression_against_all_else(l2: float) -> None:
+    of = digits()
+    true_NC = of.train_label_N[:, None] == np.arange(10)
+    true_NC[:, 3] |= of.train_label_N == 8  # an eight shows a three, too
+    probe = fit(of.train_ND, true_NC, of.text_CD, l2)
+    for digit in (3, 5):
+        theirs = LogisticRegression(C=1 / l2, max_iter=5000, tol=1e-6).fit(of.train_ND.astype(float), true_NC[:, digit])
+        expected_N = theirs.decision_function(of.test_ND)
+        assert np.abs(probe(of.test_ND)[:, digit] - expected_N).max() < 0.02 * np.abs(expected_N).max()
+
+
 def test_the_minimum_does_not_depend_on_where_the_head_begins() -> None:
     of = digits()
     one, other = (fit(of.train_ND, of.train_label_N, start, 0.1)(of.test_ND) for start in (of.text_CD, -of.text_CD))
@@ -43,6 +55,15 @@ def test_an_anchored_probe_is_the_prompts_at_a_strong_penalty_and_logistic_regre
     weak = (fit(of.train_ND, of.train_label_N, of.text_CD, 1e-3, anchored) for anchored in (True, False))
     anchored, plain = (probe(of.test_ND).argmax(axis=1) for probe in weak)
     assert (anchored == plain).mean() > 0.97
+
+
+def test_an_anchored_probe_of_several_classes_learns_a_threshold_for_each_beside_the_prompts() -> None:
+    of = digits()
+    true_NC = of.train_label_N[:, None] == np.arange(10)
+    probe = fit(of.train_ND, true_NC, of.text_CD, 1e3, anchored=True)
+    assert np.abs(probe.weight_CD - SCALE * of.text_CD).max() < 0.5
+    mean_C = (1 / (1 + np.exp(-probe(of.train_ND)))).mean(axis=0)
+    np.testing.assert_allclose(mean_C, true_NC.mean(axis=0), atol=2e-3)
 
 
 def test_the_penalty_is_chosen_without_the_test_images_and_helps_on_them() -> None:

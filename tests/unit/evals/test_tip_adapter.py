@@ -27,6 +27,16 @@ def test_of_one_shot_it_is_the_published_formula() -> None:
     assert cache.alpha == ALPHA / SHOTS and cache.beta == BETA
 
 
+def test_an_image_of_several_classes_is_a_key_of_each() -> None:
+    of, (image_ND, label_N) = digits(), shots(1)
+    true_NC = np.eye(10, dtype=bool)[label_N]
+    true_NC[label_N == 8, 3] = True  # which has two keys then
+    cache = tip_adapter(image_ND, true_NC, of.text_CD)
+    affinity_NK = np.exp(-cache.beta * (1 - of.test_ND @ image_ND.T))
+    mean_NC = affinity_NK @ true_NC / true_NC.sum(axis=0)
+    np.testing.assert_allclose(cache.affinity(of.test_ND), mean_NC, atol=1e-4)
+
+
 def test_more_shots_help_and_all_of_them_are_keys() -> None:
     of = digits()
     accuracies = []

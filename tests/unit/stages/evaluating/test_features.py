@@ -73,7 +73,7 @@ def test_rows_whose_models_embed_alike_share_one_artifact(recipe: Recipe, slices
     assert made(recipe).keys() == {"base/test", "cells/test"}
     assert len({embedded.features[row, "test"].uri for row in ("base", "first", "second")}) == 1
     assert embedded.classes.keys() == {"base", "first", "second"}
-    vectors = features_in(embedded.features["cells", "test"].read(0), tasks).image_ND
+    vectors = features_in(embedded.features["cells", "test"].read(0), tasks[0]).image_ND
     assert vectors.shape == (9, 16 + 4 * 32)
 
 
@@ -119,13 +119,14 @@ def test_an_image_keeps_its_place_label_and_vector_and_a_damaged_one_has_none(tm
         "base", "test"
     ]
     assert artifact.manifest.statuses == {"ok": 7, "undecodable": 1, "empty": 1}
-    found = features_in(artifact.read(0), tasks)
-    assert found.label_N.tolist() == [0, 1, 2] * 3 and found.row_N.tolist() == list(range(9))
+    found = features_in(artifact.read(0), tasks[0])
+    assert found.target.tolist() == [0, 1, 2] * 3 and found.labels["row"].to_pylist() == list(range(9))
     assert np.isnan(found.image_ND).any(axis=1).tolist() == [row in (4, 5) for row in range(9)]
     embedder = Embedder(load_backbone(BASE.backbone), 4, "cpu")
     pixels, _ = embedder.decode([images[8]])
     assert (found.image_ND[8] == embedder.embed_images(pixels)[0]).all()
-    assert len(found.of_task("birds").row_N) == 9 and len(found.of_task("food").row_N) == 0
+    assert found.of_rows(np.array([8, 2])).labels["row"].to_pylist() == [8, 2]
+    assert features_in(artifact.read(0), replace(tasks[0], name="food")).labels.num_rows == 0
 
 
 def test_features_are_made_anew_for_another_model_other_images_and_other_labels(
@@ -158,7 +159,7 @@ def test_a_set_to_train_on_is_embedded_and_opened_by_any_name(recipe: Recipe, tm
     assert open_artifact(Layout(arms).class_vectors("base"), CLASS_VECTORS).rows == len(CLASSES)
 
 
-def test_images_of_several_labels_are_scored_and_nothing_is_learned_from_them(recipe: Recipe) -> None:
+def test_an_image_of_several_labels_has_all_of_them_as_its_target(recipe: Recipe) -> None:
     uri = recipe.evaluate.datasets["test"]
     labels = [["heron"], ["owl", "heron"], ["accordion"]] * 3
     pq.write_table(pq.read_table(uri).set_column(1, "label", [labels]), uri)
@@ -167,8 +168,8 @@ def test_images_of_several_labels_are_scored_and_nothing_is_learned_from_them(re
     predictions = open_artifact(Layout(recipe).scores("base"), PREDICTIONS).read(0).to_pylist()
     right = {row["row"] for row in predictions if row["predicted"] in labels[row["row"]]}
     assert {row["row"] for row in predictions if row["rank"] == 0} == right
-    with pytest.raises(ConfigError, match=r"3 labelled images have several labels each, .* leave this set out of"):
-        features_in(features_artifact(recipe, "base", "test").read(0), load_tasks(recipe.tasks))
+    found = features_in(features_artifact(recipe, "base", "test").read(0), load_tasks(recipe.tasks)[0])
+    assert found.target.tolist() == [[name in of for name in CLASSES] for of in labels]
 
 
 def test_copies_of_an_image_are_counted_and_a_damaged_one_stops_the_evaluation_unless_it_is_allowed(

@@ -19,6 +19,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.draft import create
 from react_ray.errors import ConfigError
+from react_ray.evals.metrics import mean_average_precision_11_point
 from react_ray.evals.score import ALL_SHOTS
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
 from react_ray.gated.config import CustomizeConfig
@@ -89,6 +90,32 @@ def test_a_task_counts_by_its_own_metric(recipe: Callable[..., Recipe], tmp_path
     expected = roc_auc_score([label == "owl" for label in found["label"].to_pylist()], owl)
     assert values["birds", "roc_auc"] == values[MEAN, TASK_METRIC] == pytest.approx(expected)
     assert values["birds", "top1"] == pytest.approx(pc.mean(pc.equal(found["rank"], 0)).as_py())
+
+
+def test_images_of_several_classes_are_learned_from_and_count_by_their_mean_average_precision(
+    recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    birds = {"classes": CLASSES, "templates": ["{}"], "metric": "map_11_point"}
+    (tmp_path / "tasks.json").write_text(json.dumps({"tasks": {"birds": birds}}))
+    for name, num in (("test", 12), ("train", 30)):
+        table = pq.read_table(labelled_set(tmp_path / f"{name}.parquet", num))
+        labels = [[label, "owl"] if label == "heron" else [label] for label in table["label"].to_pylist()]
+        pq.write_table(table.set_column(1, "label", [labels]), tmp_path / f"{name}.parquet")
+    methods = "evaluate.shot_methods=[linear-probe, tip-adapter, fine-tune-last]"
+    few = ("evaluate.shots=[1]", "evaluate.shot_seeds=[0]")
+    [scores] = learned(recipe(f"tasks.file={tmp_path}/tasks.json", "tasks.class_names=[]", methods, *few))
+    for part in range(3):
+        found = predictions_of(scores, part)
+        true = [[name in (label, *(also or [])) for name in CLASSES] for label, also in _labels(found)]
+        expected = mean_average_precision_11_point(np.array(true), np.array(found["class_scores"].to_pylist()))
+        values = {(row["task"], row["metric"]): row["value"] for row in scores.read(part).to_pylist()}
+        assert values["birds", "map_11_point"] == values[MEAN, TASK_METRIC] == pytest.approx(expected)
+    one_vs_rest, softmax = (np.exp(predictions_of(scores, part)["class_scores"].to_pylist()) for part in (0, 1))
+    assert np.abs(softmax.sum(axis=1) - 1).max() < 1e-5 < 1e-2 < np.abs(one_vs_rest.sum(axis=1) - 1).max()
+
+
+def _labels(predictions: pa.Table) -> list[tuple[str, list[str] | None]]:
+    return list(zip(predictions["label"].to_pylist(), predictions["also"].to_pylist(), strict=True))
 
 
 def test_evaluate_learns_for_rows_that_score_by_prompts_and_writes_their_scores_with_all_others(
