@@ -59,7 +59,7 @@ BAD: list[tuple[str, Any, str | None, str]] = [
     (CLASSES, {"classes": [{"name": " "}]}, "classes", "name it or remove it"),
     (CLASSES, {"task": "no such task"}, "task", "no task 'no such task' is built in"),
     (CLASSES, {"classes": [{"name": "a"}], "templates": ["a photo"]}, "classes", "put {} where the class name belongs"),
-    (CLASSES, {"classes": [{"name": "a"}], "pool": 10_000_000}, "pool", "less than or equal"),
+    (CLASSES, {"classes": [{"name": "a"}], "pairs_per_class": 10_001}, "pairs_per_class", "ask for fewer pairs"),
     (RECIPE, {"classes": [{"name": "a"}], "filters": ["colour == red"]}, None, "no column 'colour'"),
 ]
 
@@ -169,14 +169,14 @@ def test_classes_have_their_own_pairs_best_first(uri: str) -> None:
         "templates": ["a {}"],
         "key": "text",
         "per_class": 2,
-        "pool": 20,
+        "pairs_per_class": 20,
     }
     status, found = asked(uri, lambda client: client.post(CLASSES, body))
     assert status == 200, found
     heron, horse, quasar = found["classes"]
     assert heron["hits"][0]["caption"] == "a heron" and heron["hits"][0]["prompt"] == "a heron"
     assert (horse["name"], horse["synonyms"]) == ("horse", ["pony"]) and horse["hits"][0]["caption"] == "a horse"
-    assert len(heron["hits"]) == 2 and heron["num_hits"] == len(heron["scores"]) <= 20
+    assert len(heron["hits"]) == 2 and heron["num_selected"] <= min(20, len(heron["scores"]))
     assert heron["scores"] == sorted(heron["scores"], reverse=True) and not heron["flagged"]
     assert quasar["named"] == 0 and quasar["z"] == quasar["hits"][0]["z"]
     pairs = [hit["pair_id"] for one in found["classes"] for hit in one["hits"]]
@@ -184,7 +184,7 @@ def test_classes_have_their_own_pairs_best_first(uri: str) -> None:
 
 
 def test_a_recipe_of_what_was_shown_loads_and_leaves_out_what_was_rejected(uri: str) -> None:
-    body = {"name": "my birds", "classes": [{"name": "heron", "synonyms": ["egret"]}], "rejected": [7, 3, 3]}
+    body = {"name": "my birds", "classes": [{"name": "heron", "synonyms": ["egret"]}], "exclude": [7, 3, 3]}
     body |= {"filters": ["width >= 2"], "pairs_per_class": 9, "min_score": 0.25, "dedup": 0.98, "key": "text"}
     status, found = asked(uri, lambda client: client.post(RECIPE, body))
     assert status == 200 and found["command"] == "react-ray retrieve my_birds.yaml"

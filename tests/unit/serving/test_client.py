@@ -56,9 +56,9 @@ def test_every_kind_of_query_and_every_route(client: Client, place: Path) -> Non
     image = client.image(2)
     assert image == png(place) and len(ids(client.search(image, 3))) == 3
     assert client.pair(2)["columns"]["caption"] == "a horse" and client.index()["pairs"] == 158
-    [heron, _] = client.classes(["heron", ["horse", "pony"]], templates=["a {}"], pool=5)["classes"]
+    [heron, _] = client.classes(["heron", ["horse", "pony"]], templates=["a {}"], pairs_per_class=5)["classes"]
     assert heron["hits"][0]["caption"] == "a heron"
-    assert "horse" in client.recipe([["horse", "pony"]], rejected=[1])["yaml"]
+    assert "horse" in client.recipe([["horse", "pony"]], exclude=[1])["yaml"]
     assert client.tasks()["own"] == ["animals"] and client.recall(n=3, k=2)["recall"] == 1
 
 
