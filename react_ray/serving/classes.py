@@ -5,6 +5,7 @@ rules.py says by which rules, class_search.py selects by them, and class_matchin
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,12 @@ import pyarrow as pa
 
 from react_ray.clip.queries import task_queries
 from react_ray.recipe import Recipe
-from react_ray.search.database import Hit
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.excluded import excluded_pairs
 from react_ray.selection.match_quality import ClassMatch, below
 from react_ray.selection.screen import check_screening
 from react_ray.serving.api import ClassesBody
+from react_ray.serving.class_columns import ClassColumns
 from react_ray.serving.class_list import tasks_of
 from react_ray.serving.class_matching import Matching, query_vectors
 from react_ray.serving.class_search import ClassSearch
@@ -65,7 +66,8 @@ async def classes(service: Service, view: View, body: ClassesBody) -> dict[str, 
     finder.timer.ends("search")
     spare = await in_thread(search.spare, chosen, dropped)
     names = [synonyms for task in tasks for synonyms in task.synonyms]
-    out = await in_thread(_described, body, names, search, (chosen, spare), matches, dropped)
+    found = await in_thread(ClassColumns.of, chosen, spare, config.exclusive)
+    out = await in_thread(_described, body, names, search, found, matches, dropped)
     finder.timer.ends("metadata")
     told = [*differences(recipe, view, body, config), *told, *search.differs, *screening.differs]
     section = config.model_dump(mode="json", exclude_defaults=True, exclude={"exclude"})
@@ -96,23 +98,32 @@ def _described(
     body: ClassesBody,
     names: list[tuple[str, ...]],
     search: ClassSearch,
-    found: tuple[pa.Table, pa.Table],
+    found: ClassColumns,
     matches: dict[int, ClassMatch],
     dropped: list[int],
 ) -> list[dict[str, Any]]:
-    """names: of each class. found: the chosen pairs, and those that come next (select.MATCHED)."""
+    """names: of each class."""
     view, first = search.finder.view, search.first_of_class
-    chosen, spare = (_hits_of_classes(search, table) for table in found)
-    of_class = [chosen.get(first[number], []) + spare.get(first[number], []) for number in range(len(names))]
-    shown = [hits[: body.per_class] for hits in of_class]
-    ids = np.array([hit.pair_id for hits in shown for hit, _ in hits], np.int64)
-    described = zip(as_json(view, ids), search.screening.folded(ids), strict=True)
+    of_class = [found.of_class(first[number]) for number in range(len(names))]
+    shown = np.concatenate([rows[: body.per_class] for rows in of_class])
+    ids, prompts = found.pair_ids[shown], search.queries["prompt"]
+    described = zip(
+        as_json(view, ids),
+        search.screening.folded(ids),
+        found.scores[shown].tolist(),
+        _z_scores(search, found, shown).tolist(),
+        found.is_text[shown].tolist(),
+        prompts.take(pa.array(found.query[shown])).to_pylist(),
+        strict=True,
+    )
     out = []
-    for number, synonyms in enumerate(names):
-        match, count = matches.get(first[number], ClassMatch()), len(chosen.get(first[number], []))
+    for number, (synonyms, rows) in enumerate(zip(names, of_class, strict=True)):
+        match, count = matches.get(first[number], ClassMatch()), int((~found.is_spare[rows]).sum())
         hits = [
-            pair | _found(hit) | {"folded": same, "prompt": prompt}
-            for (hit, prompt), (pair, same) in zip(shown[number], described, strict=False)
+            pair
+            | {"score": score, "z": None if z != z else round(z, 3), "key": "text" if is_text else "image"}
+            | {"folded": same, "prompt": prompt}
+            for pair, same, score, z, is_text, prompt in islice(described, len(rows[: body.per_class]))
         ]
         out.append(
             {
@@ -120,7 +131,7 @@ def _described(
                 "synonyms": list(synonyms[1:]),
                 "hits": hits,
                 "num_selected": count,
-                "scores": sorted((hit.score for hit, _ in of_class[number]), reverse=True),
+                "scores": np.sort(found.scores[rows])[::-1].tolist(),
                 "named": None if match.named is None else round(match.named, 3),
                 "z": hits[0]["z"] if hits else None,
                 "flagged": _sentence(match, count, search.config.min_match if first[number] in dropped else 0.0),
@@ -129,32 +140,16 @@ def _described(
     return out
 
 
-def _hits_of_classes(search: ClassSearch, chosen: pa.Table) -> dict[int, list[tuple[Hit, str]]]:
-    """class_id -> its hits, best first, each with the prompt that found it."""
-    database, is_exclusive = search.finder.view.database, search.config.exclusive
-    prompts = zip(search.class_Q.tolist(), search.queries["prompt"].to_pylist(), strict=True)
-    of_prompt = {place: row for row, place in enumerate(prompts)}
-    ends = np.tile(np.array([0, 1], np.float32), (len(search.class_Q), 1))  # z is linear in the score
-    scale = {key: database.key_search(key).z_scores(search.queries_QD, ends) for key in search.config.keys}
-    out: dict[int, list[tuple[Hit, str]]] = {}
-    for pair, best, matches in zip(*(chosen[n].to_pylist() for n in ("pair_id", "class_id", "matches")), strict=True):
-        seen: set[int] = set()
-        for match in matches:  # best first
-            number = match["class_id"]
-            if number in seen or (is_exclusive and number != best):
-                continue
-            seen.add(number)
-            low, high = scale[match["key"]][of_prompt[number, match["prompt"]]]
-            z = None if np.isnan(low) else float(low + match["score"] * (high - low))
-            hit = Hit(pair, match["score"], z, match["key"], None, None)
-            out.setdefault(number, []).append((hit, match["prompt"]))
-    for hits in out.values():
-        hits.sort(key=lambda one: (-one[0].score, one[0].pair_id))
+def _z_scores(search: ClassSearch, found: ClassColumns, rows: np.ndarray) -> np.ndarray:
+    """float64 [rows], NaN where it is not known."""
+    out, query = np.empty(len(rows)), found.query[rows]
+    distinct, at = np.unique(query, return_inverse=True)
+    ends = np.tile(np.array([0, 1], np.float32), (len(distinct), 1))  # z is linear in the score
+    for key in search.config.keys:
+        low, high = search.finder.view.database.key_search(key).z_scores(search.queries_QD[distinct], ends).T
+        mine = found.is_text[rows] == (key == "text")
+        out[mine] = (low[at] + found.scores[rows] * (high - low)[at])[mine]
     return out
-
-
-def _found(hit: Hit) -> dict[str, Any]:
-    return {"score": hit.score, "z": None if hit.z is None else round(hit.z, 3), "key": hit.key}
 
 
 def _sentence(match: ClassMatch, count: int, min_match: float) -> str | None:

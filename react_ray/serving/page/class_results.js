@@ -72,8 +72,10 @@ export function update() {
 // The body of POST /v1/recipe without its name.
 function recipe({ classes, task, templates, key, filters, dedup, pairs_per_class }) {
   const { threshold, rejected } = chosen;
+  const hits = sections.flatMap(section => section.one.hits).filter(hit => rejected.has(hit.pair_id));
+  const alike = hits.flatMap(hit => hit.folded); // one of these would take the place of what it repeats
   return { classes, task, templates, key, filters, dedup, pairs_per_class, min_score: threshold ?? undefined,
-    exclude: [...rejected] };
+    exclude: [...new Set([...rejected, ...alike])] };
 }
 
 // Browsers limit how often the address may change, so that of a dragged threshold is written when it rests.
