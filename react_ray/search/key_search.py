@@ -7,6 +7,7 @@ are never found.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 
 import numpy as np
@@ -78,12 +79,14 @@ class KeySearch:
         """
         if self.index is None:
             return SearchParams(), 1.0
-        facts, nprobe = self.index.facts, self.config.nprobe if recall is None else 0
-        table = facts.calibration.get(self.key, [])
-        if nprobe or not table:
-            exact = 1.0 if facts.kind == FLAT else None
-            return SearchParams(nprobe=nprobe or facts.num_lists, k_factor=self.config.k_factor), exact
-        params, reached = self._params(recall or self.config.recall, k)
+        facts, own = self.index.facts, self.config if recall is None else IndexConfig()
+        table, exact = facts.calibration.get(self.key, []), 1.0 if facts.kind == FLAT else None
+        if not table or (own.nprobe and own.k_factor):
+            return SearchParams(nprobe=own.nprobe or facts.num_lists, k_factor=self.config.k_factor), exact
+        params, reached = self._params(recall or own.recall, k)
+        if own.nprobe or own.k_factor:  # as stages/retrieval/searchers.py has them
+            named = replace(params, nprobe=own.nprobe or params.nprobe, k_factor=own.k_factor or params.k_factor)
+            return named, exact
         return params, reached if facts.kind == FLAT or k <= max(row["k"] for row in table) else None
 
     @cached_property

@@ -20,6 +20,7 @@ from react_ray.selection.name_match import split
 MOST_NAMES, FEWEST_NAMES = 100, 16  # of one set of templates: 100 give the mean to a tenth of a standard deviation
 FEWEST_WORDS = 20  # distinct words of captions, below which names would repeat
 FREE_PROMPTS, SHARE_OF_PROMPTS = 2000, 4  # all random prompts together: 2,000, or a quarter of the classes' own
+RANDOM_K = 32  # hits of a random query: only the best counts, and an approximate search finds it among so many
 
 
 @dataclass(frozen=True)

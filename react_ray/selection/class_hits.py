@@ -36,6 +36,21 @@ class ClassHits:
         return (np.arange(len(self.class_id)) - np.searchsorted(self.class_id, self.class_id)).astype(np.int32)
 
 
+def class_blocks(class_Q: np.ndarray, hits_per_query: int, most: int) -> list[np.ndarray]:
+    """Splits queries into blocks of whole classes with at most so many hits, or of one class that has more.
+
+    class_Q: int64 [Q], ascending. Returns the rows of each block, in order.
+    """
+    ends = [*np.flatnonzero(np.diff(class_Q)).tolist(), len(class_Q) - 1]
+    blocks, first, last = [], 0, -1
+    for end in ends:
+        if last >= first and (end + 1 - first) * hits_per_query > most:
+            blocks.append(np.arange(first, last + 1))
+            first = last + 1
+        last = end
+    return [*blocks, np.arange(first, len(class_Q))]
+
+
 def reduce_hits(hits: Hits, query_Q: np.ndarray, class_Q: np.ndarray, most: int) -> ClassHits:
     """hits: [Q, k]; query int64 [Q] and class_id int64 [Q] of their rows. Returns the `most` best pairs of each class.
 

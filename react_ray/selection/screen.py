@@ -12,27 +12,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from react_ray.errors import ConfigError
 from react_ray.selection.config import DecontaminateConfig, DedupConfig, RetrieveConfig
 from react_ray.selection.duplicates import NONE, equal_keys, near_hashes, near_vectors, within_cosine, within_hashes
+from react_ray.selection.references import References
 from react_ray.vectors import from_vectors
 
 
 @dataclass(frozen=True)
-class References:
-    """Hashes and vectors of the images of the evaluation sets."""
-
-    hashes: np.ndarray  # uint64 [M]
-    vectors_RD: np.ndarray  # float16 [R, D], unit norm
-
-
-@dataclass(frozen=True)
 class Screen:
-    """pair_ids int64 [N] ascending; kept bool [N]; host int64 [N], equal for pairs from one host, -1 for pairs
-    without."""
+    """pair_ids int64 [N] ascending; kept bool [N]; host int64 [N], equal for pairs from one host, -1 for pairs without;
+    of int64 [N], the row of the pair that each one duplicates, its own if none."""
 
     pair_ids: np.ndarray
     kept: np.ndarray
     host: np.ndarray
+    of: np.ndarray
     dropped: dict[str, int] = field(default_factory=dict)  # reason -> pairs
 
     def at(self, pair_ids: np.ndarray) -> np.ndarray:
@@ -56,6 +51,27 @@ def columns_needed(config: RetrieveConfig) -> list[str]:
     return [name for name, is_asked in asked.items() if is_asked]
 
 
+def check_screening(config: RetrieveConfig, has_images: bool, has_vectors: bool) -> None:
+    """ConfigError if a check has no radius or no sets, or needs what the database does not have: images, or their
+    vectors."""
+    wanted, columns = config.decontaminate, columns_needed(config)
+    if wanted.datasets and wanted.phash < 0 and not wanted.cosine:
+        raise ConfigError(
+            "retrieve.decontaminate.datasets are named, but no radius; set retrieve.decontaminate.phash or cosine"
+        )
+    if (wanted.phash >= 0 or wanted.cosine) and not wanted.datasets:
+        raise ConfigError("retrieve.decontaminate has a radius, but no sets; set retrieve.decontaminate.datasets=[all]")
+    if not has_images and {"sha256", "phash"} & set(columns):
+        raise ConfigError(
+            "retrieve.dedup and decontaminate by sha256 or phash need the images before retrieval; set "
+            "download.of=pairs, or use dedup.url"
+        )
+    if "image" in columns and not has_vectors:
+        raise ConfigError(
+            "retrieve.dedup.cosine and decontaminate.cosine compare images; set embed.images=true, or leave them at 0"
+        )
+
+
 def screen(
     facts: pa.Table, score: np.ndarray, config: RetrieveConfig, references: References | None, seed: int = 0
 ) -> Screen:
@@ -66,6 +82,7 @@ def screen(
     """
     pair_ids = facts["pair_id"].to_numpy()
     kept = np.ones(len(pair_ids), dtype=bool)
+    of = np.arange(len(pair_ids))
     dropped: dict[str, int] = {}
 
     def drop(reason: str, rows: np.ndarray) -> None:
@@ -78,13 +95,18 @@ def screen(
     for reason in _reasons(config.dedup):
         order = np.lexsort((pair_ids, -score))
         order = order[kept[order]]
-        drop(f"duplicate {reason}", order[_duplicates(facts, order, reason, config.dedup, seed) != NONE])
+        original = _duplicates(facts, order, reason, config.dedup, seed)
+        rows = np.flatnonzero(original != NONE)
+        of[order[rows]] = order[original[rows]]
+        drop(f"duplicate {reason}", order[rows])
+    while not np.array_equal(of, of[of]):  # what it duplicates may duplicate another pair in another way
+        of = of[of]
     host = np.zeros(len(pair_ids), dtype=np.int64)
     if config.max_per_domain:
         host = (
             hosts(facts["url"]).dictionary_encode().combine_chunks().indices.fill_null(-1).to_numpy().astype(np.int64)
         )
-    return Screen(pair_ids, kept, host, dropped)
+    return Screen(pair_ids, kept, host, of, dropped)
 
 
 def hosts(urls: pa.ChunkedArray) -> pa.ChunkedArray:

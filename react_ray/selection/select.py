@@ -10,7 +10,7 @@ reads the matches of the chosen pairs from the parts of its hits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -73,6 +73,19 @@ def choose(claims: Claims, config: RetrieveConfig, screen: Screen | None = None)
     claims = claims.take(best_of_each_class(claims, config.pairs_per_class, config.max_pairs))
     best = claims.take(best_of_each_pair(claims))
     return pa.table({"pair_id": best.pair_id, "class_id": best.class_id, "score": best.score}, schema=CHOSEN)
+
+
+def choose_screened(
+    claims: Claims, config: RetrieveConfig, screening: Callable[[np.ndarray, np.ndarray], Screen] | None
+) -> tuple[pa.Table, dict[str, int]]:
+    """As `choose`. screening: takes the claimed pairs, int64 [N] ascending, and the score of the best hit of each;
+    None = all may be chosen. Also returns how many pairs there were, and why some may not be chosen."""
+    pair_ids, score = claims.best_scores()
+    counts, screen = {"distinct pairs above the floor": len(pair_ids)}, None
+    if screening is not None:
+        screen = screening(pair_ids, score)
+        counts |= screen.dropped
+    return choose(claims, config, screen), counts
 
 
 def with_matches(chosen: pa.Table, hits: Iterable[pa.Table], asked: AskedClasses, config: RetrieveConfig) -> pa.Table:

@@ -61,9 +61,6 @@ class Searching(Body):
     ] = ""
     filters: Filters = []
     recall: Annotated[float | None, Field(gt=0, le=1, description="target; null = that of the recipe")] = None
-    dedup: Annotated[
-        float, Field(ge=0, le=1, description="cosine of images from which on hits are folded into the better; 0 = off")
-    ] = 0.0
     allow_partial: Annotated[bool, Field(description="answer without groups of shards that are down")] = False
     timeout_ms: Annotated[int | None, Field(ge=1, le=3_600_000)] = None
 
@@ -72,6 +69,9 @@ class SearchBody(Searching):
     query: Query | None = None
     queries: list[Query] | None = None
     k: Annotated[int, Field(ge=1, le=10_000_000)] = 20
+    dedup: Annotated[
+        float, Field(ge=0, le=1, description="cosine of images from which on hits are folded into the better; 0 = off")
+    ] = 0.0
     columns: Annotated[list[Name], Field(max_length=200, description="more columns of the pairs")] = []
 
 
@@ -89,21 +89,28 @@ class ClassList(Body):
     ] = ""
 
 
-class ClassesBody(Searching, ClassList):
-    per_class: Annotated[int, Field(ge=1, le=500, description="hits of each class that are described")] = 24
-    pool: Annotated[int, Field(ge=1, le=10_000, description="hits of each class that are counted")] = 200
-    exclusive: bool = True
+class Selecting(ClassList):
+    """A class list, and what is changed in the recipe's section `retrieve` for it; null or empty = nothing."""
+
+    key: KeyName = ""
+    pairs_per_class: Annotated[int | None, Field(ge=1, le=10_000_000)] = None
+    filters: Annotated[Filters, Field(description="beside those of the recipe")] = []
+    exclude: Annotated[list[PairId], Field(max_length=1_000_000, description="beside those of the recipe")] = []
+    min_score: Annotated[float | None, Field(ge=-1, le=1, description="that of the recipe counts if it is higher")] = (
+        None
+    )
+    dedup: Annotated[float | None, Field(ge=0, le=1, description="dedup.cosine; 0 = off")] = None
+    exclusive: bool | None = None
     prompts: Literal["", "averaged", "separate"] = ""
 
 
-class RecipeBody(ClassList):
+class ClassesBody(Searching, Selecting):
+    filters: Annotated[Filters, Field(description="beside those of the recipe")] = []
+    per_class: Annotated[int, Field(ge=1, le=500, description="hits of each class that are described")] = 24
+
+
+class RecipeBody(Selecting):
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$")] = "classes"
-    key: KeyName = ""
-    filters: Filters = []
-    pairs_per_class: Annotated[int, Field(ge=1, le=10_000_000)] = 200
-    min_score: Annotated[float, Field(ge=-1, le=1)] = -1.0
-    dedup: Annotated[float, Field(ge=0, le=1)] = 0.0
-    rejected: Annotated[list[PairId], Field(max_length=1_000_000)] = []
 
 
 class Hit(BaseModel):
@@ -147,9 +154,9 @@ class ClassHit(Hit):
 class ClassFound(BaseModel):
     name: str
     synonyms: list[str]
-    hits: list[ClassHit]
-    num_hits: int
-    scores: list[float]
+    hits: Annotated[list[ClassHit], Field(description="first those that are selected, then those that come next")]
+    num_selected: int
+    scores: Annotated[list[float], Field(description="of all hits, also those that are not described")]
     named: float | None
     z: float | None
     flagged: str | None
@@ -157,6 +164,8 @@ class ClassFound(BaseModel):
 
 class ClassesAnswer(Answered):
     classes: list[ClassFound]
+    retrieve: Annotated[dict[str, Any], Field(description="the section of the recipe that selects so, without exclude")]
+    differs: Annotated[list[str], Field(description="what `retrieve` does besides; empty = it selects these pairs")]
 
 
 class RecipeAnswer(BaseModel):

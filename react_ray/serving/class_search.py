@@ -1,14 +1,14 @@
-"""ClassSearch: the best pairs of each class, by the rules of a retrieval, in memory.
+"""ClassSearch: the pairs that a retrieval would select for some classes, in memory.
 
-As stages/retrieval/search_rounds.py: a class that is short of pairs is searched deeper. As settle.py: where the search
-is exact and a pair counts for one class, it counts for the nearest of all classes, whether that class found it or not.
+The rounds, the choice and the checks are those of selection/, as in stages/retrieval/search_rounds.py and
+select_pairs.py; only the hits come from the groups of this server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,23 @@ import pyarrow as pa
 
 from react_ray import schema
 from react_ray.clip.queries import Query
-from react_ray.index.config import FLAT, Key
-from react_ray.index.ordering import distinct
+from react_ray.index.config import FLAT
+from react_ray.search.key_search import KeySearch
 from react_ray.selection.best_class import best_classes
-from react_ray.selection.class_hits import reduce_hits
-from react_ray.selection.config import DEEPER, MARGIN, RetrieveConfig
-from react_ray.selection.hit_columns import first_of_name
-from react_ray.selection.select import select
+from react_ray.selection.claims import Claims, Scales
+from react_ray.selection.class_hits import class_blocks, reduce_hits
+from react_ray.selection.config import MARGIN, RetrieveConfig
+from react_ray.selection.hit_columns import AskedClasses, first_of_name
+from react_ray.selection.key_scales import key_scales
+from react_ray.selection.rounds import Rounds
+from react_ray.selection.select import choose, choose_screened, with_matches
+from react_ray.selection.settled import Settled, settles
 from react_ray.serving.finding import Finder
+from react_ray.serving.refusal import Refused
+from react_ray.serving.screening import Screening
 
-QUERIES_AT_ONCE = 1024
-GROWTH = 4  # how much deeper each further round goes
+QUERIES_AT_ONCE, HITS_AT_ONCE = 1024, 1 << 22  # of one search: others wait for its end
+MOST_HITS = 1 << 24  # of a round: half a gigabyte
 SETTLED_BYTES = 1 << 30  # of vectors of a database, up to which pairs are compared with all classes
 
 
@@ -34,76 +40,110 @@ class ClassSearch:
     def __init__(
         self,
         finder: Finder,
-        keys: Sequence[Key],
+        config: RetrieveConfig,
         asked: Sequence[Query],
         queries_QD: np.ndarray,
-        pool: int,
-        exclusive: bool,
+        screening: Screening,
     ) -> None:
-        """asked: ordered by class. queries: float32 [Q, D]. pool: pairs of each class at most."""
-        self.finder, self.keys, self.queries_QD, self.pool = finder, keys, queries_QD, pool
+        """asked: ordered by class. queries: float32 [Q, D]."""
+        self.finder, self.config, self.queries_QD, self.screening = finder, config, queries_QD, screening
         names = ("class_id", "task", "class_name", "prompt", "modality")
         columns = {name: [getattr(query, name) for query in asked] for name in names}
         self.queries = pa.table({"query_id": range(len(asked)), **columns})
-        self.class_Q = first_of_name(self.queries)
-        self.config = RetrieveConfig(keys=list(keys), pairs_per_class=pool, exclusive=exclusive)
-        database = finder.view.database
-        is_exact = database.index is None or database.index.facts.kind == FLAT
-        is_small = 2 * database.embeddings.rows * database.embeddings.facts.dim <= SETTLED_BYTES
-        self.settles = is_exact and is_small and exclusive
-        self._known: dict[int, int] = {}  # pair_id -> its nearest class
+        self.class_Q = first_of_name(self.queries)  # of classes of one name, the first
+        self.first_of_class = dict(zip(columns["class_id"], self.class_Q.tolist(), strict=True))
+        self.differs: list[str] = []
+        self._hits: list[pa.Table] = []  # of the last round of each query
+        self._rounds: Rounds
 
     async def chosen(self) -> pa.Table:
-        """select.MATCHED, at most `pool` pairs of each class."""
-        first = math.ceil(MARGIN * self.pool)
-        depth, deepest = first, min(DEEPER * first, self.finder.view.database.embeddings.rows)
-        again, hits = np.ones(len(self.class_Q), bool), schema.HITS.empty_table()
-        while True:
-            kept = ~again[hits["query_id"].to_numpy()]
-            hits = pa.concat_tables([hits.filter(pa.array(kept)), await self._hits(np.flatnonzero(again), depth)])
-            chosen = await self.finder.service.in_thread(self._select, hits)
-            again &= np.isin(self.class_Q, self._short(chosen, hits, depth))
-            if not again.any() or depth >= deepest:
-                return chosen
-            depth = min(GROWTH * depth, deepest)
+        """select.MATCHED."""
+        in_thread = self.finder.service.in_thread
+        rounds = self._rounds = await in_thread(self._made_rounds)
+        while (rows := np.flatnonzero(rounds.again)).size:
+            sources = len(np.unique(self.class_Q[rows])) if self.config.by_class else len(rows)
+            if (num := sources * min(rounds.depth, self._num_pairs) * len(self.config.keys)) > MOST_HITS:
+                if not self._hits:
+                    said = f"these classes have {num:,} hits, more than the {MOST_HITS:,} of one request"
+                    raise Refused(f"{said}; ask for fewer classes or pairs of each", field="classes")
+                self.differs.append("`retrieve` searches deeper for classes that are short of pairs.")
+                break
+            found = await self._search(rows, rounds.depth)
+            others = (table.filter(pa.array(~rounds.again[table["query_id"].to_numpy()])) for table in self._hits)
+            self._hits = [*(table for table in others if table.num_rows), *found]
+            await in_thread(rounds.add, found)
+        return await in_thread(self._matched, rounds.chosen)
 
-    async def _hits(self, rows: np.ndarray, most: int) -> pa.Table:
-        """schema.HITS: the `most` best pairs of each class of these queries, on each key."""
-        class_Q = self.class_Q[rows]
-        order = np.argsort(class_Q, kind="stable")
-        rows, class_Q = rows[order], class_Q[order]
-        ends = [*np.flatnonzero(np.diff(class_Q)).tolist(), len(class_Q) - 1]
-        tables, first = [schema.HITS.empty_table()], 0
-        for number, end in enumerate(ends):  # whole classes, each with all its queries
-            if end + 1 - first < QUERIES_AT_ONCE and number < len(ends) - 1:
-                continue
-            some, of_class, first = rows[first : end + 1], class_Q[first : end + 1], end + 1
-            found = await asyncio.gather(*(self.finder.search(k, self.queries_QD[some], most) for k in self.keys))
-            for key, hits in zip(self.keys, found, strict=True):
-                best = await self.finder.service.in_thread(reduce_hits, hits, some, of_class, most)
-                columns: dict[str, Any] = {"query_id": best.query, "pair_id": best.pair_id, "score": best.score}
-                columns |= {"rank": best.place, "key": [key] * len(best.query)}
-                tables.append(schema.conform(pa.table(columns), schema.HITS))
-        return pa.concat_tables(tables)
+    def without(self, classes: Collection[int]) -> pa.Table:
+        """As `chosen`, if these classes get no pairs."""
+        claims = self._rounds.claims
+        chosen, _ = self._choose(claims.take(np.flatnonzero(~np.isin(claims.class_id, list(classes)))))
+        return self._matched(chosen, classes)
 
-    def _select(self, hits: pa.Table) -> pa.Table:
-        if self.settles:
-            pairs = hits["pair_id"].to_numpy()
-            new = np.array([pair for pair in distinct(pairs).tolist() if pair not in self._known], np.int64)
-            if len(new):
-                self._known.update(zip(new.tolist(), self._nearest(new).tolist(), strict=True))
-            nearest = np.array([self._known[pair] for pair in pairs.tolist()], np.int64)
-            hits = hits.filter(pa.array(self.class_Q[hits["query_id"].to_numpy()] == nearest))
-        return select(hits, self.queries, self.config)
+    def spare(self, chosen: pa.Table, left_out: Collection[int] = ()) -> pa.Table:
+        """select.MATCHED: what comes next in each class, where pairs of `chosen` are rejected."""
+        most = math.ceil(MARGIN * self.config.pairs_per_class) - self.config.pairs_per_class
+        wider = self.config.model_copy(update={"pairs_per_class": most, "max_pairs": 0})
+        claims = self._rounds.claims
+        others = ~np.isin(claims.class_id, list(left_out)) & ~np.isin(claims.pair_id, chosen["pair_id"].to_numpy())
+        next_ones = choose(claims.take(np.flatnonzero(others)), wider, self.screening.last)
+        return self._matched(next_ones, left_out)
+
+    @property
+    def _num_pairs(self) -> int:
+        return self.finder.view.database.pairs_artifact.rows
+
+    def _made_rounds(self) -> Rounds:
+        database, config = self.finder.view.database, self.config
+        is_exact = database.index is None or database.index.facts.kind == FLAT
+        is_small = 2 * database.embeddings.rows * database.embeddings.facts.dim <= SETTLED_BYTES
+        if is_exact and not is_small and settles(config):
+            self.differs.append("`retrieve` compares each pair with all classes, not only with those that found it.")
+        settled = Settled(config, is_exact and is_small, self._nearest)
+        scales = self._scales() if config.fusion == "z-score" else None
+        return Rounds(self.queries, config, self._num_pairs, settled, self._choose, scales)
+
+    def _scales(self) -> Scales:
+        database, left_out = self.finder.view.database, self.finder.left_out
+        searches = {key: KeySearch(database.embeddings, None, key, left_out) for key in self.config.keys}
+        return key_scales({"text": self.queries_QD}, {key: one.sample_ND for key, one in searches.items()})
+
+    def _choose(self, claims: Claims) -> tuple[pa.Table, dict[str, int]]:
+        return choose_screened(claims, self.config, self.screening if self.screening.columns else None)
 
     def _nearest(self, pair_ids: np.ndarray) -> np.ndarray:
         """int64 [N], the class with the best cosine of all."""
-        vectors: dict[str, np.ndarray] = {key: self.finder.view.records.vectors(pair_ids, key) for key in self.keys}
-        is_text = np.ones(len(self.class_Q), bool)
-        return best_classes(vectors, self.queries_QD, self.class_Q, is_text)
+        vectors: dict[str, np.ndarray] = {
+            key: self.finder.view.records.vectors(pair_ids, key) for key in self.config.keys
+        }
+        return best_classes(vectors, self.queries_QD, self.class_Q, np.ones(len(self.class_Q), bool))
 
-    def _short(self, chosen: pa.Table, hits: pa.Table, depth: int) -> np.ndarray:
-        """The classes with fewer pairs than wanted that got as many hits on some key as they asked for."""
-        full = distinct(self.class_Q[hits["query_id"].to_numpy()[hits["rank"].to_numpy() == depth - 1]])
-        counts = np.bincount(chosen["class_id"].to_numpy(), minlength=int(self.class_Q.max()) + 1)
-        return full[counts[full] < self.pool]
+    def _matched(self, chosen: pa.Table, left_out: Collection[int] = ()) -> pa.Table:
+        others = ~np.isin(self.class_Q, list(left_out))
+        tables = (table.filter(pa.array(others[table["query_id"].to_numpy()])) for table in self._hits)
+        return with_matches(chosen, tables, AskedClasses(self.queries), self.config)
+
+    async def _search(self, rows: np.ndarray, depth: int) -> list[pa.Table]:
+        """schema.HITS of these queries in tables of whole classes: the best of each class and key, or of each query."""
+        rows = rows[np.argsort(self.class_Q[rows], kind="stable")]
+        tables, finder = [], self.finder
+        most = min(HITS_AT_ONCE, QUERIES_AT_ONCE * depth)
+        for block in class_blocks(self.class_Q[rows], depth, most):
+            some = rows[block]
+            found = await asyncio.gather(*(finder.search(k, self.queries_QD[some], depth) for k in self.config.keys))
+            tables.append(await finder.service.in_thread(self._table, some, found, depth))
+        return tables
+
+    def _table(self, rows: np.ndarray, found: Sequence[Any], depth: int) -> pa.Table:
+        tables = [schema.HITS.empty_table()]
+        for key, hits in zip(self.config.keys, found, strict=True):
+            if self.config.by_class:
+                best = reduce_hits(hits, rows, self.class_Q[rows], depth)
+                query, pair_id, score, rank = best.query, best.pair_id, best.score, best.place
+            else:
+                row, pair_id, score, rank = hits.rows()
+                query = rows[row]
+            columns: dict[str, Any] = {"query_id": query, "pair_id": pair_id, "score": score}
+            columns |= {"rank": rank, "key": [key] * len(query)}
+            tables.append(schema.conform(pa.table(columns), schema.HITS))
+        return pa.concat_tables(tables)

@@ -59,10 +59,13 @@ class Calls:
         return self._send(Call("POST", path, arrow_bytes(vectors_QD), ARROW))
 
     def classes(self, classes: Sequence[Any] | None = None, *, task: str | None = None, **options: Any) -> Any:
-        """classes: names, or lists of the names of a class."""
+        """classes: names, or lists of the names of a class. options: those of `recipe`, per_class, recall,
+        allow_partial, timeout_ms."""
         return self._post("/v1/classes", {"classes": as_classes(classes), "task": task, **options})
 
     def recipe(self, classes: Sequence[Any] | None = None, *, task: str | None = None, **options: Any) -> Any:
+        """options: name, templates, and what changes in the recipe's section `retrieve`: key, pairs_per_class, filters,
+        exclude, min_score, dedup, exclusive, prompts."""
         return self._post("/v1/recipe", {"classes": as_classes(classes), "task": task, **options})
 
     def recall(self, n: int = 50, k: int = 10, key: str = "") -> Any:

@@ -42,6 +42,7 @@ class Search:
     stamp: Stamp
     filters: tuple[str, ...] = ()
     allow_partial: bool = False
+    excluded: bytes = b""  # as Asked has them
     lost: set[str] = field(default_factory=set)  # names of groups that did not answer
 
     async def hits(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
@@ -84,19 +85,21 @@ class Search:
 
     async def _ask(self, group: Group, asked: Round, each: tuple[Any, ...]) -> Any:
         if group.name not in self.lost:
-            question = Asked(self.stamp, self.plan.key, self.filters, asked.method, asked.queries_QD, each)
             try:
-                return await group.answer(question)
+                return await group.answer(self._question(asked.method, asked.queries_QD, each))
             except GroupUnavailable:
                 if not self.allow_partial:
                     raise
                 self.lost.add(group.name)
         return nothing(asked, each)
 
+    def _question(self, method: str, queries_QD: np.ndarray, args: tuple[Any, ...]) -> Asked:
+        return Asked(self.stamp, self.plan.key, self.filters, method, queries_QD, args, self.excluded)
+
     async def _scan_hits(self, queries_QD: np.ndarray, k: int) -> Hits:
         group = self.plan.scanner
         try:
-            hits: Hits = await group.answer(Asked(self.stamp, self.plan.key, self.filters, SCAN, queries_QD, (k,)))
+            hits: Hits = await group.answer(self._question(SCAN, queries_QD, (k,)))
             return hits
         except GroupUnavailable:
             if not self.allow_partial:

@@ -7,6 +7,7 @@ from typing import Any
 
 from react_ray.errors import ReactRayError
 from react_ray.serving.refusal import GroupUnavailable, Refused
+from react_ray.serving.rules import shown_per_class
 from react_ray.serving.service import Service
 from react_ray.serving.view import View
 
@@ -39,7 +40,7 @@ async def index_facts(service: Service, view: View) -> dict[str, Any]:
             "body_mb": config.max_body_mb,
             "timeout_s": config.timeout_s,
         },
-        "defaults": {"pairs_per_class": service.recipe.retrieve.pairs_per_class},
+        "defaults": {"pairs_per_class": shown_per_class(service.recipe)},
         "columns": [{"name": field.name, "type": str(field.type)} for field in view.records.schema],
         "fetch_urls": config.fetch_urls,
         "image_hosts": config.image_hosts,

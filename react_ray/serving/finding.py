@@ -53,9 +53,13 @@ class Timer:
 class Finder:
     """The searches of one request: what they have in common, and what they said of themselves."""
 
-    def __init__(self, service: Service, view: View, asked: Searching) -> None:
+    def __init__(self, service: Service, view: View, asked: Searching, excluded: np.ndarray | None = None) -> None:
+        """excluded: int64 pair_ids, which are not found."""
         self.service, self.view, self.asked = service, view, asked
         self.filters = tuple(asked.filters)
+        self.excluded = b"" if excluded is None else excluded.tobytes()
+        deleted = view.database.deleted
+        self.left_out = deleted if excluded is None else np.union1d(deleted, excluded)
         self.recall: float | None = 1.0
         self.coverage = 1.0
         self.timer = Timer()
@@ -65,15 +69,13 @@ class Finder:
             await self.service.in_thread(self.view.check_filters, self.filters)
         except ReactRayError as error:
             raise Refused(str(error).replace("retrieve.filters: ", ""), code="bad_filter", field="filters") from error
-        if self.asked.dedup and "image" not in self.view.plans:
-            raise Refused("dedup compares images, and none is embedded here; set it to 0", field="dedup")
 
     async def search(self, key: Key, queries_QD: np.ndarray, k: int) -> Hits:
         """Returns Hits [Q, k], and notes recall and coverage."""
         view = self.view
         k = min(k, view.database.embeddings.rows)
         params, recall = view.database.key_search(key).params(k, self.asked.recall)
-        one = Search(view.plans[key], view.stamp, self.filters, self.asked.allow_partial)
+        one = Search(view.plans[key], view.stamp, self.filters, self.asked.allow_partial, self.excluded)
         hits = await one.hits(queries_QD, k, params)
         if self.filters and recall != 1.0:
             recall = None  # it was measured without filters
@@ -117,13 +119,15 @@ async def find(service: Service, view: View, body: SearchBody) -> tuple[Finder, 
         raise Refused(f"k is at most {limits.max_k:,} here, not {body.k:,}; ask for fewer hits", field="k")
     finder = Finder(service, view, body)
     view.records.check_columns(body.columns)
+    if body.dedup and "image" not in view.plans:
+        raise Refused("dedup compares images, and none is embedded here; set it to 0", field="dedup")
     await finder.check()
     where = ["query"] if body.query is not None else [f"queries.{number}" for number in range(len(queries))]
     asked = Queries(view, service.encoder, service.fetched)
     keys = asked.keys(queries, body.key)
     queries_QD = await asked.vectors(queries, where)
     finder.timer.ends("encode")
-    found = await _without_duplicates(finder, keys, queries_QD, body.k)
+    found = await _without_duplicates(finder, keys, queries_QD, body.k, body.dedup)
     finder.timer.ends("search")
     return finder, found
 
@@ -137,9 +141,10 @@ async def search(service: Service, view: View, body: SearchBody) -> bytes:
     return b'{"results":[%b],%b' % (results, to_json(finder.answer())[1:])
 
 
-async def _without_duplicates(finder: Finder, keys: Sequence[Key], queries_QD: np.ndarray, k: int) -> list[Ranked]:
+async def _without_duplicates(
+    finder: Finder, keys: Sequence[Key], queries_QD: np.ndarray, k: int, cosine: float
+) -> list[Ranked]:
     """Searches deeper until each query has k hits that are no duplicates of one another, or has all there are."""
-    cosine = finder.asked.dedup
     if not cosine:
         return await finder.ranked(keys, queries_QD, k)
     out: list[Ranked] = [NOTHING] * len(queries_QD)

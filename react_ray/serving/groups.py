@@ -55,6 +55,7 @@ class Asked:
     method: str
     queries_QD: np.ndarray
     args: tuple[Any, ...]
+    excluded: bytes = b""  # of int64 pair_ids that are not found, as if they were deleted
 
 
 class Group(Protocol):
@@ -153,11 +154,13 @@ class ShardGroup:
         state, deleted = self._states[asked.stamp.vectors], self._deleted[asked.stamp.deleted]
         state.used = time.monotonic()
         allowed = self._allowed_of(asked, state)
+        if asked.excluded:
+            deleted = np.union1d(deleted, np.frombuffer(asked.excluded, np.int64))
         if asked.method == SCAN:
             return state.scans[asked.key].search(asked.queries_QD, asked.args[0], deleted, allowed)
         shards = state.shards[asked.key]
-        if allowed is not None or asked.stamp.deleted != state.deletions:
-            place = (asked.stamp, asked.key, asked.filters)
+        if allowed is not None or asked.excluded or asked.stamp.deleted != state.deletions:
+            place = (asked.stamp, asked.key, asked.filters, asked.excluded)
             shards = self._narrowed.get(place, lambda: [one.narrowed(deleted, allowed) for one in shards])
         return answer(shards, asked.method, asked.queries_QD, *asked.args)
 

@@ -102,9 +102,9 @@ class View:
     def random_names(self, seed: int) -> list[str]:
         """Names of two words from captions at random (background.py), the same for the same database; [] if there are
         too few words."""
-        return self._names.get(seed, lambda: random_names(self._some_captions(seed), [], NAMES, seed))
+        return self._names.get(seed, lambda: random_names(self.some_captions(seed), [], NAMES, seed))
 
-    def _some_captions(self, seed: int) -> list[str | None]:
+    def some_captions(self, seed: int) -> list[str | None]:
         generator, pairs = np.random.default_rng(seed), self.database.pairs_artifact
         parts = generator.choice(pairs.num_parts, min(PARTS_OF_CAPTIONS, pairs.num_parts), replace=False)
         columns = [pairs.read(int(part), ["caption"])["caption"] for part in np.sort(parts)]

@@ -7,10 +7,9 @@ from typing import Any
 import yaml
 
 from react_ray.recipe import Recipe, as_recipe
-from react_ray.search.database import BOTH
-from react_ray.selection.config import RetrieveConfig
 from react_ray.serving.api import RecipeBody
 from react_ray.serving.class_list import load, tasks_config
+from react_ray.serving.rules import rules
 from react_ray.serving.view import View
 from react_ray.uri import absolute
 
@@ -31,24 +30,12 @@ HEAD = """\
 
 
 def written_recipe(recipe: Recipe, view: View, body: RecipeBody) -> dict[str, str]:
-    """What the served recipe keeps out stays out: its excluded pairs, and what is near to its evaluation sets."""
     tasks = tasks_config(recipe, body)
     load(tasks)
-    own = recipe.retrieve
-    sets = [absolute(uri) for uri in own.decontaminate.sources(recipe.evaluate.datasets)]  # a name has no slash
-    keys = list(own.keys) if body.key in ("", BOTH) else [body.key]
-    retrieve = RetrieveConfig(
-        keys=[key for key in keys if key in view.plans] or list(view.keys),
-        search=own.search if view.database.index is not None else "exact",
-        prompts=own.prompts,
-        pairs_per_class=body.pairs_per_class,
-        exclusive=own.exclusive,
-        min_score=body.min_score,
-        filters=body.filters,
-        dedup=own.dedup.model_copy(update={"cosine": body.dedup}),
-        exclude=[*own.exclude, *sorted(set(body.rejected) - set(own.exclude))],
-        decontaminate=own.decontaminate.model_copy(update={"datasets": sets}),
-    )
+    config = rules(recipe, view, body)
+    sets = [absolute(uri) for uri in config.decontaminate.sources(recipe.evaluate.datasets)]  # a name has no slash
+    decontaminate = config.decontaminate.model_copy(update={"datasets": sets})
+    retrieve = config.model_copy(update={"decontaminate": decontaminate})
     values: dict[str, Any] = {"name": body.name, "database": view.database.uri}
     values["tasks"] = tasks.model_dump(mode="json", exclude_defaults=True)
     kept = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"database", *OF_OTHER_CLASSES})

@@ -10,13 +10,14 @@ from react_ray.clip.prompts import load_tasks
 from react_ray.kinds import INDEX, NoFacts, RetrievedFacts
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
+from react_ray.selection.screen import check_screening
 from react_ray.stages.retrieval.database import open_database
 from react_ray.stages.retrieval.embed_queries import embed_queries, queries_uri
 from react_ray.stages.retrieval.eval_images import eval_images
 from react_ray.stages.retrieval.filter_pairs import filter_pairs
 from react_ray.stages.retrieval.gather_pairs import gather_pairs
 from react_ray.stages.retrieval.match import random_queries
-from react_ray.stages.retrieval.screen_pairs import Screening, check_screening
+from react_ray.stages.retrieval.screen_pairs import Screening
 from react_ray.stages.retrieval.searchers import SearchPlan
 from react_ray.stages.retrieval.select_pairs import Selection, check_selection, random_count, select_pairs
 from react_ray.storage import join
@@ -31,7 +32,8 @@ def run(recipe: Recipe, arm: str = "") -> Artifact[RetrievedFacts]:
         queries_uri(recipe, arm), wanted.tasks, config.prompts, wanted.backbone, wanted.embed.batch_size, wanted.seed
     )
     check_selection(config, bool(wanted.tasks.seed_images), database, queries)
-    check_screening(config, database)
+    has_vectors = database.embeddings.manifest.config.get("images", True)
+    check_screening(config, database.images is not None, has_vectors)
     narrowed = bool(config.filters) or len(database.deleted) > 0
     allowed = filter_pairs(join(root, "allowed"), database, config.filters, cluster) if narrowed else None
     tasks = load_tasks(wanted.tasks)

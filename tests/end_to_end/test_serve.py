@@ -32,9 +32,9 @@ PATIENCE_S = 300.0  # as long as the server's own: on a busy machine a process t
 
 def recipe_of(folder: Path, **fields: Any) -> Recipe:
     uri = f"{folder}/database"
-    write_searchable(uri, [ANIMALS + many(120), many(90, 200), many(7, 400)], png(folder))
+    write_searchable(uri, [ANIMALS + many(120), many(250, 200), many(7, 500)], png(folder))
     write_index(uri, num_shards=2)
-    section = {"port": 0, "reload_s": 0.2, "group_memory_gb": 1.3e-4, **fields}  # half of the four shards
+    section = {"port": 0, "reload_s": 0.2, "group_memory_gb": 2.2e-4, **fields}  # half of the four shards
     return serving_recipe(uri, serve=section, cluster={"num_cpus": 2, "object_store_gb": 0.2})
 
 
@@ -78,6 +78,24 @@ def test_two_groups_answer_what_the_database_answers(client: Client, recipe: Rec
     assert client._get("/readyz")["status"] == "ready" and b"react_ray_requests" in client._get("/metrics")
     filtered = client.search("a heron", 5, key="text", filters=["width >= 60"])
     assert all(pair % 100 >= 60 for pair in ids(filtered))
+
+
+def test_questions_and_answers_of_more_than_four_megabytes_arrive(client: Client, recipe: Recipe) -> None:
+    """More than one message between processes takes."""
+    queries_QD = np.random.default_rng(0).standard_normal((1100, 128)).astype(np.float32)
+    found = client.search_vectors(queries_QD, 385, key="text")
+    assert found.num_rows == 1100 * 385
+    for row in (0, 1023, 1099):
+        hits = open_database(recipe.database).search(queries_QD[row], 385, "text")
+        of_row = found.slice(row * 385, 385)
+        assert of_row["query"].to_pylist() == [row] * 385
+        assert of_row["pair_id"].to_pylist() == [hit.pair_id for hit in hits]
+    others = list(range(1 << 40, (1 << 40) + 600_000))
+    asked = {"templates": ["a {}"], "key": "text", "pairs_per_class": 4}
+    [first] = client.classes(["heron"], **asked)["classes"]
+    assert client.classes(["heron"], **asked, exclude=others)["classes"] == [first]
+    [without] = client.classes(["heron"], **asked, exclude=[*others, first["hits"][0]["pair_id"]])["classes"]
+    assert [hit["pair_id"] for hit in without["hits"][:3]] == [hit["pair_id"] for hit in first["hits"][1:4]]
 
 
 def test_a_search_outlives_a_replica_and_follows_a_deletion(client: Client, recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ let chosen = { threshold: null, quota: 0, rejected: new Set() };
 let sections = [];
 let total = null;
 let server;
+let filters = [];
 let noting = 0;
 
 // Takes over what the address says. quota: pairs per class where it says nothing.
@@ -27,7 +28,8 @@ export function restore(state, quota) {
 export function results(body, answer, info) {
   server = info;
   const range = extent(answer.classes);
-  const ask = { range, pool: body.pool, choice: () => chosen, onthreshold: setThreshold, onreject: reject, open };
+  filters = answer.retrieve.filters ?? [];
+  const ask = { range, choice: () => chosen, onthreshold: setThreshold, onreject: reject, open };
   sections = answer.classes.map(one => classSection(one, server, ask));
   total = summary(sections, { range, choice: () => chosen, onthreshold: setThreshold, recipe: () => recipe(body) },
     `${server.name}-${body.task || 'classes'}`);
@@ -37,14 +39,23 @@ export function results(body, answer, info) {
   if (linked !== null) setTimeout(() => openLinked(linked));
   return [
     element('div', { class: 'answer' }, element('h2', {}, 'What a retrieval would select'),
-      badges(answer, { k: body.pool, key: body.key ?? '' })),
+      badges(answer, { k: chosen.quota, key: body.key ?? '' })),
     ...partialWarning(answer),
+    ...answer.differs.map(sentence => element('p', { class: 'note' }, sentence.replaceAll('`', ''))),
     ...(flagged ? [lead(flagged, answer.classes.length)] : []),
     total.node,
+    rules(answer.retrieve),
     sift(sections, list, flagged),
     list,
     snippets('/v1/classes', body, server),
   ];
+}
+
+// The section of the recipe by which the pairs were selected, one rule a line.
+function rules(section) {
+  const lines = Object.entries(section).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
+  return element('details', {}, element('summary', {}, 'Rules of the selection (retrieve)'),
+    element('pre', { tabIndex: 0, 'aria-label': 'the rules' }, element('code', {}, lines.join('\n'))));
 }
 
 function lead(flagged, num) {
@@ -59,10 +70,12 @@ export function update() {
 }
 
 // The body of POST /v1/recipe without its name.
-function recipe({ classes, task, templates, key, filters, dedup }) {
-  const { threshold, quota, rejected } = chosen;
-  return { classes, task, templates, key, filters, dedup, pairs_per_class: quota, min_score: threshold ?? undefined,
-    rejected: [...rejected] };
+function recipe({ classes, task, templates, key, filters, dedup, pairs_per_class }) {
+  const { threshold, rejected } = chosen;
+  const hits = sections.flatMap(section => section.one.hits).filter(hit => rejected.has(hit.pair_id));
+  const alike = hits.flatMap(hit => hit.folded); // one of these would take the place of what it repeats
+  return { classes, task, templates, key, filters, dedup, pairs_per_class, min_score: threshold ?? undefined,
+    exclude: [...new Set([...rejected, ...alike])] };
 }
 
 // Browsers limit how often the address may change, so that of a dragged threshold is written when it rests.
@@ -88,7 +101,6 @@ function reject(hit) {
 }
 
 function open(hit, card, one) {
-  const { filters } = parse(location.hash);
   const isRejected = chosen.rejected.has(hit.pair_id);
   openDetail(hit, server, {
     reasons: [

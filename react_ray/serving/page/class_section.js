@@ -11,9 +11,9 @@ const near = new IntersectionObserver(
   { rootMargin: '600px' },
 );
 
-// one: a class of the answer. pool: the hits that were asked for, of which `scores` has all. choice(): {threshold,
-// quota, rejected} of the whole page. Returns {node, one, update(), numKept()}.
-export function classSection(one, server, { range, pool, choice, onthreshold, onreject, open }) {
+// one: a class of the answer, of which `scores` has all. choice(): {threshold, quota, rejected} of the whole page.
+// Returns {node, one, update(), numKept()}.
+export function classSection(one, server, { range, choice, onthreshold, onreject, open }) {
   const plot = histogram(one.scores, range, 44, onthreshold, `Histogram of the scores of ${one.name}`);
   const counted = element('span');
   const body = element('div');
@@ -50,26 +50,26 @@ export function classSection(one, server, { range, pool, choice, onthreshold, on
   }
 
   function numKept() {
-    const { threshold, quota, rejected } = choice();
+    const { threshold, rejected } = choice();
     const numAbove = threshold === null ? one.scores.length : numAtLeast(one.scores, threshold);
     const isLost = hit => rejected.has(hit.pair_id) && (threshold === null || hit.score >= threshold);
     const numLost = rejected.size ? one.hits.filter(isLost).length : 0;
-    return Math.min(quota, numAbove - numLost);
+    return Math.min(one.num_selected, numAbove - numLost);
   }
 
   function update() {
     if (!isNear) return;
     const { threshold, quota, rejected } = choice();
     const kept = numKept();
-    // Below the last of the pool there may be more pairs that pass.
-    const isOpen = kept < quota && one.num_hits >= pool && (threshold === null || one.scores.at(-1) >= threshold);
+    // Below the last of the hits there may be more pairs that pass.
+    const isOpen = kept < Math.min(quota, one.num_selected) && (threshold === null || one.scores.at(-1) >= threshold);
     const number = element('b', {}, `${isOpen ? 'at least ' : ''}${kept.toLocaleString('en')}`);
     counted.replaceChildren(number, ` of ${count(quota, 'pair')}`);
     node.classList.toggle('short', kept < quota && !isOpen);
     plot.place(threshold);
     let numTaken = 0;
     for (const card of list?.children ?? []) {
-      const why = whyNot(card.hit, numTaken, choice());
+      const why = numTaken < one.num_selected ? whyNot(card.hit, choice()) : 'beyond the pairs per class';
       numTaken += why === '';
       card.title = why;
       card.classList.toggle('out', why !== '');
@@ -92,15 +92,14 @@ function numAtLeast(scores, threshold) {
 }
 
 // Why a hit is not selected; '' if it is.
-function whyNot(hit, numTaken, { threshold, quota, rejected }) {
+function whyNot(hit, { threshold, rejected }) {
   if (rejected.has(hit.pair_id)) return 'rejected';
-  if (threshold !== null && hit.score < threshold) return 'below the threshold';
-  return numTaken >= quota ? 'beyond the pairs per class' : '';
+  return threshold !== null && hit.score < threshold ? 'below the threshold' : '';
 }
 
 function more(one) {
   if (!one.hits.length) return 'No pair was found for it.';
-  const num = one.num_hits - one.hits.length;
+  const num = one.scores.length - one.hits.length;
   return num > 0 ? `${count(num, 'more pair')} in the histogram` : '';
 }
 

@@ -4,7 +4,7 @@ import { count, element } from './element.js';
 // The weakest first: flagged ones, then by how far the best pair stands out, then by the number of pairs.
 const ORDERS = {
   'weakest first': (a, b) =>
-    Boolean(b.flagged) - Boolean(a.flagged) || (a.z ?? Infinity) - (b.z ?? Infinity) || a.num_hits - b.num_hits,
+    Boolean(b.flagged) - Boolean(a.flagged) || (a.z ?? Infinity) - (b.z ?? Infinity) || a.num_selected - b.num_selected,
   'as given': () => 0,
   'by name': (a, b) => a.name.localeCompare(b.name),
   'best score first': (a, b) => (b.scores[0] ?? -2) - (a.scores[0] ?? -2),

@@ -10,7 +10,6 @@ import { options, parseClasses } from './query.js';
 import { go, parse } from './state.js';
 
 const SHOWN = 24; // pictures per class
-const POOL = 200; // hits per class in the histogram
 const latest = new Latest();
 let server;
 let tasks = new Map();
@@ -72,8 +71,7 @@ function classesBody(state) {
     ...(state.templates.trim() ? { templates: templates.filter(Boolean) } : {}),
     ...options(state),
     per_class: state.shown ?? SHOWN,
-    pool: Math.min(server.limits.k, Math.max(POOL, state.quota ?? defaultQuota())),
-    exclusive: true,
+    ...(state.quota === null ? {} : { pairs_per_class: state.quota }),
   };
 }
 

@@ -57,7 +57,7 @@ function python(path, body) {
     `answer = server.${isSearch ? 'search' : 'classes'}(${call})`,
     ...(isSearch
       ? ['for hit in answer["results"][0]["hits"]:', '    print(hit["pair_id"], hit["score"], hit["caption"])']
-      : ['for one in answer["classes"]:', '    print(one["name"], one["num_hits"], one["flagged"])']),
+      : ['for one in answer["classes"]:', '    print(one["name"], one["num_selected"], one["flagged"])']),
   ].join('\n');
 }
 

@@ -16,25 +16,24 @@ from react_ray.kinds import CANDIDATE_FACTS, CANDIDATES, NoFacts
 from react_ray.manifest import Receipt
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.map_parts import MapStage, ReadPart, Work, map_parts
-from react_ray.search.gather import gather
+from react_ray.search.facts import facts_of
 from react_ray.stages.retrieval.database import Database
 from react_ray.storage import join, open_storage
 
 PAIRS_PER_PART = 1 << 16
-HOME = {"url": "pairs", "caption": "pairs", "sha256": "images", "phash": "images", "image": "embeddings"}
 
 
 def candidate_facts(
     place: str, pair_ids: np.ndarray, columns: list[str], database: Database, cluster: ClusterConfig
 ) -> pa.Table:
-    """Returns pair_id and these columns of HOME, in the order of pair_ids int64 [N].
+    """Returns pair_id and these columns of search/facts.py, in the order of pair_ids int64 [N].
 
     place: URI of a folder that is emptied before and after.
     """
     artifacts = database.artifacts()
     open_storage(place).delete_all()  # what an interrupted run left
     if database.is_small:
-        return _read(artifacts, pair_ids, columns)
+        return facts_of(artifacts, pair_ids, columns)
     num_parts = -(-len(pair_ids) // PAIRS_PER_PART)
     draft = create(join(place, "asked"), CANDIDATES, {}, {}, num_parts)
     for part in range(num_parts):
@@ -49,22 +48,11 @@ def candidate_facts(
     return found
 
 
-def _read(artifacts: dict[str, Artifact], pair_ids: np.ndarray, columns: list[str]) -> pa.Table:
-    out = pa.table({"pair_id": pair_ids})
-    for home, artifact in artifacts.items():
-        here = [column for column in columns if HOME[column] == home]
-        if here:
-            found = gather(artifact, pair_ids, ["pair_id", *here])
-            for column in here:
-                out = out.append_column(column, found[column])
-    return out
-
-
 class FactsPart(Work):
     def __init__(self, columns: list[str], artifacts: dict[str, Artifact], facts: Draft[NoFacts]) -> None:
         self.columns, self.artifacts, self.facts = columns, artifacts, facts
 
     def __call__(self, part: int, table: pa.Table) -> Receipt:
         began = time.monotonic()
-        out = _read(self.artifacts, table["pair_id"].to_numpy(), self.columns)
+        out = facts_of(self.artifacts, table["pair_id"].to_numpy(), self.columns)
         return self.facts.commit(part, out, time.monotonic() - began)

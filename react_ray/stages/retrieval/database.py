@@ -9,10 +9,11 @@ import numpy as np
 
 from react_ray.artifact import Artifact
 from react_ray.errors import ArtifactMissing, RetrievalError
-from react_ray.index.deleted import deleted_pairs, read_ids
+from react_ray.index.deleted import deleted_pairs
 from react_ray.kinds import EMBEDDINGS, PAIRS, EmbeddingsFacts, NoFacts, PairsFacts
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
+from react_ray.selection.excluded import excluded_pairs
 
 SMALL_BYTES = 1 << 30
 
@@ -53,10 +54,5 @@ def open_database(recipe: Recipe) -> Database:
             "pairs"
         )
     images = layout.open_images() if recipe.download.of == "pairs" else None
-    return Database(pairs, embeddings, images, np.union1d(deleted_pairs(recipe.database), _excluded(recipe)))
-
-
-def _excluded(recipe: Recipe) -> np.ndarray:
-    """int64: the pairs of retrieve.exclude. ConfigError for a file with anything else in it."""
-    found = [read_ids(one) if isinstance(one, str) else np.array([one], np.int64) for one in recipe.retrieve.exclude]
-    return np.concatenate([np.empty(0, np.int64), *found])
+    left_out = np.union1d(deleted_pairs(recipe.database), excluded_pairs(recipe.retrieve.exclude))
+    return Database(pairs, embeddings, images, left_out)

@@ -12,19 +12,16 @@ from react_ray.artifact import Artifact
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.draft import Draft, create
-from react_ray.errors import ConfigError
 from react_ray.evals.labelled import ReadRowGroups, row_groups
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import REFERENCES, NoFacts
 from react_ray.manifest import Receipt
 from react_ray.pairs.image import inspect
-from react_ray.progress import say
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.device import worker_device
 from react_ray.runtime.map_parts import MapStage, Work, map_parts
 from react_ray.runtime.placement import actor_pool
-from react_ray.selection.screen import References
-from react_ray.vectors import as_vectors, from_vectors
+from react_ray.vectors import as_vectors
 
 IMAGES_AT_ONCE = 1024  # decoded at a time: 150 MB at 224 px
 
@@ -52,19 +49,6 @@ def eval_images(
     )
     map_parts(stage, references.pending(), len(groups))
     return references.seal()
-
-
-def load(references: Artifact) -> References:
-    """ConfigError if no evaluation image can be decoded; says how many cannot, since they exclude nothing."""
-    table = pa.concat_tables(references.tables())
-    if unreadable := table["phash"].null_count:
-        told = f"{unreadable:,} of {table.num_rows:,} images of retrieve.decontaminate.datasets cannot be decoded"
-        if unreadable == table.num_rows:
-            raise ConfigError(f"{told}; name sets of encoded images")
-        say(f"{told}; nothing is excluded for them")
-    vectors_RD = from_vectors(table["image"])
-    hashes = table["phash"].drop_null().to_numpy()
-    return References(hashes, vectors_RD[np.isfinite(vectors_RD).all(axis=1)])
 
 
 class ReferencePart(Work):

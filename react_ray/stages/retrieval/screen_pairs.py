@@ -10,14 +10,14 @@ import numpy as np
 
 from react_ray.artifact import Artifact
 from react_ray.clip.identity import same_image_tower
-from react_ray.errors import ArtifactMismatch, ConfigError
+from react_ray.errors import ArtifactMismatch
 from react_ray.kinds import NoFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.selection.config import RetrieveConfig
-from react_ray.selection.screen import References, Screen, columns_needed, screen
+from react_ray.selection.references import References
+from react_ray.selection.screen import Screen, columns_needed, screen
 from react_ray.stages.retrieval.candidate_facts import candidate_facts
 from react_ray.stages.retrieval.database import Database
-from react_ray.stages.retrieval.eval_images import load
 
 OTHER_IMAGES = (
     "images of {} were embedded by another image tower than the recipe's backbone, so {} would compare two spaces; "
@@ -45,7 +45,7 @@ class Screening:
             made_by = references.manifest.config["backbone"]
             if config.decontaminate.cosine and not same_image_tower(database.embeddings.facts.backbone, made_by):
                 raise ArtifactMismatch(OTHER_IMAGES.format(database.embeddings.uri, "retrieve.decontaminate.cosine"))
-            self.references = load(references)
+            self.references = References.load(references)
 
     @property
     def needed(self) -> bool:
@@ -54,26 +54,6 @@ class Screening:
     def __call__(self, pair_ids: np.ndarray, score: np.ndarray) -> Screen:
         """pair_ids int64 [N] ascending, score float32 [N] of their best hits."""
         if not len(pair_ids):
-            return Screen(pair_ids, np.ones(0, bool), np.zeros(0, np.int64))
+            return Screen(pair_ids, np.ones(0, bool), *(np.zeros(0, np.int64),) * 2)
         table = candidate_facts(self.place, pair_ids, self.columns, self.database, self.cluster)
         return screen(table, score, self.config, self.references, self.seed)
-
-
-def check_screening(config: RetrieveConfig, database: Database) -> None:
-    """ConfigError if a check has no radius or no sets, or needs what the database does not have."""
-    wanted, columns = config.decontaminate, columns_needed(config)
-    if wanted.datasets and wanted.phash < 0 and not wanted.cosine:
-        raise ConfigError(
-            "retrieve.decontaminate.datasets are named, but no radius; set retrieve.decontaminate.phash or cosine"
-        )
-    if (wanted.phash >= 0 or wanted.cosine) and not wanted.datasets:
-        raise ConfigError("retrieve.decontaminate has a radius, but no sets; set retrieve.decontaminate.datasets=[all]")
-    if database.images is None and {"sha256", "phash"} & set(columns):
-        raise ConfigError(
-            "retrieve.dedup and decontaminate by sha256 or phash need the images before retrieval; set "
-            "download.of=pairs, or use dedup.url"
-        )
-    if "image" in columns and not database.embeddings.manifest.config.get("images", True):
-        raise ConfigError(
-            "retrieve.dedup.cosine and decontaminate.cosine compare images; set embed.images=true, or leave them at 0"
-        )

@@ -27,6 +27,7 @@ from react_ray.index.shards import check_covers, uncovered
 from react_ray.kinds import HITS, NoFacts, QueriesFacts
 from react_ray.progress import Progress
 from react_ray.section import digest
+from react_ray.selection.class_hits import class_blocks
 from react_ray.stages.retrieval.asked_queries import AskedQueries
 from react_ray.stages.retrieval.searchers import Searchers, SearchPlan
 
@@ -62,21 +63,6 @@ def search(ask: Ask, keys: Sequence[Key], searchers: Searchers) -> Artifact[NoFa
                 progress.advance(rows=len(blocks[part]))
                 began = time.monotonic()
     return draft.seal()
-
-
-def class_blocks(class_Q: np.ndarray, hits_per_query: int, most: int) -> list[np.ndarray]:
-    """Splits queries into blocks of whole classes with at most so many hits, or of one class that has more.
-
-    class_Q: int64 [Q], ascending. Returns the rows of each block, in order.
-    """
-    ends = [*np.flatnonzero(np.diff(class_Q)).tolist(), len(class_Q) - 1]
-    blocks, first, last = [], 0, -1
-    for end in ends:
-        if last >= first and (end + 1 - first) * hits_per_query > most:
-            blocks.append(np.arange(first, last + 1))
-            first = last + 1
-        last = end
-    return [*blocks, np.arange(first, len(class_Q))]
 
 
 def _answers(

@@ -34,7 +34,7 @@ from react_ray.selection.match_quality import Matched, below
 from react_ray.selection.random_pairs import select_random
 from react_ray.selection.report import lines, set_report
 from react_ray.selection.select import SELECTED as STORED
-from react_ray.selection.select import choose, coverage, with_matches
+from react_ray.selection.select import choose_screened, coverage, with_matches
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.match import RandomHits, match
 from react_ray.stages.retrieval.measure_scales import measure_scales
@@ -219,14 +219,7 @@ class Chooser:
         )
 
     def _select(self, claims: Claims) -> tuple[pa.Table, dict[str, int]]:
-        """Returns the chosen pairs (select.CHOSEN) and what was left after a step."""
-        screening, screen = self.screening, None
-        pair_ids, score = claims.best_scores()
-        counts = {"distinct pairs above the floor": len(pair_ids)}
-        if screening.needed:
-            screen = screening(pair_ids, score)
-            counts |= screen.dropped
-        return choose(claims, self.wanted, screen), counts
+        return choose_screened(claims, self.wanted, self.screening if self.screening.needed else None)
 
     def _with_matches(self, chosen: pa.Table, found: Found, left_out: Collection[int] = ()) -> pa.Table:
         """left_out: classes whose hits are no matches."""

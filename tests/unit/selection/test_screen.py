@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray.selection.config import DecontaminateConfig, DedupConfig, RetrieveConfig
-from react_ray.selection.screen import References, columns_needed, hosts, screen
+from react_ray.selection.references import References
+from react_ray.selection.screen import columns_needed, hosts, screen
 from react_ray.vectors import as_vectors
 
 VECTORS = np.array([[1, 0], [1, 0.01], [0, 1], [0.7, 0.7], [np.nan, np.nan]], np.float16)

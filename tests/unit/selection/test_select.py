@@ -191,7 +191,7 @@ def test_what_a_screen_drops_is_not_chosen_and_the_class_takes_the_next() -> Non
     queries = make_queries(2, 1)
     pair_ids, score = best_scores(hits, queries, RetrieveConfig())
     assert pair_ids.tolist() == [0, 1, 2, 3, 4, 5] and score[:2].tolist() == [np.float32(0.95), np.float32(0.89)]
-    screen = Screen(pair_ids, np.array([False, True, False, True, True, True]), np.zeros(6, np.int64))
+    screen = Screen(pair_ids, np.array([False, True, False, True, True, True]), np.zeros(6, np.int64), np.arange(6))
     chosen = select(hits, queries, RetrieveConfig(pairs_per_class=3), screen)
     assert chosen["pair_id"].to_pylist() == [1, 3, 4]
     assert coverage(chosen, queries) == [(0, "class 0", 3), (1, "class 1", 0)]
@@ -203,7 +203,7 @@ def test_a_host_gives_each_class_so_many_pairs_and_no_host_is_no_host() -> None:
     hits = make_hits([(0, p, 0.9 - p / 100, p, "text") for p in range(8)] + [(1, p, 0.5, p, "text") for p in (8, 9)])
     queries = make_queries(2, 1)
     host = np.array([1, 1, 1, 2, -1, -1, -1, 2, 1, 1])
-    screen = Screen(np.arange(10), np.ones(10, bool), host)
+    screen = Screen(np.arange(10), np.ones(10, bool), host, np.arange(10))
     chosen = select(hits, queries, RetrieveConfig(max_per_domain=1), screen)
     assert chosen["pair_id"].to_pylist() == [0, 3, 4, 5, 6, 8]
     assert select(hits, queries, RetrieveConfig(max_per_domain=1, pairs_per_class=2), screen)[

@@ -59,7 +59,7 @@ BAD: list[tuple[str, Any, str | None, str]] = [
     (CLASSES, {"classes": [{"name": " "}]}, "classes", "name it or remove it"),
     (CLASSES, {"task": "no such task"}, "task", "no task 'no such task' is built in"),
     (CLASSES, {"classes": [{"name": "a"}], "templates": ["a photo"]}, "classes", "put {} where the class name belongs"),
-    (CLASSES, {"classes": [{"name": "a"}], "pool": 10_000_000}, "pool", "less than or equal"),
+    (CLASSES, {"classes": [{"name": "a"}], "pairs_per_class": 10_001}, "pairs_per_class", "ask for fewer pairs"),
     (RECIPE, {"classes": [{"name": "a"}], "filters": ["colour == red"]}, None, "no column 'colour'"),
 ]
 
@@ -83,15 +83,17 @@ def test_what_is_no_json_and_what_is_not_there_is_told_in_the_same_shape(uri: st
     async def all_of(client: Client) -> list[tuple[int, str]]:
         found = [
             await client.http.post(SEARCH, content=data, headers={"content-type": "application/json"})
-            for data in (b"", b"{", b"\xff")
+            for data in (b"", b"{", b"\xff", b"[" * 200_000, b'{"k": ' + b"9" * 5000 + b"}", b'{"\\ud800": 1}')
         ]
         found += [await client.http.get(path) for path in ("/v1/nothing", SEARCH, "/v1/pairs/x", "/v1/pairs/77777")]
-        found += [await client.http.get(path) for path in ("/v1/pairs/1/image", "/v1/recall?n=0", "/v1/recall?k=x")]
+        paths = ("/v1/pairs/77777/image", "/v1/pairs/1/image", "/v1/recall?n=0", "/v1/recall?k=x")
+        found += [await client.http.get(path) for path in paths]
         return [(one.status_code, one.json()["error"]["message"]) for one in found]
 
     said = asked(uri, all_of)
-    assert [status for status, _ in said] == [400, 400, 400, 404, 405, 400, 404, 404, 400, 400]
-    assert said[1][1].endswith("send one JSON object") and said[7][1] == "pair 1 has no stored image; look at its url"
+    assert [status for status, _ in said] == [400] * 6 + [404, 405, 400, 404] + [404, 404, 400, 400]
+    assert all(text.endswith("send one JSON object") for _, text in (said[1], *said[3:5]))
+    assert said[11][1] == "pair 1 has no stored image; look at its url"
 
 
 def test_limits_of_the_recipe_hold(uri: str) -> None:
@@ -169,14 +171,14 @@ def test_classes_have_their_own_pairs_best_first(uri: str) -> None:
         "templates": ["a {}"],
         "key": "text",
         "per_class": 2,
-        "pool": 20,
+        "pairs_per_class": 20,
     }
     status, found = asked(uri, lambda client: client.post(CLASSES, body))
     assert status == 200, found
     heron, horse, quasar = found["classes"]
     assert heron["hits"][0]["caption"] == "a heron" and heron["hits"][0]["prompt"] == "a heron"
     assert (horse["name"], horse["synonyms"]) == ("horse", ["pony"]) and horse["hits"][0]["caption"] == "a horse"
-    assert len(heron["hits"]) == 2 and heron["num_hits"] == len(heron["scores"]) <= 20
+    assert len(heron["hits"]) == 2 and heron["num_selected"] <= min(20, len(heron["scores"]))
     assert heron["scores"] == sorted(heron["scores"], reverse=True) and not heron["flagged"]
     assert quasar["named"] == 0 and quasar["z"] == quasar["hits"][0]["z"]
     pairs = [hit["pair_id"] for one in found["classes"] for hit in one["hits"]]
@@ -184,7 +186,7 @@ def test_classes_have_their_own_pairs_best_first(uri: str) -> None:
 
 
 def test_a_recipe_of_what_was_shown_loads_and_leaves_out_what_was_rejected(uri: str) -> None:
-    body = {"name": "my birds", "classes": [{"name": "heron", "synonyms": ["egret"]}], "rejected": [7, 3, 3]}
+    body = {"name": "my birds", "classes": [{"name": "heron", "synonyms": ["egret"]}], "exclude": [7, 3, 3]}
     body |= {"filters": ["width >= 2"], "pairs_per_class": 9, "min_score": 0.25, "dedup": 0.98, "key": "text"}
     status, found = asked(uri, lambda client: client.post(RECIPE, body))
     assert status == 200 and found["command"] == "react-ray retrieve my_birds.yaml"

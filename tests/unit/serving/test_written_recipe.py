@@ -45,10 +45,10 @@ def test_the_saved_recipe_retrieves_what_was_shown_and_nothing_that_was_rejected
 
     async def asked() -> tuple[Any, Any]:
         async with served(serving_recipe(uri)) as client:
-            _, shown = await client.post("/v1/classes", CLASSES | {"pool": 12, "per_class": 12})
+            _, shown = await client.post("/v1/classes", CLASSES | {"pairs_per_class": 12, "per_class": 12})
             rejected = [shown["classes"][0]["hits"][0]["pair_id"], shown["classes"][2]["hits"][1]["pair_id"]]
             body = CLASSES | {"pairs_per_class": 12, "name": "saved"}
-            return shown, [(await client.post("/v1/recipe", body | {"rejected": some}))[1] for some in ([], rejected)]
+            return shown, [(await client.post("/v1/recipe", body | {"exclude": some}))[1] for some in ([], rejected)]
 
     shown, written = asyncio.run(asked())
     recipes = []
@@ -56,7 +56,8 @@ def test_the_saved_recipe_retrieves_what_was_shown_and_nothing_that_was_rejected
         (tmp_path / f"{number}.yaml").write_text(answer["yaml"])
         recipes.append(load_recipe(f"{tmp_path}/{number}.yaml", [f"out={tmp_path}/run{number}", "cluster.num_cpus=2"]))
     wanted = {
-        one["name"]: [(hit["pair_id"], round(hit["score"], 3)) for hit in one["hits"]] for one in shown["classes"]
+        one["name"]: [(hit["pair_id"], round(hit["score"], 3)) for hit in one["hits"][: one["num_selected"]]]
+        for one in shown["classes"]
     }
     assert selected(recipes[0]) == wanted
     excluded = {int(pair) for pair in recipes[1].retrieve.exclude}
@@ -78,7 +79,7 @@ def test_what_the_served_recipe_keeps_out_stays_out(tmp_path: Path) -> None:
 
     async def asked() -> Any:
         async with served(serving_recipe(write(tmp_path), **sections)) as client:
-            return await client.post("/v1/recipe", CLASSES | {"rejected": [7, 5]})
+            return await client.post("/v1/recipe", CLASSES | {"exclude": [7, 5]})
 
     _, answer = asyncio.run(asked())
     (tmp_path / "saved.yaml").write_text(answer["yaml"])

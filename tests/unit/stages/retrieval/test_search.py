@@ -19,12 +19,12 @@ from react_ray.index.config import Key
 from react_ray.kinds import EMBEDDINGS, INDEX, PAIRS, QUERIES, QueriesFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import on_demand
-from react_ray.selection.class_hits import ClassHits
+from react_ray.selection.class_hits import ClassHits, class_blocks
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.hit_columns import first_of_name
 from react_ray.selection.select import choose, select
 from react_ray.stages.retrieval.database import Database
-from react_ray.stages.retrieval.search import Ask, class_blocks, search
+from react_ray.stages.retrieval.search import Ask, search
 from react_ray.stages.retrieval.search_rounds import Found, search_rounds
 from react_ray.stages.retrieval.searchers import Searchers, SearchPlan
 from react_ray.vectors import from_vectors
