@@ -51,7 +51,7 @@ class ListIndex:
         self.coarse = coarse
         self.cold = ColdCodes(cold, ids)
         self._owners: list[faiss.Index] = []
-        self._bounds: list[np.ndarray] = []
+        self.bounds: list[np.ndarray] = []  # of each shard, the first row of each list and the end of the last
         self.num_of_list = np.zeros(coarse.ntotal, np.int64)
         for path, first, length in zip(hot, self.cold.firsts, self.cold.lengths, strict=True):
             one = as_built(owner := read_index(path))
@@ -73,7 +73,7 @@ class ListIndex:
             else:
                 join_lists(joined, lists, self.num_of_list, more_L, first)
             self.num_of_list = self.num_of_list + more_L
-            self._bounds.append(first + np.concatenate([[0], np.cumsum(more_L)]))
+            self.bounds.append(first + np.concatenate([[0], np.cumsum(more_L)]))
         self._hot.quantizer, self._hot.own_fields = coarse, False
         self._hot.ntotal = self.num_vectors = sum(self.cold.lengths)
         self._narrow(deleted, allowed)
@@ -169,10 +169,10 @@ class ListIndex:
                 self._best(queries_QD[q, None], self._rows_of(probes_QP[q])[None], k) for q in range(len(probes_QP))
             ]
             return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
-        return ColdScan(self.cold, self._bounds, self._wanted).search(probes_QP, self.cold.asked(queries_QD), k)
+        return ColdScan(self.cold, self.bounds, self._wanted).search(probes_QP, self.cold.asked(queries_QD), k)
 
     def _rows_of(self, lists: np.ndarray) -> np.ndarray:
         """Returns int64 [N], the wanted rows of these lists."""
-        spans = [bounds[number : number + 2].tolist() for bounds in self._bounds for number in lists.tolist()]
+        spans = [bounds[number : number + 2].tolist() for bounds in self.bounds for number in lists.tolist()]
         rows = np.concatenate([np.arange(low, high) for low, high in spans])
         return rows if self._wanted is None else rows[self._wanted[rows]]
