@@ -154,8 +154,8 @@ def mcnemar(gained: int, lost: int) -> float:
 
     Under the null hypothesis each of them is as likely gained as lost, so that the smaller number has a binomial
     distribution (McNemar, "Note on the sampling error of the difference between correlated proportions or
-    percentages", Psychometrika 1947; exact, without the normal approximation, to nine digits). Tasks are pooled: each image weighs the
-    same, unlike in the bootstrap.
+    percentages", Psychometrika 1947; without the normal approximation, to nine digits). Tasks are pooled: each image
+    weighs the same, unlike in the bootstrap.
     """
     num, few = gained + lost, min(gained, lost)
     ways = math.lgamma(num + 1) - math.lgamma(few + 1) - math.lgamma(num - few + 1)
