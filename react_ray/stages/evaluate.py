@@ -48,9 +48,7 @@ def run(recipe: Recipe) -> list[Artifact]:
     scores.parquet, too.
     """
     if not any_customised(recipe):
-        say(
-            "evaluate   the base alone, since no arm is customised; `react-ray customize RECIPE` makes models of the arms"
-        )
+        say("evaluate   the base alone, since no arm is customised; `react-ray customize RECIPE` makes their models")
     protocols = [*captioned_sets(recipe), *segmentation_sets(recipe), *detection_sets(recipe)]
     made = [*_classify(recipe), *run_protocols(recipe, protocols)]
     write_scores(recipe)
