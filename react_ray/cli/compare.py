@@ -90,14 +90,11 @@ def _compare(
     lines = curves(result, found, weights, sets) if wise_ft else []
     verdict = sentences(result, lines)
     below = [*map(told, lines), notes(result.differences, len(verdict))]
-    below += [] if wise_ft else confused(result, sets)
     head, rows = caption(result, sets), table(result, sets)
+    mistakes = [] if wise_ft else confused(result, sets)
     if html:
         place, _, file = target(html, "--html").rpartition("/")
-        open_storage(place or "/").write(file, page.render(verdict, rows, head, below, lines).encode())
+        open_storage(place or "/").write(file, page.render(verdict, [(head, rows), *mistakes], below, lines).encode())
     coloured = [typer.style(text, fg=COLOURS.get(kind)) for kind, text in verdict]
-    answer(
-        "\n".join([f"{head}\n{aligned(rows)}", *coloured, *below]),
-        values(result, found, sets, lines),
-        as_json,
-    )
+    first, *more = [f"{name}\n{aligned(cells)}" for name, cells in [(head, rows), *mistakes]]
+    answer("\n".join([first, *coloured, *below, *more]).rstrip(), values(result, found, sets, lines), as_json)

@@ -15,7 +15,7 @@ from react_ray.evals import resampled
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
 from react_ray.report.intervals import RESAMPLES, method
 from react_ray.report.numbers import points
-from react_ray.report.table import CONFUSED, Rows, aligned
+from react_ray.report.table import CONFUSED, Rows, taken_for
 
 METRICS = {TOP1: "top-1", MEAN_PER_CLASS: "per class"}
 
@@ -46,9 +46,9 @@ def table(comparison: Comparison, sets: Sequence[LabelledSet]) -> Rows:
     return rows
 
 
-def confused(comparison: Comparison, sets: Sequence[LabelledSet]) -> list[str]:
-    """A table of each set with the classes that are confused most often, by any of the models; none of a set where each
-    mistake occurs once, and of a validation set, which shows no result."""
+def confused(comparison: Comparison, sets: Sequence[LabelledSet]) -> list[tuple[str, Rows]]:
+    """For each set, a caption and a table of the classes that are confused most often, by any of the models; nothing of
+    a set where each mistake occurs once, and of a validation set, which shows no result."""
     tables = []
     for one in (one for one in sets if not one.validation):
         counts = [comparison.mistakes[model, one.name] for model in comparison.models]
@@ -56,10 +56,11 @@ def confused(comparison: Comparison, sets: Sequence[LabelledSet]) -> list[str]:
         shown = sorted((pair for pair in most if most[pair] > 1), key=lambda pair: (-most[pair], pair))[:CONFUSED]
         if shown:
             of_task = len(tasks_of(comparison, one)) > 1
-            names = [f"{pair.label} taken for {pair.predicted}" + f" ({pair.task})" * of_task for pair in shown]
-            rows = [[name, *(str(count[pair]) for count in counts)] for name, pair in zip(names, shown, strict=True)]
-            head = ["", *comparison.models]
-            tables.append(f"most confused classes on {_role(one)}, images\n{aligned([head, *rows])}")
+            rows = [
+                [taken_for(pair.label, pair.predicted, pair.task * of_task), *(str(count[pair]) for count in counts)]
+                for pair in shown
+            ]
+            tables.append((f"most confused classes on {_role(one)}, images", [["", *comparison.models], *rows]))
     return tables
 
 

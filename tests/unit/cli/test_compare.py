@@ -54,6 +54,20 @@ def test_two_models_on_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert difference["low"] <= difference["gain"] <= difference["high"] and 0 < difference["mcnemar_p"] <= 1
 
 
+def test_names_that_a_terminal_or_a_browser_would_obey_stay_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["<script>alert(1)<b>", "line\nbreak", "\x1b[31mred", "\u202ertl", "x" * 200]
+    sets = ["--on", f"birds={class_folders(tmp_path / 'b', names, each=4)}"]
+    html = tmp_path / "page.html"
+    code, out, _ = ended(capsys, random_model(tmp_path), model_of_file(tmp_path, 1), *sets, "--html", str(html))
+    *_, table = out.partition("most confused classes on birds, images\n")
+    lines = table.splitlines()
+    assert code == 0 and len(lines) == 7 and all(line.isprintable() and len(line) < 140 for line in lines)
+    assert {len(line) for line in lines[:1] + lines[2:]} == {len(lines[1])}
+    assert "most confused classes" in html.read_text() and html.read_text().count("<script") == 0
+
+
 def test_one_model_has_scores_and_differs_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = random_model(tmp_path)
     sets = ["--on", f"birds={class_folders(tmp_path / 'b', ['heron', 'barn owl', 'magpie'])}"]
