@@ -92,6 +92,11 @@ def shown(value: Any, most: int = 80) -> str:
     return shortened(repr(value), most)
 
 
+def printable(text: str) -> str:
+    """The text with a blank for each line break, control character and mark of direction, which a terminal obeys."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
 def shortened(text: str, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 

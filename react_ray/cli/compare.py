@@ -15,14 +15,14 @@ AllowMissing = Annotated[
 COLOURS = {"gain": typer.colors.GREEN, "loss": typer.colors.RED}
 
 
-@app.command("compare", help="Compare models on labelled images, without a recipe.")
+@app.command("compare", help="Score one model on labelled images, or compare several, without a recipe.")
 def _compare(
     models: Annotated[
         list[str],
         typer.Argument(
             help="the base, then others: a run's folder or RUN/arms/ARM, a gated.safetensors, a folder of `export "
             "model --layout open_clip`, or an open_clip model with its weights, such as ViT-B-32,openai",
-            metavar="MODEL MODEL ...",
+            metavar="MODEL ...",
         ),
     ],
     on: Annotated[
@@ -68,7 +68,7 @@ def _compare(
     from react_ray.comparison.compared_model import compared_models
     from react_ray.comparison.labelled_set import OFF_TARGET, ON, VALIDATION, Classes, labelled_sets, named_values
     from react_ray.comparison.sentences import sentences
-    from react_ray.comparison.text import caption, notes, table, values
+    from react_ray.comparison.text import caption, confused, notes, table, values
     from react_ray.comparison.wise_ft import curves, interpolations, told, weights_of
     from react_ray.errors import ConfigError
     from react_ray.report.table import aligned
@@ -91,8 +91,10 @@ def _compare(
     verdict = sentences(result, lines)
     below = [*map(told, lines), notes(result.differences, len(verdict))]
     head, rows = caption(result, sets), table(result, sets)
+    mistakes = [] if wise_ft else confused(result, sets)
     if html:
         place, _, file = target(html, "--html").rpartition("/")
-        open_storage(place or "/").write(file, page.render(verdict, rows, head, below, lines).encode())
+        open_storage(place or "/").write(file, page.render(verdict, [(head, rows), *mistakes], below, lines).encode())
     coloured = [typer.style(text, fg=COLOURS.get(kind)) for kind, text in verdict]
-    answer("\n".join([f"{head}\n{aligned(rows)}", *coloured, *below]), values(result, found, sets, lines), as_json)
+    first, *more = [f"{name}\n{aligned(cells)}" for name, cells in [(head, rows), *mistakes]]
+    answer("\n".join([first, *coloured, *below, *more]).rstrip(), values(result, found, sets, lines), as_json)

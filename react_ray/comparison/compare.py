@@ -7,12 +7,14 @@ The first model is the base. Next: sentences.py.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from react_ray.clip.backbone import Backbone
@@ -38,6 +40,14 @@ class Loadable(Protocol):
     def load(self, device: str) -> Backbone: ...
 
 
+class Mistake(NamedTuple):
+    """An image of a class that is taken for another one."""
+
+    task: str
+    label: str
+    predicted: str
+
+
 class Difference(NamedTuple):
     """A model against the base on one set, in top-1 accuracy, or in the metrics that count for its tasks; a set of
     --validation shows no result, and has none."""
@@ -55,6 +65,7 @@ class Comparison:
     base: str
     scores: list[Score] = field(default_factory=list)  # of all models, the base first
     differences: list[Difference] = field(default_factory=list)
+    mistakes: dict[tuple[str, str], Counter[Mistake]] = field(default_factory=dict)  # by (model, set)
 
     def value(self, model: str, dataset: str, metric: str, task: str = MEAN) -> float:
         key = (model, dataset, task, metric)
@@ -80,6 +91,7 @@ def compare(
             for one in sets:
                 check_readable(said[one.name], most=1 if allow_missing else 0)
                 result.scores.extend(_scores(said[one.name], one, model.label))
+                result.mistakes[model.label, one.name] = _mistakes(said[one.name])
                 if model.label != base and not one.validation:
                     gain, metric = gain_over(said[one.name], of_base[one.name], one.tasks)
                     result.differences.append(
@@ -124,6 +136,11 @@ def gain_over(said: pa.Table, of_base: pa.Table, tasks: Sequence[TargetTask]) ->
 def _scores(said: pa.Table, of: LabelledSet, model: str) -> Iterator[Score]:
     for dataset, task, metric, value, num in summarise(said, of.tasks):
         yield Score(ZERO_SHOT, model, dataset, task, metric, value, num)
+
+
+def _mistakes(said: pa.Table) -> Counter[Mistake]:
+    wrong = said.filter(pc.greater(said["rank"], 0))  # not of an image that could not be read
+    return Counter(Mistake(*row) for row in zip(*(wrong[name].to_pylist() for name in Mistake._fields), strict=True))
 
 
 def _correct(said: pa.Table) -> np.ndarray:

@@ -47,11 +47,8 @@ class ComparedModel:
 
 
 def compared_models(given: Sequence[str]) -> list[ComparedModel]:
-    """The models in their order; a run stands for the models of all its arms. ConfigError unless there are two."""
+    """The models in their order; a run stands for the models of all its arms."""
     found = [model for name in given for model in _models(name)]
-    if len(found) < 2:
-        named = f"{found[0].given} alone" if found else "no model"
-        raise ConfigError(f"compare: {named} cannot be compared; name two models, the base first")
     for name, count in Counter((model.name, model.pretrained) for model in found).items():
         if count > 1:
             raise ConfigError(f"compare: {','.join(filter(None, name))} is named twice; name it once")

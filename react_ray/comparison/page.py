@@ -15,8 +15,11 @@ from react_ray.report.verdict import Sentence
 CLASS = ' class="n"'
 
 
-def render(said: Sequence[Sentence], table: Rows, caption: str, notes: Sequence[str], curves: Sequence[Curve]) -> str:
-    """table: the head first."""
+def render(
+    said: Sequence[Sentence], tables: Sequence[tuple[str, Rows]], notes: Sequence[str], curves: Sequence[Curve]
+) -> str:
+    """tables: of figures, then of confused classes, each with its caption, and its head first."""
+    first, *more = [_table(rows, caption) for caption, rows in tables]
     verdict = "".join(
         f'<p class="verdict{" lead" if i == 0 else ""} {one.kind}">{escape(one.text)}</p>' for i, one in enumerate(said)
     )
@@ -26,7 +29,7 @@ def render(said: Sequence[Sentence], table: Rows, caption: str, notes: Sequence[
         f'<meta http-equiv="Content-Security-Policy" content="{policy("")}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>react-ray compare</title><style>{CSS}</style></head><body>{marks()}<main>"
-        f"<header><h1>Comparison</h1>{verdict}</header>{_table(table, caption)}{below}{_curves(curves)}"
+        f"<header><h1>Comparison</h1>{verdict}</header>{first}{below}{''.join(more)}{_curves(curves)}"
         "<footer>Written by react_ray. This file is complete: it loads nothing else.</footer></main></body></html>\n"
     )
 

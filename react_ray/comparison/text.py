@@ -15,7 +15,7 @@ from react_ray.evals import resampled
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
 from react_ray.report.intervals import RESAMPLES, method
 from react_ray.report.numbers import points
-from react_ray.report.table import Rows
+from react_ray.report.table import CONFUSED, Rows, taken_for
 
 METRICS = {TOP1: "top-1", MEAN_PER_CLASS: "per class"}
 
@@ -46,8 +46,28 @@ def table(comparison: Comparison, sets: Sequence[LabelledSet]) -> Rows:
     return rows
 
 
+def confused(comparison: Comparison, sets: Sequence[LabelledSet]) -> list[tuple[str, Rows]]:
+    """For each set, a caption and a table of the classes that are confused most often, by any of the models; nothing of
+    a set where each mistake occurs once, and of a validation set, which shows no result."""
+    tables = []
+    for one in (one for one in sets if not one.validation):
+        counts = [comparison.mistakes[model, one.name] for model in comparison.models]
+        most = {pair: max(count[pair] for count in counts) for count in counts for pair in count}
+        shown = sorted((pair for pair in most if most[pair] > 1), key=lambda pair: (-most[pair], pair))[:CONFUSED]
+        if shown:
+            of_task = len(tasks_of(comparison, one)) > 1
+            rows = [
+                [taken_for(pair.label, pair.predicted, pair.task * of_task), *(str(count[pair]) for count in counts)]
+                for pair in shown
+            ]
+            tables.append((f"most confused classes on {_role(one)}, images", [["", *comparison.models], *rows]))
+    return tables
+
+
 def notes(differences: Sequence[Difference], num_said: int) -> str:
-    """How the intervals were made, below so many sentences."""
+    """How the intervals were made, below so many sentences; or that one model has none."""
+    if not differences:
+        return "One model has nothing that it differs from; name a second one behind it, and it is the base."
     own = {one.metric for one in differences} != {TOP1}
     what = "of top-1 accuracy, or of the metric that is named" if own else "of top-1 accuracy"
     how = method(1, resampled.RESAMPLES if own else RESAMPLES)
@@ -100,6 +120,12 @@ def values(
         "wise_ft": [
             {"model": one.model, "chosen": one.chosen, "points": [point._asdict() for point in one.points]}
             for one in curves
+        ],
+        "confused": [
+            {"model": model, "dataset": dataset, **pair._asdict(), "num_images": number}
+            for (model, dataset), found in comparison.mistakes.items()
+            for pair, number in found.most_common(CONFUSED)
+            if number > 1
         ],
         "verdict": [sentence.text for sentence in sentences(comparison, curves)],
         "method": method(1),

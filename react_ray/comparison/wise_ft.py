@@ -74,6 +74,8 @@ def weights_of(text: str) -> list[float]:
 def interpolations(models: Sequence[ComparedModel], weights: Sequence[float]) -> list[Loadable]:
     """The base, then each other model at each weight; weight 0 is the base itself."""
     base, *others = models
+    if not others:
+        raise ConfigError("--wise-ft weighs a model against the base; name the base before it")
     return [base, *(Interpolation(base, model, weight) for model in others for weight in weights if weight)]
 
 

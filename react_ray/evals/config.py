@@ -34,7 +34,7 @@ class EvaluateConfig(OtherSets):
     shot_seeds: list[Annotated[int, Field(ge=0)]] = speed([0, 1, 2], "a draw of the shots for each", min_length=1)
     probabilities: bool = speed(
         False,
-        "keep the probabilities of all classes of what few labels teach; `evaluate --elevater` sets this and writes them",
+        "keep the probabilities of all classes of what few labels teach; `evaluate --elevater` sets it and writes them",
     )
     wise_ft: float = field(
         1.0, "score customised models at this weight between the backbone (0) and the trained model (1)", ge=0, le=1

@@ -79,10 +79,10 @@ def ap_of_images(truth: dict[str, Any], found: list[dict[str, Any]], lvis: bool)
     """`ap` and `ap50` of `average_precision` as metrics of resamples, of images in ascending order of their ids.
 
     Images are matched once, and faster-coco-eval accumulates the matches of each resample. This takes long, so that
-    there are few resamples, and none for more than MOST_CELLS pairs of an image and a category.
+    there are few resamples, and none where `why_no_interval` says so.
     """
     ids = sorted(image["id"] for image in truth["images"])
-    if len(ids) * len(truth["categories"]) > MOST_CELLS or not found:
+    if why_no_interval(truth) or not found:
         return {}
     evaluator = _evaluated(truth, found, lvis)
     from faster_coco_eval.faster_eval_api_cpp import COCOevalAccumulate
@@ -112,6 +112,14 @@ def ap_of_images(truth: dict[str, Any], found: list[dict[str, Any]], lvis: bool)
         return lambda weight_BN: np.array([values(weight_N)[place] for weight_N in weight_BN])
 
     return {name: OfImages(metric(place), by_image, AP_RESAMPLES) for place, name in enumerate(("ap", "ap50"))}
+
+
+def why_no_interval(truth: dict[str, Any]) -> str:
+    """For the terminal; "" if `ap_of_images` gives metrics."""
+    cells = len(truth["images"]) * len(truth["categories"])
+    if cells <= MOST_CELLS:
+        return ""
+    return f"no interval of AP, because {cells:,} pairs of an image and a category are more than {MOST_CELLS:,}"
 
 
 def _evaluated(truth: dict[str, Any], found: list[dict[str, Any]], lvis: bool) -> Any:

@@ -111,6 +111,8 @@ def class_ids(source: str, tasks: list[TargetTask], most: float = 0) -> tuple[Se
     labels, unknown = _labels(files, LABELLED, tasks, 0, files.num_rows)
     if told := check_folders(unknown, files.num_rows, max(most, MOST_UNKNOWN), LABELLED):
         say(told)
+    if several := labels.num_rows - labels["also"].null_count:
+        say(f"{LABELLED}: {several:,} images show several classes, of which the first counts")
     first, names = 0, {}
     for task in tasks:
         names[task.name] = (first, {name: first + at for at, name in reversed(list(enumerate(task.class_names)))})

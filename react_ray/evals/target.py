@@ -72,5 +72,11 @@ def hold_out(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.setdiff1d(np.arange(len(target)), held_rows), held_rows
 
 
+def first_of_each(target: np.ndarray, most: int) -> np.ndarray:
+    """int64, ascending: the first rows of each class, `most` of each or all."""
+    of_classes = (target == label for label in np.unique(target)) if target.ndim == 1 else target.T
+    return np.unique(np.concatenate([np.flatnonzero(of_class_N)[:most] for of_class_N in of_classes]))
+
+
 def _first_fifth(rows: np.ndarray) -> np.ndarray:
     return rows[: min(math.ceil(HELD_OUT * len(rows)), len(rows) - 1)]

@@ -6,12 +6,14 @@ its accuracy by task, so that both stay narrow with any number of rows. html_tab
 
 from __future__ import annotations
 
+from react_ray.metadata import printable, shortened
 from react_ray.report.data import MEAN, Cost, ReportData
 from react_ray.report.intervals import method
 from react_ray.report.numbers import duration, gain_interval, points, probability, size
 
 WIDTH = 100  # characters of a terminal; tasks that do not fit go into a further table
 CONFUSED = 5  # pairs of classes in the terminal
+LONGEST = 100  # characters of a cell
 GAP = "  "
 NONE = "–"
 TRAINED, SIZE = "trained in", "size"
@@ -40,10 +42,14 @@ def confused(data: ReportData) -> str:
     most = [one for one in data.confusions if one.label and one.arm_count > 1][:CONFUSED]
     if not most or data.best_arm is None:
         return ""
-    shown = [f"{one.label} taken for {one.predicted}" + f" ({one.task})" * (len(data.tasks) > 1) for one in most]
+    shown = [taken_for(one.label, one.predicted, one.task if len(data.tasks) > 1 else "") for one in most]
     names = data.labels[data.best_arm], data.labels[data.base_of(data.best_arm)]
     rows = [[text, str(one.arm_count), str(one.base_count)] for text, one in zip(shown, most, strict=True)]
     return f"most confused classes on {data.dataset}, images\n{aligned([['', *names], *rows])}"
+
+
+def taken_for(label: str, predicted: str, task: str = "") -> str:
+    return " taken for ".join(shortened(name, 40) for name in (label, predicted)) + (f" ({task})" if task else "")
 
 
 def _title(data: ReportData) -> str:
@@ -140,7 +146,9 @@ def _num_labelled(data: ReportData) -> int:
 
 
 def aligned(table: Rows, num_last: int = 0) -> str:
-    """Texts left, numbers right. num_last: rows that stand below a rule of their own."""
+    """Texts left, numbers right. Names of classes come from folders and files: what a terminal obeys is left out of
+    them, and so is what is long. num_last: rows that stand below a rule of their own."""
+    table = [[shortened(printable(cell), LONGEST) for cell in row] for row in table]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = []
     for row in table:

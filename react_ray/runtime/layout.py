@@ -26,6 +26,11 @@ def models(recipe: Recipe) -> dict[str, str]:
     return found
 
 
+def any_customised(recipe: Recipe) -> bool:
+    """False if no arm has a finished model, so that `evaluate` scores the bases alone."""
+    return any(open_storage(Layout(recipe, arm).of_arm("model")).exists(MANIFEST) for arm in recipe.arm_names())
+
+
 def scored(recipe: Recipe) -> dict[str, str]:
     """As `models`, and the rows of pixels that the table may have besides."""
     return models(recipe) | {name: Layout(recipe).scores(name) for name in (PIXELS, PIXELS_LABELLED)}

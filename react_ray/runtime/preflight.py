@@ -17,7 +17,7 @@ from react_ray.pairs.published import check_dimensions
 from react_ray.pairs.source import open_source
 from react_ray.recipe import Recipe
 from react_ray.runtime.changes import RECIPE, refuse
-from react_ray.runtime.layout import Layout
+from react_ray.runtime.layout import Layout, any_customised
 from react_ray.runtime.most_pairs import check_schedules
 from react_ray.selection.filters import parse
 from react_ray.storage import check_writable, join, open_storage
@@ -111,7 +111,7 @@ def _require_artifacts(recipe: Recipe, layout: Layout, verb: str) -> None:
         needs_retrieved = verb == "customize" and recipe.arm(arm).customize.train_on == "retrieved"
         if needs_retrieved or (verb == "download" and recipe.download.of == "retrieved"):
             open_artifact(join(of_arm.retrieved_root(), "retrieved"), RETRIEVED)
-        if verb == "evaluate":
+        if verb == "evaluate" and any_customised(recipe):
             open_artifact(of_arm.of_arm("model"), MODEL)
 
 

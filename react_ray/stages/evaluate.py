@@ -21,8 +21,9 @@ from react_ray.evals.zeroshot import FROM_CLASS_SCORES, check_readable, summaris
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import PREDICTIONS, PredictionsFacts
 from react_ray.manifest import MANIFEST
+from react_ray.progress import say
 from react_ray.recipe import Recipe
-from react_ray.runtime.layout import Layout, models
+from react_ray.runtime.layout import Layout, any_customised, models
 from react_ray.runtime.map_parts import MapStage, map_parts
 from react_ray.runtime.placement import actor_pool, is_soonest_here, num_threads
 from react_ray.stages.evaluating.all_scores import write_scores
@@ -46,6 +47,8 @@ def run(recipe: Recipe) -> list[Artifact]:
     There is one base, unless arms customise several backbones. All scores of the run are in scores.json and
     scores.parquet, too.
     """
+    if not any_customised(recipe):
+        say("evaluate   the base alone, since no arm is customised; `react-ray customize RECIPE` makes their models")
     protocols = [*captioned_sets(recipe), *segmentation_sets(recipe), *detection_sets(recipe)]
     made = [*_classify(recipe), *run_protocols(recipe, protocols)]
     write_scores(recipe)
@@ -60,7 +63,8 @@ def _classify(recipe: Recipe) -> list[Artifact]:
     slices = {name: slices_of(name, uri, tasks, most) for name, uri in recipe.evaluate.datasets.items()}
     check_kept_apart(recipe, {name: parts[0].digest for name, parts in slices.items() if parts})
     rows = scored_models(recipe)
-    candidates = [_candidate(recipe, tasks, name, rows[name], uri, slices) for name, uri in models(recipe).items()]
+    places = models(recipe)
+    candidates = [_candidate(recipe, tasks, name, model, places[name], slices) for name, model in rows.items()]
     if tasks and slices:
         candidates += [_of_pixels(recipe, tasks, *row, slices) for row in pixel_references(recipe).items()]
     jobs = [(c, part) for c in candidates if not c.scores.sealed for part in c.scores.pending()]

@@ -17,7 +17,14 @@ from react_ray import schema
 from react_ray.clip.backbone import Backbone
 from react_ray.clip.prompts import by_own_names, load_tasks
 from react_ray.evals.box_set import BoxSet, open_boxes
-from react_ray.evals.detection import PER_IMAGE, PER_IMAGE_OF_LVIS, ap_of_images, average_precision, detect
+from react_ray.evals.detection import (
+    PER_IMAGE,
+    PER_IMAGE_OF_LVIS,
+    ap_of_images,
+    average_precision,
+    detect,
+    why_no_interval,
+)
 from react_ray.evals.readable import check_share
 from react_ray.evals.score import DETECTION
 from react_ray.evals.task_of_set import task_of_set
@@ -56,6 +63,10 @@ class Detection(Protocol):
     @property
     def setting(self) -> str:
         return "proposals" if self.boxes.proposals else "true boxes"
+
+    @property
+    def no_interval(self) -> str:
+        return why_no_interval(self.boxes.truth)
 
     def config(self) -> dict[str, Any]:
         task = self.boxes.task

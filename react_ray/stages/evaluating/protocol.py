@@ -65,6 +65,11 @@ class Protocol:
         """As in Score."""
         return ""
 
+    @property
+    def no_interval(self) -> str:
+        """Why a difference to the base has no interval; "" if it has one."""
+        return ""
+
     def config(self) -> dict[str, Any]:
         """All on which outputs and scores depend, besides the model; `images` is a digest of the set."""
         raise NotImplementedError
@@ -216,13 +221,14 @@ def _score(recipe: Recipe, one: _Scored, of_bases: dict[str, list[Figure]]) -> A
         for figure in figures
     ]
     one.scores.commit(0, score_table(found), time.monotonic() - began)
-    changes = {(task, metric): f" ({gain_interval(gain)})" for (task, metric), gain in gains.items()}
-    values = ", ".join(f"{f.metric} {100 * f.value:.1f} %{changes.get(f[:2], '')}" for f in figures)
     setting = f" ({protocol.setting})" if protocol.setting else ""
-    against = " (and against the base, points)" if gains else ""
-    told = f"{protocol.name} of {one.row or 'the model'} on {protocol.dataset}{setting}{against}: {values}"
+    told = f"{protocol.name} of {one.row or 'the model'} on {protocol.dataset}{setting}"
+    said = [f"{told}: {protocol.no_interval}"] if protocol.no_interval and one.row not in recipe.bases() else []
+    if gains:
+        changes = ", ".join(f"{metric} {gain_interval(gain)}" for (_, metric), gain in gains.items())
+        said = [f"{told} against the base, points: {changes}"]
     listed = [{"task": task, "metric": metric, **gain._asdict()} for (task, metric), gain in gains.items()]
-    return one.scores.seal(ScoresFacts([told], listed))
+    return one.scores.seal(ScoresFacts(said, listed))
 
 
 def _figures_of_base(recipe: Recipe, one: _Scored, of_bases: dict[str, list[Figure]]) -> list[Figure]:

@@ -15,7 +15,7 @@ from react_ray.gated.trained import customised
 from react_ray.gated.wise_ft import interpolate
 from react_ray.kinds import HEAD, MODEL
 from react_ray.recipe import Recipe
-from react_ray.runtime.layout import Layout, models
+from react_ray.runtime.layout import Layout, any_customised, models
 from react_ray.storage import join
 from react_ray.training.head_file import HEAD_FILE
 
@@ -34,8 +34,10 @@ class ScoredModel:
 
 
 def scored_models(recipe: Recipe) -> dict[str, ScoredModel]:
-    """All models of the table, by the name of the row, in the order of `layout.models`."""
-    return {name: scored_model(recipe, name) for name in models(recipe)}
+    """All models of the table, by the name of the row, in the order of `layout.models`; the bases alone, as long as no
+    arm is customised."""
+    names = models(recipe) if any_customised(recipe) else recipe.bases()
+    return {name: scored_model(recipe, name) for name in names}
 
 
 def scored_model(recipe: Recipe, name: str) -> ScoredModel:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from react_ray import schema
-from react_ray.metadata import shortened
+from react_ray.metadata import printable, shortened
 from react_ray.pairs.image import read_header
 from react_ray.pairs.image_kind import kind_of
 
@@ -56,10 +56,6 @@ def size(num_bytes: float) -> str:
     while num_bytes >= 1000 and unit < len(UNITS) - 1:
         num_bytes, unit = num_bytes / 1000, unit + 1
     return f"{num_bytes:.1f} {UNITS[unit]}" if unit and num_bytes < 100 else f"{num_bytes:,.0f} {UNITS[unit]}"
-
-
-def printable(text: str) -> str:
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def short_value(value: Any, most: int) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 from react_ray.artifact import Artifact, Parts, plan_of
 from react_ray.kinds import EMBEDDINGS, IMAGES, SELECTED, Kind
 from react_ray.manifest import part_name
-from react_ray.metadata import shortened
+from react_ray.metadata import printable, shortened
 from react_ray.pairs.retrieval import open_begun
-from react_ray.stages.showing.cells import cell, printable, short_value, size, type_name
+from react_ray.stages.showing.cells import cell, short_value, size, type_name
 
 NUM_THREADS = 8
 MOST_SHOWN = 12  # pending parts, files of a part

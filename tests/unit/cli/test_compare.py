@@ -33,6 +33,8 @@ def test_two_models_on_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert " ".join(columns.split()) == "birds top-1 birds per class food top-1 food per class"
     assert base.startswith("tiny random ") and run.startswith("run (WiSE-FT 0.5) ")
     assert sum("95 % interval" in line and "images, McNemar p" in line for line in rest) == 2
+    most = rest[rest.index("most confused classes on birds, images") + 3]
+    assert " taken for " in most and max(map(int, most.split()[-2:])) > 1
     assert "food: the 2 classes are those that the set itself names" in err
 
     _, out, _ = ended(capsys, *models, *sets, "--json")
@@ -50,6 +52,30 @@ def test_two_models_on_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str
     difference = value["differences"][0]
     assert difference["gain"] == pytest.approx(top1["run (WiSE-FT 0.5)"] - top1["tiny random"])
     assert difference["low"] <= difference["gain"] <= difference["high"] and 0 < difference["mcnemar_p"] <= 1
+
+
+def test_names_that_a_terminal_or_a_browser_would_obey_stay_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["<script>alert(1)<b>", "line\nbreak", "\x1b[31mred", "\u202ertl", "x" * 200]
+    sets = ["--on", f"birds={class_folders(tmp_path / 'b', names, each=4)}"]
+    html = tmp_path / "page.html"
+    code, out, _ = ended(capsys, random_model(tmp_path), model_of_file(tmp_path, 1), *sets, "--html", str(html))
+    *_, table = out.partition("most confused classes on birds, images\n")
+    lines = table.splitlines()
+    assert code == 0 and len(lines) == 7 and all(line.isprintable() and len(line) < 140 for line in lines)
+    assert {len(line) for line in lines[:1] + lines[2:]} == {len(lines[1])}
+    assert "most confused classes" in html.read_text() and html.read_text().count("<script") == 0
+
+
+def test_one_model_has_scores_and_differs_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = random_model(tmp_path)
+    sets = ["--on", f"birds={class_folders(tmp_path / 'b', ['heron', 'barn owl', 'magpie'])}"]
+    code, out, _ = ended(capsys, model, *sets)
+    assert code == 0 and out.splitlines()[4].startswith("tiny random ") and "95 %" not in out
+    assert "One model has nothing that it differs from; name a second one behind it" in out
+    code, _, err = ended(capsys, model, *sets, "--wise-ft", "0,1")
+    assert code == 2 and "--wise-ft weighs a model against the base; name the base before it" in err
 
 
 def test_the_wise_ft_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +110,6 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
             birds,
             *weights,
         ],
-        "cannot be compared; name two models, the base first": [model, "--on", birds],
         "there is no labelled set; name one with --on NAME=URI": [model, other],
         "no task 'imagnet' is built in; did you mean 'imagenet'?": [model, other, "--on", birds, "--task", "imagnet"],
         "give the weights with --wise-ft": [model, other, "--on", birds, "--validation", birds],

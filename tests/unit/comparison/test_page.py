@@ -14,7 +14,7 @@ CURVE = Curve("run <b>", [Point(0, 0.5, 0.6, 0.5), Point(0.5, 0.7, 0.55, 0.6), P
 
 def page(*curves: Curve) -> str:
     said = [Sentence("loss", "run <b> forgot"), Sentence("gain", "run is above")]
-    return render(said, [["", "birds top-1"], ["run <b>", "50.0"]], "of <birds>", ["a note"], curves)
+    return render(said, [("of <birds>", [["", "birds top-1"], ["run <b>", "50.0"]])], ["a note"], curves)
 
 
 def test_the_page_is_whole_and_loads_nothing() -> None:

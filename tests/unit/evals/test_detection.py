@@ -10,7 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from react_ray.evals.detection import ap_of_images, average_precision, detect
+from react_ray.evals.detection import ap_of_images, average_precision, detect, why_no_interval
 from react_ray.vectors import unit_rows
 
 
@@ -103,6 +103,7 @@ def test_a_set_that_takes_too_long_to_resample_has_no_interval() -> None:
     truth, found = drawn(5)
     truth["categories"] = [{"id": i, "name": str(i)} for i in range(1, 30_000)]
     assert ap_of_images(truth, found, lvis=False) == {} == ap_of_images(drawn(5)[0], [], lvis=False)
+    assert "no interval of AP, because" in why_no_interval(truth) and not why_no_interval(drawn(5)[0])
 
 
 def test_every_box_is_scored_for_every_class_and_the_best_pairs_remain() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from react_ray.evals.target import has_collapsed, hold_out, judged, quality
+from react_ray.evals.target import first_of_each, has_collapsed, hold_out, judged, quality
 
 
 @pytest.mark.parametrize(("count", "held"), [(1, 0), (2, 1), (4, 1), (5, 1), (6, 2), (20, 4), (50, 10)])
@@ -27,6 +27,12 @@ def test_of_several_classes_a_fifth_of_each_is_held_out_and_the_last_image_of_no
     assert len(held) < 60
     always = np.array([[True, True], [True, False], [True, False]])
     assert hold_out(always)[1].tolist() == [1], "the only image of the second class stays"
+
+
+def test_of_a_large_class_the_first_images_are_taken_and_of_a_small_one_all() -> None:
+    label_N = np.array([2, 0, 0, 2, 0, 5])
+    assert first_of_each(label_N, 2).tolist() == [0, 1, 2, 3, 5]
+    assert first_of_each(np.array([[1, 0], [1, 0], [1, 1]], bool), 1).tolist() == [0, 2]
 
 
 def test_a_classifier_is_judged_by_accuracy_or_by_the_mean_average_precision() -> None:

@@ -135,6 +135,16 @@ def test_evaluate_learns_for_rows_that_score_by_prompts_and_writes_their_scores_
     assert "tip-adapter on test, points" in tables_of(of) and "1 shot" in tables_of(of)
 
 
+def test_the_base_alone_is_scored_as_long_as_no_arm_is_customised(
+    recipe: Callable[..., Recipe], capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = recipe("evaluate.shots=[1]", "evaluate.shot_seeds=[0]")
+    made = evaluate.run(of)
+    assert [artifact.kind.name for artifact in made] == ["predictions", "scores"]
+    assert "the base alone, since no arm is customised; `react-ray customize RECIPE`" in capsys.readouterr().err
+    assert {row["model"] for row in json.loads(Path(of.out, "scores.json").read_text())} == {"base"}
+
+
 def test_what_a_recipe_adds_is_learned_alone(recipe: Callable[..., Recipe]) -> None:
     [few] = learned(recipe())
     before = {path.name: path.stat().st_mtime_ns for path in Path(few.uri).glob("part-*")}

@@ -106,7 +106,7 @@ def test_the_best_arm_leads_and_flips_confusions_and_classes_are_its_own(tmp_pat
     assert summary(recipe)["best"] == "locked_text"
     gain = summary(recipe)["gains"]["locked_text"]
     assert gain["gain"] == 0.2 and 0.15 < gain["low"] < 0.2 < gain["high"] < 0.25 and gain["told_apart"]
-    assert gain["mcnemar_p"] == 2 * 0.5**60  # as likely as 60 heads of 60, or 60 tails
+    assert gain["mcnemar_p"] == pytest.approx(2 * 0.5**60)  # as likely as 60 heads of 60, or 60 tails
     assert gain["p"] < 0.001 and (gain["of"], gain["over"]) == ("locked_text", "base")
     assert summary(recipe)["gains"]["random"] | {"method": ""} == {
         "of": "random", "over": "base", "gain": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "mcnemar_p": 1.0,

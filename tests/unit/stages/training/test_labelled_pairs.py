@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from react_ray.artifact import open_artifact
@@ -118,6 +120,16 @@ def test_labelled_images_that_could_train_nothing_are_refused_in_one_line(run: P
         given(run, "customize.labelled_share=0")
     with pytest.raises(ConfigError, match="train_on=source has none; set train_on=retrieved"):
         given(run, "customize.train_on=source")
+
+
+def test_of_an_image_that_shows_several_classes_the_first_counts_and_they_are_counted(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [(run / "labelled" / "birds" / "heron" / f"{number}.jpg").read_bytes() for number in (0, 2)]
+    table = {"image": images, "label": [["crane", "heron"], ["heron"]], "task": ["birds", "birds"]}
+    pq.write_table(pa.table(table), run / "several.parquet")
+    assert ids(labelled_pairs(given(run, f"customize.labelled={run}/several.parquet"), "")) == [2, 0]
+    assert "customize.labelled: 1 images show several classes, of which the first counts" in capsys.readouterr().err
 
 
 def test_without_labelled_images_their_fields_change_no_digest() -> None:
