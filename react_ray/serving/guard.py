@@ -87,7 +87,7 @@ class Guard:
         self._in_flight += is_api
         self.measures.in_flight.set(self._in_flight)
         try:
-            await self.app(scope, _given(body, receive), send)
+            await _unless_gone(self.app(scope, _given(body, receive), send), receive)
         finally:
             self._in_flight -= is_api
             self.measures.in_flight.set(self._in_flight)
@@ -119,6 +119,24 @@ class Guard:
             return await asyncio.wait_for(_whole(receive, most, said, hold), self.body_s)
         except asyncio.TimeoutError as error:
             raise Refused(f"the body did not come within {self.body_s:g} s; send it faster", 408, "too_slow") from error
+
+
+async def _unless_gone(answer: Awaitable[None], receive: Receive) -> None:
+    """What is done for a client that hangs up ends at its next step: a page asks again while a class list runs."""
+    answering, leaving = asyncio.ensure_future(answer), asyncio.ensure_future(_hangs_up(receive))
+    try:
+        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise Gone
+        await answering
+    finally:
+        answering.cancel()
+        leaving.cancel()
+
+
+async def _hangs_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass  # the empty body of a GET
 
 
 class Gone(Exception):

@@ -75,6 +75,27 @@ def test_a_client_that_hangs_up_is_answered_nothing() -> None:
     assert client.sent == [] and b'status="499"' in one.measures.text()
 
 
+def test_a_request_without_a_body_is_answered() -> None:
+    client = Client(piece(b""))
+    asyncio.run(guard()(scope(method="GET"), client.receive, client.send))
+    assert client.status == 200
+
+
+def test_work_for_a_client_that_hangs_up_ends() -> None:
+    ended: list[str] = []
+
+    async def works(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    for method in ("POST", "GET"):
+        client, one = Client(piece(b""), {"type": "http.disconnect"}), guard(works)
+        asyncio.run(one(scope(method=method), client.receive, client.send))
+        assert (ended.pop(), client.sent) == ("cancelled", []) and b'status="499"' in one.measures.text()
+
+
 def test_a_body_without_end_is_refused_whatever_its_header_says() -> None:
     endless = Client(*[piece(b"x" * 1000, True)] * 20)
     asyncio.run(guard(max_body_mb=0.01)(scope(), endless.receive, endless.send))
