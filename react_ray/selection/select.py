@@ -25,6 +25,7 @@ from react_ray.selection.claims import (
     best_of_each_host,
     best_of_each_pair,
     claims_of,
+    in_turns,
 )
 from react_ray.selection.config import RetrieveConfig as RetrieveConfig
 from react_ray.selection.hit_columns import AskedClasses, HitColumns, counted, first_of_name
@@ -58,7 +59,7 @@ def select(
     count as the first of them. screen: the candidates that may be chosen; None = all. scales: as in claims_of.
     """
     asked = AskedClasses(queries)
-    claims = claims_of(HitColumns.read(hits, asked, config), asked, config.fusion, scales)
+    claims = claims_of(HitColumns.read(hits, asked, config), asked, config, scales)
     return with_matches(choose(claims, config, screen), [hits], asked, config)
 
 
@@ -70,7 +71,8 @@ def choose(claims: Claims, config: RetrieveConfig, screen: Screen | None = None)
         claims = claims.take(best_of_each_pair(claims))
     if screen is not None and config.max_per_domain:
         claims = claims.take(best_of_each_host(claims, screen.host[screen.at(claims.pair_id)], config.max_per_domain))
-    claims = claims.take(best_of_each_class(claims, config.pairs_per_class, config.max_pairs))
+    ordered = claims if claims.of_key is None else in_turns(claims, config.image_share)
+    claims = claims.take(best_of_each_class(ordered, config.pairs_per_class, config.max_pairs))
     best = claims.take(best_of_each_pair(claims))
     return pa.table({"pair_id": best.pair_id, "class_id": best.class_id, "score": best.score}, schema=CHOSEN)
 

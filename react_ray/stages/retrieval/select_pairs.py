@@ -78,8 +78,9 @@ def select_pairs(selection: Selection) -> Artifact[SelectedFacts]:
     is_random = selection.config.selection == "random"
     config: dict[str, Any] = selection.config.digested() | {"keys": selection.keys}
     config |= {"seed": selection.seed if is_random else 0, "count": selection.num_random}
-    if not config["min_match"]:
-        del config["min_match"]  # off: the same selection as before there was this field
+    for name in ("min_match", "image_share"):
+        if not config[name]:
+            del config[name]  # off: the same selection as before there was this field
     if config.pop("exclude"):  # what is in its files counts, not their names
         config["excluded"] = digest(selection.database.deleted.tolist())
     parents = _parents(selection)
@@ -201,7 +202,7 @@ class Chooser:
         place, cluster = join(selection.root, "matched"), selection.plan.cluster
         of = place, self.database, selection.asked, selection.tasks, k, cluster, selection.allowed
         hits = string_match(*of)
-        claims = claims_of(HitColumns.read(hits, self.classes, wanted), self.classes, wanted.fusion, self.scales)
+        claims = claims_of(HitColumns.read(hits, self.classes, wanted), self.classes, wanted, self.scales)
         return Found(lambda: iter([hits]), claims, *self._select(claims))
 
     def _search(self) -> Found:
@@ -247,6 +248,17 @@ def check_selection(
             raise ConfigError(
                 f"retrieve.keys has {key}, but embed.{side}=false leaves no vectors of them; take {key} out of "
                 "retrieve.keys"
+            )
+    if config.image_share and config.selection == "hits":
+        if len(set(config.keys)) < 2:
+            raise ConfigError(
+                "retrieve.image_share divides a class's pairs between two keys; set retrieve.keys=[image, text], or "
+                "retrieve.image_share=0"
+            )
+        if not (config.pairs_per_class or config.max_pairs):
+            raise ConfigError(
+                "retrieve.image_share divides a number of pairs, and there is no limit; set retrieve.pairs_per_class, "
+                "or retrieve.image_share=0"
             )
     if has_seed_images and "image" not in config.keys:
         raise ConfigError("tasks.seed_images are compared with images; add image to retrieve.keys")

@@ -64,7 +64,16 @@ def chosen_in_rounds(scores: np.ndarray, config: RetrieveConfig, depth: int) -> 
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.5, 2.0])
-@pytest.mark.parametrize("wanted", [{}, {"min_score": 0.6}, {"keys": ["text"]}, {"pairs_per_class": 40}])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"min_score": 0.6},
+        {"min_score": {"text": 0.8}},
+        {"keys": ["text"]},
+        {"pairs_per_class": 40},
+    ],
+)
 def test_classes_choose_of_the_kept_hits_as_of_all(gap: float, wanted: dict) -> None:
     for seed in range(12):
         scores = made_scores(seed, gap, levels=[4, 50, 10**6][seed % 3])
@@ -74,6 +83,18 @@ def test_classes_choose_of_the_kept_hits_as_of_all(gap: float, wanted: dict) -> 
         chosen = chosen_in_rounds(scores, config, depth=5)
         assert chosen.equals(expected.drop_columns(["matches"]))
         assert with_matches(chosen, every, AskedClasses(QUERIES), config).to_pylist() == expected.to_pylist()
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("image_share", [0.1, 0.4, 0.9])
+def test_keys_with_shares_find_the_same_pairs_as_of_all_hits(gap: float, image_share: float) -> None:
+    """The scores are those of the hits that were found, of which all hits have more."""
+    for seed in range(6):
+        scores = made_scores(seed, gap, levels=[4, 50, 10**6][seed % 3])
+        config = RetrieveConfig(pairs_per_class=(7, 25)[seed % 2], exclusive=False, image_share=image_share)
+        every = list(blocks(scores, NUM_PAIRS, np.ones(NUM_CLASSES, bool)))
+        expected = select(pa.concat_tables(every), QUERIES, config)
+        assert chosen_in_rounds(scores, config, depth=5)["pair_id"].equals(expected["pair_id"])
 
 
 def by_class(claims: Claims) -> dict[int, set[int]]:
