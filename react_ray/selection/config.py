@@ -109,6 +109,13 @@ class RetrieveConfig(Section):
     min_score: float | dict[Key, float] = field(
         -1.0, "hits with a lower cosine are dropped; one number, or one for each key"
     )
+    min_image_score: float = field(
+        -1.0,
+        "pairs whose image has a lower cosine with every query of their class are dropped, whichever key found them; "
+        "-1 = off",
+        ge=-1,
+        le=1,
+    )
     min_match: float = field(
         0.0,
         "classes that no caption names, and whose best hit is fewer standard deviations above those of random queries, "

@@ -67,13 +67,14 @@ class KeptClaims:
         if not self.config.by_class:
             self._blocks = [self._claims(self._hits)]
 
-    def short(self, chosen: pa.Table) -> np.ndarray:
-        """chosen: select.CHOSEN. Returns bool [Q], True where the query's class has fewer than pairs_per_class pairs
+    def short(self, chosen: Claims) -> np.ndarray:
+        """chosen: of select.choose. Returns bool [Q], True where the query's class has fewer than pairs_per_class pairs
         and there may be more."""
         if not self.config.pairs_per_class:
             return np.zeros(len(self._query_Q), dtype=bool)
         is_short_Q = self._counts(chosen)[self._class_Q] < self.config.pairs_per_class
-        return is_short_Q & (self._more_CK.any(axis=1)[self._class_Q] if self.config.by_class else self._more_Q)
+        more_C = np.asarray(self._more_CK.any(axis=1))
+        return is_short_Q & (more_C[self._class_Q] if self.config.by_class else self._more_Q)
 
     def _claims(self, hits: pa.Table) -> Claims:
         columns = HitColumns.read(hits, self._asked, self.config)
@@ -104,20 +105,10 @@ class KeptClaims:
             np.maximum.at(self._floor_C, claims.class_id[left_out], claims.score[left_out])
         return claims.take(rows)
 
-    def _counts(self, chosen: pa.Table) -> np.ndarray:
-        """Returns int64 [classes], the number of chosen pairs that each class claims with a score above its floor."""
-        counts = np.zeros(len(self._floor_C), np.int64)
-        of_chosen, class_of_chosen = (chosen[name].to_numpy() for name in ("pair_id", "class_id"))  # by pair_id
-        if not len(of_chosen):
-            return counts
-        for one in self._blocks:
-            at = np.minimum(np.searchsorted(of_chosen, one.pair_id), len(of_chosen) - 1)
-            counted = (of_chosen[at] == one.pair_id) & (one.score > self._floor_C[one.class_id])
-            if self.config.exclusive:
-                counted &= class_of_chosen[at] == one.class_id
-            mine = one.take(np.flatnonzero(counted))
-            counts += np.bincount(mine.class_id[self._in_time(mine)], minlength=len(counts))
-        return counts
+    def _counts(self, chosen: Claims) -> np.ndarray:
+        """Returns int64 [classes], the number of chosen claims of each class that no deeper search can change."""
+        known = (chosen.score > self._floor_C[chosen.class_id]) & self._in_time(chosen)
+        return np.bincount(chosen.class_id[known], minlength=len(self._floor_C))
 
     def _in_time(self, chosen: Claims) -> np.ndarray:
         """Returns bool [N], True for the claims of a class that have their turns before any pair of a key that only a

@@ -10,7 +10,7 @@ from typing import Any
 
 from react_ray.artifact import open_artifact
 from react_ray.clip.identity import same_image_tower
-from react_ray.index.config import FLAT
+from react_ray.index.config import FLAT, Key
 from react_ray.kinds import REFERENCES
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
@@ -30,7 +30,7 @@ OFF: dict[str, dict[str, Any]] = {  # column -> the rules that need it, as they 
     "url": {"dedup.url": False, "max_per_domain": 0},
     "sha256": {"dedup.sha256": False},
     "phash": {"dedup.phash": -1, "decontaminate.phash": -1},
-    "image": {"dedup.cosine": 0.0, "decontaminate.cosine": 0.0},
+    "image": {"dedup.cosine": 0.0, "decontaminate.cosine": 0.0, "min_image_score": -1.0},
 }
 
 
@@ -49,12 +49,17 @@ def rules(recipe: Recipe, view: View, body: Selecting) -> RetrieveConfig:
             "selection": "hits",
             "pairs_per_class": body.pairs_per_class or own.pairs_per_class or PAIRS_PER_CLASS,
             "exclusive": own.exclusive if body.exclusive is None else body.exclusive,
-            "min_score": own.min_score if body.min_score is None else max(own.min_score, body.min_score),
+            "min_score": own.min_score if body.min_score is None else _raised(own, keys, body.min_score),
             "filters": list(dict.fromkeys([*own.filters, *body.filters])),
             "exclude": [*own.exclude, *sorted(set(body.exclude) - set(own.exclude))],
             "dedup": own.dedup if body.dedup is None else own.dedup.model_copy(update={"cosine": body.dedup}),
         }
     )
+
+
+def _raised(own: RetrieveConfig, keys: list[Key], least: float) -> float | dict[Key, float]:
+    found = {key: max(own.floor(key), least) for key in keys}
+    return found if len(set(found.values())) > 1 else max(found.values())
 
 
 def shown_per_class(recipe: Recipe) -> int:
@@ -69,7 +74,8 @@ def most_per_class(recipe: Recipe) -> int:
 def in_time(config: RetrieveConfig, view: View) -> tuple[RetrieveConfig, list[str]]:
     """`config` without the rules for which too much of the database would be read, and a sentence on each of them."""
     facts, told = view.database.embeddings, []
-    for column in columns_needed(config):
+    compares_images = ["image"] if config.min_image_score > -1 else []
+    for column in dict.fromkeys([*columns_needed(config), *compares_images]):
         if facts.rows * ROW_BYTES.get(column, 2 * facts.facts.dim) > READ_BYTES:
             for rule, value in OFF[column].items():
                 without = _with(config, rule, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -16,6 +17,7 @@ from react_ray.index.allowed import Allowed
 from react_ray.pair_id import part_of, row_of
 from react_ray.selection.claims import claims_of
 from react_ray.selection.hit_columns import AskedClasses, HitColumns
+from react_ray.selection.image_agreement import ImageAgreement
 from react_ray.selection.random_pairs import select_random
 from react_ray.selection.report import set_report
 from react_ray.selection.screen import Screen
@@ -63,7 +65,9 @@ def random_hits(num_queries: int, num_pairs: int, k: int, seed: int) -> pa.Table
     return pa.concat_tables(tables)
 
 
-def naive(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> list[dict]:
+def naive(
+    hits: pa.Table, queries: pa.Table, config: RetrieveConfig, agree: Callable[[int, int], bool] = lambda *_: True
+) -> list[dict]:
     asked = {row["query_id"]: row for row in queries.to_pylist()}
     matches, strength, score, of_key = defaultdict(list), defaultdict(int), {}, defaultdict(dict)
     least = config.min_score if isinstance(config.min_score, dict) else dict.fromkeys(config.keys, config.min_score)
@@ -86,7 +90,8 @@ def naive(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> list[dic
     by_class = defaultdict(list)
     for pair, claims in by_pair.items():
         for s, raw, label in sorted(claims)[: 1 if config.exclusive else None]:
-            by_class[label].append((s, raw, pair))
+            if agree(pair, label):
+                by_class[label].append((s, raw, pair))
     kept = defaultdict(list)
     for label, claims in by_class.items():
         turn = {}
@@ -134,6 +139,23 @@ def test_selection_equals_a_plain_one_and_ignores_the_order_of_hits(fusion: str,
     shuffled = hits.take(pa.array(generator.permutation(hits.num_rows)))
     turned = queries.take(pa.array(generator.permutation(queries.num_rows)))
     assert select(shuffled, turned, config).equals(chosen)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("limits", [{}, {"pairs_per_class": 4}, {"pairs_per_class": 4, "image_share": 0.5}])
+def test_a_class_takes_the_next_pair_in_place_of_one_whose_image_does_not_agree(exclusive: bool, limits: dict) -> None:
+    queries, config = make_queries(6, 3), RetrieveConfig(exclusive=exclusive, **limits)
+
+    def score(pair: np.ndarray, label: np.ndarray) -> np.ndarray:
+        return np.float32((pair // 2**20 + label) % 3)
+
+    for seed in range(5):
+        hits, agreement = random_hits(18, 60, 12, seed), ImageAgreement(1.0, score)
+        chosen = select(hits, queries, config, agreement=agreement)
+        assert chosen.to_pylist() == naive(hits, queries, config, lambda pair, label: score(pair, label) >= 1)
+        again = ImageAgreement(1.0, lambda *claims: pytest.fail("these claims were compared before"))
+        again._claims, again._scores = agreement._claims, agreement._scores
+        assert select(hits, queries, config, agreement=again).equals(chosen) and again.dropped == agreement.dropped > 0
 
 
 def test_an_exclusive_pair_counts_for_its_best_class_only() -> None:
