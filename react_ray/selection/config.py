@@ -106,9 +106,8 @@ class RetrieveConfig(Section):
         ge=0,
         lt=1,
     )
-    min_score: float | dict[Key, float] = field(
-        -1.0, "hits with a lower cosine are dropped; one number, or one for each key"
-    )
+    min_score: float = field(-1.0, "hits with a lower cosine are dropped")
+    min_score_of: dict[Key, float] = field({}, "hits of this key with a lower cosine are dropped as well")
     min_image_score: float = field(
         -1.0,
         "pairs whose image has a lower cosine with every query of their class are dropped, whichever key found them; "
@@ -142,7 +141,7 @@ class RetrieveConfig(Section):
     poor_below: int = speed(1, "the report names classes with fewer pairs than this", ge=0)
 
     def floor(self, key: Key) -> float:
-        return self.min_score.get(key, -1.0) if isinstance(self.min_score, dict) else self.min_score
+        return max(self.min_score, self.min_score_of.get(key, -1.0))
 
     @property
     def by_class(self) -> bool:

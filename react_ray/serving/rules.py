@@ -10,7 +10,7 @@ from typing import Any
 
 from react_ray.artifact import open_artifact
 from react_ray.clip.identity import same_image_tower
-from react_ray.index.config import FLAT, Key
+from react_ray.index.config import FLAT
 from react_ray.kinds import REFERENCES
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
@@ -49,17 +49,12 @@ def rules(recipe: Recipe, view: View, body: Selecting) -> RetrieveConfig:
             "selection": "hits",
             "pairs_per_class": body.pairs_per_class or own.pairs_per_class or PAIRS_PER_CLASS,
             "exclusive": own.exclusive if body.exclusive is None else body.exclusive,
-            "min_score": own.min_score if body.min_score is None else _raised(own, keys, body.min_score),
+            "min_score": own.min_score if body.min_score is None else max(own.min_score, body.min_score),
             "filters": list(dict.fromkeys([*own.filters, *body.filters])),
             "exclude": [*own.exclude, *sorted(set(body.exclude) - set(own.exclude))],
             "dedup": own.dedup if body.dedup is None else own.dedup.model_copy(update={"cosine": body.dedup}),
         }
     )
-
-
-def _raised(own: RetrieveConfig, keys: list[Key], least: float) -> float | dict[Key, float]:
-    found = {key: max(own.floor(key), least) for key in keys}
-    return found if len(set(found.values())) > 1 else max(found.values())
 
 
 def shown_per_class(recipe: Recipe) -> int:

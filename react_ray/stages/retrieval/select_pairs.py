@@ -76,7 +76,7 @@ def select_pairs(selection: Selection) -> Artifact[SelectedFacts]:
     is_random = selection.config.selection == "random"
     config: dict[str, Any] = selection.config.digested() | {"keys": selection.keys}
     config |= {"seed": selection.seed if is_random else 0, "count": selection.num_random}
-    for name, off in (("min_match", 0), ("image_share", 0), ("min_image_score", -1)):
+    for name, off in (("min_match", 0), ("image_share", 0), ("min_score_of", {}), ("min_image_score", -1)):
         if config[name] == off:
             del config[name]  # the same selection as before there was this field
     if config.pop("exclude"):  # what is in its files counts, not their names

@@ -69,7 +69,7 @@ def chosen_in_rounds(scores: np.ndarray, config: RetrieveConfig, depth: int) -> 
     [
         {},
         {"min_score": 0.6},
-        {"min_score": {"text": 0.8}},
+        {"min_score_of": {"text": 0.8}},
         {"keys": ["text"]},
         {"pairs_per_class": 40},
     ],

@@ -70,9 +70,9 @@ def naive(
 ) -> list[dict]:
     asked = {row["query_id"]: row for row in queries.to_pylist()}
     matches, strength, score, of_key = defaultdict(list), defaultdict(int), {}, defaultdict(dict)
-    least = config.min_score if isinstance(config.min_score, dict) else dict.fromkeys(config.keys, config.min_score)
     for hit in hits.to_pylist():
-        if hit["key"] not in config.keys or hit["score"] < np.float32(least.get(hit["key"], -1)):
+        least = max(config.min_score, config.min_score_of.get(hit["key"], -1))
+        if hit["key"] not in config.keys or hit["score"] < np.float32(least):
             continue
         query = asked[hit["query_id"]]
         cell = (hit["pair_id"], query["class_id"])
@@ -124,8 +124,8 @@ def naive(
         {"pairs_per_class": 3},
         {"min_score": 0.5, "pairs_per_class": 5},
         {"keys": ["text"]},
-        {"min_score": {"image": 0.7}},
-        {"min_score": {"image": 0.3, "text": 0.6}, "image_share": 0.4, "pairs_per_class": 5},
+        {"min_score": 0.2, "min_score_of": {"image": 0.7}},
+        {"min_score_of": {"image": 0.3, "text": 0.6}, "image_share": 0.4, "pairs_per_class": 5},
         {"image_share": 0.99, "pairs_per_class": 99},
     ],
 )

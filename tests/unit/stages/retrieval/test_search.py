@@ -258,7 +258,7 @@ def best_scores(hits: pa.Table, queries: pa.Table, pair_ids: np.ndarray, class_i
         {"max_pairs": 9},
         {"keys": ["text"]},
         {"image_share": 0.4},
-        {"image_share": 0.8, "pairs_per_class": 20, "min_score": {"image": 0.1, "text": 0.3}},
+        {"image_share": 0.8, "pairs_per_class": 20, "min_score_of": {"image": 0.1, "text": 0.3}},
         {"keys": ["text"], "min_image_score": 0.5},
     ],
 )
