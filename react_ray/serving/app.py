@@ -146,7 +146,11 @@ def refusal_of(error: Exception) -> Refused:
     if isinstance(error, RequestValidationError):
         return _of_validation(error)
     if isinstance(error, HTTPException):
-        said = {404: "there is nothing here; see /openapi.json", 405: "another method is meant; see /openapi.json"}
+        said = {
+            400: "the body cannot be read as JSON; send one JSON object",
+            404: "there is nothing here; see /openapi.json",
+            405: "another method is meant; see /openapi.json",
+        }
         return Refused(said.get(error.status_code, str(error.detail)), error.status_code, "http")
     if isinstance(error, (ConfigError, RetrievalError, BackboneError)):
         return Refused(str(error))

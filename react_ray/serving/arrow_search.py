@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from react_ray.serving.api import Searching
 from react_ray.serving.finding import Finder
+from react_ray.serving.plain_stream import check_plain
 from react_ray.serving.refusal import Refused
 from react_ray.serving.service import Service
 from react_ray.serving.view import View
@@ -48,6 +49,7 @@ async def arrow_search(service: Service, view: View, body: bytes, k: int, asked:
 def read_vectors(body: bytes, dim: int) -> np.ndarray:
     """float32 [Q, dim], unit norm. Refused for anything that is no stream of such vectors."""
     try:
+        check_plain(body)
         table = pa.ipc.open_stream(io.BytesIO(body)).read_all()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:

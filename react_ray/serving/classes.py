@@ -43,10 +43,11 @@ async def classes(service: Service, view: View, body: ClassesBody) -> dict[str, 
     recipe, in_thread = service.recipe, service.in_thread
     tasks = await in_thread(tasks_of, recipe, body)
     config = _checked_rules(recipe, view, body)
-    asked = task_queries(tasks, config.prompts == "averaged")
-    if (num_prompts := sum(len(query.parts) for query in asked)) > MOST_PROMPTS:
+    num_prompts = sum(len(synonyms) * len(task.templates) for task in tasks for synonyms in task.synonyms)
+    if num_prompts > MOST_PROMPTS:
         said = f"{num_prompts:,} sentences are more than the {MOST_PROMPTS:,} of one request; ask for fewer classes"
         raise Refused(said, field="classes")
+    asked = await in_thread(task_queries, tasks, config.prompts == "averaged")
     excluded = await in_thread(excluded_pairs, config.exclude)
     finder = Finder(service, view, body.model_copy(update={"filters": config.filters}), excluded)
     await finder.check()

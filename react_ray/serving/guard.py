@@ -22,6 +22,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 WITH_KEY = ("/v1/", "/knn-service", "/metadata", "/indices-list")
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 BODY_S = 20.0  # to send the whole body
+BODIES_AT_ONCE = 16  # of the largest size, in memory
 
 
 class Guard:
@@ -35,7 +36,7 @@ class Guard:
         self.app, self.config, self.measures, self.hosts = app, config, measures, hosts
         self._key = key.encode()
         self.body_s = min(BODY_S, config.timeout_s)
-        self._in_flight = 0
+        self._in_flight = self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,13 +57,28 @@ class Guard:
             self.measures.answered(path, status, began)
 
     async def _pass(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            held += size
+            self._held_bytes += size
+            if self._held_bytes > BODIES_AT_ONCE * self.config.max_body_mb * 1e6:
+                raise Refused("too many large bodies are being answered; come again", 429, "busy", retry_s=1)
+
+        try:
+            await self._answer(path, scope, receive, send, hold)
+        finally:
+            self._held_bytes -= held
+
+    async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send, hold: Callable[[int], None]) -> None:
         try:
             headers = {name.decode("latin-1").lower(): value for name, value in scope["headers"]}
             self._check_host(headers)
             is_api = path.startswith(WITH_KEY)
             if is_api:
                 self._check_key(headers)
-            body = await self._body(headers, receive) if scope["method"] not in ("GET", "HEAD") else b""
+            body = await self._body(headers, receive, hold) if scope["method"] not in ("GET", "HEAD") else b""
             if is_api and self._in_flight >= self.config.max_in_flight:
                 raise Refused("too many requests are being answered; come again", 429, "busy", retry_s=1)
         except Refused as refused:
@@ -92,14 +108,15 @@ class Guard:
             said = "this server asks for its key; send it as `Authorization: Bearer KEY`"
             raise Refused(said, 401, "no_key")
 
-    async def _body(self, headers: dict[str, bytes], receive: Receive) -> bytes:
+    async def _body(self, headers: dict[str, bytes], receive: Receive, hold: Callable[[int], None]) -> bytes:
+        """hold: told of each piece."""
         most = int(self.config.max_body_mb * 1e6)
         said = f"the body is larger than {self.config.max_body_mb:g} MB; send less, or raise serve.max_body_mb"
         length = headers.get("content-length", b"0")
-        if not length.isdigit() or int(length) > most:
+        if not length.isdigit() or int(length[:20]) > most:
             raise Refused(said, 413, "too_large")
         try:
-            return await asyncio.wait_for(_whole(receive, most, said), self.body_s)
+            return await asyncio.wait_for(_whole(receive, most, said, hold), self.body_s)
         except asyncio.TimeoutError as error:
             raise Refused(f"the body did not come within {self.body_s:g} s; send it faster", 408, "too_slow") from error
 
@@ -108,13 +125,14 @@ class Gone(Exception):
     """The client has hung up."""
 
 
-async def _whole(receive: Receive, most: int, too_large: str) -> bytes:
+async def _whole(receive: Receive, most: int, too_large: str, hold: Callable[[int], None]) -> bytes:
     pieces, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Gone
         pieces.append(message.get("body", b""))
+        hold(len(pieces[-1]))
         size += len(pieces[-1])
         if size > most:
             raise Refused(too_large, 413, "too_large")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
 from fastapi import APIRouter, Request
 from fastapi import Query as QueryString
 from fastapi.exceptions import RequestValidationError
@@ -69,7 +70,7 @@ def routes(service: Service) -> APIRouter:
     @router.get("/v1/pairs/{pair_id}/image", response_class=Response)
     async def _image(pair_id: api.PairId) -> Response:
         """The stored image of a pair."""
-        data = await service.in_thread(service.now.records.image, pair_id)
+        data = await service.in_thread(_image_of, service.now.records, pair_id)
         if not data:
             raise Refused(f"pair {pair_id} has no stored image; look at its url", 404, "not_found")
         kind = kind_of(data)
@@ -126,11 +127,20 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-def _described_pair(records: Records, pair_id: int) -> dict[str, Any]:
+def _known(records: Records, pair_id: int) -> np.ndarray:
+    """int64 [1]"""
     try:
-        ids = records.known([pair_id])
+        return records.known([pair_id])
     except RetrievalError as error:
         raise Refused(str(error), 404, "not_found") from error
+
+
+def _image_of(records: Records, pair_id: int) -> bytes | None:
+    return records.image(int(_known(records, pair_id)[0]))
+
+
+def _described_pair(records: Records, pair_id: int) -> dict[str, Any]:
+    ids = _known(records, pair_id)
     row = {name: value for name, [value] in records.columns_of(ids, records.columns).items()}
     image = f"/v1/pairs/{pair_id}/image" if records.stored(ids)[0] else None
     return {"pair_id": pair_id, "columns": row, "image": image}

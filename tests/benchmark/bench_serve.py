@@ -13,9 +13,13 @@ said otherwise. The last line is one JSON object:
     ray_...                     the same figures of Ray Serve
     client_p50_ms, _p99_ms      a search through the handles of the groups, as from a task of the same cluster
     noop_client_p50_ms          as many calls of a deployment that does nothing, one for each group and round
+    noop_cloudpickle_p50_ms     the same, serialised as Serve does by default
+    noop_task_p50_ms            the same by tasks of an actor instead of gRPC
     peer_...                    with --peer, what clip-retrieval's back end takes at the same recall (serve_peer.py)
 
-    python tests/benchmark/bench_serve.py [--n 1000000] [--dim 512] [--groups 1] [--k 100] [--peer]
+    python tests/benchmark/bench_serve.py [--n 1000000] [--dim 512] [--groups 1] [--k 100] [--peer] [--only-ray]
+
+Serve's own settings (RAY_SERVE_THROUGHPUT_OPTIMIZED, RAY_SERVE_ENABLE_HA_PROXY) come from the environment.
 """
 
 from __future__ import annotations
@@ -25,11 +29,13 @@ import asyncio
 import http.client
 import json
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +69,12 @@ from tests.benchmark import serve_peer
 from tests.benchmark.made_vectors import write
 
 NUM_QUERIES, MOST_GROUPS, TIMEOUT_S, DEEP_K = 1000, 4, 30.0, 10_000
+WAYS: dict[str, dict[str, Any]] = {
+    "client": BY_GRPC,
+    "cloudpickle": {"_by_reference": False},
+    "task": {"_by_reference": True},
+}
+INSIDE = ("client_", *(f"noop_{way}_" for way in WAYS))  # of the cluster, without the proxy
 
 
 @serve.deployment
@@ -80,6 +92,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=1, help=f"groups of shards, at most {MOST_GROUPS}")
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--times", type=int, default=500, help="searches that are timed")
+    parser.add_argument("--only-ray", action="store_true", help="leave out the server in one process")
     parser.add_argument("--peer", action="store_true", help=f"measure {serve_peer.PACKAGE} too, in a venv of its own")
     parser.add_argument("--peer-venv", default="", help="where that venv is, or is made; default: below --folder")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps the database for the next run")
@@ -105,7 +118,7 @@ def main() -> None:
     alone = quantiles(
         lambda number: search_shards(shards, queries_QD[number, None], asked.k, params), asked.times, NUM_QUERIES
     )
-    out = measured(recipe, queries_QD, asked.k, params, shards, asked.times)
+    out = {} if asked.only_ray else measured(recipe, queries_QD, asked.k, params, shards, asked.times)
     with connected(recipe.cluster):
         on_ray = measured(recipe, queries_QD, asked.k, params, shards, asked.times)
     if asked.peer:
@@ -116,7 +129,8 @@ def main() -> None:
             out |= serve_peer.measured(address, queries_QD, asked.k, asked.times, DEEP_K)
         out |= {"peer_lists": lists, "peer_recall": round(reached, 3)}
     found = {"n": asked.n, "groups": on_ray.pop("groups"), "k": asked.k, "recall": round(recall, 3)}
-    out |= {name if "client_p" in name else f"ray_{name}": value for name, value in on_ray.items()}
+    found |= {name: value for name, value in os.environ.items() if name.startswith("RAY_SERVE_")}
+    out |= {name if name.startswith(INSIDE) else f"ray_{name}": value for name, value in on_ray.items()}
     print(json.dumps(found | {"in_process_p50_ms": alone[0]} | out))
 
 
@@ -157,8 +171,9 @@ def measured(
         }
         if ray.is_initialized():
             out["groups"] = groups = len(client.index()["groups"])
-            search, noop = asyncio.run(client_times(recipe, groups, queries_QD, k, params, times))
-            out |= {"client_p50_ms": search[0], "client_p99_ms": search[1], "noop_client_p50_ms": noop[0]}
+            search, *noop = asyncio.run(client_times(recipe, groups, queries_QD, k, params, times))
+            out |= {"client_p50_ms": search[0], "client_p99_ms": search[1]}
+            out |= {f"noop_{way}_p50_ms": p50 for way, (p50, _) in zip(WAYS, noop, strict=True)}
     return out
 
 
@@ -185,24 +200,26 @@ def serve_alone(recipe: str, asked: Any) -> None:
 async def client_times(
     recipe: Recipe, groups: int, queries_QD: np.ndarray, k: int, params: SearchParams, times: int
 ) -> list[tuple[float, float]]:
-    """Quantiles of a search through the handles of all groups, and of a handle whose deployment does nothing."""
+    """Quantiles of a search through the handles of all groups, and in each of WAYS of a deployment that does
+    nothing."""
     names = [group_name(number) for number in range(groups)]
     handles = [ServeGroup(name, serve.get_deployment_handle(name, NAME), TIMEOUT_S, False) for name in names]
     service = Service(recipe, handles)
     await service.start()
     view = service.now
-    nothings = Echo.options(num_replicas=groups, ray_actor_options={"num_cpus": 0}).bind()
-    echo = (await asyncio.to_thread(serve.run, nothings, name="echo", route_prefix=None)).options(**BY_GRPC)
+    deployment = Echo.options(num_replicas=groups, ray_actor_options={"num_cpus": 0}).bind()
+    echo = await asyncio.to_thread(serve.run, deployment, name="echo", route_prefix=None)
 
     async def search(number: int) -> Any:
         return await Search(view.plans["image"], view.stamp).hits(queries_QD[number, None], k, params)
 
-    async def nothing(number: int) -> None:
+    async def nothing(handle: Any, number: int) -> None:
         asked = Asked(view.stamp, "image", (), "search", queries_QD[:1], (k, params))
         for _ in range(1 if groups == 1 else 2):  # of several groups, the second round ranks what the first proposed
-            await asyncio.gather(*(one_answer(echo.answer.remote(asked)) for _ in range(groups)))
+            await asyncio.gather(*(one_answer(handle.answer.remote(asked)) for _ in range(groups)))
 
-    found = [await awaited(one, times) for one in (search, nothing)]
+    nothings_by = [partial(nothing, echo.options(**options)) for options in WAYS.values()]
+    found = [await awaited(one, times) for one in (search, *nothings_by)]
     await service.close()
     return found
 

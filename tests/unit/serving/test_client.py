@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import react_ray
@@ -74,12 +76,22 @@ def test_vectors_in_bulk_find_what_one_by_one_finds(client: Client, place: Path)
         assert of_row["pair_id"].to_pylist() == ids(one)
 
 
+def compressed(vector: pa.Array) -> bytes:
+    """Zeros become a thousandth of their size, and all their size again where they are read."""
+    table, sink = pa.table({"vector": vector}), io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
         (b"", "no Arrow IPC stream"),
         (b"ARROW1\0\0 but no more", "no Arrow IPC stream"),
         (arrow_bytes(np.ones((3, 128)))[:-200], "no Arrow IPC stream"),
+        (compressed(pa.FixedSizeListArray.from_arrays(np.zeros(1 << 20, np.float32), 128)), "it is compressed"),
+        (compressed(pa.array(["a"] * 9999).dictionary_encode()), "it is compressed"),
         (arrow_bytes(np.ones((3, 127))), "send fixed_size_list<float32, 128>"),
         (arrow_bytes(np.full((3, 128), np.nan)), "vector 0 is null or not finite; leave it out"),
         (arrow_bytes(np.zeros((3, 128))), "vector 0 is null or not finite; leave it out"),

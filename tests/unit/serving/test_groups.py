@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from react_ray.index.config import SearchParams
 from react_ray.index.deleted import delete_pairs
 from react_ray.index.merge import Hits
 from react_ray.serving.groups import Asked, ShardGroup, StateGone
+from react_ray.serving.local_group import LocalGroup
+from react_ray.serving.service import Service
 from react_ray.serving.stamp import Stamp, stamp_of
 from tests.support.searchable import ANIMALS, many, vector, write_index, write_searchable
 from tests.support.serving import served, serving_recipe
@@ -79,3 +83,46 @@ def test_a_database_on_s3_is_served_from_copies_on_this_machine(s3: str, tmp_pat
 
     assert asyncio.run(once()) == [0]
     assert [path for path in (tmp_path / "cache").rglob("*") if path.stat().st_size > 1000]
+
+
+class Disturbed(LocalGroup):
+    """Lets something happen after its next answer."""
+
+    happens: Callable[[], Awaitable[None]] | None = None
+
+    async def answer(self, asked: Asked) -> Any:
+        found = await super().answer(asked)
+        if self.happens is not None:
+            happens, self.happens = self.happens, None
+            await happens()
+        return found
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_class_list_is_of_one_state_while_pairs_are_deleted(uri: str, is_replaced: bool) -> None:
+    """Of that with which it began, or, where the process that had it open is replaced, of the new one throughout."""
+    body = {"task": "animals", "pairs_per_class": 9}
+
+    async def once() -> list[Any]:
+        recipe = serving_recipe(uri, serve={"reload_s": 3600.0})
+        service = Service(recipe)
+        group = Disturbed(ShardGroup(uri), service.threads)
+        service.groups = [group]
+        async with served(recipe, service=service) as client:
+            _, before = await client.post("/v1/classes", body)
+
+            async def happens() -> None:
+                delete_pairs(uri, np.array([one["hits"][0]["pair_id"] for one in before["classes"]]))
+                await service.look()
+                if is_replaced:
+                    group.shards = ShardGroup(uri)
+
+            group.happens = happens
+            return [before, *[(await client.post("/v1/classes", body))[1] for _ in range(2)]]
+
+    before, during, after = asyncio.run(once())
+    for answer in (before, during, after):
+        del answer["timings_ms"]
+    assert during == (after if is_replaced else before) and after["index_version"] != before["index_version"]
+    gone = {one["hits"][0]["pair_id"] for one in before["classes"]}
+    assert not gone & {hit["pair_id"] for one in after["classes"] for hit in one["hits"]}

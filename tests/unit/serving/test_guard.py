@@ -111,3 +111,26 @@ def test_one_request_too_many_is_told_to_come_again_and_health_is_answered_all_t
     assert [client.status for client in first] == [200, 200] and again.status == 200
     assert (refused.status, refused.code) == (429, "busy") and (b"retry-after", b"1") in refused.sent[0]["headers"]
     assert healthy.status == 200
+
+
+def test_bodies_at_once_are_bounded_together_and_make_room_when_they_are_answered() -> None:
+    async def all_at_once() -> tuple[list[int], int]:
+        is_over = asyncio.Event()
+
+        async def waits(scope: Any, receive: Any, send: Any) -> None:
+            await is_over.wait()
+            await answers(scope, receive, send)
+
+        one = guard(waits, max_body_mb=0.01)
+        clients = [Client(piece(b"x" * 5000, True), piece(b"x" * 4000)) for _ in range(20)]
+        asking = [asyncio.create_task(one(scope(), client.receive, client.send)) for client in clients]
+        while sum(bool(client.sent) for client in clients) < 3:
+            await asyncio.sleep(0)
+        is_over.set()
+        await asyncio.gather(*asking)
+        after = Client(piece(b"x" * 9000))
+        await one(scope(), after.receive, after.send)
+        return [client.status for client in clients], after.status
+
+    found, after = asyncio.run(all_at_once())
+    assert sorted(found) == [200] * 17 + [429] * 3 and after == 200
