@@ -1,7 +1,8 @@
 """Shows the progress of a stage, and writes the metrics of a training.
 
-On a terminal the progress is a live line; elsewhere it is a plain line, at most every two seconds. Metrics are JSON
-lines `{"step": ..., name: value, ...}` below `<run>/metrics/`.
+On a terminal the progress is a live line; elsewhere it is a plain line every two seconds, and ever more seldom, down to
+once a minute, so that the log of a night can be read. Metrics are JSON lines `{"step": ..., name: value, ...}` below
+`<run>/metrics/`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from react_ray.redact import redact
 from react_ray.storage import Storage
 
 logger = logging.getLogger(__name__)
-PLAIN_INTERVAL_S = 2.0
+PLAIN_INTERVAL_S = 2.0, 60.0  # of plain lines, at first and at last
+PLAIN_SHARE = 1 / 20  # of the time that has passed
 
 
 class _Console(Console):
@@ -88,9 +90,15 @@ class Progress:
             self._live.update(Text(self.line(), overflow="ellipsis", no_wrap=True))
             return
         now = time.monotonic()
-        if force or now - self._last_line >= PLAIN_INTERVAL_S:
+        if force or now - self._last_line >= plain_interval(now - self._started):
             self._last_line, self._told = now, (self.done, self.rows, self.note)
             self._console.print(self.line(), markup=False, highlight=False, soft_wrap=True)
+
+
+def plain_interval(elapsed_s: float) -> float:
+    """Returns the seconds between two plain lines."""
+    shortest, longest = PLAIN_INTERVAL_S
+    return min(max(shortest, PLAIN_SHARE * elapsed_s), longest)
 
 
 def say(line: str) -> None:

@@ -144,24 +144,29 @@ class ColdCodes:
     def scores(self, rows_QC: np.ndarray, asked: Asked, num_threads: int) -> np.ndarray:
         """Returns float32 [Q, C], the scores of these rows (int64, -1 = none, whose score is -inf)."""
         num_queries, width = rows_QC.shape
-        step = max(1, CODES_AT_ONCE // max(1, width * self.dim))
-        if num_queries <= step:
-            scores_QC = self._scores(rows_QC, asked, slice(None))
+        wide = min(max(1, width), CODES_AT_ONCE // self.dim or 1)
+        high = CODES_AT_ONCE // (wide * self.dim) or 1
+        tiles = [
+            (slice(query, query + high), slice(column, column + wide))
+            for query in range(0, num_queries, high)
+            for column in range(0, width, wide)
+        ]
+        scores_QC = np.empty(rows_QC.shape, np.float32)
+        if len(tiles) == 1:
+            self._score(scores_QC, rows_QC, asked, *tiles[0])
         else:
-            blocks = [slice(start, start + step) for start in range(0, num_queries, step)]
             with one_thread_each(), ThreadPoolExecutor(num_threads) as pool:
-                scores_QC = np.concatenate(
-                    list(pool.map(lambda block: self._scores(rows_QC[block], asked, block), blocks))
-                )
+                list(pool.map(lambda tile: self._score(scores_QC, rows_QC, asked, *tile), tiles))
         self.has_read(rows_QC.size * max(mmap.PAGESIZE, self.dim))
         return scores_QC
 
-    def _scores(self, rows_BC: np.ndarray, asked: Asked, block: slice) -> np.ndarray:
-        scores_BC = np.vecdot(self.signed(rows_BC), asked.whole_QD[block][:, None])  # unlike matmul, wakes no thread
-        scores_BC *= asked.worth_Q[block, None]
-        scores_BC += asked.offset_Q[block, None]
-        scores_BC[rows_BC < 0] = -np.inf
-        return scores_BC
+    def _score(self, scores_QC: np.ndarray, rows_QC: np.ndarray, asked: Asked, some: slice, columns: slice) -> None:
+        """Overwrites the scores of a tile."""
+        rows, scores = rows_QC[some, columns], scores_QC[some, columns]
+        np.vecdot(self.signed(rows), asked.whole_QD[some][:, None], out=scores)  # unlike matmul, wakes no thread
+        scores *= asked.worth_Q[some, None]
+        scores += asked.offset_Q[some, None]
+        scores[rows < 0] = -np.inf
 
     def signed(self, rows: np.ndarray) -> np.ndarray:
         """Returns the codes of these rows less MIDDLE, float32 [..., D]; of row 0 where the row is -1."""

@@ -31,6 +31,7 @@ from react_ray.index.merge import Hits, check_k, no_hits, top_k
 from react_ray.index.quantizer import DEFAULT_NPROBE, as_built, read_index
 
 K_FACTOR = 10.0
+FEW = 4  # queries that share few lists, so that nothing is saved by visiting a list for all of them
 SPARE = 16  # candidates beyond k, so that equal scores are ranked by pair_id
 
 
@@ -163,4 +164,15 @@ class ListIndex:
         if not self._num_wanted or not len(queries_QD):
             return no_hits(len(queries_QD), k)
         _, probes_QP = self.coarse.search(queries_QD.astype(np.float32), nprobe)
+        if len(queries_QD) <= FEW:
+            found = [
+                self._best(queries_QD[q, None], self._rows_of(probes_QP[q])[None], k) for q in range(len(probes_QP))
+            ]
+            return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
         return ColdScan(self.cold, self._bounds, self._wanted).search(probes_QP, self.cold.asked(queries_QD), k)
+
+    def _rows_of(self, lists: np.ndarray) -> np.ndarray:
+        """Returns int64 [N], the wanted rows of these lists."""
+        spans = [bounds[number : number + 2].tolist() for bounds in self._bounds for number in lists.tolist()]
+        rows = np.concatenate([np.arange(low, high) for low, high in spans])
+        return rows if self._wanted is None else rows[self._wanted[rows]]

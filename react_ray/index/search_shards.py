@@ -37,11 +37,15 @@ class Proposed:
 
 @dataclass(frozen=True)
 class Round:
-    """A question to every searcher: `answer(shards, method, queries_QD, *each[i])` of searcher i."""
+    """A question to every searcher: `answer(shards, method, queries_QD, *each[i])` of searcher i.
+
+    reduce: what each makes of its hits before it sends them; None = it sends them all.
+    """
 
     method: Literal["search", "propose", "rerank"]
     queries_QD: np.ndarray
     each: list[tuple[Any, ...]]
+    reduce: Callable[[Hits], Any] | None = None
 
 
 Searching = Generator[Round, list[Any], Hits]
@@ -85,30 +89,35 @@ def searching(
     times as many lists, up to all of them. two_stages: the index is of kind ivf-rabitq.
     """
     check_k(k)
-    two_stages = two_stages and params.k_factor > 0 and num_searchers > 1
-    hits = yield from _visit(num_searchers, queries_QD, k, params, two_stages)
+    hits = merge((yield from visit(num_searchers, queries_QD, k, params, two_stages)), k)
     if not num_lists:
         return hits
     nprobe, short = params.nprobe or 1, np.flatnonzero(~hits.valid.all(axis=1))  # 0: as built, which may be 1
     while len(short) and nprobe < num_lists:
         nprobe = min(4 * nprobe, num_lists)
         wider = replace(params, nprobe=nprobe)
-        more = yield from _visit(num_searchers, queries_QD[short], k, wider, two_stages)
+        more = merge((yield from visit(num_searchers, queries_QD[short], k, wider, two_stages)), k)
         hits = Hits(hits.scores.copy(), hits.pair_ids.copy())  # an answer of an actor cannot be written to
         hits.scores[short], hits.pair_ids[short] = more.scores, more.pair_ids
         short = short[~more.valid.all(axis=1)]
     return hits
 
 
-def _visit(num_searchers: int, queries_QD: np.ndarray, k: int, params: SearchParams, two_stages: bool) -> Searching:
-    if not two_stages:
-        found = yield Round("search", queries_QD, [(k, params)] * num_searchers)
-        return merge(found, k)
+def visit(
+    num_searchers: int,
+    queries_QD: np.ndarray,
+    k: int,
+    params: SearchParams,
+    two_stages: bool,
+    reduce: Callable[[Hits], Any] | None = None,
+) -> Generator[Round, list[Any], list[Any]]:
+    """As `searching` without a filter, but returns the hits of each searcher, reduced where they are."""
+    if not (two_stages and params.k_factor and num_searchers > 1):
+        return (yield Round("search", queries_QD, [(k, params)] * num_searchers, reduce))
     count = num_candidates(k, params)
     proposed = yield Round("propose", queries_QD, [(count, params.nprobe)] * num_searchers)
     shares = cut(proposed, count)
-    found = yield Round("rerank", queries_QD, [(rows_QC, k) for rows_QC in shares])
-    return merge(found, k)
+    return (yield Round("rerank", queries_QD, [(rows_QC, k) for rows_QC in shares], reduce))
 
 
 def num_candidates(k: int, params: SearchParams) -> int:

@@ -9,6 +9,7 @@ Next: query_model.py embeds the query, key_search.py finds the pairs.
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -271,15 +272,21 @@ def unit(vector: Query, dim: int) -> np.ndarray:
 
 
 def merged(hits: list[Hit], k: int) -> list[Hit]:
-    """The k best of the hits of several keys, each of which comes best first; a pair that both found comes once.
+    """The k best of the hits of several keys, each of which comes best first; see `best_of_keys`."""
+    counts = Counter(hit.key for hit in hits)
+    z = np.array([np.nan if hit.z is None else hit.z for hit in hits])
+    rows = best_of_keys(np.array([hit.pair_id for hit in hits], np.int64), z, list(counts.values()), k)
+    return [hits[row] for row in rows.tolist()]
 
-    They are ranked by `z`, or in turn where a key has too few vectors to have one.
+
+def best_of_keys(pair_ids: np.ndarray, z: np.ndarray, counts: Sequence[int], k: int) -> np.ndarray:
+    """Returns int64 [at most k], the rows of the best hits of several keys, best first. A pair that both found comes
+    once.
+
+    pair_ids int64 [N], z float [N], NaN = not known; counts: hits of each key, which come best first. They are ranked
+    by z, or in turn where a key has too few vectors to have one.
     """
-    place = {key: iter(range(len(hits))) for key in KEYS}
-    in_turn = [-float(next(place[hit.key])) for hit in hits]
-    have_z = all(hit.z is not None for hit in hits)
-    ranked = [(hit.z if have_z and hit.z is not None else turn, hit) for hit, turn in zip(hits, in_turn, strict=True)]
-    best: dict[int, Hit] = {}
-    for _, hit in sorted(ranked, key=lambda one: (-one[0], one[1].pair_id)):
-        best.setdefault(hit.pair_id, hit)
-    return list(best.values())[:k]
+    rank = np.concatenate([np.empty(0), *(np.arange(count) for count in counts)]) if np.isnan(z).any() else -z
+    order = np.lexsort((pair_ids, rank))
+    first = np.unique(pair_ids[order], return_index=True)[1]
+    return order[np.sort(first)[:k]]

@@ -137,8 +137,8 @@ async def search(service: Service, view: View, body: SearchBody) -> bytes:
     finder, found = await find(service, view, body)
     hits = await service.in_thread(written_hits, view, found, body.columns)
     finder.timer.ends("metadata")
-    results = ",".join(f'{{"hits":{some}}}' for some in hits)
-    return b'{"results":[' + results.encode() + b"]," + to_json(finder.answer())[1:]
+    results = b",".join(b'{"hits":%b}' % some for some in hits)
+    return b'{"results":[%b],%b' % (results, to_json(finder.answer())[1:])
 
 
 async def _without_duplicates(

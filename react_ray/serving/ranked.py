@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from react_ray.search.database import Hit, merged
+from react_ray.search.database import best_of_keys
 from react_ray.selection.duplicates import NONE, near_vectors
 
 if TYPE_CHECKING:
@@ -65,17 +65,8 @@ def fold(view: View, pair_ids: np.ndarray, cosine: float) -> dict[int, list[int]
 
 def fused(of_keys: Sequence[Ranked], k: int) -> Ranked:
     """The k best of the hits of several keys, as OpenDatabase ranks them."""
-    hits = [
-        Hit(pair, score, None if z != z else z, "image" if key == "image" else "text", None, None)
-        for one in of_keys
-        for pair, score, z, key in zip(
-            one.pair_ids.tolist(), one.scores.tolist(), one.z.tolist(), one.keys, strict=True
-        )
-    ]
-    best = merged(hits, k)
-    return Ranked(
-        np.array([hit.pair_id for hit in best], np.int64),
-        np.array([hit.score for hit in best], np.float32),
-        np.array([np.nan if hit.z is None else hit.z for hit in best], np.float32),
-        [hit.key for hit in best],
+    pair_ids, scores, z = (
+        np.concatenate(columns) for columns in zip(*((one.pair_ids, one.scores, one.z) for one in of_keys), strict=True)
     )
+    every = Ranked(pair_ids, scores, z, [key for one in of_keys for key in one.keys])
+    return every.take(best_of_keys(pair_ids, z, [len(one.pair_ids) for one in of_keys], k))

@@ -6,7 +6,6 @@ import datetime
 import decimal
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,6 @@ from react_ray.serving.refusal import Refused
 from react_ray.vectors import from_vectors
 
 KEPT_BYTES = 256 << 20
-FEW = 8  # rows of a part up to which one by one is faster than together
 
 
 class _Columns:
@@ -37,17 +35,9 @@ class _Columns:
     def __init__(self, table: pa.Table | pa.RecordBatch, num_bytes: int) -> None:
         """num_bytes: of memory that would be free without it."""
         columns = {name: table[name] for name in table.schema.names}
-        self.of = {name: one if isinstance(one, pa.Array) else _whole(one) for name, one in columns.items()}
+        self.of = {name: _wide(one if isinstance(one, pa.Array) else _whole(one)) for name, one in columns.items()}
         self.pair_ids = self.of["pair_id"].to_numpy()
         self.num_bytes = num_bytes
-
-    def values(self, name: str, rows: np.ndarray) -> list[Any]:
-        """As JSON has them."""
-        column = self.of[name]
-        if len(rows) < FEW:
-            with suppress(UnicodeDecodeError):
-                return [as_json(column[row].as_py()) for row in rows.tolist()]
-        return _listed(pa.chunked_array([column.take(int64_array(rows))]))
 
 
 class _Kept:
@@ -95,22 +85,27 @@ class Records:
 
     def columns_of(self, pair_ids: np.ndarray, names: Sequence[str]) -> dict[str, list[Any]]:
         """Column -> its values for these pairs, as JSON has them; None throughout for one that is not there."""
-        names = list(dict.fromkeys(names))
-        there = [name for name in names if name in self.schema.names]
-        if not len(pair_ids) or not there:
-            return {name: [None] * len(pair_ids) for name in names}
-        out: dict[str, list[Any]] = {name: [None] * len(pair_ids) for name in names}
+        return {name: as_list(values) for name, values in self.arrays_of(pair_ids, names).items()}
+
+    def arrays_of(self, pair_ids: np.ndarray, names: Sequence[str]) -> dict[str, pa.Array]:
+        """As columns_of, in Arrow; strings are large_string, a column that is not there has the type null."""
+        there = [name for name in self.schema.names if name in names]
         order = np.argsort(pair_ids)
         parts, rows = part_of(pair_ids)[order], row_of(pair_ids)[order]
-        starts = np.flatnonzero(np.diff(parts, prepend=-1)).tolist()
-        for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        starts = np.flatnonzero(np.diff(parts, prepend=-1)).tolist() if there else []
+        pieces: dict[str, list[pa.Array]] = {name: [] for name in there}
+        at, ids = int64_array(rows), np.empty(len(rows), np.int64)
+        for start, end in zip(starts, [*starts[1:], len(order)] if starts else [], strict=True):
             columns = self._columns_of(int(parts[start]), ["pair_id", *there])
-            places, here = order[start:end], rows[start:end]
-            assert (columns.pair_ids[here] == pair_ids[places]).all(), "rows are not where their ids say"
+            ids[start:end] = columns.pair_ids[rows[start:end]]
+            here = at.slice(start, end - start)
             for name in there:
-                for place, value in zip(places.tolist(), columns.values(name, here), strict=True):
-                    out[name][place] = value
-        return out
+                pieces[name].append(columns.of[name].take(here))
+        assert not starts or (ids == pair_ids[order]).all(), "rows are not where their ids say"
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        found = {name: pa.concat_arrays(some).take(int64_array(back)) for name, some in pieces.items() if some}
+        return {name: found.get(name, pa.nulls(len(pair_ids))) for name in names}
 
     def _columns_of(self, part: int, names: list[str]) -> _Columns:
         mapped, pairs = self._mapped, self.database.pairs_artifact
@@ -162,9 +157,15 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _listed(column: pa.ChunkedArray) -> list[Any]:
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return texts(column, "replace")
+def _wide(column: pa.Array) -> pa.Array:
+    """The parts of a database may have captions of both widths."""
+    return column.cast(pa.large_string()) if pa.types.is_string(column.type) else column
+
+
+def as_list(column: pa.Array) -> list[Any]:
+    """The values of a column as JSON has them."""
+    if pa.types.is_large_string(column.type):
+        return texts(pa.chunked_array([column]), "replace")
     return [as_json(value) for value in column.to_pylist()]
 
 

@@ -13,6 +13,7 @@ from react_ray.index.deleted import delete_pairs, deleted_pairs
 from react_ray.index.search_shards import search_shards
 from react_ray.index.shards import deltas, open_shards, shard_places
 from react_ray.kinds import INDEX
+from react_ray.selection.class_hits import reduce_hits
 from react_ray.stages import index
 from react_ray.stages.retrieval.shard_actors import ShardFanOut
 from tests.support.three_nodes import cluster_of
@@ -36,9 +37,14 @@ def test_one_actor_and_five_find_the_same(tmp_path: Path) -> None:
         deleted = deleted_pairs(recipe.database)
         for params in (SearchParams(4, 3.0), SearchParams(2, 0.0)):
             want = search_shards(open_shards(shard_places(base, "image"), deleted), asked, 10, params)
+            class_Q = np.arange(len(asked)) // 80  # some classes lie across two batches
+            of_classes = reduce_hits(want, np.arange(len(asked)), class_Q, 10)
             for num_searchers in (1, 2, 3, 5):
                 cluster = recipe.cluster.model_copy(update={"num_searchers": num_searchers})
                 with ShardFanOut(base, "image", cluster, deleted) as shards:
                     found = shards.search(asked, 10, params)
+                    reduced = shards.search_classes(asked, class_Q, 10, params)
                 np.testing.assert_array_equal(found.pair_ids, want.pair_ids)
                 np.testing.assert_array_equal(found.scores, want.scores)
+                for name in ("class_id", "query", "pair_id", "score"):
+                    np.testing.assert_array_equal(getattr(reduced, name), getattr(of_classes, name))

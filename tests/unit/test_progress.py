@@ -52,12 +52,16 @@ def test_without_a_terminal_the_first_and_the_last_line_are_plain_and_go_to_stde
 def test_a_last_line_that_was_printed_is_not_printed_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress_lines, "PLAIN_INTERVAL_S", 1e6)  # no other line is due, however busy the machine is
+    monkeypatch.setattr(progress_lines, "PLAIN_INTERVAL_S", (1e6, 1e6))  # however busy the machine is
     with Progress("embed", 2, "pairs") as progress:
         progress.advance(rows=3)
         progress.advance(rows=3)
         progress._show(force=True)  # as when a line was due
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_the_log_of_a_night_has_a_line_every_minute() -> None:
+    assert [progress_lines.plain_interval(s) for s in (0, 40, 600, 36_000)] == [2, 2, 30, 60]
 
 
 def test_a_stage_that_does_not_know_its_size_yet_says_what_it_waits_for() -> None:

@@ -7,6 +7,8 @@ processes would each hold what shards share. Later batches are sent while earlie
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -17,9 +19,9 @@ from react_ray.artifact import Artifact
 from react_ray.errors import ReactRayError
 from react_ray.index.allowed import Allowed
 from react_ray.index.config import IVF_RABITQ, SearchParams
-from react_ray.index.merge import Hits, no_hits
+from react_ray.index.merge import Hits
 from react_ray.index.quantizer import faiss_threads
-from react_ray.index.search_shards import Round, Searching, answer, num_candidates, search_shards, searching
+from react_ray.index.search_shards import Round, answer, num_candidates, searching, visit
 from react_ray.index.shard_cache import ShardCache
 from react_ray.index.shards import ShardPlace, open_shards, shard_places
 from react_ray.kinds import AllowedFacts, IndexFacts
@@ -52,22 +54,14 @@ class ShardServer:
         except ReactRayError as error:  # Ray would show a traceback of an actor that cannot be made, not the cause
             self.problem = error
 
-    def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
-        """Returns the hits among its own shards."""
-        if self.problem:
-            raise self.problem
-        return search_shards(self.shards, queries_QD, k, params)
-
-    def answer(self, method: str, queries_QD: np.ndarray, *args: Any) -> Any:
+    def answer(
+        self, method: str, queries_QD: np.ndarray, args: tuple[Any, ...], reduce: Callable[[Hits], Any] | None
+    ) -> Any:
         """Answers a search_shards.Round over its shards."""
         if self.problem:
             raise self.problem
-        return answer(self.shards, method, queries_QD, *args)
-
-    def search_classes(
-        self, queries_QD: np.ndarray, query_Q: np.ndarray, class_Q: np.ndarray, most: int, params: SearchParams
-    ) -> ClassHits:
-        return reduce_hits(self.search(queries_QD, most, params), query_Q, class_Q, most)
+        found = answer(self.shards, method, queries_QD, *args)
+        return reduce(found) if reduce else found
 
 
 class ShardFanOut:
@@ -92,25 +86,59 @@ class ShardFanOut:
         self._two_stages = index.facts.kind == IVF_RABITQ
         self._num_lists = 0 if allowed is None else index.facts.num_lists
         self._servers: list[Any] = []
+        self._num_servers = 1
         if here:
             return
-        num_servers, num_threads = width(cluster, len(places))
+        self._num_servers, num_threads = width(cluster, len(places))
         start = starter(ShardServer, cluster)
         self._left_out = ray.put(deleted)  # kept: an actor that is restarted asks for it again
         self._servers = [
-            start(places[i::num_servers], self._left_out, num_threads, allowed, cache) for i in range(num_servers)
+            start(places[i :: self._num_servers], self._left_out, num_threads, allowed, cache)
+            for i in range(self._num_servers)
         ]
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
         """queries float [Q, D]; returns Hits [Q, k]."""
-        step = _step(num_candidates(k, params))
-        blocks = [queries_QD[i : i + step].astype(np.float16) for i in range(0, len(queries_QD), step)]
-        num_searchers = 1 if self._here else len(self._servers)
-        found: list[Hits] = [no_hits(0, k)] * len(blocks)
-        waiting: deque[tuple[int, Searching, Any]] = deque()
+        found: list[Hits] = self._answered(
+            searching(self._num_servers, queries_QD[rows], k, params, self._num_lists, self._two_stages)
+            for rows in _batches(len(queries_QD), num_candidates(k, params))
+        )
+        if len(found) == 1:
+            return found[0]
+        return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
 
-        def advance(number: int, steps: Searching, answered: list[Any] | None) -> None:
-            """Sends the next round of a batch behind those that are waiting, or keeps its hits."""
+    def search_classes(self, queries_QD: np.ndarray, class_Q: np.ndarray, most: int, params: SearchParams) -> ClassHits:
+        """class_Q: int64 [Q], the class of each query. Returns the `most` best pairs of each class.
+
+        Each server reduces what it found, so that an answer grows with the classes and not with their queries; unless
+        lists are visited until enough allowed pairs are found, which only all hits tell.
+        """
+        if self._num_lists:
+            return reduce_hits(self.search(queries_QD, most, params), np.arange(len(queries_QD)), class_Q, most)
+        found: list[list[ClassHits]] = self._answered(
+            visit(
+                self._num_servers,
+                queries_QD[rows],
+                most,
+                params,
+                self._two_stages,
+                partial(reduce_hits, query_Q=rows, class_Q=class_Q[rows], most=most),
+            )
+            for rows in _batches(len(queries_QD), num_candidates(most, params))
+        )
+        return merge_class_hits([one for answered in found for one in answered], most)
+
+    def _answered(self, batches: Iterable[Generator[Round, list[Any], Any]]) -> list[Any]:
+        """Returns what each batch comes to, in order. Its next round is sent behind those that are waiting, so that
+        the servers work while a batch is between its rounds."""
+        found: dict[int, Any] = {}
+        waiting: deque[tuple[int, Generator[Round, list[Any], Any], Any]] = deque()
+
+        def go_on() -> None:
+            number, steps, sent = waiting.popleft()
+            ask(number, steps, sent if self._here else answers_of(sent))
+
+        def ask(number: int, steps: Generator[Round, list[Any], Any], answered: list[Any] | None) -> None:
             try:
                 asked = next(steps) if answered is None else steps.send(answered)
             except StopIteration as end:
@@ -118,52 +146,23 @@ class ShardFanOut:
             else:
                 waiting.append((number, steps, self._send(asked)))
 
-        for number, block in enumerate(blocks):
-            advance(number, searching(num_searchers, block, k, params, self._num_lists, self._two_stages), None)
+        for number, steps in enumerate(batches):
+            ask(number, steps, None)
             while len(waiting) > BATCHES_AHEAD:
-                number, steps, sent = waiting.popleft()
-                advance(number, steps, self._received(sent))
+                go_on()
         while waiting:
-            number, steps, sent = waiting.popleft()
-            advance(number, steps, self._received(sent))
-        if len(found) == 1:
-            return found[0]
-        return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
+            go_on()
+        return [found[number] for number in sorted(found)]
 
     def _send(self, asked: Round) -> list[Any]:
+        queries_QD = asked.queries_QD.astype(np.float16)
         if self._here:
-            return [self._here.answer(asked.method, asked.queries_QD, *each) for each in asked.each]
-        queries = ray.put(asked.queries_QD)
+            return [self._here.answer(asked.method, queries_QD, each, asked.reduce) for each in asked.each]
+        sent = ray.put(queries_QD)
         return [
-            server.answer.remote(asked.method, queries, *each)
+            server.answer.remote(asked.method, sent, each, asked.reduce)
             for server, each in zip(self._servers, asked.each, strict=True)
         ]
-
-    def _received(self, sent: list[Any]) -> list[Any]:
-        return sent if self._here else answers_of(sent)
-
-    def search_classes(self, queries_QD: np.ndarray, class_Q: np.ndarray, most: int, params: SearchParams) -> ClassHits:
-        """class_Q: int64 [Q], the class of each query. Returns the `most` best pairs of each class.
-
-        Each server reduces what it found, so that an answer grows with the classes and not with their queries; unless
-        what it finds depends on the other servers, as candidates do that are re-ranked (k_factor > 0), and lists that
-        are visited until enough allowed pairs are found.
-        """
-        if params.k_factor or (len(self._servers) > 1 and self._num_lists):
-            return reduce_hits(self.search(queries_QD, most, params), np.arange(len(queries_QD)), class_Q, most)
-        waiting: list[list[Any]] = []
-        found: list[ClassHits] = []
-        for query_Q in np.split(np.arange(len(queries_QD)), range(step := _step(most), len(queries_QD), step)):
-            block = queries_QD[query_Q].astype(np.float16)
-            asked = query_Q, class_Q[query_Q], most, params
-            if self._here:
-                found.append(self._here.search_classes(block, *asked))
-                continue
-            sent = ray.put(block)
-            waiting.append([server.search_classes.remote(sent, *asked) for server in self._servers])
-            if len(waiting) > BATCHES_AHEAD:
-                found += answers_of(waiting.pop(0))
-        return merge_class_hits(found + [one for some in waiting for one in answers_of(some)], most)
 
     def __enter__(self) -> ShardFanOut:
         return self
@@ -175,6 +174,7 @@ class ShardFanOut:
             ray.kill(server)
 
 
-def _step(count: int) -> int:
-    """Returns the number of queries of a batch."""
-    return max(1, min(QUERIES_AT_ONCE, ANSWER_BYTES // (20 * count)))
+def _batches(num_queries: int, count: int) -> Iterator[np.ndarray]:
+    """Yields the queries of each batch, int64; count: candidates of each."""
+    step = max(1, min(QUERIES_AT_ONCE, ANSWER_BYTES // (20 * count)))
+    yield from np.split(np.arange(num_queries), range(step, num_queries, step))
