@@ -41,7 +41,8 @@ class Rounds:
         self.depth, self._deepest = (min(depth, num_pairs) for depth in (config.first_k, config.deepest_k))
         self.again = np.ones(queries.num_rows, dtype=bool)
         self._depth_Q = np.zeros(queries.num_rows, np.int64)
-        self._kept, self._settled, self._choose = KeptClaims(queries, config, scales), settled, choose
+        self._config, self._settled, self._choose = config, settled, choose
+        self._kept = KeptClaims(queries, config, scales)
         self.claims, self.chosen, self.counts = NONE, CHOSEN.empty_table(), dict[str, int]()
 
     def add(self, hits: Iterable[pa.Table]) -> None:
@@ -50,7 +51,7 @@ class Rounds:
         self._kept.add(hits, self.again, self.depth)
         claims = self._kept.claims
         chosen, self.counts = self._settled.choose(claims, self._choose)
-        self.chosen = chosen_pairs(chosen)
+        self.chosen = chosen_pairs(chosen, self._config)
         self.claims = self._settled.narrowed(claims)
         self.again = self._kept.short(chosen) & (self._depth_Q < self._deepest)
         if self.again.any():

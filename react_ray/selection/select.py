@@ -63,13 +63,13 @@ def select(
     """
     asked = AskedClasses(queries)
     claims = claims_of(HitColumns.read(hits, asked, config), asked, config, scales)
-    return with_matches(chosen_pairs(choose(claims, config, screen, agreement)), [hits], asked, config)
+    return with_matches(chosen_pairs(choose(claims, config, screen, agreement), config), [hits], asked, config)
 
 
 def choose(
     claims: Claims, config: RetrieveConfig, screen: Screen | None = None, agreement: ImageAgreement | None = None
 ) -> Claims:
-    """Returns the claims that count: each of them chooses its pair."""
+    """Returns the claims that each class keeps, whatever max_pairs leaves of all."""
     if screen is not None:
         claims = claims.take(np.flatnonzero(screen.kept[screen.at(claims.pair_id)]))
     if config.exclusive:
@@ -78,14 +78,19 @@ def choose(
         claims = claims.take(np.flatnonzero(agreement(claims.pair_id, claims.class_id)))
     if screen is not None and config.max_per_domain:
         claims = claims.take(best_of_each_host(claims, screen.host[screen.at(claims.pair_id)], config.max_per_domain))
-    ordered = claims if claims.of_key is None else in_turns(claims, config.image_share)
-    return claims.take(best_of_each_class(ordered, config.pairs_per_class, config.max_pairs))
+    return claims.take(best_of_each_class(_in_order(claims, config), config.pairs_per_class))
 
 
-def chosen_pairs(claims: Claims) -> pa.Table:
+def chosen_pairs(claims: Claims, config: RetrieveConfig) -> pa.Table:
     """Returns what `select` chooses, without matches (CHOSEN). claims: of `choose`."""
+    if config.max_pairs:
+        claims = claims.take(best_of_each_class(_in_order(claims, config), 0, config.max_pairs))
     best = claims.take(best_of_each_pair(claims))
     return pa.table({"pair_id": best.pair_id, "class_id": best.class_id, "score": best.score}, schema=CHOSEN)
+
+
+def _in_order(claims: Claims, config: RetrieveConfig) -> Claims:
+    return claims if claims.of_key is None else in_turns(claims, config.image_share)
 
 
 def choose_screened(

@@ -81,7 +81,7 @@ class ClassSearch:
         """As `chosen`, if these classes get no pairs."""
         claims = self._rounds.claims
         chosen, _ = self._choose(claims.take(np.flatnonzero(~np.isin(claims.class_id, list(classes)))))
-        return self._matched(chosen_pairs(chosen), classes)
+        return self._matched(chosen_pairs(chosen, self.config), classes)
 
     def spare(self, chosen: pa.Table, left_out: Collection[int] = ()) -> pa.Table:
         """select.MATCHED: what comes next in each class, where pairs of `chosen` are rejected."""
@@ -90,7 +90,7 @@ class ClassSearch:
         claims = self._rounds.claims
         others = ~np.isin(claims.class_id, list(left_out)) & ~np.isin(claims.pair_id, chosen["pair_id"].to_numpy())
         next_ones = choose(claims.take(np.flatnonzero(others)), wider, self.screening.last, self._agreement)
-        return self._matched(chosen_pairs(next_ones), left_out)
+        return self._matched(chosen_pairs(next_ones, wider), left_out)
 
     @property
     def _num_pairs(self) -> int:

@@ -104,7 +104,7 @@ def by_class(num_pairs: int, pairs_per_class: int, num_classes: int) -> None:
         seconds["kept_s"], began = time.monotonic() - began, time.monotonic()
         claims = choose(kept.claims, config)
         kept.short(claims)
-        chosen = chosen_pairs(claims)
+        chosen = chosen_pairs(claims, config)
         seconds["choose_s"], began = time.monotonic() - began, time.monotonic()
         num_hits = with_matches(chosen, hits.tables(), asked, config)["matches"].combine_chunks().flatten()
         seconds["matches_s"] = time.monotonic() - began

@@ -143,7 +143,7 @@ class Chooser:
                 funnel[f"pairs of {len(left_out):,} classes below min_match"] = sum(left_out.values())
                 kept = ~np.isin(found.claims.class_id, list(left_out))
                 claims, dropped = self._select(found.claims.take(np.flatnonzero(kept)))
-                chosen = self._with_matches(chosen_pairs(claims), found, left_out)
+                chosen = self._with_matches(chosen_pairs(claims, self.wanted), found, left_out)
         if chosen.num_rows == 0:
             raise RetrievalError(
                 f"no class reaches retrieve.min_match={self.wanted.min_match:g}; lower it, add synonyms to "
@@ -204,7 +204,7 @@ class Chooser:
         hits = string_match(*of)
         claims = claims_of(HitColumns.read(hits, self.classes, wanted), self.classes, wanted, self.scales)
         chosen, counts = self._select(claims)
-        return Found(lambda: iter([hits]), claims, chosen_pairs(chosen), counts)
+        return Found(lambda: iter([hits]), claims, chosen_pairs(chosen, wanted), counts)
 
     def _search(self) -> Found:
         chosen_from, wanted = self.selection, self.wanted

@@ -60,7 +60,7 @@ def chosen_in_rounds(scores: np.ndarray, config: RetrieveConfig, depth: int) -> 
         chosen = choose(kept.claims, config)
         again = kept.short(chosen) & (depth < NUM_PAIRS)
         depth = min(2 * depth, NUM_PAIRS)
-    return chosen_pairs(chosen)
+    return chosen_pairs(chosen, config)
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.5, 2.0])
@@ -153,5 +153,5 @@ def test_a_query_that_is_asked_again_alone_leaves_the_hits_of_the_others_of_its_
     kept.add([deeper], again, 20)
     left = first.filter(pa.compute.not_equal(first["query_id"], 0))
     of_all = select(pa.concat_tables([left, deeper]), QUERIES, config)
-    assert chosen_pairs(choose(kept.claims, config)).equals(of_all.drop_columns(["matches"]))
+    assert chosen_pairs(choose(kept.claims, config), config).equals(of_all.drop_columns(["matches"]))
     assert not KeptClaims(QUERIES, RetrieveConfig()).short(chosen).any(), "without pairs_per_class no class is short"

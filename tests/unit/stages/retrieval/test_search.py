@@ -289,6 +289,9 @@ def test_a_class_that_loses_pairs_is_searched_deeper_alone_until_it_has_them(dat
     limited = RetrieveConfig(pairs_per_class=20, max_k=30, keys=KEYS)
     assert rounds(database, tmp_path / "limited", asked, limited).chosen.num_rows < 4 * 20
     assert not (tmp_path / "limited/asked_2").exists()
+    shared = RetrieveConfig(pairs_per_class=20, max_pairs=30, keys=KEYS, exclusive=False)
+    assert rounds(database, tmp_path / "shared", asked, shared).chosen.num_rows == 30
+    assert not (tmp_path / "shared/asked_2").exists() and not (tmp_path / "shared/hits_2").exists(), "they had 20 each"
     everything = RetrieveConfig(pairs_per_class=NUM_PARTS * ROWS, keys=KEYS)
     assert rounds(database, tmp_path / "all", asked, everything).chosen.num_rows == NUM_PARTS * ROWS, "and it ends"
 
