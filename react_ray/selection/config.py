@@ -99,7 +99,22 @@ class RetrieveConfig(Section):
     )
     pairs_per_class: int = field(0, "unique pairs per class at most, best first; 0 = all that were hit", ge=0)
     exclusive: bool = field(True, "a pair counts for its best class only; false: it counts for every class that hit it")
+    image_share: float = field(
+        0.0,
+        "share of a class's pairs that are its best by image, the others are its best by caption; 0 = whichever claims "
+        "are strongest",
+        ge=0,
+        lt=1,
+    )
     min_score: float = field(-1.0, "hits with a lower cosine are dropped")
+    min_score_of: dict[Key, float] = field({}, "hits of this key with a lower cosine are dropped as well")
+    min_image_score: float = field(
+        -1.0,
+        "pairs whose image has a lower cosine with every query of their class are dropped, whichever key found them; "
+        "-1 = off",
+        ge=-1,
+        le=1,
+    )
     min_match: float = field(
         0.0,
         "classes that no caption names, and whose best hit is fewer standard deviations above those of random queries, "
@@ -124,6 +139,9 @@ class RetrieveConfig(Section):
     dedup: DedupConfig = field(DedupConfig(), "which pairs are duplicates of one another")
     decontaminate: DecontaminateConfig = field(DecontaminateConfig(), "which pairs belong to an evaluation set")
     poor_below: int = speed(1, "the report names classes with fewer pairs than this", ge=0)
+
+    def floor(self, key: Key) -> float:
+        return max(self.min_score, self.min_score_of.get(key, -1.0))
 
     @property
     def by_class(self) -> bool:

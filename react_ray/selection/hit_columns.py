@@ -8,12 +8,14 @@ Next: claims.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from react_ray.errors import RetrievalError
+from react_ray.index.config import Key
 from react_ray.index.ordering import order_by_pair
 from react_ray.selection.config import RetrieveConfig
 
@@ -68,12 +70,11 @@ class HitColumns:
 
 
 def counted(hits: pa.Table, config: RetrieveConfig) -> np.ndarray:
-    """Returns bool [N], True for hits of the keys that are searched, with min_score at least."""
-    score = hits["score"].to_numpy()
+    """Returns bool [N], True for hits of the keys that are searched, with their min_score at least."""
     keys = ["text"] if config.selection == "string" else config.keys  # names are found in captions, whatever keys
-    searched = np.isin(np.array(["image", "text"]), keys)
+    least = [config.floor(key) if key in keys else np.inf for key in get_args(Key)]
     is_text = pc.equal(hits["key"], "text").to_numpy()
-    found: np.ndarray = (score >= np.float32(config.min_score)) & searched[is_text.view(np.int8)]
+    found: np.ndarray = hits["score"].to_numpy() >= np.array(least, np.float32)[is_text.view(np.int8)]
     return found
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from react_ray.selection.claims import NONE, Scales
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.kept_claims import KeptClaims
-from react_ray.selection.select import CHOSEN
+from react_ray.selection.select import CHOSEN, chosen_pairs
 from react_ray.selection.settled import Choose, Settled
 
 GROWTH = 4  # how much deeper each further round goes
@@ -41,7 +41,8 @@ class Rounds:
         self.depth, self._deepest = (min(depth, num_pairs) for depth in (config.first_k, config.deepest_k))
         self.again = np.ones(queries.num_rows, dtype=bool)
         self._depth_Q = np.zeros(queries.num_rows, np.int64)
-        self._kept, self._settled, self._choose = KeptClaims(queries, config, scales), settled, choose
+        self._config, self._settled, self._choose = config, settled, choose
+        self._kept = KeptClaims(queries, config, scales)
         self.claims, self.chosen, self.counts = NONE, CHOSEN.empty_table(), dict[str, int]()
 
     def add(self, hits: Iterable[pa.Table]) -> None:
@@ -49,9 +50,10 @@ class Rounds:
         self._depth_Q[self.again] = self.depth
         self._kept.add(hits, self.again, self.depth)
         claims = self._kept.claims
-        self.chosen, self.counts = self._settled.choose(claims, self._choose)
+        chosen, self.counts = self._settled.choose(claims, self._choose)
+        self.chosen = chosen_pairs(chosen, self._config)
         self.claims = self._settled.narrowed(claims)
-        self.again = self._kept.short(self.chosen) & (self._depth_Q < self._deepest)
+        self.again = self._kept.short(chosen) & (self._depth_Q < self._deepest)
         if self.again.any():
             self.depth = min(GROWTH * int(self._depth_Q[self.again].min()), self._deepest)
             self.again &= self._depth_Q < self.depth  # those that were as deep already may need the round after

@@ -70,6 +70,8 @@ def check_screening(config: RetrieveConfig, has_images: bool, has_vectors: bool)
         raise ConfigError(
             "retrieve.dedup.cosine and decontaminate.cosine compare images; set embed.images=true, or leave them at 0"
         )
+    if config.min_image_score > -1 and not has_vectors:
+        raise ConfigError("retrieve.min_image_score compares images; set embed.images=true, or leave it out")
 
 
 def screen(

@@ -25,9 +25,11 @@ from react_ray.selection.claims import (
     best_of_each_host,
     best_of_each_pair,
     claims_of,
+    in_turns,
 )
 from react_ray.selection.config import RetrieveConfig as RetrieveConfig
 from react_ray.selection.hit_columns import AskedClasses, HitColumns, counted, first_of_name
+from react_ray.selection.image_agreement import ImageAgreement
 from react_ray.selection.screen import Screen
 
 CHOSEN = pa.schema([schema.retrieved(1).field(name) for name in ("pair_id", "class_id", "score")])
@@ -50,34 +52,53 @@ def select(
     config: RetrieveConfig,
     screen: Screen | None = None,
     scales: Scales | None = None,
+    agreement: ImageAgreement | None = None,
 ) -> pa.Table:
     """hits: schema.HITS; queries: at least query_id, class_id (over all tasks), prompt, task, class_name.
 
     Returns one row per pair (MATCHED), ordered by pair_id: pair_id, class_id and score of its best class, and all its
     matches, best first. Pairs are chosen by `fusion`; `score` is always a cosine. Classes of one task that share a name
     count as the first of them. screen: the candidates that may be chosen; None = all. scales: as in claims_of.
+    agreement: None = images need not agree.
     """
     asked = AskedClasses(queries)
-    claims = claims_of(HitColumns.read(hits, asked, config), asked, config.fusion, scales)
-    return with_matches(choose(claims, config, screen), [hits], asked, config)
+    claims = claims_of(HitColumns.read(hits, asked, config), asked, config, scales)
+    return with_matches(chosen_pairs(choose(claims, config, screen, agreement), config), [hits], asked, config)
 
 
-def choose(claims: Claims, config: RetrieveConfig, screen: Screen | None = None) -> pa.Table:
-    """Returns what `select` chooses, without matches (CHOSEN)."""
+def choose(
+    claims: Claims, config: RetrieveConfig, screen: Screen | None = None, agreement: ImageAgreement | None = None
+) -> Claims:
+    """Returns the claims that each class keeps, whatever max_pairs leaves of all."""
     if screen is not None:
         claims = claims.take(np.flatnonzero(screen.kept[screen.at(claims.pair_id)]))
     if config.exclusive:
         claims = claims.take(best_of_each_pair(claims))
+    if agreement is not None:  # a pair whose image does not agree with its best class goes to no other
+        claims = claims.take(np.flatnonzero(agreement(claims.pair_id, claims.class_id)))
     if screen is not None and config.max_per_domain:
         claims = claims.take(best_of_each_host(claims, screen.host[screen.at(claims.pair_id)], config.max_per_domain))
-    claims = claims.take(best_of_each_class(claims, config.pairs_per_class, config.max_pairs))
+    return claims.take(best_of_each_class(_in_order(claims, config), config.pairs_per_class))
+
+
+def chosen_pairs(claims: Claims, config: RetrieveConfig) -> pa.Table:
+    """Returns what `select` chooses, without matches (CHOSEN). claims: of `choose`."""
+    if config.max_pairs:
+        claims = claims.take(best_of_each_class(_in_order(claims, config), 0, config.max_pairs))
     best = claims.take(best_of_each_pair(claims))
     return pa.table({"pair_id": best.pair_id, "class_id": best.class_id, "score": best.score}, schema=CHOSEN)
 
 
+def _in_order(claims: Claims, config: RetrieveConfig) -> Claims:
+    return claims if claims.of_key is None else in_turns(claims, config.image_share)
+
+
 def choose_screened(
-    claims: Claims, config: RetrieveConfig, screening: Callable[[np.ndarray, np.ndarray], Screen] | None
-) -> tuple[pa.Table, dict[str, int]]:
+    claims: Claims,
+    config: RetrieveConfig,
+    screening: Callable[[np.ndarray, np.ndarray], Screen] | None,
+    agreement: ImageAgreement | None,
+) -> tuple[Claims, dict[str, int]]:
     """As `choose`. screening: takes the claimed pairs, int64 [N] ascending, and the score of the best hit of each;
     None = all may be chosen. Also returns how many pairs there were, and why some may not be chosen."""
     pair_ids, score = claims.best_scores()
@@ -85,7 +106,10 @@ def choose_screened(
     if screening is not None:
         screen = screening(pair_ids, score)
         counts |= screen.dropped
-    return choose(claims, config, screen), counts
+    chosen = choose(claims, config, screen, agreement)
+    if agreement is not None:
+        counts["claims below min_image_score"] = agreement.dropped
+    return chosen, counts
 
 
 def with_matches(chosen: pa.Table, hits: Iterable[pa.Table], asked: AskedClasses, config: RetrieveConfig) -> pa.Table:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import pyarrow as pa
 
 from react_ray.selection.claims import Claims
 from react_ray.selection.config import RetrieveConfig
 
-Choose = Callable[[Claims], tuple[pa.Table, dict[str, int]]]  # -> (select.CHOSEN, what was left after each step)
+Choose = Callable[[Claims], tuple[Claims, dict[str, int]]]  # -> (of select.choose, what was left after each step)
 
 
 class Settled:
@@ -27,7 +26,7 @@ class Settled:
         self.needed = is_exact and settles(config)
         self.pair_ids, self.class_ids = np.empty(0, np.int64), np.empty(0, np.int64)
 
-    def choose(self, claims: Claims, choose: Choose) -> tuple[pa.Table, dict[str, int]]:
+    def choose(self, claims: Claims, choose: Choose) -> tuple[Claims, dict[str, int]]:
         """Chooses again until every chosen pair is chosen for its best class."""
         if not self.needed:
             return choose(claims)
@@ -41,23 +40,24 @@ class Settled:
             order = np.argsort(pair_ids)
             self.pair_ids, self.class_ids = pair_ids[order], class_ids[order]
 
-    def _claimed(self, chosen: pa.Table, claims: Claims) -> np.ndarray:
+    def _claimed(self, chosen: Claims, claims: Claims) -> np.ndarray:
         """Returns the chosen pairs, and all pairs that short classes found: one by one, a class whose pairs all belong
-        to another would take as many comparisons as it has pairs."""
-        counts = np.bincount(chosen["class_id"].to_numpy(), minlength=int(claims.class_id.max(initial=0)) + 1)
+        to another would take as many comparisons as it has pairs. With image_share, all: a class that found a pair by
+        one key may claim it more strongly by the other."""
+        if self.config.image_share:
+            return claims.pair_id
+        counts = np.bincount(chosen.class_id, minlength=int(claims.class_id.max(initial=0)) + 1)
         short = counts[claims.class_id] < self.config.pairs_per_class
-        return np.concatenate([chosen["pair_id"].to_numpy(), claims.pair_id[short]])
+        return np.concatenate([chosen.pair_id, claims.pair_id[short]])
 
     def narrowed(self, claims: Claims) -> Claims:
-        """Without claims on pairs whose best class is known and has not found them."""
+        """Without claims on pairs whose best class is known to be another, even if that class found them by its weaker
+        key alone, or not at all."""
         if not len(self.pair_ids):
             return claims
         at = np.minimum(np.searchsorted(self.pair_ids, claims.pair_id), len(self.pair_ids) - 1)
         known = self.pair_ids[at] == claims.pair_id
-        by_best = known & (claims.class_id == self.class_ids[at])
-        found = np.zeros(len(self.pair_ids), dtype=bool)
-        found[at[by_best]] = True
-        return claims.take(np.flatnonzero(~known | found[at]))
+        return claims.take(np.flatnonzero(~known | (claims.class_id == self.class_ids[at])))
 
 
 def settles(config: RetrieveConfig) -> bool:

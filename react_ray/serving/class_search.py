@@ -23,9 +23,10 @@ from react_ray.selection.claims import Claims, Scales
 from react_ray.selection.class_hits import class_blocks, reduce_hits
 from react_ray.selection.config import MARGIN, RetrieveConfig
 from react_ray.selection.hit_columns import AskedClasses, first_of_name
+from react_ray.selection.image_agreement import ImageAgreement, image_scores
 from react_ray.selection.key_scales import key_scales
 from react_ray.selection.rounds import Rounds
-from react_ray.selection.select import choose, choose_screened, with_matches
+from react_ray.selection.select import choose, choose_screened, chosen_pairs, with_matches
 from react_ray.selection.settled import Settled, settles
 from react_ray.serving.finding import Finder
 from react_ray.serving.refusal import Refused
@@ -55,6 +56,8 @@ class ClassSearch:
         self.differs: list[str] = []
         self._hits: list[pa.Table] = []  # of the last round of each query
         self._rounds: Rounds
+        least = config.min_image_score
+        self._agreement = None if least == -1 else ImageAgreement(least, self._image_scores)
 
     async def chosen(self) -> pa.Table:
         """select.MATCHED."""
@@ -78,7 +81,7 @@ class ClassSearch:
         """As `chosen`, if these classes get no pairs."""
         claims = self._rounds.claims
         chosen, _ = self._choose(claims.take(np.flatnonzero(~np.isin(claims.class_id, list(classes)))))
-        return self._matched(chosen, classes)
+        return self._matched(chosen_pairs(chosen, self.config), classes)
 
     def spare(self, chosen: pa.Table, left_out: Collection[int] = ()) -> pa.Table:
         """select.MATCHED: what comes next in each class, where pairs of `chosen` are rejected."""
@@ -86,8 +89,8 @@ class ClassSearch:
         wider = self.config.model_copy(update={"pairs_per_class": most, "max_pairs": 0})
         claims = self._rounds.claims
         others = ~np.isin(claims.class_id, list(left_out)) & ~np.isin(claims.pair_id, chosen["pair_id"].to_numpy())
-        next_ones = choose(claims.take(np.flatnonzero(others)), wider, self.screening.last)
-        return self._matched(next_ones, left_out)
+        next_ones = choose(claims.take(np.flatnonzero(others)), wider, self.screening.last, self._agreement)
+        return self._matched(chosen_pairs(next_ones, wider), left_out)
 
     @property
     def _num_pairs(self) -> int:
@@ -108,8 +111,14 @@ class ClassSearch:
         searches = {key: KeySearch(database.embeddings, None, key, left_out) for key in self.config.keys}
         return key_scales({"text": self.queries_QD}, {key: one.sample_ND for key, one in searches.items()})
 
-    def _choose(self, claims: Claims) -> tuple[pa.Table, dict[str, int]]:
-        return choose_screened(claims, self.config, self.screening if self.screening.columns else None)
+    def _choose(self, claims: Claims) -> tuple[Claims, dict[str, int]]:
+        screening = self.screening if self.screening.columns else None
+        return choose_screened(claims, self.config, screening, self._agreement)
+
+    def _image_scores(self, pair_id: np.ndarray, class_id: np.ndarray) -> np.ndarray:
+        order = np.argsort(self.class_Q, kind="stable")
+        image_ND = self.finder.view.records.vectors(pair_id, "image")
+        return image_scores(image_ND, class_id, self.queries_QD[order], self.class_Q[order])
 
     def _nearest(self, pair_ids: np.ndarray) -> np.ndarray:
         """int64 [N], the class with the best cosine of all."""

@@ -30,7 +30,7 @@ OFF: dict[str, dict[str, Any]] = {  # column -> the rules that need it, as they 
     "url": {"dedup.url": False, "max_per_domain": 0},
     "sha256": {"dedup.sha256": False},
     "phash": {"dedup.phash": -1, "decontaminate.phash": -1},
-    "image": {"dedup.cosine": 0.0, "decontaminate.cosine": 0.0},
+    "image": {"dedup.cosine": 0.0, "decontaminate.cosine": 0.0, "min_image_score": -1.0},
 }
 
 
@@ -69,7 +69,8 @@ def most_per_class(recipe: Recipe) -> int:
 def in_time(config: RetrieveConfig, view: View) -> tuple[RetrieveConfig, list[str]]:
     """`config` without the rules for which too much of the database would be read, and a sentence on each of them."""
     facts, told = view.database.embeddings, []
-    for column in columns_needed(config):
+    compares_images = ["image"] if config.min_image_score > -1 else []
+    for column in dict.fromkeys([*columns_needed(config), *compares_images]):
         if facts.rows * ROW_BYTES.get(column, 2 * facts.facts.dim) > READ_BYTES:
             for rule, value in OFF[column].items():
                 without = _with(config, rule, value)

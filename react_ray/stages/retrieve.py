@@ -11,6 +11,7 @@ from react_ray.kinds import INDEX, NoFacts, RetrievedFacts
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
 from react_ray.selection.screen import check_screening
+from react_ray.stages.retrieval.check_selection import check_selection
 from react_ray.stages.retrieval.database import open_database
 from react_ray.stages.retrieval.embed_queries import embed_queries, queries_uri
 from react_ray.stages.retrieval.eval_images import eval_images
@@ -19,7 +20,7 @@ from react_ray.stages.retrieval.gather_pairs import gather_pairs
 from react_ray.stages.retrieval.match import random_queries
 from react_ray.stages.retrieval.screen_pairs import Screening
 from react_ray.stages.retrieval.searchers import SearchPlan
-from react_ray.stages.retrieval.select_pairs import Selection, check_selection, random_count, select_pairs
+from react_ray.stages.retrieval.select_pairs import Selection, random_count, select_pairs
 from react_ray.storage import join
 
 

@@ -3,9 +3,10 @@
 Takes the folder of a run of recipes://sample.yaml with embed.images=true, up to retrieve. Precision is the share of
 retrieved pairs whose caption names their class (NameMatch), and the share whose drawing is filed under the class's name
 (column `key`). Every query is compared exactly with both keys. Besides the values of retrieve.fusion: one key alone;
-the best pairs of both keys in turns, so that each gives half; and captions whose image is below the median, or the
-lowest quarter, of the query's hits left out (T2I as a filter of T2T, as in SWAT). The difference from fusion=score is
-that of the caption precision, with its 95% interval over 1,000 draws of classes. The last line is one JSON object.
+image_share, so that images give a part of the pairs; a floor of image hits; and min_image_score (T2I as a filter of
+T2T, as in SWAT), each at the cosine below which the images of a quarter or a half of the caption hits lie. The
+difference from fusion=score is that of the caption precision, with its 95% interval over 1,000 draws of classes. The
+last line is one JSON object.
 
     python tests/benchmark/bench_fusion.py [--run runs/keys]
 """
@@ -29,6 +30,7 @@ from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import Hits
 from react_ray.kinds import EMBEDDINGS, PAIRS, QUERIES
 from react_ray.selection.config import RetrieveConfig
+from react_ray.selection.image_agreement import ImageAgreement, image_scores
 from react_ray.selection.key_scales import key_scales
 from react_ray.selection.name_match import NameMatch
 from react_ray.selection.select import select
@@ -64,6 +66,12 @@ class Sample:
         best.update(self.asked_QD, self.ids, self.vectors[key])
         return best.result()
 
+    def image_scores(self, pair_id: np.ndarray, class_id: np.ndarray) -> np.ndarray:
+        class_Q = self.queries["class_id"].to_numpy()
+        order = np.argsort(class_Q)
+        image_ND = self.vectors["image"][np.searchsorted(self.ids, pair_id)]  # ids ascend
+        return image_scores(image_ND, class_id, self.asked_QD[order], class_Q[order])
+
     def right(self, chosen: pa.Table, column: str) -> np.ndarray:
         """float64 [2, classes]: retrieved pairs that are named after their class, and all."""
         classes, pairs = chosen["class_id"].to_pylist(), chosen["pair_id"].to_pylist()
@@ -81,44 +89,31 @@ def table(hits: dict[str, Hits]) -> pa.Table:
     return pa.concat_tables(found)
 
 
-def in_turns(hits: Hits) -> Hits:
-    """The place of each hit as its score."""
-    places = np.arange(hits.scores.shape[1], dtype=np.float32) / hits.scores.shape[1]
-    return Hits(np.broadcast_to(1 - places, hits.scores.shape).copy(), hits.pair_ids)
-
-
-def filtered(sample: Sample, hits: Hits, dropped: float) -> Hits:
-    """Without the share of each query's hits whose images have the lowest cosines with it."""
-    row = np.searchsorted(sample.ids, hits.pair_ids)  # ids ascend
-    image_QKD = np.nan_to_num(sample.vectors["image"], nan=0)[row]
-    cosine_QK = np.einsum("qkd,qd->qk", image_QKD, sample.asked_QD)
-    kept = cosine_QK >= np.quantile(cosine_QK, dropped, axis=1, keepdims=True)
-    return Hits(np.where(kept, hits.scores, -np.inf).astype(np.float32), np.where(kept, hits.pair_ids, -1))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", default="runs/keys", help="folder of a run of the sample, with its database in it")
     sample = Sample(parser.parse_args().run)
     random, out = np.random.default_rng(0), {}
     for k, wanted in SETTINGS:
-        config = RetrieveConfig(k=k, pairs_per_class=wanted)
-        hits = {key: sample.search(key, k) for key in KEYS}
-        text, both = {"text": hits["text"]}, table(hits)
-        ways = {
-            "score": (both, "score"),
-            "z-score": (both, "z-score"),
-            "rank": (both, "rank"),
-            "half from each key": (table({key: in_turns(one) for key, one in hits.items()}), "score"),
-            "captions alone": (table(text), "score"),
-            "images alone": (table({"image": hits["image"]}), "score"),
-            "captions, less a quarter by image": (table({"text": filtered(sample, hits["text"], 0.25)}), "score"),
-            "captions, less half by image": (table({"text": filtered(sample, hits["text"], 0.5)}), "score"),
-        }
-        print(f"\nk={k}, pairs_per_class={wanted}\n{'':36}{'pairs':>7}{'named':>8}{'filed':>8}{'by image':>10}")
+        both = table({key: sample.search(key, k) for key in KEYS})
+        query, pair_id, *_ = sample.search("text", k).rows()
+        cosine = sample.image_scores(pair_id, sample.queries["class_id"].to_numpy()[query])
+        quarter, half = (round(float(np.quantile(cosine[np.isfinite(cosine)], share)), 3) for share in (0.25, 0.5))
+        ways: list[dict[str, Any]] = [{}, {"fusion": "z-score"}, {"fusion": "rank"}]
+        ways += [{"image_share": share} for share in (0.1, 0.3, 0.5)]
+        ways += [{"min_score_of": {"image": least}} for least in (quarter, half)]
+        ways += [{"min_image_score": least} for least in (quarter, half)]
+        ways += [{"keys": ["text"]} | more for more in ({}, {"min_image_score": quarter}, {"min_image_score": half})]
+        ways += [{"keys": ["image"]}]
+        print(f"\nk={k}, pairs_per_class={wanted}\n{'':42}{'pairs':>7}{'named':>8}{'filed':>8}{'by image':>10}")
         against = None
-        for name, (rows, fusion) in ways.items():
-            chosen = select(rows, sample.queries, config.model_copy(update={"fusion": fusion}), scales=sample.scales)
+        for way in ways:
+            config = RetrieveConfig.model_validate({"k": k, "pairs_per_class": wanted} | way)
+            agreement = ImageAgreement(config.min_image_score, sample.image_scores)
+            chosen = select(
+                both, sample.queries, config, None, sample.scales, agreement if "min_image_score" in way else None
+            )
+            name = ", ".join(f"{field}={value}" for field, value in way.items()) or "fusion=score"
             named, filed = (sample.right(chosen, column) for column in ("caption", "key"))
             against = named if against is None else against
             drawn = random.integers(0, named.shape[1], (DRAWS, named.shape[1]))
@@ -127,7 +122,7 @@ def main() -> None:
             images = np.mean([match[0]["key"] == "image" for match in chosen["matches"].to_pylist()])
             precision = [float(one[0].sum() / one[1].sum()) for one in (named, filed)]
             print(
-                f"{name:36}{chosen.num_rows:>7,}{precision[0]:>8.3f}{precision[1]:>8.3f}{images:>10.2f}"
+                f"{name:42}{chosen.num_rows:>7,}{precision[0]:>8.3f}{precision[1]:>8.3f}{images:>10.2f}"
                 f"   {low:+.3f} to {high:+.3f}",
                 flush=True,
             )

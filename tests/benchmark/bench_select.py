@@ -35,7 +35,7 @@ from react_ray.selection.duplicates import NONE, near_hashes, near_vectors
 from react_ray.selection.hit_columns import AskedClasses
 from react_ray.selection.kept_claims import KeptClaims
 from react_ray.selection.name_match import NameMatch
-from react_ray.selection.select import choose, select, with_matches
+from react_ray.selection.select import choose, chosen_pairs, select, with_matches
 
 PROMPTS, CLASSES_PER_PART = 80, 6
 NUM_QUERIES, NUM_NAMES, NUM_CAPTIONS = 1000, 10_000, 20_000
@@ -102,8 +102,9 @@ def by_class(num_pairs: int, pairs_per_class: int, num_classes: int) -> None:
         hits, began = stored.seal(), time.monotonic()
         kept.add(hits.tables(), np.ones(queries.num_rows, bool), depth)
         seconds["kept_s"], began = time.monotonic() - began, time.monotonic()
-        chosen = choose(kept.claims, config)
-        kept.short(chosen)
+        claims = choose(kept.claims, config)
+        kept.short(claims)
+        chosen = chosen_pairs(claims, config)
         seconds["choose_s"], began = time.monotonic() - began, time.monotonic()
         num_hits = with_matches(chosen, hits.tables(), asked, config)["matches"].combine_chunks().flatten()
         seconds["matches_s"] = time.monotonic() - began

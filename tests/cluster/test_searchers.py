@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ray._private.test_utils import wait_for_condition
 
 from react_ray.artifact import open_artifact
 from react_ray.index.config import SearchParams
@@ -13,9 +15,12 @@ from react_ray.index.deleted import delete_pairs, deleted_pairs
 from react_ray.index.search_shards import search_shards
 from react_ray.index.shards import deltas, open_shards, shard_places
 from react_ray.kinds import INDEX
+from react_ray.runtime.placement import ROLE_LABEL
 from react_ray.selection.class_hits import reduce_hits
 from react_ray.stages import index
+from react_ray.stages.retrieval import searcher_actors
 from react_ray.stages.retrieval.shard_actors import ShardFanOut
+from tests.support.searchable import write_index
 from tests.support.three_nodes import cluster_of
 from tests.support.vector_database import clustered, recipe_over, write_database
 
@@ -48,3 +53,28 @@ def test_one_actor_and_five_find_the_same(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(found.scores, want.scores)
                 for name in ("class_id", "query", "pair_id", "score"):
                     np.testing.assert_array_equal(getattr(reduced, name), getattr(of_classes, name))
+
+
+@pytest.mark.slow
+def test_searchers_without_a_node_are_named_and_begin_when_one_comes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searcher_actors, "PATIENCE_S", 0.5)
+    recipe = recipe_over(str(tmp_path / "database"), tmp_path)
+    write_database(recipe.database, 2, 300)
+    write_index(recipe.database)
+    base, told = open_artifact(f"{recipe.database}/index", INDEX), list[str]()
+    asked, nothing = clustered(30, 16, seed=99).astype(np.float32), np.empty(0, np.int64)
+    want = search_shards(open_shards(shard_places(base, "image"), nothing), asked, 10, SearchParams(1))
+
+    def is_told() -> bool:
+        told.append(capsys.readouterr().err)
+        return "waiting for 1 of 2 searchers" in "".join(told)
+
+    with cluster_of("index") as nodes, ThreadPoolExecutor(1) as pool:
+        cluster = recipe.cluster.model_copy(update={"num_searchers": 2, "roles": True})
+        with ShardFanOut(base, "image", cluster, nothing) as shards:
+            coming = pool.submit(shards.search, asked, 10, SearchParams(1))
+            wait_for_condition(is_told, timeout=120)
+            nodes.add_node(num_cpus=1, object_store_memory=150 << 20, labels={ROLE_LABEL: "index"})
+            np.testing.assert_array_equal(coming.result().pair_ids, want.pair_ids)

@@ -20,7 +20,7 @@ from react_ray.index.quantizer import faiss_threads
 from react_ray.kinds import AllowedFacts, EmbeddingsFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.selection.class_hits import ClassHits, merge_class_hits, reduce_hits
-from react_ray.stages.retrieval.searcher_actors import answers_of, starter, threads_here, width
+from react_ray.stages.retrieval.searcher_actors import answers_of, await_ready, starter, threads_here, width
 from react_ray.vectors import from_vectors
 
 PARTS_AHEAD = 2  # parts that are read while one is searched
@@ -98,6 +98,7 @@ class Scanners:
         """queries: float32 [Q, D]; returns Hits [Q, k]."""
         if self._here:
             return merge([self._here.scan(key, queries_QD, k)], k)
+        await_ready(self._scanners)
         sent = ray.put(queries_QD)
         return merge(answers_of([one.scan.remote(key, sent, k) for one in self._scanners]), k)
 
@@ -105,6 +106,7 @@ class Scanners:
         """class_Q: int64 [Q], the class of each query. Returns the `most` best pairs of each class."""
         if self._here:
             return self._here.scan_classes(key, queries_QD, class_Q, most)
+        await_ready(self._scanners)
         sent = ray.put(queries_QD)
         found = answers_of([one.scan_classes.remote(key, sent, class_Q, most) for one in self._scanners])
         return merge_class_hits(found, most)

@@ -21,10 +21,10 @@ from react_ray.selection.claims import Claims, Scales
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.rounds import Rounds
 from react_ray.selection.settled import Choose
+from react_ray.stages.retrieval.compare_pairs import settled_where_they_lie
 from react_ray.stages.retrieval.match import RandomHits
 from react_ray.stages.retrieval.search import Ask, search
 from react_ray.stages.retrieval.searchers import Searchers, SearchPlan
-from react_ray.stages.retrieval.settle import settled_where_they_lie
 from react_ray.storage import join
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import ray
 
 from react_ray.errors import ShardUnavailable
+from react_ray.progress import say
 from react_ray.recipe import ClusterConfig
 from react_ray.row_guard import one_line
 from react_ray.runtime.cluster import answers, nodes
@@ -16,6 +17,7 @@ from react_ray.runtime.placement import largest_node_cpus, placement
 
 RESTARTS = 20  # of one actor during a whole retrieval; nodes may be lost in hours of it
 TASK_RETRIES = 3  # of one question: it may be what kills
+PATIENCE_S = 60.0
 
 
 def width(cluster: ClusterConfig, most: int) -> tuple[int, int]:
@@ -39,6 +41,17 @@ def starter(kind: type, cluster: ClusterConfig, num_gpus: float = 0) -> Callable
     where = placement(cluster, "embed" if num_gpus else "index")
     options = {"max_restarts": RESTARTS, "max_task_retries": TASK_RETRIES, "num_gpus": num_gpus, **where}
     return ray.remote(kind).options(num_cpus=0 if len(nodes()) == 1 else 1, **options).remote
+
+
+def await_ready(actors: list[Any]) -> None:
+    """Waits until all actors have opened what they search, and says so while some have not: those without a node make
+    Ray's autoscaler bring one, and a cluster that does not grow would let them wait for ever."""
+    ready = [actor.__ray_ready__.remote() for actor in actors]
+    while missing := ray.wait(ready, num_returns=len(ready), timeout=PATIENCE_S)[1]:
+        say(
+            f"waiting for {len(missing)} of {len(ready)} searchers: they open their shards, or no node has a CPU for "
+            "them; if none is coming, add one or lower cluster.num_searchers"
+        )
 
 
 def answers_of(waiting: list[Any]) -> list[Any]:

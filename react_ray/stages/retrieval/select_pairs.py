@@ -6,7 +6,6 @@ Hits come from a search (search_rounds.py) or from names in captions; the random
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +16,9 @@ import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.artifact import Artifact, open_artifact
-from react_ray.clip.identity import same_image_tower
 from react_ray.clip.prompts import TargetTask
 from react_ray.draft import create
-from react_ray.errors import ArtifactMismatch, ConfigError, RetrievalError
+from react_ray.errors import ConfigError, RetrievalError
 from react_ray.index.allowed import Allowed
 from react_ray.index.config import Key
 from react_ray.kinds import RETRIEVED, SELECTED, AllowedFacts, QueriesFacts, SelectedFacts
@@ -34,17 +32,17 @@ from react_ray.selection.match_quality import Matched, below
 from react_ray.selection.random_pairs import select_random
 from react_ray.selection.report import lines, set_report
 from react_ray.selection.select import SELECTED as STORED
-from react_ray.selection.select import choose_screened, coverage, with_matches
+from react_ray.selection.select import choose_screened, chosen_pairs, coverage, with_matches
+from react_ray.stages.retrieval.compare_pairs import agreement_where_they_lie
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.match import RandomHits, match
 from react_ray.stages.retrieval.measure_scales import measure_scales
-from react_ray.stages.retrieval.screen_pairs import OTHER_IMAGES, Screening
+from react_ray.stages.retrieval.screen_pairs import Screening
 from react_ray.stages.retrieval.search_rounds import Found, search_rounds
 from react_ray.stages.retrieval.searchers import SearchPlan
 from react_ray.stages.retrieval.string_match import string_match
 from react_ray.storage import join, open_storage
 
-logger = logging.getLogger(__name__)
 REPORT = "selection.json"
 PAIRS_PER_PART = 2048
 SPARE = 4  # string matches of a class, in multiples of pairs_per_class: some fall to another class or to a screen
@@ -78,8 +76,9 @@ def select_pairs(selection: Selection) -> Artifact[SelectedFacts]:
     is_random = selection.config.selection == "random"
     config: dict[str, Any] = selection.config.digested() | {"keys": selection.keys}
     config |= {"seed": selection.seed if is_random else 0, "count": selection.num_random}
-    if not config["min_match"]:
-        del config["min_match"]  # off: the same selection as before there was this field
+    for name, off in (("min_match", 0), ("image_share", 0), ("min_score_of", {}), ("min_image_score", -1)):
+        if config[name] == off:
+            del config[name]  # the same selection as before there was this field
     if config.pop("exclude"):  # what is in its files counts, not their names
         config["excluded"] = digest(selection.database.deleted.tolist())
     parents = _parents(selection)
@@ -118,6 +117,8 @@ class Chooser:
         columns = ["query_id", "class_id", "task", "class_name", "prompt", "modality"]
         self.queries = pa.concat_tables(selection.asked.tables(columns))
         self.classes = AskedClasses(self.queries)
+        place, plan = join(selection.root, "candidates"), selection.plan
+        self.agreement = agreement_where_they_lie(place, selection.asked, self.wanted, plan)
         self.scales = None
         if self.wanted.fusion == "z-score":
             self.scales = measure_scales(selection.asked, self.database, selection.keys)
@@ -141,15 +142,15 @@ class Chooser:
             if left_out := self.matched.dropped:
                 funnel[f"pairs of {len(left_out):,} classes below min_match"] = sum(left_out.values())
                 kept = ~np.isin(found.claims.class_id, list(left_out))
-                chosen, dropped = self._select(found.claims.take(np.flatnonzero(kept)))
-                chosen = self._with_matches(chosen, found, left_out)
+                claims, dropped = self._select(found.claims.take(np.flatnonzero(kept)))
+                chosen = self._with_matches(chosen_pairs(claims, self.wanted), found, left_out)
         if chosen.num_rows == 0:
             raise RetrievalError(
                 f"no class reaches retrieve.min_match={self.wanted.min_match:g}; lower it, add synonyms to "
                 "tasks.class_names or ingest a larger pool"
                 if self.matched.dropped
-                else "no pair was retrieved for any class; lower retrieve.min_score, relax retrieve.filters or look at "
-                "the class names"
+                else "no pair was retrieved for any class; lower retrieve.min_score or min_image_score, relax "
+                "retrieve.filters or look at the class names"
             )
         return chosen, funnel | dropped | {"chosen": chosen.num_rows}
 
@@ -201,8 +202,9 @@ class Chooser:
         place, cluster = join(selection.root, "matched"), selection.plan.cluster
         of = place, self.database, selection.asked, selection.tasks, k, cluster, selection.allowed
         hits = string_match(*of)
-        claims = claims_of(HitColumns.read(hits, self.classes, wanted), self.classes, wanted.fusion, self.scales)
-        return Found(lambda: iter([hits]), claims, *self._select(claims))
+        claims = claims_of(HitColumns.read(hits, self.classes, wanted), self.classes, wanted, self.scales)
+        chosen, counts = self._select(claims)
+        return Found(lambda: iter([hits]), claims, chosen_pairs(chosen, wanted), counts)
 
     def _search(self) -> Found:
         chosen_from, wanted = self.selection, self.wanted
@@ -218,8 +220,9 @@ class Chooser:
             self.scales,
         )
 
-    def _select(self, claims: Claims) -> tuple[pa.Table, dict[str, int]]:
-        return choose_screened(claims, self.wanted, self.screening if self.screening.needed else None)
+    def _select(self, claims: Claims) -> tuple[Claims, dict[str, int]]:
+        screening = self.screening if self.screening.needed else None
+        return choose_screened(claims, self.wanted, screening, self.agreement)
 
     def _with_matches(self, chosen: pa.Table, found: Found, left_out: Collection[int] = ()) -> pa.Table:
         """left_out: classes whose hits are no matches."""
@@ -229,29 +232,6 @@ class Chooser:
             query_id = self.queries["query_id"].to_numpy()[others]
             tables = (table.filter(pa.array(~np.isin(table["query_id"].to_numpy(), query_id))) for table in tables)
         return with_matches(chosen, tables, self.classes, self.wanted)
-
-
-def check_selection(
-    config: RetrieveConfig, has_seed_images: bool, database: Database, queries: Artifact[QueriesFacts]
-) -> None:
-    """ConfigError for a selection that would find nothing. Says what an older recipe no longer needs."""
-    if config.pairs_per_class and config.k and config.max_k:
-        logger.warning(
-            "retrieve.pairs_per_class needs neither k nor max_k: leave both out, and each class is searched as deep as "
-            "it needs"
-        )
-    embeddings = database.embeddings
-    for key in config.keys:
-        side = {"image": "images", "text": "captions"}[key]
-        if config.selection == "hits" and not embeddings.manifest.config.get(side, True):
-            raise ConfigError(
-                f"retrieve.keys has {key}, but embed.{side}=false leaves no vectors of them; take {key} out of "
-                "retrieve.keys"
-            )
-    if has_seed_images and "image" not in config.keys:
-        raise ConfigError("tasks.seed_images are compared with images; add image to retrieve.keys")
-    if has_seed_images and not same_image_tower(embeddings.facts.backbone, queries.facts.backbone):
-        raise ArtifactMismatch(OTHER_IMAGES.format(embeddings.uri, "tasks.seed_images"))
 
 
 def random_count(max_pairs: int, root: str, main: str) -> int:

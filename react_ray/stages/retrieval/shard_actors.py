@@ -27,7 +27,7 @@ from react_ray.index.shards import ShardPlace, open_shards, shard_places
 from react_ray.kinds import AllowedFacts, IndexFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.selection.class_hits import ClassHits, merge_class_hits, reduce_hits
-from react_ray.stages.retrieval.searcher_actors import answers_of, starter, threads_here, width
+from react_ray.stages.retrieval.searcher_actors import answers_of, await_ready, starter, threads_here, width
 
 QUERIES_AT_ONCE = 1024
 ANSWER_BYTES = 256 << 20  # of one batch, at 20 bytes a candidate
@@ -131,6 +131,7 @@ class ShardFanOut:
     def _answered(self, batches: Iterable[Generator[Round, list[Any], Any]]) -> list[Any]:
         """Returns what each batch comes to, in order. Its next round is sent behind those that are waiting, so that
         the servers work while a batch is between its rounds."""
+        await_ready(self._servers)
         found: dict[int, Any] = {}
         waiting: deque[tuple[int, Generator[Round, list[Any], Any], Any]] = deque()
 

@@ -13,7 +13,7 @@ from react_ray.selection.claims import Claims
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.hit_columns import AskedClasses
 from react_ray.selection.kept_claims import KeptClaims
-from react_ray.selection.select import choose, select, with_matches
+from react_ray.selection.select import choose, chosen_pairs, select, with_matches
 
 NUM_CLASSES, NUM_PAIRS = 5, 60
 KEYS = ("image", "text")
@@ -60,11 +60,20 @@ def chosen_in_rounds(scores: np.ndarray, config: RetrieveConfig, depth: int) -> 
         chosen = choose(kept.claims, config)
         again = kept.short(chosen) & (depth < NUM_PAIRS)
         depth = min(2 * depth, NUM_PAIRS)
-    return chosen
+    return chosen_pairs(chosen, config)
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.5, 2.0])
-@pytest.mark.parametrize("wanted", [{}, {"min_score": 0.6}, {"keys": ["text"]}, {"pairs_per_class": 40}])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"min_score": 0.6},
+        {"min_score_of": {"text": 0.8}},
+        {"keys": ["text"]},
+        {"pairs_per_class": 40},
+    ],
+)
 def test_classes_choose_of_the_kept_hits_as_of_all(gap: float, wanted: dict) -> None:
     for seed in range(12):
         scores = made_scores(seed, gap, levels=[4, 50, 10**6][seed % 3])
@@ -74,6 +83,18 @@ def test_classes_choose_of_the_kept_hits_as_of_all(gap: float, wanted: dict) -> 
         chosen = chosen_in_rounds(scores, config, depth=5)
         assert chosen.equals(expected.drop_columns(["matches"]))
         assert with_matches(chosen, every, AskedClasses(QUERIES), config).to_pylist() == expected.to_pylist()
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("image_share", [0.1, 0.4, 0.9])
+def test_keys_with_shares_find_the_same_pairs_as_of_all_hits(gap: float, image_share: float) -> None:
+    """The scores are those of the hits that were found, of which all hits have more."""
+    for seed in range(6):
+        scores = made_scores(seed, gap, levels=[4, 50, 10**6][seed % 3])
+        config = RetrieveConfig(pairs_per_class=(7, 25)[seed % 2], exclusive=False, image_share=image_share)
+        every = list(blocks(scores, NUM_PAIRS, np.ones(NUM_CLASSES, bool)))
+        expected = select(pa.concat_tables(every), QUERIES, config)
+        assert chosen_in_rounds(scores, config, depth=5)["pair_id"].equals(expected["pair_id"])
 
 
 def by_class(claims: Claims) -> dict[int, set[int]]:
@@ -132,5 +153,5 @@ def test_a_query_that_is_asked_again_alone_leaves_the_hits_of_the_others_of_its_
     kept.add([deeper], again, 20)
     left = first.filter(pa.compute.not_equal(first["query_id"], 0))
     of_all = select(pa.concat_tables([left, deeper]), QUERIES, config)
-    assert choose(kept.claims, config).equals(of_all.drop_columns(["matches"]))
+    assert chosen_pairs(choose(kept.claims, config), config).equals(of_all.drop_columns(["matches"]))
     assert not KeptClaims(QUERIES, RetrieveConfig()).short(chosen).any(), "without pairs_per_class no class is short"

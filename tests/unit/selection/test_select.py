@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from react_ray import schema
@@ -14,6 +17,7 @@ from react_ray.index.allowed import Allowed
 from react_ray.pair_id import part_of, row_of
 from react_ray.selection.claims import claims_of
 from react_ray.selection.hit_columns import AskedClasses, HitColumns
+from react_ray.selection.image_agreement import ImageAgreement
 from react_ray.selection.random_pairs import select_random
 from react_ray.selection.report import set_report
 from react_ray.selection.screen import Screen
@@ -61,17 +65,23 @@ def random_hits(num_queries: int, num_pairs: int, k: int, seed: int) -> pa.Table
     return pa.concat_tables(tables)
 
 
-def naive(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> list[dict]:
+def naive(
+    hits: pa.Table, queries: pa.Table, config: RetrieveConfig, agree: Callable[[int, int], bool] = lambda *_: True
+) -> list[dict]:
     asked = {row["query_id"]: row for row in queries.to_pylist()}
-    matches, strength, score = defaultdict(list), defaultdict(int), {}
+    matches, strength, score, of_key = defaultdict(list), defaultdict(int), {}, defaultdict(dict)
     for hit in hits.to_pylist():
-        if hit["score"] < np.float32(config.min_score) or hit["key"] not in config.keys:
+        least = max(config.min_score, config.min_score_of.get(hit["key"], -1))
+        if hit["key"] not in config.keys or hit["score"] < np.float32(least):
             continue
         query = asked[hit["query_id"]]
         cell = (hit["pair_id"], query["class_id"])
         matches[hit["pair_id"]].append((-hit["score"], hit["query_id"], hit["key"], query))
         score[cell] = max(score.get(cell, -2.0), hit["score"])
         strength[cell] += 2**40 // (60 + hit["rank"])
+        of_key[query["class_id"], hit["key"]][hit["pair_id"]] = max(
+            of_key[query["class_id"], hit["key"]].get(hit["pair_id"], -2.0), hit["score"]
+        )
     if config.fusion == "score":
         strength = score
     by_pair = defaultdict(list)
@@ -80,10 +90,16 @@ def naive(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> list[dic
     by_class = defaultdict(list)
     for pair, claims in by_pair.items():
         for s, raw, label in sorted(claims)[: 1 if config.exclusive else None]:
-            by_class[label].append((s, raw, pair))
+            if agree(pair, label):
+                by_class[label].append((s, raw, pair))
     kept = defaultdict(list)
     for label, claims in by_class.items():
-        for s, raw, pair in sorted(claims)[: config.pairs_per_class or None]:
+        turn = {}
+        for key, share in (("image", config.image_share), ("text", 1 - config.image_share)):
+            mine = [(-of_key[label, key][pair], pair) for _, _, pair in claims if pair in of_key[label, key]]
+            for place, (_, pair) in enumerate(sorted(mine) if config.image_share else (), 1):
+                turn[pair] = min(turn.get(pair, np.inf), place / share)
+        for s, raw, pair in sorted(claims, key=lambda c: (turn.get(c[2], 0), *c))[: config.pairs_per_class or None]:
             kept[pair].append((s, raw, label))
     return [
         {
@@ -102,7 +118,16 @@ def naive(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> list[dic
 @pytest.mark.parametrize("fusion", ["score", "rank"])
 @pytest.mark.parametrize("exclusive", [True, False])
 @pytest.mark.parametrize(
-    "limits", [{}, {"pairs_per_class": 3}, {"min_score": 0.5, "pairs_per_class": 5}, {"keys": ["text"]}]
+    "limits",
+    [
+        {},
+        {"pairs_per_class": 3},
+        {"min_score": 0.5, "pairs_per_class": 5},
+        {"keys": ["text"]},
+        {"min_score": 0.2, "min_score_of": {"image": 0.7}},
+        {"min_score_of": {"image": 0.3, "text": 0.6}, "image_share": 0.4, "pairs_per_class": 5},
+        {"image_share": 0.99, "pairs_per_class": 99},
+    ],
 )
 def test_selection_equals_a_plain_one_and_ignores_the_order_of_hits(fusion: str, exclusive: bool, limits: dict) -> None:
     queries, hits = make_queries(6, 3), random_hits(18, 60, 12, seed=0)
@@ -114,6 +139,23 @@ def test_selection_equals_a_plain_one_and_ignores_the_order_of_hits(fusion: str,
     shuffled = hits.take(pa.array(generator.permutation(hits.num_rows)))
     turned = queries.take(pa.array(generator.permutation(queries.num_rows)))
     assert select(shuffled, turned, config).equals(chosen)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("limits", [{}, {"pairs_per_class": 4}, {"pairs_per_class": 4, "image_share": 0.5}])
+def test_a_class_takes_the_next_pair_in_place_of_one_whose_image_does_not_agree(exclusive: bool, limits: dict) -> None:
+    queries, config = make_queries(6, 3), RetrieveConfig(exclusive=exclusive, **limits)
+
+    def score(pair: np.ndarray, label: np.ndarray) -> np.ndarray:
+        return np.float32((pair // 2**20 + label) % 3)
+
+    for seed in range(5):
+        hits, agreement = random_hits(18, 60, 12, seed), ImageAgreement(1.0, score)
+        chosen = select(hits, queries, config, agreement=agreement)
+        assert chosen.to_pylist() == naive(hits, queries, config, lambda pair, label: score(pair, label) >= 1)
+        again = ImageAgreement(1.0, lambda *claims: pytest.fail("these claims were compared before"))
+        again._claims, again._scores = agreement._claims, agreement._scores
+        assert select(hits, queries, config, agreement=again).equals(chosen) and again.dropped == agreement.dropped > 0
 
 
 def test_an_exclusive_pair_counts_for_its_best_class_only() -> None:
@@ -159,6 +201,26 @@ def test_z_scores_let_keys_of_different_scale_compete() -> None:
     assert select(hits, seeded, RetrieveConfig(fusion="z-score"), scales=scales)["class_id"].to_pylist() == [0]
 
 
+@pytest.mark.parametrize("image_share", [0.001, 0.3, 0.5, 0.9])
+def test_a_class_keeps_its_best_of_each_key_up_to_its_share(image_share: float) -> None:
+    queries, hits = make_queries(1, 1), random_hits(1, 300, 60, seed=3)
+    of_key = {key: hits.filter(pc.equal(hits["key"], key))["pair_id"].to_pylist() for key in ("image", "text")}
+    ranked = {}
+    for key, pairs in of_key.items():
+        score = dict(zip(pairs, hits.filter(pc.equal(hits["key"], key))["score"].to_pylist(), strict=True))
+        ranked[key] = sorted(pairs, key=lambda pair, score=score: (-score[pair], pair))
+    for count in (1, 2, 3, 10, 37, 100):
+        config = RetrieveConfig(pairs_per_class=count, image_share=image_share)
+        chosen = set(select(hits, queries, config)["pair_id"].to_pylist())
+        assert len(chosen) == min(count, len(set(of_key["image"]) | set(of_key["text"])))
+        of_image = int(Fraction(str(image_share)) * count)
+        assert chosen >= set(ranked["image"][:of_image]) | set(ranked["text"][: count - of_image - 1])
+    few = RetrieveConfig(max_pairs=10, image_share=image_share)
+    assert select(hits, queries, few).equals(
+        select(hits, queries, RetrieveConfig(pairs_per_class=10, image_share=image_share))
+    )
+
+
 def test_the_limit_on_all_pairs_takes_the_best_of_every_class_first() -> None:
     hits = make_hits([(0, p, 0.9 - p / 100, p, "text") for p in range(10)] + [(1, 50, 0.1, 0, "text")])
     queries = make_queries(3, 1)
@@ -183,7 +245,7 @@ def test_hits_of_other_queries_are_refused() -> None:
 
 def best_scores(hits: pa.Table, queries: pa.Table, config: RetrieveConfig) -> tuple[np.ndarray, np.ndarray]:
     asked = AskedClasses(queries)
-    return claims_of(HitColumns.read(hits, asked, config), asked, config.fusion).best_scores()
+    return claims_of(HitColumns.read(hits, asked, config), asked, config).best_scores()
 
 
 def test_what_a_screen_drops_is_not_chosen_and_the_class_takes_the_next() -> None:

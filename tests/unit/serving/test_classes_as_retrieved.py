@@ -81,6 +81,8 @@ CASES: list[dict[str, Any]] = [
     {"fusion": "z-score", "keys": ["image", "text"], "min_score": 0.2, "dedup": {"url": True, "phash": 6}},
     {"fusion": "score", "keys": ["text"], "dedup": {"cosine": 0.9}, "exclusive": False, "pairs_per_class": 30},
     {"fusion": "score", "min_match": 1.1, "keys": ["text"]},
+    {"image_share": 0.4, "min_score_of": {"image": 0.1, "text": 0.3}},
+    {"min_image_score": 0.15, "keys": ["text"], "exclusive": False, "dedup": {"url": True}},
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ from react_ray.runtime.cluster import on_demand
 from react_ray.selection.class_hits import ClassHits, class_blocks
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.hit_columns import first_of_name
-from react_ray.selection.select import choose, select
+from react_ray.selection.image_agreement import ImageAgreement
+from react_ray.selection.select import choose_screened, select
+from react_ray.stages.retrieval.compare_pairs import agreement_where_they_lie
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.search import Ask, search
 from react_ray.stages.retrieval.search_rounds import Found, search_rounds
@@ -222,28 +225,42 @@ def test_deleted_pairs_are_not_searched_and_hits_of_each_query_are_as_many_as_as
 def rounds(
     uri: str, folder: Path, asked: Artifact[QueriesFacts], config: RetrieveConfig, searched: str = "exact"
 ) -> Found:
-    queries = pa.concat_tables(asked.tables()).drop_columns(["embedding"])
-
+    queries, plan = pa.concat_tables(asked.tables()).drop_columns(["embedding"]), plan_of(uri, searched, 1)
+    agreement = agreement_where_they_lie(str(folder / "candidates"), asked, config, plan)
     return search_rounds(
         str(folder),
         asked,
         queries,
         list(config.keys),
         config,
-        plan_of(uri, searched, 1),
+        plan,
         lambda: None,
-        lambda claims: (choose(claims, config), {}),
+        lambda claims: choose_screened(claims, config, None, agreement),
     )
 
 
-def chosen_of(table: pa.Table) -> list[tuple]:
-    return list(zip(*(table[name].to_pylist() for name in ("pair_id", "class_id", "score")), strict=True))
+def best_scores(hits: pa.Table, queries: pa.Table, pair_ids: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
+    group = dict(zip(queries["query_id"].to_pylist(), first_of_name(queries).tolist(), strict=True))
+    best: dict[tuple[int, int], float] = {}
+    for hit in hits.to_pylist():
+        claim = hit["pair_id"], group[hit["query_id"]]
+        best[claim] = max(best.get(claim, -2.0), hit["score"])
+    return np.array([best.get(claim, -2.0) for claim in zip(pair_ids.tolist(), class_ids.tolist(), strict=True)])
 
 
 @pytest.mark.parametrize("searched", ["index", "exact"])
 @pytest.mark.parametrize("exclusive", [True, False])
 @pytest.mark.parametrize(
-    "wanted", [{"pairs_per_class": 4}, {"pairs_per_class": 9, "min_score": 0.4}, {"max_pairs": 9}, {"keys": ["text"]}]
+    "wanted",
+    [
+        {"pairs_per_class": 4},
+        {"pairs_per_class": 9, "min_score": 0.4},
+        {"max_pairs": 9},
+        {"keys": ["text"]},
+        {"image_share": 0.4},
+        {"image_share": 0.8, "pairs_per_class": 20, "min_score_of": {"image": 0.1, "text": 0.3}},
+        {"keys": ["text"], "min_image_score": 0.5},
+    ],
 )
 def test_classes_choose_as_from_all_hits_of_all_queries(
     database: str, tmp_path: Path, searched: str, exclusive: bool, wanted: dict
@@ -252,9 +269,15 @@ def test_classes_choose_as_from_all_hits_of_all_queries(
         asked = queries_of(str(tmp_path / f"queries{seed}"), seed)
         config = RetrieveConfig(**({"pairs_per_class": 5, "max_k": 999, "exclusive": exclusive, "keys": KEYS} | wanted))
         queries = pa.concat_tables(asked.tables())
-        expected = select(every_hit(database, asked), queries, config)
+        by_image, agreement = every_hit(database, asked, ["image"]), None
+        if config.min_image_score > -1:
+            agreement = ImageAgreement(config.min_image_score, partial(best_scores, by_image, queries))
+        expected = select(every_hit(database, asked), queries, config, agreement=agreement)
         found = rounds(database, tmp_path / str(seed), asked, config, searched)
-        assert chosen_of(found.chosen) == chosen_of(expected)
+        columns = ("pair_id", "class_id", "score")
+        if config.image_share:  # the best of the hits that were found, of which all hits have more
+            columns = columns[: 2 if exclusive else 1]
+        assert found.chosen.select(columns).equals(expected.select(columns))
 
 
 def test_a_class_that_loses_pairs_is_searched_deeper_alone_until_it_has_them(database: str, tmp_path: Path) -> None:
@@ -266,6 +289,9 @@ def test_a_class_that_loses_pairs_is_searched_deeper_alone_until_it_has_them(dat
     limited = RetrieveConfig(pairs_per_class=20, max_k=30, keys=KEYS)
     assert rounds(database, tmp_path / "limited", asked, limited).chosen.num_rows < 4 * 20
     assert not (tmp_path / "limited/asked_2").exists()
+    shared = RetrieveConfig(pairs_per_class=20, max_pairs=30, keys=KEYS, exclusive=False)
+    assert rounds(database, tmp_path / "shared", asked, shared).chosen.num_rows == 30
+    assert not (tmp_path / "shared/asked_2").exists() and not (tmp_path / "shared/hits_2").exists(), "they had 20 each"
     everything = RetrieveConfig(pairs_per_class=NUM_PARTS * ROWS, keys=KEYS)
     assert rounds(database, tmp_path / "all", asked, everything).chosen.num_rows == NUM_PARTS * ROWS, "and it ends"
 
