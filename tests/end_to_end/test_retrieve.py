@@ -239,6 +239,13 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"filters": ["aesthetic > 9.5", "width > 999"]},
         "none of 240 pairs .*'aesthetic > 9.5' 11, 'width > 999' 0.*relax",
     ),
+    "images that never agree": (
+        {},
+        {"min_image_score": 1.0, "prompts": "averaged", "pairs_per_class": 5},
+        "lower retrieve.min_score or min_image_score",
+    ),
+    "a share of one key": ({}, {"image_share": 0.5, "keys": ["text"], "pairs_per_class": 5}, "keys=\\[image, text\\]"),
+    "a share of no number": ({}, {"image_share": 0.5}, "set retrieve.pairs_per_class"),
     "no such column": ({}, {"filters": ["aestetic > 1"]}, "did you mean aesthetic"),
     "an empty database": ({}, {}, "is empty, so nothing can be retrieved"),
     "a radius without sets": ({}, {"decontaminate": {"cosine": 0.9}}, "datasets=\\[all\\]"),

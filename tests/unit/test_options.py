@@ -78,6 +78,7 @@ def test_the_pages_name_no_field_that_does_not_exist() -> None:
     free = (
         "tasks.seed_images.",
         "embed.heads.",
+        "retrieve.min_score_of.",
         "evaluate.datasets.",
         "evaluate.train.",
         "evaluate.captions.",
