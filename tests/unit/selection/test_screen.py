@@ -54,3 +54,12 @@ def test_only_what_is_asked_for_is_read() -> None:
     assert columns_needed(RetrieveConfig()) == []
     assert columns_needed(RetrieveConfig(max_per_domain=2, dedup=DedupConfig(phash=2))) == ["url", "phash"]
     assert columns_needed(RetrieveConfig(decontaminate=DecontaminateConfig(datasets=["all"], cosine=0.9))) == ["image"]
+
+
+def test_what_duplicates_a_duplicate_is_of_the_pair_that_stays() -> None:
+    vectors_ND = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float16)
+    urls = ["http://e.org/a", "http://e.org/b", "http://e.org/b", "http://e.org/c"]
+    facts = pa.table({"pair_id": [3, 5, 7, 9], "url": urls, "image": as_vectors(vectors_ND)})
+    config = RetrieveConfig(dedup=DedupConfig(url=True, cosine=0.9))
+    found = screen(facts, np.array([0.9, 0.8, 0.7, 0.6], np.float32), config, None)
+    assert found.kept.tolist() == [True, False, False, True] and found.of.tolist() == [0, 0, 0, 3]
