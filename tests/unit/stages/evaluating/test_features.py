@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from react_ray.artifact import open_artifact
 from react_ray.clip.embedder import Embedder
@@ -54,6 +55,15 @@ def slices(recipe: Recipe) -> Callable[[], list[Slice]]:
     return lambda: slices_of("test", recipe.evaluate.datasets["test"], load_tasks(recipe.tasks))
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As the threads of a stage embed: on some processors two threads round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def with_linear_arm(recipe: Recipe) -> Recipe:
     """The recipe with one arm, a head on the base's vectors, which is trained."""
     recipe = recipe.model_copy(update={"arms": {"linear": {"customize.method": "linear"}}})
@@ -78,7 +88,7 @@ def test_rows_whose_models_embed_alike_share_one_artifact(recipe: Recipe, slices
 
 
 def test_evaluate_embeds_each_set_once_and_scores_as_embedding_and_classifying_in_one_step(
-    recipe: Recipe, tmp_path: Path
+    recipe: Recipe, tmp_path: Path, one_thread: None
 ) -> None:
     recipe = with_linear_arm(recipe)
     tasks = load_tasks(recipe.tasks)
