@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def slices(recipe: Recipe) -> Callable[[], list[Slice]]:
     return lambda: slices_of("test", recipe.evaluate.datasets["test"], load_tasks(recipe.tasks))
 
 
-@pytest.fixture
+@contextmanager
 def one_thread() -> Iterator[None]:
     """As the threads of a stage embed: on some processors two threads round otherwise."""
     before = torch.get_num_threads()
@@ -88,7 +89,7 @@ def test_rows_whose_models_embed_alike_share_one_artifact(recipe: Recipe, slices
 
 
 def test_evaluate_embeds_each_set_once_and_scores_as_embedding_and_classifying_in_one_step(
-    recipe: Recipe, tmp_path: Path, one_thread: None
+    recipe: Recipe, tmp_path: Path
 ) -> None:
     recipe = with_linear_arm(recipe)
     tasks = load_tasks(recipe.tasks)
@@ -96,7 +97,8 @@ def test_evaluate_embeds_each_set_once_and_scores_as_embedding_and_classifying_i
     assert made(recipe).keys() == {"base/test"}
     embedder = Embedder(load_backbone(BASE.backbone), 4, "cpu")
     table = read_slice(slices_of("test", recipe.evaluate.datasets["test"], tasks)[0], tasks)
-    at_once = classify_rows(table, embedder, prompt_scorers(embedder, tasks), tasks, 1)
+    with one_thread():
+        at_once = classify_rows(table, embedder, prompt_scorers(embedder, tasks), tasks, 1)
     assert open_artifact(Layout(recipe).scores("base"), PREDICTIONS).read(0).equals(at_once)
     assert (class_vectors_of(recipe, "linear")["birds"] == embedder.zero_shot_classifier(tasks[0])).all()
     assert features_artifact(recipe, "linear", "test").uri == features_artifact(recipe, "base", "test").uri
