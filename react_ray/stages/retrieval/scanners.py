@@ -85,6 +85,7 @@ class Scanners:
         every = list(range(embeddings.num_parts))
         self._here = EmbeddingScanner(embeddings, every, deleted, allowed, threads_here(cluster)) if here else None
         self._scanners: list[Any] = []
+        self._unready: list[Any] = []
         if here:
             return
         num_scanners, num_threads = width(cluster, embeddings.num_parts)
@@ -93,12 +94,13 @@ class Scanners:
         self._scanners = [
             start(embeddings, every[i::num_scanners], self._left_out, allowed, num_threads) for i in range(num_scanners)
         ]
+        self._unready = list(self._scanners)
 
     def search(self, key: str, queries_QD: np.ndarray, k: int) -> Hits:
         """queries: float32 [Q, D]; returns Hits [Q, k]."""
         if self._here:
             return merge([self._here.scan(key, queries_QD, k)], k)
-        await_ready(self._scanners)
+        await_ready(self._unready)
         sent = ray.put(queries_QD)
         return merge(answers_of([one.scan.remote(key, sent, k) for one in self._scanners]), k)
 
@@ -106,7 +108,7 @@ class Scanners:
         """class_Q: int64 [Q], the class of each query. Returns the `most` best pairs of each class."""
         if self._here:
             return self._here.scan_classes(key, queries_QD, class_Q, most)
-        await_ready(self._scanners)
+        await_ready(self._unready)
         sent = ray.put(queries_QD)
         found = answers_of([one.scan_classes.remote(key, sent, class_Q, most) for one in self._scanners])
         return merge_class_hits(found, most)

@@ -44,14 +44,16 @@ def starter(kind: type, cluster: ClusterConfig, num_gpus: float = 0) -> Callable
 
 
 def await_ready(actors: list[Any]) -> None:
-    """Waits until all actors have opened what they search, and says so while some have not: those without a node make
-    Ray's autoscaler bring one, and a cluster that does not grow would let them wait for ever."""
+    """Waits until these actors have opened what they search, and takes them off the list. Says so while some have not:
+    those without a node make Ray's autoscaler bring one, and a cluster that does not grow would let them wait for
+    ever."""
     ready = [actor.__ray_ready__.remote() for actor in actors]
-    while missing := ray.wait(ready, num_returns=len(ready), timeout=PATIENCE_S)[1]:
+    while ready and (missing := ray.wait(ready, num_returns=len(ready), timeout=PATIENCE_S)[1]):
         say(
             f"waiting for {len(missing)} of {len(ready)} searchers: they open their shards, or no node has a CPU for "
             "them; if none is coming, add one or lower cluster.num_searchers"
         )
+    actors.clear()
 
 
 def answers_of(waiting: list[Any]) -> list[Any]:

@@ -86,6 +86,7 @@ class ShardFanOut:
         self._two_stages = index.facts.kind == IVF_RABITQ
         self._num_lists = 0 if allowed is None else index.facts.num_lists
         self._servers: list[Any] = []
+        self._unready: list[Any] = []
         self._num_servers = 1
         if here:
             return
@@ -96,6 +97,7 @@ class ShardFanOut:
             start(places[i :: self._num_servers], self._left_out, num_threads, allowed, cache)
             for i in range(self._num_servers)
         ]
+        self._unready = list(self._servers)
 
     def search(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
         """queries float [Q, D]; returns Hits [Q, k]."""
@@ -131,7 +133,7 @@ class ShardFanOut:
     def _answered(self, batches: Iterable[Generator[Round, list[Any], Any]]) -> list[Any]:
         """Returns what each batch comes to, in order. Its next round is sent behind those that are waiting, so that
         the servers work while a batch is between its rounds."""
-        await_ready(self._servers)
+        await_ready(self._unready)
         found: dict[int, Any] = {}
         waiting: deque[tuple[int, Generator[Round, list[Any], Any], Any]] = deque()
 
