@@ -66,6 +66,7 @@ from react_ray.stages.serve import served
 from react_ray.stages.serving.application import NAME, group_name
 from react_ray.stages.serving.serve_group import BY_GRPC, ServeGroup
 from tests.benchmark import serve_peer
+from tests.benchmark.bench_retrieve import seconds_of
 from tests.benchmark.made_vectors import write
 
 NUM_QUERIES, MOST_GROUPS, TIMEOUT_S, DEEP_K = 1000, 4, 30.0, 10_000
@@ -240,12 +241,6 @@ async def requests_per_s(url: str, queries_QD: np.ndarray, k: int, seconds: floa
     async with react_ray.connect(url, asynchronous=True, timeout_s=120) as client:
         await asyncio.gather(*(ask(client, number) for number in range(100)))
     return done / (time.perf_counter() - began)
-
-
-def seconds_of(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def quantiles(work: Callable[[int], Any], times: int, inputs: int) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, ConfigError, RetrievalError
+from react_ray.index import cold_codes
 from react_ray.index.allowed import Allowed
 from react_ray.index.cold_codes import whole_numbers
 from react_ray.index.config import IVF_RABITQ, IndexConfig, SearchParams
@@ -164,6 +165,16 @@ def test_a_list_of_as_many_rows_as_a_block_has_bytes_is_joined_like_any_other(tm
             ListIndex(whole, coarse).search(asked, 20, SearchParams(1, 4.0)),
         )
     np.testing.assert_array_equal(*codes)
+
+
+def test_few_queries_are_answered_as_among_many_however_their_rows_are_divided(
+    paths: list[str], ids: np.ndarray, queries: np.ndarray, coarse: faiss.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = ListIndex([paths], coarse).narrowed(deleted=np.sort(ids[::3]))
+    many = index.search(queries, 50, COLD)
+    for at_once in (1 << 19, 7 * DIM, 1):
+        monkeypatch.setattr(cold_codes, "CODES_AT_ONCE", at_once)
+        same(index.search(queries[:2], 50, COLD), Hits(many.scores[:2], many.pair_ids[:2]))
 
 
 def test_scores_of_a_scan_are_those_of_the_decoded_vectors_and_of_a_query_in_whole_numbers(

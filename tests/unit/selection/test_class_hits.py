@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from react_ray.index.merge import Hits, best
-from react_ray.selection.class_hits import ClassHits, merge_class_hits, reduce_hits
+from react_ray.selection.class_hits import ClassHits, class_blocks, merge_class_hits, reduce_hits
 
 
 def plain(scores_QN: np.ndarray, class_Q: np.ndarray, most: int) -> list[tuple[int, int, int, float]]:
@@ -57,3 +57,10 @@ def test_places_count_within_a_class_and_no_hits_are_no_rows() -> None:
     assert rows(found)[0] == (1, 4, 1, pytest.approx(0.9)) and found.place.tolist() == [0, 1, 2, 0, 1]
     nothing = reduce_hits(Hits(np.empty((0, 3), np.float32), np.empty((0, 3), np.int64)), *[np.empty(0, int)] * 2, 3)
     assert rows(nothing) == rows(merge_class_hits([nothing, nothing], 3)) == [] and not len(nothing.place)
+
+
+def test_blocks_hold_whole_classes() -> None:
+    class_Q = np.array([0, 0, 0, 3, 3, 7, 8, 8, 8, 8])
+    assert [block.tolist() for block in class_blocks(class_Q, 2, 12)] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9]]
+    assert [len(block) for block in class_blocks(class_Q, 1, 1)] == [3, 2, 1, 4]
+    assert [len(block) for block in class_blocks(np.empty(0, np.int64), 1, 1)] == [0]

@@ -12,16 +12,14 @@ import pyarrow.compute as pc
 import pytest
 
 from react_ray import schema
-from react_ray.errors import ConfigError, RetrievalError
-from react_ray.index.allowed import Allowed
-from react_ray.pair_id import part_of, row_of
+from react_ray.errors import RetrievalError
 from react_ray.selection.claims import claims_of
 from react_ray.selection.hit_columns import AskedClasses, HitColumns
 from react_ray.selection.image_agreement import ImageAgreement
 from react_ray.selection.random_pairs import select_random
 from react_ray.selection.report import set_report
 from react_ray.selection.screen import Screen
-from react_ray.selection.select import MATCHED, SELECTED, RetrieveConfig, coverage, select
+from react_ray.selection.select import MATCHED, RetrieveConfig, coverage, select
 
 
 def make_queries(num_classes: int, num_prompts: int) -> pa.Table:
@@ -282,34 +280,6 @@ def test_classes_of_one_task_that_share_a_name_share_their_pairs() -> None:
     chosen = select(hits, queries, RetrieveConfig())
     assert chosen["class_id"].to_pylist() == [0, 0, 2]
     assert coverage(chosen, queries) == [(0, "owl", 2), (1, "owl", 2), (2, "owl", 1)]
-
-
-def test_random_pairs_are_drawn_from_what_is_allowed() -> None:
-    pool, bits = [(0, 400), (3, 200)], Allowed()
-    for part, num_rows in pool:
-        bits.add(part, np.arange(num_rows) % 3 == 0)
-    chosen = select_random(pool, 150, seed=0, passes=bits.contains)["pair_id"].to_numpy()
-    assert len(np.unique(chosen)) == 150 and (row_of(chosen) % 3 == 0).all()
-    assert np.array_equal(chosen, select_random(pool, 150, seed=0, passes=bits.contains)["pair_id"].to_numpy())
-    assert not np.array_equal(chosen, select_random(pool, 150, seed=1, passes=bits.contains)["pair_id"].to_numpy())
-    with pytest.raises(ConfigError, match="202 random pairs were asked for, 201 are there; ask for fewer"):
-        select_random(pool, 202, seed=0, passes=bits.contains)
-
-
-def test_random_pairs_come_from_the_whole_pool_once_each_and_by_seed() -> None:
-    pool = [(4, 30), (0, 5), (9, 0), (2, 65)]
-    chosen = select_random(pool, 100, seed=0)
-    assert chosen.schema.equals(SELECTED)
-    pairs = chosen["pair_id"].to_numpy()
-    assert np.array_equal(pairs, np.unique(pairs))
-    for part, num_rows in pool:
-        assert row_of(pairs[part_of(pairs) == part]).tolist() == list(range(num_rows))
-    assert set(chosen["class_id"].to_pylist()) == {-1} and chosen["matches"].to_pylist() == [[]] * 100
-    some = select_random(pool, 20, seed=1)
-    assert some.equals(select_random(list(reversed(pool)), 20, seed=1))
-    assert not some.equals(select_random(pool, 20, seed=2))
-    with pytest.raises(ConfigError, match="101 random pairs were asked for, 100 are there"):
-        select_random(pool, 101, seed=0)
 
 
 def test_random_pairs_have_no_class_in_the_coverage() -> None:

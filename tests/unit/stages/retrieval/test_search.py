@@ -20,7 +20,7 @@ from react_ray.index.config import Key
 from react_ray.kinds import EMBEDDINGS, INDEX, PAIRS, QUERIES, QueriesFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import on_demand
-from react_ray.selection.class_hits import ClassHits, class_blocks
+from react_ray.selection.class_hits import ClassHits
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.hit_columns import first_of_name
 from react_ray.selection.image_agreement import ImageAgreement
@@ -294,10 +294,3 @@ def test_a_class_that_loses_pairs_is_searched_deeper_alone_until_it_has_them(dat
     assert not (tmp_path / "shared/asked_2").exists() and not (tmp_path / "shared/hits_2").exists(), "they had 20 each"
     everything = RetrieveConfig(pairs_per_class=NUM_PARTS * ROWS, keys=KEYS)
     assert rounds(database, tmp_path / "all", asked, everything).chosen.num_rows == NUM_PARTS * ROWS, "and it ends"
-
-
-def test_blocks_hold_whole_classes() -> None:
-    class_Q = np.array([0, 0, 0, 3, 3, 7, 8, 8, 8, 8])
-    assert [block.tolist() for block in class_blocks(class_Q, 2, 12)] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9]]
-    assert [len(block) for block in class_blocks(class_Q, 1, 1)] == [3, 2, 1, 4]
-    assert [len(block) for block in class_blocks(np.empty(0, np.int64), 1, 1)] == [0]
