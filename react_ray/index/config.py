@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from react_ray.section import Section, field, speed
@@ -50,6 +50,10 @@ class IndexConfig(Section):
         "reading Parquet; about three times the bytes of `pairs`",
     )
     train_threads: int = speed(0, "threads that train the lists; 0 = all cores of the machine", ge=0)
+
+    def named(self, found: SearchParams) -> SearchParams:
+        """Returns what the calibration found, or in its place what the recipe names."""
+        return replace(found, nprobe=self.nprobe or found.nprobe, k_factor=self.k_factor or found.k_factor)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ are never found.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 
 import numpy as np
@@ -84,9 +83,8 @@ class KeySearch:
         if not table or (own.nprobe and own.k_factor):
             return SearchParams(nprobe=own.nprobe or facts.num_lists, k_factor=self.config.k_factor), exact
         params, reached = self._params(recall or own.recall, k)
-        if own.nprobe or own.k_factor:  # as stages/retrieval/searchers.py has them
-            named = replace(params, nprobe=own.nprobe or params.nprobe, k_factor=own.k_factor or params.k_factor)
-            return named, exact
+        if own.nprobe or own.k_factor:
+            return own.named(params), exact
         return params, reached if facts.kind == FLAT or k <= max(row["k"] for row in table) else None
 
     @cached_property

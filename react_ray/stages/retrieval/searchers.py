@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -138,7 +138,7 @@ def search_params(index: Artifact[IndexFacts], key: str, k: int, config: IndexCo
         return SearchParams(nprobe=config.nprobe, k_factor=config.k_factor)
     params, reached = params_for(index, key, config.recall, k)
     if config.nprobe or config.k_factor:
-        return replace(params, nprobe=config.nprobe or params.nprobe, k_factor=config.k_factor or params.k_factor)
+        return config.named(params)
     deepest = max((row["k"] for row in index.facts.calibration.get(key, [])), default=k)
     if deepest < k and index.facts.num_lists:
         logger.warning(
