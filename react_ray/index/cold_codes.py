@@ -46,6 +46,16 @@ class Asked:
     worth_Q: np.ndarray
     offset_Q: np.ndarray
 
+    def take(self, some: np.ndarray | slice) -> Asked:
+        return Asked(self.whole_QD[some], self.worth_Q[some], self.offset_Q[some])
+
+    def scores(self, signed_ND: np.ndarray) -> np.ndarray:
+        """Returns float32 [Q, N]. signed: codes less MIDDLE, float32."""
+        scores_QN = self.whole_QD @ signed_ND.T
+        scores_QN *= self.worth_Q[:, None]
+        scores_QN += self.offset_Q[:, None]
+        return scores_QN
+
 
 def whole_numbers(value_QD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns (float32 [Q, D] of integers, float32 [Q], the value of 1). The sum of products of a row with any codes -

@@ -1,9 +1,10 @@
 """ColdScan: many hits of many queries, by the 8-bit codes of the lists that each query visits.
 
-Takes queries and their lists; gives Hits. A list is decoded once for all queries that visit it, and compared with them
-by one matrix product, which is the least work: 2 x D operations a comparison. What else a comparison costs is kept
-small: the k-th best candidate of a query in the lists so far is a floor, and of the others only what reaches it is
-kept.
+Takes queries and their lists; gives Hits, or the best pairs of each class of queries. A list is decoded once for all
+queries that visit it, and compared with them by one matrix product, which is the least work: 2 x D operations a
+comparison. What else a comparison costs is kept small: a pair lies in one list, so that of the queries of a class only
+the best is kept as soon as a list is compared; and the k-th best candidate in the lists so far is a floor, and of the
+others only what reaches it is kept.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import faiss
 import numpy as np
 
 from react_ray.index.blas_threads import one_thread_each
+from react_ray.index.class_hits import Classes, ClassHits
 from react_ray.index.cold_codes import FAULT_BYTES, Asked, ColdCodes
 from react_ray.index.merge import Hits, no_hits, top_k
 
@@ -27,14 +29,15 @@ SHARES_PER_THREAD = 4  # lists differ in length; small shares keep threads from 
 
 
 class Candidates(NamedTuple):
-    """What some lists hold for a block of queries; of query q from starts[q] to starts[q + 1]."""
+    """What some lists hold for a block of groups of queries; of group g from starts[g] to starts[g + 1]."""
 
-    scores: np.ndarray  # float32 [M], whole numbers, as before worth and offset of Asked
+    scores: np.ndarray  # float32 [M]
     rows: np.ndarray  # int64 [M]
-    starts: np.ndarray  # int64 [Q + 1]
+    queries: np.ndarray  # integers [M], of the group the first with this score
+    starts: np.ndarray  # int64 [G + 1]
 
-    def of(self, query: int) -> slice:
-        return slice(self.starts[query], self.starts[query + 1])
+    def of(self, group: int) -> slice:
+        return slice(self.starts[group], self.starts[group + 1])
 
 
 class ColdScan:
@@ -46,33 +49,57 @@ class ColdScan:
 
     def search(self, probes_QP: np.ndarray, asked: Asked, k: int) -> Hits:
         """probes: the lists of each query, int64 [Q, P]. Returns Hits [Q, k]."""
-        kept_Q = np.minimum(self.num_of_list[probes_QP].sum(axis=1), KEPT_PER_HIT * k)
+        return self._search(probes_QP, asked, np.arange(len(probes_QP)), k)[0]
+
+    def search_classes(self, probes_QP: np.ndarray, asked: Asked, classes: Classes, most: int) -> ClassHits:
+        """Returns the `most` best pairs of each class: those that reduce_hits finds in the hits of `search`."""
+        order = np.argsort(classes.class_id, kind="stable")
+        class_G, group_Q = np.unique(classes.class_id[order], return_inverse=True)
+        hits, query_GK = self._search(probes_QP[order], asked.take(order), group_Q, most)
+        group, rank = np.nonzero(hits.valid)
+        query = classes.query[order[query_GK[group, rank]]]
+        return ClassHits(class_G[group], query, hits.pair_ids[group, rank], hits.scores[group, rank])
+
+    def _search(self, probes_QP: np.ndarray, asked: Asked, group_Q: np.ndarray, k: int) -> tuple[Hits, np.ndarray]:
+        """group: int64 [Q], ascending from 0 without gaps. Returns Hits [G, k] and the query of each, int64 [G, k]."""
+        first_G = np.flatnonzero(np.diff(group_Q, prepend=-1))
+        visited_G = np.add.reduceat(self.num_of_list[probes_QP].sum(axis=1), first_G) if len(first_G) else first_G
+        kept_G = np.cumsum(np.minimum(visited_G, KEPT_PER_HIT * k))
         num_threads = faiss.omp_get_max_threads()
-        hits, first = no_hits(len(probes_QP), k), 0
+        hits, query_GK, first = no_hits(len(first_G), k), np.zeros((len(first_G), k), np.int64), 0
         with one_thread_each(), ThreadPoolExecutor(num_threads) as pool:
-            while first < len(probes_QP):
-                fits = int(np.searchsorted(np.cumsum(kept_Q[first:]), KEPT_AT_ONCE, side="right"))
-                block = slice(first, first + max(1, fits))
-                some = Asked(asked.whole_QD[block], asked.worth_Q[block], asked.offset_Q[block])
-                into = Hits(hits.scores[block], hits.pair_ids[block])
-                _Block(self, probes_QP[block], some, k, pool, num_threads).search(into)
-                first = block.stop
-        return hits
+            while first < len(first_G):
+                before = kept_G[first - 1] if first else 0
+                end = max(first + 1, int(np.searchsorted(kept_G, before + KEPT_AT_ONCE, side="right")))
+                some = slice(*np.searchsorted(group_Q, [first, end]).tolist())
+                block = _Block(self, probes_QP[some], asked.take(some), group_Q[some] - first, k, pool, num_threads)
+                block.search(Hits(hits.scores[first:end], hits.pair_ids[first:end]), query_GK[first:end])
+                query_GK[first:end] += some.start
+                first = end
+        return hits, query_GK
 
 
 class _Block:
-    """Queries that are searched together."""
+    """Groups of queries that are searched together."""
 
     def __init__(
-        self, scan: ColdScan, probes_QP: np.ndarray, asked: Asked, k: int, pool: ThreadPoolExecutor, num_threads: int
+        self,
+        scan: ColdScan,
+        probes_QP: np.ndarray,
+        asked: Asked,
+        group_Q: np.ndarray,
+        k: int,
+        pool: ThreadPoolExecutor,
+        num_threads: int,
     ) -> None:
-        self.scan, self.probes_QP, self.asked, self.k = scan, probes_QP, asked, k
+        self.scan, self.probes_QP, self.asked, self.group_Q, self.k = scan, probes_QP, asked, group_Q, k
         self.pool, self.num_shares = pool, SHARES_PER_THREAD * num_threads
-        self.floor_Q = np.full(len(probes_QP), -np.inf, np.float32)  # as the scores of Candidates
+        self.num_groups = int(group_Q[-1]) + 1
+        self.floor_G = np.full(self.num_groups, -np.inf, np.float32)
         self.found: list[Candidates] = []
 
-    def search(self, hits: Hits) -> None:
-        """Overwrites these hits, [Q, k]."""
+    def search(self, hits: Hits, query_GK: np.ndarray) -> None:
+        """Overwrites these, [G, k]."""
         visited = self.probes_QP.ravel()
         order = np.argsort(visited, kind="stable")
         lists, start = np.unique(visited[order], return_index=True)
@@ -85,56 +112,62 @@ class _Block:
             self.found += self.pool.map(
                 lambda share: self._candidates(lists[share], [asking[at] for at in share]), shares
             )
-        self._each(lambda query: self._rank(query, hits))
+        self._each(lambda group: self._rank(group, hits, query_GK))
 
     def _each(self, work: Callable[[int], None]) -> None:
         def of_share(share: np.ndarray) -> None:
-            for query in share.tolist():
-                work(query)
+            for group in share.tolist():
+                work(group)
 
-        list(self.pool.map(of_share, np.array_split(np.arange(len(self.probes_QP)), self.num_shares)))
+        list(self.pool.map(of_share, np.array_split(np.arange(self.num_groups), self.num_shares)))
 
     def _candidates(self, lists: np.ndarray, asking: Sequence[np.ndarray]) -> Candidates:
         """All that reach the floor. asking: the queries of each list, ascending."""
         cold, wanted = self.scan.cold, self.scan.wanted
-        query = [np.empty(0, np.uint8)]
-        scores, rows = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
+        small = np.min_scalar_type(self.num_groups)  # whose sort is the fastest
+        found = [(np.empty(0, small), np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.uint8))]
         for number, queries in zip(lists.tolist(), asking, strict=True):
             spans = [bounds[number : number + 2].tolist() for bounds in self.scan.bounds]
             of_list = np.concatenate([np.arange(low, high) for low, high in spans])
             cold.has_read(len(spans) * FAULT_BYTES)
-            whole_QD, floor_Q = self.asked.whole_QD[queries], self.floor_Q[queries]
+            some = self.asked.take(queries)
+            first_H = np.flatnonzero(np.diff(self.group_Q[queries], prepend=-1))  # H: the groups of this list
+            group_H = self.group_Q[queries[first_H]].astype(small)
             for rows_N in np.split(of_list, range(ROWS_AT_ONCE, len(of_list), ROWS_AT_ONCE)):
                 cold.has_read(len(rows_N) * cold.dim)
-                scores_QN = whole_QD @ cold.signed(rows_N).T
-                reaches_QN = scores_QN >= floor_Q[:, None]
+                scores_QN = some.scores(cold.signed(rows_N))
+                best_HN = np.maximum.reduceat(scores_QN, first_H, axis=0) if len(first_H) < len(queries) else scores_QN
+                reaches_HN = best_HN >= self.floor_G[group_H, None]
                 if wanted is not None:
-                    reaches_QN &= wanted[rows_N]
-                at = np.flatnonzero(reaches_QN)
-                at_Q = at // len(rows_N)
-                query.append(queries[at_Q])
-                scores.append(scores_QN.ravel()[at])
-                rows.append(rows_N[at - at_Q * len(rows_N)])
-        of_query = np.concatenate(query)
-        order = np.argsort(of_query, kind="stable")
-        starts = np.concatenate([[0], np.cumsum(np.bincount(of_query, minlength=len(self.probes_QP)))])
-        return Candidates(np.concatenate(scores)[order], np.concatenate(rows)[order], starts)
+                    reaches_HN &= wanted[rows_N]
+                at = np.flatnonzero(reaches_HN)
+                at_H = at // len(rows_N)
+                at_N = at - at_H * len(rows_N)
+                best = queries[at_H] if best_HN is scores_QN else queries[_first_best(scores_QN, first_H, at_H, at_N)]
+                found.append((group_H[at_H], best_HN.ravel()[at], rows_N[at_N], best))
+        group, scores, rows, query = (np.concatenate(column) for column in zip(*found, strict=True))
+        order = np.argsort(group, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=self.num_groups))])
+        return Candidates(scores[order], rows[order], query[order], starts)
 
-    def _raise_floor(self, query: int) -> None:
-        """To the k-th best so far, less what float32 may round away of a score: of equal ones the pair_id decides."""
-        scores = np.concatenate([one.scores[one.of(query)] for one in self.found])
+    def _raise_floor(self, group: int) -> None:
+        scores = np.concatenate([one.scores[one.of(group)] for one in self.found])
         if len(scores) >= self.k:
-            rounded = 4 + abs(self.asked.offset_Q[query] / self.asked.worth_Q[query]) * 2.0**-22
-            self.floor_Q[query] = np.partition(scores, len(scores) - self.k)[len(scores) - self.k] - rounded
+            self.floor_G[group] = np.partition(scores, len(scores) - self.k)[len(scores) - self.k]
 
-    def _rank(self, query: int, hits: Hits) -> None:
-        scores, rows = (
-            np.concatenate([column[one.of(query)] for one, column in zip(self.found, columns, strict=True)])
-            for columns in ([one.scores for one in self.found], [one.rows for one in self.found])
-        )
-        if not len(rows):
-            return
-        scores *= self.asked.worth_Q[query]
-        scores += self.asked.offset_Q[query]
+    def _rank(self, group: int, hits: Hits, query_GK: np.ndarray) -> None:
+        some = [(one.scores[one.of(group)], one.rows[one.of(group)], one.queries[one.of(group)]) for one in self.found]
+        scores, rows, queries = (np.concatenate(column) for column in zip(*some, strict=True))
         best, ids = top_k(scores, self.k, lambda at: self.scan.cold.pair_ids_of(rows[at]))
-        hits.scores[query, : len(best)], hits.pair_ids[query, : len(best)] = best, ids
+        hits.scores[group, : len(best)], hits.pair_ids[group, : len(best)] = scores[best], ids
+        query_GK[group, : len(best)] = queries[best]
+
+
+def _first_best(scores_QN: np.ndarray, first_H: np.ndarray, at_H: np.ndarray, at_N: np.ndarray) -> np.ndarray:
+    """Returns int64 [M], the first of the rows of each group that has its best score in a column. at: ascending."""
+    ends = np.searchsorted(at_H, np.arange(1, len(first_H) + 1)).tolist()
+    best, low = np.empty(len(at_H), np.int64), 0
+    for first, last, high in zip(first_H.tolist(), [*first_H[1:].tolist(), len(scores_QN)], ends, strict=True):
+        best[low:high] = first + scores_QN[first:last, at_N[low:high]].argmax(axis=0)
+        low = high
+    return best

@@ -22,6 +22,7 @@ import numpy as np
 
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch
 from react_ray.index.allowed import Allowed
+from react_ray.index.class_hits import Classes, ClassHits
 from react_ray.index.cold_codes import ColdCodes
 from react_ray.index.cold_scan import ColdScan
 from react_ray.index.config import IVF_RABITQ, SearchParams
@@ -116,6 +117,12 @@ class ListIndex:
         _, rows_QC = self._estimate(exact_QD, max(k, round(k * params.k_factor)), params.nprobe)
         return self._best(exact_QD, rows_QC, k)
 
+    def search_classes(self, queries_QD: np.ndarray, classes: Classes, most: int, nprobe: int) -> ClassHits:
+        """Returns the `most` best pairs of each class by the 8-bit codes of all lists that its queries visit."""
+        exact_QD = as_queries(queries_QD, self.dim)
+        _, probes_QP = self.coarse.search(exact_QD.astype(np.float32), self._nprobe(nprobe))
+        return self._scan().search_classes(probes_QP, self.cold.asked(exact_QD), classes, most)
+
     def propose(self, queries_QD: np.ndarray, count: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns (estimates float32, rows int64) [Q, C] of the `count` pairs that the 1-bit codes rank best, all of
         them if they are fewer; -inf and -1 = none. Of equal estimates the smaller pair_id is taken."""
@@ -154,7 +161,7 @@ class ListIndex:
         hits = no_hits(len(rows_QC), k)
         for query, rows in enumerate(rows_QC if rows_QC.shape[1] else ()):
             found, ids = top_k(scores_QC[query], k, lambda at, rows=rows: self.cold.pair_ids_of(rows[at]))  # type: ignore[misc]
-            hits.scores[query, : len(found)], hits.pair_ids[query, : len(found)] = found, ids
+            hits.scores[query, : len(found)], hits.pair_ids[query, : len(found)] = scores_QC[query, found], ids
         return hits
 
     def _nprobe(self, nprobe: int) -> int:
@@ -169,7 +176,10 @@ class ListIndex:
                 self._best(queries_QD[q, None], self._rows_of(probes_QP[q])[None], k) for q in range(len(probes_QP))
             ]
             return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
-        return ColdScan(self.cold, self.bounds, self._wanted).search(probes_QP, self.cold.asked(queries_QD), k)
+        return self._scan().search(probes_QP, self.cold.asked(queries_QD), k)
+
+    def _scan(self) -> ColdScan:
+        return ColdScan(self.cold, self.bounds, self._wanted)
 
     def _rows_of(self, lists: np.ndarray) -> np.ndarray:
         """Returns int64 [N], the wanted rows of these lists."""

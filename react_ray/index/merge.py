@@ -79,8 +79,7 @@ def best(scores: np.ndarray, pair_ids: np.ndarray, k: int) -> Hits:
 
 
 def top_k(scores: np.ndarray, k: int, pair_ids: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (scores float32, pair_ids int64) of the k best candidates of one query, best first, or of all if they are
-    fewer.
+    """Returns (places, pair_ids), int64, of the k best candidates of a query, best first, or of all if they are fewer.
 
     scores: float32 [n], in any order, -inf = no candidate; pair_ids(places) looks up the int64 ids of those candidates
     that may be among the k best.
@@ -91,16 +90,18 @@ def top_k(scores: np.ndarray, k: int, pair_ids: Callable[[np.ndarray], np.ndarra
     if len(at) <= FEW:
         found = pair_ids(at)
         order = np.lexsort((found, -kept))[:k]
-        return kept[order], found[order]
+        return at[order], found[order]
     packed = descending(kept).astype(np.uint64) << np.uint64(32) | np.arange(len(at), dtype=np.uint64)
     packed.sort()
     order = (packed & np.uint64((1 << 32) - 1)).astype(np.int64)
-    kept, found = kept[order], pair_ids(at[order])
+    kept, at = kept[order], at[order]
+    found = pair_ids(at)
     equal = np.zeros(len(order) + 1, dtype=bool)
     equal[1:-1] = kept[1:] == kept[:-1]
     tied = np.flatnonzero(equal[1:] | equal[:-1])
-    found[tied] = found[tied][np.lexsort((found[tied], -kept[tied]))]
-    return kept[:k], found[:k]
+    by_id = tied[np.lexsort((found[tied], -kept[tied]))]
+    at[tied], found[tied] = at[by_id], found[by_id]
+    return at[:k], found[:k]
 
 
 def keep_best(hits: Hits, query: np.ndarray, scores: np.ndarray, pair_ids: np.ndarray) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from react_ray.index.class_hits import Classes, ClassHits, merge_class_hits, reduce_hits
 from react_ray.index.config import SearchParams
 from react_ray.index.list_index import ListIndex
 from react_ray.index.merge import Hits, check_k, merge
@@ -37,15 +38,11 @@ class Proposed:
 
 @dataclass(frozen=True)
 class Round:
-    """A question to every searcher: `answer(shards, method, queries_QD, *each[i])` of searcher i.
-
-    reduce: what each makes of its hits before it sends them; None = it sends them all.
-    """
+    """A question to every searcher: `answer(shards, method, queries_QD, *each[i])` of searcher i."""
 
     method: Literal["search", "propose", "rerank"]
     queries_QD: np.ndarray
     each: list[tuple[Any, ...]]
-    reduce: Callable[[Hits], Any] | None = None
 
 
 Searching = Generator[Round, list[Any], Hits]
@@ -109,15 +106,16 @@ def visit(
     k: int,
     params: SearchParams,
     two_stages: bool,
-    reduce: Callable[[Hits], Any] | None = None,
+    classes: Classes | None = None,
 ) -> Generator[Round, list[Any], list[Any]]:
-    """As `searching` without a filter, but returns the hits of each searcher, reduced where they are."""
+    """As `searching` without a filter, but returns what each searcher found: Hits [Q, k], or of classes the k best
+    pairs of each, ClassHits."""
     if not (two_stages and params.k_factor and num_searchers > 1):
-        return (yield Round("search", queries_QD, [(k, params)] * num_searchers, reduce))
+        return (yield Round("search", queries_QD, [(k, params, classes)] * num_searchers))
     count = num_candidates(k, params)
     proposed = yield Round("propose", queries_QD, [(count, params.nprobe)] * num_searchers)
     shares = cut(proposed, count)
-    return (yield Round("rerank", queries_QD, [(rows_QC, k) for rows_QC in shares], reduce))
+    return (yield Round("rerank", queries_QD, [(rows_QC, k, classes) for rows_QC in shares]))
 
 
 def num_candidates(k: int, params: SearchParams) -> int:
@@ -157,7 +155,18 @@ def answer(shards: Shards, method: str, queries_QD: np.ndarray, *args: Any) -> A
     return methods[method](shards, queries_QD, *args)
 
 
-def _search(shards: Shards, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+def _search(
+    shards: Shards, queries_QD: np.ndarray, k: int, params: SearchParams, classes: Classes | None = None
+) -> Hits | ClassHits:
+    if classes is None:
+        return _hits(shards, queries_QD, k, params)
+    lists = [shard for shard in shards if isinstance(shard, ListIndex)]
+    if not params.k_factor and len(lists) == len(shards):
+        return merge_class_hits([shard.search_classes(queries_QD, classes, k, params.nprobe) for shard in lists], k)
+    return reduce_hits(_hits(shards, queries_QD, k, params), classes, k)
+
+
+def _hits(shards: Shards, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
     if len(shards) > 1 and params.k_factor and all(isinstance(shard, ListIndex) for shard in shards):
         return search_apart([[shard] for shard in shards], queries_QD, k, params)  # of several quantisers
     return merge([shard.search(queries_QD, k, params) for shard in shards], k)
@@ -175,10 +184,13 @@ def _propose(shards: Sequence[ListIndex], queries_QD: np.ndarray, count: int, np
     )
 
 
-def _rerank(shards: Sequence[ListIndex], queries_QD: np.ndarray, rows_QC: np.ndarray, k: int) -> Hits:
+def _rerank(
+    shards: Sequence[ListIndex], queries_QD: np.ndarray, rows_QC: np.ndarray, k: int, classes: Classes | None = None
+) -> Hits | ClassHits:
     found, first = [], 0
     for shard in shards:
         mine = (rows_QC >= first) & (rows_QC < first + shard.cold.num_rows)
         found.append(shard.rerank(queries_QD, np.where(mine, rows_QC - first, NO_ROW), k))
         first += shard.cold.num_rows
-    return merge(found, k)
+    hits = merge(found, k)
+    return hits if classes is None else reduce_hits(hits, classes, k)

@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from react_ray import schema
 from react_ray.clip.queries import Query
+from react_ray.index.class_hits import Classes, class_blocks, reduce_hits
 from react_ray.index.config import FLAT
 from react_ray.search.key_search import KeySearch
 from react_ray.selection.best_class import best_classes
 from react_ray.selection.claims import Claims, Scales
-from react_ray.selection.class_hits import class_blocks, reduce_hits
 from react_ray.selection.config import MARGIN, RetrieveConfig
 from react_ray.selection.hit_columns import AskedClasses, first_of_name
 from react_ray.selection.image_agreement import ImageAgreement, image_scores
@@ -147,7 +147,7 @@ class ClassSearch:
         tables = [schema.HITS.empty_table()]
         for key, hits in zip(self.config.keys, found, strict=True):
             if self.config.by_class:
-                best = reduce_hits(hits, rows, self.class_Q[rows], depth)
+                best = reduce_hits(hits, Classes(rows, self.class_Q[rows]), depth)
                 query, pair_id, score, rank = best.query, best.pair_id, best.score, best.place
             else:
                 row, pair_id, score, rank = hits.rows()

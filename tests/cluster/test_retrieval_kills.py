@@ -22,11 +22,11 @@ from react_ray import schema
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.draft import create
 from react_ray.errors import ShardUnavailable
+from react_ray.index.class_hits import ClassHits
 from react_ray.index.config import Key
 from react_ray.kinds import EMBEDDINGS, INDEX, PAIRS, QUERIES, NoFacts, QueriesFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import on_demand
-from react_ray.selection.class_hits import ClassHits
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.search import Ask, search
 from react_ray.stages.retrieval.searchers import Searchers, SearchPlan

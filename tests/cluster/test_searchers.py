@@ -10,13 +10,13 @@ import pytest
 from ray._private.test_utils import wait_for_condition
 
 from react_ray.artifact import open_artifact
+from react_ray.index.class_hits import Classes, reduce_hits
 from react_ray.index.config import SearchParams
 from react_ray.index.deleted import delete_pairs, deleted_pairs
 from react_ray.index.search_shards import search_shards
 from react_ray.index.shards import deltas, open_shards, shard_places
 from react_ray.kinds import INDEX
 from react_ray.runtime.placement import ROLE_LABEL
-from react_ray.selection.class_hits import reduce_hits
 from react_ray.stages import index
 from react_ray.stages.retrieval import searcher_actors
 from react_ray.stages.retrieval.shard_actors import ShardFanOut
@@ -43,7 +43,7 @@ def test_one_actor_and_five_find_the_same(tmp_path: Path) -> None:
         for params in (SearchParams(4, 3.0), SearchParams(2, 0.0)):
             want = search_shards(open_shards(shard_places(base, "image"), deleted), asked, 10, params)
             class_Q = np.arange(len(asked)) // 80  # some classes lie across two batches
-            of_classes = reduce_hits(want, np.arange(len(asked)), class_Q, 10)
+            of_classes = reduce_hits(want, Classes(np.arange(len(asked)), class_Q), 10)
             for num_searchers in (1, 2, 3, 5):
                 cluster = recipe.cluster.model_copy(update={"num_searchers": num_searchers})
                 with ShardFanOut(base, "image", cluster, deleted) as shards:

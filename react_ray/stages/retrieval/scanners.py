@@ -14,12 +14,12 @@ import numpy as np
 import ray
 
 from react_ray.artifact import Artifact
+from react_ray.index.class_hits import Classes, ClassHits, merge_class_hits, reduce_hits
 from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import Hits, merge
 from react_ray.index.quantizer import faiss_threads
 from react_ray.kinds import AllowedFacts, EmbeddingsFacts
 from react_ray.recipe import ClusterConfig
-from react_ray.selection.class_hits import ClassHits, merge_class_hits, reduce_hits
 from react_ray.stages.retrieval.searcher_actors import answers_of, await_ready, starter, threads_here, width
 from react_ray.vectors import from_vectors
 
@@ -53,7 +53,7 @@ class EmbeddingScanner:
         return best.result()
 
     def scan_classes(self, key: str, queries_QD: np.ndarray, class_Q: np.ndarray, most: int) -> ClassHits:
-        return reduce_hits(self.scan(key, queries_QD, most), np.arange(len(queries_QD)), class_Q, most)
+        return reduce_hits(self.scan(key, queries_QD, most), Classes(np.arange(len(queries_QD)), class_Q), most)
 
     def _read(self, key: str, part: int) -> tuple[np.ndarray, np.ndarray]:
         table = self.embeddings.read(part, ["pair_id", key])

@@ -22,12 +22,12 @@ from react_ray.artifact import Artifact
 from react_ray.clip.identity import same_text_tower
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch, ArtifactMissing, ShardUnavailable
+from react_ray.index.class_hits import class_blocks
 from react_ray.index.config import Key
 from react_ray.index.shards import check_covers, uncovered
 from react_ray.kinds import HITS, NoFacts, QueriesFacts
 from react_ray.progress import Progress
 from react_ray.section import digest
-from react_ray.selection.class_hits import class_blocks
 from react_ray.stages.retrieval.asked_queries import AskedQueries
 from react_ray.stages.retrieval.searchers import Searchers, SearchPlan
 

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from react_ray.artifact import Artifact
+from react_ray.index.class_hits import ClassHits
 from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.merge import Hits
 from react_ray.index.shards import deltas, params_for
 from react_ray.kinds import AllowedFacts, IndexFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import is_running
-from react_ray.selection.class_hits import ClassHits
 from react_ray.stages.retrieval.database import Database
 from react_ray.stages.retrieval.scanners import Scanners
 from react_ray.stages.retrieval.shard_actors import ShardFanOut

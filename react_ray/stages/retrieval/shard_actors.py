@@ -7,8 +7,7 @@ processes would each hold what shards share. Later batches are sent while earlie
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from functools import partial
+from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +17,7 @@ import ray
 from react_ray.artifact import Artifact
 from react_ray.errors import ReactRayError
 from react_ray.index.allowed import Allowed
+from react_ray.index.class_hits import Classes, ClassHits, merge_class_hits, reduce_hits
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.merge import Hits
 from react_ray.index.quantizer import faiss_threads
@@ -26,7 +26,6 @@ from react_ray.index.shard_cache import ShardCache
 from react_ray.index.shards import ShardPlace, open_shards, shard_places
 from react_ray.kinds import AllowedFacts, IndexFacts
 from react_ray.recipe import ClusterConfig
-from react_ray.selection.class_hits import ClassHits, merge_class_hits, reduce_hits
 from react_ray.stages.retrieval.searcher_actors import answers_of, await_ready, starter, threads_here, width
 
 QUERIES_AT_ONCE = 1024
@@ -54,14 +53,11 @@ class ShardServer:
         except ReactRayError as error:  # Ray would show a traceback of an actor that cannot be made, not the cause
             self.problem = error
 
-    def answer(
-        self, method: str, queries_QD: np.ndarray, args: tuple[Any, ...], reduce: Callable[[Hits], Any] | None
-    ) -> Any:
+    def answer(self, method: str, queries_QD: np.ndarray, args: tuple[Any, ...]) -> Any:
         """Answers a search_shards.Round over its shards."""
         if self.problem:
             raise self.problem
-        found = answer(self.shards, method, queries_QD, *args)
-        return reduce(found) if reduce else found
+        return answer(self.shards, method, queries_QD, *args)
 
 
 class ShardFanOut:
@@ -115,8 +111,9 @@ class ShardFanOut:
         Each server reduces what it found, so that an answer grows with the classes and not with their queries; unless
         lists are visited until enough allowed pairs are found, which only all hits tell.
         """
+        classes = Classes(np.arange(len(queries_QD)), class_Q)
         if self._num_lists:
-            return reduce_hits(self.search(queries_QD, most, params), np.arange(len(queries_QD)), class_Q, most)
+            return reduce_hits(self.search(queries_QD, most, params), classes, most)
         found: list[list[ClassHits]] = self._answered(
             visit(
                 self._num_servers,
@@ -124,7 +121,7 @@ class ShardFanOut:
                 most,
                 params,
                 self._two_stages,
-                partial(reduce_hits, query_Q=rows, class_Q=class_Q[rows], most=most),
+                classes.take(rows),
             )
             for rows in _batches(len(queries_QD), num_candidates(most, params))
         )
@@ -160,10 +157,10 @@ class ShardFanOut:
     def _send(self, asked: Round) -> list[Any]:
         queries_QD = asked.queries_QD.astype(np.float16)
         if self._here:
-            return [self._here.answer(asked.method, queries_QD, each, asked.reduce) for each in asked.each]
+            return [self._here.answer(asked.method, queries_QD, each) for each in asked.each]
         sent = ray.put(queries_QD)
         return [
-            server.answer.remote(asked.method, sent, each, asked.reduce)
+            server.answer.remote(asked.method, sent, each)
             for server, each in zip(self._servers, asked.each, strict=True)
         ]
 

@@ -9,6 +9,7 @@ import pytest
 
 from react_ray.index import cold_scan
 from react_ray.index.allowed import Allowed
+from react_ray.index.class_hits import Classes, reduce_hits
 from react_ray.index.config import IVF_RABITQ, IndexConfig, SearchParams
 from react_ray.index.list_index import ListIndex
 from react_ray.index.list_shard import coarse_quantizer
@@ -44,6 +45,28 @@ def test_the_first_k_are_those_of_all(index: ListIndex, nprobe: int, narrow: boo
         hits = index.search(queries_QD, k, SearchParams(nprobe))
         np.testing.assert_array_equal(hits.pair_ids, every.pair_ids[:, :k])
         np.testing.assert_array_equal(hits.scores, every.scores[:, :k])
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("narrow", [False, True])
+def test_the_best_of_a_class_are_those_among_all_hits(
+    index: ListIndex, seed: int, narrow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(seed)
+    queries_QD = clustered(40, DIM, seed=seed, noise=0.9, shift=0.2).astype(np.float32)
+    queries_QD[20:30] = queries_QD[:10]  # equal queries: the first of a class counts
+    classes = Classes(np.sort(random.permutation(100)[:40]), random.integers(0, random.integers(1, 30), 40))
+    if narrow:
+        index = index.narrowed(np.arange(0, NUM, 7))
+    nprobe, most = int(random.choice([1, 3, 20, LISTS])), int(random.choice([1, 10, 300, NUM]))
+    found = index.search_classes(queries_QD, classes, most, nprobe)
+    monkeypatch.setattr(cold_scan, "KEPT_AT_ONCE", 900)
+    for other in (
+        reduce_hits(index.search(queries_QD, most, SearchParams(nprobe)), classes, most),
+        index.search_classes(queries_QD, classes, most, nprobe),  # in blocks of few classes
+    ):
+        for name in ("class_id", "pair_id", "score", "query"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(other, name), name)
 
 
 def test_queries_of_several_blocks_are_answered_as_in_one(index: ListIndex, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,11 @@ from react_ray import schema
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.draft import create
 from react_ray.errors import ShardUnavailable
+from react_ray.index.class_hits import ClassHits
 from react_ray.index.config import Key
 from react_ray.kinds import EMBEDDINGS, INDEX, PAIRS, QUERIES, QueriesFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import on_demand
-from react_ray.selection.class_hits import ClassHits
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.hit_columns import first_of_name
 from react_ray.selection.image_agreement import ImageAgreement

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from react_ray.index.class_hits import Classes, ClassHits, class_blocks, merge_class_hits, reduce_hits
 from react_ray.index.merge import Hits, best
-from react_ray.selection.class_hits import ClassHits, class_blocks, merge_class_hits, reduce_hits
 
 
 def plain(scores_QN: np.ndarray, class_Q: np.ndarray, most: int) -> list[tuple[int, int, int, float]]:
@@ -39,12 +39,12 @@ def test_a_class_gets_its_best_pairs_however_pairs_and_queries_are_split(seed: i
     class_Q = np.sort(random.integers(0, 4, num_queries)) * 5
     expected = plain(scores_QN, class_Q, most)
     k, everyone = most + int(random.integers(0, 3)), np.arange(num_queries)
-    whole = reduce_hits(hits_of(scores_QN, np.arange(num_pairs), k), everyone, class_Q, most)
+    whole = reduce_hits(hits_of(scores_QN, np.arange(num_pairs), k), Classes(everyone, class_Q), most)
     assert rows(whole) == expected
     of_pairs = [part for part in np.array_split(random.permutation(num_pairs), 3) if len(part)]
     of_queries = np.array_split(everyone, 2)
     answers = [
-        reduce_hits(hits_of(scores_QN[asking], np.sort(part), k), asking, class_Q[asking], most)
+        reduce_hits(hits_of(scores_QN[asking], np.sort(part), k), Classes(asking, class_Q[asking]), most)
         for part in of_pairs
         for asking in of_queries
     ]
@@ -53,9 +53,11 @@ def test_a_class_gets_its_best_pairs_however_pairs_and_queries_are_split(seed: i
 
 def test_places_count_within_a_class_and_no_hits_are_no_rows() -> None:
     hits = Hits(np.array([[0.9, 0.5, 0.1], [0.3, 0.2, -np.inf]], np.float32), np.array([[1, 2, 0], [0, 1, -1]]))
-    found = reduce_hits(hits, np.array([4, 7]), np.array([1, 2]), 3)
+    found = reduce_hits(hits, Classes(np.array([4, 7]), np.array([1, 2])), 3)
     assert rows(found)[0] == (1, 4, 1, pytest.approx(0.9)) and found.place.tolist() == [0, 1, 2, 0, 1]
-    nothing = reduce_hits(Hits(np.empty((0, 3), np.float32), np.empty((0, 3), np.int64)), *[np.empty(0, int)] * 2, 3)
+    nothing = reduce_hits(
+        Hits(np.empty((0, 3), np.float32), np.empty((0, 3), np.int64)), Classes(*[np.empty(0, int)] * 2), 3
+    )
     assert rows(nothing) == rows(merge_class_hits([nothing, nothing], 3)) == [] and not len(nothing.place)
 
 

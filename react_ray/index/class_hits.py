@@ -18,6 +18,17 @@ HITS_PER_PAIR = 4  # hits that are looked at first, in multiples of the pairs th
 
 
 @dataclass(frozen=True)
+class Classes:
+    """What queries are asked for: query int64 [Q], their numbers, and class_id int64 [Q]."""
+
+    query: np.ndarray
+    class_id: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Classes:
+        return Classes(self.query[rows], self.class_id[rows])
+
+
+@dataclass(frozen=True)
 class ClassHits:
     """One row per class and pair, ordered by class, then by score (best first), then by pair_id.
 
@@ -51,21 +62,21 @@ def class_blocks(class_Q: np.ndarray, hits_per_query: int, most: int) -> list[np
     return [*blocks, np.arange(first, len(class_Q))]
 
 
-def reduce_hits(hits: Hits, query_Q: np.ndarray, class_Q: np.ndarray, most: int) -> ClassHits:
-    """hits: [Q, k]; query int64 [Q] and class_id int64 [Q] of their rows. Returns the `most` best pairs of each class.
+def reduce_hits(hits: Hits, classes: Classes, most: int) -> ClassHits:
+    """hits: [Q, k], of the queries of `classes`. Returns the `most` best pairs of each class.
 
     The result is that of an endless k if k >= most: every pair that is among a class's `most` best is among the `most`
     best of the query that scores it highest.
     """
     pieces = []
-    for number in np.unique(class_Q).tolist():
-        rows = np.flatnonzero(class_Q == number)
+    for number in np.unique(classes.class_id).tolist():
+        rows = np.flatnonzero(classes.class_id == number)
         length = _above_floor(hits.scores, rows, most)
         pair_id, score = (
             np.concatenate([column[row, :end] for row, end in zip(rows.tolist(), length.tolist(), strict=True)])
             for column in (hits.pair_ids, hits.scores)
         )
-        pieces.append(_best_of_class(number, np.repeat(query_Q[rows], length), pair_id, score, most))
+        pieces.append(_best_of_class(number, np.repeat(classes.query[rows], length), pair_id, score, most))
     return _joined(pieces)
 
 
