@@ -47,18 +47,18 @@ class ClassHits:
         return (np.arange(len(self.class_id)) - np.searchsorted(self.class_id, self.class_id)).astype(np.int32)
 
 
-def class_blocks(class_Q: np.ndarray, hits_per_query: int, most: int) -> list[np.ndarray]:
+def class_blocks(class_Q: np.ndarray, hits_per_query: int, most: int, hits_per_class: int = 0) -> list[np.ndarray]:
     """Splits queries into blocks of whole classes with at most so many hits, or of one class that has more.
 
     class_Q: int64 [Q], ascending. Returns the rows of each block, in order.
     """
     ends = [*np.flatnonzero(np.diff(class_Q)).tolist(), len(class_Q) - 1]
-    blocks, first, last = [], 0, -1
+    blocks, first, last, classes = [], 0, -1, 0
     for end in ends:
-        if last >= first and (end + 1 - first) * hits_per_query > most:
+        if last >= first and (end + 1 - first) * hits_per_query + (classes + 1) * hits_per_class > most:
             blocks.append(np.arange(first, last + 1))
-            first = last + 1
-        last = end
+            first, classes = last + 1, 0
+        last, classes = end, classes + 1
     return [*blocks, np.arange(first, len(class_Q))]
 
 
@@ -95,6 +95,19 @@ def merge_class_hits(found: list[ClassHits], most: int) -> ClassHits:
         if len(order)
         else []
     )
+
+
+def first_best(scores_QN: np.ndarray, first_H: np.ndarray, at_H: np.ndarray, at_N: np.ndarray) -> np.ndarray:
+    """Returns int64 [M], the first row of a group of rows that has its best score in a column.
+
+    first: the first row of each group, ascending; at_H and at_N: the group, ascending, and the column.
+    """
+    ends = np.searchsorted(at_H, np.arange(1, len(first_H) + 1)).tolist()
+    best, low = np.empty(len(at_H), np.int64), 0
+    for first, last, high in zip(first_H.tolist(), [*first_H[1:].tolist(), len(scores_QN)], ends, strict=True):
+        best[low:high] = first + scores_QN[first:last, at_N[low:high]].argmax(axis=0)
+        low = high
+    return best
 
 
 def _above_floor(scores_QK: np.ndarray, rows: np.ndarray, most: int) -> np.ndarray:

@@ -17,7 +17,7 @@ import faiss
 import numpy as np
 
 from react_ray.index.blas_threads import one_thread_each
-from react_ray.index.class_hits import Classes, ClassHits
+from react_ray.index.class_hits import Classes, ClassHits, first_best
 from react_ray.index.cold_codes import FAULT_BYTES, Asked, ColdCodes
 from react_ray.index.merge import Hits, no_hits, top_k
 
@@ -143,7 +143,7 @@ class _Block:
                 at = np.flatnonzero(reaches_HN)
                 at_H = at // len(rows_N)
                 at_N = at - at_H * len(rows_N)
-                best = queries[at_H] if best_HN is scores_QN else queries[_first_best(scores_QN, first_H, at_H, at_N)]
+                best = queries[at_H] if best_HN is scores_QN else queries[first_best(scores_QN, first_H, at_H, at_N)]
                 found.append((group_H[at_H], best_HN.ravel()[at], rows_N[at_N], best))
         group, scores, rows, query = (np.concatenate(column) for column in zip(*found, strict=True))
         order = np.argsort(group, kind="stable")
@@ -161,13 +161,3 @@ class _Block:
         best, ids = top_k(scores, self.k, lambda at: self.scan.cold.pair_ids_of(rows[at]))
         hits.scores[group, : len(best)], hits.pair_ids[group, : len(best)] = scores[best], ids
         query_GK[group, : len(best)] = queries[best]
-
-
-def _first_best(scores_QN: np.ndarray, first_H: np.ndarray, at_H: np.ndarray, at_N: np.ndarray) -> np.ndarray:
-    """Returns int64 [M], the first of the rows of each group that has its best score in a column. at: ascending."""
-    ends = np.searchsorted(at_H, np.arange(1, len(first_H) + 1)).tolist()
-    best, low = np.empty(len(at_H), np.int64), 0
-    for first, last, high in zip(first_H.tolist(), [*first_H[1:].tolist(), len(scores_QN)], ends, strict=True):
-        best[low:high] = first + scores_QN[first:last, at_N[low:high]].argmax(axis=0)
-        low = high
-    return best

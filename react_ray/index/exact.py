@@ -88,11 +88,8 @@ class RunningTopK:
                 self._search(pair_ids[start : start + step], vectors_ND[start : start + step].astype(np.float32), pool)
 
     def _search(self, ids: np.ndarray, block_ND: np.ndarray, pool: ThreadPoolExecutor) -> None:
-        square_N = np.einsum("nd,nd->n", block_ND, block_ND)
-        finite = np.isfinite(square_N)  # False for rows that failed to embed
-        if not finite.all():
-            block_ND, ids, square_N = block_ND[finite], ids[finite], square_N[finite]
-        margin_Q = float32_error(self._norm_Q, float(np.sqrt(square_N.max(initial=0.0))), block_ND.shape[1])
+        ids, block_ND, largest = finite_block(ids, block_ND)
+        margin_Q = float32_error(self._norm_Q, largest, block_ND.shape[1])
         for first in range(0, len(self._rough_QD), PROPOSED_AT_ONCE):
             last = min(first + PROPOSED_AT_ONCE, len(self._rough_QD))
             blocks = [np.arange(low, min(low + QUERIES_AT_ONCE, last)) for low in range(first, last, QUERIES_AT_ONCE)]
@@ -128,7 +125,7 @@ class RunningTopK:
         near[left] = False
         query, at = np.nonzero(near)
         found, query = column[query, at], rows[query]
-        _take(self._hits, query, ids[found], _score(self._rough_QD, block_ND, query, found))
+        _take(self._hits, query, ids[found], score_pairs(self._rough_QD, block_ND, query, found))
         scanned = rows[left]
         for first in range(0, len(scanned), QUERIES_AT_ONCE):
             self._scan(scanned[first : first + QUERIES_AT_ONCE], margin_Q, ids, block_ND)
@@ -148,7 +145,7 @@ class RunningTopK:
             at = np.flatnonzero(near_RN.ravel())
             if len(at) <= near_RN.size // RESCORE_FROM:
                 query, column = np.divmod(at, near_RN.shape[1])
-                _take(self._hits, rows[query], ids[column], _score(rough_RD, block_ND, query, column))
+                _take(self._hits, rows[query], ids[column], score_pairs(rough_RD, block_ND, query, column))
                 return
         scores_RN = (rough_RD.astype(np.float64) @ block_ND.astype(np.float64).T).astype(np.float32)
         _take_block(self._hits, rows, scores_RN, ids)
@@ -170,6 +167,15 @@ class RunningTopK:
         return self._hits
 
 
+def finite_block(ids: np.ndarray, block_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Drops the rows that failed to embed, sooner than `finite_rows`. Returns also the largest norm."""
+    square_N = np.einsum("nd,nd->n", block_ND, block_ND)
+    finite = np.isfinite(square_N)
+    if not finite.all():
+        block_ND, ids, square_N = block_ND[finite], ids[finite], square_N[finite]
+    return ids, block_ND, float(np.sqrt(square_N.max(initial=0.0)))
+
+
 def largest_norm(vectors_ND: np.ndarray) -> float:
     return float(np.sqrt(np.einsum("nd,nd->n", vectors_ND, vectors_ND).max(initial=0.0)))
 
@@ -180,7 +186,7 @@ def float32_error(norm_Q: np.ndarray, largest: float, dim: int) -> np.ndarray:
     return (dim * 2.0**-23 * largest * norm_Q).astype(np.float32)
 
 
-def _score(queries_QD: np.ndarray, vectors_ND: np.ndarray, query: np.ndarray, column: np.ndarray) -> np.ndarray:
+def score_pairs(queries_QD: np.ndarray, vectors_ND: np.ndarray, query: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Returns float32 [n], the scores of n pairs of a query and a vector. Both hold float16 values, and float32 holds
     the product of two such values exactly (22 bits)."""
     scores = np.empty(len(query), dtype=np.float32)

@@ -104,16 +104,23 @@ def top_k(scores: np.ndarray, k: int, pair_ids: Callable[[np.ndarray], np.ndarra
     return at[:k], found[:k]
 
 
-def keep_best(hits: Hits, query: np.ndarray, scores: np.ndarray, pair_ids: np.ndarray) -> None:
+def keep_best(
+    hits: Hits, query: np.ndarray, scores: np.ndarray, pair_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Overwrites the hits of these queries with the k best of these rows, which come in any order. query: rows of
-    `hits`."""
+    `hits`.
+
+    Returns what was kept: its place in hits (row and rank) and in these rows, int64.
+    """
     order = ranking(query, scores, pair_ids)
     query, scores, pair_ids = query[order], scores[order], pair_ids[order]
     first = np.flatnonzero(np.diff(query.astype(np.int64), prepend=-1))
     rank = np.arange(len(query)) - np.repeat(first, np.diff(first, append=len(query)))
     kept = rank < hits.scores.shape[1]
-    hits.scores[query[kept], rank[kept]] = scores[kept]
-    hits.pair_ids[query[kept], rank[kept]] = pair_ids[kept]
+    query, rank = query[kept], rank[kept]
+    hits.scores[query, rank] = scores[kept]
+    hits.pair_ids[query, rank] = pair_ids[kept]
+    return query, rank, order[kept]
 
 
 def ranking(group: np.ndarray, scores: np.ndarray, tie: np.ndarray) -> np.ndarray:

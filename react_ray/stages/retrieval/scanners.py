@@ -6,6 +6,7 @@ A Scanners object keeps its actors for many batches of queries. Each batch is on
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ import ray
 from react_ray.artifact import Artifact
 from react_ray.index.class_hits import Classes, ClassHits, merge_class_hits, reduce_hits
 from react_ray.index.exact import RunningTopK
+from react_ray.index.exact_classes import RunningTopOfClasses
 from react_ray.index.merge import Hits, merge
 from react_ray.index.quantizer import faiss_threads
 from react_ray.kinds import AllowedFacts, EmbeddingsFacts
@@ -41,19 +43,28 @@ class EmbeddingScanner:
         self.embeddings, self.parts, self.deleted, self.allowed = embeddings, parts, deleted, allowed
 
     def scan(self, key: str, queries_QD: np.ndarray, k: int) -> Hits:
-        on_gpu = ray.is_initialized() and bool(ray.get_gpu_ids())
-        best = RunningTopK(k, on_gpu)
+        best = RunningTopK(k, _has_gpu())
+        for pair_ids, vectors_ND in self._parts(key):
+            best.update(queries_QD, pair_ids, vectors_ND)
+        return best.result()
+
+    def scan_classes(self, key: str, queries_QD: np.ndarray, class_Q: np.ndarray, most: int) -> ClassHits:
+        classes = Classes(np.arange(len(queries_QD)), class_Q)
+        if _has_gpu():  # FAISS knows queries, not classes
+            return reduce_hits(self.scan(key, queries_QD, most), classes, most)
+        best = RunningTopOfClasses(queries_QD, classes, most)
+        for pair_ids, vectors_ND in self._parts(key):
+            best.update(pair_ids, vectors_ND)
+        return best.result()
+
+    def _parts(self, key: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         with ThreadPoolExecutor(PARTS_AHEAD) as pool:
             coming = deque(pool.submit(self._read, key, part) for part in self.parts[:PARTS_AHEAD])
             for after in [*self.parts[PARTS_AHEAD:], *[None] * len(coming)]:
                 found = coming.popleft().result()
                 if after is not None:
                     coming.append(pool.submit(self._read, key, after))
-                best.update(queries_QD, *found)
-        return best.result()
-
-    def scan_classes(self, key: str, queries_QD: np.ndarray, class_Q: np.ndarray, most: int) -> ClassHits:
-        return reduce_hits(self.scan(key, queries_QD, most), Classes(np.arange(len(queries_QD)), class_Q), most)
+                yield found
 
     def _read(self, key: str, part: int) -> tuple[np.ndarray, np.ndarray]:
         table = self.embeddings.read(part, ["pair_id", key])
@@ -65,6 +76,10 @@ class EmbeddingScanner:
             if not kept.all():
                 pair_ids, vectors_ND = pair_ids[kept], vectors_ND[kept]
         return pair_ids, vectors_ND
+
+
+def _has_gpu() -> bool:
+    return ray.is_initialized() and bool(ray.get_gpu_ids())
 
 
 class Scanners:

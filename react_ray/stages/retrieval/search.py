@@ -22,7 +22,6 @@ from react_ray.artifact import Artifact
 from react_ray.clip.identity import same_text_tower
 from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch, ArtifactMissing, ShardUnavailable
-from react_ray.index.class_hits import class_blocks
 from react_ray.index.config import Key
 from react_ray.index.shards import check_covers, uncovered
 from react_ray.kinds import HITS, NoFacts, QueriesFacts
@@ -49,7 +48,7 @@ def search(ask: Ask, keys: Sequence[Key], searchers: Searchers) -> Artifact[NoFa
     """
     _check(ask.queries, searchers.plan)
     asked = AskedQueries.read(ask.queries)
-    blocks = class_blocks(asked.class_Q, len(keys) * ask.k, searchers.plan.hits_per_block)
+    blocks = searchers.plan.blocks(asked.class_Q, ask.k, len(keys), ask.by_class)
     draft = _draft(ask, keys, searchers, len(blocks))
     pending = draft.pending()
     if pending:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from react_ray.artifact import Artifact
-from react_ray.index.class_hits import ClassHits
+from react_ray.index.class_hits import ClassHits, class_blocks
 from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.merge import Hits
 from react_ray.index.shards import deltas, params_for
@@ -28,8 +28,9 @@ from react_ray.stages.retrieval.scanners import Scanners
 from react_ray.stages.retrieval.shard_actors import ShardFanOut
 
 logger = logging.getLogger(__name__)
-HITS_AT_ONCE = 1 << 24  # 200 MB, and several times as much while they are reduced
 BLOCKS_AT_ONCE = 2
+HITS_AT_ONCE = 1 << 24  # of a block that come here: 200 MB, and several times as much while they are stored
+REDUCED_AT_ONCE = 1 << 26  # of a block that searchers reduce to the pairs of classes
 SCANNED_AT_ONCE = 1 << 26  # of a pass over all embeddings: 800 MB
 
 
@@ -42,11 +43,17 @@ class SearchPlan:
     config: IndexConfig
     cluster: ClusterConfig
     allowed: Artifact[AllowedFacts] | None = None  # the only pairs that may be found; None = all
-    hits_at_once: int = 0  # of a block of classes; 0 = HITS_AT_ONCE, or SCANNED_AT_ONCE where each block is a pass
+    hits_at_once: int = 0  # of a block of classes; 0 = one of the constants above
 
-    @property
-    def hits_per_block(self) -> int:
-        return self.hits_at_once or (SCANNED_AT_ONCE if self.index is None else HITS_AT_ONCE)
+    def blocks(self, class_Q: np.ndarray, k: int, num_keys: int, by_class: bool) -> list[np.ndarray]:
+        """Returns the rows of the queries that are searched together, whole classes each. class_Q: int64 [Q],
+        ascending; k: hits of each query and key, or pairs of each class and key."""
+        each = k * num_keys
+        if self.index is None:
+            kept_by_class = by_class and not self.cluster.gpus_per_actor  # as in EmbeddingScanner
+            per_query, per_class = (0, each) if kept_by_class else (each, 0)
+            return class_blocks(class_Q, per_query, self.hits_at_once or SCANNED_AT_ONCE, per_class)
+        return class_blocks(class_Q, each, self.hits_at_once or (REDUCED_AT_ONCE if by_class else HITS_AT_ONCE))
 
     def parents(self) -> dict[str, Artifact[Any]]:
         found: dict[str, Artifact[Any]] = {} if self.allowed is None else {"allowed": self.allowed}

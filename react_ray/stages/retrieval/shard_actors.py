@@ -17,7 +17,7 @@ import ray
 from react_ray.artifact import Artifact
 from react_ray.errors import ReactRayError
 from react_ray.index.allowed import Allowed
-from react_ray.index.class_hits import Classes, ClassHits, merge_class_hits, reduce_hits
+from react_ray.index.class_hits import Classes, ClassHits, class_blocks, merge_class_hits, reduce_hits
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.merge import Hits
 from react_ray.index.quantizer import faiss_threads
@@ -30,6 +30,7 @@ from react_ray.stages.retrieval.searcher_actors import answers_of, await_ready, 
 
 QUERIES_AT_ONCE = 1024
 ANSWER_BYTES = 256 << 20  # of one batch, at 20 bytes a candidate
+PAIR_BYTES, QUERY_BYTES = 28, 1 << 16  # of a pair of a class, and of a query: no more than 4,096 in a batch
 BATCHES_AHEAD = 2  # batches that wait at each server
 
 
@@ -106,26 +107,26 @@ class ShardFanOut:
         return Hits(np.concatenate([one.scores for one in found]), np.concatenate([one.pair_ids for one in found]))
 
     def search_classes(self, queries_QD: np.ndarray, class_Q: np.ndarray, most: int, params: SearchParams) -> ClassHits:
-        """class_Q: int64 [Q], the class of each query. Returns the `most` best pairs of each class.
+        """class_Q: int64 [Q], the class of each query, ascending. Returns the `most` best pairs of each class.
 
         Each server reduces what it found, so that an answer grows with the classes and not with their queries; unless
         lists are visited until enough allowed pairs are found, which only all hits tell.
         """
         classes = Classes(np.arange(len(queries_QD)), class_Q)
-        if self._num_lists:
-            return reduce_hits(self.search(queries_QD, most, params), classes, most)
-        found: list[list[ClassHits]] = self._answered(
-            visit(
-                self._num_servers,
-                queries_QD[rows],
-                most,
-                params,
-                self._two_stages,
-                classes.take(rows),
-            )
-            for rows in _batches(len(queries_QD), num_candidates(most, params))
-        )
+        if self._two_stages and not params.k_factor and not self._num_lists:  # ListIndex.search_classes
+            batches = iter(class_blocks(class_Q, QUERY_BYTES, ANSWER_BYTES, PAIR_BYTES * most))
+        else:
+            batches = _batches(len(queries_QD), num_candidates(most, params))
+        found = self._answered(self._steps(queries_QD[rows], classes.take(rows), most, params) for rows in batches)
         return merge_class_hits([one for answered in found for one in answered], most)
+
+    def _steps(
+        self, queries_QD: np.ndarray, classes: Classes, most: int, params: SearchParams
+    ) -> Generator[Round, list[Any], list[ClassHits]]:
+        if not self._num_lists:
+            return (yield from visit(self._num_servers, queries_QD, most, params, self._two_stages, classes))
+        hits = yield from searching(self._num_servers, queries_QD, most, params, self._num_lists, self._two_stages)
+        return [reduce_hits(hits, classes, most)]
 
     def _answered(self, batches: Iterable[Generator[Round, list[Any], Any]]) -> list[Any]:
         """Returns what each batch comes to, in order. Its next round is sent behind those that are waiting, so that
