@@ -27,6 +27,7 @@ from react_ray.index.quantizer import as_built, grid_of, read_index
 
 MIDDLE = 128  # the middle of the range of codes
 CODES_AT_ONCE = 1 << 19  # that are scored at a time: in float32 they stay in a core's cache
+SHARES_PER_THREAD = 4  # rows differ in how soon they are read; small shares keep threads from waiting for the last one
 KEPT_BYTES = 1 << 30  # of mapped codes that may count as this process's memory
 CHECKED_BYTES = 16 << 20  # bytes read between two checks of how much is mapped
 FAULT_BYTES = 1 << 16  # bytes that Linux maps around a byte that is read and cached; more with large folios
@@ -165,8 +166,14 @@ class ColdCodes:
         if len(tiles) == 1:
             self._score(scores_QC, rows_QC, asked, *tiles[0])
         else:
+
+            def score(first: int) -> None:
+                for tile in tiles[first::num_shares]:
+                    self._score(scores_QC, rows_QC, asked, *tile)
+
+            num_shares = min(len(tiles), SHARES_PER_THREAD * num_threads)  # a task for each tile would cost more
             with one_thread_each(), ThreadPoolExecutor(num_threads) as pool:
-                list(pool.map(lambda tile: self._score(scores_QC, rows_QC, asked, *tile), tiles))
+                list(pool.map(score, range(num_shares)))
         self.has_read(rows_QC.size * max(mmap.PAGESIZE, self.dim))
         return scores_QC
 
