@@ -10,6 +10,7 @@ same for every number of shards and workers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -69,6 +70,7 @@ class RunningTopK:
         check_k(k)
         self.k, self._on_gpu = k, on_gpu and k + SPARE <= MOST_K_OF_GPU
         self._hits: Hits | None = None
+        self._blocks = FloatBlocks()
         self._gpu: Any = None
 
     def update(self, queries_QD: np.ndarray, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
@@ -81,14 +83,12 @@ class RunningTopK:
         assert queries_QD.shape == self._rough_QD.shape, "the queries changed between two updates"
         pair_ids = np.asarray(pair_ids, dtype=np.int64)
         assert vectors_ND.shape == (len(pair_ids), self._rough_QD.shape[1]), (pair_ids.shape, vectors_ND.shape)
-        step = max(1, NUMBERS_AT_ONCE // vectors_ND.shape[1])
         of_blas = len(self._rough_QD) <= QUERIES_AT_ONCE  # one block of queries, whose products are spread over threads
         with nullcontext() if of_blas else one_thread_each(), ThreadPoolExecutor(faiss.omp_get_max_threads()) as pool:
-            for start in range(0, len(vectors_ND), step):
-                self._search(pair_ids[start : start + step], vectors_ND[start : start + step].astype(np.float32), pool)
+            for ids, block_ND, largest in self._blocks.of(pair_ids, vectors_ND):
+                self._search(ids, block_ND, largest, pool)
 
-    def _search(self, ids: np.ndarray, block_ND: np.ndarray, pool: ThreadPoolExecutor) -> None:
-        ids, block_ND, largest = finite_block(ids, block_ND)
+    def _search(self, ids: np.ndarray, block_ND: np.ndarray, largest: float, pool: ThreadPoolExecutor) -> None:
         margin_Q = float32_error(self._norm_Q, largest, block_ND.shape[1])
         for first in range(0, len(self._rough_QD), PROPOSED_AT_ONCE):
             last = min(first + PROPOSED_AT_ONCE, len(self._rough_QD))
@@ -167,13 +167,35 @@ class RunningTopK:
         return self._hits
 
 
-def finite_block(ids: np.ndarray, block_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Drops the rows that failed to embed, sooner than `finite_rows`. Returns also the largest norm."""
-    square_N = np.einsum("nd,nd->n", block_ND, block_ND)
-    finite = np.isfinite(square_N)
-    if not finite.all():
-        block_ND, ids, square_N = block_ND[finite], ids[finite], square_N[finite]
-    return ids, block_ND, float(np.sqrt(square_N.max(initial=0.0)))
+class FloatBlocks:
+    """Vectors in blocks of float32, in memory that the next block overwrites. FAISS converts float16 with all threads
+    and vector instructions, NumPy one value at a time, and fresh memory for each block costs as much again."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.float32)
+
+    def of(self, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+        """vectors: float16 or float32 [n, D]. Yields pair_ids, vectors and the largest norm, without the rows that
+        failed to embed."""
+        step = max(1, NUMBERS_AT_ONCE // vectors_ND.shape[1])
+        for start in range(0, len(vectors_ND), step):
+            ids, block_ND = pair_ids[start : start + step], self._floats(vectors_ND[start : start + step])
+            square_N = np.einsum("nd,nd->n", block_ND, block_ND)
+            finite = np.isfinite(square_N)
+            if not finite.all():
+                block_ND, ids, square_N = block_ND[finite], ids[finite], square_N[finite]
+            yield ids, block_ND, float(np.sqrt(square_N.max(initial=0.0)))
+
+    def _floats(self, vectors_ND: np.ndarray) -> np.ndarray:
+        if vectors_ND.dtype != np.float16:
+            return vectors_ND.astype(np.float32)
+        if self._memory.size < vectors_ND.size:
+            self._memory = np.empty(vectors_ND.size, np.float32)
+        block_ND = self._memory[: vectors_ND.size].reshape(vectors_ND.shape)
+        native: Any = faiss.ScalarQuantizer(vectors_ND.shape[1], faiss.ScalarQuantizer.QT_fp16)
+        half_ND = np.ascontiguousarray(vectors_ND).view(np.uint8)
+        native.decode_c(faiss.swig_ptr(half_ND), faiss.swig_ptr(block_ND), len(block_ND))
+        return block_ND
 
 
 def largest_norm(vectors_ND: np.ndarray) -> float:

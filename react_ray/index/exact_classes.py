@@ -17,12 +17,11 @@ import numpy as np
 from react_ray.index.blas_threads import one_thread_each
 from react_ray.index.class_hits import Classes, ClassHits, class_blocks, first_best
 from react_ray.index.exact import (
-    NUMBERS_AT_ONCE,
     QUERIES_AT_ONCE,
     RESCORE_FROM,
     VECTORS_AT_ONCE,
+    FloatBlocks,
     as_queries,
-    finite_block,
     float32_error,
     score_pairs,
 )
@@ -42,6 +41,7 @@ class RunningTopOfClasses:
         self._classes, self._most = classes.take(order), most
         self._rough_QD, self._norm_Q = exact_QD.astype(np.float32), np.linalg.norm(exact_QD, axis=1)
         self._class_G, self._first_G = np.unique(self._classes.class_id, return_index=True)
+        self._floats = FloatBlocks()
         self._hits = no_hits(len(self._class_G), most)
         self._query_GK = np.zeros((len(self._class_G), most), np.int64)
         self._blocks = class_blocks(self._classes.class_id, 1, QUERIES_AT_ONCE)
@@ -49,12 +49,9 @@ class RunningTopOfClasses:
     def update(self, pair_ids: np.ndarray, vectors_ND: np.ndarray) -> None:
         """Searches one more part. vectors: float16 or float32 [n, D]; RetrievalError if D is not that of queries."""
         as_queries(self._rough_QD[:0], vectors_ND.shape[1])
-        step = max(1, NUMBERS_AT_ONCE // vectors_ND.shape[1])
         of_blas = len(self._blocks) == 1  # whose products are spread over threads
         with nullcontext() if of_blas else one_thread_each(), ThreadPoolExecutor(faiss.omp_get_max_threads()) as pool:
-            for start in range(0, len(vectors_ND), step):
-                some = slice(start, start + step)
-                ids, block_ND, largest = finite_block(pair_ids[some], vectors_ND[some].astype(np.float32))
+            for ids, block_ND, largest in self._floats.of(pair_ids, vectors_ND):
                 margin_Q = float32_error(self._norm_Q, largest, block_ND.shape[1])
                 list(pool.map(partial(self._scan, margin_Q, ids, block_ND), self._blocks))
 
