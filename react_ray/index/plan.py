@@ -17,7 +17,9 @@ QUERY_S = 0.016  # one held-out query at all settings that are measured
 SMALL = 200_000  # vectors: exact search takes milliseconds, so there is no reason to approximate
 FLAT_RECALL = 0.985  # 8-bit codes reach this for text queries; a higher recall needs float vectors
 VECTORS_PER_LIST = 40  # in the training sample; FAISS asks for 39
+ROUNDED_UP = 1.44  # FAISS holds the codes of a list in a power of two of bytes: 1 / ln 2 times as many on average
 BLOCK = 32  # codes that fast-scan reads at once: each list is padded to a multiple of it
+SEARCHER_BYTES = 2 << 30  # of a process that searches ivf-rabitq, besides: 1 GiB of mapped codes, and a batch
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def _bytes(kind: str, num_vectors: int, dim: int, num_lists: int, num_shards: in
     other kinds each have their own centroids. A factory string is assumed to keep 4-byte floats."""
     if kind == IVF_RABITQ:
         padding = min(BLOCK / 2 * num_lists, (BLOCK - 1) * num_vectors)
-        hot = (num_vectors + padding) * (dim / 8 + 8) + 8 * num_vectors + 4 * dim * num_lists
+        codes = (num_vectors + padding) * (dim / 8 + 8) * ROUNDED_UP
+        hot = codes + 2 * 8 * num_vectors + 4 * dim * num_lists  # twice the ids: the lists of shards are appended
         return int(hot), num_vectors * (dim + 8)
     if kind == IVF_SQ8:
         return num_vectors * (dim + 8) + 4 * dim * num_lists * num_shards, 0

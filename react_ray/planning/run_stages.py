@@ -11,7 +11,10 @@ import numpy as np
 from react_ray.clip.architecture import embedding_dim, empty_model, image_numbers
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.image_tower import grid_dim
+from react_ray.errors import ReactRayError
 from react_ray.gated.config import CustomizeConfig, runs_no_model, trains
+from react_ray.index.config import IVF_RABITQ
+from react_ray.index.plan import SEARCHER_BYTES, plan_index
 from react_ray.planning.database import MODEL_GB, READER_GB, base_gb, download, image_bytes
 from react_ray.planning.job_plan import StagePlan
 from react_ray.planning.machine import Machine
@@ -85,8 +88,6 @@ def retrieve(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
     if rates.backbone and rates.flop_per_s:
         seconds = (work / rates.flop_per_s + found.num_prompts * rates.backbone.text_s) / machine.cores
     stored = image_bytes(found) + 2 * found.dim
-    hot_gb = keys * found.rows * found.dim * 4 / 2**30
-    hot_gb = min(hot_gb, keys * recipe.index.memory_gb) if config.search == "index" else 0.5
     return StagePlan(
         "retrieve",
         "to do",
@@ -94,10 +95,22 @@ def retrieve(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
         found.rows * found.dim * 2 * keys + pairs * stored,
         pairs * stored + _hits(found, config) * HIT_BYTES,
         0,
-        base_gb(recipe) + READER_GB + hot_gb,
+        base_gb(recipe) + READER_GB + keys * _searcher_gb(found),
         seconds,
         f"{found.num_queries:,} queries against all vectors, which an index shortens; at most {pairs:,} pairs",
     )
+
+
+def _searcher_gb(found: Survey) -> float:
+    """Of the searcher of a key, or of all that share its shards."""
+    config = found.recipe.index
+    if found.recipe.retrieve.search != "index":
+        return 0.5
+    try:
+        plan = plan_index(found.rows, found.dim, config, max(1, -(-found.rows // found.recipe.ingest.rows_per_part)))
+    except ReactRayError:  # said by the stage `index`
+        return config.memory_gb
+    return (plan.hot_bytes + (SEARCHER_BYTES if plan.kind == IVF_RABITQ else 0)) / 2**30
 
 
 def _hits(found: Survey, config: RetrieveConfig) -> int:

@@ -12,7 +12,7 @@
 With --imagenet, a whole retrieval by classes instead (retrieve_by_class.py), whose last line has
 
     classes, pairs      how many were asked for, and the unique pairs that were chosen
-    driver_rss_gb, searcher_rss_gb   peaks of the driver and of the largest searcher
+    driver_rss_gb, searcher_rss_gb   peaks of the driver and of the largest searcher; searcher_planned_gb: as planned
     seconds, hits_per_s from the queries to the chosen pairs; hits of all prompts and keys before they are reduced
     faiss_ratio         seconds of a bare FAISS batch search by an IVF of 8-bit codes over the same lists / ours
 

@@ -20,6 +20,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.draft import create
 from react_ray.index.config import Key
 from react_ray.index.list_index import ListIndex
+from react_ray.index.plan import SEARCHER_BYTES, plan_index
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shards import open_shards, shard_places
 from react_ray.kinds import EMBEDDINGS, INDEX, PAIRS, QUERIES, EmbeddingsFacts, PairsFacts, QueriesFacts
@@ -95,6 +96,7 @@ def retrieve(root: str, classes: int, prompts: int, pairs_per_class: int, exclus
     queries = pa.concat_tables(asked.tables()).drop_columns(["embedding"])
     out = f"{root}/out"
     open_storage(out).delete_all()
+    planned = plan_index(embeddings.rows, built.facts.dim, recipe.index, embeddings.num_parts)
     with connected(recipe.cluster), Peaks() as peaks:
         began = time.monotonic()
         found = search_rounds(
@@ -109,6 +111,7 @@ def retrieve(root: str, classes: int, prompts: int, pairs_per_class: int, exclus
             "kept_claims": len(found.claims.pair_id),
             "driver_rss_gb": round(peaks.driver_gb, 2),
             "searcher_rss_gb": round(peaks.searcher_gb, 2),
+            "searcher_planned_gb": round((planned.hot_bytes + SEARCHER_BYTES) / 2**30, 2),
             "seconds": round(seconds, 1),
             "hits_per_s": round(num_hits / seconds),
         }
