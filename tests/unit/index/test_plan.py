@@ -49,7 +49,7 @@ def test_what_is_printed_names_kind_shards_memory_disk_and_time() -> None:
     assert "ivf-rabitq, 4,096 lists over 1,000,000 vectors of dimension 512" in first and "shards" in first
     assert "GB of memory to search" in second and "GB of disk" in second and "core-seconds" in second
     _, both = plan_index(10**6, 512, IndexConfig(kind=IVF_RABITQ), 10).lines(2, metadata_bytes=2**30)
-    assert "index: 2 x 0.12 GB of memory to search, 2.14 GB of disk" in both
+    assert "index: 2 x 0.13 GB of memory to search, 2.14 GB of disk" in both
 
 
 def test_what_does_not_fit_says_what_to_do() -> None:
