@@ -34,6 +34,7 @@ class IndexPlan:
     train_sample: int
     hot_bytes: int  # in memory while the index is searched
     cold_bytes: int  # memory-mapped
+    disk_bytes: int
     build_bytes: int  # in memory while one shard is built
     core_seconds: float
 
@@ -45,7 +46,7 @@ class IndexPlan:
             f"index: {self.kind}{lists} over {self.num_vectors:,} vectors of dimension {self.dim}, "
             f"{self.num_shards} shards",
             f"index: {num_keys} x {self.hot_bytes * gb:.2f} GB of memory to search, "
-            f"{(num_keys * (self.hot_bytes + self.cold_bytes) + metadata_bytes) * gb:.2f} GB of disk, "
+            f"{(num_keys * self.disk_bytes + metadata_bytes) * gb:.2f} GB of disk, "
             f"{self.build_bytes * gb:.2f} GB of memory to build a shard, "
             f"about {num_keys * self.core_seconds:,.0f} core-seconds",
         ]
@@ -61,7 +62,7 @@ def plan_index(num_vectors: int, dim: int, config: IndexConfig, num_parts: int) 
     each_build = {IVF_RABITQ: 2.2 * dim + 600, IVF_SQ8: 2.5 * dim + 32}.get(kind, 9 * dim + 32)
     room = max(0.25, config.build_memory_gb - 8 * 2**17 * dim / 2**30) * 2**30  # what a part in memory leaves
     num_shards = config.num_shards or min(num_parts, max(1, ceil(num_vectors * each_build / room)))
-    hot, cold = _bytes(kind, num_vectors, dim, num_lists, num_shards)
+    hot, cold, disk = _bytes(kind, num_vectors, dim, num_lists, num_shards)
     if hot > config.memory_gb * 2**30:
         raise ConfigError(
             f"index.kind={kind!r} takes {hot / 2**30:.2f} GB of memory to search {num_vectors:,} vectors and "
@@ -81,6 +82,7 @@ def plan_index(num_vectors: int, dim: int, config: IndexConfig, num_parts: int) 
         max(1, sample),
         hot,
         cold,
+        disk,
         int(each_build * ceil(num_vectors / num_shards)),
         round(num_vectors * each_s + 8 * sample * assigned + measured, 1),
     )
@@ -111,14 +113,17 @@ def _kind(num_vectors: int, dim: int, config: IndexConfig) -> str:
     )
 
 
-def _bytes(kind: str, num_vectors: int, dim: int, num_lists: int, num_shards: int) -> tuple[int, int]:
-    """Returns (hot, cold) bytes of all shards in one process. ivf-rabitq shards are joined list by list; shards of
+def _bytes(kind: str, num_vectors: int, dim: int, num_lists: int, num_shards: int) -> tuple[int, int, int]:
+    """Returns (hot, cold) bytes of all shards in one process, and those of their files. ivf-rabitq shards are joined list by list; shards of
     other kinds each have their own centroids. A factory string is assumed to keep 4-byte floats."""
     if kind == IVF_RABITQ:
         padding = min(BLOCK / 2 * num_lists, (BLOCK - 1) * num_vectors)
-        codes = (num_vectors + padding) * (dim / 8 + 8) * ROUNDED_UP
-        hot = codes + 2 * 8 * num_vectors + 4 * dim * num_lists  # twice the ids: the lists of shards are appended
-        return int(hot), num_vectors * (dim + 8)
+        codes, ids, centroids = (num_vectors + padding) * (dim / 8 + 8), 8 * num_vectors, 4 * dim * num_lists
+        cold = num_vectors * (dim + 8)
+        # Twice the ids: the lists of shards are appended to each other.
+        return int(ROUNDED_UP * codes + 2 * ids + centroids), cold, int(codes + ids + centroids) + cold
     if kind == IVF_SQ8:
-        return num_vectors * (dim + 8) + 4 * dim * num_lists * num_shards, 0
-    return num_vectors * (4 * dim + 8), 0
+        hot = num_vectors * (dim + 8) + 4 * dim * num_lists * num_shards
+    else:
+        hot = num_vectors * (4 * dim + 8)
+    return hot, 0, hot

@@ -143,7 +143,7 @@ def index(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
         there.state(found.rows),
         found.rows * keys,
         vectors,
-        keys * (plan.hot_bytes + plan.cold_bytes),
+        keys * plan.disk_bytes,
         _of_parts(recipe, found.rows, 1),
         base_gb(recipe) + at_once * (READER_GB + plan.build_bytes / 2**30),
         keys * plan.core_seconds / speed / at_once,
