@@ -114,16 +114,17 @@ def _kind(num_vectors: int, dim: int, config: IndexConfig) -> str:
 
 
 def _bytes(kind: str, num_vectors: int, dim: int, num_lists: int, num_shards: int) -> tuple[int, int, int]:
-    """Returns (hot, cold) bytes of all shards in one process, and those of their files. ivf-rabitq shards are joined list by list; shards of
-    other kinds each have their own centroids. A factory string is assumed to keep 4-byte floats."""
+    """Returns (hot, cold) bytes of all shards in one process, and those of their files.
+
+    ivf-rabitq shards are joined list by list; shards of other kinds each have their own centroids. A factory string is
+    assumed to keep 4-byte floats.
+    """
     if kind == IVF_RABITQ:
         padding = min(BLOCK / 2 * num_lists, (BLOCK - 1) * num_vectors)
         codes, ids, centroids = (num_vectors + padding) * (dim / 8 + 8), 8 * num_vectors, 4 * dim * num_lists
         cold = num_vectors * (dim + 8)
         # Twice the ids: the lists of shards are appended to each other.
         return int(ROUNDED_UP * codes + 2 * ids + centroids), cold, int(codes + ids + centroids) + cold
-    if kind == IVF_SQ8:
-        hot = num_vectors * (dim + 8) + 4 * dim * num_lists * num_shards
-    else:
-        hot = num_vectors * (4 * dim + 8)
+    each, centroids = (dim, 4 * dim * num_lists * num_shards) if kind == IVF_SQ8 else (4 * dim, 0)
+    hot = num_vectors * (each + 8) + centroids
     return hot, 0, hot
