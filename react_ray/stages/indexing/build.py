@@ -103,8 +103,7 @@ def _require_room(recipe: Recipe, uri: str, planned: IndexPlan, pairs: Artifact[
     for line in planned.lines(num_keys, metadata_bytes):
         print(line, file=sys.stderr)
     require_memory(recipe.cluster, 0.5 + planned.build_bytes / 2**30, 1, "index")
-    codes_bytes = num_keys * (planned.disk_bytes)
-    require_disk(uri, (codes_bytes + metadata_bytes) / 2**30, "index")
+    require_disk(uri, (num_keys * planned.disk_bytes + metadata_bytes) / 2**30, "index")
 
 
 def _copy_quantisers(base: Artifact[IndexFacts], index: Draft[IndexFacts], config: IndexConfig) -> None:
