@@ -1,59 +1,76 @@
 """Searches exactly without an index: actors stream the embeddings and keep a running top-k; their answers are merged.
 
 A Scanners object keeps its actors for many batches of queries. Each batch is one pass over the embeddings of a key.
+
+Next: fan_out.py.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import ray
 
 from react_ray.artifact import Artifact
+from react_ray.index.config import Key
 from react_ray.index.exact import RunningTopK
 from react_ray.index.merge import Hits, merge
 from react_ray.index.quantizer import faiss_threads
+from react_ray.index.search_shards import Round
 from react_ray.kinds import AllowedFacts, EmbeddingsFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.selection.class_hits import ClassHits, merge_class_hits, reduce_hits
-from react_ray.stages.retrieval.searcher_actors import answers_of, await_ready, starter, threads_here, width
+from react_ray.stages.retrieval.fan_out import InProcess, Pool, Steps, answered
+from react_ray.stages.retrieval.searcher_actors import starter, threads_here, width
+from react_ray.stages.retrieval.searcher_pool import SearcherPool
+from react_ray.stages.retrieval.shares import Share
 from react_ray.vectors import from_vectors
 
 PARTS_AHEAD = 2  # parts that are read while one is searched
 
 
 class EmbeddingScanner:
-    """Finds the exact best k of each query in one pass over its parts of the embeddings."""
+    """Finds the exact best k of each query in one pass over its share of the parts of the embeddings."""
 
     def __init__(
         self,
         embeddings: Artifact[EmbeddingsFacts],
-        parts: list[int],
         deleted: np.ndarray,
         allowed: Artifact[AllowedFacts] | None,
         num_threads: int,
     ) -> None:
         faiss_threads(num_threads)
-        self.embeddings, self.parts, self.deleted, self.allowed = embeddings, parts, deleted, allowed
+        self.embeddings, self.deleted, self.allowed = embeddings, deleted, allowed
 
-    def scan(self, key: str, queries_QD: np.ndarray, k: int) -> Hits:
+    def prepare(self, shares: dict[str, Share]) -> None:
+        """Nothing is open between two passes."""
+
+    def answer(
+        self,
+        key: str,
+        share: Share,
+        method: str,
+        queries_QD: np.ndarray,
+        args: tuple[int],
+        reduce: Callable[[Hits], Any] | None,
+    ) -> Any:
+        """args: k."""
         on_gpu = ray.is_initialized() and bool(ray.get_gpu_ids())
-        best = RunningTopK(k, on_gpu)
+        best = RunningTopK(*args, on_gpu)
         with ThreadPoolExecutor(PARTS_AHEAD) as pool:
-            coming = deque(pool.submit(self._read, key, part) for part in self.parts[:PARTS_AHEAD])
-            for after in [*self.parts[PARTS_AHEAD:], *[None] * len(coming)]:
+            coming = deque(pool.submit(self._read, key, part) for part in share[:PARTS_AHEAD])
+            for after in [*share[PARTS_AHEAD:], *[None] * len(coming)]:
                 found = coming.popleft().result()
                 if after is not None:
                     coming.append(pool.submit(self._read, key, after))
                 best.update(queries_QD, *found)
-        return best.result()
-
-    def scan_classes(self, key: str, queries_QD: np.ndarray, class_Q: np.ndarray, most: int) -> ClassHits:
-        return reduce_hits(self.scan(key, queries_QD, most), np.arange(len(queries_QD)), class_Q, most)
+        return reduce(best.result()) if reduce else best.result()
 
     def _read(self, key: str, part: int) -> tuple[np.ndarray, np.ndarray]:
         table = self.embeddings.read(part, ["pair_id", key])
@@ -82,36 +99,34 @@ class Scanners:
 
         here: this process reads the embeddings itself, without Ray.
         """
-        every = list(range(embeddings.num_parts))
-        self._here = EmbeddingScanner(embeddings, every, deleted, allowed, threads_here(cluster)) if here else None
-        self._scanners: list[Any] = []
-        self._unready: list[Any] = []
+        counts = {key: embeddings.num_parts for key in get_args(Key)}
+        of = embeddings, deleted, allowed
+        self._pool: Pool
         if here:
+            self._pool = InProcess(EmbeddingScanner(*of, threads_here(cluster)), counts)
             return
-        num_scanners, num_threads = width(cluster, embeddings.num_parts)
-        start = starter(EmbeddingScanner, cluster, cluster.gpus_per_actor)
-        self._left_out = ray.put(deleted)  # kept: an actor that is restarted asks for it again
-        self._scanners = [
-            start(embeddings, every[i::num_scanners], self._left_out, allowed, num_threads) for i in range(num_scanners)
-        ]
-        self._unready = list(self._scanners)
+        wide = width(cluster, embeddings.num_parts)
+        start = starter(EmbeddingScanner, cluster, wide.num_threads, cluster.gpus_per_actor)
+        left_out = ray.put(deleted)  # kept: each actor that is started asks for it
+        pool = SearcherPool(lambda: start(embeddings, left_out, allowed, wide.num_threads), counts, wide)
+        pool.grow()  # a pass is long enough for all
+        self._pool = pool
 
     def search(self, key: str, queries_QD: np.ndarray, k: int) -> Hits:
         """queries: float32 [Q, D]; returns Hits [Q, k]."""
-        if self._here:
-            return merge([self._here.scan(key, queries_QD, k)], k)
-        await_ready(self._unready)
-        sent = ray.put(queries_QD)
-        return merge(answers_of([one.scan.remote(key, sent, k) for one in self._scanners]), k)
+        return merge(self._pass(key, queries_QD, k), k)
 
     def search_classes(self, key: str, queries_QD: np.ndarray, class_Q: np.ndarray, most: int) -> ClassHits:
         """class_Q: int64 [Q], the class of each query. Returns the `most` best pairs of each class."""
-        if self._here:
-            return self._here.scan_classes(key, queries_QD, class_Q, most)
-        await_ready(self._unready)
-        sent = ray.put(queries_QD)
-        found = answers_of([one.scan_classes.remote(key, sent, class_Q, most) for one in self._scanners])
-        return merge_class_hits(found, most)
+        reduce = partial(reduce_hits, query_Q=np.arange(len(queries_QD)), class_Q=class_Q, most=most)
+        return merge_class_hits(self._pass(key, queries_QD, most, reduce), most)
+
+    def _pass(self, key: str, queries_QD: np.ndarray, k: int, reduce: Callable[[Hits], Any] | None = None) -> list[Any]:
+        def steps(num_scanners: int) -> Steps:
+            return (yield Round("search", queries_QD, [(k,)] * num_scanners, reduce))
+
+        (found,) = answered(self._pool, key, [steps])
+        return list(found)
 
     def __enter__(self) -> Scanners:
         return self
@@ -119,8 +134,7 @@ class Scanners:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for scanner in self._scanners:
-            ray.kill(scanner)
+        self._pool.close()
 
 
 def search_exactly(
