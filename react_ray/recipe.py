@@ -46,7 +46,12 @@ class ClusterConfig(Section):
     threads_per_actor: int = speed(2, "CPU threads of each such actor, for which Ray reserves as many CPUs", ge=1)
     num_searchers: int = speed(
         2,
-        "actors that share the shards, or the embeddings, during a search; a single machine has one actor for all",
+        "most actors that share the shards, or the embeddings, during a search; a single machine has one for all",
+        ge=1,
+    )
+    min_searchers: int = speed(
+        1,
+        "fewest such actors, with which a search begins; more start while queries wait, up to num_searchers",
         ge=1,
     )
     shard_cache_dir: str = speed(

@@ -130,11 +130,15 @@ def files_checksum(receipt: Receipt) -> str:
 
 def shard_places(index: Artifact[IndexFacts], key: str) -> list[ShardPlace]:
     """Returns all shards of a key. Raises RetrievalError if the index has no such key."""
+    check_has_key(index, key)
+    return [ShardPlace(one, key, shard) for one in (index, *deltas(index)) for shard in range(one.facts.num_shards)]
+
+
+def check_has_key(index: Artifact[IndexFacts], key: str) -> None:
     if key not in index.facts.keys:
         raise RetrievalError(
             f"the index has no {key} keys, only {index.facts.keys}; add it to index.keys and build again"
         )
-    return [ShardPlace(one, key, shard) for one in (index, *deltas(index)) for shard in range(one.facts.num_shards)]
 
 
 def params_for(index: Artifact[IndexFacts], key: str, recall: float, k: int) -> tuple[SearchParams, float]:

@@ -86,19 +86,19 @@ def main() -> None:
     whole, whole_recipe = built(root, asked.cpus, 1)
     with connected(whole_recipe.cluster):
         of_recall, _ = params_for(whole, "image", 0.95, BULK_K)
-        with ShardFanOut(whole, "image", whole_recipe.cluster, NOTHING) as shards:
-            shards.search(bulk_QD[:10], 10, SearchParams(1, 1.0))  # the servers are up
+        with ShardFanOut(whole, ["image"], whole_recipe.cluster, NOTHING) as shards:
+            shards.search("image", bulk_QD[:10], 10, SearchParams(1, 1.0))  # the servers are up
             num_distinct: list[int] = []
 
             def bulk(params: SearchParams) -> None:
-                num_distinct.append(len(distinct(shards.search(bulk_QD, BULK_K, params).rows()[1])))
+                num_distinct.append(len(distinct(shards.search("image", bulk_QD, BULK_K, params).rows()[1])))
 
             scan = search_exactly(embeddings, "image", bulk_QD[:50], BULK_K, whole_recipe.cluster, NOTHING)
             for name, params in (("bulk", SearchParams(BULK_LISTS)), ("bulk95", of_recall)):
                 out[f"{name}_s"] = round(
                     float(np.median([seconds_of(lambda params=params: bulk(params)) for _ in range(asked.repeats)])), 2
                 )  # type: ignore[misc]
-                found = shards.search(bulk_QD[:50], BULK_K, params)
+                found = shards.search("image", bulk_QD[:50], BULK_K, params)
                 out |= {f"{name}_nprobe": params.nprobe, f"{name}_recall": round(recall_at_k(found, scan, BULK_K), 4)}
             out["bulk_distinct"] = num_distinct[0]
         print(json.dumps(out), flush=True)
@@ -122,15 +122,15 @@ def main() -> None:
         asked_of_faiss = faiss.IndexRefineSearchParameters(
             k_factor=of_one.k_factor, base_index_params=faiss.SearchParametersIVF(nprobe=of_one.nprobe)
         )
-        with ShardFanOut(four, "image", four_recipe.cluster, NOTHING) as shards:
+        with ShardFanOut(four, ["image"], four_recipe.cluster, NOTHING) as shards:
             many_QD = np.concatenate([batch_QD] * BATCHES)
-            shards.search(batch_QD, 10, params)
+            shards.search("image", batch_QD, 10, params)
             ray_s, faiss_s = alternating(
-                lambda: shards.search(many_QD, 10, params),
+                lambda: shards.search("image", many_QD, 10, params),
                 lambda: [one.search(batch_QD, 10, params=asked_of_faiss) for _ in range(BATCHES)],
                 3 * asked.repeats,
             )
-            hits = shards.search(batch_QD, 10, params)
+            hits = shards.search("image", batch_QD, 10, params)
         truth = search_exactly(embeddings, "image", batch_QD, 10, four_recipe.cluster, NOTHING)
     out |= {"shards_recall": round(recall_at_k(hits, truth, 10), 4), "shards_params": [params.nprobe, params.k_factor]}
     out |= {"one_params": [of_one.nprobe, of_one.k_factor], "shards_ratio": round(faiss_s / ray_s, 3)}

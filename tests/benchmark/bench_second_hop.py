@@ -34,9 +34,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # tests is no installed pack
 from react_ray.index.merge import Hits
 from react_ray.index.recall import recall_at_k
 from react_ray.index.shards import params_for
-from react_ray.stages.retrieval import shard_actors
+from react_ray.stages.retrieval import fan_out
+from react_ray.stages.retrieval.fan_out import BATCHES_AHEAD
 from react_ray.stages.retrieval.scanners import search_exactly
-from react_ray.stages.retrieval.shard_actors import BATCHES_AHEAD, ShardFanOut
+from react_ray.stages.retrieval.shard_actors import ShardFanOut
 from tests.benchmark.bench_retrieve import NOTHING, built
 from tests.benchmark.made_vectors import write
 from tests.support.three_nodes import cluster_of
@@ -60,7 +61,9 @@ def main() -> None:
     mixture, embeddings = write(str(root), asked.n, asked.dim)
     queries_QD = mixture.draw(asked.queries, 10**6 + 4, text=True).astype(np.float32)
     index, recipe = built(root, PROCESSES * asked.threads, SHARDS)
-    cluster = recipe.cluster.model_copy(update={"num_searchers": PROCESSES, "threads_per_actor": asked.threads})
+    cluster = recipe.cluster.model_copy(
+        update={"num_searchers": PROCESSES, "min_searchers": PROCESSES, "threads_per_actor": asked.threads}
+    )
     params, _ = params_for(index, "image", 0.95, asked.k)
     assert params.k_factor, "nothing is re-ranked with these parameters, so there is one stage"
     of_way: dict[str, list[float]] = {f"{name}{alone}_s": [] for alone in ("", "_alone") for name in STAGES}
@@ -68,15 +71,17 @@ def main() -> None:
     recall = {}
     with cluster_of(*["any"] * PROCESSES, cpus=asked.threads):
         truth = search_exactly(embeddings, "image", queries_QD[:TRUTH], asked.k, cluster, NOTHING)
-        with ShardFanOut(index, "image", cluster, NOTHING) as shards:
-            pids = ray.get([server.__ray_call__.remote(lambda _: os.getpid()) for server in shards._servers])
+        with ShardFanOut(index, ["image"], cluster, NOTHING) as shards:
+            pids = ray.get(
+                [server.__ray_call__.remote(lambda _: os.getpid()) for server, _ in shards._pool.shares("image")]
+            )
             processes = [psutil.Process(pid) for pid in (*pids, os.getpid())]
             for repeat in range(asked.repeats + 1):  # the first opens what is read later
                 for alone, ahead in (("", BATCHES_AHEAD), ("_alone", 0)):
                     for name, two_stages in STAGES.items():
-                        shards._two_stages, shard_actors.BATCHES_AHEAD = two_stages, ahead
+                        shards._two_stages, fan_out.BATCHES_AHEAD = two_stages, ahead
                         before, began = cpu_seconds(processes), time.perf_counter()
-                        hits = shards.search(queries_QD, asked.k, params)
+                        hits = shards.search("image", queries_QD, asked.k, params)
                         if repeat:
                             of_way[f"{name}{alone}_s"].append(time.perf_counter() - began)
                         if repeat and not alone:

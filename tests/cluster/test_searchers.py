@@ -18,7 +18,7 @@ from react_ray.index.shards import deltas, open_shards, shard_places
 from react_ray.kinds import INDEX
 from react_ray.runtime.placement import ROLE_LABEL
 from react_ray.stages import index
-from react_ray.stages.retrieval import searcher_actors
+from react_ray.stages.retrieval import searcher_pool
 from react_ray.stages.retrieval.shard_actors import ShardFanOut
 from tests.support.searchable import write_index
 from tests.support.three_nodes import cluster_of
@@ -46,9 +46,9 @@ def test_one_actor_and_five_find_the_same(tmp_path: Path) -> None:
             of_classes = reduce_hits(want, Classes(np.arange(len(asked)), class_Q), 10)
             for num_searchers in (1, 2, 3, 5):
                 cluster = recipe.cluster.model_copy(update={"num_searchers": num_searchers})
-                with ShardFanOut(base, "image", cluster, deleted) as shards:
-                    found = shards.search(asked, 10, params)
-                    reduced = shards.search_classes(asked, class_Q, 10, params)
+                with ShardFanOut(base, ["image"], cluster, deleted) as shards:
+                    found = shards.search("image", asked, 10, params)
+                    reduced = shards.search_classes("image", asked, class_Q, 10, params)
                 np.testing.assert_array_equal(found.pair_ids, want.pair_ids)
                 np.testing.assert_array_equal(found.scores, want.scores)
                 for name in ("class_id", "query", "pair_id", "score"):
@@ -59,7 +59,7 @@ def test_one_actor_and_five_find_the_same(tmp_path: Path) -> None:
 def test_searchers_without_a_node_are_named_and_begin_when_one_comes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searcher_actors, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(searcher_pool, "PATIENCE_S", 0.5)
     recipe = recipe_over(str(tmp_path / "database"), tmp_path)
     write_database(recipe.database, 2, 300)
     write_index(recipe.database)
@@ -72,9 +72,9 @@ def test_searchers_without_a_node_are_named_and_begin_when_one_comes(
         return "waiting for 1 of 2 searchers" in "".join(told)
 
     with cluster_of("index") as nodes, ThreadPoolExecutor(1) as pool:
-        cluster = recipe.cluster.model_copy(update={"num_searchers": 2, "roles": True})
-        with ShardFanOut(base, "image", cluster, nothing) as shards:
-            coming = pool.submit(shards.search, asked, 10, SearchParams(1))
+        cluster = recipe.cluster.model_copy(update={"num_searchers": 2, "min_searchers": 2, "roles": True})
+        with ShardFanOut(base, ["image"], cluster, nothing) as shards:
+            coming = pool.submit(shards.search, "image", asked, 10, SearchParams(1))
             wait_for_condition(is_told, timeout=120)
             nodes.add_node(num_cpus=1, object_store_memory=150 << 20, labels={ROLE_LABEL: "index"})
             np.testing.assert_array_equal(coming.result().pair_ids, want.pair_ids)

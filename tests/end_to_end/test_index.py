@@ -53,8 +53,8 @@ def embeddings_of(recipe: Recipe) -> Artifact:
 
 
 def ask(recipe: Recipe, base: Artifact, k: int = 10, params: SearchParams = ALL_LISTS) -> Hits:
-    with ShardFanOut(base, "image", recipe.cluster, deleted_pairs(recipe.database)) as shards:
-        return shards.search(QUERIES, k, params)
+    with ShardFanOut(base, ["image"], recipe.cluster, deleted_pairs(recipe.database)) as shards:
+        return shards.search("image", QUERIES, k, params)
 
 
 def exactly(recipe: Recipe, k: int) -> Hits:
@@ -72,14 +72,14 @@ def assert_classes_survive_a_searcher(recipe: Recipe, base: Artifact) -> None:
     class_Q, nothing = np.arange(len(QUERIES)) // 5, np.empty(0, np.int64)
     with Scanners(embeddings_of(recipe), recipe.cluster, nothing) as scanners:
         exact = scanners.search_classes("image", QUERIES, class_Q, 40)
-    with ShardFanOut(base, "image", recipe.cluster, nothing) as shards:
+    with ShardFanOut(base, ["image"], recipe.cluster, nothing) as shards:
         for _ in range(2):
-            found = shards.search_classes(QUERIES, class_Q, 40, ALL_LISTS)
+            found = shards.search_classes("image", QUERIES, class_Q, 40, ALL_LISTS)
             assert np.bincount(found.class_id).tolist() == [40] * 4
             for name in ("class_id", "query", "pair_id", "score"):
                 np.testing.assert_array_equal(getattr(found, name), getattr(exact, name))
-            for server in shards._servers:
-                ray.kill(server, no_restart=False)
+            for server, _ in shards._pool.shares("image"):
+                ray.kill(server)
 
 
 def test_a_flat_index_over_any_shards_is_exact_search_and_knows_additions_and_deletions_at_once(tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ def test_a_flat_index_over_any_shards_is_exact_search_and_knows_additions_and_de
     assert exact.valid.sum(axis=1).tolist() == [4 * 149] * len(QUERIES)  # one row of each part failed; -1 is no hit
     same(answers[0], exact)
     same(answers[1], exact)
-    with ShardFanOut(base, "image", recipe.cluster, deleted_pairs(database), here=True) as shards:
-        same(shards.search(QUERIES, 700, ALL_LISTS), exact)
+    with ShardFanOut(base, ["image"], recipe.cluster, deleted_pairs(database), here=True) as shards:
+        same(shards.search("image", QUERIES, 700, ALL_LISTS), exact)
     assert_classes_survive_a_searcher(recipe, base)
     write_database(database, 6, 150, first=4)
     assert index.run(recipe).content == base.content and len(deltas(base)) == 1

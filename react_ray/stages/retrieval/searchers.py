@@ -19,7 +19,7 @@ from react_ray.artifact import Artifact
 from react_ray.index.class_hits import ClassHits, class_blocks
 from react_ray.index.config import IndexConfig, SearchParams
 from react_ray.index.merge import Hits
-from react_ray.index.shards import deltas, params_for
+from react_ray.index.shards import check_has_key, deltas, params_for
 from react_ray.kinds import AllowedFacts, IndexFacts
 from react_ray.recipe import ClusterConfig
 from react_ray.runtime.cluster import is_running
@@ -65,24 +65,25 @@ class SearchPlan:
 class Searchers:
     """`with Searchers(plan) as searchers: searchers.search("image", queries, k)`.
 
-    `open` starts the actors, or the first search of a key, so that what is finished starts none. Several threads may
-    search a key that is open.
+    `open` starts the actors, or the first search, so that what is finished starts none. Several threads may search when
+    they are open.
     """
 
     def __init__(self, plan: SearchPlan) -> None:
         self.plan = plan
         self._opened = ExitStack()
         self._scanners: Scanners | None = None
-        self._shards: dict[str, ShardFanOut] = {}
+        self._shards: ShardFanOut | None = None
         self._params: dict[tuple[str, int], SearchParams] = {}
 
     def open(self, keys: Iterable[str]) -> None:
-        """Starts the actors of all keys at once: each takes seconds, and longer to read its shards."""
+        """Starts the first actors, which takes seconds. RetrievalError if the index lacks one of the keys."""
+        if self.plan.index is None:
+            self._open_scanners()
+            return
         for key in keys:
-            if self.plan.index is None:
-                self._open_scanners()
-            else:
-                self._open_shards(key)
+            check_has_key(self.plan.index, key)
+        self._open_shards(self.plan.index)
 
     @property
     def blocks_at_once(self) -> int:
@@ -93,13 +94,14 @@ class Searchers:
         """queries: float32 [Q, D]; returns Hits [Q, k]."""
         if self.plan.index is None:
             return self._open_scanners().search(key, queries_QD, k)
-        return self._open_shards(key).search(queries_QD, k, self.params(key, k))
+        return self._open_shards(self.plan.index).search(key, queries_QD, k, self.params(key, k))
 
     def search_classes(self, key: str, queries_QD: np.ndarray, class_Q: np.ndarray, most: int) -> ClassHits:
         """class_Q: int64 [Q], the class of each query. Returns the `most` best pairs of each class."""
         if self.plan.index is None:
             return self._open_scanners().search_classes(key, queries_QD, class_Q, most)
-        return self._open_shards(key).search_classes(queries_QD, class_Q, most, self.params(key, most))
+        shards = self._open_shards(self.plan.index)
+        return shards.search_classes(key, queries_QD, class_Q, most, self.params(key, most))
 
     def params(self, key: str, k: int) -> SearchParams:
         """The parameters of the index for k hits. Warns once where no measured ones reach the target recall."""
@@ -115,13 +117,12 @@ class Searchers:
             self._scanners = self._opened.enter_context(Scanners(*of))
         return self._scanners
 
-    def _open_shards(self, key: str) -> ShardFanOut:
-        if key not in self._shards:
+    def _open_shards(self, index: Artifact[IndexFacts]) -> ShardFanOut:
+        if self._shards is None:
             plan = self.plan
-            assert plan.index is not None
-            of = plan.index, key, plan.cluster, plan.database.deleted, plan.allowed, self._here
-            self._shards[key] = self._opened.enter_context(ShardFanOut(*of))
-        return self._shards[key]
+            of = index, index.facts.keys, plan.cluster, plan.database.deleted, plan.allowed, self._here
+            self._shards = self._opened.enter_context(ShardFanOut(*of))
+        return self._shards
 
     @property
     def _here(self) -> bool:
