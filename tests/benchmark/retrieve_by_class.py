@@ -111,7 +111,7 @@ def retrieve(root: str, classes: int, prompts: int, pairs_per_class: int, exclus
             "kept_claims": len(found.claims.pair_id),
             "driver_rss_gb": round(peaks.driver_gb, 2),
             "searcher_rss_gb": round(peaks.searcher_gb, 2),
-            "searcher_planned_gb": round((planned.hot_bytes + SEARCHER_BYTES) / 2**30, 2),
+            "searcher_planned_gb": round(len(KEYS) * (planned.hot_bytes + SEARCHER_BYTES) / 2**30, 2),
             "seconds": round(seconds, 1),
             "hits_per_s": round(num_hits / seconds),
         }
