@@ -30,7 +30,7 @@ from react_ray.stages.retrieval.shard_actors import ShardFanOut
 logger = logging.getLogger(__name__)
 BLOCKS_AT_ONCE = 2
 HITS_AT_ONCE = 1 << 24  # of a block that come here: 200 MB, and several times as much while they are stored
-REDUCED_AT_ONCE = 1 << 26  # of a block that searchers reduce to the pairs of classes
+REDUCED_AT_ONCE = 1 << 27  # of a block that searchers reduce to the pairs of classes
 SCANNED_AT_ONCE = 1 << 26  # of a pass over all embeddings: 800 MB
 
 

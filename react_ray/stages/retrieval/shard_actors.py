@@ -35,7 +35,7 @@ from react_ray.stages.retrieval.shares import Share
 
 QUERIES_AT_ONCE = 1024
 ANSWER_BYTES = 256 << 20  # of one batch, at 20 bytes a candidate
-PAIR_BYTES, QUERY_BYTES = 28, 1 << 16  # of a pair of a class, and of a query: no more than 4,096 in a batch
+PAIR_BYTES, QUERY_BYTES = 28, 1 << 15  # of a pair of a class, and of a query: no more than 8,192 in a batch
 AT_ONCE = 2  # questions that an actor answers at a time: one thread reduces hits while others search
 
 
