@@ -29,6 +29,7 @@ from react_ray.stages.retrieval.shard_actors import ShardFanOut
 
 logger = logging.getLogger(__name__)
 BLOCKS_AT_ONCE = 2
+DEEPEST = 10_000  # of index.calibration_k
 HITS_AT_ONCE = 1 << 24  # of a block that come here: 200 MB, and several times as much while they are stored
 REDUCED_AT_ONCE = 1 << 27  # of a block that searchers reduce to the pairs of classes
 SCANNED_AT_ONCE = 1 << 26  # of a pass over all embeddings: 800 MB
@@ -150,7 +151,10 @@ def search_params(index: Artifact[IndexFacts], key: str, k: int, config: IndexCo
     deepest = max((row["k"] for row in index.facts.calibration.get(key, [])), default=k)
     if deepest < k and index.facts.num_lists:
         logger.warning(
-            "recall was measured up to k=%d, for k=%d it is a guess; build with index.calibration_k=10000", deepest, k
+            "recall was measured up to k=%d, for k=%d it is a guess; %s",
+            deepest,
+            k,
+            "build with index.calibration_k=10000" if deepest < DEEPEST else "no index measures more hits",
         )
     if reached < config.recall:
         logger.warning(
