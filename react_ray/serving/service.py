@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from react_ray.cancellation import in_thread
 from react_ray.errors import BackboneError, ReactRayError
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shard_cache import ShardCache
@@ -80,7 +81,7 @@ class Service:
         return self.view
 
     async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, work, *arguments)
+        return await in_thread(self.threads, work, *arguments)
 
     async def answered(self, work: Callable[[View], Awaitable[T]], timeout_ms: int | None = None) -> T:
         """Does the work over one view of the database, within its time; over a newer one if that has gone meanwhile."""
