@@ -63,6 +63,12 @@ class Finder:
         self.coverage = 1.0
         self.timer = Timer()
 
+    @property
+    def share_of_time(self) -> float:
+        """What has passed of the time in which the request must be answered, from 0 to 1."""
+        most_s = self.service.time_of(self.asked.timeout_ms)
+        return (time.perf_counter() - self.timer.began) / most_s
+
     async def check(self) -> None:
         await self.service.in_thread(self.view.check_filters, self.filters)
 
