@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from react_ray import schema
 from react_ray.artifact import Artifact
 from react_ray.index.allowed import Allowed
 from react_ray.kinds import EmbeddingsFacts, NoFacts, PairsFacts
@@ -21,6 +20,7 @@ from react_ray.selection.screen import hosts
 from react_ray.vectors import from_vectors
 
 HOST, SIMILARITY = "host", "similarity"  # computed where the source has no such column
+URL = "url"
 NOT_FILTERED = {"pair_id", "image"}
 
 
@@ -30,8 +30,8 @@ class Filters:
     pairs: Artifact[PairsFacts]
     embeddings: Artifact[EmbeddingsFacts]
     images: Artifact[NoFacts] | None
-    of_pairs: frozenset[str]  # columns that are read there
-    of_images: frozenset[str]
+    of_pairs: dict[str, pa.DataType]  # columns that are read there
+    of_images: dict[str, pa.DataType]
 
     @classmethod
     def over(
@@ -41,15 +41,19 @@ class Filters:
         embeddings: Artifact[EmbeddingsFacts],
         images: Artifact[NoFacts] | None,
     ) -> Filters:
-        """ConfigError for a text that is no condition, or that names a column which is not there."""
+        """ConfigError for a text that is no condition, that names a column which is not there, or that compares it with
+        a value of another type."""
         conditions = parse(texts)
-        of_pairs = frozenset(_columns(pairs)) - NOT_FILTERED
-        of_images = (frozenset(schema.IMAGES.names) - NOT_FILTERED - of_pairs) if images is not None else frozenset()
-        check_columns(conditions, sorted(of_pairs | of_images | {HOST, SIMILARITY}))
+        of_pairs, of_images = _types(pairs), {} if images is None else _types(images)
+        computed = {SIMILARITY: pa.float32()} | ({HOST: pa.string()} if URL in of_pairs else {})
+        types = computed | of_images | of_pairs
+        check_columns(conditions, sorted(types))
         if HOST not in of_pairs | of_images:
             conditions = [
                 replace(c, values=tuple(map(_as_host, c.values))) if c.column == HOST else c for c in conditions
             ]
+        for condition in conditions:  # on no rows
+            condition.judge(pa.chunked_array([], types[condition.column]))
         return cls(conditions, pairs, embeddings, images, of_pairs, of_images)
 
     def judge(self, part: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -69,9 +73,11 @@ class Filters:
         if name in self.of_pairs:
             return self.pairs.read(part, [name])[name]
         if name in self.of_images and self.images is not None:
+            if part >= self.images.num_parts:  # of pairs that were added: none of their images is there yet
+                return pa.chunked_array([pa.nulls(self.pairs.receipt(part).rows, self.of_images[name])])
             return self.images.read(part, [name])[name]
         if name == HOST:
-            return hosts(self.pairs.read(part, ["url"])["url"])
+            return hosts(self.pairs.read(part, [URL])[URL])
         vectors = self.embeddings.read(part, ["image", "text"])
         sides = (from_vectors(vectors[side]).astype(np.float32) for side in ("image", "text"))
         return pa.chunked_array([pa.array(np.einsum("nd,nd->n", *sides), from_pandas=True)])
@@ -82,5 +88,9 @@ def _as_host(value: str) -> str:
     return value.lower().removeprefix("www.")
 
 
-def _columns(artifact: Artifact) -> list[str]:
-    return artifact.storage.parquet(f"{part_name(0)}.parquet").schema_arrow.names if artifact.num_parts else []
+def _types(artifact: Artifact) -> dict[str, pa.DataType]:
+    """The columns that can be filtered by."""
+    if not artifact.num_parts:
+        return {}
+    columns = artifact.storage.parquet(f"{part_name(0)}.parquet").schema_arrow
+    return {field.name: field.type for field in columns if field.name not in NOT_FILTERED}

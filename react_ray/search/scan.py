@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from react_ray.artifact import Artifact
+from react_ray.cancellation import stop_if_cancelled
 from react_ray.index.allowed import Allowed
 from react_ray.index.config import Key
 from react_ray.index.exact import RunningTopK
@@ -35,6 +36,7 @@ class Scan:
             return no_hits(len(queries_QD), k)
         best = RunningTopK(k)
         for ids, vectors_ND in self._blocks():
+            stop_if_cancelled()
             if allowed is not None or (deleted is not None and len(deleted)):
                 wanted = np.ones(len(ids), bool) if allowed is None else allowed.contains(ids)
                 wanted &= ~np.isin(ids, [] if deleted is None else deleted)
@@ -45,13 +47,16 @@ class Scan:
     def _blocks(self) -> Iterator[Block]:
         size = 2 * self.embeddings.facts.dim * self.embeddings.rows * len(self.parts) // self.embeddings.num_parts
         announce(size, f"{len(self.parts)} parts of {self.embeddings.uri} that no index covers")
-        return (
-            iter(self._kept) if size <= KEPT_BYTES else (read_block(self.embeddings, self.key, p) for p in self.parts)
-        )
+        return iter(self._kept) if size <= KEPT_BYTES else self._read()
 
     @cached_property
     def _kept(self) -> list[Block]:
-        return [read_block(self.embeddings, self.key, part) for part in self.parts]
+        return list(self._read())
+
+    def _read(self) -> Iterator[Block]:
+        for part in self.parts:
+            stop_if_cancelled()
+            yield read_block(self.embeddings, self.key, part)
 
 
 def read_block(embeddings: Artifact[EmbeddingsFacts], key: Key, part: int) -> Block:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 MOST_CHARACTERS = 4096  # of a text, of which a CLIP reads about 77 tokens
 MOST_CLASSES, MOST_NAMES, MOST_TEMPLATES, MOST_FILTERS, MOST_TERMS = 2000, 50, 200, 50, 64
+RENAMED = {"pool": "pairs_per_class", "rejected": "exclude"}  # fields of an earlier version
 KINDS = ("text", "image", "embedding", "pair_id", "url", "sum")
 
 Text = Annotated[str, StringConstraints(max_length=MOST_CHARACTERS)]

@@ -166,6 +166,8 @@ def _of_validation(error: RequestValidationError) -> Refused:
     said = str(first.get("ctx", {}).get("error") or first["msg"])
     if first["type"] == "json_invalid":
         return Refused(f"the body is no JSON ({said}); send one JSON object", code="bad_json")
+    if first["type"] == "extra_forbidden" and place[-1] in api.RENAMED:
+        return Refused(f"{field} is named {api.RENAMED[place[-1]]}; send it by this name", field=field)
     remedy = "" if "; " in said else "; see /openapi.json"
     return Refused(f"{field or 'the body'}: {said}{remedy}", field=field)
 

@@ -6,7 +6,6 @@ select_pairs.py; only the hits come from the groups of this server.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -34,6 +33,7 @@ from react_ray.serving.screening import Screening
 
 QUERIES_AT_ONCE, HITS_AT_ONCE = 1024, 1 << 22  # of one search: others wait for its end
 MOST_HITS = 1 << 24  # of a round: half a gigabyte
+MOST_TIME = 0.5  # of the request, after which no further round begins: what was found has to be described as well
 SETTLED_BYTES = 1 << 30  # of vectors of a database, up to which pairs are compared with all classes
 
 
@@ -65,11 +65,13 @@ class ClassSearch:
         rounds = self._rounds = await in_thread(self._made_rounds)
         while (rows := np.flatnonzero(rounds.again)).size:
             sources = len(np.unique(self.class_Q[rows])) if self.config.by_class else len(rows)
-            if (num := sources * min(rounds.depth, self._num_pairs) * len(self.config.keys)) > MOST_HITS:
-                if not self._hits:
-                    said = f"these classes have {num:,} hits, more than the {MOST_HITS:,} of one request"
-                    raise Refused(f"{said}; ask for fewer classes or pairs of each", field="classes")
-                self.differs.append("`retrieve` searches deeper for classes that are short of pairs.")
+            num = sources * min(rounds.depth, self._num_pairs) * len(self.config.keys)
+            if num > MOST_HITS and not self._hits:
+                said = f"these classes have {num:,} hits, more than the {MOST_HITS:,} of one request"
+                raise Refused(f"{said}; ask for fewer classes or pairs of each", field="classes")
+            if self._hits and (num > MOST_HITS or self.finder.share_of_time > MOST_TIME):
+                told = "`retrieve` searches deeper for classes that are short of pairs"
+                self.differs.append(f"{told}; ask for fewer classes to see it.")
                 break
             found = await self._search(rows, rounds.depth)
             others = (table.filter(pa.array(~rounds.again[table["query_id"].to_numpy()])) for table in self._hits)
@@ -139,7 +141,8 @@ class ClassSearch:
         most = min(HITS_AT_ONCE, QUERIES_AT_ONCE * depth)
         for block in class_blocks(self.class_Q[rows], depth, most):
             some = rows[block]
-            found = await asyncio.gather(*(finder.search(k, self.queries_QD[some], depth) for k in self.config.keys))
+            # One after the other: each takes all cores, and hundreds of megabytes.
+            found = [await finder.search(key, self.queries_QD[some], depth) for key in self.config.keys]
             tables.append(await finder.service.in_thread(self._table, some, found, depth))
         return tables
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_json
 
-from react_ray.errors import ReactRayError
 from react_ray.index.config import Key
 from react_ray.index.merge import Hits
 from react_ray.serving.api import SearchBody, Searching
@@ -64,11 +63,14 @@ class Finder:
         self.coverage = 1.0
         self.timer = Timer()
 
+    @property
+    def share_of_time(self) -> float:
+        """What has passed of the time in which the request must be answered, from 0 to 1."""
+        most_s = self.service.time_of(self.asked.timeout_ms)
+        return (time.perf_counter() - self.timer.began) / most_s
+
     async def check(self) -> None:
-        try:
-            await self.service.in_thread(self.view.check_filters, self.filters)
-        except ReactRayError as error:
-            raise Refused(str(error).replace("retrieve.filters: ", ""), code="bad_filter", field="filters") from error
+        await self.service.in_thread(self.view.check_filters, self.filters)
 
     async def search(self, key: Key, queries_QD: np.ndarray, k: int) -> Hits:
         """Returns Hits [Q, k], and notes recall and coverage."""

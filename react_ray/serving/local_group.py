@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import Executor
 from typing import Any
 
+from react_ray.cancellation import in_thread
 from react_ray.serving.groups import Asked, ShardGroup
 from react_ray.serving.stamp import Stamp
 
@@ -16,10 +16,10 @@ class LocalGroup:
         self.name = f"group-{shards.number}"
 
     async def answer(self, asked: Asked) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, self.shards.answer, asked)
+        return await in_thread(self.threads, self.shards.answer, asked)
 
     async def prepare(self, stamp: Stamp) -> None:
-        await asyncio.get_running_loop().run_in_executor(self.threads, self.shards.prepare, stamp)
+        await in_thread(self.threads, self.shards.prepare, stamp)
 
     async def replicas(self) -> int | None:
         return None

@@ -65,12 +65,12 @@ def routes(service: Service) -> APIRouter:
     @router.get("/v1/pairs/{pair_id}")
     async def _pair(pair_id: api.PairId) -> Response:
         """All columns of a pair."""
-        return answer(await service.in_thread(_described_pair, service.now.records, pair_id))
+        return answer(await service.answered(lambda view: service.in_thread(_described_pair, view.records, pair_id)))
 
     @router.get("/v1/pairs/{pair_id}/image", response_class=Response)
     async def _image(pair_id: api.PairId) -> Response:
         """The stored image of a pair."""
-        data = await service.in_thread(_image_of, service.now.records, pair_id)
+        data = await service.answered(lambda view: service.in_thread(_image_of, view.records, pair_id))
         if not data:
             raise Refused(f"pair {pair_id} has no stored image; look at its url", 404, "not_found")
         kind = kind_of(data)
@@ -107,7 +107,7 @@ def routes(service: Service) -> APIRouter:
     async def _metadata(request: Request) -> Response:
         """As clip-retrieval's."""
         body = plain(clip_client.MetadataBody, await request.body())
-        return answer(await service.in_thread(clip_client.metadata, service, service.now, body))
+        return answer(await service.answered(lambda view: service.in_thread(clip_client.metadata, service, view, body)))
 
     @router.get("/indices-list")
     async def _indices() -> Response:

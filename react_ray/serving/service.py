@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from react_ray.cancellation import in_thread
 from react_ray.errors import BackboneError, ReactRayError
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shard_cache import ShardCache
@@ -80,19 +81,23 @@ class Service:
         return self.view
 
     async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, work, *arguments)
+        return await in_thread(self.threads, work, *arguments)
 
     async def answered(self, work: Callable[[View], Awaitable[T]], timeout_ms: int | None = None) -> T:
         """Does the work over one view of the database, within its time; over a newer one if that has gone meanwhile."""
-        asked_s = (timeout_ms or 10**9) / 1000
+        most_s = self.time_of(timeout_ms)
         try:
-            return await asyncio.wait_for(self._tried(work), min(self.config.timeout_s, asked_s))
+            return await asyncio.wait_for(self._tried(work), most_s)
         except asyncio.TimeoutError as error:
-            if asked_s <= self.config.timeout_s:
+            if most_s < self.config.timeout_s:
                 said = f"this took longer than timeout_ms={timeout_ms}; ask for less, or for more time"
                 raise Refused(said, 408, "timeout", field="timeout_ms") from error
             said = f"this took longer than {self.config.timeout_s:g} s; ask for less, or raise serve.timeout_s"
             raise Refused(said, 504, "timeout") from error
+
+    def time_of(self, timeout_ms: int | None) -> float:
+        """The seconds in which a request is answered that asks for this time; None = for no less than others."""
+        return self.config.timeout_s if timeout_ms is None else min(self.config.timeout_s, timeout_ms / 1000)
 
     async def _tried(self, work: Callable[[View], Awaitable[T]]) -> T:
         for attempt, wait_s in enumerate(CHANGING_S):

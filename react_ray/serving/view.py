@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from react_ray.artifact import open_artifact
-from react_ray.errors import ArtifactMissing
+from react_ray.errors import ArtifactMissing, ConfigError
 from react_ray.index.config import Key
 from react_ray.index.shard_cache import ShardCache
 from react_ray.index.shards import uncovered
@@ -27,6 +27,7 @@ from react_ray.serving.cutting import cut, memory_bytes
 from react_ray.serving.groups import Group
 from react_ray.serving.lru import Lru
 from react_ray.serving.records import Records
+from react_ray.serving.refusal import Refused
 from react_ray.serving.stamp import Stamp, stamp_of
 from react_ray.storage import join, open_storage
 
@@ -89,15 +90,14 @@ class View:
         return uncovered(self.database.index, self.database.embeddings)
 
     def check_filters(self, filters: Sequence[str]) -> None:
-        """ConfigError for a condition that cannot be asked of this database."""
-        if filters:
-            database = self.database
-            over = Filters.over(
-                list(filters), database.pairs_artifact, database.embeddings, self.records.images_artifact
-            )
-            for condition in over.conditions:  # a value of another type than the column is found on no rows at all
-                if condition.column in over.of_pairs:
-                    condition.judge(self.records.schema.empty_table()[condition.column])
+        """Refused for a condition that cannot be asked of this database."""
+        if not filters:
+            return
+        database = self.database
+        try:
+            Filters.over(list(filters), database.pairs_artifact, database.embeddings, self.records.images_artifact)
+        except ConfigError as error:
+            raise Refused(str(error).replace("retrieve.filters: ", ""), code="bad_filter", field="filters") from error
 
     def random_names(self, seed: int) -> list[str]:
         """Names of two words from captions at random (background.py), the same for the same database; [] if there are

@@ -35,6 +35,7 @@ FOUNDATION = {
     "fault_log",
     "interrupt",
     "lease",
+    "cancellation",
 }
 CORE = [
     "sample",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from contextlib import suppress
 from threading import Thread
 from typing import Any
 
+from react_ray.cancellation import in_thread
 from react_ray.errors import ReactRayError
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shard_cache import ShardCache
@@ -32,10 +32,10 @@ class GroupReplica:
         Thread(target=self._follow, name="follow", daemon=True).start()
 
     async def answer(self, asked: Asked) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.group.answer, asked)
+        return await in_thread(self._threads, self.group.answer, asked)
 
     async def prepare(self, stamp: Stamp) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._threads, self.group.prepare, stamp)
+        await in_thread(self._threads, self.group.prepare, stamp)
 
     def _follow(self) -> None:
         """Opens what changed before a question asks for it."""

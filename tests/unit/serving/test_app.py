@@ -50,6 +50,8 @@ BAD: list[tuple[str, Any, str | None, str]] = [
     (SEARCH, {"query": HERON, "filters": ["colour == red"]}, "filters", "no column 'colour'"),
     (SEARCH, {"query": HERON, "filters": ["width"]}, "filters", "is no condition"),
     (SEARCH, {"query": HERON, "filters": ["width >= wide"]}, "filters", "write a number there"),
+    (SEARCH, {"query": HERON, "filters": ["phash == 3"]}, "filters", "no column 'phash'"),
+    (SEARCH, {"query": HERON, "filters": ["similarity in a, b"]}, "filters", "write a value of that type"),
     (SEARCH, {"query": HERON, "columns": ["colour"]}, "columns", "name one of"),
     (SEARCH, {"query": HERON, "key": "sound"}, "key", "'image', 'text'"),
     (SEARCH, {"query": HERON, "kk": 3}, "kk", "see /openapi.json"),
@@ -60,7 +62,9 @@ BAD: list[tuple[str, Any, str | None, str]] = [
     (CLASSES, {"task": "no such task"}, "task", "no task 'no such task' is built in"),
     (CLASSES, {"classes": [{"name": "a"}], "templates": ["a photo"]}, "classes", "put {} where the class name belongs"),
     (CLASSES, {"classes": [{"name": "a"}], "pairs_per_class": 10_001}, "pairs_per_class", "ask for fewer pairs"),
-    (RECIPE, {"classes": [{"name": "a"}], "filters": ["colour == red"]}, None, "no column 'colour'"),
+    (CLASSES, {"classes": [{"name": "a"}], "pool": 10}, "pool", "is named pairs_per_class"),
+    (CLASSES, {"classes": [{"name": "a"}], "rejected": [1]}, "rejected", "is named exclude"),
+    (RECIPE, {"classes": [{"name": "a"}], "filters": ["colour == red"]}, "filters", "no column 'colour'"),
 ]
 
 

@@ -16,6 +16,9 @@ from react_ray.gated.load import load_backbone
 from react_ray.kinds import REFERENCES
 from react_ray.recipe import Recipe, recipe_of
 from react_ray.runtime.cluster import on_demand
+from react_ray.serving.api import ClassesBody
+from react_ray.serving.classes import classes
+from react_ray.serving.service import Service
 from react_ray.stages import retrieve
 from react_ray.stages.retrieval.eval_images import ReferencePart
 from tests.support.screened import NAMES, picture, write_screened
@@ -113,6 +116,21 @@ def test_what_is_near_to_evaluation_sets_is_left_out_once_they_are_known(databas
     references.seal()
     after, answer = shown(recipe, {})
     assert after == selected(recipe) != before and not answer["differs"]
+
+
+def test_a_class_list_is_shown_in_time_though_retrieve_searches_deeper(database: str, tmp_path: Path) -> None:
+    recipe = recipe_over(database, tmp_path, {"pairs_per_class": 30}, serve={"timeout_s": 1e-9})
+
+    async def once() -> Any:
+        service = Service(recipe)
+        async with served(recipe, service=service):
+            return await classes(service, service.now, ClassesBody(task="things"))  # without the timeout of its route
+
+    found = asyncio.run(once())
+    assert all(one["num_selected"] for one in found["classes"])
+    assert found["differs"] == [
+        "`retrieve` searches deeper for classes that are short of pairs; ask for fewer classes to see it."
+    ]
 
 
 def test_classes_of_one_name_show_the_same_pairs(database: str, tmp_path: Path) -> None:

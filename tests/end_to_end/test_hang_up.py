@@ -1,0 +1,86 @@
+"""A client that hangs up ends its search behind Ray Serve: at its proxy, in the ingress and in the groups."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from ray import serve
+from ray.serve.config import HTTPOptions
+
+from react_ray.cancellation import Cancelled, in_thread, stop_if_cancelled
+from react_ray.serving.groups import Asked
+from react_ray.stages.serving.application import NAME, Ingress, group_name
+from react_ray.stages.serving.by_ray import QUIET, _free_port
+from react_ray.stages.serving.group_replica import GroupReplica
+from tests.support.searchable import ANIMALS, write_searchable
+from tests.support.serving import serving_recipe
+
+PATIENCE_S = 120.0
+BEGUN, ENDED = "begun", "ended"
+
+
+class Endless(GroupReplica):
+    """Searches as long as somebody waits for it, and writes of it into pipes beside the database."""
+
+    async def answer(self, asked: Asked) -> None:
+        await in_thread(self._threads, self._search)
+
+    def _search(self) -> None:
+        self._says(BEGUN)
+        try:
+            while True:
+                stop_if_cancelled()
+        except Cancelled:
+            self._says(ENDED)
+
+    def _says(self, name: str) -> None:
+        Path(self.group.uri).with_name(name).write_text(name)
+
+
+class Pipe:
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._file = os.open(path, os.O_RDWR)
+
+    def hears(self) -> str:
+        """What is said next; empty if nothing is for a long time."""
+        there, _, _ = select.select([self._file], [], [], PATIENCE_S)
+        return os.read(self._file, 100).decode() if there else ""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served")
+    write_searchable(f"{folder}/database", [ANIMALS])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def port(local_ray: None, folder: Path) -> Iterator[int]:
+    recipe = serving_recipe(f"{folder}/database")
+    options = {"ray_actor_options": {"num_cpus": 0}}
+    group = serve.deployment(Endless).options(name=group_name(0), **options)
+    arguments = recipe.database, 0, 1, 2, 60.0, f"{folder}/cache", 1 << 20
+    found = _free_port("127.0.0.1")
+    serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(port=found), logging_config=QUIET)
+    app = Ingress.options(**options).bind(recipe.yaml(), False, group.bind(*arguments))
+    serve.run(app, name=NAME, logging_config=QUIET)
+    yield found
+    serve.shutdown()
+
+
+def test_a_search_ends_when_its_client_hangs_up(port: int, folder: Path) -> None:
+    begun, ended = Pipe(folder / BEGUN), Pipe(folder / ENDED)
+    for num_queries in (1, 3):  # which reach a group in two ways
+        connection = HTTPConnection("127.0.0.1", port)
+        body = {"queries": [{"text": text} for text in ANIMALS[:num_queries]], "k": 3, "key": "text"}
+        connection.request("POST", "/v1/search", json.dumps(body), {"Content-Type": "application/json"})
+        assert begun.hears() == BEGUN
+        connection.close()
+        assert ended.hears() == ENDED
