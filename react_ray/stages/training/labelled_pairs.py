@@ -94,8 +94,9 @@ def labelled_pairs(recipe: Recipe, arm: str) -> LabelledPairs:
                 "set of images of the recipe's classes that is no evaluation set"
             )
         captions, class_CD = _captions(tasks), class_vectors(queries).astype(np.float16)
-        for part, rows in enumerate(np.array_split(choice.rows, num_parts)):
-            _commit(part, rows, choice, captions, class_CD, retrieved, images)
+        parts = np.array_split(choice.rows, num_parts)
+        for part in sorted({*([] if images.sealed else images.pending()), *retrieved.pending()}):
+            _commit(part, parts[part], choice, captions, class_CD, retrieved, images)
         told = choice.summary(len(captions))
         images.seal()
         retrieved.seal(RetrievedFacts(queries.facts.backbone, queries.facts.dim, told))
