@@ -48,7 +48,8 @@ def run(recipe: Recipe) -> list[Artifact]:
     scores.parquet, too.
     """
     if not any_customised(recipe):
-        say("evaluate   the base alone, since no arm is customised; `react-ray customize RECIPE` makes their models")
+        made_by = "; `react-ray customize RECIPE` makes their models" if recipe.ingest.source else ""
+        say(f"evaluate   the base alone, since no arm is customised{made_by}")
     protocols = [*captioned_sets(recipe), *segmentation_sets(recipe), *detection_sets(recipe)]
     made = [*_classify(recipe), *run_protocols(recipe, protocols)]
     write_scores(recipe)
