@@ -25,9 +25,11 @@ def placed(values: dict[str, Any], recipe_uri: str) -> dict[str, Any]:
 
 
 def require_apart(out: str, database: str, source: str) -> None:
-    """ConfigError if one of the places would be read, or deleted, as a part of another."""
+    """ConfigError if one of the places would be read, or deleted, as a part of another. source: "" = there is none."""
     if out == database:
         raise ConfigError(f"out and database are both {out}; give the run a folder of its own")
+    if not source:
+        return
     root, pattern = split_glob(source)
     for name, place in (("out", out), ("database", database)):
         inside = f"{place}/".startswith(f"{root.rstrip('/')}/")

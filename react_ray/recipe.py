@@ -83,7 +83,7 @@ class Recipe(Section):
     out: str = speed("", "URI of this run; empty = runs/<name>, below the working directory")
     tasks: TasksConfig = field(TasksConfig(), "the classes to recognise")
     backbone: BackboneConfig = field(..., "the frozen CLIP")
-    ingest: IngestConfig = field(..., "the source of pairs")
+    ingest: IngestConfig = field(IngestConfig(), "the source of pairs")
     download: DownloadConfig = field(DownloadConfig(), "downloading the images of a URL list")
     embed: EmbedConfig = field(EmbedConfig(), "embedding the database")
     index: IndexConfig = field(IndexConfig(), "FAISS shards over the vectors")

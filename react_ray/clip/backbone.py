@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -52,6 +52,10 @@ class Backbone:
     def crop(self) -> CropMode:
         """How an image becomes a square: the way that the weights were trained with (SigLIP squashes, CLIP crops)."""
         return "squash" if self.preprocess["resize_mode"] == "squash" else "center_crop"
+
+    def squashing(self) -> Backbone:
+        """The same model, whose images become a square whatever their shape."""
+        return replace(self, preprocess=self.preprocess | {"resize_mode": "squash"})
 
     @property
     def interpolation(self) -> Interpolation:

@@ -26,6 +26,7 @@ class Builtin(NamedTuple):
     metric: str = "top1"  # one of prompts.METRICS
     # What folders and labels of the published set call each class, such as n01440764; () = as the class is named.
     identifiers: tuple[str, ...] = ()
+    squash: bool = False  # as of prompts.TargetTask
 
 
 def builtin_names() -> list[str]:
@@ -42,7 +43,7 @@ def builtin_task(name: str) -> Builtin:
         hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"
         raise ConfigError(f"tasks.builtin: no task {name!r} is built in; {hint}")
     task = _file("elevater_tasks.json")["tasks"][name]
-    return Builtin(task["classes"], task["templates"], task["metric"])
+    return Builtin(task["classes"], task["templates"], task["metric"], squash=task.get("squash", False))
 
 
 def _imagenet(name: str) -> Builtin:

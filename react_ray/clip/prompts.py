@@ -52,6 +52,7 @@ class TargetTask:
     synonyms: tuple[tuple[str, ...], ...]  # the names of each class, its own name first
     metric: str = TOP1  # one of METRICS: the figure that counts for this task
     identifiers: tuple[str, ...] = ()  # of the classes in published sets, such as WordNet's; () = none
+    squash: bool = False  # evaluation resizes its images to a square whatever their shape, instead of cropping them
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,10 @@ def load_tasks(config: TasksConfig) -> list[TargetTask]:
 
 
 def _builtin(name: str, config: TasksConfig) -> TargetTask:
-    classes, templates, metric, identifiers = builtin_task(name)
+    found = builtin_task(name)
     shares = config.model_copy(update={"duplicates": "share"})
-    task = _task(name, classes, templates, f"tasks.builtin: {name}", shares, metric)
-    return replace(task, identifiers=identifiers)
+    task = _task(name, found.class_names, found.templates, f"tasks.builtin: {name}", shares, found.metric)
+    return replace(task, identifiers=found.identifiers, squash=found.squash)
 
 
 def _file_tasks(config: TasksConfig) -> list[TargetTask]:

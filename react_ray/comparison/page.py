@@ -7,6 +7,7 @@ from html import escape
 
 from react_ray.comparison.wise_ft import Curve
 from react_ray.report import charts
+from react_ray.report.name import name
 from react_ray.report.script import policy
 from react_ray.report.style import CSS, marks
 from react_ray.report.table import Rows
@@ -35,10 +36,10 @@ def render(
 
 
 def _table(rows: Rows, caption: str) -> str:
-    head = "".join(f'<th scope="col"{CLASS if i else ""}>{escape(name)}</th>' for i, name in enumerate(rows[0]))
+    head = "".join(f'<th scope="col"{CLASS if i else ""}>{name(title)}</th>' for i, title in enumerate(rows[0]))
     body = ""
-    for name, *cells in rows[1:]:
-        body += f'<tr><th scope="row">{escape(name)}</th>'
+    for title, *cells in rows[1:]:
+        body += f'<tr><th scope="row">{name(title)}</th>'
         body += f"{''.join(f'<td{CLASS}>{escape(cell)}</td>' for cell in cells)}</tr>"
     told = escape(caption.replace("\n", "; "))
     return (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from react_ray import schema
 from react_ray.clip.embedder import Embedder
@@ -21,19 +22,33 @@ def classify_rows(
     table: pa.Table, embedder: Embedder, scorers: dict[str, Scorer], tasks: list[TargetTask], num_threads: int
 ) -> pa.Table:
     """Returns schema.PREDICTIONS for a table from `read_slice`. scorers: one for each task."""
-    return score_rows(table, embed_rows(table["image"].to_pylist(), embedder, num_threads), scorers, tasks)
+    return score_rows(table, embed_labelled(table, embedder, tasks, num_threads), scorers, tasks)
 
 
-def embed_rows(images: list[bytes | None], embedder: Embedder, num_threads: int) -> np.ndarray:
+def embed_labelled(table: pa.Table, embedder: Embedder, tasks: Iterable[TargetTask], num_threads: int) -> np.ndarray:
+    """As `embed_rows`, of a table from `read_slice`: each image becomes a square in the way of its task."""
+    squashed = pa.array([task.name for task in tasks if task.squash], pa.string())
+    names = table["task"] if table.num_rows else pa.array([], pa.string())  # an empty table may have lost its columns
+    is_squashed_N = pc.is_in(names, squashed).to_numpy(zero_copy_only=False)
+    image_ND = np.empty((table.num_rows, embedder.image_dim), np.float16)
+    for squash in np.unique(is_squashed_N).tolist():
+        rows = np.flatnonzero(is_squashed_N == squash)
+        images = table["image"].take(pa.array(rows)).to_pylist()
+        image_ND[rows] = embed_rows(images, embedder, num_threads, squash)
+    return image_ND
+
+
+def embed_rows(images: list[bytes | None], embedder: Embedder, num_threads: int, squash: bool = False) -> np.ndarray:
     """float16 [N, D], unit rows; a row is NaN if its image cannot be decoded or embedded.
 
-    num_threads: that decode, ahead of the model.
+    num_threads: that decode, ahead of the model. squash: images are resized to a square whatever their shape, instead
+    of by the model's own way.
     """
     backbone = embedder.backbone
     image_ND = np.full((len(images), embedder.image_dim), np.nan, np.float16)
     start = 0
     with ThreadPoolExecutor(num_threads, "decode") as pool:
-        how = backbone.image_size, backbone.crop, backbone.interpolation, pool
+        how = backbone.image_size, "squash" if squash else backbone.crop, backbone.interpolation, pool
         for pixels_BCHW, failures in decoded_batches(images, embedder.batch_size, *how):
             good = np.flatnonzero([failure is None for failure in failures])
             if len(good):

@@ -7,7 +7,6 @@ the score is the geometric mean of the class's probability and the proposal's ow
 
 from __future__ import annotations
 
-import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,11 +14,9 @@ import torch
 from torchvision.ops import batched_nms
 
 from react_ray.errors import ConfigError
-from react_ray.evals.resampled import Metric, OfImages
 
 NMS_IOU = 0.5
 PER_IMAGE, PER_IMAGE_OF_LVIS = 100, 300  # most detections, as COCO and LVIS count them
-MOST_CELLS, AP_RESAMPLES = 100_000, 200
 BY_FREQUENCY = ("ap_rare", "ap_common", "ap_frequent")
 
 
@@ -58,72 +55,17 @@ def detect(
     return Detections(box_N4[box_K[:most].numpy()], position_K[:most].numpy(), score_K[:most].numpy())
 
 
-def average_precision(truth: dict[str, Any], found: list[dict[str, Any]], lvis: bool) -> list[tuple[str, float]]:
-    """Returns ("ap", over IoU 0.50 to 0.95), ("ap50", at IoU 0.50), and for LVIS the AP by frequency of categories.
+class Matched(NamedTuple):
+    """Detections that are matched with the true boxes of their images, and what was matched."""
 
-    truth: images, annotations and categories as in COCO's JSON. found: image_id, category_id, bbox and score each.
-    Values are in [0, 1]; of categories without a box there is none.
-    """
-    evaluator = _evaluated(truth, found, lvis)
-    evaluator.accumulate()
-    precision_TRK = _precisions(evaluator.eval)
-    some = {"ap": precision_TRK, "ap50": precision_TRK[:1]}
-    if lvis:
-        some |= {
-            name: precision_TRK[:, :, group] for name, group in zip(BY_FREQUENCY, evaluator.freq_groups, strict=True)
-        }
-    return [(metric, float(values[values > -1].mean())) for metric, values in some.items() if (values > -1).any()]
+    evaluator: Any  # faster-coco-eval's, of boxes of every area alone
+    truth: dict[str, Any]  # images, annotations and categories as in COCO's JSON
+    found: list[dict[str, Any]]  # image_id, category_id, bbox and score each
+    lvis: bool
 
 
-def ap_of_images(truth: dict[str, Any], found: list[dict[str, Any]], lvis: bool) -> dict[str, OfImages]:
-    """`ap` and `ap50` of `average_precision` as metrics of resamples, of images in ascending order of their ids.
-
-    Images are matched once, and faster-coco-eval accumulates the matches of each resample. This takes long, so that
-    there are few resamples, and none where `why_no_interval` says so.
-    """
-    ids = sorted(image["id"] for image in truth["images"])
-    if why_no_interval(truth) or not found:
-        return {}
-    evaluator = _evaluated(truth, found, lvis)
-    from faster_coco_eval.faster_eval_api_cpp import COCOevalAccumulate
-
-    matched, num_images = evaluator._evalImgs_cpp, len(ids)  # by category, then by image
-    starts = range(0, len(matched), num_images)
-    of: dict[bytes, tuple[float, float]] = {}  # both metrics have the same resamples
-
-    def values(weight_N: np.ndarray) -> tuple[float, float]:
-        key = weight_N.tobytes()
-        if key not in of:
-            drawn = np.repeat(np.arange(num_images), weight_N)
-            some = COCOevalAccumulate(
-                evaluator._paramsEval, [matched[start + row] for start in starts for row in drawn]
-            )
-            precision_TRK = _precisions(some)
-            of[key] = _mean(precision_TRK), _mean(precision_TRK[:1])
-        return of[key]
-
-    said = {number: 0 for number in ids}
-    for one in found:
-        text = repr((one["category_id"], one["bbox"], one["score"]))
-        said[one["image_id"]] = zlib.crc32(text.encode(), said[one["image_id"]])
-    by_image = np.array([said[number] for number in ids])
-
-    def metric(place: int) -> Metric:
-        return lambda weight_BN: np.array([values(weight_N)[place] for weight_N in weight_BN])
-
-    return {name: OfImages(metric(place), by_image, AP_RESAMPLES) for place, name in enumerate(("ap", "ap50"))}
-
-
-def why_no_interval(truth: dict[str, Any]) -> str:
-    """For the terminal; "" if `ap_of_images` gives metrics."""
-    cells = len(truth["images"]) * len(truth["categories"])
-    if cells <= MOST_CELLS:
-        return ""
-    return f"no interval of AP, because {cells:,} pairs of an image and a category are more than {MOST_CELLS:,}"
-
-
-def _evaluated(truth: dict[str, Any], found: list[dict[str, Any]], lvis: bool) -> Any:
-    """An evaluator that has matched the detections of each image, of boxes of every area alone."""
+def match(truth: dict[str, Any], found: list[dict[str, Any]], lvis: bool) -> Matched:
+    """At each IoU from 0.50 to 0.95. lvis: by the rules of LVIS for objects that are not labelled."""
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as error:
@@ -136,14 +78,21 @@ def _evaluated(truth: dict[str, Any], found: list[dict[str, Any]], lvis: bool) -
         evaluator.params.areaRngLbl[:1],
     )
     evaluator.evaluate()
-    return evaluator
+    return Matched(evaluator, truth, found, lvis)
 
 
-def _precisions(accumulated: Any) -> np.ndarray:
-    """[IoU from 0.50 to 0.95, recall, category], of boxes of every area; -1 for a category without a box."""
-    return np.asarray(accumulated["precision"]).reshape(accumulated["counts"])[:, :, :, 0, -1]
+def average_precision(matched: Matched) -> list[tuple[str, float]]:
+    """Returns ("ap", over IoU 0.50 to 0.95), ("ap50", at IoU 0.50), and for LVIS the AP by frequency of categories.
 
-
-def _mean(precision_TRK: np.ndarray) -> float:
-    known = precision_TRK[precision_TRK > -1]
-    return float(known.mean()) if len(known) else float("nan")
+    Values are in [0, 1]; of categories without a box there is none.
+    """
+    evaluator = matched.evaluator
+    evaluator.accumulate()
+    # [IoU, recall, category], of boxes of every area; -1 for a category without a box
+    precision_TRK = np.asarray(evaluator.eval["precision"]).reshape(evaluator.eval["counts"])[:, :, :, 0, -1]
+    some = {"ap": precision_TRK, "ap50": precision_TRK[:1]}
+    if matched.lvis:
+        some |= {
+            name: precision_TRK[:, :, group] for name, group in zip(BY_FREQUENCY, evaluator.freq_groups, strict=True)
+        }
+    return [(metric, float(values[values > -1].mean())) for metric, values in some.items() if (values > -1).any()]

@@ -16,7 +16,9 @@ FormatName = Literal["", "parquet", "arrow", "tar", "csv", "tsv", "jsonl", "json
 
 class IngestConfig(Section):
     source: str = field(
-        ..., "URI of a file, a folder or a glob, which has pairs with images, or URLs of images and captions"
+        "",
+        "URI of a file, a folder or a glob, which has pairs with images, or URLs of images and captions; empty = there "
+        "is none, for a recipe that evaluates alone",
     )
     format: FormatName = field(
         "",

@@ -136,6 +136,8 @@ def open_source(config: IngestConfig, ends: tuple[int, ...] = ()) -> Source:
 
     Files behind `max_rows` are not opened. ends: those of the Source before files were added; () = cut from the start.
     """
+    if not config.source:
+        raise ConfigError("ingest.source: missing; add it to the recipe or write ingest.source=... on the command line")
     seen = Seen()
     format, uris = detect(config, seen)
     settled = Settled(config, format)

@@ -12,6 +12,7 @@ from html import escape
 from typing import NamedTuple
 
 from react_ray.report.data import ReportData
+from react_ray.report.name import name
 from react_ray.report.style import MARKS, colour, mark
 
 MAX_POINTS = 120  # per line; if there are more steps, they are averaged in bins
@@ -25,7 +26,7 @@ def legend(data: ReportData, arms: Sequence[str]) -> str:
 
 def named_legend(names: dict[int, str]) -> str:
     """names: number of a colour and mark -> what it stands for."""
-    items = "".join(f"<li>{mark(index)}{escape(name)}</li>" for index, name in names.items())
+    items = "".join(f"<li>{mark(index)}{name(one)}</li>" for index, one in names.items())
     return f'<ul class="legend">{items}</ul>'
 
 
@@ -37,7 +38,7 @@ def flip_bars(flipped: dict[str, tuple[int, int]], arm: int, base: int) -> str:
     widest = max([1, *(max(counts) for counts in flipped.values())])
     bar = '<i class="bar {}" style="width:{:.1f}%"></i>'
     rows = "".join(
-        f'<div class="row"><span>{escape(task)}</span><div class="both">'
+        f'<div class="row"><span>{name(task)}</span><div class="both">'
         f'<div class="half left"><em>{lost or ""}</em>{bar.format(colour(base), 82 * lost / widest)}</div>'
         f'<div class="half">{bar.format(colour(arm), 82 * gained / widest)}<em>{gained or ""}</em></div>'
         f"</div></div>"

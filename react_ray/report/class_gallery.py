@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from react_ray.metadata import shortened
 from react_ray.report.class_gallery_style import GALLERY_CSS, SCRIPT
+from react_ray.report.name import name
 from react_ray.report.pictures import data_uri, within
 from react_ray.report.script import policy
 from react_ray.report.style import CSS
@@ -111,7 +112,7 @@ def sections(classes: list[ClassEntry], max_bytes: int) -> tuple[str, str]:
 
 
 def _head(gallery: Gallery, classes: list[ClassEntry]) -> str:
-    facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in gallery.facts)
+    facts = "".join(f"<div><dt>{escape(what)}</dt><dd>{escape(value)}</dd></div>" for what, value in gallery.facts)
     warnings = "".join(f'<p class="warning">{_with_code(line)}</p>' for line in gallery.warnings)
     notes = "".join(f"<li>{escape(note)}</li>" for note in gallery.notes)
     if notes:
@@ -132,7 +133,7 @@ def _flagged(classes: list[ClassEntry]) -> str:
     flagged = [(i, one) for i, one in enumerate(classes) if one.flags]
     if not flagged:
         return ""
-    names = ", ".join(f'<a href="#c{i}">{escape(one.class_name)}</a>' for i, one in flagged[:FEW_FLAGGED])
+    names = ", ".join(f'<a href="#c{i}">{name(one.class_name)}</a>' for i, one in flagged[:FEW_FLAGGED])
     more = f" and {len(flagged) - FEW_FLAGGED:,} more" if len(flagged) > FEW_FLAGGED else ""
     do = "does" if len(flagged) == 1 else "do"
     return (
@@ -172,13 +173,13 @@ def _tools(classes: list[ClassEntry]) -> str:
 
 def _section(index: int, one: ClassEntry, best: list[str], last: list[str]) -> str:
     """One class. The attributes are what the script filters and sorts by."""
-    task = f"<small>{escape(one.task)}</small>" if one.task else ""
+    task = f"<small>{name(one.task)}</small>" if one.task else ""
     flags = "".join(
         f'<span class="flag">{escape(FLAGS.get(flag, flag.replace("_", " ")))}</span>' for flag in one.flags
     )
     advice = "".join(f"<li>{_with_code(line)}</li>" for line in one.advice)
     facts = [f"<b>{one.num_pairs:,}</b> {'pair' if one.num_pairs == 1 else 'pairs'}"]
-    facts += [escape(f"{name} {value}") for name, value in [*_scores(one), *one.measures]]
+    facts += [escape(f"{what} {value}") for what, value in [*_scores(one), *one.measures]]
     body = f'<div class="pairs">{"".join(best)}</div>' if best else ""
     if last:
         body += f'<p class="between">its last pairs</p><div class="pairs">{"".join(last)}</div>'
@@ -188,7 +189,7 @@ def _section(index: int, one: ClassEntry, best: list[str], last: list[str]) -> s
     return (
         f'<section class="entry" id="c{index}" data-task="{escape(one.task)}" data-name="{escape(one.class_name)}" '
         f'data-pairs="{one.num_pairs}" data-score="{one.score_max or 0:.4f}" data-flags="{len(one.flags)}">'
-        f'<div class="about"><h2>{escape(one.class_name)}{task}</h2>{flags}'
+        f'<div class="about"><h2>{name(one.class_name)}{task}</h2>{flags}'
         f'<p class="measures">{"".join(f"<span>{fact}</span>" for fact in facts)}</p>{_prompts(one)}'
         + (f'<ul class="advice">{advice}</ul>' if advice else "")
         + f"</div><div>{body}</div></section>"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from html import escape
 
+from react_ray.metadata import shortened
 from react_ray.report.charts import flip_bars
 from react_ray.report.class_gallery import FLAGS
 from react_ray.report.data import ClassRow, Confusion, Flip, ReportData
+from react_ray.report.name import name
 from react_ray.report.pictures import data_uri
 from react_ray.report.style import mark
 
@@ -55,11 +57,11 @@ def _weakest(row: ClassRow, scored: bool) -> tuple[bool, int, int, str]:
 
 
 def _class_row(row: ClassRow, retrieved: bool, scored: bool, with_advice: bool) -> str:
-    name = f"{escape(row.class_name)}<small>{escape(row.task)}</small>"
+    head = f"{name(row.class_name)}<small>{name(row.task)}</small>"
     if row.flags:
-        name += f'<small class="flag">⚑ {escape(", ".join(FLAGS.get(flag, flag) for flag in row.flags))}</small>'
+        head += f'<small class="flag">⚑ {escape(", ".join(FLAGS.get(flag, flag) for flag in row.flags))}</small>'
         if with_advice:
-            name += f"<details><summary>what to try</summary><small>{escape(' '.join(row.advice))}</small></details>"
+            head += f"<details><summary>what to try</summary><small>{escape(' '.join(row.advice))}</small></details>"
     cells = ""
     if retrieved:
         cells += f"<td>{row.pairs:,}</td>" if row.pairs is not None else '<td data-v="-1">–</td>'
@@ -67,7 +69,7 @@ def _class_row(row: ClassRow, retrieved: bool, scored: bool, with_advice: bool) 
         change = row.arm_correct - row.base_correct
         cells += f"<td>{row.num_images}</td><td>{row.base_correct}</td><td>{row.arm_correct}</td>"
         cells += f'<td data-v="{change}">{"+" if change > 0 else "−" if change < 0 else ""}{abs(change)}</td>'
-    return f'<tr><th scope="row">{name}</th>{cells}</tr>'
+    return f'<tr><th scope="row">{head}</th>{cells}</tr>'
 
 
 def flips(data: ReportData, max_bytes: int) -> str:
@@ -103,11 +105,11 @@ def _flip(flip: Flip, is_gain: bool) -> str:
     source = data_uri(flip.image)
     if not source:
         return ""
-    said = escape(flip.base_said if is_gain else flip.arm_said)
-    label = escape(flip.label)
+    said = name(flip.base_said if is_gain else flip.arm_said)
+    label = name(flip.label)
     return (
-        f'<figure><img src="{source}" alt="{label}" loading="lazy"><figcaption><b>{label}</b><span class="mute">'
-        f"{escape(flip.task)}</span><span>taken for {said}</span></figcaption></figure>"
+        f'<figure><img src="{source}" alt="{escape(shortened(flip.label))}" loading="lazy"><figcaption>'
+        f'<b>{label}</b><span class="mute">{name(flip.task)}</span><span>taken for {said}</span></figcaption></figure>'
     )
 
 
@@ -126,8 +128,8 @@ def confusions(data: ReportData) -> str:
     cards = ""
     for title, rows in (("image of → taken for", pairs), ("wrongly named most often", traps)):
         body = "".join(
-            f'<tr><th scope="row">{f"{escape(c.label)} → " if c.label else ""}{escape(c.predicted)}<small>'
-            f'{escape(c.task)}</small></th><td class="n">{c.arm_count}</td><td class="n">{c.base_count}</td></tr>'
+            f'<tr><th scope="row">{f"{name(c.label)} → " if c.label else ""}{name(c.predicted)}<small>'
+            f'{name(c.task)}</small></th><td class="n">{c.arm_count}</td><td class="n">{c.base_count}</td></tr>'
             for c in rows[:MAX_TRAPS]
         )
         if body:

@@ -6,6 +6,7 @@ from html import escape
 
 from react_ray.report.data import MEAN, Cost, ReportData, Spread
 from react_ray.report.intervals import Gain
+from react_ray.report.name import name
 from react_ray.report.numbers import gain_interval, points, probability
 from react_ray.report.table import NONE, SIZE, TRAINED, against, mean_of, size_of, trained_in
 
@@ -19,7 +20,7 @@ def html_table(data: ReportData) -> str:
     has = {TRAINED: any(map(trained_in, data.costs.values())), SIZE: any(map(size_of, data.costs.values()))}
     head = '<th scope="col">method</th><th scope="col" class="n">top-1</th><th scope="col" class="bars"></th>'
     head += f'<th scope="col" class="n">against {escape(against(data))}</th><th scope="col" class="n">p</th>'
-    head += "".join(f'<th scope="col" class="n">{name}</th>' for name, filled in has.items() if filled)
+    head += "".join(f'<th scope="col" class="n">{title}</th>' for title, filled in has.items() if filled)
     body = ""
     for row in rows:
         cost, gain = data.costs.get(row, Cost()), data.gain(MEAN, row)
@@ -30,8 +31,8 @@ def html_table(data: ReportData) -> str:
         cells += f'<span class="{kind}">{escape(gain_interval(gain)) if gain else NONE}</span></td>'
         exact = f' title="McNemar: {escape(probability(gain.mcnemar))}"' if gain and gain.mcnemar is not None else ""
         cells += f'<td class="n mute"{exact}>{column("p")}{escape(probability(gain.p)) if gain else NONE}</td>'
-        for name, said in ((TRAINED, trained_in(cost)), (SIZE, size_of(cost))):
-            cells += f'<td class="n mute">{column(name)}{said or NONE}</td>' if has[name] else ""
+        for title, said in ((TRAINED, trained_in(cost)), (SIZE, size_of(cost))):
+            cells += f'<td class="n mute">{column(title)}{said or NONE}</td>' if has[title] else ""
         cells = f'<th scope="row">{escape(data.labels[row])}{_role(data, row)}</th>{cells}'
         body += f'<tr class="{"ref" if row in data.references else ""}">{cells}</tr>'
     return _scrolled(
@@ -50,7 +51,7 @@ def html_tasks(data: ReportData) -> str:
     head = '<th scope="col">method</th>'
     for task in data.tasks:
         count = f"<small>{data.num_images[task]:,} images</small>" if task in data.num_images else ""
-        head += f'<th scope="col" class="n">{escape(task)}{count}</th>'
+        head += f'<th scope="col" class="n">{name(task)}{count}</th>'
     body = ""
     for row in data.ranked():
         cells = "".join(
@@ -108,9 +109,9 @@ def _role(data: ReportData, row: str) -> str:
     return next((f"<small>{said}</small>" for said, true in roles.items() if true), "")
 
 
-def column(name: str) -> str:
+def column(title: str) -> str:
     """Returns the name of a cell's column, which is shown on narrow pages only: there, cells stand below each other."""
-    return f'<span class="of">{escape(name)}</span>'
+    return f'<span class="of">{escape(title)}</span>'
 
 
 def _scrolled(caption: str, head: str, body: str, kind: str = "cells") -> str:

@@ -48,7 +48,8 @@ def run(recipe: Recipe) -> list[Artifact]:
     scores.parquet, too.
     """
     if not any_customised(recipe):
-        say("evaluate   the base alone, since no arm is customised; `react-ray customize RECIPE` makes their models")
+        made_by = "; `react-ray customize RECIPE` makes their models" if recipe.ingest.source else ""
+        say(f"evaluate   the base alone, since no arm is customised{made_by}")
     protocols = [*captioned_sets(recipe), *segmentation_sets(recipe), *detection_sets(recipe)]
     made = [*_classify(recipe), *run_protocols(recipe, protocols)]
     write_scores(recipe)
@@ -94,15 +95,15 @@ def _candidate(
 ) -> Candidate:
     config = recipe.evaluate.digested() | {
         "backbone": load_backbone(model.backbone, seed=recipe.seed).describe(),
-        "tasks": [[task.name, list(task.class_names), list(task.templates), *_metric(task)] for task in tasks],
+        "tasks": [[task.name, list(task.class_names), list(task.templates), *_own(task)] for task in tasks],
     }
     return Candidate(name, model, *_begin(uri, config, model.parents, slices))
 
 
-def _metric(task: TargetTask) -> list[str]:
-    """What predictions hold beyond the rank depends on it. Synonyms made prompts in earlier versions."""
+def _own(task: TargetTask) -> list[str]:
+    """What else predictions depend on. Synonyms made prompts in earlier versions."""
     by_name = ["prompts by own names"] if task != by_own_names(task) else []
-    return ([task.metric] if task.metric in FROM_CLASS_SCORES else []) + by_name
+    return [task.metric] * (task.metric in FROM_CLASS_SCORES) + by_name + ["squash"] * task.squash
 
 
 def _to_embed(jobs: list[Job], slices: dict[str, list[Slice]]) -> dict[str, dict[str, list[Slice]]]:

@@ -12,6 +12,7 @@ import react_ray
 from react_ray.clip.config import BackboneConfig
 from react_ray.errors import ConfigError
 from react_ray.recipe import Recipe, load_recipe
+from react_ray.runtime.preflight import require
 from react_ray.storage import Storage
 
 VALUES: dict[str, Any] = {
@@ -90,9 +91,14 @@ def test_a_wrong_value_says_the_field_what_is_allowed_what_was_given_and_what_to
     assert message.endswith(f"correct it in the recipe or write {override.partition('=')[0]}=...")
 
 
-@pytest.mark.parametrize("key", ["backbone", "ingest"])
-def test_a_missing_field_is_named(tmp_path: Path, key: str) -> None:
-    assert mistake(write(tmp_path, without=key)).startswith(f"{key}: missing; add it to the recipe")
+def test_a_missing_field_is_named(tmp_path: Path) -> None:
+    assert mistake(write(tmp_path, without="backbone")).startswith("backbone: missing; add it to the recipe")
+
+
+def test_a_recipe_that_evaluates_alone_needs_no_source_and_whatever_reads_one_names_it(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, without="ingest"))
+    with pytest.raises(ConfigError, match=r"^ingest\.source: missing; add it to the recipe or write ingest\.source="):
+        require(recipe, ["ingest"])
 
 
 @pytest.mark.parametrize(

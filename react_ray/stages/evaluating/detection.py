@@ -20,12 +20,12 @@ from react_ray.evals.box_set import BoxSet, open_boxes
 from react_ray.evals.detection import (
     PER_IMAGE,
     PER_IMAGE_OF_LVIS,
-    ap_of_images,
     average_precision,
     detect,
-    why_no_interval,
+    match,
 )
 from react_ray.evals.readable import check_share
+from react_ray.evals.resampled_ap import ap_of_images
 from react_ray.evals.score import DETECTION
 from react_ray.evals.task_of_set import task_of_set
 from react_ray.recipe import Recipe
@@ -63,10 +63,6 @@ class Detection(Protocol):
     @property
     def setting(self) -> str:
         return "proposals" if self.boxes.proposals else "true boxes"
-
-    @property
-    def no_interval(self) -> str:
-        return why_no_interval(self.boxes.truth)
 
     def config(self) -> dict[str, Any]:
         task = self.boxes.task
@@ -114,7 +110,10 @@ class Detection(Protocol):
         check_share(failed, len(rows), self.whose, self.most_unreadable)
         found = [one | {"image_id": row["image_id"]} for row in rows for one in row["detections"]]
         num_boxes = sum(not box["iscrowd"] for box in self.boxes.truth["annotations"])
-        values = average_precision(self.boxes.truth, found, self.boxes.is_lvis)
-        of_images = ap_of_images(self.boxes.truth, found, self.boxes.is_lvis)
+        matched = match(self.boxes.truth, found, self.boxes.is_lvis)
+        of_images = ap_of_images(matched)
         task = self.boxes.task.name
-        return [Figure(task, metric, value, num_boxes, of_images.get(metric)) for metric, value in values]
+        return [
+            Figure(task, metric, value, num_boxes, of_images.get(metric))
+            for metric, value in average_precision(matched)
+        ]

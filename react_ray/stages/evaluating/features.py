@@ -24,7 +24,7 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import TargetTask, by_own_names, load_tasks
 from react_ray.draft import Draft, create_anew
-from react_ray.evals.classify import embed_rows
+from react_ray.evals.classify import embed_labelled
 from react_ray.evals.copies import copies, digest_of
 from react_ray.evals.labelled import IMAGES_PER_PART, Slice, read_slice
 from react_ray.evals.labels import target_of
@@ -131,7 +131,7 @@ def embed_sets(
             of_images = config | {
                 "grid": model.grid,
                 "images": parts[0].digest,
-                "tasks": [[task.name, task.class_names] for task in tasks],
+                "tasks": [[task.name, task.class_names, *["squash"] * task.squash] for task in tasks],
             }
             uri = layout.labelled_features(row, name)
             drafts[row, name] = draft = create_anew(uri, LABELLED_FEATURES, of_images, parents, len(parts), facts)
@@ -179,7 +179,7 @@ def _embed(recipe: Recipe, tasks: list[TargetTask], jobs: list[_Job]) -> None:
     stage = MapStage(
         "evaluate",
         _ReadImages(jobs, tasks),
-        EmbedLabelled(jobs, recipe, num_threads(recipe.cluster, here)),
+        EmbedLabelled(jobs, recipe, tasks, num_threads(recipe.cluster, here)),
         noun="images",
         options=actor_pool(recipe.cluster, "embed"),
         retries=recipe.cluster.part_retries,
@@ -200,8 +200,8 @@ class _ReadImages:
 class EmbedLabelled(Work):
     """Embeds one slice of images, or the prompts of one task, at a time, and keeps the model of the last one."""
 
-    def __init__(self, jobs: list[_Job], recipe: Recipe, num_threads: int) -> None:
-        self.jobs, self.recipe, self.num_threads = jobs, recipe, num_threads
+    def __init__(self, jobs: list[_Job], recipe: Recipe, tasks: list[TargetTask], num_threads: int) -> None:
+        self.jobs, self.recipe, self.tasks, self.num_threads = jobs, recipe, tasks, num_threads
 
     def setup(self) -> None:
         torch.set_num_threads(self.num_threads)
@@ -218,7 +218,7 @@ class EmbedLabelled(Work):
 
     def _features(self, table: pa.Table) -> pa.Table:
         images = table["image"].to_pylist() if table.num_rows else []
-        image_ND = embed_rows(images, self.embedder, self.num_threads)
+        image_ND = embed_labelled(table, self.embedder, self.tasks, self.num_threads)
         failed_N = np.isnan(image_ND).any(axis=1)
         status = [
             schema.OK if not failed else schema.UNDECODABLE if data else schema.EMPTY

@@ -113,6 +113,7 @@ class FineTuneFromShots(LearnFromShots):
         if self.model != of.row:
             self.backbone, self.model = load_scored(self.rows[of.row], self.recipe.seed, self.device), of.row
         own = replace(self.backbone, model=copy.deepcopy(self.backbone.model))
+        own = own.squashing() if task.squash else own
         embedder = Embedder(own, self.recipe.evaluate.batch_size, self.device)
         images = self._drawn(of.dataset, task, drawn.labels["row"].to_pylist())
         found = fine_tune(embedder, method, images, self.shots(job, task, drawn), self.num_threads)

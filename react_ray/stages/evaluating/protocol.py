@@ -65,11 +65,6 @@ class Protocol:
         """As in Score."""
         return ""
 
-    @property
-    def no_interval(self) -> str:
-        """Why a difference to the base has no interval; "" if it has one."""
-        return ""
-
     def config(self) -> dict[str, Any]:
         """All on which outputs and scores depend, besides the model; `images` is a digest of the set."""
         raise NotImplementedError
@@ -223,7 +218,7 @@ def _score(recipe: Recipe, one: _Scored, of_bases: dict[str, list[Figure]]) -> A
     one.scores.commit(0, score_table(found), time.monotonic() - began)
     setting = f" ({protocol.setting})" if protocol.setting else ""
     told = f"{protocol.name} of {one.row or 'the model'} on {protocol.dataset}{setting}"
-    said = [f"{told}: {protocol.no_interval}"] if protocol.no_interval and one.row not in recipe.bases() else []
+    said = []
     if gains:
         changes = ", ".join(f"{metric} {gain_interval(gain)}" for (_, metric), gain in gains.items())
         said = [f"{told} against the base, points: {changes}"]

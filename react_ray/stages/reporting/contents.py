@@ -179,6 +179,10 @@ def _notes(recipe: Recipe) -> list[str]:
         if retrieved := _found(join(root, "retrieved"), RETRIEVED):
             label = "random pairs" if recipe.arm(arm).retrieve.selection == "random" else "retrieved"
             notes += [f"{label}: {line}" for line in retrieved.facts.summary]
+    with_labels = [arm for arm in recipe.arm_names() if recipe.arm(arm).customize.labelled]
+    for root in dict.fromkeys(Layout(recipe, arm).labelled_root() for arm in with_labels):
+        if labelled := _found(join(root, "retrieved"), RETRIEVED):
+            notes += [f"labelled: {line}" for line in labelled.facts.summary]
     for arm in recipe.arm_names():
         if model := _found(Layout(recipe, arm).of_arm("model"), MODEL):
             notes += [f"{LABELS.get(arm, arm or 'customized')}: {line}" for line in model.facts.summary]

@@ -1,7 +1,8 @@
 """Makes pairs of labelled images (customize.labelled): each with the prompt of its class as its caption.
 
 They lie below `labelled/` as `retrieved` and `images`, in the form of what retrieval gives, so that all that trains on
-retrieved pairs trains on them as well. An image that is in an evaluation set is never among them. Next: mixed_rows.py.
+retrieved pairs trains on them as well. An image that is in an evaluation set is never among them, nor is one that looks
+like an image of these sets where retrieval is kept from them too. Next: mixed_rows.py.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,18 +22,21 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.prompts import TargetTask, load_tasks
 from react_ray.draft import Draft, create
 from react_ray.errors import ConfigError
+from react_ray.evals.copies import copies
 from react_ray.evals.few_shot import in_order
 from react_ray.evals.labelled import IMAGES_PER_PART, class_ids
 from react_ray.evals.set_digest import set_digest
 from react_ray.evals.set_files import SetFiles
 from react_ray.evals.set_name import LABELLED
 from react_ray.gated.config import CustomizeConfig
-from react_ray.kinds import IMAGES, QUERIES, RETRIEVED, RetrievedFacts
+from react_ray.kinds import IMAGES, QUERIES, REFERENCES, RETRIEVED, RetrievedFacts
 from react_ray.pairs.image import ImageFacts, inspect
 from react_ray.parquet import group_rows
-from react_ray.progress import Progress
+from react_ray.progress import Progress, say
 from react_ray.recipe import Recipe
 from react_ray.runtime.layout import Layout
+from react_ray.selection.duplicates import within_hashes
+from react_ray.selection.references import References
 from react_ray.stages.retrieval.embed_queries import queries_uri
 from react_ray.stages.retrieval.gather_pairs import class_vectors
 from react_ray.stages.training.kept_apart import evaluated
@@ -69,34 +73,62 @@ def labelled_pairs(recipe: Recipe, arm: str) -> LabelledPairs:
     files, labels = class_ids(config.labelled, tasks, recipe.evaluate.max_unreadable)
     queries = open_artifact(queries_uri(recipe, arm), QUERIES)
     choice = _Choice(files, labels["class_id"].fill_null(-1).to_numpy(), config.labelled_shots, recipe.seed)
-    plan = {
+    plan: dict[str, Any] = {
         "set": set_digest(config.labelled, labels),
         "shots": config.labelled_shots,
         "seed": recipe.seed if config.labelled_shots else 0,
     }
     num_parts = max(1, -(-choice.most // IMAGES_PER_PART))
     parents: dict[str, Artifact] = {"queries": queries}
+    if (radius := wanted.retrieve.decontaminate.phash) >= 0:
+        references = open_artifact(join(Layout(recipe, arm).retrieved_root(), "references"), REFERENCES)
+        parents, plan = parents | {"references": references}, plan | {"phash": radius}
     retrieved = create(join(root, "retrieved"), RETRIEVED, plan, parents, num_parts)
     images = create(join(root, "images"), IMAGES, plan, parents, num_parts)
     if not retrieved.sealed:
-        choice.look(evaluated(recipe.evaluate.datasets))
+        hashes = References.load(parents["references"]).hashes if radius >= 0 else np.zeros(0, np.uint64)
+        choice.look(_Tested(evaluated(recipe.evaluate.datasets), hashes, max(0, radius)))
         if not len(choice.rows):
             raise ConfigError(
                 f"{LABELLED}={config.labelled}: no image is left to train on ({', '.join(choice.left_out)}); name a "
                 "set of images of the recipe's classes that is no evaluation set"
             )
         captions, class_CD = _captions(tasks), class_vectors(queries).astype(np.float16)
-        for part, rows in enumerate(np.array_split(choice.rows, num_parts)):
-            _commit(part, rows, choice, captions, class_CD, retrieved, images)
+        parts = np.array_split(choice.rows, num_parts)
+        for part in sorted({*([] if images.sealed else images.pending()), *retrieved.pending()}):
+            _commit(part, parts[part], choice, captions, class_CD, retrieved, images)
         told = choice.summary(len(captions))
         images.seal()
         retrieved.seal(RetrievedFacts(queries.facts.backbone, queries.facts.dim, told))
+        for line in told:
+            say(f"customize {arm}".strip() + f"  {line}")
     return LabelledPairs(retrieved.open(), images.open())
 
 
+class _Tested(NamedTuple):
+    """The images of evaluation sets, none of which may train."""
+
+    names: dict[str, str]  # as from `evaluated`
+    hashes: np.ndarray  # uint64, of the sets that nothing may look like
+    radius: int  # bits of a hash
+
+    def reasons(self, facts: list[ImageFacts]) -> list[str]:
+        """Why each image may not train, "" if it may."""
+        hash_N = np.array([fact.phash or 0 for fact in facts], np.uint64)
+        near_N = within_hashes(hash_N, self.hashes, self.radius)
+        found = []
+        for fact, near in zip(facts, near_N.tolist(), strict=True):
+            name = self.names.get(fact.sha256 or "", "")
+            looks_alike = near and fact.phash is not None
+            where = "that look like an image of retrieve.decontaminate.datasets" if looks_alike else ""
+            readable = where if fact.status == schema.OK else "that cannot be decoded"
+            found.append(f"in evaluate.datasets.{name}" if name else readable)
+        return found
+
+
 class _Choice:
-    """Which rows of the set train: those with a class, whose image can be decoded and is in no evaluation set, and of
-    them at most `shots` of each class.
+    """Which rows of the set train: those with a class, whose image can be decoded and is not tested on, and of them at
+    most `shots` of each class.
 
     class_id_N: int, -1 = no class of the recipe. `rows` is int64, in the order of the set, after `look`.
     """
@@ -105,7 +137,8 @@ class _Choice:
         self.files, self.class_id_N, self.shots, self.seed = files, class_id_N, shots, seed
         self.usable_N = class_id_N >= 0
         self.rows = np.zeros(0, np.int64)
-        self.in_set, self.unreadable = Counter[str](), 0
+        self.reasons = Counter[str]()
+        self.digest_of: dict[int, str | None] = {}  # sha256, by row
 
     @property
     def most(self) -> int:
@@ -113,19 +146,19 @@ class _Choice:
         _, size_C = np.unique(self.class_id_N[self.class_id_N >= 0], return_counts=True)
         return int(np.minimum(size_C, self.shots).sum() if self.shots else size_C.sum())
 
-    def look(self, known: dict[str, str]) -> None:
-        """Looks at the images until those that are drawn are all usable. known: as from `evaluated`."""
+    def look(self, tested: _Tested) -> None:
+        """Looks at the images until those that are drawn are all usable."""
         seen_N = np.zeros(len(self.class_id_N), bool)
         with Progress("labelled", self.most, "images", unit="looked at") as progress:
             while not seen_N[rows := self._drawn()].all():
                 new = rows[~seen_N[rows]]
                 seen_N[new] = True
                 for some in np.split(new, range(IMAGES_PER_PART, len(new), IMAGES_PER_PART)):
-                    for row, fact in zip(some.tolist(), _all_facts(_images(self.files, some)), strict=True):
-                        name = known.get(fact.sha256 or "", "")
-                        self.usable_N[row] = fact.status == schema.OK and not name
-                        self.in_set[name] += bool(name)
-                        self.unreadable += fact.status != schema.OK and not name
+                    facts = _all_facts(_images(self.files, some))
+                    reasons = tested.reasons(facts)
+                    self.usable_N[some] = [not reason for reason in reasons]
+                    self.reasons += Counter(filter(None, reasons))
+                    self.digest_of |= zip(some.tolist(), (fact.sha256 for fact in facts), strict=True)
                     progress.advance(rows=len(some), done=len(some))
         self.rows = rows
 
@@ -141,13 +174,14 @@ class _Choice:
         """Counts of the images that do not train, with their reasons."""
         no_class = int((self.class_id_N < 0).sum())
         told = [f"{no_class:,} of no class of the recipe"] * bool(no_class)
-        told += [f"{count:,} in evaluate.datasets.{name}" for name, count in sorted((+self.in_set).items())]
-        return told + [f"{self.unreadable:,} that cannot be decoded"] * bool(self.unreadable)
+        return told + [f"{count:,} {reason}" for reason, count in sorted(self.reasons.items())]
 
     def summary(self, num_classes: int) -> list[str]:
         found = len(np.unique(self.class_id_N[self.rows]))
         each = f", at most {self.shots} of each" if self.shots else ""
         told = [f"{len(self.rows):,} labelled images of {found:,} of {num_classes:,} classes{each}"]
+        _, twice = copies((self.digest_of[row] for row in self.rows.tolist()), self.class_id_N[self.rows].tolist())
+        told += [f"of the labelled images, {twice}"] * bool(twice)
         return told + [f"left out of the labelled images: {', '.join(self.left_out)}"] * bool(self.left_out)
 
 

@@ -36,6 +36,7 @@ def test_the_20_tasks_of_elevater_have_its_classes_templates_and_metrics() -> No
         "voc-2007": MAP_11_POINT,
     }
     assert all(len(names) == 1 for task in tasks for names in task.synonyms)
+    assert [task.name for task in tasks if task.squash] == ["kitti-distance"], "the toolkit crops all others"
 
 
 def test_sets_that_vary_imagenet_have_their_classes_of_it() -> None:

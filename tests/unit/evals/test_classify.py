@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import open_clip
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torchmetrics.classification import MultilabelAveragePrecision
+from torchvision.transforms import InterpolationMode, Resize
 
 from react_ray import schema
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.embedder import Embedder
 from react_ray.clip.prompts import MAP_11_POINT, ROC_AUC, TargetTask, TasksConfig, load_tasks
-from react_ray.evals.classify import embed_rows, prompt_scorers, score_rows
+from react_ray.evals.classify import embed_labelled, embed_rows, prompt_scorers, score_rows
 from react_ray.evals.labelled import Slice, read_slice, slices_of
 from react_ray.evals.metrics import log_softmax, mean_average_precision_11_point
 from react_ray.evals.zeroshot import summarise
@@ -36,6 +40,28 @@ def sample_task(name: str) -> tuple[TargetTask, list[Slice]]:
 
 def measured(table: pa.Table, tasks: list[TargetTask]) -> dict[str, float]:
     return {metric: value for _, task, metric, value, _ in summarise(table, tasks) if task != "mean"}
+
+
+def test_images_of_kitti_distance_are_squeezed_as_elevaters_toolkit_does_and_others_of_the_set_are_cropped(
+    embedder: Embedder,
+) -> None:
+    [kitti] = load_tasks(TasksConfig(builtin=["kitti-distance"]))
+    random = np.random.default_rng(0)
+    wide = [Image.fromarray(random.integers(0, 256, (120, 400, 3), np.uint8)) for _ in range(3)]
+    files = [io.BytesIO() for _ in wide]
+    for image, file in zip(wide, files, strict=True):
+        image.save(file, "png")
+    encoded = [file.getvalue() for file in files]
+    table = pa.table({"image": pa.array(encoded, pa.binary()), "task": ["kitti-distance", "food", "kitti-distance"]})
+    side = embedder.backbone.image_size
+    squeezed = [np.asarray(Resize((side, side), InterpolationMode.BICUBIC)(image)).transpose(2, 0, 1) for image in wide]
+    found_ND = embed_labelled(table, embedder, [kitti, sample_task("food")[0]], 2)
+    np.testing.assert_array_equal(found_ND[[0, 2]], embedder.embed_images(np.stack(squeezed)[[0, 2]]))
+    np.testing.assert_array_equal(found_ND[1], embed_rows(encoded[1:2], embedder, 1)[0])
+    assert (embed_rows(encoded, embedder, 1)[[0, 2]] != found_ND[[0, 2]]).any(axis=1).all()
+    fine_tuned = Embedder(embedder.backbone.squashing(), 64, "cpu")
+    np.testing.assert_array_equal(embed_rows(encoded, fine_tuned, 1)[[0, 2]], found_ND[[0, 2]])
+    assert embed_labelled(table.slice(0, 0).select([]), embedder, [kitti], 1).shape == (0, embedder.image_dim)
 
 
 def test_figures_are_those_of_clip_benchmark_and_of_open_clip_on_the_same_vectors(embedder: Embedder) -> None:

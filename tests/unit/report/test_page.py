@@ -146,7 +146,9 @@ def test_an_arm_has_one_mark_and_colour_wherever_it_is_shown() -> None:
     for scores in [data.mean, *data.tasks.values()]:
         del scores["random"]
     html = render(data)
-    places = re.findall(r'class="mark (a\d)" aria-hidden="true"><use href="#(m\d)"/></svg>(?:only )?([a-z ]+)', html)
+    places = re.findall(
+        r'class="mark (a\d)" aria-hidden="true"><use href="#(m\d)"/></svg>(?:only |<bdi>)?([a-z ]+)', html
+    )
     assert {(colour, symbol) for colour, symbol, label in places if label.startswith("gated image")} == {("a3", "m3")}
     assert {colour for colour, _, label in places if label.startswith("locked text")} == {"a2"}
     assert '"line a3"' in html and '"bar a3"' in html
@@ -156,7 +158,7 @@ def test_every_class_is_in_the_table_and_what_is_cut_is_said() -> None:
     data = report()
     data.classes = [ClassRow("imagenet21k", f"class {i}", 1, 0, 1, 20) for i in range(MAX_ROWS + 5)]
     html = render(data)
-    assert html.count("<small>imagenet21k</small>") == MAX_ROWS and "5 more classes are left out" in html
+    assert html.count("<small><bdi>imagenet21k</bdi></small>") == MAX_ROWS and "5 more classes are left out" in html
     assert len(html.encode()) <= MAX_FILE_BYTES
 
 

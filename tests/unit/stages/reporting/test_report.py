@@ -119,7 +119,7 @@ def test_the_best_arm_leads_and_flips_confusions_and_classes_are_its_own(tmp_pat
     html = page(recipe)
     assert "Locked-text classifies 60 images of test correctly that base CLIP does not, and 0 the other way" in html
     assert html.count("<span>taken for ") == 16
-    assert "heron → owl" in html and "wrongly named most often" in html
+    assert "<bdi>heron</bdi> → <bdi>owl</bdi>" in html and "wrongly named most often" in html
     assert "<td>100</td><td>33</td><td>53</td>" in html  # images, base and arm of one class
 
 

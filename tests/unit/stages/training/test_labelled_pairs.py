@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from react_ray.artifact import open_artifact
-from react_ray.errors import ConfigError
+from react_ray.draft import create
+from react_ray.errors import ArtifactMismatch, ConfigError
 from react_ray.gated.config import CustomizeConfig
+from react_ray.kinds import REFERENCES
+from react_ray.pairs.image import inspect
 from react_ray.recipe import Recipe, load_recipe
 from react_ray.stages.training.kept_apart import check_kept_apart
 from react_ray.stages.training.labelled_pairs import LabelledPairs, labelled_pairs
@@ -20,10 +26,12 @@ from react_ray.stages.training.mixed_rows import MixedRows
 from react_ray.stages.training.rows import RetrievedRows
 from react_ray.storage import open_storage
 from react_ray.training.blocks import load_block
-from react_ray.vectors import from_vectors
+from react_ray.vectors import as_vectors, from_vectors
 from tests.support.class_folders import class_folders
 from tests.support.retrieved import CLASSES, DIM, write_run
 from tests.support.small_run import small_recipe
+
+NO_VECTOR = np.full((1, 1), np.nan, np.float16)
 
 
 @pytest.fixture
@@ -68,6 +76,48 @@ def test_labelled_images_are_pairs_with_their_class_prompts_and_no_image_of_an_e
     ]
     assert labelled_pairs(given(run), "").retrieved.content == pairs.retrieved.content
     assert pairs.card(CustomizeConfig())["num_images"] == 11
+
+
+def test_copies_among_the_labelled_images_are_counted_and_said_and_one_of_a_tested_image_never_trains(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heron = run / "labelled" / "birds" / "heron"
+    shutil.copy(heron / "0.jpg", heron / "9.jpg")
+    shutil.copy(heron / "0.jpg", run / "labelled" / "birds" / "crane" / "9.jpg")
+    shutil.copy(run / "held" / "birds" / "heron" / "same.jpg", heron / "tested.jpg")
+    told = labelled_pairs(given(run), "").retrieved.facts.summary
+    assert told == [
+        "13 labelled images of 4 of 5 classes",
+        "of the labelled images, 2 of 13 images are copies of another one, and 1 images have copies of another label; "
+        "they count as often as they are there",
+        "left out of the labelled images: 2 in evaluate.datasets.held, 4 that cannot be decoded",
+    ]
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("customize")] == [
+        f"customize  {line}" for line in told
+    ]
+    labelled_pairs(given(run), "")
+    assert "customize" not in capsys.readouterr().err, "what is made already is not said again"
+
+
+def test_an_image_that_looks_like_one_that_retrieval_is_kept_from_does_not_train(run: Path) -> None:
+    small = Image.open(run / "labelled" / "machines" / "accordion" / "2.jpg").resize((48, 48))
+    encoded = io.BytesIO()
+    small.save(encoded, "png")
+    table = pa.table(
+        {"phash": pa.array([inspect(encoded.getvalue()).phash], pa.uint64()), "image": as_vectors(NO_VECTOR)}
+    )
+    references = create(f"{run}/run/references", REFERENCES, {}, {}, 1)
+    references.commit(0, table, 0.0)
+    references.seal()
+    kept_away = ["retrieve.decontaminate.datasets=[held]", "retrieve.decontaminate.phash=6"]
+    pairs = labelled_pairs(given(run, *kept_away), "")
+    assert ids(pairs) == [2] * 3 + [0] * 2 + [4] * 2 + [3] * 3
+    assert pairs.retrieved.facts.summary[1] == (
+        "left out of the labelled images: 1 in evaluate.datasets.held, 4 that cannot be decoded, 1 that look like an "
+        "image of retrieve.decontaminate.datasets"
+    )
+    with pytest.raises(ArtifactMismatch, match="phash"):
+        labelled_pairs(given(run), "")
 
 
 def test_shots_are_drawn_by_the_seed_among_the_images_that_can_train_and_fewer_are_a_part_of_more(run: Path) -> None:
