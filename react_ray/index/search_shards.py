@@ -45,7 +45,7 @@ class Round:
     each: list[tuple[Any, ...]]
 
 
-Searching = Generator[Round, list[Any], Hits]
+Searching = Generator[Round, list[Any], Any]
 
 
 def search_shards(shards: Shards, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
@@ -78,29 +78,43 @@ def search_apart(
 
 
 def searching(
-    num_searchers: int, queries_QD: np.ndarray, k: int, params: SearchParams, num_lists: int, two_stages: bool
+    num_searchers: int,
+    queries_QD: np.ndarray,
+    k: int,
+    params: SearchParams,
+    num_lists: int,
+    two_stages: bool,
+    classes: Classes | None = None,
 ) -> Searching:
-    """Yields rounds, is sent the answers of the searchers in their order, and returns Hits [Q, k].
+    """Yields rounds, is sent the answers of the searchers in their order, and returns Hits [Q, k], or of classes the k
+    best pairs of each, ClassHits.
 
-    num_lists: that of the index if a filter excludes pairs, otherwise 0. Queries with fewer than k hits then visit four
-    times as many lists, up to all of them. two_stages: the index is of kind ivf-rabitq.
+    Each searcher reduces what it found to the pairs of classes, so that an answer grows with them and not with their
+    queries; unless lists are visited until enough pairs are found, which only all hits tell. num_lists: that of the
+    index if a filter excludes pairs, otherwise 0. Queries with fewer than k hits then visit four times as many lists,
+    up to all of them. two_stages: the index is of kind ivf-rabitq.
     """
     check_k(k)
-    hits = merge((yield from visit(num_searchers, queries_QD, k, params, two_stages)), k)
+    if classes is not None:
+        if not num_lists:
+            return merge_class_hits((yield from _visit(num_searchers, queries_QD, k, params, two_stages, classes)), k)
+        hits = yield from searching(num_searchers, queries_QD, k, params, num_lists, two_stages)
+        return reduce_hits(hits, classes, k)
+    hits = merge((yield from _visit(num_searchers, queries_QD, k, params, two_stages)), k)
     if not num_lists:
         return hits
     nprobe, short = params.nprobe or 1, np.flatnonzero(~hits.valid.all(axis=1))  # 0: as built, which may be 1
     while len(short) and nprobe < num_lists:
         nprobe = min(4 * nprobe, num_lists)
         wider = replace(params, nprobe=nprobe)
-        more = merge((yield from visit(num_searchers, queries_QD[short], k, wider, two_stages)), k)
+        more = merge((yield from _visit(num_searchers, queries_QD[short], k, wider, two_stages)), k)
         hits = Hits(hits.scores.copy(), hits.pair_ids.copy())  # an answer of an actor cannot be written to
         hits.scores[short], hits.pair_ids[short] = more.scores, more.pair_ids
         short = short[~more.valid.all(axis=1)]
     return hits
 
 
-def visit(
+def _visit(
     num_searchers: int,
     queries_QD: np.ndarray,
     k: int,

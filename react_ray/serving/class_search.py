@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from react_ray import schema
 from react_ray.clip.queries import Query
-from react_ray.index.class_hits import Classes, class_blocks, reduce_hits
+from react_ray.index.class_hits import Classes, class_blocks
 from react_ray.index.config import FLAT
 from react_ray.search.key_search import KeySearch
 from react_ray.selection.best_class import best_classes
@@ -142,16 +142,19 @@ class ClassSearch:
         for block in class_blocks(self.class_Q[rows], depth, most):
             some = rows[block]
             # One after the other: each takes all cores, and hundreds of megabytes.
-            found = [await finder.search(key, self.queries_QD[some], depth) for key in self.config.keys]
-            tables.append(await finder.service.in_thread(self._table, some, found, depth))
+            if self.config.by_class:
+                asked = self.queries_QD[some], Classes(some, self.class_Q[some]), depth
+                found: list[Any] = [await finder.search_classes(key, *asked) for key in self.config.keys]
+            else:
+                found = [await finder.search(key, self.queries_QD[some], depth) for key in self.config.keys]
+            tables.append(await finder.service.in_thread(self._table, some, found))
         return tables
 
-    def _table(self, rows: np.ndarray, found: Sequence[Any], depth: int) -> pa.Table:
+    def _table(self, rows: np.ndarray, found: Sequence[Any]) -> pa.Table:
         tables = [schema.HITS.empty_table()]
         for key, hits in zip(self.config.keys, found, strict=True):
             if self.config.by_class:
-                best = reduce_hits(hits, Classes(rows, self.class_Q[rows]), depth)
-                query, pair_id, score, rank = best.query, best.pair_id, best.score, best.place
+                query, pair_id, score, rank = hits.query, hits.pair_id, hits.score, hits.place
             else:
                 row, pair_id, score, rank = hits.rows()
                 query = rows[row]

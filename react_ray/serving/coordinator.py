@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from react_ray.index.class_hits import Classes, ClassHits, merge_class_hits, reduce_hits
 from react_ray.index.config import IVF_RABITQ, Key, SearchParams
 from react_ray.index.merge import Hits, merge, no_hits
 from react_ray.index.search_shards import Proposed, Round, searching
@@ -48,15 +49,25 @@ class Search:
     async def hits(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
         """queries: float32 [Q, D]; returns Hits [Q, k]. GroupUnavailable if a group does not answer, unless a partial
         answer is allowed and another one did."""
+        found = await self._found(queries_QD, k, params)
+        return merge(found, k) if found else no_hits(len(queries_QD), k)
+
+    async def class_hits(self, queries_QD: np.ndarray, classes: Classes, most: int, params: SearchParams) -> ClassHits:
+        """As `hits`, but the `most` best pairs of each class."""
+        return merge_class_hits(await self._found(queries_QD, most, params, classes), most)
+
+    async def _found(
+        self, queries_QD: np.ndarray, k: int, params: SearchParams, classes: Classes | None = None
+    ) -> list[Any]:
         work = []
         if self.plan.groups:
-            work.append(self._index_hits(queries_QD, k, params))
+            work.append(self._index_hits(queries_QD, k, params, classes))
         if self.plan.num_scanned:
-            work.append(self._scan_hits(queries_QD, k))
+            work.append(self._scan_hits(queries_QD, k, classes))
         found = await asyncio.gather(*work)
         if self.lost and self.coverage == 0:
             raise GroupUnavailable(min(self.lost), "nor does another")
-        return merge(list(found), k) if found else no_hits(len(queries_QD), k)
+        return list(found)
 
     @property
     def coverage(self) -> float:
@@ -67,18 +78,17 @@ class Search:
         there = sum(count for count, name in zip(counts, names, strict=True) if name not in self.lost)
         return there / sum(counts) if sum(counts) else 1.0
 
-    async def _index_hits(self, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
+    async def _index_hits(self, queries_QD: np.ndarray, k: int, params: SearchParams, classes: Classes | None) -> Any:
         facts = self.plan.facts
         assert facts is not None
         two_stages, num_lists = facts.kind == IVF_RABITQ, facts.num_lists if self.filters else 0
-        steps = searching(len(self.plan.groups), queries_QD, k, params, num_lists, two_stages)
+        steps = searching(len(self.plan.groups), queries_QD, k, params, num_lists, two_stages, classes)
         answers: list[Any] | None = None
         while True:
             try:
                 asked = next(steps) if answers is None else steps.send(answers)
             except StopIteration as end:
-                hits: Hits = end.value
-                return hits
+                return end.value
             answers = await asyncio.gather(
                 *(self._ask(group, asked, each) for group, each in zip(self.plan.groups, asked.each, strict=True))
             )
@@ -96,16 +106,16 @@ class Search:
     def _question(self, method: str, queries_QD: np.ndarray, args: tuple[Any, ...]) -> Asked:
         return Asked(self.stamp, self.plan.key, self.filters, method, queries_QD, args, self.excluded)
 
-    async def _scan_hits(self, queries_QD: np.ndarray, k: int) -> Hits:
+    async def _scan_hits(self, queries_QD: np.ndarray, k: int, classes: Classes | None) -> Any:
         group = self.plan.scanner
         try:
             hits: Hits = await group.answer(self._question(SCAN, queries_QD, (k,)))
-            return hits
         except GroupUnavailable:
             if not self.allow_partial:
                 raise
             self.lost.add(f"{SCAN} {group.name}")
-            return no_hits(len(queries_QD), k)
+            hits = no_hits(len(queries_QD), k)
+        return hits if classes is None else reduce_hits(hits, classes, k)
 
 
 def nothing(asked: Round, each: tuple[Any, ...]) -> Any:
@@ -114,4 +124,6 @@ def nothing(asked: Round, each: tuple[Any, ...]) -> Any:
     if asked.method == "propose":
         none = np.empty((num, 0), np.int64)
         return Proposed(np.empty((num, 0), np.float32), none, none)
-    return no_hits(num, each[0] if asked.method == "search" else each[1])
+    k, classes = (each[0], each[2]) if asked.method == "search" else each[1:]
+    hits = no_hits(num, k)
+    return hits if classes is None else reduce_hits(hits, classes, k)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_json
 
+from react_ray.index.class_hits import Classes, ClassHits
 from react_ray.index.config import Key
 from react_ray.index.merge import Hits
 from react_ray.serving.api import SearchBody, Searching
@@ -74,11 +75,21 @@ class Finder:
 
     async def search(self, key: Key, queries_QD: np.ndarray, k: int) -> Hits:
         """Returns Hits [Q, k], and notes recall and coverage."""
+        hits: Hits = await self._search(key, queries_QD, k, None)
+        return hits
+
+    async def search_classes(self, key: Key, queries_QD: np.ndarray, classes: Classes, most: int) -> ClassHits:
+        """Returns the `most` best pairs of each class, and notes recall and coverage."""
+        hits: ClassHits = await self._search(key, queries_QD, most, classes)
+        return hits
+
+    async def _search(self, key: Key, queries_QD: np.ndarray, k: int, classes: Classes | None) -> Any:
         view = self.view
         k = min(k, view.database.embeddings.rows)
         params, recall = view.database.key_search(key).params(k, self.asked.recall)
         one = Search(view.plans[key], view.stamp, self.filters, self.asked.allow_partial, self.excluded)
-        hits = await one.hits(queries_QD, k, params)
+        asked = queries_QD, k, params
+        hits = await (one.hits(*asked) if classes is None else one.class_hits(queries_QD, classes, k, params))
         if self.filters and recall != 1.0:
             recall = None  # it was measured without filters
         self.recall = None if recall is None or self.recall is None else min(self.recall, recall)

@@ -9,7 +9,7 @@ Next: fan_out.py.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from threading import Lock
 from types import TracebackType
 from typing import Any
@@ -19,16 +19,16 @@ import ray
 
 from react_ray.artifact import Artifact
 from react_ray.index.allowed import Allowed
-from react_ray.index.class_hits import Classes, ClassHits, class_blocks, merge_class_hits, reduce_hits
+from react_ray.index.class_hits import Classes, ClassHits, class_blocks, merge_class_hits
 from react_ray.index.config import IVF_RABITQ, SearchParams
 from react_ray.index.merge import Hits
 from react_ray.index.quantizer import faiss_threads
-from react_ray.index.search_shards import Shards, answer, num_candidates, searching, visit
+from react_ray.index.search_shards import Shards, answer, num_candidates, searching
 from react_ray.index.shard_cache import ShardCache
 from react_ray.index.shards import ShardPlace, open_shards, shard_places
 from react_ray.kinds import AllowedFacts, IndexFacts
 from react_ray.recipe import ClusterConfig
-from react_ray.stages.retrieval.fan_out import InProcess, Pool, Steps, answered
+from react_ray.stages.retrieval.fan_out import Batch, InProcess, Pool, Steps, answered
 from react_ray.stages.retrieval.searcher_actors import starter, threads_here, width
 from react_ray.stages.retrieval.searcher_pool import SearcherPool
 from react_ray.stages.retrieval.shares import Share
@@ -116,17 +116,7 @@ class ShardFanOut:
         found: list[Hits] = answered(
             self._pool,
             key,
-            (
-                partial(
-                    searching,
-                    queries_QD=queries_QD[rows],
-                    k=k,
-                    params=params,
-                    num_lists=self._num_lists,
-                    two_stages=self._two_stages,
-                )
-                for rows in _batches(len(queries_QD), num_candidates(k, params))
-            ),
+            (self._batch(queries_QD[rows], k, params) for rows in _batches(len(queries_QD), num_candidates(k, params))),
         )
         if len(found) == 1:
             return found[0]
@@ -135,26 +125,20 @@ class ShardFanOut:
     def search_classes(
         self, key: str, queries_QD: np.ndarray, class_Q: np.ndarray, most: int, params: SearchParams
     ) -> ClassHits:
-        """class_Q: int64 [Q], the class of each query, ascending. Returns the `most` best pairs of each class.
-
-        Each actor reduces what it found, so that an answer grows with the classes and not with their queries; unless
-        lists are visited until enough allowed pairs are found, which only all hits tell.
-        """
+        """class_Q: int64 [Q], the class of each query, ascending. Returns the `most` best pairs of each class."""
         queries_QD, classes = queries_QD.astype(np.float16), Classes(np.arange(len(queries_QD)), class_Q)
         if self._two_stages and not params.k_factor and not self._num_lists:  # ListIndex.search_classes
             batches = iter(class_blocks(class_Q, QUERY_BYTES, ANSWER_BYTES, PAIR_BYTES * most))
         else:
             batches = _batches(len(queries_QD), num_candidates(most, params))
-        steps = (partial(self._class_steps, queries_QD[rows], classes.take(rows), most, params) for rows in batches)
-        return merge_class_hits([one for found in answered(self._pool, key, steps) for one in found], most)
+        steps = (self._batch(queries_QD[rows], most, params, classes.take(rows)) for rows in batches)
+        return merge_class_hits(answered(self._pool, key, steps), most)
 
-    def _class_steps(
-        self, queries_QD: np.ndarray, classes: Classes, most: int, params: SearchParams, num_searchers: int
-    ) -> Steps:
-        if not self._num_lists:
-            return (yield from visit(num_searchers, queries_QD, most, params, self._two_stages, classes))
-        hits = yield from searching(num_searchers, queries_QD, most, params, self._num_lists, self._two_stages)
-        return [reduce_hits(hits, classes, most)]
+    def _batch(self, queries_QD: np.ndarray, k: int, params: SearchParams, classes: Classes | None = None) -> Batch:
+        def steps(num_searchers: int) -> Steps:
+            return searching(num_searchers, queries_QD, k, params, self._num_lists, self._two_stages, classes)
+
+        return steps
 
     def __enter__(self) -> ShardFanOut:
         return self
