@@ -17,7 +17,7 @@ from react_ray.stages.retrieval.searcher_pool import SearcherLost
 from react_ray.stages.retrieval.shares import Shares
 
 BATCHES_AHEAD = 2  # batches that wait at each actor
-LOSSES = 3  # of the actors of one batch: it may be what kills them
+LOSSES = 3  # of actors that are counted for one batch
 
 Steps = Generator[Round, list[Any], Any]
 Batch = Callable[[int], Steps]  # takes how many are asked
@@ -94,10 +94,10 @@ class _Asking:
         try:
             answers = self._pool.answers(self._sent)
         except SearcherLost as lost:
-            self._losses += 1
+            self._losses += lost.is_news  # a loss is counted for the oldest batch in flight, which may be what kills
             if self._losses > LOSSES:
                 raise ShardUnavailable(
-                    f"a shard did not answer, because its searcher died at each of {self._losses} tries ({lost}); run "
+                    f"a shard did not answer, because its searchers died {self._losses} times ({lost}); run "
                     "the same command again"
                 ) from lost
             self._begin()

@@ -32,6 +32,11 @@ LOST = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError)
 class SearcherLost(Exception):
     """An actor that was asked is gone, and the others share what it had."""
 
+    def __init__(self, cause: str, is_news: bool) -> None:
+        """is_news: False if another question was lost with the same actor before."""
+        super().__init__(cause)
+        self.is_news = is_news
+
 
 class SearcherPool:
     """Several threads may ask."""
@@ -110,8 +115,9 @@ class SearcherPool:
             return answers([reference])[0]
         except LOST as error:
             with self._lock:
+                is_news = actor in self._alive
                 self._lose(actor, error)
-            raise SearcherLost(self._cause) from error
+                raise SearcherLost(self._cause, is_news) from error
 
     def _refill(self) -> None:
         while len(self._starting) + len(self._alive) < self._wanted and self._starts_left > 0:
@@ -120,7 +126,6 @@ class SearcherPool:
             self._starting[actor.__ray_ready__.remote()] = actor
 
     def _lose(self, actor: Any, error: Exception) -> None:
-        """Several questions may have been lost with one actor."""
         self._cause = one_line(error, 500)
         ray.kill(actor)
         if actor in self._alive:
