@@ -51,7 +51,8 @@ Searching = Generator[Round, list[Any], Any]
 def search_shards(shards: Shards, queries_QD: np.ndarray, k: int, params: SearchParams) -> Hits:
     """Returns Hits [Q, k] of shards that this process has opened."""
     num_lists = max((shard.num_lists for shard in shards), default=0) if any(one.filtered for one in shards) else 0
-    return search_apart([shards], queries_QD, k, params, num_lists)
+    hits: Hits = search_apart([shards], queries_QD, k, params, num_lists)
+    return hits
 
 
 def search_apart(
@@ -61,16 +62,16 @@ def search_apart(
     params: SearchParams,
     num_lists: int = 0,
     two_stages: bool = True,
-) -> Hits:
+    classes: Classes | None = None,
+) -> Any:
     """As `search_shards`, for shards of several searchers, all of them in this process. The rest as in `searching`."""
-    steps = searching(len(searchers), queries_QD, k, params, num_lists, two_stages)
+    steps = searching(len(searchers), queries_QD, k, params, num_lists, two_stages, classes)
     answers: list[Any] | None = None
     while True:
         try:
             asked = next(steps) if answers is None else steps.send(answers)
         except StopIteration as end:
-            hits: Hits = end.value
-            return hits
+            return end.value
         answers = [
             answer(shards, asked.method, asked.queries_QD, *each)
             for shards, each in zip(searchers, asked.each, strict=True)

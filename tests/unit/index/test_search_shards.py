@@ -9,6 +9,7 @@ import pytest
 
 from react_ray.errors import RetrievalError
 from react_ray.index.allowed import Allowed
+from react_ray.index.class_hits import Classes, ClassHits, reduce_hits
 from react_ray.index.config import IVF_RABITQ, IndexConfig, SearchParams
 from react_ray.index.list_index import ListIndex
 from react_ray.index.list_shard import coarse_quantizer
@@ -26,6 +27,11 @@ NO_ROW = -1
 def same(a: Hits, b: Hits) -> None:
     np.testing.assert_array_equal(a.pair_ids, b.pair_ids)
     np.testing.assert_array_equal(a.scores, b.scores)
+
+
+def same_classes(a: ClassHits, b: ClassHits) -> None:
+    for name in ("class_id", "query", "pair_id", "score"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -66,6 +72,9 @@ def test_hits_are_the_same_for_any_number_of_searchers_with_any_shards(tmp_path:
             params = SearchParams(int(random.choice([1, 3, LISTS])), float(random.choice([0.0, 1.0, 2.5, 8.0])))
             want = search_shards(whole, asked, k, params)
             same(search_apart(searchers, asked, k, params, num_lists), want)
+            classes = Classes(np.arange(25), np.sort(random.integers(0, 6, 25)))
+            of_classes = search_apart(searchers, asked, k, params, num_lists, classes=classes)
+            same_classes(of_classes, reduce_hits(want, classes, k))
             if allowed is not None:
                 found = want.valid.sum(axis=1)
                 left = allowed.contains(np.setdiff1d(ids, [] if deleted is None else deleted)).sum()
@@ -86,6 +95,9 @@ def test_searchers_of_several_quantisers_answer_as_one_that_has_all(tmp_path: Pa
     params = SearchParams(4, 3.0)
     same(search_apart([[found[0]], [found[1]]], asked, 10, params), search_shards(found, asked, 10, params))
     same(search_apart([found[::-1]], asked, 10, params), search_shards(found, asked, 10, params))
+    classes, params = Classes(np.arange(20), np.arange(20) // 7), SearchParams(4, 0.0)
+    want = reduce_hits(search_shards(found, asked, 10, params), classes, 10)
+    same_classes(search_apart([found], asked, 10, params, classes=classes), want)
 
 
 def proposed(estimates: list[list[float]], pair_ids: list[list[int]], rows: list[list[int]]) -> Proposed:
