@@ -66,3 +66,5 @@ def test_blocks_hold_whole_classes() -> None:
     assert [block.tolist() for block in class_blocks(class_Q, 2, 12)] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9]]
     assert [len(block) for block in class_blocks(class_Q, 1, 1)] == [3, 2, 1, 4]
     assert [len(block) for block in class_blocks(np.empty(0, np.int64), 1, 1)] == [0]
+    assert [len(block) for block in class_blocks(class_Q, 0, 20, 10)] == [5, 5]  # so many hits of each class
+    assert [len(block) for block in class_blocks(class_Q, 1, 13, 4)] == [5, 1, 4]
