@@ -67,4 +67,4 @@ def test_blocks_hold_whole_classes() -> None:
     assert [len(block) for block in class_blocks(class_Q, 1, 1)] == [3, 2, 1, 4]
     assert [len(block) for block in class_blocks(np.empty(0, np.int64), 1, 1)] == [0]
     assert [len(block) for block in class_blocks(class_Q, 0, 20, 10)] == [5, 5]  # so many hits of each class
-    assert [len(block) for block in class_blocks(class_Q, 1, 13, 4)] == [5, 1, 4]
+    assert [len(block) for block in class_blocks(class_Q, 1, 12, 4)] == [3, 3, 4]
