@@ -145,7 +145,7 @@ class Recipe(Section):
     def shares_labels(self, name: str) -> bool:
         """True if this arm trains on the run's own labelled images."""
         own = ("customize.labelled", "customize.labelled_shots")
-        asks = ("tasks.", "retrieve.prompts")
+        asks = ("tasks.", "retrieve.prompts", "retrieve.decontaminate")
         return not name or not any(path in own or path.startswith(asks) for path in self.arms[name])
 
     def yaml(self, everything: bool = True) -> str:

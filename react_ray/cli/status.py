@@ -21,10 +21,13 @@ def _status(
     as_json: Json = False,
 ) -> None:
     from react_ray.recipe import load_recipe
+    from react_ray.stages.reporting.steps import evaluates_alone
     from react_ray.stages.status import status_of
 
     where = _recipe_uri(uri)
-    found = status_of(load_recipe(where, overrides), " ".join(["react-ray run", where, *(overrides or [])]))
+    recipe = load_recipe(where, overrides)
+    verb = "evaluate" if evaluates_alone(recipe) else "run"
+    found = status_of(recipe, " ".join(["react-ray", verb, where, *(overrides or [])]))
     answer(text(found), found.as_dict(), as_json)
 
 

@@ -7,6 +7,7 @@ writes them: `ViT-B-32,openai`, `react_ViT-B-32,exported.pt`.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from react_ray.clip.weights import read_info
 from react_ray.errors import ConfigError
 from react_ray.gated.load import load_customised
 from react_ray.gated.models import load_model
-from react_ray.gated.trained import TrainedModel, is_trained, trained_models
+from react_ray.gated.trained import RECIPE_FILE, TrainedModel, is_trained, trained_models
 from react_ray.progress import say
 from react_ray.storage import local_file
 
@@ -59,6 +60,11 @@ def compared_models(given: Sequence[str]) -> list[ComparedModel]:
 def _models(given: str) -> list[ComparedModel]:
     if is_trained(given):
         return _of_run(given)
+    if os.path.isdir(given) and os.path.exists(os.path.join(given, RECIPE_FILE)):
+        raise ConfigError(
+            f"compare: the run {given} has no finished model; run `react-ray customize RECIPE` first, or name its base "
+            "as ViT-B-32,openai"
+        )
     if given.endswith(".safetensors") and "," not in given:
         if "backbone_config" in read_info(local_file(given)):
             return [ComparedModel(_last(given), given, given, wise_ft=1.0)]

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -121,7 +121,7 @@ def labelled_sets(
             templates = files.beside.templates or (() if is_off else _common_templates(of_run, name))
             said = classes.of(name, templates)
             tasks = load_tasks(said) if said else [] if is_off else of_run
-            tasks = tasks or load_tasks(classes.named(_own_classes(files, name), templates))
+            tasks = tasks or _own_tasks(files, name, classes, templates)
             _check_tasks(files, name, tasks)
             check_set(name, uri, tasks)
             found.append(LabelledSet(name, uri, tasks, slices_of(name, uri, tasks), is_off, is_validation))
@@ -159,9 +159,23 @@ def _check_tasks(files: SetFiles, name: str, tasks: Sequence[TargetTask]) -> Non
         )
 
 
-def _own_classes(files: SetFiles, name: str) -> list[str]:
+def _own_tasks(files: SetFiles, name: str, classes: Classes, templates: Sequence[str]) -> list[TargetTask]:
+    """One task with the classes that a set names itself, or one for each name in its column of tasks."""
+    rows = files.labels(0, files.num_rows)
+    labels = rows["label"] if files.label else pa.chunked_array([[]], pa.string())
+    if _is_list(labels.type):
+        labels = pc.list_flatten(labels)
+    if TASK not in rows.column_names or not _is_text(rows[TASK].type):
+        return load_tasks(classes.named(_own_classes(files, name, labels), templates))
+    found = []
+    for task in sorted(pc.unique(rows[TASK].drop_null()).to_pylist()):
+        own = _own_classes(files, f"{name}, {task}", labels.filter(pc.equal(rows[TASK], task)))
+        found += [replace(one, name=task) for one in load_tasks(classes.named(own, templates))]
+    return found
+
+
+def _own_classes(files: SetFiles, name: str, labels: pa.ChunkedArray) -> list[str]:
     """The names of classes that a set has itself, in order. ConfigError if it has none."""
-    labels = files.labels(0, files.num_rows)["label"] if files.label else pa.chunked_array([[]], pa.string())
     written = list(files.names or files.beside.lines)
     if files.has_folders:
         folders = {label.rpartition("/")[2] for label in labels.to_pylist()}
@@ -186,6 +200,10 @@ def _readable(folder: str) -> str:
 
 def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
 def _are_numbers(labels: pa.ChunkedArray) -> bool:

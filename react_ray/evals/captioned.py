@@ -68,8 +68,9 @@ def open_captioned(source: str, whose: str, most: float = 0) -> CaptionedSet:
         captions = pa.chunked_array(some, TEXTS).to_pylist()
     for row, texts in enumerate(captions):
         if not texts or not all(text and text.strip() for text in texts):
+            which = rows.paths()[row] if isinstance(rows, Karpathy) else f"image {row + 1}"
             raise ConfigError(
-                f"{whose}: image {row + 1} of {source} has {'a blank' if texts else 'no'} caption; write one, or leave "
+                f"{whose}: {which} of {source} has {'a blank' if texts else 'no'} caption; write one, or leave "
                 "the image out"
             )
     shared = sum(num for num in Counter(text for texts in captions for text in set(texts)).values() if num > 1)

@@ -55,6 +55,10 @@ class Karpathy:
     def folder(self) -> str:
         return self.uri.rpartition("/")[0] or "/"
 
+    def paths(self) -> list[str]:
+        """Returns the file of each image, below the folder."""
+        return _captioned(self)[0]
+
     def captions(self) -> list[list[str]]:
         """Returns the captions of each image. ConfigError for an empty split, or for images that are not there."""
         return _captioned(self)[1]

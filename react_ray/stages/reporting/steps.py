@@ -7,7 +7,7 @@ from react_ray.gated.config import runs_no_model
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
 from react_ray.report.data import Step
-from react_ray.runtime.layout import HEAD, Layout, models
+from react_ray.runtime.layout import HEAD, Layout, any_customised, models
 from react_ray.runtime.stage_order import has_urls, stages_of
 from react_ray.storage import join, open_storage
 
@@ -25,6 +25,7 @@ def steps_of(recipe: Recipe) -> list[Step]:
 def artifacts_of(recipe: Recipe) -> list[tuple[str, list[str], str]]:
     """Returns (verb, the URIs of the artifacts that finish it, what their rows are) for each verb that is needed."""
     verbs = [verb for verb in stages_of(recipe) if verb != "report" and (verb != "download" or has_urls(recipe))]
+    verbs = [verb for verb in verbs if verb == "evaluate"] if evaluates_alone(recipe) else verbs
     return [(verb, *_made_by(recipe, verb, "download" in verbs)) for verb in verbs]
 
 
@@ -34,13 +35,19 @@ def next_step(recipe: Recipe, steps: list[Step]) -> str:
     missing = [step.verb for step in steps[after:]]
     if missing:
         last = f" to {missing[-1]}" if len(missing) > 1 else ""
-        said = f"Next: `react-ray run RECIPE`, which goes on with {missing[0]}{last}."
+        goes_on = "evaluate" if evaluates_alone(recipe) else "run"
+        said = f"Next: `react-ray {goes_on} RECIPE`, which goes on with {missing[0]}{last}."
         return said if recipe.evaluate.uris else f"{said} For scores, {ADD_SCORES}"
     if recipe.evaluate.uris:
         return ""
     return (
         f"There are no scores. To compare the model with its base, {ADD_SCORES} Then `react-ray run RECIPE` adds them."
     )
+
+
+def evaluates_alone(recipe: Recipe) -> bool:
+    """True for a recipe that has no pairs to customise a model with, and no model."""
+    return not (recipe.ingest.source or any_customised(recipe))
 
 
 def _made_by(recipe: Recipe, verb: str, downloads: bool) -> tuple[list[str], str]:
@@ -58,14 +65,15 @@ def _made_by(recipe: Recipe, verb: str, downloads: bool) -> tuple[list[str], str
     if verb == "customize":
         return [Layout(recipe, arm).of_arm("model") for arm in arms], ""
     if verb == "evaluate":
-        classified = list(models(recipe).values()) if recipe.evaluate.datasets or not recipe.evaluate.uris else []
-        return [*classified, *_other_scores(recipe)], ""
+        rows = [row for row in models(recipe) if row in recipe.bases() or not evaluates_alone(recipe)]
+        classified = rows if recipe.evaluate.datasets or not recipe.evaluate.uris else []
+        return [*(models(recipe)[row] for row in classified), *_other_scores(recipe, rows)], ""
     return [layout.database("embeddings" if verb == "embed" else "index")], "pairs" if verb == "embed" else ""
 
 
-def _other_scores(recipe: Recipe) -> list[str]:
+def _other_scores(recipe: Recipe, rows: list[str]) -> list[str]:
     """Those of protocols that only models with prompts have."""
-    rows = [row for row in models(recipe) if row in recipe.bases() or not row.endswith(HEAD)]
+    rows = [row for row in rows if row in recipe.bases() or not row.endswith(HEAD)]
     rows = [row for row in rows if row in recipe.bases() or not runs_no_model(recipe.arm(row).customize.method)]
     sets = recipe.evaluate.other_sets.items()
     return [Layout(recipe).protocol_scores(row, of, name) for of, some in sets for row in rows for name in some]

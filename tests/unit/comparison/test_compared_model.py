@@ -60,6 +60,12 @@ def test_models_of_one_name_are_told_apart_by_their_places(tmp_path: Path) -> No
     assert [one.label for one in found] == [f"{run}/model (WiSE-FT 0.5)" for run in runs]
 
 
+def test_a_run_that_has_no_model_yet_is_told_what_makes_one(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("name: herons\n")
+    with pytest.raises(ConfigError, match="has no finished model; run `react-ray customize RECIPE` first"):
+        compared_models([str(tmp_path)])
+
+
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     file = model_of_file(tmp_path, 1).partition(",")[2]
     with pytest.raises(ConfigError, match=r"seed1.safetensors does not say which model it is of; write the model be"):

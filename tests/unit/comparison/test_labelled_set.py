@@ -46,6 +46,20 @@ def test_texts_of_labels_name_the_classes(tmp_path: Path) -> None:
     assert food.tasks[0].class_names == ("pie", "soup")
 
 
+def test_a_column_of_tasks_has_the_classes_of_each_and_lists_of_labels_name_classes_too(tmp_path: Path) -> None:
+    images = [noise(number) for number in range(5)]
+    tasks, labels = ["food", "birds", "food", "birds", "food"], ["pie", "crane", "soup", "heron", "pie"]
+    pq.write_table(pa.table({"image": images, "label": labels, "task": tasks}), tmp_path / "mixed.parquet")
+    [mixed] = opened({"mixed": str(tmp_path / "mixed.parquet")})
+    assert {task.name: task.class_names for task in mixed.tasks} == {
+        "birds": ("crane", "heron"),
+        "food": ("pie", "soup"),
+    }
+    several = pa.table({"image": images[:2], "label": [["dog", "person"], ["cat"]]})
+    pq.write_table(several, tmp_path / "several.parquet")
+    assert opened({"several": str(tmp_path / "several.parquet")})[0].tasks[0].class_names == ("cat", "dog", "person")
+
+
 def test_a_target_has_the_classes_of_the_run_and_an_off_target_set_its_own(tmp_path: Path) -> None:
     run = finished_run(tmp_path)
     birds, food = opened(

@@ -70,7 +70,7 @@ def test_missing_images_and_double_names_are_refused(tmp_path: Path) -> None:
 def test_captions_must_be_there_and_not_blank(tmp_path: Path) -> None:
     for sentences, what in (([], "no"), ([{"raw": " "}], "a blank")):
         path = karpathy(tmp_path, sentences=sentences)
-        with pytest.raises(ConfigError, match=f"image 1 of .* has {what} caption; write one, or leave the image out"):
+        with pytest.raises(ConfigError, match=f"0.png of .* has {what} caption; write one, or leave the image out"):
             open_captioned(str(path), f"{NAME}{what}")
     path.write_text('{"images": [{"filename": "0.png", "split": "test"}]}')
     with pytest.raises(ConfigError, match=r"images.0.sentences is missing; name a dataset_\*.json in Karpathy's"):

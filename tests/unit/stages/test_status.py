@@ -144,6 +144,20 @@ def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
     )
 
 
+def test_a_recipe_that_evaluates_alone_goes_on_with_evaluate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe_at(str(tmp_path), tmp_path)
+    values = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    for name in ("ingest", "arms"):
+        del values[name]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values))
+    main(["status", str(tmp_path / "mine.yaml"), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert [stage["verb"] for stage in told["stages"]] == ["evaluate", "report"]
+    assert told["next"] == f"react-ray evaluate {tmp_path}/mine.yaml" and len(told["stages"][0]["artifacts"]) == 1
+
+
 def test_a_finished_run_is_complete(tmp_path: Path) -> None:
     recipe = recipe_at(str(tmp_path), tmp_path).model_copy(update={"arms": {}})
     recipe = recipe.model_copy(update={"evaluate": type(recipe.evaluate)()})

@@ -162,6 +162,21 @@ def test_features_are_made_anew_for_another_model_other_images_and_other_labels(
     assert embed(recipe) != first
 
 
+def test_the_scores_of_a_set_depend_neither_on_the_batch_size_nor_on_the_order_of_its_images(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    [scores] = evaluate.run(recipe)
+    table = pq.read_table(recipe.evaluate.datasets["test"])
+    order = np.random.default_rng(0).permutation(table.num_rows)
+    pq.write_table(table.take(order), tmp_path / "shuffled.parquet")
+    of = {"test": str(tmp_path / "shuffled.parquet")}
+    [others] = evaluate.run(recipe_of(tmp_path, of, "other", *OVERRIDES, "evaluate.batch_size=2"))
+    found, again = scores.read(0), others.read(0)
+    for name in ("label", "predicted", "rank"):
+        assert found[name].take(order).to_pylist() == again[name].to_pylist(), name
+    assert scores.facts.scores == others.facts.scores
+
+
 def test_a_set_to_train_on_is_embedded_and_opened_by_any_name(recipe: Recipe, tmp_path: Path) -> None:
     arms = recipe.model_copy(update={"arms": {}})
     tasks, uri = load_tasks(recipe.tasks), labelled_set(tmp_path / "train.parquet", 6)

@@ -118,6 +118,8 @@ def test_an_image_that_looks_like_one_that_retrieval_is_kept_from_does_not_train
     )
     with pytest.raises(ArtifactMismatch, match="phash"):
         labelled_pairs(given(run), "")
+    arm = "arms={near: {retrieve.decontaminate.phash: 6}}"
+    assert not given(run, "retrieve.decontaminate.datasets=[held]", arm).shares_labels("near")
 
 
 def test_shots_are_drawn_by_the_seed_among_the_images_that_can_train_and_fewer_are_a_part_of_more(run: Path) -> None:
