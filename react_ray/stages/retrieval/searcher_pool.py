@@ -1,8 +1,9 @@
 """SearcherPool: the actors of a search. They share what is searched, and share it anew when one comes or is lost.
 
 Takes the number of shards of each key, or of parts that are scanned; gives who answers for which of them. An actor
-opens its share as one index: apart, two shards take 1.4 to 1.8 times the CPU-seconds, and four 2 to 3 times. Ray's own
-pools ask whichever actor is free.
+opens its share as one index, because shards that are searched one by one take three times the CPU-seconds
+(index/join_lists.py). So there are no groups of shards that move whole, nor does a pool of Ray's fit, which asks
+whichever actor is free.
 
 More actors start while batches wait, and those without a node make Ray's autoscaler bring one. A newcomer opens its
 share while the others still answer for it. What a lost one had, the others share at once, if they are not too few.
