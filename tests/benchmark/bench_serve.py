@@ -45,6 +45,9 @@ import ray
 from ray import serve
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tests is no installed package
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # as for the command; the tests' own is 1
+    os.environ.setdefault(name, str(os.cpu_count()))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import react_ray
 from react_ray.draft import create
