@@ -45,13 +45,11 @@ import ray
 from ray import serve
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tests is no installed package
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # as for the command; the tests' own is 1
-    os.environ.setdefault(name, str(os.cpu_count()))
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import react_ray
 from react_ray.draft import create
 from react_ray.index.config import SearchParams
+from react_ray.index.quantizer import faiss_threads
 from react_ray.index.search_shards import search_shards
 from react_ray.index.shards import open_shards, params_for, shard_places
 from react_ray.kinds import PAIRS
@@ -101,8 +99,9 @@ def main() -> None:
     parser.add_argument("--peer-venv", default="", help="where that venv is, or is made; default: below --folder")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps the database for the next run")
     asked = parser.parse_args()
-    root = Path(asked.folder, f"made-served-{asked.n}-{asked.dim}")
-    mixture, embeddings = write(str(root), asked.n, asked.dim)
+    mixture, embeddings = write(
+        str(root := Path(asked.folder, f"made-served-{asked.n}-{asked.dim}")), asked.n, asked.dim
+    )
     pairs = create(f"{root}/pairs", PAIRS, {}, {}, embeddings.num_parts)
     for part in pairs.pending():
         pairs.commit(part, described(pair_ids(part, embeddings.receipt(part).rows)), 0.0)
@@ -117,6 +116,7 @@ def main() -> None:
     size = sum(map(memory_bytes, all_places(built)))
     if asked.groups > 1:
         recipe = recipe_over(root, 1.01 * size / asked.groups / 1e9)
+    faiss_threads(os.cpu_count() or 1)  # as the server has
     params, recall = params_for(built, "image", recipe.index.recall, asked.k)
     shards = open_shards(shard_places(built, "image"))
     alone = quantiles(
