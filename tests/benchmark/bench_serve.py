@@ -99,9 +99,8 @@ def main() -> None:
     parser.add_argument("--peer-venv", default="", help="where that venv is, or is made; default: below --folder")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps the database for the next run")
     asked = parser.parse_args()
-    mixture, embeddings = write(
-        str(root := Path(asked.folder, f"made-served-{asked.n}-{asked.dim}")), asked.n, asked.dim
-    )
+    root = Path(asked.folder, f"made-served-{asked.n}-{asked.dim}")
+    mixture, embeddings = write(str(root), asked.n, asked.dim)
     pairs = create(f"{root}/pairs", PAIRS, {}, {}, embeddings.num_parts)
     for part in pairs.pending():
         pairs.commit(part, described(pair_ids(part, embeddings.receipt(part).rows)), 0.0)
@@ -113,9 +112,8 @@ def main() -> None:
             index.run(recipe)
     built = of_recipe(recipe).index
     assert built is not None
-    size = sum(map(memory_bytes, all_places(built)))
     if asked.groups > 1:
-        recipe = recipe_over(root, 1.01 * size / asked.groups / 1e9)
+        recipe = recipe_over(root, 1.01 * sum(map(memory_bytes, all_places(built))) / asked.groups / 1e9)
     faiss_threads(os.cpu_count() or 1)  # as the server has
     params, recall = params_for(built, "image", recipe.index.recall, asked.k)
     shards = open_shards(shard_places(built, "image"))
