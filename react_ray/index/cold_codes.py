@@ -15,6 +15,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import local
 
 import faiss
 import numpy as np
@@ -33,6 +34,7 @@ CHECKED_BYTES = 16 << 20  # bytes read between two checks of how much is mapped
 FAULT_BYTES = 1 << 16  # bytes that Linux maps around a byte that is read and cached; more with large folios
 ROWS_OF_PAGES = mmap.ALLOCATIONGRANULARITY  # this many rows of codes or of ids are whole pages
 MAP_FIXED = 0x10
+_of_thread = local()
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
@@ -163,31 +165,44 @@ class ColdCodes:
             for column in range(0, width, wide)
         ]
         scores_QC = np.empty(rows_QC.shape, np.float32)
-        if len(tiles) == 1:
-            self._score(scores_QC, rows_QC, asked, *tiles[0])
+        num_shares = min(len(tiles), SHARES_PER_THREAD * num_threads)  # a task for each tile would cost more
+        shares = [tiles[first::num_shares] for first in range(num_shares)]
+        if len(shares) == 1:
+            self._score(scores_QC, rows_QC, asked, tiles)
         else:
-
-            def score(first: int) -> None:
-                for tile in tiles[first::num_shares]:
-                    self._score(scores_QC, rows_QC, asked, *tile)
-
-            num_shares = min(len(tiles), SHARES_PER_THREAD * num_threads)  # a task for each tile would cost more
             with one_thread_each(), ThreadPoolExecutor(num_threads) as pool:
-                list(pool.map(score, range(num_shares)))
+                list(pool.map(lambda share: self._score(scores_QC, rows_QC, asked, share), shares))
         self.has_read(rows_QC.size * max(mmap.PAGESIZE, self.dim))
         return scores_QC
 
-    def _score(self, scores_QC: np.ndarray, rows_QC: np.ndarray, asked: Asked, some: slice, columns: slice) -> None:
-        """Overwrites the scores of a tile."""
-        rows, scores = rows_QC[some, columns], scores_QC[some, columns]
-        np.vecdot(self.signed(rows), asked.whole_QD[some][:, None], out=scores)  # unlike matmul, wakes no thread
-        scores *= asked.worth_Q[some, None]
-        scores += asked.offset_Q[some, None]
-        scores[rows < 0] = -np.inf
+    def _score(
+        self, scores_QC: np.ndarray, rows_QC: np.ndarray, asked: Asked, tiles: Sequence[tuple[slice, slice]]
+    ) -> None:
+        """Overwrites the scores of these tiles."""
+        codes, signed = _buffers(max(CODES_AT_ONCE, self.dim))
+        for some, columns in tiles:
+            rows, scores = rows_QC[some, columns], scores_QC[some, columns]
+            shape, size = (*rows.shape, self.dim), rows.size * self.dim
+            codes_QCD, signed_QCD = codes[:size].reshape(shape), signed[:size].reshape(shape)
+            self.codes_ND.take(rows, axis=0, mode="clip", out=codes_QCD)
+            codes_QCD ^= MIDDLE
+            np.copyto(signed_QCD, codes_QCD.view(np.int8))
+            np.vecdot(signed_QCD, asked.whole_QD[some][:, None], out=scores)  # unlike matmul, wakes no thread
+            scores *= asked.worth_Q[some, None]
+            scores += asked.offset_Q[some, None]
+            scores[rows < 0] = -np.inf
 
     def signed(self, rows: np.ndarray) -> np.ndarray:
         """Returns the codes of these rows less MIDDLE, float32 [..., D]; of row 0 where the row is -1."""
         return (self.codes_ND.take(rows, axis=0, mode="clip") ^ MIDDLE).view(np.int8).astype(np.float32)
+
+
+def _buffers(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays of this thread, uint8 and float32 [size]. The pages of a new one take as long as to decode codes into."""
+    found: tuple[np.ndarray, np.ndarray] | None = getattr(_of_thread, "buffers", None)
+    if found is None or len(found[0]) < size:
+        found = _of_thread.buffers = np.empty(size, np.uint8), np.empty(size, np.float32)
+    return found
 
 
 def _mapped_bytes() -> int:

@@ -163,7 +163,7 @@ def as_built(index: faiss.Index) -> Any:
 
 
 def faiss_threads(num_threads: int) -> None:
-    """Sets the number of threads of FAISS in this process."""
+    """Sets the number of threads of FAISS for searches of this thread; to OpenMP, it is a property of each thread."""
     faiss.omp_set_num_threads(num_threads)
 
 

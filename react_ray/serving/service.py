@@ -37,7 +37,10 @@ class Service:
     def __init__(self, recipe: Recipe, groups: Sequence[Group] | None = None) -> None:
         """groups: None = this process searches all shards."""
         self.recipe, self.config = recipe, recipe.serve
-        self.threads = ThreadPoolExecutor(2 * (os.cpu_count() or 1) + 2, thread_name_prefix="serve")
+        num_cpus = os.cpu_count() or 1
+        self.threads = ThreadPoolExecutor(
+            2 * num_cpus + 2, "serve", initializer=faiss_threads, initargs=(recipe.cluster.num_cpus or num_cpus,)
+        )
         self.cache = ShardCache(recipe.cluster.shard_cache_dir, int(recipe.cluster.shard_cache_gb * 2**30))
         self.groups: Sequence[Group] = [_own_group(recipe, self.threads, self.cache)] if groups is None else groups
         self.fetched = Fetched(recipe) if self.config.fetch_urls else None
@@ -132,5 +135,4 @@ class Service:
 
 
 def _own_group(recipe: Recipe, threads: ThreadPoolExecutor, cache: ShardCache) -> LocalGroup:
-    faiss_threads(recipe.cluster.num_cpus or os.cpu_count() or 1)
     return LocalGroup(ShardGroup(recipe.database, cache=cache), threads)

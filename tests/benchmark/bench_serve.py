@@ -49,6 +49,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # tests is no installed pack
 import react_ray
 from react_ray.draft import create
 from react_ray.index.config import SearchParams
+from react_ray.index.quantizer import faiss_threads
 from react_ray.index.search_shards import search_shards
 from react_ray.index.shards import open_shards, params_for, shard_places
 from react_ray.kinds import PAIRS
@@ -111,9 +112,9 @@ def main() -> None:
             index.run(recipe)
     built = of_recipe(recipe).index
     assert built is not None
-    size = sum(map(memory_bytes, all_places(built)))
     if asked.groups > 1:
-        recipe = recipe_over(root, 1.01 * size / asked.groups / 1e9)
+        recipe = recipe_over(root, 1.01 * sum(map(memory_bytes, all_places(built))) / asked.groups / 1e9)
+    faiss_threads(os.cpu_count() or 1)  # as the server has
     params, recall = params_for(built, "image", recipe.index.recall, asked.k)
     shards = open_shards(shard_places(built, "image"))
     alone = quantiles(

@@ -25,10 +25,11 @@ class GroupReplica:
     ) -> None:
         """Opens the shards before the first question. num_threads: of FAISS, and questions at
         once. cache_dir, cache_bytes: as of ShardCache."""
-        faiss_threads(num_threads)
         self.group, self._reload_s = ShardGroup(uri, number, count, ShardCache(cache_dir, cache_bytes)), reload_s
         self.group.prepare(stamp_of(uri))
-        self._threads = ThreadPoolExecutor(max(2, num_threads), thread_name_prefix="group")
+        self._threads = ThreadPoolExecutor(
+            max(2, num_threads), "group", initializer=faiss_threads, initargs=(num_threads,)
+        )
         Thread(target=self._follow, name="follow", daemon=True).start()
 
     async def answer(self, asked: Asked) -> Any:
