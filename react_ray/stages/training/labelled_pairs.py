@@ -97,8 +97,11 @@ def labelled_pairs(recipe: Recipe, arm: str) -> LabelledPairs:
                 "set of images of the recipe's classes that is no evaluation set"
             )
         captions, class_CD = _captions(tasks), class_vectors(queries).astype(np.float16)
-        parts = np.array_split(choice.rows, num_parts)
-        for part in sorted({*([] if images.sealed else images.pending()), *retrieved.pending()}):
+        pending, parts = retrieved.pending(), np.array_split(choice.rows, num_parts)
+        missing = [n for n, rows in enumerate(parts) if n in pending or not _holds(retrieved, n, rows)]
+        if missing and images.sealed:
+            images = images.reopen()
+        for part in missing:
             _commit(part, parts[part], choice, captions, class_CD, retrieved, images)
         told = choice.summary(len(captions))
         images.seal()
@@ -186,6 +189,11 @@ class _Choice:
         _, twice = copies((self.digest_of[row] for row in self.rows.tolist()), self.class_id_N[self.rows].tolist())
         told += [f"of the labelled images, {twice}"] * bool(twice)
         return told + [f"left out of the labelled images: {', '.join(self.left_out)}"] * bool(self.left_out)
+
+
+def _holds(retrieved: Draft[RetrievedFacts], part: int, rows: np.ndarray) -> bool:
+    """False for a part of before a kill, if the recipe has other evaluation sets since, so that other images train."""
+    return np.array_equal(retrieved.read(part, ["pair_id"])["pair_id"].to_numpy(), rows)
 
 
 def _commit(

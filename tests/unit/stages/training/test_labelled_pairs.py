@@ -208,6 +208,15 @@ def test_a_set_that_was_added_later_and_has_an_image_that_trained_is_refused(run
         check_kept_apart(more, [held, classified_set("later", f"{run}/later", "digest of later")])
 
 
+def test_parts_of_before_a_kill_are_made_again_if_other_sets_are_tested_since(run: Path) -> None:
+    labelled_pairs(given(run, f"evaluate.datasets.held={run}/labelled/machines"), "")
+    for name in ("retrieved", "images"):  # as of a run that was killed before it ended
+        (run / "run" / "labelled" / name / "manifest.json").unlink()
+    again = labelled_pairs(given(run), "")
+    open_storage(f"{run}/run/labelled").delete_all()
+    assert again.retrieved.content == labelled_pairs(given(run), "").retrieved.content
+
+
 def test_images_that_are_searched_by_captions_are_kept_apart_too(run: Path) -> None:
     heron = run / "labelled" / "birds" / "heron"
     for name, number in (("now", 0), ("later", 2)):
