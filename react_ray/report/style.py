@@ -76,7 +76,8 @@ symbol .hollow { fill: var(--card); stroke: currentColor; stroke-width: 2.2; }
 .legend li { display: flex; align-items: center; gap: 7px; }
 .scroll { overflow-x: auto; border: 1px solid var(--rule); border-radius: 10px; background: var(--card); }
 .scroll + .scroll, .columns + .scroll { margin-top: 14px; }
-.long { display: inline-block; max-width: min(28em, 60vw); white-space: normal; overflow-wrap: anywhere; }
+.long { overflow-wrap: anywhere; }
+th .long { display: inline-block; max-width: min(28em, 60vw); white-space: normal; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--mute); font-size: 13px; padding: 12px 14px 6px; }
 th, td { padding: 6px 14px; text-align: left; border-top: 1px solid var(--grid); white-space: nowrap;

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from react_ray.metadata import shown
 from react_ray.selection.background import Background
 from react_ray.selection.name_match import NameMatch
 from react_ray.vectors import from_vectors
@@ -124,12 +125,12 @@ def _advice(
     match: ClassMatch, flags: tuple[str, ...], asked: Asked, keys: Sequence[str], count: int
 ) -> tuple[str, ...]:
     out = []
-    name = asked.names[0] if asked.names else "it"
+    name = shown(asked.names[0] if asked.names else "it")
     if flags:
         out.append(
-            f"Add synonyms of {name!r} to the class in tasks.class_names, or use the words of the database's captions."
+            f"Add synonyms of {name} to the class in tasks.class_names, or use the words of the database's captions."
             if len(asked.names) < 2
-            else f"Check the names {', '.join(map(repr, asked.names))}: no caption of its best {count} pairs has one."
+            else f"Check the names {', '.join(map(shown, asked.names))}: no caption of its best {count} pairs has one."
         )
         if len(keys) == 1:
             out.append(f"Search the other side of the pairs too: retrieve.keys=[image, text], not only {keys[0]}.")

@@ -17,6 +17,7 @@ from react_ray.draft import Draft, create
 from react_ray.errors import ArtifactMismatch
 from react_ray.evals.labelled import Slice, slices_of
 from react_ray.evals.set_name import field_of
+from react_ray.evals.tested import classified_set, other_sets
 from react_ray.evals.zeroshot import FROM_CLASS_SCORES, check_readable, summarise
 from react_ray.gated.load import load_backbone
 from react_ray.kinds import PREDICTIONS, PredictionsFacts
@@ -51,6 +52,7 @@ def run(recipe: Recipe) -> list[Artifact]:
         made_by = "; `react-ray customize RECIPE` makes their models" if recipe.ingest.source else ""
         say(f"evaluate   the base alone, since no arm is customised{made_by}")
     protocols = [*captioned_sets(recipe), *segmentation_sets(recipe), *detection_sets(recipe)]
+    check_kept_apart(recipe, other_sets(recipe.evaluate, load_tasks(recipe.tasks)))
     made = [*_classify(recipe), *run_protocols(recipe, protocols)]
     write_scores(recipe)
     return made
@@ -62,7 +64,8 @@ def _classify(recipe: Recipe) -> list[Artifact]:
     tasks = load_tasks(recipe.tasks)
     most = recipe.evaluate.max_unreadable
     slices = {name: slices_of(name, uri, tasks, most) for name, uri in recipe.evaluate.datasets.items()}
-    check_kept_apart(recipe, {name: parts[0].digest for name, parts in slices.items() if parts})
+    sets = [(name, recipe.evaluate.datasets[name], parts[0].digest) for name, parts in slices.items() if parts]
+    check_kept_apart(recipe, (classified_set(*one) for one in sets))
     rows = scored_models(recipe)
     places = models(recipe)
     candidates = [_candidate(recipe, tasks, name, model, places[name], slices) for name, model in rows.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 
+from react_ray.metadata import printable, shortened
 from react_ray.recipe import Recipe
 from react_ray.report.data import MEAN, ReportData
 
@@ -73,7 +74,8 @@ def _classes(data: ReportData) -> list[str]:
 
 def _named(names: list[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{len(names)} {'classes' if len(names) > 1 else 'class'} ({', '.join(names[:NAMED])}{more})"
+    shown = ", ".join(shortened(printable(name)) for name in names[:NAMED])
+    return f"{len(names)} {'classes' if len(names) > 1 else 'class'} ({shown}{more})"
 
 
 def _training(recipe: Recipe, data: ReportData) -> list[str]:

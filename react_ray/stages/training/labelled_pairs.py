@@ -28,6 +28,7 @@ from react_ray.evals.labelled import IMAGES_PER_PART, class_ids
 from react_ray.evals.set_digest import set_digest
 from react_ray.evals.set_files import SetFiles
 from react_ray.evals.set_name import LABELLED
+from react_ray.evals.tested import classified_set, other_sets
 from react_ray.gated.config import CustomizeConfig
 from react_ray.kinds import IMAGES, QUERIES, REFERENCES, RETRIEVED, RetrievedFacts
 from react_ray.pairs.image import ImageFacts, inspect
@@ -87,15 +88,20 @@ def labelled_pairs(recipe: Recipe, arm: str) -> LabelledPairs:
     images = create(join(root, "images"), IMAGES, plan, parents, num_parts)
     if not retrieved.sealed:
         hashes = References.load(parents["references"]).hashes if radius >= 0 else np.zeros(0, np.uint64)
-        choice.look(_Tested(evaluated(recipe.evaluate.datasets), hashes, max(0, radius)))
+        sets = (classified_set(name, uri) for name, uri in recipe.evaluate.datasets.items())
+        tested = [*sets, *other_sets(recipe.evaluate, load_tasks(recipe.tasks))]
+        choice.look(_Excluded(evaluated(tested), hashes, max(0, radius)))
         if not len(choice.rows):
             raise ConfigError(
                 f"{LABELLED}={config.labelled}: no image is left to train on ({', '.join(choice.left_out)}); name a "
                 "set of images of the recipe's classes that is no evaluation set"
             )
         captions, class_CD = _captions(tasks), class_vectors(queries).astype(np.float16)
-        parts = np.array_split(choice.rows, num_parts)
-        for part in sorted({*([] if images.sealed else images.pending()), *retrieved.pending()}):
+        pending, parts = retrieved.pending(), np.array_split(choice.rows, num_parts)
+        missing = [n for n, rows in enumerate(parts) if n in pending or not _holds(retrieved, n, rows)]
+        if missing and images.sealed:
+            images = images.reopen()
+        for part in missing:
             _commit(part, parts[part], choice, captions, class_CD, retrieved, images)
         told = choice.summary(len(captions))
         images.seal()
@@ -105,10 +111,10 @@ def labelled_pairs(recipe: Recipe, arm: str) -> LabelledPairs:
     return LabelledPairs(retrieved.open(), images.open())
 
 
-class _Tested(NamedTuple):
+class _Excluded(NamedTuple):
     """The images of evaluation sets, none of which may train."""
 
-    names: dict[str, str]  # as from `evaluated`
+    fields: dict[str, str]  # as from `evaluated`
     hashes: np.ndarray  # uint64, of the sets that nothing may look like
     radius: int  # bits of a hash
 
@@ -118,11 +124,11 @@ class _Tested(NamedTuple):
         near_N = within_hashes(hash_N, self.hashes, self.radius)
         found = []
         for fact, near in zip(facts, near_N.tolist(), strict=True):
-            name = self.names.get(fact.sha256 or "", "")
+            field = self.fields.get(fact.sha256 or "", "")
             looks_alike = near and fact.phash is not None
             where = "that look like an image of retrieve.decontaminate.datasets" if looks_alike else ""
             readable = where if fact.status == schema.OK else "that cannot be decoded"
-            found.append(f"in evaluate.datasets.{name}" if name else readable)
+            found.append(f"in {field}" if field else readable)
         return found
 
 
@@ -146,7 +152,7 @@ class _Choice:
         _, size_C = np.unique(self.class_id_N[self.class_id_N >= 0], return_counts=True)
         return int(np.minimum(size_C, self.shots).sum() if self.shots else size_C.sum())
 
-    def look(self, tested: _Tested) -> None:
+    def look(self, tested: _Excluded) -> None:
         """Looks at the images until those that are drawn are all usable."""
         seen_N = np.zeros(len(self.class_id_N), bool)
         with Progress("labelled", self.most, "images", unit="looked at") as progress:
@@ -183,6 +189,11 @@ class _Choice:
         _, twice = copies((self.digest_of[row] for row in self.rows.tolist()), self.class_id_N[self.rows].tolist())
         told += [f"of the labelled images, {twice}"] * bool(twice)
         return told + [f"left out of the labelled images: {', '.join(self.left_out)}"] * bool(self.left_out)
+
+
+def _holds(retrieved: Draft[RetrievedFacts], part: int, rows: np.ndarray) -> bool:
+    """False for a part of before a kill, if the recipe has other evaluation sets since, so that other images train."""
+    return np.array_equal(retrieved.read(part, ["pair_id"])["pair_id"].to_numpy(), rows)
 
 
 def _commit(

@@ -12,7 +12,7 @@ import pytest
 from react_ray.clip.prompts import TargetTask
 from react_ray.errors import ConfigError
 from react_ray.evals.box_set import open_boxes
-from react_ray.evals.detection import average_precision
+from react_ray.evals.detection import average_precision, match
 from tests.support.scored_run import png
 
 NAME = "evaluate.detection.animals"
@@ -76,7 +76,7 @@ def test_ids_of_boxes_say_nothing(tmp_path: Path) -> None:
     detections = [
         {name: box[name] for name in ("image_id", "category_id", "bbox")} | {"score": 1.0} for box in boxes[:2]
     ]
-    assert average_precision(found.truth, detections, found.is_lvis) == [("ap", 1.0), ("ap50", 1.0)]
+    assert average_precision(match(found.truth, detections, found.is_lvis)) == [("ap", 1.0), ("ap50", 1.0)]
 
 
 @pytest.mark.parametrize(

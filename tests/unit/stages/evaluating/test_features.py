@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from react_ray.artifact import open_artifact
 from react_ray.clip.embedder import Embedder
@@ -32,6 +34,7 @@ from react_ray.stages.evaluating.all_scores import tables_of
 from react_ray.stages.evaluating.features import class_vectors_of, embed_sets, features_artifact, features_in
 from react_ray.stages.evaluating.scored_model import ScoredModel
 from react_ray.training.head_file import HEAD_FILE, head_bytes
+from tests.support.compared import noise
 from tests.support.scored_run import CLASSES, labelled_set, recipe_of
 from tests.support.shot_recipe import BASE, TINY
 
@@ -160,6 +163,24 @@ def test_features_are_made_anew_for_another_model_other_images_and_other_labels(
     table = pq.read_table(tmp_path / "test.parquet")
     pq.write_table(table.set_column(1, "label", [["heron"] * 9]), tmp_path / "test.parquet")
     assert embed(recipe) != first
+
+
+def test_the_images_of_a_task_that_squeezes_them_are_embedded_anew(
+    recipe: Recipe, slices: Callable[[], list[Slice]], tmp_path: Path
+) -> None:
+    wide = [Image.open(io.BytesIO(noise(number))).resize((90, 30)) for number in range(9)]
+    encoded = [io.BytesIO() for _ in wide]
+    for image, file in zip(wide, encoded, strict=True):
+        image.save(file, "png")
+    table = pq.read_table(tmp_path / "test.parquet")
+    pq.write_table(table.set_column(0, "image", [[file.getvalue() for file in encoded]]), tmp_path / "test.parquet")
+    found = {}
+    for squash in (False, True, False):
+        tasks = [replace(task, squash=squash) for task in load_tasks(recipe.tasks)]
+        embed_sets(recipe, tasks, {"base": BASE}, {"base": {"test": slices()}})
+        before = found.setdefault(squash, made(recipe)["base/test"])
+        assert before == made(recipe)["base/test"]
+    assert found[True] != found[False]
 
 
 def test_the_scores_of_a_set_depend_neither_on_the_batch_size_nor_on_the_order_of_its_images(

@@ -25,6 +25,11 @@ def test_a_run_without_anything_wrong_gets_no_advice(tmp_path: Path) -> None:
     assert advice(recipe_of(tmp_path), data(curves=curves, classes=classes)) == []
 
 
+def test_names_of_classes_are_cut_and_have_no_control_characters(tmp_path: Path) -> None:
+    [told] = advice(recipe_of(tmp_path), data(classes=[ClassRow("birds", "\x1b[31m" + "x" * 10_000, pairs=1)]))
+    assert told.isprintable() and len(told) < 400
+
+
 def test_gates_that_stay_closed_and_a_loss_that_still_falls_are_named_with_their_arm(tmp_path: Path) -> None:
     curves = {"random": steps(0.01, 0.3), "gated_image": steps(3, 0.004)}
     closed, falling = advice(recipe_of(tmp_path), data(curves=curves))

@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from react_ray.artifact import open_artifact
+from react_ray.clip.prompts import load_tasks
 from react_ray.draft import create
 from react_ray.errors import ArtifactMismatch, ConfigError
+from react_ray.evals.tested import classified_set, other_sets
 from react_ray.gated.config import CustomizeConfig
 from react_ray.kinds import REFERENCES
 from react_ray.pairs.image import inspect
@@ -195,11 +197,35 @@ def test_without_labelled_images_their_fields_change_no_digest() -> None:
 
 def test_a_set_that_was_added_later_and_has_an_image_that_trained_is_refused(run: Path) -> None:
     labelled_pairs(given(run), "")
-    check_kept_apart(given(run), {"held": "digest of held"})
+    held = classified_set("held", f"{run}/held", "digest of held")
+    check_kept_apart(given(run), [held])
     assert json.loads((run / "run" / "labelled" / "compared.json").read_text())
     (run / "later" / "birds" / "heron").mkdir(parents=True)
     image = (run / "labelled" / "birds" / "heron" / "0.jpg").read_bytes()
     (run / "later" / "birds" / "heron" / "again.jpg").write_bytes(image)
     more = given(run, f"evaluate.datasets.later={run}/later")
     with pytest.raises(ConfigError, match=r"^evaluate\.datasets\.later: 1 of its images are among the labelled"):
-        check_kept_apart(more, {"held": "digest of held", "later": "digest of later"})
+        check_kept_apart(more, [held, classified_set("later", f"{run}/later", "digest of later")])
+
+
+def test_parts_of_before_a_kill_are_made_again_if_other_sets_are_tested_since(run: Path) -> None:
+    labelled_pairs(given(run, f"evaluate.datasets.held={run}/labelled/machines"), "")
+    for name in ("retrieved", "images"):  # as of a run that was killed before it ended
+        (run / "run" / "labelled" / name / "manifest.json").unlink()
+    again = labelled_pairs(given(run), "")
+    open_storage(f"{run}/run/labelled").delete_all()
+    assert again.retrieved.content == labelled_pairs(given(run), "").retrieved.content
+
+
+def test_images_that_are_searched_by_captions_are_kept_apart_too(run: Path) -> None:
+    heron = run / "labelled" / "birds" / "heron"
+    for name, number in (("now", 0), ("later", 2)):
+        captioned = {"image": [(heron / f"{number}.jpg").read_bytes()], "caption": ["a heron in the reeds"]}
+        pq.write_table(pa.table(captioned), run / f"{name}.parquet")
+    recipe = given(run, f"evaluate.captions.now={run}/now.parquet")
+    told = labelled_pairs(recipe, "").retrieved.facts.summary
+    assert "1 in evaluate.captions.now, 1 in evaluate.datasets.held, 4 that cannot" in told[-1]
+    check_kept_apart(recipe, other_sets(recipe.evaluate, load_tasks(recipe.tasks)))
+    more = given(run, f"evaluate.captions.now={run}/now.parquet", f"evaluate.captions.later={run}/later.parquet")
+    with pytest.raises(ConfigError, match=r"^evaluate\.captions\.later: 1 of its images are among the labelled"):
+        check_kept_apart(more, other_sets(more.evaluate, load_tasks(more.tasks)))
