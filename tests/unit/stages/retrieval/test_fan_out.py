@@ -41,7 +41,7 @@ class Moving:
             width = 1 + self.rounds // 3 % len(self.servers)
             self.current = spread({key: NUM_SHARDS}, self.servers[:width], self.current)
         return [
-            server.answer(key, share, asked.method, asked.queries_QD, each, asked.reduce)
+            server.answer(key, share, asked.method, asked.queries_QD, each)
             for (server, share), each in zip(shares, asked.each, strict=True)
         ]
 
