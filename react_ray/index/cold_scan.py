@@ -16,6 +16,7 @@ from typing import NamedTuple
 import faiss
 import numpy as np
 
+from react_ray.cancellation import stop_if_cancelled
 from react_ray.index.blas_threads import one_thread_each
 from react_ray.index.class_hits import Classes, ClassHits, first_best
 from react_ray.index.cold_codes import FAULT_BYTES, Asked, ColdCodes
@@ -106,6 +107,7 @@ class _Block:
         query = (order // self.probes_QP.shape[1]).astype(np.min_scalar_type(len(self.probes_QP)))
         asking = np.split(query, start[1:])  # the queries of each list
         for some in np.split(np.arange(len(lists)), [round(share * len(lists)) for share in ROUNDS]):
+            stop_if_cancelled()
             if self.found:
                 self._each(self._raise_floor)
             shares = np.array_split(some, self.num_shares)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 
+from react_ray.cancellation import Cancelled, in_thread
 from react_ray.index import cold_scan
 from react_ray.index.allowed import Allowed
 from react_ray.index.class_hits import Classes, reduce_hits
@@ -67,6 +71,35 @@ def test_the_best_of_a_class_are_those_among_all_hits(
     ):
         for name in ("class_id", "pair_id", "score", "query"):
             np.testing.assert_array_equal(getattr(found, name), getattr(other, name), name)
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_scan_that_nobody_waits_for_ends(index: ListIndex, is_cancelled: bool) -> None:
+    queries_QD, begun, may = clustered(40, DIM, seed=8).astype(np.float32), Event(), Event()
+    ended: list[str] = []
+
+    def work() -> None:
+        begun.set()
+        may.wait()
+        try:
+            index.search(queries_QD, 50, SearchParams(8))
+        except Cancelled:
+            ended.append("cancelled")
+        else:
+            ended.append("searched")
+
+    async def ask() -> None:
+        with ThreadPoolExecutor(2) as threads:
+            asked = asyncio.create_task(in_thread(threads, work))
+            await asyncio.get_running_loop().run_in_executor(threads, begun.wait)
+            if is_cancelled:
+                asked.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await asked
+            may.set()
+
+    asyncio.run(ask())
+    assert ended == ["cancelled" if is_cancelled else "searched"]
 
 
 def test_queries_of_several_blocks_are_answered_as_in_one(index: ListIndex, monkeypatch: pytest.MonkeyPatch) -> None:
