@@ -152,7 +152,8 @@ def test_only_what_a_method_trains_changes_and_the_start_is_the_backbone(tmp_pat
 @pytest.mark.parametrize("method", ["gated-image", "locked-text", "lora"])
 def test_less_memory_gives_the_same_steps(tmp_path: Path, method: str, changes: dict[str, Any]) -> None:
     plain, small = (tiny_backbone(tmp_path, vocab_size=8) for _ in range(2))
-    settings: dict[str, Any] = {"method": method, "patch_dropout": 0.25, "lr": 1e-3}
+    # eps: so that AdamW does not divide rounding by rounding where a gradient is none
+    settings: dict[str, Any] = {"method": method, "patch_dropout": 0.25, "lr": 1e-3, "eps": 1e-3}
     expected, found = train(plain, config(**settings)), train(small, config(**settings, **changes))
     assert found == pytest.approx(expected, rel=1e-5)
     for name, value in plain.model.state_dict().items():
