@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from react_ray.cli.app import app
+from react_ray.counted import counted
 
 MOST_THREADS = 16  # of one training; more do not help models of this size
 
@@ -82,7 +83,7 @@ def _init(
     )
     num_classes = _check(first.text(), name, test)
     storage.write(name, first.text().encode())
-    typer.echo(f"{file}: a recipe of {num_classes:,} {'class' if num_classes == 1 else 'classes'}. Next:")
+    typer.echo(f"{file}: a recipe of {counted(num_classes, 'class', 'classes')}. Next:")
     if num_classes == 1:
         typer.echo("  add the classes that it has to be told apart from: with one class every image is of it")
     before = first.before_training

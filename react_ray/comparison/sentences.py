@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from react_ray.clip.prompts import MAP_11_POINT, MEAN_PER_CLASS, ROC_AUC, TOP1
 from react_ray.comparison.compare import Comparison, Difference
 from react_ray.comparison.wise_ft import Curve
+from react_ray.counted import counted
 from react_ray.evals.zeroshot import TASK_METRIC
 from react_ray.report.numbers import gain_points, interval, probability
 from react_ray.report.verdict import Sentence
@@ -44,7 +45,7 @@ def _sentence(one: Difference, base: str) -> Sentence:
     kind, on = one.gain.direction, f"{one.dataset} (off target)" if one.off_target else one.dataset
     low, high = interval(one.gain).strip("[]").split(", ")
     metric = "" if one.metric == TOP1 else f" {METRICS.get(one.metric, one.metric)}"
-    number = f"{gain_points(one.gain.value)}{metric}, 95 % interval {low} to {high}, {one.num_images:,} images"
+    number = f"{gain_points(one.gain.value)}{metric}, 95 % interval {low} to {high}, {counted(one.num_images, 'image')}"
     if one.gain.mcnemar is not None:
         number += f", McNemar p {probability(one.gain.mcnemar)}"
     if kind == "same":

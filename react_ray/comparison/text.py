@@ -11,6 +11,7 @@ from react_ray.comparison.compared_model import ComparedModel
 from react_ray.comparison.labelled_set import LabelledSet
 from react_ray.comparison.sentences import sentences
 from react_ray.comparison.wise_ft import Curve
+from react_ray.counted import counted
 from react_ray.evals import resampled
 from react_ray.evals.zeroshot import MEAN, TASK_METRIC
 from react_ray.report.intervals import RESAMPLES, method
@@ -22,7 +23,10 @@ METRICS = {TOP1: "top-1", MEAN_PER_CLASS: "per class"}
 
 def caption(comparison: Comparison, sets: Sequence[LabelledSet]) -> str:
     """What the table is of: a line of the metric, then one for each set."""
-    of = (f"{_role(one)}: {_num(comparison, one):,} images, {_classes(tasks_of(comparison, one))}" for one in sets)
+    of = (
+        f"{_role(one)}: {counted(_num(comparison, one), 'image')}, {_classes(tasks_of(comparison, one))}"
+        for one in sets
+    )
     return "\n".join(("zero-shot classification, points", *of))
 
 
@@ -149,7 +153,7 @@ def _role(one: LabelledSet) -> str:
 def _classes(tasks: Sequence[TargetTask]) -> str:
     """How many there are, and how they are asked for, on which the accuracy depends."""
     total = sum(len(task.class_names) for task in tasks)
-    told = f"{total:,} classes" + (f" of {len(tasks)} tasks" if len(tasks) > 1 else "")
+    told = counted(total, "class", "classes") + (f" of {len(tasks)} tasks" if len(tasks) > 1 else "")
     templates = {task.templates for task in tasks}
     if len(templates) > 1:
         return f"{told}, {min(map(len, templates))} to {max(map(len, templates))} templates"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterable
 
+from react_ray.counted import counted
+
 
 def digest_of(image: bytes | None) -> str | None:
     return hashlib.sha256(image).hexdigest() if image else None
@@ -23,6 +25,7 @@ def copies(digests: Iterable[str | None], labels: Iterable[Hashable]) -> tuple[i
             num_images += 1
     num = num_images - len(labels_of)
     otherwise = sum(len(labels) > 1 for labels in labels_of.values())
-    told = f"{num} of {num_images} images are copies of another one"
-    told += f", and {otherwise} images have copies of another label" if otherwise else ""
+    told = f"{num} of {num_images} images {'is a copy' if num == 1 else 'are copies'} of another one"
+    if otherwise:
+        told += f", and {counted(otherwise, 'image')} {'has' if otherwise == 1 else 'have'} copies of another label"
     return num, f"{told}; they count as often as they are there" if num else ""

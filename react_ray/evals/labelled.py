@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from react_ray.clip.prompts import TargetTask
+from react_ray.counted import counted
 from react_ray.errors import ConfigError
 from react_ray.evals.config import EvaluateConfig
 from react_ray.evals.few_shot import draw, numbers
@@ -112,7 +113,7 @@ def class_ids(source: str, tasks: list[TargetTask], most: float = 0) -> tuple[Se
     if told := check_folders(unknown, files.num_rows, max(most, MOST_UNKNOWN), LABELLED):
         say(told)
     if several := labels.num_rows - labels["also"].null_count:
-        say(f"{LABELLED}: {several:,} images show several classes, of which the first counts")
+        say(f"{LABELLED}: {counted(several, 'image')} with several classes, of which the first counts")
     first, names = 0, {}
     for task in tasks:
         names[task.name] = (first, {name: first + at for at, name in reversed(list(enumerate(task.class_names)))})

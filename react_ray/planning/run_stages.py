@@ -11,6 +11,7 @@ import numpy as np
 from react_ray.clip.architecture import embedding_dim, empty_model, image_numbers
 from react_ray.clip.config import BackboneConfig
 from react_ray.clip.image_tower import grid_dim
+from react_ray.counted import counted
 from react_ray.errors import ReactRayError
 from react_ray.gated.config import CustomizeConfig, runs_no_model, trains
 from react_ray.index.config import IVF_RABITQ
@@ -165,7 +166,7 @@ def customize(found: Survey, arm: str, rates: Rates, machine: Machine) -> tuple[
     kept = min(config.cache_gb * 2**30 * config.num_workers, pairs * image_numbers(wanted.customized))
     # Weights and AdamW's moments: each checkpoint has both.
     written = 4 * planned.num_trainable * (1 + 3 * config.keep_last)
-    trained = f"{steps:,} {'step' if steps == 1 else 'steps'} of {config.batch_size:,} pairs"
+    trained = f"{counted(steps, 'step')} of {config.batch_size:,} pairs"
     how = f"{trained}; {rates.missing.get(arm, NOT_TRIED)}"
     if model:
         how = f"{trained}, {model.pair_s * 1e3:.1f} ms per pair and core, {rates.how}"

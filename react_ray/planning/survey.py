@@ -22,6 +22,7 @@ from react_ray.clip.identity import WEIGHT_FILES, short_name, tag_of
 from react_ray.clip.pretrained import HUB, local_weights, tag_config
 from react_ray.clip.prompts import load_tasks, prompts
 from react_ray.clip.queries import make_queries
+from react_ray.counted import counted
 from react_ray.errors import ConfigError, ReactRayError
 from react_ray.evals.check_sets import check_other_sets
 from react_ray.evals.labelled import check_set, check_shots, class_ids, slices_of
@@ -177,11 +178,11 @@ def _classes(found: Survey) -> None:
     found.num_queries = len(queries)
     found.num_prompts = sum(len(prompts(task)) for task in tasks) + len(recipe.tasks.queries)
     if queries:
-        names = f"{len(tasks)} tasks" if len(tasks) != 1 else "1 task"
         found.facts.append(
             (
                 "classes",
-                f"{found.num_classes:,} of {names}, {found.num_prompts:,} prompts, {found.num_queries:,} queries",
+                f"{found.num_classes:,} of {counted(len(tasks), 'task')}, {counted(found.num_prompts, 'prompt')}, "
+                f"{counted(found.num_queries, 'query', 'queries')}",
             )
         )
 

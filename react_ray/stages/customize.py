@@ -13,6 +13,7 @@ from typing import Any
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.image_tower import grid_dim
 from react_ray.clip.prompts import load_tasks
+from react_ray.counted import counted
 from react_ray.draft import Draft, create
 from react_ray.evals.labelled import slices_of
 from react_ray.gated.config import CustomizeConfig, needs_text_tower, runs_no_model, text_trains, trains
@@ -124,7 +125,7 @@ def _plan(recipe: Recipe, name: str) -> _Arm:
     check_workers(config)
     if not runs_no_model(config.method):
         check_batch_size(rows, config.batch_size)
-    told = [f"{num_pairs:,} pairs, without any training"]
+    told = [f"{counted(num_pairs, 'pair')}, without any training"]
     if trains(config.method):
         hardly = check_movement(config, num_pairs, f"customize {name}".strip())
         told = [described(config, num_pairs), *([hardly] if hardly else [])]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 
+from react_ray.counted import counted
 from react_ray.errors import ConfigError
 from react_ray.gated.config import CustomizeConfig
 from react_ray.training.schedule import num_steps, sum_of_rates
@@ -44,7 +45,7 @@ def check_movement(config: CustomizeConfig, num_pairs: int, where: str = "custom
         return ""
     remedy = " or ".join(_remedies(config, num_pairs, slow))
     steps = num_steps(config, num_pairs)
-    of = f"{steps:,} {'step' if steps == 1 else 'steps'} of {num_pairs:,} pairs"
+    of = f"{counted(steps, 'step')} of {counted(num_pairs, 'pair')}"
     if _gated(config):
         said = f"in {of} the gates, which start at 0, can open to {found:.2g} at most"
     else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from react_ray.counted import counted
 from react_ray.gated.config import CustomizeConfig, Method
 
 # As published (README of REACT): 4,096 pairs a step, 32 epochs, 5,000 steps of warm-up, 5e-4, for locked-text 5e-5.
@@ -86,7 +87,7 @@ def described(config: CustomizeConfig, num_pairs: int) -> str:
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs:g} epochs"
     gates = f", gates x {config.gate_lr_scale:g}" if config.method == "gated-image" else ""
     return (
-        f"{num_pairs:,} pairs, {epochs} in batches of {config.batch_size:,}: {total:,} steps, "
+        f"{counted(num_pairs, 'pair')}, {epochs} in batches of {config.batch_size:,}: {counted(total, 'step')}, "
         f"{_warmup(total, config):,} of them warm-up, learning rate {config.lr:g}{gates}"
     )
 

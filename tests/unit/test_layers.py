@@ -29,6 +29,7 @@ FOUNDATION = {
     "draft",
     "places",
     "artifact",
+    "counted",
     "progress",
     "row_guard",
     "redact",

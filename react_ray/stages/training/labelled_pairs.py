@@ -20,6 +20,7 @@ import torch
 from react_ray import schema
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.prompts import TargetTask, load_tasks
+from react_ray.counted import counted
 from react_ray.draft import Draft, create
 from react_ray.errors import ConfigError
 from react_ray.evals.copies import copies
@@ -185,7 +186,7 @@ class _Choice:
     def summary(self, num_classes: int) -> list[str]:
         found = len(np.unique(self.class_id_N[self.rows]))
         each = f", at most {self.shots} of each" if self.shots else ""
-        told = [f"{len(self.rows):,} labelled images of {found:,} of {num_classes:,} classes{each}"]
+        told = [f"{counted(len(self.rows), 'labelled image')} of {found:,} of {num_classes:,} classes{each}"]
         _, twice = copies((self.digest_of[row] for row in self.rows.tolist()), self.class_id_N[self.rows].tolist())
         told += [f"of the labelled images, {twice}"] * bool(twice)
         return told + [f"left out of the labelled images: {', '.join(self.left_out)}"] * bool(self.left_out)

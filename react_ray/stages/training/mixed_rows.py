@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from react_ray.counted import counted
 from react_ray.stages.training.rows import RetrievedRows
 from react_ray.training.labelled_share import copies
 
@@ -42,8 +43,8 @@ class MixedRows:
         num_rows, num_images = sum(self.block_sizes), sum(self.labelled.block_sizes)
         return (
             f"{len(self.labelled_N):,} of the {num_rows:,} images of an epoch are labelled "
-            f"({100 * len(self.labelled_N) / num_rows:.0f} %): {num_images:,} images of "
-            f"{len(np.unique(self.labelled_N)):,} classes, repeated"
+            f"({100 * len(self.labelled_N) / num_rows:.0f} %): {counted(num_images, 'image')} of "
+            f"{counted(len(np.unique(self.labelled_N)), 'class', 'classes')}, repeated"
         )
 
     def read(self, block: int) -> pa.Table:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from react_ray.artifact import Artifact, open_artifact
 from react_ray.clip.prompts import load_tasks
 from react_ray.clip.weights import read_weights
+from react_ray.counted import counted
 from react_ray.draft import Draft, create
 from react_ray.gated.config import HEAD_ALONE, CustomizeConfig, runs_no_model
 from react_ray.gated.trained import customised
@@ -110,7 +111,7 @@ class _SecondStage:
         prompt_CD = read_weights(path)["prompts"].numpy()
         classes = [(task.name, name) for task in self.embedded.tasks for name in task.class_names]
         if unused := sum(features.receipt(part).facts["unused"] for part in range(self.embedded.prompts_part)):
-            say(f"head: {unused:,} images cannot be decoded or embedded, and are left out")
+            say(f"head: without {counted(unused, 'image')} that cannot be decoded or embedded")
         tables = [features.read(part) for part in range(self.embedded.prompts_part)]
         image_ND = np.concatenate([from_vectors(table["image"]) for table in tables])
         rows = pa.concat_tables([table.select(["class_id", "matched"]) for table in tables])

@@ -22,7 +22,7 @@ def test_images_in_other_files_are_known_by_their_bytes(tmp_path: Path, capsys: 
     capsys.readouterr()
     check_images(sets)
     assert capsys.readouterr().err.splitlines() == [
-        "compare    --on test: 1 of 5 images are copies of another one, and 1 images have copies of another label; "
+        "compare    --on test: 1 of 5 images is a copy of another one, and 1 image has copies of another label; "
         "they count as often as they are there",
         "compare    --validation val: 3 of its images are images of --on test too",
     ]

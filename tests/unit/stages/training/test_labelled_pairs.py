@@ -90,7 +90,7 @@ def test_copies_among_the_labelled_images_are_counted_and_said_and_one_of_a_test
     told = labelled_pairs(given(run), "").retrieved.facts.summary
     assert told == [
         "13 labelled images of 4 of 5 classes",
-        "of the labelled images, 2 of 13 images are copies of another one, and 1 images have copies of another label; "
+        "of the labelled images, 2 of 13 images are copies of another one, and 1 image has copies of another label; "
         "they count as often as they are there",
         "left out of the labelled images: 2 in evaluate.datasets.held, 4 that cannot be decoded",
     ]
@@ -183,7 +183,7 @@ def test_of_an_image_that_shows_several_classes_the_first_counts_and_they_are_co
     table = {"image": images, "label": [["crane", "heron"], ["heron"]], "task": ["birds", "birds"]}
     pq.write_table(pa.table(table), run / "several.parquet")
     assert ids(labelled_pairs(given(run, f"customize.labelled={run}/several.parquet"), "")) == [2, 0]
-    assert "customize.labelled: 1 images show several classes, of which the first counts" in capsys.readouterr().err
+    assert "customize.labelled: 1 image with several classes, of which the first counts" in capsys.readouterr().err
 
 
 def test_without_labelled_images_their_fields_change_no_digest() -> None:
