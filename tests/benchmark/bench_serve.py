@@ -45,6 +45,7 @@ import ray
 from ray import serve
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tests is no installed package
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it, before FAISS loads OpenMP
 
 import react_ray
 from react_ray.draft import create
@@ -218,16 +219,12 @@ async def client_times(
     async def nothing(handle: Any, number: int) -> None:
         asked = Asked(view.stamp, "image", (), "search", queries_QD[:1], (k, params))
         for _ in range(1 if groups == 1 else 2):  # of several groups, the second round ranks what the first proposed
-            await asyncio.gather(*(one_answer(handle.answer.remote(asked)) for _ in range(groups)))
+            await asyncio.gather(*(handle.answer.remote(asked) for _ in range(groups)))
 
-    nothings_by = [partial(nothing, echo.options(**options)) for options in WAYS.values()]
-    found = [await awaited(one, times) for one in (search, *nothings_by)]
+    ways = [partial(nothing, echo.options(**options)) for options in WAYS.values()]
+    found = [await awaited(one, times) for one in (search, *ways)]
     await service.close()
     return found
-
-
-async def one_answer(response: Any) -> Any:
-    return await response
 
 
 async def requests_per_s(url: str, queries_QD: np.ndarray, k: int, seconds: float = 10.0) -> float:

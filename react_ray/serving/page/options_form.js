@@ -43,7 +43,8 @@ export function read(form) {
 
 // Limits and names that this server has. A key without vectors cannot be chosen.
 export function fit(form, server) {
-  const columns = server.columns.map(column => column.name);
+  const compared = server.columns.filter(({ name, type }) => name !== 'pair_id' && !type.startsWith('list'));
+  const columns = compared.map(column => column.name);
   form.querySelector('[data-columns]').textContent = columns.length ? `Columns: ${columns.join(', ')}` : '';
   if (form.elements.k) form.elements.k.max = server.limits.k;
   const keys = Object.keys(server.keys);

@@ -9,7 +9,7 @@ export function terms(state, seen, server, change) {
   const image = state.image && keptImage(state.image);
   const shown = state.pairs.map(pair => marked(pair, seen.get(pair.pair_id), state.pairs, server, change));
   if (image) {
-    const thumbnail = element('img', { src: image.url, alt: '' });
+    const thumbnail = element('img', { src: image.url, alt: '', onerror: event => event.target.remove() });
     shown.unshift(term(sign(1), thumbnail, image.name, null, () => change({ image: '' })));
   }
   byId('terms').hidden = !shown.length;

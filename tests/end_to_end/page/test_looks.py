@@ -46,3 +46,5 @@ def test_every_view_fits_its_window_and_has_no_violation_of_accessibility(tab: P
     tab.click("form.save button")
     tab.locator(".command").wait_for()
     look("classes")
+    tab.select_option("#task", "weather")
+    look("a task")
