@@ -50,6 +50,5 @@ def test_the_scores_and_the_prediction_of_each_image_do_not_depend_on_the_number
     here, none = evaluated(tmp_path / "here", three_parts, 1)
     assert none == 0 and len(here) == 2 + 3
     monkeypatch.setattr(placement, "FEW_IMAGES", 0)  # so that it pays to start actors that embed
-    for num_actors in (1, 2):
-        found, started = evaluated(tmp_path / str(num_actors), three_parts, num_actors)
-        assert started == num_actors and found == here
+    found, started = evaluated(tmp_path / "actors", three_parts, 2)
+    assert started == 2 and found == here
