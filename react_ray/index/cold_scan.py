@@ -34,7 +34,7 @@ class Candidates(NamedTuple):
 
     scores: np.ndarray  # float32 [M]
     rows: np.ndarray  # int64 [M]
-    queries: np.ndarray  # integers [M], of the group the first with this score
+    queries: np.ndarray  # integers [M], of the group the first with this score; [0] if each group is one query
     starts: np.ndarray  # int64 [G + 1]
 
     def of(self, group: int) -> slice:
@@ -96,6 +96,7 @@ class _Block:
         self.scan, self.probes_QP, self.asked, self.group_Q, self.k = scan, probes_QP, asked, group_Q, k
         self.pool, self.num_shares = pool, SHARES_PER_THREAD * num_threads
         self.num_groups = int(group_Q[-1]) + 1
+        self.alone = self.num_groups == len(group_Q)
         self.floor_G = np.full(self.num_groups, -np.inf, np.float32)
         self.found: list[Candidates] = []
 
@@ -145,12 +146,12 @@ class _Block:
                 at = np.flatnonzero(reaches_HN)
                 at_H = at // len(rows_N)
                 at_N = at - at_H * len(rows_N)
-                best = queries[at_H] if best_HN is scores_QN else queries[first_best(scores_QN, first_H, at_H, at_N)]
-                found.append((group_H[at_H], best_HN.ravel()[at], rows_N[at_N], best))
+                best = at_H[:0] if self.alone else first_best(scores_QN, first_H, at_H, at_N)
+                found.append((group_H[at_H], best_HN.ravel()[at], rows_N[at_N], queries[best]))
         group, scores, rows, query = (np.concatenate(column) for column in zip(*found, strict=True))
         order = np.argsort(group, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=self.num_groups))])
-        return Candidates(scores[order], rows[order], query[order], starts)
+        return Candidates(scores[order], rows[order], query if self.alone else query[order], starts)
 
     def _raise_floor(self, group: int) -> None:
         scores = np.concatenate([one.scores[one.of(group)] for one in self.found])
@@ -162,4 +163,4 @@ class _Block:
         scores, rows, queries = (np.concatenate(column) for column in zip(*some, strict=True))
         best, ids = top_k(scores, self.k, lambda at: self.scan.cold.pair_ids_of(rows[at]))
         hits.scores[group, : len(best)], hits.pair_ids[group, : len(best)] = scores[best], ids
-        query_GK[group, : len(best)] = queries[best]
+        query_GK[group, : len(best)] = group if self.alone else queries[best]
