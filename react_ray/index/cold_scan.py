@@ -22,7 +22,7 @@ from react_ray.index.class_hits import Classes, ClassHits, first_best
 from react_ray.index.cold_codes import FAULT_BYTES, Asked, ColdCodes
 from react_ray.index.merge import Hits, no_hits, top_k
 
-KEPT_AT_ONCE = 1 << 26  # candidates of a block of queries, as far as can be told before: 800 MB
+KEPT_AT_ONCE = 1 << 26  # candidates of a block of queries, as far as can be told before: a gigabyte
 KEPT_PER_HIT = 6  # so many of them for each hit, while the floor rises
 ROUNDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of the lists after which the floor is raised
 ROWS_AT_ONCE = 1 << 13  # of a list that are decoded to float32: 16 MB at 512 dimensions

@@ -26,8 +26,8 @@ from react_ray.stages.serving.serve_group import ServeGroup
 NAME = "react-ray"
 AT_ONCE = 32  # questions of one replica of a group
 TARGET = 4  # questions at once of each replica, above which Serve starts another
-# OpenMP's threads spin after their work: on two cores, a query of 2.0 CPU-milliseconds took 5.3 with them. The replicas
-# of a cluster do not inherit what the command line sets (cli/app.py).
+# OpenMP's threads spin after their work, which costs more than a search of one query. The replicas of a cluster do not
+# inherit what the command line sets (cli/app.py).
 QUIET: dict[str, Any] = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
 SPARE = 64  # requests beyond serve.max_in_flight that reach an ingress, to be told to come again
 
