@@ -1,13 +1,16 @@
 """Searches shards that are spread over any number of searchers; the hits are those of one searcher with all shards.
 
 Takes queries [Q, D]; gives Hits. ivf-rabitq with k_factor > 0 takes two rounds: every searcher estimates by its 1-bit
-codes, the best k x k_factor estimates of all searchers are re-ranked, each where it lies. Every other search takes one.
+codes, the best k x k_factor estimates of all searchers are re-ranked, each where it lies. Few queries, whose time is
+that of the rounds, take one, unless one searcher has unusually many of the best: each scores with its estimates what
+is likely to be re-ranked. Every other search takes one round.
 `searching` is the coordinator and knows nothing about processes: it yields what each searcher is to answer. A caller
 answers it in this process (search_shards) or through actors (stages/retrieval/shard_actors.py).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -17,23 +20,26 @@ import numpy as np
 from react_ray.index.class_hits import Classes, ClassHits, merge_class_hits, reduce_hits
 from react_ray.index.config import SearchParams
 from react_ray.index.list_index import ListIndex
-from react_ray.index.merge import Hits, check_k, merge
+from react_ray.index.merge import NO_PAIR, Hits, best, check_k, merge
 from react_ray.index.shard import IndexShard
 
 Shards = Sequence[IndexShard | ListIndex]  # the open shards of one searcher
 NO_ROW = -1
+FEW = 8  # queries that wait longer for a second round than for the scores that it would not have asked for
+DEVIATIONS = 4  # beyond the mean of a searcher's part of the best estimates, if pairs are spread by chance
 
 
 @dataclass(frozen=True)
 class Proposed:
-    """The candidates of one searcher: estimates float32 [Q, C], and pair_ids and rows int64 [Q, C].
+    """The candidates of one searcher: estimates and scores float32 [Q, C], and pair_ids and rows int64 [Q, C].
 
-    A row is a place in the shards of this searcher, -1 = none.
+    A row is a place in the shards of this searcher, -1 = none. A score that was not asked for is NaN.
     """
 
     estimates: np.ndarray
     pair_ids: np.ndarray
     rows: np.ndarray
+    scores: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -128,23 +134,31 @@ def _visit(
     if not (two_stages and params.k_factor and num_searchers > 1):
         return (yield Round("search", queries_QD, [(k, params, classes)] * num_searchers))
     count = num_candidates(k, params)
-    proposed = yield Round("propose", queries_QD, [(count, params.nprobe)] * num_searchers)
-    shares = cut(proposed, count)
-    return (yield Round("rerank", queries_QD, [(rows_QC, k, classes) for rows_QC in shares]))
+    scored = likely(count, num_searchers) if len(queries_QD) <= FEW and classes is None else 0
+    proposed = yield Round("propose", queries_QD, [(count, params.nprobe, scored)] * num_searchers)
+    kept = among_best(proposed, count)
+    hits = ranked(proposed, kept, k)
+    if hits is not None:
+        return [hits]
+    return (yield Round("rerank", queries_QD, [(rows_QC, k, classes) for rows_QC in cut(proposed, kept)]))
 
 
 def num_candidates(k: int, params: SearchParams) -> int:
     return max(k, round(k * params.k_factor))
 
 
-def cut(proposed: Sequence[Proposed], count: int) -> list[np.ndarray]:
-    """Returns the rows of each searcher that are among the `count` best estimates of all, int64 [Q, C'], -1 = none.
+def likely(count: int, num_searchers: int) -> int:
+    """How many of the `count` best estimates of all one searcher hardly ever has more of."""
+    mean = count / num_searchers
+    return min(count, math.ceil(mean + DEVIATIONS * math.sqrt(mean)))
+
+
+def among_best(proposed: Sequence[Proposed], count: int) -> np.ndarray:
+    """Returns bool [Q, sum of C]: the candidates that are among the `count` best estimates of all searchers.
 
     Of equal estimates those of the smaller pair_ids are taken.
     """
-    estimates, pair_ids = (
-        np.concatenate([getattr(one, name) for one in proposed], axis=1) for name in ("estimates", "pair_ids")
-    )
+    estimates, pair_ids, rows = (_joined(proposed, name) for name in ("estimates", "pair_ids", "rows"))
     kept = np.ones(estimates.shape, bool)
     spare = estimates.shape[1] - count
     if spare > 0:
@@ -153,9 +167,26 @@ def cut(proposed: Sequence[Proposed], count: int) -> list[np.ndarray]:
         for query in np.flatnonzero((kept.sum(axis=1) > count) & (floor_Q > -np.inf)).tolist():
             kept[query] = False
             kept[query, np.lexsort((pair_ids[query], -estimates[query]))[:count]] = True
+    return kept & (rows != NO_ROW)
+
+
+def ranked(proposed: Sequence[Proposed], kept: np.ndarray, k: int) -> Hits | None:
+    """Returns the best k of the candidates that are kept, Hits [Q, k]; None if a score of theirs was not asked for."""
+    scores = _joined(proposed, "scores")
+    if np.isnan(scores[kept]).any():
+        return None
+    return best(scores, np.where(kept, _joined(proposed, "pair_ids"), NO_PAIR), k)
+
+
+def _joined(proposed: Sequence[Proposed], name: str) -> np.ndarray:
+    return np.concatenate([getattr(one, name) for one in proposed], axis=1)
+
+
+def cut(proposed: Sequence[Proposed], kept: np.ndarray) -> list[np.ndarray]:
+    """Returns the rows of each searcher that are kept, int64 [Q, C'], -1 = none."""
     shares, first = [], 0
     for one in proposed:
-        mine = kept[:, first : first + one.rows.shape[1]] & (one.rows != NO_ROW)
+        mine = kept[:, first : first + one.rows.shape[1]]
         first += one.rows.shape[1]
         width = int(mine.sum(axis=1).max(initial=0))
         order = np.argsort(~mine, axis=1, kind="stable")[:, :width]
@@ -187,16 +218,19 @@ def _hits(shards: Shards, queries_QD: np.ndarray, k: int, params: SearchParams) 
     return merge([shard.search(queries_QD, k, params) for shard in shards], k)
 
 
-def _propose(shards: Sequence[ListIndex], queries_QD: np.ndarray, count: int, nprobe: int) -> Proposed:
-    """Rows of the second of several quantisers are numbered behind those of the first."""
+def _propose(shards: Sequence[ListIndex], queries_QD: np.ndarray, count: int, nprobe: int, num_scored: int) -> Proposed:
+    """num_scored: of the best estimates of each query have scores. Rows of the second of several quantisers are
+    numbered behind those of the first."""
     found, first = [], 0
     for shard in shards:
         estimates, rows = shard.propose(queries_QD, count, nprobe)
-        found.append(Proposed(estimates, shard.cold.pair_ids(rows), np.where(rows < 0, NO_ROW, rows + first)))
+        scores = np.full(estimates.shape, np.nan, np.float32)
+        if num_scored:
+            scores[:, :num_scored] = shard.scores(queries_QD, rows[:, :num_scored])
+        rows_here = np.where(rows < 0, NO_ROW, rows + first)
+        found.append(Proposed(estimates, shard.cold.pair_ids(rows), rows_here, scores))
         first += shard.cold.num_rows
-    return Proposed(
-        *(np.concatenate([getattr(one, name) for one in found], axis=1) for name in ("estimates", "pair_ids", "rows"))
-    )
+    return Proposed(*(_joined(found, name) for name in ("estimates", "pair_ids", "rows", "scores")))
 
 
 def _rerank(

@@ -34,7 +34,8 @@ async def ask(
     pace.asked += 1
     began = time.monotonic()
     try:
-        answer = await asyncio.wait_for(_first(send, name, is_death, pace, hedges), patience_s)
+        first = _first(send, name, is_death, pace) if hedges else _again(send, name, is_death)
+        answer = await asyncio.wait_for(first, patience_s)
     except asyncio.TimeoutError as error:
         raise GroupUnavailable(name, f"no answer within {patience_s:g} s") from error
     pace.answered(time.monotonic() - began)
@@ -42,12 +43,12 @@ async def ask(
 
 
 async def _first(
-    send: Callable[[], Awaitable[T]], name: str, is_death: Callable[[BaseException], bool], pace: Pace, hedges: bool
+    send: Callable[[], Awaitable[T]], name: str, is_death: Callable[[BaseException], bool], pace: Pace
 ) -> T:
     asked = {asyncio.ensure_future(_again(send, name, is_death))}
-    late_s = pace.late_s if hedges else None
+    late_s = None if pace.late_s == float("inf") else pace.late_s
     try:
-        done, _ = await asyncio.wait(asked, timeout=None if late_s in (None, float("inf")) else late_s)
+        done, _ = await asyncio.wait(asked, timeout=late_s)
         if not done and pace.may_ask_again():
             asked.add(asyncio.ensure_future(_again(send, name, is_death)))
         while True:

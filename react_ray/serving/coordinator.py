@@ -122,8 +122,8 @@ def nothing(asked: Round, each: tuple[Any, ...]) -> Any:
     """The answer of a group without vectors."""
     num = len(asked.queries_QD)
     if asked.method == "propose":
-        none = np.empty((num, 0), np.int64)
-        return Proposed(np.empty((num, 0), np.float32), none, none)
+        none, no_scores = np.empty((num, 0), np.int64), np.empty((num, 0), np.float32)
+        return Proposed(no_scores, none, none, no_scores)
     k, classes = (each[0], each[2]) if asked.method == "search" else each[1:]
     hits = no_hits(num, k)
     return hits if classes is None else reduce_hits(hits, classes, k)

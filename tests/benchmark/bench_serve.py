@@ -12,7 +12,7 @@ said otherwise. The last line is one JSON object:
     noop_http_p50_ms            GET /healthz
     ray_...                     the same figures of Ray Serve
     client_p50_ms, _p99_ms      a search through the handles of the groups, as from a task of the same cluster
-    noop_client_p50_ms          as many calls of a deployment that does nothing, one for each group and round
+    noop_client_p50_ms          as many calls of a deployment that does nothing, one for each group
     noop_cloudpickle_p50_ms     the same, serialised as Serve does by default
     noop_task_p50_ms            the same by tasks of an actor instead of gRPC
     peer_...                    with --peer, what clip-retrieval's back end takes at the same recall (serve_peer.py)
@@ -218,8 +218,7 @@ async def client_times(
 
     async def nothing(handle: Any, number: int) -> None:
         asked = Asked(view.stamp, "image", (), "search", queries_QD[:1], (k, params))
-        for _ in range(1 if groups == 1 else 2):  # of several groups, the second round ranks what the first proposed
-            await asyncio.gather(*(handle.answer.remote(asked) for _ in range(groups)))
+        await asyncio.gather(*(handle.answer.remote(asked) for _ in range(groups)))
 
     ways = [partial(nothing, echo.options(**options)) for options in WAYS.values()]
     found = [await awaited(one, times) for one in (search, *ways)]

@@ -36,16 +36,15 @@ def threads_here(cluster: ClusterConfig) -> int:
     return cluster.num_cpus or os.cpu_count() or 1
 
 
-def starter(
-    kind: type, cluster: ClusterConfig, num_threads: int, num_gpus: float = 0, at_once: int = 1
-) -> Callable[..., Any]:
+def starter(kind: type, cluster: ClusterConfig, num_threads: int, num_gpus: float = 0) -> Callable[..., Any]:
     """Returns a function that starts an actor of this kind, on a node of the index, or on one with GPUs.
 
-    at_once: questions that it answers at a time. It reserves its threads on nodes that are there for it, and one
-    elsewhere, because it lives through a whole retrieval, in which other work waits for CPUs; on a single machine none.
+    It answers one question at a time, with all of its threads: of two at a time, each takes longer than both in turn.
+    It reserves its threads on nodes that are there for it, and one elsewhere, because it lives through a whole
+    retrieval, in which other work waits for CPUs; on a single machine none.
     """
     num_cpus = 0 if _is_alone(cluster) else num_threads if cluster.roles else 1
-    options = {"num_gpus": num_gpus, "max_concurrency": at_once, **placement(cluster, "embed" if num_gpus else "index")}
+    options = {"num_gpus": num_gpus, **placement(cluster, "embed" if num_gpus else "index")}
     return ray.remote(kind).options(num_cpus=num_cpus, scheduling_strategy="SPREAD", **options).remote
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -36,7 +35,6 @@ from react_ray.stages.retrieval.shares import Share
 QUERIES_AT_ONCE = 1024
 ANSWER_BYTES = 256 << 20  # of one batch, at 20 bytes a candidate
 PAIR_BYTES, QUERY_BYTES = 28, 1 << 15  # of a pair of a class, and of a query: no more than 8,192 in a batch
-AT_ONCE = 2  # questions that an actor answers at a time: one thread reduces hits while others search
 
 
 class ShardServer:
@@ -55,7 +53,6 @@ class ShardServer:
         room = cluster.shard_cache_dir, int(cluster.shard_cache_gb * 2**30)
         self._caches = {key: ShardCache(*room) for key in places}  # locked: nobody deletes what is open here
         self._opened: dict[str, tuple[Share, Shards]] = {}
-        self._lock = Lock()
 
     def prepare(self, shares: dict[str, Share]) -> None:
         for key, share in shares.items():
@@ -67,13 +64,12 @@ class ShardServer:
         return answer(self._open(key, share), method, queries_QD, *args)
 
     def _open(self, key: str, share: Share) -> Shards:
-        with self._lock:
-            if key not in self._opened or self._opened[key][0] != share:
-                self._opened.pop(key, None)
-                self._caches[key].close()
-                places = [self._places[key][number] for number in share]
-                self._opened[key] = share, open_shards(places, self._deleted, self._passing, self._caches[key])
-            return self._opened[key][1]
+        if key not in self._opened or self._opened[key][0] != share:
+            self._opened.pop(key, None)
+            self._caches[key].close()
+            places = [self._places[key][number] for number in share]
+            self._opened[key] = share, open_shards(places, self._deleted, self._passing, self._caches[key])
+        return self._opened[key][1]
 
     @cached_property
     def _passing(self) -> Allowed | None:
@@ -106,7 +102,7 @@ class ShardFanOut:
             self._pool = InProcess(server, counts)
             return
         wide = width(cluster, sum(counts.values()))
-        start = starter(ShardServer, cluster, wide.num_threads, at_once=AT_ONCE)
+        start = starter(ShardServer, cluster, wide.num_threads)
         shared = ray.put(places), ray.put(deleted)  # kept: each actor that is started asks for them
         self._pool = SearcherPool(lambda: start(*shared, wide.num_threads, allowed, cluster), counts, wide)
 

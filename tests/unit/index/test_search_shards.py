@@ -15,7 +15,17 @@ from react_ray.index.list_index import ListIndex
 from react_ray.index.list_shard import coarse_quantizer
 from react_ray.index.merge import Hits
 from react_ray.index.quantizer import train
-from react_ray.index.search_shards import Proposed, Shards, cut, search_apart, search_shards
+from react_ray.index.search_shards import (
+    FEW,
+    Proposed,
+    Shards,
+    among_best,
+    answer,
+    cut,
+    search_apart,
+    search_shards,
+    searching,
+)
 from react_ray.pair_id import pair_ids
 from tests.support.list_shards import write_shard
 from tests.support.vector_database import clustered
@@ -72,6 +82,10 @@ def test_hits_are_the_same_for_any_number_of_searchers_with_any_shards(tmp_path:
             params = SearchParams(int(random.choice([1, 3, LISTS])), float(random.choice([0.0, 1.0, 2.5, 8.0])))
             want = search_shards(whole, asked, k, params)
             same(search_apart(searchers, asked, k, params, num_lists), want)
+            few = int(random.integers(1, FEW + 1))
+            same(
+                search_apart(searchers, asked[:few], k, params, num_lists), Hits(want.scores[:few], want.pair_ids[:few])
+            )
             classes = Classes(np.arange(25), np.sort(random.integers(0, 6, 25)))
             of_classes = search_apart(searchers, asked, k, params, num_lists, classes=classes)
             same_classes(of_classes, reduce_hits(want, classes, k))
@@ -100,20 +114,56 @@ def test_searchers_of_several_quantisers_answer_as_one_that_has_all(tmp_path: Pa
     same_classes(search_apart([found], asked, 10, params, classes=classes), want)
 
 
+@pytest.mark.parametrize(("even", "num_queries", "rounds"), [(True, FEW, 1), (True, FEW + 1, 2), (False, FEW, 2)])
+def test_few_queries_take_one_round_unless_one_searcher_has_most_of_the_best(
+    tmp_path: Path, even: bool, num_queries: int, rounds: int
+) -> None:
+    vectors, ids = clustered(900, DIM, 1), pair_ids(0, 900)
+    asked = clustered(num_queries, DIM, 2, noise=0.9).astype(np.float32)
+    quantizer = train(vectors.astype(np.float32), IndexConfig(kind=IVF_RABITQ, num_lists=LISTS), 0)
+    assert quantizer is not None
+    coarse = coarse_quantizer(quantizer)
+    nearest = np.argsort(-(vectors @ asked[0]))
+    holders = np.arange(900) % 3 if even else np.isin(np.arange(900), nearest[:300]).astype(int)
+    searchers: list[Shards] = []
+    for number in range(3):
+        rows = np.flatnonzero(holders == number)
+        files = write_shard(tmp_path / str(number), quantizer, ids[rows], vectors[rows])
+        searchers.append([ListIndex([files], coarse)])
+    params = SearchParams(LISTS, 4.0)
+    steps = searching(3, asked, 20, params, 0, two_stages=True)
+    taken, found = 0, None
+    try:
+        step = next(steps)
+        while True:
+            taken += 1
+            shares = zip(searchers, step.each, strict=True)
+            step = steps.send([answer(shards, step.method, step.queries_QD, *each) for shards, each in shares])
+    except StopIteration as end:
+        found = end.value
+    assert taken == rounds
+    whole = write_shard(tmp_path / "whole", quantizer, ids, vectors)
+    same(found, search_shards([ListIndex([whole], coarse)], asked, 20, params))
+
+
 def proposed(estimates: list[list[float]], pair_ids: list[list[int]], rows: list[list[int]]) -> Proposed:
-    return Proposed(np.array(estimates, np.float32), np.array(pair_ids, np.int64), np.array(rows, np.int64))
+    scores = np.full(np.shape(estimates), np.nan, np.float32)
+    return Proposed(np.array(estimates, np.float32), np.array(pair_ids, np.int64), np.array(rows, np.int64), scores)
 
 
 def test_the_best_estimates_of_all_are_cut_and_of_equal_ones_the_smaller_pair_ids_are_taken() -> None:
     nothing = -np.inf
     first = proposed([[0.9, 0.5, 0.4], [0.3, nothing, nothing]], [[7, 9, 1], [5, -1, -1]], [[0, 1, 2], [4, -1, -1]])
     second = proposed([[0.8, 0.5, 0.5], [0.2, 0.1, nothing]], [[2, 3, 8], [6, 4, -1]], [[0, 5, 6], [1, 2, -1]])
-    assert [rows.tolist() for rows in cut([first, second], 4)] == [
+    assert [rows.tolist() for rows in cut([first, second], among_best([first, second], 4))] == [
         [[0], [4]],
         [[0, 5, 6], [1, 2, NO_ROW]],
     ]
-    assert [rows.tolist() for rows in cut([first, second], 3)] == [[[0], [4]], [[0, 5], [1, 2]]]
-    assert [rows.tolist() for rows in cut([first, second], 6)] == [
+    assert [rows.tolist() for rows in cut([first, second], among_best([first, second], 3))] == [
+        [[0], [4]],
+        [[0, 5], [1, 2]],
+    ]
+    assert [rows.tolist() for rows in cut([first, second], among_best([first, second], 6))] == [
         [[0, 1, 2], [4, NO_ROW, NO_ROW]],
         [[0, 5, 6], [1, 2, NO_ROW]],
     ]
