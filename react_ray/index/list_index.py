@@ -45,11 +45,13 @@ class ListIndex:
         coarse: faiss.Index,
         deleted: np.ndarray | None = None,
         allowed: Allowed | None = None,
+        quantizer: str = "",
     ) -> None:
         """shards: the paths of the three files of each; coarse: from coarse_quantizer(), shared by all of them;
-        deleted: sorted pair_ids that no search returns; allowed: the pairs that a search may return, None = all."""
+        deleted: sorted pair_ids that no search returns; allowed: the pairs that a search may return, None = all;
+        quantizer: the name of what is shared."""
         hot, cold, ids = zip(*shards, strict=True)
-        self.coarse = coarse
+        self.coarse, self.quantizer = coarse, quantizer
         self.cold = ColdCodes(cold, ids)
         self._owners: list[faiss.Index] = []
         self.bounds: list[np.ndarray] = []  # of each shard, the first row of each list and the end of the last
@@ -113,20 +115,29 @@ class ListIndex:
         params = params or SearchParams(k_factor=K_FACTOR)
         exact_QD = as_queries(queries_QD, self.dim)
         if not params.k_factor:
-            return self._search_cold(exact_QD, k, self._nprobe(params.nprobe))
-        _, rows_QC = self._estimate(exact_QD, max(k, round(k * params.k_factor)), params.nprobe)
+            return self._search_cold(exact_QD, k, params.nprobe)
+        probes_QP = nearest_lists(self.coarse, exact_QD, params.nprobe)
+        _, rows_QC = self._estimate(exact_QD, max(k, round(k * params.k_factor)), probes_QP)
         return self._best(exact_QD, rows_QC, k)
 
     def search_classes(self, queries_QD: np.ndarray, classes: Classes, most: int, nprobe: int) -> ClassHits:
         """Returns the `most` best pairs of each class by the 8-bit codes of all lists that its queries visit."""
         exact_QD = as_queries(queries_QD, self.dim)
-        _, probes_QP = self.coarse.search(exact_QD.astype(np.float32), self._nprobe(nprobe))
+        probes_QP = nearest_lists(self.coarse, exact_QD, nprobe)
         return self._scan().search_classes(probes_QP, self.cold.asked(exact_QD), classes, most)
 
-    def propose(self, queries_QD: np.ndarray, count: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
+    def propose(
+        self, queries_QD: np.ndarray, count: int, nprobe: int, probes_QP: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns (estimates float32, rows int64) [Q, C] of the `count` pairs that the 1-bit codes rank best, all of
-        them if they are fewer; -inf and -1 = none. Of equal estimates the smaller pair_id is taken."""
-        return self._estimate(as_queries(queries_QD, self.dim), count, nprobe)
+        them if they are fewer; -inf and -1 = none. Of equal estimates the smaller pair_id is taken.
+
+        probes: int64 [Q, P], what nearest_lists() says; None = it is asked here.
+        """
+        exact_QD = as_queries(queries_QD, self.dim)
+        if probes_QP is None:
+            probes_QP = nearest_lists(self.coarse, exact_QD, nprobe)
+        return self._estimate(exact_QD, count, probes_QP)
 
     def rerank(self, queries_QD: np.ndarray, rows_QC: np.ndarray, k: int) -> Hits:
         """Returns the best k of these rows (int64 [Q, C], -1 = none) by the scores of their 8-bit codes, Hits [Q,
@@ -138,23 +149,33 @@ class ListIndex:
         asked = self.cold.asked(as_queries(queries_QD, self.dim))
         return self.cold.scores(rows_QC, asked, faiss.omp_get_max_threads())
 
-    def _estimate(self, exact_QD: np.ndarray, count: int, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
+    def _estimate(self, exact_QD: np.ndarray, count: int, probes_QP: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         asked_QD = exact_QD.astype(np.float32)
-        params = self._params(self._nprobe(nprobe))
         width, fetch = min(count, self.num_vectors), min(count + SPARE, self.num_vectors)
-        found, rows = self._hot.search(asked_QD, max(1, fetch), params=params)
-        found[rows < 0] = -np.inf
+        found, rows = self._compare(asked_QD, max(1, fetch), probes_QP)
         estimates_QC, rows_QC = found[:, :width], rows[:, :width]
         tied = np.flatnonzero((found[:, width - 1] == found[:, width]) & (rows[:, width] >= 0)) if fetch > width else ()
         for query in tied:  # as many as tie with the last place are needed to say which of them have the first pair_ids
             some, at, more = found[query], rows[query], fetch
             while some[-1] == some[width - 1] and more < self.num_vectors:
                 more = min(4 * more, self.num_vectors)
-                some, at = (one[0] for one in self._hot.search(asked_QD[query : query + 1], more, params=params))
-                some[at < 0] = -np.inf
+                asked = slice(query, query + 1)
+                some, at = (one[0] for one in self._compare(asked_QD[asked], more, probes_QP[asked]))
             order = np.lexsort((self.cold.pair_ids(at), -some))[:width]
             estimates_QC[query], rows_QC[query] = some[order], at[order]
         return estimates_QC, rows_QC
+
+    def _compare(self, asked_QD: np.ndarray, count: int, probes_QP: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (estimates float32, rows int64) [Q, count] of the 1-bit codes of these lists, best first."""
+        found = np.empty((len(asked_QD), count), np.float32), np.empty((len(asked_QD), count), np.int64)
+        asked_QD, probes_QP = np.ascontiguousarray(asked_QD), np.ascontiguousarray(probes_QP)
+        # Of the distances to centroids FAISS uses none here, and its method in Python takes no parameters.
+        arrays = probes_QP, np.zeros(probes_QP.shape, np.float32), *found
+        native: Any = self._hot.search_preassigned_c
+        params = self._params(probes_QP.shape[1])
+        native(len(asked_QD), faiss.swig_ptr(asked_QD), count, *map(faiss.swig_ptr, arrays), False, params)
+        found[0][found[1] < 0] = -np.inf
+        return found
 
     def _best(self, exact_QD: np.ndarray, rows_QC: np.ndarray, k: int) -> Hits:
         scores_QC = self.cold.scores(rows_QC, self.cold.asked(exact_QD), faiss.omp_get_max_threads())
@@ -164,13 +185,10 @@ class ListIndex:
             hits.scores[query, : len(found)], hits.pair_ids[query, : len(found)] = scores_QC[query, found], ids
         return hits
 
-    def _nprobe(self, nprobe: int) -> int:
-        return min(nprobe or DEFAULT_NPROBE, self.num_lists)
-
     def _search_cold(self, queries_QD: np.ndarray, k: int, nprobe: int) -> Hits:
         if not self._num_wanted or not len(queries_QD):
             return no_hits(len(queries_QD), k)
-        _, probes_QP = self.coarse.search(queries_QD.astype(np.float32), nprobe)
+        probes_QP = nearest_lists(self.coarse, queries_QD, nprobe)
         if len(queries_QD) <= FEW:
             found = [
                 self._best(queries_QD[q, None], self._rows_of(probes_QP[q])[None], k) for q in range(len(probes_QP))
@@ -186,3 +204,9 @@ class ListIndex:
         spans = [bounds[number : number + 2].tolist() for bounds in self.bounds for number in lists.tolist()]
         rows = np.concatenate([np.arange(low, high) for low, high in spans])
         return rows if self._wanted is None else rows[self._wanted[rows]]
+
+
+def nearest_lists(coarse: faiss.Index, exact_QD: np.ndarray, nprobe: int) -> np.ndarray:
+    """Returns int64 [Q, P], the lists whose centroids are nearest. exact: as_queries(); nprobe: 0 = as built."""
+    _, probes_QP = coarse.search(exact_QD.astype(np.float32), min(nprobe or DEFAULT_NPROBE, coarse.ntotal))
+    return probes_QP

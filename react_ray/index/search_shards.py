@@ -11,7 +11,7 @@ answers it in this process (search_shards) or through actors (stages/retrieval/s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from react_ray.index.merge import NO_PAIR, Hits, best, check_k, merge
 from react_ray.index.shard import IndexShard
 
 Shards = Sequence[IndexShard | ListIndex]  # the open shards of one searcher
+Probes = Mapping[str, np.ndarray]  # by the name of a quantiser, the lists int64 [Q, P] that queries visit
 NO_ROW = -1
 FEW = 8  # queries that wait longer for a second round than for the scores that it would not have asked for
 DEVIATIONS = 4  # beyond the mean of a searcher's part of the best estimates, if pairs are spread by chance
@@ -92,6 +93,7 @@ def searching(
     num_lists: int,
     two_stages: bool,
     classes: Classes | None = None,
+    probes: Probes | None = None,
 ) -> Searching:
     """Yields rounds, is sent the answers of the searchers in their order, and returns Hits [Q, k], or of classes the k
     best pairs of each, ClassHits.
@@ -99,15 +101,17 @@ def searching(
     Each searcher reduces what it found to the pairs of classes, so that an answer grows with them and not with their
     queries; unless lists are visited until enough pairs are found, which only all hits tell. num_lists: that of the
     index if a filter excludes pairs, otherwise 0. Queries with fewer than k hits then visit four times as many lists,
-    up to all of them. two_stages: the index is of kind ivf-rabitq.
+    up to all of them. two_stages: the index is of kind ivf-rabitq. probes: what nearest_lists() says of these queries,
+    if searchers that propose are not to find it out each.
     """
     check_k(k)
     if classes is not None:
         if not num_lists:
-            return merge_class_hits((yield from _visit(num_searchers, queries_QD, k, params, two_stages, classes)), k)
-        hits = yield from searching(num_searchers, queries_QD, k, params, num_lists, two_stages)
+            visited = yield from _visit(num_searchers, queries_QD, k, params, two_stages, classes, probes)
+            return merge_class_hits(visited, k)
+        hits = yield from searching(num_searchers, queries_QD, k, params, num_lists, two_stages, probes=probes)
         return reduce_hits(hits, classes, k)
-    hits = merge((yield from _visit(num_searchers, queries_QD, k, params, two_stages)), k)
+    hits = merge((yield from _visit(num_searchers, queries_QD, k, params, two_stages, probes=probes)), k)
     if not num_lists:
         return hits
     nprobe, short = params.nprobe or 1, np.flatnonzero(~hits.valid.all(axis=1))  # 0: as built, which may be 1
@@ -128,6 +132,7 @@ def _visit(
     params: SearchParams,
     two_stages: bool,
     classes: Classes | None = None,
+    probes: Probes | None = None,
 ) -> Generator[Round, list[Any], list[Any]]:
     """As `searching` without a filter, but returns what each searcher found: Hits [Q, k], or of classes the k best
     pairs of each, ClassHits."""
@@ -135,7 +140,7 @@ def _visit(
         return (yield Round("search", queries_QD, [(k, params, classes)] * num_searchers))
     count = num_candidates(k, params)
     scored = likely(count, num_searchers) if len(queries_QD) <= FEW and classes is None else 0
-    proposed = yield Round("propose", queries_QD, [(count, params.nprobe, scored)] * num_searchers)
+    proposed = yield Round("propose", queries_QD, [(count, params.nprobe, scored, probes or {})] * num_searchers)
     kept = among_best(proposed, count)
     hits = ranked(proposed, kept, k)
     if hits is not None:
@@ -218,12 +223,14 @@ def _hits(shards: Shards, queries_QD: np.ndarray, k: int, params: SearchParams) 
     return merge([shard.search(queries_QD, k, params) for shard in shards], k)
 
 
-def _propose(shards: Sequence[ListIndex], queries_QD: np.ndarray, count: int, nprobe: int, num_scored: int) -> Proposed:
+def _propose(
+    shards: Sequence[ListIndex], queries_QD: np.ndarray, count: int, nprobe: int, num_scored: int, probes: Probes
+) -> Proposed:
     """num_scored: of the best estimates of each query have scores. Rows of the second of several quantisers are
     numbered behind those of the first."""
     found, first = [], 0
     for shard in shards:
-        estimates, rows = shard.propose(queries_QD, count, nprobe)
+        estimates, rows = shard.propose(queries_QD, count, nprobe, probes.get(shard.quantizer))
         scores = np.full(estimates.shape, np.nan, np.float32)
         if num_scored:
             scores[:, :num_scored] = shard.scores(queries_QD, rows[:, :num_scored])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import faiss
 import numpy as np
 
 from react_ray.artifact import Artifact, open_artifact
@@ -41,11 +42,16 @@ class ShardPlace:
     def part(self) -> int:
         return int(self.index.facts.keys.index(self.key)) * int(self.index.facts.num_shards) + self.shard
 
+    @property
+    def quantizer(self) -> str:
+        """The name of its quantiser, which shards of several keys or deltas may share."""
+        return str(self.index.receipt(self.part).facts["quantizer"])
+
     def read_quantizer(self) -> bytes:
         """Raises ArtifactCorrupt if these are not the bytes that the shard was built with."""
         name = quantizer_name(self.key)
         data = self.index.storage.read(name)
-        if hashlib.sha256(data).hexdigest() != self.index.receipt(self.part).facts["quantizer"]:
+        if hashlib.sha256(data).hexdigest() != self.quantizer:
             raise ArtifactCorrupt(
                 f"{self.index.uri}/{name} is not the quantiser of {shard_name(self.key, self.shard)}; delete the index "
                 "and build it again"
@@ -73,18 +79,23 @@ def open_shards(
     shards that share a quantiser become one index. cache: where copies of remote shards are; None = each is copied and
     hashed now. It must stay open as long as the shards.
     """
-    lists: dict[bytes, list[list[str]]] = {}
+    lists: dict[str, list[list[str]]] = {}
     found: list[IndexShard | ListIndex] = []
     for place in places:
         if place.index.facts.kind == IVF_RABITQ:
             files = [place.local_file(suffix, cache) for suffix in FILES]
-            lists.setdefault(place.read_quantizer(), []).append(files)
+            lists.setdefault(place.quantizer, []).append(files)
         else:
             path = place.local_file("faiss", cache)
             found.append(IndexShard.read(path, deleted=deleted, allowed=allowed))
-    return found + [
-        ListIndex(shards, coarse_quantizer(quantizer), deleted, allowed) for quantizer, shards in lists.items()
-    ]
+    coarse = coarse_quantizers(places)
+    return found + [ListIndex(shards, coarse[name], deleted, allowed, name) for name, shards in lists.items()]
+
+
+def coarse_quantizers(places: list[ShardPlace]) -> dict[str, faiss.Index]:
+    """The centroids of the lists of ivf-rabitq shards, by the names of their quantisers."""
+    some = {place.quantizer: place for place in places if place.index.facts.kind == IVF_RABITQ}
+    return {name: coarse_quantizer(place.read_quantizer()) for name, place in some.items()}
 
 
 def quantizer_name(key: str) -> str:

@@ -15,8 +15,8 @@ from react_ray.index import cold_codes
 from react_ray.index.allowed import Allowed
 from react_ray.index.cold_codes import whole_numbers
 from react_ray.index.config import IVF_RABITQ, IndexConfig, SearchParams
-from react_ray.index.exact import RunningTopK
-from react_ray.index.list_index import ListIndex
+from react_ray.index.exact import RunningTopK, as_queries
+from react_ray.index.list_index import ListIndex, nearest_lists
 from react_ray.index.list_shard import FILES, ListShardBuilder, coarse_quantizer
 from react_ray.index.merge import Hits, best
 from react_ray.index.quantizer import train
@@ -99,6 +99,11 @@ def test_what_is_proposed_is_what_a_search_re_ranks(paths: list[str], queries: n
         found = best(near.scores[:, : round(10 * k_factor)], near.pair_ids[:, : round(10 * k_factor)], 10)
         want = shard.search(queries, 10, SearchParams(4, k_factor))
         same(found, want)
+    exact = as_queries(queries, DIM)
+    _, same_rows = shard.propose(queries, 60, 1, nearest_lists(coarse, exact, 4))
+    np.testing.assert_array_equal(same_rows, rows)
+    farthest = nearest_lists(coarse, -exact, 1)
+    assert not np.isin(shard.propose(queries[:1], 60, 4, farthest[:1])[1], rows[0]).any()
     estimates, rows = shard.propose(queries[:3], 2 * NUM, 1)
     assert estimates.shape == (3, NUM) and (rows < 0).any() and np.isneginf(estimates[rows < 0]).all()
 
