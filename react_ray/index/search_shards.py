@@ -34,7 +34,8 @@ DEVIATIONS = 4  # beyond the mean of a searcher's part of the best estimates, if
 class Proposed:
     """The candidates of one searcher: estimates and scores float32 [Q, C], and pair_ids and rows int64 [Q, C].
 
-    A row is a place in the shards of this searcher, -1 = none. A score that was not asked for is NaN.
+    A row is a place in the shards of this searcher, -1 = none. A score that was not asked for is NaN; scores are [Q, 0]
+    if none was.
     """
 
     estimates: np.ndarray
@@ -178,7 +179,7 @@ def among_best(proposed: Sequence[Proposed], count: int) -> np.ndarray:
 def ranked(proposed: Sequence[Proposed], kept: np.ndarray, k: int) -> Hits | None:
     """Returns the best k of the candidates that are kept, Hits [Q, k]; None if a score of theirs was not asked for."""
     scores = _joined(proposed, "scores")
-    if np.isnan(scores[kept]).any():
+    if scores.shape != kept.shape or np.isnan(scores[kept]).any():
         return None
     return best(scores, np.where(kept, _joined(proposed, "pair_ids"), NO_PAIR), k)
 
@@ -231,7 +232,7 @@ def _propose(
     found, first = [], 0
     for shard in shards:
         estimates, rows = shard.propose(queries_QD, count, nprobe, probes.get(shard.quantizer))
-        scores = np.full(estimates.shape, np.nan, np.float32)
+        scores = np.full(estimates.shape if num_scored else (len(queries_QD), 0), np.nan, np.float32)
         if num_scored:
             scores[:, :num_scored] = shard.scores(queries_QD, rows[:, :num_scored])
         rows_here = np.where(rows < 0, NO_ROW, rows + first)
