@@ -178,9 +178,11 @@ class ListIndex:
         return found
 
     def _best(self, exact_QD: np.ndarray, rows_QC: np.ndarray, k: int) -> Hits:
-        scores_QC = self.cold.scores(rows_QC, self.cold.asked(exact_QD), faiss.omp_get_max_threads())
         hits = no_hits(len(rows_QC), k)
-        for query, rows in enumerate(rows_QC if rows_QC.shape[1] else ()):
+        if not (self.num_vectors and rows_QC.size):
+            return hits
+        scores_QC = self.cold.scores(rows_QC, self.cold.asked(exact_QD), faiss.omp_get_max_threads())
+        for query, rows in enumerate(rows_QC):
             found, ids = top_k(scores_QC[query], k, lambda at, rows=rows: self.cold.pair_ids_of(rows[at]))  # type: ignore[misc]
             hits.scores[query, : len(found)], hits.pair_ids[query, : len(found)] = scores_QC[query, found], ids
         return hits

@@ -143,8 +143,7 @@ def _visit(
     scored = likely(count, num_searchers) if len(queries_QD) <= FEW and classes is None else 0
     proposed = yield Round("propose", queries_QD, [(count, params.nprobe, scored, probes or {})] * num_searchers)
     kept = among_best(proposed, count)
-    hits = ranked(proposed, kept, k)
-    if hits is not None:
+    if scored and (hits := ranked(proposed, kept, k)) is not None:
         return [hits]
     return (yield Round("rerank", queries_QD, [(rows_QC, k, classes) for rows_QC in cut(proposed, kept)]))
 

@@ -47,6 +47,11 @@ def this_machine(config: ClusterConfig) -> Machine:
     return Machine(min(config.num_cpus or cores, cores), memory.total, free, **gpus)
 
 
+def is_elsewhere(config: ClusterConfig) -> bool:
+    """True if the work is that of a cluster's nodes."""
+    return bool(config.address) or config.roles
+
+
 def free_disk(uri: str) -> tuple[str, int] | None:
     """(the file system that holds a place, its free bytes); None for an object store, which has no end."""
     if not is_local(uri):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from react_ray.planning.database import database_stages
 from react_ray.planning.job_plan import JobPlan, StagePlan, size
-from react_ray.planning.machine import Machine, free_disk, this_machine
+from react_ray.planning.machine import Machine, free_disk, is_elsewhere, this_machine
 from react_ray.planning.run_stages import run_stages
 from react_ray.planning.survey import Survey, look
 from react_ray.planning.throughput import Rates, measure, stated
@@ -24,15 +24,20 @@ def plan_job(recipe: Recipe, quick: bool = False) -> JobPlan:
     if left:
         rates = stated(recipe, found.sample, machine) if quick else measure(recipe, found.sample, machine)
         stages, trainings = _stages(found, rates, machine)
-    elsewhere = bool(recipe.cluster.address) or recipe.cluster.roles
+    elsewhere = is_elsewhere(recipe.cluster)
     if not elsewhere and left:
         _memory(found, stages, machine)
         _gpus(found, machine)
+    elif left and recipe.cluster.memory_gb:  # of a node that searches
+        _memory(found, [stage for stage in stages if stage.stage == "retrieve"], machine)
     _disk(found, stages)
     facts = [*found.facts, ("machine", machine.text())]
     notes = [*found.notes] + ["Ray's start and that of its processes are not counted"] * left
     if elsewhere:
-        notes.append("the job runs on the nodes of a cluster; times, memory and GPUs are those of this machine")
+        notes.append(
+            "the job runs on the nodes of a cluster; times, memory and GPUs are those of this machine, but retrieve's "
+            "memory is that of a node with one of cluster.min_searchers searchers"
+        )
     return JobPlan(recipe.name, facts, stages, trainings, notes, found.problems)
 
 
@@ -48,7 +53,7 @@ def _memory(found: Survey, stages: list[StagePlan], machine: Machine) -> None:
         if not stage.is_done and stage.memory_gb is not None and stage.memory_gb > free_gb:
             found.problem(
                 f"{stage.stage} needs about {stage.memory_gb:.1f} GB of memory and {free_gb:.1f} GB are free; "
-                f"{_hint(stage.stage)}, or use a larger machine"
+                f"{_hint(stage.stage, found.recipe)}, or use a larger machine"
             )
 
 
@@ -64,11 +69,12 @@ def _gpus(found: Survey, machine: Machine) -> None:
             )
 
 
-def _hint(stage: str) -> str:
+def _hint(stage: str, recipe: Recipe) -> str:
+    searching = "raise cluster.min_searchers" if is_elsewhere(recipe.cluster) else "lower index.memory_gb"
     hints = {
         "customize": "lower customize.micro_batch_size, num_workers or cache_gb",
         "index": "lower index.build_memory_gb",
-        "retrieve": "lower index.memory_gb",
+        "retrieve": searching,
         "embed": "lower cluster.num_actors or ingest.rows_per_part",
         "evaluate": "lower cluster.num_actors",
         "download": "lower download.num_workers or ingest.rows_per_part",

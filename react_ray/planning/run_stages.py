@@ -6,6 +6,8 @@ most that the recipe allows is planned.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from react_ray.clip.architecture import embedding_dim, empty_model, image_numbers
@@ -18,7 +20,7 @@ from react_ray.index.config import IVF_RABITQ
 from react_ray.index.plan import SEARCHER_BYTES, plan_index
 from react_ray.planning.database import MODEL_GB, READER_GB, base_gb, download, image_bytes
 from react_ray.planning.job_plan import StagePlan
-from react_ray.planning.machine import Machine
+from react_ray.planning.machine import Machine, is_elsewhere
 from react_ray.planning.made import Made, made
 from react_ray.planning.survey import Survey
 from react_ray.planning.throughput import NOT_TRIED, ModelRates, Rates
@@ -103,15 +105,17 @@ def retrieve(found: Survey, rates: Rates, machine: Machine) -> StagePlan:
 
 
 def _searcher_gb(found: Survey) -> float:
-    """Of the searcher of a key, or of all that share its shards."""
-    config = found.recipe.index
+    """Of the shards of a key that a searcher opens at most. One machine has one searcher."""
+    config, cluster = found.recipe.index, found.recipe.cluster
+    fewest = min(cluster.min_searchers, cluster.num_searchers) if is_elsewhere(cluster) else 1
     if found.recipe.retrieve.search != "index":
         return 0.5
     try:
         plan = plan_index(found.rows, found.dim, config, max(1, -(-found.rows // found.recipe.ingest.rows_per_part)))
     except ReactRayError:  # said by the stage `index`
         return config.memory_gb
-    return (plan.hot_bytes + (SEARCHER_BYTES if plan.kind == IVF_RABITQ else 0)) / 2**30
+    opened = plan.hot_bytes * math.ceil(plan.num_shards / fewest) / plan.num_shards
+    return (opened + (SEARCHER_BYTES if plan.kind == IVF_RABITQ else 0)) / 2**30
 
 
 def _hits(found: Survey, config: RetrieveConfig) -> int:

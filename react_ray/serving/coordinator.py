@@ -94,9 +94,12 @@ class Search:
                 asked = next(steps) if answers is None else steps.send(answers)
             except StopIteration as end:
                 return end.value
+            is_first, num_lost = answers is None, len(self.lost)
             answers = await asyncio.gather(
                 *(self._ask(group, asked, each) for group, each in zip(self.plan.groups, asked.each, strict=True))
             )
+            if len(self.lost) > num_lost and not is_first:  # pairs of a group that is gone have kept out others
+                return await self._index_hits(queries_QD, k, params, classes)
 
     def _probes(self, queries_QD: np.ndarray, params: SearchParams) -> Probes:
         return {

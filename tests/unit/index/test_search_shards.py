@@ -114,6 +114,27 @@ def test_searchers_of_several_quantisers_answer_as_one_that_has_all(tmp_path: Pa
     same_classes(search_apart([found], asked, 10, params, classes=classes), want)
 
 
+def test_searchers_without_a_pair_that_may_be_found_leave_the_hits_of_the_others(tmp_path: Path) -> None:
+    """Such as one whose shard of later parts is empty, or all of them when all pairs are deleted."""
+    vectors, ids, deleted = clustered(90, DIM, 1), pair_ids(0, 90), pair_ids(0, 90)
+    quantizer = train(vectors.astype(np.float32), IndexConfig(kind=IVF_RABITQ, num_lists=LISTS), 1)
+    assert quantizer is not None
+    coarse = coarse_quantizer(quantizer)
+    shards = [write_shard(tmp_path / str(size), quantizer, ids[:size], vectors[:size]) for size in (90, 0)]
+    full, empty = (ListIndex([shard], coarse) for shard in shards)
+    asked, classes = clustered(20, DIM, 2).astype(np.float32), Classes(np.arange(20), np.arange(20) // 7)
+    for params in (SearchParams(4, 3.0), SearchParams(4, 0.0)):
+        for few in (FEW, 20):
+            want = search_shards([full], asked[:few], 10, params)
+            for searchers in ([[full], [empty]], [[full, empty], [empty]], [[empty], [empty, full]]):
+                same(search_apart(searchers, asked[:few], 10, params), want)
+            without = [[full.narrowed(deleted)], [empty]]
+            assert not search_apart(without, asked[:few], 10, params).valid.any()
+        of_classes = search_apart([[full, empty], [empty]], asked, 10, params, classes=classes)
+        same_classes(of_classes, reduce_hits(search_shards([full], asked, 10, params), classes, 10))
+        assert not len(search_apart(without, asked, 10, params, classes=classes).pair_id)
+
+
 @pytest.mark.parametrize(("even", "num_queries", "rounds"), [(True, FEW, 1), (True, FEW + 1, 2), (False, FEW, 2)])
 def test_few_queries_take_one_round_unless_one_searcher_has_most_of_the_best(
     tmp_path: Path, even: bool, num_queries: int, rounds: int

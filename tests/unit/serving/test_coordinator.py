@@ -21,6 +21,8 @@ from react_ray.serving.stamp import Stamp
 from tests.support.searchable import many, write_index, write_searchable
 from tests.support.serving import served, serving_recipe
 
+LATER = many(100, 300)  # captions of the second part
+
 
 class Down:
     """A group whose processes are gone."""
@@ -68,6 +70,25 @@ def test_a_lost_group_is_named_or_counted(tmp_path: Path, kind: str, answers: in
     assert again[1]["error"]["code"] == "group_unavailable"
     assert partial[0] == 200 and partial[1]["coverage"] == 0.5
     assert {hit["pair_id"] >> 20 for hit in partial[1]["results"][0]["hits"]} == {0}
+
+
+@pytest.mark.parametrize("filters", [[], ["width < 50"]])
+def test_a_group_that_is_lost_between_rounds_leaves_the_hits_of_the_others(tmp_path: Path, filters: list[str]) -> None:
+    uri = str(tmp_path / "database")
+    write_searchable(uri, [many(100), LATER])
+    write_index(uri, num_shards=2, kind=IVF_RABITQ)
+    body = {"queries": [{"text": LATER[50]}] * (FEW + 1), "k": 10, "key": "text", "filters": filters}
+
+    async def partial(answers: int) -> Any:
+        service = Service(serving_recipe(uri, index={"k_factor": 1.0, "nprobe": 1}))
+        first, last = (LocalGroup(ShardGroup(uri, number, 2), service.threads) for number in range(2))
+        service.groups = [first, Down(last.name, answers, last)]
+        async with served(service.recipe, service=service) as client:
+            return await client.post("/v1/search", body | {"allow_partial": True})
+
+    (status, lost_before), (_, lost_between) = (asyncio.run(partial(answers)) for answers in (0, 1))
+    assert status == 200 and lost_before["coverage"] == lost_between["coverage"] < 1
+    assert lost_between["results"] == lost_before["results"] and len(lost_before["results"][0]["hits"]) == 10
 
 
 def holds(uri: str, number: int, count: int) -> list[tuple[str, int]]:
