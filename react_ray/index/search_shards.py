@@ -178,7 +178,7 @@ def among_best(proposed: Sequence[Proposed], count: int) -> np.ndarray:
 def ranked(proposed: Sequence[Proposed], kept: np.ndarray, k: int) -> Hits | None:
     """Returns the best k of the candidates that are kept, Hits [Q, k]; None if a score of theirs was not asked for."""
     scores = _joined(proposed, "scores")
-    if scores.shape != kept.shape or np.isnan(scores[kept]).any():
+    if np.isnan(scores[kept]).any():
         return None
     return best(scores, np.where(kept, _joined(proposed, "pair_ids"), NO_PAIR), k)
 
