@@ -11,6 +11,7 @@ said otherwise. The last line is one JSON object:
     k10000_ms                   POST /v1/search with k = 10,000, with captions (median)
     noop_http_p50_ms            GET /healthz
     ray_...                     the same figures of Ray Serve
+    ray_noop_post_p50_ms        as large a body to a deployment that answers with as much as a search does, of nothing
     client_p50_ms, _p99_ms      a search through the handles of the groups, as from a task of the same cluster
     noop_client_p50_ms          as many calls of a deployment that does nothing, one for each group
     noop_cloudpickle_p50_ms     the same, serialised as Serve does by default
@@ -70,6 +71,7 @@ from react_ray.stages.serving.serve_group import BY_GRPC, ServeGroup
 from tests.benchmark import serve_peer
 from tests.benchmark.bench_retrieve import seconds_of
 from tests.benchmark.made_vectors import write
+from tests.benchmark.serve_noop import Echo, EchoPost
 
 NUM_QUERIES, MOST_GROUPS, TIMEOUT_S, DEEP_K = 1000, 4, 30.0, 10_000
 WAYS: dict[str, dict[str, Any]] = {
@@ -78,14 +80,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "task": {"_by_reference": True},
 }
 INSIDE = ("client_", *(f"noop_{way}_" for way in WAYS))  # of the cluster, without the proxy
-
-
-@serve.deployment
-class Echo:
-    """A group that does nothing."""
-
-    async def answer(self, asked: Asked) -> Any:
-        return asked.queries_QD
 
 
 def main() -> None:
@@ -146,11 +140,12 @@ def measured(
     with served(recipe) if ray.is_initialized() else apart(recipe) as url:
         connection = http.client.HTTPConnection(url.removeprefix("http://"))
 
-        def ask(method: str, path: str, body: str | None = None) -> None:
-            connection.request(method, path, body, {"Content-Type": "application/json"})
+        def ask(method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None) -> bytes:
+            connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
             answer = connection.getresponse()
             said = answer.read()
             assert answer.status == 200, said
+            return said
 
         over_http = quantiles(lambda number: ask("POST", "/v1/search", bodies[number]), times, len(bodies))
         over_http_deep = quantiles(lambda number: ask("POST", "/v1/search", deep), 20, 1)
@@ -173,6 +168,11 @@ def measured(
             "noop_http_p50_ms": nothing[0],
         }
         if ray.is_initialized():
+            app = EchoPost.options(ray_actor_options={"num_cpus": 0}).bind()
+            serve.run(app, name="noop", route_prefix="/noop")
+            size = {"answer": str(len(ask("POST", "/v1/search", bodies[0])))}
+            posted = quantiles(lambda number: ask("POST", "/noop/", bodies[number], size), times, len(bodies))
+            out["noop_post_p50_ms"] = posted[0]
             out["groups"] = groups = len(client.index()["groups"])
             search, *noop = asyncio.run(client_times(recipe, groups, queries_QD, k, params, times))
             out |= {"client_p50_ms": search[0], "client_p99_ms": search[1]}

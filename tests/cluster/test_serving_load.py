@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,12 @@ def recipe_of(folder: Path, replicas: int) -> Recipe:
 
 
 def group_processes() -> list[psutil.Process]:
-    title = "ray::ServeReplica:react-ray:group-0"
-    return [one for one in psutil.process_iter(["cmdline"]) if " ".join(one.info["cmdline"] or ()).startswith(title)]
+    """Those of this process's Ray: another test may serve at the same time."""
+    title, found = "ray::ServeReplica:react-ray:group-0", []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found += [one] if " ".join(one.cmdline()).startswith(title) else []
+    return found
 
 
 def num_running() -> int:
