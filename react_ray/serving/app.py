@@ -168,6 +168,8 @@ def _of_validation(error: RequestValidationError) -> Refused:
         return Refused(f"the body is no JSON ({said}); send one JSON object", code="bad_json")
     if first["type"] == "extra_forbidden" and place[-1] in api.RENAMED:
         return Refused(f"{field} is named {api.RENAMED[place[-1]]}; send it by this name", field=field)
+    if first["type"] == "model_attributes_type":  # so is JSON that is sent as something else, which stays a text
+        said = "a JSON object is meant" if field else "no JSON object; send one as Content-Type: application/json"
     remedy = "" if "; " in said else "; see /openapi.json"
     return Refused(f"{field or 'the body'}: {said}{remedy}", field=field)
 

@@ -55,8 +55,9 @@ BAD: list[tuple[str, Any, str | None, str]] = [
     (SEARCH, {"query": HERON, "columns": ["colour"]}, "columns", "name one of"),
     (SEARCH, {"query": HERON, "key": "sound"}, "key", "'image', 'text'"),
     (SEARCH, {"query": HERON, "kk": 3}, "kk", "see /openapi.json"),
-    (SEARCH, [1], None, "see /openapi.json"),
+    (SEARCH, [1], None, "no JSON object; send one"),
     (CLASSES, {}, "classes", "give one of them"),
+    (SEARCH, {"query": "a heron"}, "query", "a JSON object is meant; see /openapi.json"),
     (CLASSES, {"classes": []}, "classes", "name at least one class"),
     (CLASSES, {"classes": [{"name": " "}]}, "classes", "name it or remove it"),
     (CLASSES, {"task": "no such task"}, "task", "no task 'no such task' is built in"),
@@ -90,14 +91,16 @@ def test_what_is_no_json_and_what_is_not_there_is_told_in_the_same_shape(uri: st
             for data in (b"", b"{", b"\xff", b"[" * 200_000, b'{"k": ' + b"9" * 5000 + b"}", b'{"\\ud800": 1}')
         ]
         found += [await client.http.get(path) for path in ("/v1/nothing", SEARCH, "/v1/pairs/x", "/v1/pairs/77777")]
+        found.append(await client.http.post(SEARCH, content=json.dumps({"query": HERON})))
         paths = ("/v1/pairs/77777/image", "/v1/pairs/1/image", "/v1/recall?n=0", "/v1/recall?k=x")
         found += [await client.http.get(path) for path in paths]
         return [(one.status_code, one.json()["error"]["message"]) for one in found]
 
     said = asked(uri, all_of)
-    assert [status for status, _ in said] == [400] * 6 + [404, 405, 400, 404] + [404, 404, 400, 400]
+    assert [status for status, _ in said] == [400] * 6 + [404, 405, 400, 404, 400] + [404, 404, 400, 400]
     assert all(text.endswith("send one JSON object") for _, text in (said[1], *said[3:5]))
-    assert said[11][1] == "pair 1 has no stored image; look at its url"
+    assert said[10][1] == "the body: no JSON object; send one as Content-Type: application/json"
+    assert said[12][1] == "pair 1 has no stored image; look at its url"
 
 
 def test_limits_of_the_recipe_hold(uri: str) -> None:
