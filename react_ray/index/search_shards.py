@@ -33,7 +33,8 @@ DEVIATIONS = 4  # beyond the mean of a searcher's part of the best estimates, if
 class Proposed:
     """The candidates of one searcher: estimates and scores float32 [Q, C], and pair_ids and rows int64 [Q, C].
 
-    A row is a place in the shards of this searcher, -1 = none. A score that was not asked for is NaN.
+    A row is a place in the shards of this searcher, -1 = none. A score that was not asked for is NaN; if none was asked
+    for, scores are [Q, 0], because they would be a sixth of the answer.
     """
 
     estimates: np.ndarray
@@ -223,7 +224,7 @@ def _propose(shards: Sequence[ListIndex], queries_QD: np.ndarray, count: int, np
     found, first = [], 0
     for shard in shards:
         estimates, rows = shard.propose(queries_QD, count, nprobe)
-        scores = np.full(estimates.shape, np.nan, np.float32)
+        scores = np.full(estimates.shape if num_scored else (len(estimates), 0), np.nan, np.float32)
         if num_scored:
             scores[:, :num_scored] = shard.scores(queries_QD, rows[:, :num_scored])
         rows_here = np.where(rows < 0, NO_ROW, rows + first)
