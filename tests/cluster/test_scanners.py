@@ -63,6 +63,7 @@ def test_an_actor_that_is_killed_in_the_middle_of_a_pass_changes_no_hit(
 
     with Scanners(embeddings, cluster, deleted, here=True) as undisturbed:
         want = hits(undisturbed)
+    held.arm()
     with ThreadPoolExecutor(1) as pool, Scanners(disturbed, cluster, deleted) as scanners:
         searching = pool.submit(hits, scanners)
         held.kill()

@@ -1,4 +1,4 @@
-"""HeldProcess: where the next process that comes is held until a test kills it."""
+"""HeldProcess: a place where the next process that comes is held until a test kills it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ class HeldProcess:
         folder.mkdir()
         self._armed, self._told = f"{folder}/armed", f"{folder}/told"
         os.mkfifo(self._told)
-        self.arm()
 
     def arm(self) -> None:
-        """Holds another one."""
+        """Holds the next one."""
         Path(self._armed).touch()
 
     def pass_or_stay(self) -> None:
-        """Called by the processes: the first to come stays."""
+        """Called by the processes: the first to come after `arm` stays."""
         try:
             os.unlink(self._armed)
         except FileNotFoundError:
