@@ -34,8 +34,8 @@ DEVIATIONS = 4  # beyond the mean of a searcher's part of the best estimates, if
 class Proposed:
     """The candidates of one searcher: estimates and scores float32 [Q, C], and pair_ids and rows int64 [Q, C].
 
-    A row is a place in the shards of this searcher, -1 = none. A score that was not asked for is NaN; scores are [Q, 0]
-    if none was.
+    A row is a place in the shards of this searcher, -1 = none. A score that was not asked for is NaN; if none was asked
+    for, scores are [Q, 0], because they would be a sixth of the answer.
     """
 
     estimates: np.ndarray

@@ -92,8 +92,9 @@ class SearcherPool:
         ]
 
     def answers(self, sent: list[Any]) -> list[Any]:
-        """The answers of all. SearcherLost if one of them is gone."""
+        """The answers of all, while newcomers come and open their shares. SearcherLost if one of them is gone."""
         try:
+            self._wait([reference for _, reference in sent])
             return [self._answer(*one) for one in sent]
         finally:
             with self._lock:
@@ -110,6 +111,17 @@ class SearcherPool:
         self._starts_left = 0
         for actor in [*self._starting.values(), *self._alive]:
             ray.kill(actor)
+
+    def _wait(self, references: list[Any]) -> None:
+        while references:
+            with self._lock:
+                coming = [*self._starting, *self._opening]
+            (done,), _ = ray.wait([*references, *coming], num_returns=1)
+            if done in references:
+                references.remove(done)
+            else:
+                with self._lock:
+                    self._look(0)
 
     def _answer(self, actor: Any, reference: Any) -> Any:
         try:

@@ -55,7 +55,7 @@ BAD: list[tuple[str, Any, str | None, str]] = [
     (SEARCH, {"query": HERON, "columns": ["colour"]}, "columns", "name one of"),
     (SEARCH, {"query": HERON, "key": "sound"}, "key", "'image', 'text'"),
     (SEARCH, {"query": HERON, "kk": 3}, "kk", "see /openapi.json"),
-    (SEARCH, [1], None, "see /openapi.json"),
+    (SEARCH, [1], None, "no JSON object; send one"),
     (CLASSES, {}, "classes", "give one of them"),
     (SEARCH, {"query": "a heron"}, "query", "a JSON object is meant; see /openapi.json"),
     (CLASSES, {"classes": []}, "classes", "name at least one class"),
