@@ -33,7 +33,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -70,6 +70,7 @@ from react_ray.stages.serving.serve_group import BY_GRPC, ServeGroup
 from tests.benchmark import serve_peer
 from tests.benchmark.bench_retrieve import seconds_of
 from tests.benchmark.made_vectors import write
+from tests.benchmark.quantiles import awaited, quantiles
 
 NUM_QUERIES, MOST_GROUPS, TIMEOUT_S, DEEP_K = 1000, 4, 30.0, 10_000
 WAYS: dict[str, dict[str, Any]] = {
@@ -221,7 +222,7 @@ async def client_times(
         await asyncio.gather(*(handle.answer.remote(asked) for _ in range(groups)))
 
     ways = [partial(nothing, echo.options(**options)) for options in WAYS.values()]
-    found = [await awaited(one, times) for one in (search, *ways)]
+    found = [await awaited(one, times, NUM_QUERIES) for one in (search, *ways)]
     await service.close()
     return found
 
@@ -238,31 +239,6 @@ async def requests_per_s(url: str, queries_QD: np.ndarray, k: int, seconds: floa
     async with react_ray.connect(url, asynchronous=True, timeout_s=120) as client:
         await asyncio.gather(*(ask(client, number) for number in range(100)))
     return done / (time.perf_counter() - began)
-
-
-def quantiles(work: Callable[[int], Any], times: int, inputs: int) -> tuple[float, float]:
-    """(p50, p99) in milliseconds, after a tenth as many tries that do not count. work: called with 0 to inputs - 1."""
-    taken = []
-    for number in range(times + times // 10):
-        began = time.perf_counter()
-        work(number % inputs)
-        taken.append(1000 * (time.perf_counter() - began))
-    return of(taken[times // 10 :])
-
-
-async def awaited(work: Callable[[int], Awaitable[Any]], times: int) -> tuple[float, float]:
-    """As `quantiles`."""
-    taken = []
-    for number in range(times + times // 10):
-        began = time.perf_counter()
-        await work(number % NUM_QUERIES)
-        taken.append(1000 * (time.perf_counter() - began))
-    return of(taken[times // 10 :])
-
-
-def of(taken: list[float]) -> tuple[float, float]:
-    p50, p99 = np.quantile(taken, [0.5, 0.99]).round(2).tolist()
-    return p50, p99
 
 
 def described(ids: np.ndarray) -> pa.Table:
