@@ -8,6 +8,7 @@ said otherwise. The last line is one JSON object:
     http_p50_ms, _p99_ms        POST /v1/search with a vector, and k hits with captions
     rps_100_clients             requests per second of 100 clients
     batched_ratio               queries per second of POST /v1/search.arrow / those of the shards in this process
+    batched_per_s               the former of the two
     k10000_ms                   POST /v1/search with k = 10,000, with captions (median)
     noop_http_p50_ms            GET /healthz
     ray_...                     the same figures of Ray Serve
@@ -17,8 +18,10 @@ said otherwise. The last line is one JSON object:
     noop_cloudpickle_p50_ms     the same, serialised as Serve does by default
     noop_task_p50_ms            the same by tasks of an actor instead of gRPC
     peer_...                    with --peer, what clip-retrieval's back end takes at the same recall (serve_peer.py)
+    dfaiss_...                  with --distributed-faiss, what its client takes for as many servers (serve_dfaiss.py)
 
-    python tests/benchmark/bench_serve.py [--n 1000000] [--dim 512] [--groups 1] [--k 100] [--peer] [--only-ray]
+    python tests/benchmark/bench_serve.py [--n 1000000] [--dim 512] [--groups 1] [--k 100] [--only-ray] [--peer]
+                                          [--distributed-faiss FOLDER]
 
 Serve's own settings (RAY_SERVE_THROUGHPUT_OPTIMIZED, RAY_SERVE_ENABLE_HA_PROXY) come from the environment.
 """
@@ -34,7 +37,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -68,9 +71,10 @@ from react_ray.stages import index
 from react_ray.stages.serve import served
 from react_ray.stages.serving.application import NAME, group_name
 from react_ray.stages.serving.serve_group import BY_GRPC, ServeGroup
-from tests.benchmark import serve_peer
+from tests.benchmark import serve_dfaiss, serve_peer
 from tests.benchmark.bench_retrieve import seconds_of
 from tests.benchmark.made_vectors import write
+from tests.benchmark.quantiles import awaited, quantiles
 from tests.benchmark.serve_noop import Echo, EchoPost
 
 NUM_QUERIES, MOST_GROUPS, TIMEOUT_S, DEEP_K = 1000, 4, 30.0, 10_000
@@ -92,8 +96,11 @@ def main() -> None:
     parser.add_argument("--only-ray", action="store_true", help="leave out the server in one process")
     parser.add_argument("--peer", action="store_true", help=f"measure {serve_peer.PACKAGE} too, in a venv of its own")
     parser.add_argument("--peer-venv", default="", help="where that venv is, or is made; default: below --folder")
+    parser.add_argument("--distributed-faiss", default="", help=f"measure it too: a clone of {serve_dfaiss.CLONED}")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="keeps the database for the next run")
     asked = parser.parse_args()
+    if asked.distributed_faiss and not serve_dfaiss.is_clone(asked.distributed_faiss):
+        parser.error(f"{asked.distributed_faiss} is no distributed-faiss: git clone {serve_dfaiss.CLONED} and name it")
     root = Path(asked.folder, f"made-served-{asked.n}-{asked.dim}")
     mixture, embeddings = write(str(root), asked.n, asked.dim)
     pairs = create(f"{root}/pairs", PAIRS, {}, {}, embeddings.num_parts)
@@ -118,14 +125,19 @@ def main() -> None:
     out = {} if asked.only_ray else measured(recipe, queries_QD, asked.k, params, shards, asked.times)
     with connected(recipe.cluster):
         on_ray = measured(recipe, queries_QD, asked.k, params, shards, asked.times)
+    groups = on_ray.pop("groups")
+    table = pa.concat_tables(described_pairs.tables(["url", "caption"]))
     if asked.peer:
         python = serve_peer.peer_python(Path(asked.peer_venv or f"{asked.folder}/serve-peer-venv"))
-        table = pa.concat_tables(described_pairs.tables(["url", "caption"]))
         lists, reached = serve_peer.write(root / "peer", embeddings, table, queries_QD, asked.k, recall)
         with serve_peer.listening(python, root / "peer") as address:
             out |= serve_peer.measured(address, queries_QD, asked.k, asked.times, DEEP_K)
         out |= {"peer_lists": lists, "peer_recall": round(reached, 3)}
-    found = {"n": asked.n, "groups": on_ray.pop("groups"), "k": asked.k, "recall": round(recall, 3)}
+    if asked.distributed_faiss:
+        with serve_dfaiss.listening(asked.distributed_faiss, groups) as client:
+            out |= serve_dfaiss.write(client, embeddings, table, queries_QD, asked.k, recall)
+            out |= serve_dfaiss.measured(client, queries_QD, asked.k, asked.times, DEEP_K)
+    found = {"n": asked.n, "groups": groups, "k": asked.k, "recall": round(recall, 3)}
     found |= {name: value for name, value in os.environ.items() if name.startswith("RAY_SERVE_")}
     out |= {name if name.startswith(INSIDE) else f"ray_{name}": value for name, value in on_ray.items()}
     print(json.dumps(found | {"in_process_p50_ms": alone[0]} | out))
@@ -164,6 +176,7 @@ def measured(
             "http_p99_ms": over_http[1],
             "rps_100_clients": round(asyncio.run(requests_per_s(url, queries_QD, k)), 1),
             "batched_ratio": round(alone_s / batched_s, 2),
+            "batched_per_s": round(len(queries_QD) / batched_s, 1),
             "k10000_ms": over_http_deep[0],
             "noop_http_p50_ms": nothing[0],
         }
@@ -221,7 +234,7 @@ async def client_times(
         await asyncio.gather(*(handle.answer.remote(asked) for _ in range(groups)))
 
     ways = [partial(nothing, echo.options(**options)) for options in WAYS.values()]
-    found = [await awaited(one, times) for one in (search, *ways)]
+    found = [await awaited(one, times, NUM_QUERIES) for one in (search, *ways)]
     await service.close()
     return found
 
@@ -238,31 +251,6 @@ async def requests_per_s(url: str, queries_QD: np.ndarray, k: int, seconds: floa
     async with react_ray.connect(url, asynchronous=True, timeout_s=120) as client:
         await asyncio.gather(*(ask(client, number) for number in range(100)))
     return done / (time.perf_counter() - began)
-
-
-def quantiles(work: Callable[[int], Any], times: int, inputs: int) -> tuple[float, float]:
-    """(p50, p99) in milliseconds, after a tenth as many tries that do not count. work: called with 0 to inputs - 1."""
-    taken = []
-    for number in range(times + times // 10):
-        began = time.perf_counter()
-        work(number % inputs)
-        taken.append(1000 * (time.perf_counter() - began))
-    return of(taken[times // 10 :])
-
-
-async def awaited(work: Callable[[int], Awaitable[Any]], times: int) -> tuple[float, float]:
-    """As `quantiles`."""
-    taken = []
-    for number in range(times + times // 10):
-        began = time.perf_counter()
-        await work(number % NUM_QUERIES)
-        taken.append(1000 * (time.perf_counter() - began))
-    return of(taken[times // 10 :])
-
-
-def of(taken: list[float]) -> tuple[float, float]:
-    p50, p99 = np.quantile(taken, [0.5, 0.99]).round(2).tolist()
-    return p50, p99
 
 
 def described(ids: np.ndarray) -> pa.Table:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,25 +48,40 @@ def write(folder: Path, embeddings: Artifact[EmbeddingsFacts], pairs: pa.Table, 
           recall: float) -> tuple[int, float]:  # fmt: skip
     """Writes the index and the captions. Returns the lists to visit, and the recall with them."""
     native: Any = faiss
-    vectors_ND = np.concatenate([from_vectors(one["image"]).astype(np.float32) for one in embeddings.tables(["image"])])
+    vectors_ND = image_vectors(embeddings)
     dim = vectors_ND.shape[1]
     index = native.index_factory(dim, f"IVF{NUM_LISTS},SQ8", faiss.METRIC_INNER_PRODUCT)
     index.train(vectors_ND[:: max(1, len(vectors_ND) // TRAINED)])
     index.add(vectors_ND)
-    _, truth_QK = faiss.knn(queries_QD[:COMPARED], vectors_ND, k, metric=faiss.METRIC_INNER_PRODUCT)
-    reached = 0.0
-    for nprobe in range(4, NUM_LISTS, 4):
+
+    def found(nprobe: int) -> np.ndarray:
         index.nprobe = nprobe
-        _, found_QK = index.search(queries_QD[:COMPARED], k)
-        rows = zip(found_QK, truth_QK, strict=True)
-        reached = float(np.mean([np.isin(found, truth).mean() for found, truth in rows]))
-        if reached >= recall:
-            break
+        return index.search(queries_QD[:COMPARED], k)[1]
+
+    nprobe, reached = fewest_lists(found, vectors_ND, queries_QD[:COMPARED], k, recall)
     (folder / "metadata").mkdir(parents=True, exist_ok=True)
     faiss.write_index(index, str(folder / "image.index"))
     with pa.OSFile(str(folder / "metadata/0.arrow"), "wb") as file, pa.ipc.new_file(file, pairs.schema) as writer:
         writer.write_table(pairs)
     return nprobe, reached
+
+
+def image_vectors(embeddings: Artifact[EmbeddingsFacts]) -> np.ndarray:
+    """float32 [N, D], in the order of the pairs."""
+    return np.concatenate([from_vectors(one["image"]).astype(np.float32) for one in embeddings.tables(["image"])])
+
+
+def fewest_lists(found: Callable[[int], np.ndarray], vectors_ND: np.ndarray, queries_QD: np.ndarray, k: int,
+                 recall: float) -> tuple[int, float]:  # fmt: skip
+    """The lists to visit for that recall, and the recall with them. found: the rows [Q, k] of the hits with so many."""
+    _, truth_QK = faiss.knn(queries_QD, vectors_ND, k, metric=faiss.METRIC_INNER_PRODUCT)
+    reached = 0.0
+    for lists in range(4, NUM_LISTS, 4):
+        rows = zip(found(lists), truth_QK, strict=True)
+        reached = float(np.mean([np.isin(one, truth).mean() for one, truth in rows]))
+        if reached >= recall:
+            break
+    return lists, reached
 
 
 @contextmanager
