@@ -1,9 +1,9 @@
 """Searches shards that are spread over any number of searchers; the hits are those of one searcher with all shards.
 
 Takes queries [Q, D]; gives Hits. ivf-rabitq with k_factor > 0 takes two rounds: every searcher estimates by its 1-bit
-codes, the best k x k_factor estimates of all searchers are re-ranked, each where it lies. Few queries, whose time is
-that of the rounds, take one, unless one searcher has unusually many of the best: each scores with its estimates what
-is likely to be re-ranked. Every other search takes one round.
+codes, the best k x k_factor estimates of all searchers are re-ranked, each where it lies. A searcher proposes as many
+as it is likely to have of these, and is asked for more where they all are among them. Few queries, whose time is that
+of the rounds, take one: scores come with the estimates. Every other search takes one round, too.
 `searching` is the coordinator and knows nothing about processes: it yields what each searcher is to answer. A caller
 answers it in this process (search_shards) or through actors (stages/retrieval/shard_actors.py).
 """
@@ -32,10 +32,10 @@ DEVIATIONS = 4  # beyond the mean of a searcher's part of the best estimates, if
 
 @dataclass(frozen=True)
 class Proposed:
-    """The candidates of one searcher: estimates and scores float32 [Q, C], and pair_ids and rows int64 [Q, C].
+    """The candidates of one searcher: estimates float32 [Q, C], pair_ids and rows int64 [Q, C], and scores float32 [Q,
+    C], or [Q, 0] if they were not asked for.
 
-    A row is a place in the shards of this searcher, -1 = none. A score that was not asked for is NaN; if none was asked
-    for, scores are [Q, 0], because they would be a sixth of the answer.
+    A row is a place in the shards of this searcher, -1 = none.
     """
 
     estimates: np.ndarray
@@ -139,13 +139,43 @@ def _visit(
     pairs of each, ClassHits."""
     if not (two_stages and params.k_factor and num_searchers > 1):
         return (yield Round("search", queries_QD, [(k, params, classes)] * num_searchers))
-    count = num_candidates(k, params)
-    scored = likely(count, num_searchers) if len(queries_QD) <= FEW and classes is None else 0
-    proposed = yield Round("propose", queries_QD, [(count, params.nprobe, scored, probes or {})] * num_searchers)
+    count, scored = num_candidates(k, params), len(queries_QD) <= FEW and classes is None
+    proposed = yield from _candidates(num_searchers, queries_QD, count, params.nprobe, scored, probes or {})
     kept = among_best(proposed, count)
-    if scored and (hits := ranked(proposed, kept, k)) is not None:
-        return [hits]
+    if scored:
+        return [best(_joined(proposed, "scores"), np.where(kept, _joined(proposed, "pair_ids"), NO_PAIR), k)]
     return (yield Round("rerank", queries_QD, [(rows_QC, k, classes) for rows_QC in cut(proposed, kept)]))
+
+
+def _candidates(
+    num_searchers: int, queries_QD: np.ndarray, count: int, nprobe: int, scored: bool, probes: Probes
+) -> Generator[Round, list[Any], list[Proposed]]:
+    """Returns candidates of each searcher, with the `count` best estimates of all among them."""
+    width = likely(count, num_searchers)
+    proposed: list[Proposed] = yield Round("propose", queries_QD, [(width, nprobe, scored, probes)] * num_searchers)
+    if width == count:
+        return proposed
+    kept = np.split(among_best(proposed, count), np.cumsum([one.rows.shape[1] for one in proposed[:-1]]), axis=1)
+    short = np.flatnonzero(np.any([mine.sum(axis=1) >= width for mine in kept], axis=0))
+    if not len(short):
+        return proposed
+    some = {name: lists_QP[short] for name, lists_QP in probes.items()}
+    wider = yield Round("propose", queries_QD[short], [(count, nprobe, scored, some)] * num_searchers)
+    return [_replaced(one, short, more) for one, more in zip(proposed, wider, strict=True)]
+
+
+def _replaced(proposed: Proposed, queries: np.ndarray, by: Proposed) -> Proposed:
+    """What is proposed, but for these queries something else."""
+
+    def of(name: str, nothing: float) -> np.ndarray:
+        old, new = getattr(proposed, name), getattr(by, name)
+        found = np.full((len(old), max(old.shape[1], new.shape[1])), nothing, old.dtype)
+        found[:, : old.shape[1]] = old
+        found[queries] = nothing
+        found[queries, : new.shape[1]] = new
+        return found
+
+    return Proposed(of("estimates", -np.inf), of("pair_ids", NO_PAIR), of("rows", NO_ROW), of("scores", -np.inf))
 
 
 def num_candidates(k: int, params: SearchParams) -> int:
@@ -173,14 +203,6 @@ def among_best(proposed: Sequence[Proposed], count: int) -> np.ndarray:
             kept[query] = False
             kept[query, np.lexsort((pair_ids[query], -estimates[query]))[:count]] = True
     return kept & (rows != NO_ROW)
-
-
-def ranked(proposed: Sequence[Proposed], kept: np.ndarray, k: int) -> Hits | None:
-    """Returns the best k of the candidates that are kept, Hits [Q, k]; None if a score of theirs was not asked for."""
-    scores = _joined(proposed, "scores")
-    if np.isnan(scores[kept]).any():
-        return None
-    return best(scores, np.where(kept, _joined(proposed, "pair_ids"), NO_PAIR), k)
 
 
 def _joined(proposed: Sequence[Proposed], name: str) -> np.ndarray:
@@ -224,16 +246,13 @@ def _hits(shards: Shards, queries_QD: np.ndarray, k: int, params: SearchParams) 
 
 
 def _propose(
-    shards: Sequence[ListIndex], queries_QD: np.ndarray, count: int, nprobe: int, num_scored: int, probes: Probes
+    shards: Sequence[ListIndex], queries_QD: np.ndarray, count: int, nprobe: int, scored: bool, probes: Probes
 ) -> Proposed:
-    """num_scored: of the best estimates of each query have scores. Rows of the second of several quantisers are
-    numbered behind those of the first."""
+    """Rows of the second of several quantisers are numbered behind those of the first."""
     found, first = [], 0
     for shard in shards:
         estimates, rows = shard.propose(queries_QD, count, nprobe, probes.get(shard.quantizer))
-        scores = np.full(estimates.shape if num_scored else (len(queries_QD), 0), np.nan, np.float32)
-        if num_scored:
-            scores[:, :num_scored] = shard.scores(queries_QD, rows[:, :num_scored])
+        scores = shard.scores(queries_QD, rows) if scored else np.empty((len(estimates), 0), np.float32)
         rows_here = np.where(rows < 0, NO_ROW, rows + first)
         found.append(Proposed(estimates, shard.cold.pair_ids(rows), rows_here, scores))
         first += shard.cold.num_rows

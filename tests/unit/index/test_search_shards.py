@@ -135,7 +135,9 @@ def test_searchers_without_a_pair_that_may_be_found_leave_the_hits_of_the_others
         assert not len(search_apart(without, asked, 10, params, classes=classes).pair_id)
 
 
-@pytest.mark.parametrize(("even", "num_queries", "rounds"), [(True, FEW, 1), (True, FEW + 1, 2), (False, FEW, 2)])
+@pytest.mark.parametrize(
+    ("even", "num_queries", "rounds"), [(True, FEW, 1), (True, FEW + 1, 2), (False, FEW, 2), (False, FEW + 1, 3)]
+)
 def test_few_queries_take_one_round_unless_one_searcher_has_most_of_the_best(
     tmp_path: Path, even: bool, num_queries: int, rounds: int
 ) -> None:
