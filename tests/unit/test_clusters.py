@@ -15,6 +15,7 @@ import pytest
 import ray.autoscaler
 import yaml
 from botocore.validate import ParamValidator
+from ray.serve._private import constants
 from ray.serve.schema import ServeDeploySchema
 
 from react_ray.recipe import ClusterConfig, Recipe, load_recipe
@@ -109,7 +110,9 @@ def test_the_served_application_fits_ray_serve_and_its_arguments_are_fields() ->
     assert labels == {role: {ROLE_LABEL: role} for role in ("embed", "index")}
     for group in (SERVED["headGroupSpec"], *SERVED["workerGroupSpecs"]):
         [container] = group["template"]["spec"]["containers"]
-        assert [one["name"] for one in container["env"]] == [recipe.serve.api_key_env]
+        key, *switches = container["env"]
+        assert key["name"] == recipe.serve.api_key_env
+        assert len(switches) == 2 and all(hasattr(constants, one["name"]) and one["value"] == "1" for one in switches)
     assert SERVED["autoscalerOptions"]["version"] == "v2" and SERVED["authOptions"] == {"mode": "token"}
 
 
