@@ -110,9 +110,10 @@ def test_the_served_application_fits_ray_serve_and_its_arguments_are_fields() ->
     assert labels == {role: {ROLE_LABEL: role} for role in ("embed", "index")}
     for group in (SERVED["headGroupSpec"], *SERVED["workerGroupSpecs"]):
         [container] = group["template"]["spec"]["containers"]
-        key, *switches = container["env"]
+        key, *of_serve = container["env"]
         assert key["name"] == recipe.serve.api_key_env
-        assert len(switches) == 2 and all(hasattr(constants, one["name"]) and one["value"] == "1" for one in switches)
+        assert [one["value"] for one in of_serve] == ["1", "1", "conn-failure empty-response"]
+        assert all(hasattr(constants, one["name"]) for one in of_serve)
     assert SERVED["autoscalerOptions"]["version"] == "v2" and SERVED["authOptions"] == {"mode": "token"}
 
 
