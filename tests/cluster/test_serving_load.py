@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,13 @@ def recipe_of(folder: Path, replicas: int) -> Recipe:
 
 
 def group_processes() -> list[psutil.Process]:
-    title = "ray::ServeReplica:react-ray:group-0"
-    return [one for one in psutil.process_iter(["cmdline"]) if " ".join(one.info["cmdline"] or ()).startswith(title)]
+    """Of the Ray that this process has started: others may serve on this machine, too."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has ended
+            if " ".join(process.cmdline()).startswith("ray::ServeReplica:react-ray:group-0"):
+                found.append(process)
+    return found
 
 
 def num_running() -> int:
@@ -96,7 +102,7 @@ def test_kills_and_deletions_under_load(local_ray: None, tmp_path: Path, replica
         assert client.index()["index_version"] != before
     serve.shutdown()
     print(ended)
-    assert ended.pop("kills") >= 3 and ended.pop("answered") > 1000
+    assert ended.pop("kills") >= 3 and ended.pop("answered") > CLIENTS
     assert not found & {0, 1}
     if replicas == 2:
         assert not ended

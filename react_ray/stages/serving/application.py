@@ -27,6 +27,9 @@ from react_ray.stages.serving.serve_group import ServeGroup
 NAME = "react-ray"
 AT_ONCE = 32  # questions of one replica of a group
 TARGET = 4  # questions at once of each replica, above which Serve starts another
+# Serve looks this often whether a process lives. By its default of 10 s, a group of one process may be back later than
+# a question waits (PATIENCE_S of serve_group.py).
+HEALTH_S = 2.0
 SPARE = 64  # requests beyond serve.max_in_flight that reach an ingress, to be told to come again
 
 
@@ -69,6 +72,7 @@ def bound(recipe: Recipe, is_open: bool) -> serve.Application:
     app: serve.Application = ingress.options(
         ray_actor_options={"num_cpus": int(cluster.roles), "runtime_env": omp_policy(), **placement(cluster, "embed")},
         num_replicas=config.ingress_replicas,
+        health_check_period_s=HEALTH_S,
         max_ongoing_requests=config.max_in_flight + SPARE,
     ).bind(recipe.yaml(), is_open, *groups)
     return app
@@ -82,7 +86,11 @@ def _group(recipe: Recipe, number: int, count: int) -> serve.Application:
     cache = cluster.shard_cache_dir, int(cluster.shard_cache_gb * 2**30)
     replica: Any = serve.deployment(GroupReplica)
     group: serve.Application = replica.options(
-        name=group_name(number), ray_actor_options=options, max_ongoing_requests=AT_ONCE, **_width(config)
+        name=group_name(number),
+        ray_actor_options=options,
+        max_ongoing_requests=AT_ONCE,
+        health_check_period_s=HEALTH_S,
+        **_width(config),
     ).bind(recipe.database, number, count, threads, config.reload_s, *cache)
     return group
 
