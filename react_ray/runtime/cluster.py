@@ -64,6 +64,12 @@ def is_running() -> bool:
     return _wanted is None or bool(ray.is_initialized())
 
 
+def omp_policy() -> dict[str, Any]:
+    """The runtime_env by which the workers of a cluster wait for OpenMP as this process does. They do not inherit what
+    the command line sets (cli/app.py), and threads that spin after a search cost more than a search of one query."""
+    return {"env_vars": {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}}
+
+
 def _settings(config: ClusterConfig, verbose: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
     if not (config.address or os.environ.get("RAY_ADDRESS")):
@@ -73,7 +79,7 @@ def _settings(config: ClusterConfig, verbose: bool) -> dict[str, Any]:
             "object_store_memory": int(config.object_store_gb * 2**30),
             "include_dashboard": False,
         }
-    return settings | ({"address": config.address} if config.address else {})
+    return settings | {"runtime_env": omp_policy()} | ({"address": config.address} if config.address else {})
 
 
 def _start(config: ClusterConfig, verbose: bool) -> None:
@@ -83,6 +89,7 @@ def _start(config: ClusterConfig, verbose: bool) -> None:
     if joins == "local":
         say("starting Ray on this machine ...")
     last_words.watch()
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # omp_policy() may repeat what a job has set
     try:
         _reach(joins)
         if verbose:

@@ -41,11 +41,12 @@ def recipe_of(folder: Path, replicas: int) -> Recipe:
 
 
 def group_processes() -> list[psutil.Process]:
-    """Those of this process's Ray: another test may serve at the same time."""
-    title, found = "ray::ServeReplica:react-ray:group-0", []
-    for one in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            found += [one] if " ".join(one.cmdline()).startswith(title) else []
+    """Of the Ray that this process has started: others may serve on this machine, too."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has ended
+            if " ".join(process.cmdline()).startswith("ray::ServeReplica:react-ray:group-0"):
+                found.append(process)
     return found
 
 
@@ -101,7 +102,7 @@ def test_kills_and_deletions_under_load(local_ray: None, tmp_path: Path, replica
         assert client.index()["index_version"] != before
     serve.shutdown()
     print(ended)
-    assert ended.pop("kills") >= 3 and ended.pop("answered") > 1000
+    assert ended.pop("kills") >= 3 and ended.pop("answered") > CLIENTS
     assert not found & {0, 1}
     if replicas == 2:
         assert not ended

@@ -15,6 +15,7 @@ import pytest
 import ray.autoscaler
 import yaml
 from botocore.validate import ParamValidator
+from ray.serve._private import constants
 from ray.serve.schema import ServeDeploySchema
 
 from react_ray.recipe import ClusterConfig, Recipe, load_recipe
@@ -109,7 +110,10 @@ def test_the_served_application_fits_ray_serve_and_its_arguments_are_fields() ->
     assert labels == {role: {ROLE_LABEL: role} for role in ("embed", "index")}
     for group in (SERVED["headGroupSpec"], *SERVED["workerGroupSpecs"]):
         [container] = group["template"]["spec"]["containers"]
-        assert [one["name"] for one in container["env"]] == [recipe.serve.api_key_env]
+        key, *of_serve = container["env"]
+        assert key["name"] == recipe.serve.api_key_env
+        assert [one["value"] for one in of_serve] == ["1", "1", "conn-failure empty-response"]
+        assert all(hasattr(constants, one["name"]) for one in of_serve)
     assert SERVED["autoscalerOptions"]["version"] == "v2" and SERVED["authOptions"] == {"mode": "token"}
 
 

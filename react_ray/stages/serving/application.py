@@ -15,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 
 from react_ray.errors import ConfigError
 from react_ray.recipe import Recipe, load_recipe, recipe_of
+from react_ray.runtime.cluster import omp_policy
 from react_ray.runtime.placement import placement
 from react_ray.serve_config import ServeConfig
 from react_ray.serving.app import asgi_app
@@ -26,9 +27,9 @@ from react_ray.stages.serving.serve_group import ServeGroup
 NAME = "react-ray"
 AT_ONCE = 32  # questions of one replica of a group
 TARGET = 4  # questions at once of each replica, above which Serve starts another
-# OpenMP's threads spin after their work, which costs more than a search of one query. The replicas of a cluster do not
-# inherit what the command line sets (cli/app.py).
-QUIET: dict[str, Any] = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
+# Serve looks this often whether a process lives. By its default of 10 s, a group of one process may be back later than
+# a question waits (PATIENCE_S of serve_group.py).
+HEALTH_S = 2.0
 SPARE = 64  # requests beyond serve.max_in_flight that reach an ingress, to be told to come again
 
 
@@ -69,8 +70,9 @@ def bound(recipe: Recipe, is_open: bool) -> serve.Application:
     groups = [_group(recipe, number, count) for number in range(count)]
     ingress: Any = Ingress
     app: serve.Application = ingress.options(
-        ray_actor_options={"num_cpus": int(cluster.roles), "runtime_env": QUIET, **placement(cluster, "embed")},
+        ray_actor_options={"num_cpus": int(cluster.roles), "runtime_env": omp_policy(), **placement(cluster, "embed")},
         num_replicas=config.ingress_replicas,
+        health_check_period_s=HEALTH_S,
         max_ongoing_requests=config.max_in_flight + SPARE,
     ).bind(recipe.yaml(), is_open, *groups)
     return app
@@ -80,11 +82,15 @@ def _group(recipe: Recipe, number: int, count: int) -> serve.Application:
     config, cluster = recipe.serve, recipe.cluster
     threads = cluster.threads_per_actor if cluster.roles else cluster.num_cpus or os.cpu_count() or 1
     # Where there are no nodes of roles, one machine serves everything, and replicas share its cores with other work.
-    options = {"num_cpus": threads if cluster.roles else 0, "runtime_env": QUIET, **placement(cluster, "index")}
+    options = {"num_cpus": threads if cluster.roles else 0, "runtime_env": omp_policy(), **placement(cluster, "index")}
     cache = cluster.shard_cache_dir, int(cluster.shard_cache_gb * 2**30)
     replica: Any = serve.deployment(GroupReplica)
     group: serve.Application = replica.options(
-        name=group_name(number), ray_actor_options=options, max_ongoing_requests=AT_ONCE, **_width(config)
+        name=group_name(number),
+        ray_actor_options=options,
+        max_ongoing_requests=AT_ONCE,
+        health_check_period_s=HEALTH_S,
+        **_width(config),
     ).bind(recipe.database, number, count, threads, config.reload_s, *cache)
     return group
 

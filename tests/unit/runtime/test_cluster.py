@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -34,6 +35,29 @@ def test_a_cluster_that_is_not_there(address: str) -> None:
     assert ended.stdout.startswith(f"cannot join Ray at {address} (Connection"), ended
     assert ended.stdout.count("\n") == 1 and "check cluster.address or RAY_ADDRESS" in ended.stdout
     assert ended.stderr == "stderr is there\n"
+
+
+POLICY = """
+import os
+import ray
+from ray.cluster_utils import Cluster
+from react_ray.recipe import ClusterConfig
+from react_ray.runtime.cluster import connected
+
+head = {"num_cpus": 1, "object_store_memory": 150 << 20, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+with connected(ClusterConfig(address=cluster.address)):
+    print(ray.get(ray.remote(os.getenv).remote("OMP_WAIT_POLICY")))
+cluster.shutdown()
+"""
+
+
+@pytest.mark.parametrize("of_job", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}])
+def test_workers_of_a_cluster_wait_without_spinning_unless_the_job_says_otherwise(of_job: dict[str, str]) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    env |= of_job | {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"runtime_env": {"env_vars": of_job}})}
+    ended = subprocess.run([sys.executable, "-c", POLICY], capture_output=True, text=True, env=env)
+    assert ended.stdout == of_job.get("OMP_WAIT_POLICY", "PASSIVE") + "\n", ended.stderr
 
 
 LIGHT = """
