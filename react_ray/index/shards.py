@@ -18,9 +18,11 @@ from react_ray.artifact import Artifact, open_artifact
 from react_ray.errors import ArtifactCorrupt, ArtifactMismatch, RetrievalError
 from react_ray.index.allowed import Allowed
 from react_ray.index.config import FLAT, IVF_RABITQ, SearchParams
-from react_ray.index.list_index import ListIndex
+from react_ray.index.exact import as_queries
+from react_ray.index.list_index import ListIndex, nearest_lists
 from react_ray.index.list_shard import FILES, coarse_quantizer
 from react_ray.index.recall import choose
+from react_ray.index.search_shards import Probes
 from react_ray.index.shard import IndexShard
 from react_ray.index.shard_cache import ShardCache
 from react_ray.kinds import INDEX, EmbeddingsFacts, IndexFacts
@@ -90,6 +92,19 @@ def open_shards(
             found.append(IndexShard.read(path, deleted=deleted, allowed=allowed))
     coarse = coarse_quantizers(places)
     return found + [ListIndex(shards, coarse[name], deleted, allowed, name) for name, shards in lists.items()]
+
+
+class Lists:
+    """Looks up the lists that queries visit, once for all searchers of these shards."""
+
+    def __init__(self, places: list[ShardPlace]) -> None:
+        self._coarse = coarse_quantizers(places)
+
+    def probes(self, queries_QD: np.ndarray, nprobe: int) -> Probes:
+        return {
+            name: nearest_lists(coarse, as_queries(queries_QD, coarse.d), nprobe)
+            for name, coarse in self._coarse.items()
+        }
 
 
 def coarse_quantizers(places: list[ShardPlace]) -> dict[str, faiss.Index]:

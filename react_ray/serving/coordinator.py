@@ -7,19 +7,17 @@ compared exactly by one group.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import faiss
 import numpy as np
 
 from react_ray.index.class_hits import Classes, ClassHits, merge_class_hits, reduce_hits
 from react_ray.index.config import IVF_RABITQ, Key, SearchParams
-from react_ray.index.exact import as_queries
-from react_ray.index.list_index import nearest_lists
 from react_ray.index.merge import Hits, merge, no_hits
-from react_ray.index.search_shards import Probes, Proposed, Round, searching
+from react_ray.index.search_shards import Proposed, Round, searching
+from react_ray.index.shards import Lists
 from react_ray.kinds import IndexFacts
 from react_ray.serving.groups import SCAN, Asked, Group
 from react_ray.serving.refusal import GroupUnavailable
@@ -34,7 +32,7 @@ class KeyPlan:
     groups: Sequence[Group]
     num_vectors: Sequence[int]  # of each of them
     facts: IndexFacts | None
-    coarse: Mapping[str, faiss.Index]  # centroids, if several groups would look up each query's lists
+    lists: Lists  # of nothing, if there is one group, which looks them up itself
     scanner: Group
     num_scanned: int  # rows of the parts that are compared exactly; 0 = there are none
 
@@ -86,7 +84,7 @@ class Search:
         facts = self.plan.facts
         assert facts is not None
         two_stages, num_lists = facts.kind == IVF_RABITQ, facts.num_lists if self.filters else 0
-        probes = await asyncio.to_thread(self._probes, queries_QD, params) if params.k_factor else {}
+        probes = await asyncio.to_thread(self.plan.lists.probes, queries_QD, params.nprobe) if params.k_factor else {}
         steps = searching(len(self.plan.groups), queries_QD, k, params, num_lists, two_stages, classes, probes)
         answers: list[Any] | None = None
         while True:
@@ -100,12 +98,6 @@ class Search:
             )
             if len(self.lost) > num_lost and not is_first:  # pairs of a group that is gone have kept out others
                 return await self._index_hits(queries_QD, k, params, classes)
-
-    def _probes(self, queries_QD: np.ndarray, params: SearchParams) -> Probes:
-        return {
-            name: nearest_lists(coarse, as_queries(queries_QD, coarse.d), params.nprobe)
-            for name, coarse in self.plan.coarse.items()
-        }
 
     async def _ask(self, group: Group, asked: Round, each: tuple[Any, ...]) -> Any:
         if group.name not in self.lost:

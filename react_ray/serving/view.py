@@ -12,7 +12,7 @@ from react_ray.artifact import open_artifact
 from react_ray.errors import ArtifactMissing, ConfigError
 from react_ray.index.config import Key
 from react_ray.index.shard_cache import ShardCache
-from react_ray.index.shards import coarse_quantizers, uncovered
+from react_ray.index.shards import Lists, uncovered
 from react_ray.kinds import IMAGES
 from react_ray.manifest import MANIFEST
 from react_ray.recipe import Recipe
@@ -74,8 +74,8 @@ class View:
             facts = self.database.index.facts if self.database.index is not None and having else None
             here = [groups[number] for number in having]
             places = [place for number in having for place in shares[number][key]]
-            coarse = coarse_quantizers(places) if len(having) > 1 else {}
-            self.plans[key] = KeyPlan(key, here, rows, facts, coarse, groups[0], num_scanned)
+            lists = Lists(places if len(having) > 1 else [])
+            self.plans[key] = KeyPlan(key, here, rows, facts, lists, groups[0], num_scanned)
         if not self.plans:
             raise ArtifactMissing(f"{self.database.embeddings.uri} has no vectors; run `react-ray embed RECIPE` again")
         self.keys: tuple[Key, ...] = tuple(self.plans)
