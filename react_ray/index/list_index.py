@@ -49,7 +49,7 @@ class ListIndex:
     ) -> None:
         """shards: the paths of the three files of each; coarse: from coarse_quantizer(), shared by all of them;
         deleted: sorted pair_ids that no search returns; allowed: the pairs that a search may return, None = all;
-        quantizer: the name of what is shared."""
+        quantizer: the name of the quantiser that the shards share."""
         hot, cold, ids = zip(*shards, strict=True)
         self.coarse, self.quantizer = coarse, quantizer
         self.cold = ColdCodes(cold, ids)
@@ -132,7 +132,7 @@ class ListIndex:
         """Returns (estimates float32, rows int64) [Q, C] of the `count` pairs that the 1-bit codes rank best, all of
         them if they are fewer; -inf and -1 = none. Of equal estimates the smaller pair_id is taken.
 
-        probes: int64 [Q, P], what nearest_lists() says; None = it is asked here.
+        probes: int64 [Q, P], the lists that nearest_lists() finds; None = they are looked up here.
         """
         exact_QD = as_queries(queries_QD, self.dim)
         if probes_QP is None:

@@ -102,8 +102,8 @@ def searching(
     Each searcher reduces what it found to the pairs of classes, so that an answer grows with them and not with their
     queries; unless lists are visited until enough pairs are found, which only all hits tell. num_lists: that of the
     index if a filter excludes pairs, otherwise 0. Queries with fewer than k hits then visit four times as many lists,
-    up to all of them. two_stages: the index is of kind ivf-rabitq. probes: what nearest_lists() says of these queries,
-    if searchers that propose are not to find it out each.
+    up to all of them. two_stages: the index is of kind ivf-rabitq. probes: the lists that nearest_lists() finds for
+    these queries, so that the searchers need not look them up each; None = they do.
     """
     check_k(k)
     if classes is not None:
@@ -140,8 +140,7 @@ def _visit(
     if not (two_stages and params.k_factor and num_searchers > 1):
         return (yield Round("search", queries_QD, [(k, params, classes)] * num_searchers))
     count, scored = num_candidates(k, params), len(queries_QD) <= FEW and classes is None
-    proposed = yield from _candidates(num_searchers, queries_QD, count, params.nprobe, scored, probes or {})
-    kept = among_best(proposed, count)
+    proposed, kept = yield from _candidates(num_searchers, queries_QD, count, params.nprobe, scored, probes or {})
     if scored:
         return [best(_joined(proposed, "scores"), np.where(kept, _joined(proposed, "pair_ids"), NO_PAIR), k)]
     return (yield Round("rerank", queries_QD, [(rows_QC, k, classes) for rows_QC in cut(proposed, kept)]))
@@ -149,23 +148,26 @@ def _visit(
 
 def _candidates(
     num_searchers: int, queries_QD: np.ndarray, count: int, nprobe: int, scored: bool, probes: Probes
-) -> Generator[Round, list[Any], list[Proposed]]:
-    """Returns candidates of each searcher, with the `count` best estimates of all among them."""
+) -> Generator[Round, list[Any], tuple[list[Proposed], np.ndarray]]:
+    """Returns candidates of each searcher, and which of them have the `count` best estimates of all, as from
+    `among_best`."""
     width = likely(count, num_searchers)
     proposed: list[Proposed] = yield Round("propose", queries_QD, [(width, nprobe, scored, probes)] * num_searchers)
+    kept = among_best(proposed, count)
     if width == count:
-        return proposed
-    kept = np.split(among_best(proposed, count), np.cumsum([one.rows.shape[1] for one in proposed[:-1]]), axis=1)
-    short = np.flatnonzero(np.any([mine.sum(axis=1) >= width for mine in kept], axis=0))
+        return proposed, kept
+    of_each = np.split(kept, np.cumsum([one.rows.shape[1] for one in proposed[:-1]]), axis=1)
+    short = np.flatnonzero(np.any([mine.sum(axis=1) >= width for mine in of_each], axis=0))
     if not len(short):
-        return proposed
+        return proposed, kept
     some = {name: lists_QP[short] for name, lists_QP in probes.items()}
     wider = yield Round("propose", queries_QD[short], [(count, nprobe, scored, some)] * num_searchers)
-    return [_replaced(one, short, more) for one, more in zip(proposed, wider, strict=True)]
+    proposed = [_replaced(one, short, more) for one, more in zip(proposed, wider, strict=True)]
+    return proposed, among_best(proposed, count)
 
 
 def _replaced(proposed: Proposed, queries: np.ndarray, by: Proposed) -> Proposed:
-    """What is proposed, but for these queries something else."""
+    """Returns the proposal with that of `by` in its place for these queries. queries: int64, rows of the proposal."""
 
     def of(name: str, nothing: float) -> np.ndarray:
         old, new = getattr(proposed, name), getattr(by, name)

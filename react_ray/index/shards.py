@@ -101,6 +101,7 @@ class Lists:
         self._coarse = coarse_quantizers(places)
 
     def probes(self, queries_QD: np.ndarray, nprobe: int) -> Probes:
+        """queries: float [Q, D]. Returns the nprobe nearest lists of each quantiser, int64 [Q, P]."""
         return {
             name: nearest_lists(coarse, as_queries(queries_QD, coarse.d), nprobe)
             for name, coarse in self._coarse.items()

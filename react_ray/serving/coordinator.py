@@ -32,7 +32,7 @@ class KeyPlan:
     groups: Sequence[Group]
     num_vectors: Sequence[int]  # of each of them
     facts: IndexFacts | None
-    lists: Lists  # of nothing, if there is one group, which looks them up itself
+    lists: Lists | None  # None if there is one group, which looks them up itself
     scanner: Group
     num_scanned: int  # rows of the parts that are compared exactly; 0 = there are none
 
@@ -84,7 +84,9 @@ class Search:
         facts = self.plan.facts
         assert facts is not None
         two_stages, num_lists = facts.kind == IVF_RABITQ, facts.num_lists if self.filters else 0
-        probes = await asyncio.to_thread(self.plan.lists.probes, queries_QD, params.nprobe) if params.k_factor else {}
+        probes = None
+        if self.plan.lists is not None and params.k_factor:
+            probes = await asyncio.to_thread(self.plan.lists.probes, queries_QD, params.nprobe)
         steps = searching(len(self.plan.groups), queries_QD, k, params, num_lists, two_stages, classes, probes)
         answers: list[Any] | None = None
         while True:

@@ -73,8 +73,7 @@ class View:
             num_scanned = sum(self.database.embeddings.receipt(part).rows for part in scanned)
             facts = self.database.index.facts if self.database.index is not None and having else None
             here = [groups[number] for number in having]
-            places = [place for number in having for place in shares[number][key]]
-            lists = Lists(places if len(having) > 1 else [])
+            lists = Lists([place for number in having for place in shares[number][key]]) if len(having) > 1 else None
             self.plans[key] = KeyPlan(key, here, rows, facts, lists, groups[0], num_scanned)
         if not self.plans:
             raise ArtifactMissing(f"{self.database.embeddings.uri} has no vectors; run `react-ray embed RECIPE` again")

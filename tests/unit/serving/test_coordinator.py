@@ -51,7 +51,7 @@ def test_a_lost_group_is_named_or_counted(tmp_path: Path, kind: str, answers: in
     write_index(uri, num_shards=2, kind=kind)
     recipe = serving_recipe(uri, index={"k_factor": 4.0, "nprobe": 4})
     text = {"text": "a heron"}
-    # Few queries take one round, so that a group that is lost between rounds was asked for more.
+    # Few queries take one round, so a group can be lost between two rounds only where there are more of them.
     body = {"k": 5, "key": "text"} | ({"queries": [text] * (FEW + 1)} if answers else {"query": text})
 
     async def all_of() -> list[Any]:
