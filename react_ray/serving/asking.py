@@ -1,7 +1,8 @@
 """ask: one question to a group of processes, of which one may die or be slow.
 
-Takes a function that sends the question to some process of the group; gives the answer of the first that answers. A
-question whose process died is sent again, to another one; a late one is asked of a second (pace.py).
+Takes a function that sends the question to some process of the group, and raises Lost if that died; gives the answer of
+the first that answers. A question whose process died is sent again, to another one; a late one is asked of a second
+(pace.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from react_ray.serving.pace import Pace
+from react_ray.serving.peer import Lost
 from react_ray.serving.refusal import GroupUnavailable
 
 TRIES = 3  # of a question whose process died: the second may be about to die, too
@@ -21,20 +23,18 @@ T = TypeVar("T")
 async def ask(
     send: Callable[[], Awaitable[T]],
     name: str,
-    is_death: Callable[[BaseException], bool],
     pace: Pace,
     patience_s: float,
     hedges: bool,
 ) -> T:
     """name: of the group, for GroupUnavailable, which is raised if nobody answers within patience_s or all tries died.
 
-    is_death: whether an exception of `send` says that the process died, rather than that the question was wrong.
     hedges: there may be a second process.
     """
     pace.asked += 1
     began = time.monotonic()
     try:
-        first = _first(send, name, is_death, pace) if hedges else _again(send, name, is_death)
+        first = _first(send, name, pace) if hedges else _again(send, name)
         answer = await asyncio.wait_for(first, patience_s)
     except asyncio.TimeoutError as error:
         raise GroupUnavailable(name, f"no answer within {patience_s:g} s") from error
@@ -42,15 +42,13 @@ async def ask(
     return answer
 
 
-async def _first(
-    send: Callable[[], Awaitable[T]], name: str, is_death: Callable[[BaseException], bool], pace: Pace
-) -> T:
-    asked = {asyncio.ensure_future(_again(send, name, is_death))}
+async def _first(send: Callable[[], Awaitable[T]], name: str, pace: Pace) -> T:
+    asked = {asyncio.ensure_future(_again(send, name))}
     late_s = None if pace.late_s == float("inf") else pace.late_s
     try:
         done, _ = await asyncio.wait(asked, timeout=late_s)
         if not done and pace.may_ask_again():
-            asked.add(asyncio.ensure_future(_again(send, name, is_death)))
+            asked.add(asyncio.ensure_future(_again(send, name)))
         while True:
             done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
             good = next((one for one in done if one.exception() is None), None)
@@ -62,13 +60,11 @@ async def _first(
             one.cancel()
 
 
-async def _again(send: Callable[[], Awaitable[T]], name: str, is_death: Callable[[BaseException], bool]) -> T:
+async def _again(send: Callable[[], Awaitable[T]], name: str) -> T:
     for attempt in range(1, TRIES + 1):
         try:
             return await send()
-        except Exception as error:
-            if not is_death(error):
-                raise
+        except Lost as error:
             if attempt == TRIES:
                 raise GroupUnavailable(name, "its processes died") from error
     raise AssertionError("unreachable")

@@ -7,10 +7,12 @@ for each group behind the one that takes requests.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
+from ray.serve.config import AutoscalingContext, AutoscalingPolicy
 from ray.serve.handle import DeploymentHandle
 
 from react_ray.errors import ConfigError
@@ -21,11 +23,10 @@ from react_ray.serve_config import ServeConfig
 from react_ray.serving.app import asgi_app
 from react_ray.serving.cutting import num_groups
 from react_ray.serving.groups import Opened
-from react_ray.stages.serving.group_replica import GroupReplica
+from react_ray.stages.serving.group_replica import QUESTIONS, GroupReplica
 from react_ray.stages.serving.serve_group import ServeGroup
 
 NAME = "react-ray"
-AT_ONCE = 32  # questions of one replica of a group
 TARGET = 4  # questions at once of each replica, above which Serve starts another
 # Serve looks this often whether a process lives. By its default of 10 s, a group of one process may be back later than
 # a question waits (PATIENCE_S of serve_group.py).
@@ -88,7 +89,6 @@ def _group(recipe: Recipe, number: int, count: int) -> serve.Application:
     group: serve.Application = replica.options(
         name=group_name(number),
         ray_actor_options=options,
-        max_ongoing_requests=AT_ONCE,
         health_check_period_s=HEALTH_S,
         **_width(config),
     ).bind(recipe.database, number, count, threads, config.reload_s, *cache)
@@ -104,4 +104,17 @@ def _width(config: ServeConfig) -> dict[str, Any]:
         return {"num_replicas": config.min_replicas}
     delays = {"upscale_delay_s": config.upscale_delay_s, "downscale_delay_s": config.downscale_delay_s}
     width = {"min_replicas": config.min_replicas, "max_replicas": config.max_replicas}
-    return {"autoscaling_config": {**width, **delays, "target_ongoing_requests": TARGET}, "num_replicas": None}
+    policy = AutoscalingPolicy(policy_function=_by_questions(QUESTIONS, TARGET))
+    return {"autoscaling_config": {**width, **delays, "policy": policy}, "num_replicas": None}
+
+
+def _by_questions(name: str, target: int) -> Callable[[AutoscalingContext], tuple[float, dict[str, Any]]]:
+    """How many replicas Serve wants, from what GroupReplica says it has to do: Serve sees none of its questions.
+
+    A closure, which is pickled as it is: Serve's controller may not have this package.
+    """
+
+    def replicas(context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
+        return sum((context.aggregated_metrics or {}).get(name, {}).values()) / target, {}
+
+    return replicas

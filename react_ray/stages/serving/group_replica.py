@@ -9,13 +9,17 @@ from contextlib import suppress
 from threading import Thread
 from typing import Any
 
+from ray.util import get_node_ip_address
+
 from react_ray.cancellation import in_thread
 from react_ray.errors import ReactRayError
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shard_cache import ShardCache
 from react_ray.serving.groups import Asked, ShardGroup
+from react_ray.serving.question_server import Address, QuestionServer
 from react_ray.serving.stamp import Stamp, stamp_of
 
+QUESTIONS = "questions"  # that a process answers now, for scaling.py
 logger = logging.getLogger(__name__)
 
 
@@ -30,6 +34,7 @@ class GroupReplica:
         self._threads = ThreadPoolExecutor(
             max(2, num_threads), "group", initializer=faiss_threads, initargs=(num_threads,)
         )
+        self._server = QuestionServer(get_node_ip_address(), {"answer": self.answer, "prepare": self.prepare})
         Thread(target=self._follow, name="follow", daemon=True).start()
 
     async def answer(self, asked: Asked) -> Any:
@@ -37,6 +42,13 @@ class GroupReplica:
 
     async def prepare(self, stamp: Stamp) -> None:
         await in_thread(self._threads, self.group.prepare, stamp)
+
+    async def where(self) -> Address:
+        return self._server.address
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """As Ray Serve asks for them."""
+        return {QUESTIONS: self._server.num_asked}
 
     def _follow(self) -> None:
         """Opens what changed before a question asks for it."""

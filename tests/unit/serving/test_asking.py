@@ -10,23 +10,20 @@ import pytest
 
 from react_ray.serving.asking import TRIES, ask
 from react_ray.serving.pace import EXTRA, FEWEST, Pace
+from react_ray.serving.peer import Lost
 from react_ray.serving.refusal import GroupUnavailable
-
-
-class Died(Exception):
-    pass
 
 
 def asked(send: Callable[[], Awaitable[Any]], pace: Pace | None = None, patience_s: float = 30.0) -> Any:
     async def once() -> Any:
-        return await ask(send, "group-1", lambda error: isinstance(error, Died), pace or Pace(), patience_s, True)
+        return await ask(send, "group-1", pace or Pace(), patience_s, True)
 
     return asyncio.run(once())
 
 
 @pytest.mark.parametrize("deaths", range(TRIES))
 def test_a_question_outlives_the_deaths_of_its_processes(deaths: int) -> None:
-    left = [Died()] * deaths
+    left = [Lost()] * deaths
 
     async def send() -> str:
         if left:
@@ -38,7 +35,7 @@ def test_a_question_outlives_the_deaths_of_its_processes(deaths: int) -> None:
 
 def test_a_group_that_keeps_dying_is_named() -> None:
     async def send() -> str:
-        raise Died
+        raise Lost
 
     with pytest.raises(GroupUnavailable, match=r"group-1 does not answer .*ask again in a moment"):
         asked(send)

@@ -1,0 +1,141 @@
+"""Peer: a process of a group, as the processes that ask it see it; Peers: those of a group. See question_server.py."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from react_ray.errors import ReactRayError
+from react_ray.serving.message import pack, unpack
+from react_ray.serving.question_server import ANSWER, ERROR, Address, read_message
+
+logger = logging.getLogger(__name__)
+CONNECTING_S = 3.0
+LOOK_S = 5.0  # between two looks where the processes of a group are, unless one was lost
+AGAIN_S = 0.2  # after a look that found none
+IDLE = 64  # connections to a process that stay open
+
+
+class Lost(Exception):
+    """The process is gone, or was before it answered."""
+
+
+class Fault(Exception):
+    """What went wrong in the other process, by a mistake of ours."""
+
+
+class Peer:
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.in_flight = 0
+        self.forsaken = 0  # questions that were given up since it last answered
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def ask(self, method: str, question: Any) -> Any:
+        """Lost, or what the other process raised: one of our errors, or Fault."""
+        self.in_flight += 1
+        try:
+            reply = await self._reply(pack((method, question)))
+            self.forsaken = 0
+        except (OSError, EOFError, asyncio.TimeoutError) as error:
+            raise Lost(f"{self.address.host}:{self.address.port}: {error}") from error
+        except asyncio.CancelledError:
+            self.forsaken += 1
+            raise
+        finally:
+            self.in_flight -= 1
+        if reply[0] == ANSWER:
+            return reply[1]
+        raise _error(*reply[1:]) if reply[0] == ERROR else Fault(reply[1])
+
+    async def _reply(self, pieces: list[bytes | memoryview]) -> Any:
+        reader, writer = self._idle.pop() if self._idle else await self._connected()
+        try:
+            writer.writelines(pieces)
+            await writer.drain()
+            reply = unpack(*await read_message(reader))
+        except BaseException:
+            writer.close()  # which ends the work on the question
+            raise
+        if len(self._idle) < IDLE:
+            self._idle.append((reader, writer))
+        else:
+            writer.close()
+        return reply
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port, token = self.address
+        reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), CONNECTING_S)
+        writer.write(token.encode())
+        return reader, writer
+
+    def close(self) -> None:
+        """Questions on their way are answered all the same."""
+        while self._idle:
+            self._idle.pop()[1].close()
+
+
+class Peers:
+    """The processes of a group, as they come and go. Everything is called from one event loop."""
+
+    def __init__(self, where: Callable[[], Awaitable[Iterable[Address]]]) -> None:
+        """where: says which processes of the group there are now; it may fail."""
+        self._where = where
+        self._peers: dict[Address, Peer] = {}  # the one that was asked last is the last
+        self._looked = -LOOK_S
+        self._look: asyncio.Task[None] | None = None
+
+    async def ask(self, method: str, question: Any) -> Any:
+        """Of the process that has the fewest questions. Waits while there is none; the rest as of Peer."""
+        peer = await self._least_busy()
+        try:
+            return await peer.ask(method, question)
+        except Lost:
+            self._leave(peer.address)
+            self._looked = -LOOK_S
+            raise
+
+    async def _least_busy(self) -> Peer:
+        if time.monotonic() - self._looked > LOOK_S:
+            self._look_now()
+        while not self._peers:
+            await asyncio.shield(self._look_now())
+            if not self._peers:
+                await asyncio.sleep(AGAIN_S)
+        peer = min(self._peers.values(), key=lambda one: one.in_flight + one.forsaken)
+        self._peers[peer.address] = self._peers.pop(peer.address)
+        return peer
+
+    def _look_now(self) -> asyncio.Task[None]:
+        """What several wait for is done once."""
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._find())
+        return self._look
+
+    async def _find(self) -> None:
+        self._looked = time.monotonic()
+        try:
+            there = set(await self._where())
+        except Exception as error:  # no process has started yet, or one of them says nothing
+            logger.debug("where the processes of a group are is not known: %s", error)
+            return
+        for address in self._peers.keys() - there:
+            self._leave(address)
+        for address in there:
+            self._peers.setdefault(address, Peer(address)).forsaken = 0
+
+    def _leave(self, address: Address) -> None:
+        if peer := self._peers.pop(address, None):
+            peer.close()
+
+
+def _error(name: str, arguments: tuple[Any, ...]) -> Exception:
+    kinds, left = {}, [ReactRayError]
+    while left:
+        kind = left.pop()
+        kinds[kind.__name__] = kind
+        left += kind.__subclasses__()
+    return kinds.get(name, ReactRayError)(*arguments)
