@@ -3,7 +3,8 @@ search."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from json.encoder import encode_basestring_ascii
 
 import numpy as np
@@ -36,11 +37,11 @@ def written_hits(view: View, found: Sequence[Ranked], columns: Sequence[str]) ->
         ',"z":',
         _numbers([hits.z.astype(np.float64).round(3) for hits in found]),
         ',"key":"',
-        _texts([key for hits in found for key in hits.keys]),
+        *_keys(found),
         '","caption":',
-        quoted(values["caption"]),
+        *quoted(values["caption"]),
         ',"url":',
-        quoted(values["url"]),
+        *quoted(values["url"]),
         ',"image":',
         _images(pair_id, view.records.stored(ids)),
         ',"columns":',
@@ -55,8 +56,18 @@ def written_hits(view: View, found: Sequence[Ranked], columns: Sequence[str]) ->
 
 
 def _joined(*pieces: str | pa.Array) -> pa.Array:
-    of_text = [pa.scalar(piece, TEXT) if isinstance(piece, str) else piece for piece in pieces]
-    return pc.binary_join_element_wise(*of_text, pa.scalar("", TEXT))
+    """Texts that are neighbours are joined first: each piece takes time for each hit."""
+    merged: list[pa.Scalar | pa.Array] = []
+    for is_text, group in groupby(pieces, lambda piece: isinstance(piece, str)):
+        some = list(group)
+        merged += [pa.scalar("".join(some), TEXT)] if is_text else some
+    return pc.binary_join_element_wise(*merged, pa.scalar("", TEXT))
+
+
+def _keys(found: Sequence[Ranked]) -> Iterator[str | pa.Array]:
+    every = {hits.key if isinstance(hits.key, str) else "" for hits in found}
+    same = every.pop() if len(every) == 1 else ""
+    yield same or _texts([key for hits in found for key in hits.keys])
 
 
 def _texts(values: list[str]) -> pa.Array:
@@ -67,19 +78,22 @@ def _numbers(values: Sequence[np.ndarray]) -> pa.Array:
     """NaN becomes null."""
     every = np.concatenate([np.empty(0), *values])
     numbers = pa.Array.from_buffers(pa.float64(), len(every), [None, pa.py_buffer(every)])
-    return pc.if_else(pc.is_nan(numbers), NULL, numbers.cast(TEXT))
+    written = numbers.cast(TEXT)
+    return pc.if_else(pc.is_nan(numbers), NULL, written) if np.isnan(every).any() else written
 
 
-def quoted(column: pa.Array) -> pa.Array:
-    """Strings of JSON, or null. What is no text as most of it is goes through Python."""
+def quoted(column: pa.Array) -> list[str | pa.Array]:
+    """Pieces of strings of JSON, or of null. What is no text as most of it is goes through Python."""
     if column.type == pa.null():
-        return _texts(["null"] * len(column))
+        return ["null"]
     column = column.cast(TEXT, safe=False)
     if not _is_plain(column):
         found = texts(pa.chunked_array([column]), "replace")
-        return _texts(["null" if value is None else encode_basestring_ascii(value) for value in found])
-    escaped = pc.replace_substring(pc.replace_substring(column, "\\", "\\\\"), '"', '\\"')
-    return pc.fill_null(_joined('"', escaped, '"'), NULL)
+        return [_texts(["null" if value is None else encode_basestring_ascii(value) for value in found])]
+    for character in ("\\", '"'):
+        if (_bytes_of(column) == ord(character)).any():
+            column = pc.replace_substring(column, character, f"\\{character}")
+    return [pc.fill_null(_joined('"', column, '"'), NULL)] if column.null_count else ['"', column, '"']
 
 
 def _is_plain(column: pa.Array) -> bool:
@@ -88,11 +102,17 @@ def _is_plain(column: pa.Array) -> bool:
         column.validate(full=True)
     except pa.ArrowInvalid:
         return False
-    data = np.frombuffer(column.buffers()[2] or b"", np.uint8)
-    return bool(data.min(initial=FIRST_PRINTABLE) == FIRST_PRINTABLE)
+    return bool(_bytes_of(column).min(initial=FIRST_PRINTABLE) == FIRST_PRINTABLE)
 
 
-def _images(pair_id: pa.Array, stored: np.ndarray) -> pa.Array:
+def _bytes_of(column: pa.Array) -> np.ndarray:
+    """uint8, at least those of its values."""
+    return np.frombuffer(column.buffers()[2] or b"", np.uint8)
+
+
+def _images(pair_id: pa.Array, stored: np.ndarray) -> str | pa.Array:
+    if not stored.any():
+        return "null"
     paths = _joined('"/v1/pairs/', pair_id, '/image"')
     return pc.if_else(pa.array(stored.tolist(), pa.bool_()), paths, NULL)
 

@@ -13,10 +13,9 @@ said otherwise. The last line is one JSON object:
     noop_http_p50_ms            GET /healthz
     ray_...                     the same figures of Ray Serve
     ray_noop_post_p50_ms        as large a body to a deployment that answers with as much as a search does, of nothing
-    client_p50_ms, _p99_ms      a search through the handles of the groups, as from a task of the same cluster
-    noop_client_p50_ms          as many calls of a deployment that does nothing, one for each group
-    noop_cloudpickle_p50_ms     the same, serialised as Serve does by default
-    noop_task_p50_ms            the same by tasks of an actor instead of gRPC
+    client_p50_ms, _p99_ms      a search of the groups, as from a task of the same cluster
+    noop_client_p50_ms          as many questions of processes that do nothing, one for each group
+    noop_handle_p50_ms          the same by handles of Ray Serve, in the fastest way that they have
     peer_...                    with --peer, what clip-retrieval's back end takes at the same recall (serve_peer.py)
     dfaiss_...                  with --distributed-faiss, what its client takes for as many servers (serve_dfaiss.py)
 
@@ -39,7 +38,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +64,12 @@ from react_ray.search.open_database import of_recipe
 from react_ray.serving.coordinator import Search
 from react_ray.serving.cutting import all_places, memory_bytes
 from react_ray.serving.groups import Asked
+from react_ray.serving.peer import Peer
 from react_ray.serving.service import Service
 from react_ray.stages import index
 from react_ray.stages.serve import served
 from react_ray.stages.serving.application import NAME, group_name
-from react_ray.stages.serving.serve_group import BY_GRPC, ServeGroup
+from react_ray.stages.serving.serve_group import ServeGroup
 from tests.benchmark import serve_dfaiss, serve_peer
 from tests.benchmark.bench_retrieve import seconds_of
 from tests.benchmark.made_vectors import write
@@ -78,12 +77,7 @@ from tests.benchmark.quantiles import awaited, quantiles
 from tests.benchmark.serve_noop import Echo, EchoPost
 
 NUM_QUERIES, MOST_GROUPS, TIMEOUT_S, DEEP_K = 1000, 4, 30.0, 10_000
-WAYS: dict[str, dict[str, Any]] = {
-    "client": BY_GRPC,
-    "cloudpickle": {"_by_reference": False},
-    "task": {"_by_reference": True},
-}
-INSIDE = ("client_", *(f"noop_{way}_" for way in WAYS))  # of the cluster, without the proxy
+INSIDE = ("client_", "noop_client_", "noop_handle_")  # of the cluster, without the proxy
 
 
 def main() -> None:
@@ -187,9 +181,9 @@ def measured(
             posted = quantiles(lambda number: ask("POST", "/noop/", bodies[number], size), times, len(bodies))
             out["noop_post_p50_ms"] = posted[0]
             out["groups"] = groups = len(client.index()["groups"])
-            search, *noop = asyncio.run(client_times(recipe, groups, queries_QD, k, params, times))
+            search, noop, by_handle = asyncio.run(client_times(recipe, groups, queries_QD, k, params, times))
             out |= {"client_p50_ms": search[0], "client_p99_ms": search[1]}
-            out |= {f"noop_{way}_p50_ms": p50 for way, (p50, _) in zip(WAYS, noop, strict=True)}
+            out |= {"noop_client_p50_ms": noop[0], "noop_handle_p50_ms": by_handle[0]}
     return out
 
 
@@ -216,25 +210,31 @@ def serve_alone(recipe: str, asked: Any) -> None:
 async def client_times(
     recipe: Recipe, groups: int, queries_QD: np.ndarray, k: int, params: SearchParams, times: int
 ) -> list[tuple[float, float]]:
-    """Quantiles of a search through the handles of all groups, and in each of WAYS of a deployment that does
-    nothing."""
+    """Quantiles of a search of all groups, and of as many questions of processes that do nothing: as groups are asked,
+    and by handles."""
     names = [group_name(number) for number in range(groups)]
     handles = [ServeGroup(name, serve.get_deployment_handle(name, NAME), TIMEOUT_S, False) for name in names]
     service = Service(recipe, handles)
     await service.start()
     view = service.now
     deployment = Echo.options(num_replicas=groups, ray_actor_options={"num_cpus": 0}).bind()
-    echo = await asyncio.to_thread(serve.run, deployment, name="echo", route_prefix=None)
+    echo: Any = await asyncio.to_thread(serve.run, deployment, name="echo", route_prefix=None)
+    peers = [Peer(address) for address in await echo.broadcast("where").results_async()]
+    by_grpc = {"_by_reference": False, "request_serialization": "pickle", "response_serialization": "pickle"}
+    quick = echo.options(**by_grpc)
 
     async def search(number: int) -> Any:
         return await Search(view.plans["image"], view.stamp).hits(queries_QD[number, None], k, params)
 
-    async def nothing(handle: Any, number: int) -> None:
-        asked = Asked(view.stamp, "image", (), "search", queries_QD[:1], (k, params))
-        await asyncio.gather(*(handle.answer.remote(asked) for _ in range(groups)))
+    asked = Asked(view.stamp, "image", (), "search", queries_QD[:1], (k, params))
 
-    ways = [partial(nothing, echo.options(**options)) for options in WAYS.values()]
-    found = [await awaited(one, times, NUM_QUERIES) for one in (search, *ways)]
+    async def nothing(number: int) -> None:
+        await asyncio.gather(*(peer.ask("answer", asked) for peer in peers))
+
+    async def by_handle(number: int) -> None:
+        await asyncio.gather(*(quick.answer.remote(asked) for _ in peers))
+
+    found = [await awaited(one, times, NUM_QUERIES) for one in (search, nothing, by_handle)]
     await service.close()
     return found
 

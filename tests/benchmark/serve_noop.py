@@ -5,17 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from ray import serve
+from ray.util import get_node_ip_address
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from react_ray.serving.groups import Asked
+from react_ray.serving.question_server import Address, QuestionServer
 
 
 @serve.deployment
 class Echo:
     """A group."""
+
+    def __init__(self) -> None:
+        self._server = QuestionServer(get_node_ip_address(), {"answer": self.answer})
+
+    async def where(self) -> Address:
+        return self._server.address
 
     async def answer(self, asked: Asked) -> Any:
         return asked.queries_QD
