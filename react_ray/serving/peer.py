@@ -10,7 +10,7 @@ from typing import Any
 
 from react_ray.errors import ReactRayError
 from react_ray.serving.message import pack, unpack
-from react_ray.serving.question_server import ANSWER, ERROR, Address, read_message
+from react_ray.serving.question_server import ANSWER, BUFFER, ERROR, Address, read_message, write
 
 logger = logging.getLogger(__name__)
 CONNECTING_S = 3.0
@@ -20,7 +20,11 @@ IDLE = 64  # connections to a process that stay open
 
 
 class Lost(Exception):
-    """The process is gone, or was before it answered."""
+    """The process has not answered, and will not."""
+
+    def __init__(self, reason: str, was_asked: bool) -> None:
+        super().__init__(reason)
+        self.was_asked = was_asked  # the question may be what it died of
 
 
 class Fault(Exception):
@@ -36,12 +40,11 @@ class Peer:
 
     async def ask(self, method: str, question: Any) -> Any:
         """Lost, or what the other process raised: one of our errors, or Fault."""
+        pieces = pack((method, question))
         self.in_flight += 1
         try:
-            reply = await self._reply(pack((method, question)))
+            reply = await self._reply(pieces)
             self.forsaken = 0
-        except (OSError, EOFError, asyncio.TimeoutError) as error:
-            raise Lost(f"{self.address.host}:{self.address.port}: {error}") from error
         except asyncio.CancelledError:
             self.forsaken += 1
             raise
@@ -52,24 +55,34 @@ class Peer:
         raise _error(*reply[1:]) if reply[0] == ERROR else Fault(reply[1])
 
     async def _reply(self, pieces: list[bytes | memoryview]) -> Any:
-        reader, writer = self._idle.pop() if self._idle else await self._connected()
+        reader, writer = await self._connected()
         try:
-            writer.writelines(pieces)
-            await writer.drain()
+            await write(writer, pieces)
             reply = unpack(*await read_message(reader))
+        except (OSError, EOFError) as error:
+            writer.close()
+            raise Lost(f"{self.address.host}:{self.address.port} died: {error}", was_asked=True) from error
         except BaseException:
             writer.close()  # which ends the work on the question
             raise
-        if len(self._idle) < IDLE:
-            self._idle.append((reader, writer))
-        else:
-            writer.close()
+        self._idle.append((reader, writer))
+        if len(self._idle) > IDLE:
+            self._idle.pop(0)[1].close()
         return reply
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not (reader.at_eof() or writer.is_closing()):
+                return reader, writer
+            writer.close()
         host, port, token = self.address
-        reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), CONNECTING_S)
-        writer.write(token.encode())
+        try:
+            connecting = asyncio.open_connection(host, port, limit=BUFFER)
+            reader, writer = await asyncio.wait_for(connecting, CONNECTING_S)
+            await write(writer, [token.encode()])
+        except (OSError, asyncio.TimeoutError) as error:
+            raise Lost(f"{host}:{port} cannot be reached: {error}", was_asked=False) from error
         return reader, writer
 
     def close(self) -> None:
@@ -89,14 +102,19 @@ class Peers:
         self._look: asyncio.Task[None] | None = None
 
     async def ask(self, method: str, question: Any) -> Any:
-        """Of the process that has the fewest questions. Waits while there is none; the rest as of Peer."""
-        peer = await self._least_busy()
-        try:
-            return await peer.ask(method, question)
-        except Lost:
-            self._leave(peer.address)
-            self._looked = -LOOK_S
-            raise
+        """Of the process that has the fewest questions. Waits while none can be reached; the rest as of Peer."""
+        while True:
+            peer = await self._least_busy()
+            try:
+                return await peer.ask(method, question)
+            except Lost as lost:
+                self._leave(peer.address)
+                self._looked = -LOOK_S
+                if lost.was_asked:
+                    raise
+                logger.warning("%s", lost)
+                if not self._peers:
+                    await asyncio.sleep(AGAIN_S)
 
     async def _least_busy(self) -> Peer:
         if time.monotonic() - self._looked > LOOK_S:

@@ -13,7 +13,8 @@ import asyncio
 import hmac
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import closing, suppress
 from threading import Thread
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from react_ray.serving.message import HEAD, pack, unpack
 
 logger = logging.getLogger(__name__)
 GREETING_S = 10.0
+BUFFER = 1 << 20  # bytes of a connection
 ANSWER, ERROR, FAULT = "answer", "error", "fault"  # how a reply begins: then the answer; its class, arguments; a text
 
 
@@ -39,28 +41,38 @@ class QuestionServer:
     def __init__(self, host: str, methods: Mapping[str, Callable[[Any], Awaitable[Any]]]) -> None:
         """host: the address to listen at; methods: by name, what answers a question, in that loop."""
         self._methods = methods
-        self._loop = asyncio.new_event_loop()
-        Thread(target=self._loop.run_forever, name="questions", daemon=True).start()
-        listening = asyncio.start_server(self._connected, host, 0)
-        self._server = asyncio.run_coroutine_threadsafe(listening, self._loop).result()
-        self.address = Address(host, self._server.sockets[0].getsockname()[1], secrets.token_hex(16))
         self.num_asked = 0  # questions that wait for their answers
+        self.address = Address(host, 0, secrets.token_hex(16))
+        listens = Future[None]()
+        Thread(target=asyncio.run, args=(self._listen(listens),), name="questions", daemon=True).start()
+        listens.result()
 
     def close(self) -> None:
         """Nobody is answered any more."""
-        self._loop.call_soon_threadsafe(self._server.close)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._ended.set)
+
+    async def _listen(self, listens: Future[None]) -> None:
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            server = await asyncio.start_server(self._connected, self.address.host, 0, limit=BUFFER)
+        except OSError as error:
+            listens.set_exception(error)
+            return
+        self.address = self.address._replace(port=server.sockets[0].getsockname()[1])
+        listens.set_result(None)
+        await self._ended.wait()
+        server.close()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Until it hangs up, is found to be none of ours, or this server ends."""
         token = self.address.token.encode()
-        with closing(writer), suppress(OSError, EOFError, asyncio.TimeoutError):  # it hangs up, or is none of ours
+        with closing(writer), suppress(OSError, EOFError, asyncio.TimeoutError, asyncio.CancelledError):
             if hmac.compare_digest(await asyncio.wait_for(reader.readexactly(len(token)), GREETING_S), token):
                 coming = asyncio.ensure_future(read_message(reader))
                 while True:
                     asked = await coming
                     coming = asyncio.ensure_future(read_message(reader))
-                    writer.writelines(await self._unless_gone(asked, coming))
-                    await writer.drain()
+                    await write(writer, await self._unless_gone(asked, coming))
 
     async def _unless_gone(self, asked: tuple[bytes, bytes], coming: asyncio.Task[Any]) -> list[bytes | memoryview]:
         """The reply, unless the next message ends before: a client that waits sends nothing, so it has hung up."""
@@ -82,11 +94,20 @@ class QuestionServer:
             return pack((ANSWER, await self._methods[method](question)))
         except ReactRayError as error:
             made: Any = error.__reduce__()  # its class and arguments, with which it would be pickled
-            return pack((ERROR, made[0].__name__, made[1]))
+            arguments = [one if one is None or isinstance(one, (int, float)) else str(one) for one in made[1]]
+            return pack((ERROR, made[0].__name__, arguments))
         except Exception as error:
             said = told(error)
             logger.error("a question: %s", said)
             return pack((FAULT, said))
+
+
+async def write(writer: asyncio.StreamWriter, pieces: Sequence[bytes | memoryview]) -> None:
+    """OSError if the other side has hung up: uvloop would raise RuntimeError."""
+    if writer.is_closing():
+        raise ConnectionResetError("the other side has hung up")
+    writer.writelines(pieces)
+    await writer.drain()
 
 
 async def read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:

@@ -23,7 +23,7 @@ def asked(send: Callable[[], Awaitable[Any]], pace: Pace | None = None, patience
 
 @pytest.mark.parametrize("deaths", range(TRIES))
 def test_a_question_outlives_the_deaths_of_its_processes(deaths: int) -> None:
-    left = [Lost()] * deaths
+    left = [Lost("it died", was_asked=True)] * deaths
 
     async def send() -> str:
         if left:
@@ -35,7 +35,7 @@ def test_a_question_outlives_the_deaths_of_its_processes(deaths: int) -> None:
 
 def test_a_group_that_keeps_dying_is_named() -> None:
     async def send() -> str:
-        raise Lost
+        raise Lost("it died", was_asked=True)
 
     with pytest.raises(GroupUnavailable, match=r"group-1 does not answer .*ask again in a moment"):
         asked(send)
