@@ -43,6 +43,6 @@ def _serve(
     serve.check_open(loaded, insecure)
     if demo and not open_storage(loaded.database).exists(f"index/{MANIFEST}"):
         say("the sample is embedded first: 42,000 captions, a minute or two on two cores")
-        run_stages(uri, wanted, last="index")
+        run_stages(uri, wanted, last="index", tells=False)
     interruption.hint = "serving has ended"
     serve.run(loaded, insecure, logger.isEnabledFor(logging.INFO))

@@ -86,9 +86,15 @@ def _print(recipe: Recipe, verb: str, said: str, as_json: bool) -> None:
 
 
 def run_stages(
-    recipe_uri: str, overrides: list[str] | None, as_json: bool = False, first: str = "", last: str = ""
+    recipe_uri: str,
+    overrides: list[str] | None,
+    as_json: bool = False,
+    first: str = "",
+    last: str = "",
+    tells: bool = True,
 ) -> None:
-    """As `run_verb`, of the stages from `first` to `last`; "" = from the start, to the end."""
+    """As `run_verb`, of the stages from `first` to `last`; "" = from the start, to the end. tells: what was made, and
+    how to go on."""
     from react_ray.progress import say
     from react_ray.recipe import load_recipe
     from react_ray.runtime import done, preflight
@@ -106,7 +112,8 @@ def run_stages(
             from react_ray.stages import run
 
             said = run.run(recipe, stages)
-    answer(said, done.values(recipe, stages[-1]) if as_json else None, as_json)
+    if tells:
+        answer(said, done.values(recipe, stages[-1]) if as_json else None, as_json)
 
 
 def _ray(recipe: Recipe) -> AbstractContextManager[None]:

@@ -77,7 +77,7 @@ def port(local_ray: None, folder: Path) -> Iterator[int]:
 
 def test_a_search_ends_when_its_client_hangs_up(port: int, folder: Path) -> None:
     begun, ended = Pipe(folder / BEGUN), Pipe(folder / ENDED)
-    for num_queries in (1, 3):  # which reach a group in two ways
+    for num_queries in (1, 3):
         connection = HTTPConnection("127.0.0.1", port)
         body = {"queries": [{"text": text} for text in ANIMALS[:num_queries]], "k": 3, "key": "text"}
         connection.request("POST", "/v1/search", json.dumps(body), {"Content-Type": "application/json"})
