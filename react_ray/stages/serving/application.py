@@ -7,7 +7,6 @@ for each group behind the one that takes requests.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -104,17 +103,14 @@ def _width(config: ServeConfig) -> dict[str, Any]:
         return {"num_replicas": config.min_replicas}
     delays = {"upscale_delay_s": config.upscale_delay_s, "downscale_delay_s": config.downscale_delay_s}
     width = {"min_replicas": config.min_replicas, "max_replicas": config.max_replicas}
-    policy = AutoscalingPolicy(policy_function=_by_questions(QUESTIONS, TARGET))
+    policy = AutoscalingPolicy(policy_function=by_questions)
     return {"autoscaling_config": {**width, **delays, "policy": policy}, "num_replicas": None}
 
 
-def _by_questions(name: str, target: int) -> Callable[[AutoscalingContext], tuple[float, dict[str, Any]]]:
-    """How many replicas Serve wants, from what GroupReplica says it has to do: Serve sees none of its questions.
+def by_questions(context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
+    """How many replicas of a group Serve wants, from what each says it has to do: Serve sees none of their questions.
 
-    A closure, which is pickled as it is: Serve's controller may not have this package.
+    Serve pickles it with the constants that it names, so that its controller needs nothing of this package.
     """
-
-    def replicas(context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
-        return sum((context.aggregated_metrics or {}).get(name, {}).values()) / target, {}
-
-    return replicas
+    questions = (context.aggregated_metrics or {}).get(QUESTIONS, {})
+    return sum(questions.values()) / TARGET, {}
