@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ray import serve
 
@@ -20,13 +21,13 @@ from tests.support.autoscaling_cluster import autoscaling_cluster, nodes_of
 from tests.support.searchable import ANIMALS, many, write_index, write_searchable
 from tests.support.serving import serving_recipe
 
-CLIENTS, PATIENCE_S = 64, 240.0
+CLIENTS, QUERIES, PATIENCE_S = 64, 50, 240.0
 
 
 @pytest.mark.slow
 def test_load_brings_replicas_and_nodes_and_idleness_takes_them_away(tmp_path: Path) -> None:
     uri = f"{tmp_path}/database"
-    write_searchable(uri, [ANIMALS + many(120), many(90, 200)])
+    write_searchable(uri, [(ANIMALS + many(120)) * 400, many(90, 200)])
     write_index(uri, num_shards=2)
     width = {"min_replicas": 1, "max_replicas": 3, "upscale_delay_s": 2, "downscale_delay_s": 5}
     section = {"port": 0, "max_in_flight": 512, **width}
@@ -61,16 +62,17 @@ def running() -> int:
 
 @contextmanager
 def load(url: str) -> Iterator[None]:
-    """Clients ask without a pause, in a thread."""
+    """Clients ask without a pause, in a thread, for more than one process of the group can do."""
     ended = threading.Event()
+    vectors_QD = np.random.default_rng(0).standard_normal((QUERIES, 128)).astype(np.float32)
 
-    async def ask(client: Any, number: int) -> None:
+    async def ask(client: Any) -> None:
         while not ended.is_set():
-            await client.search(ANIMALS[number % len(ANIMALS)], 5, key="text")
+            await client.search_vectors(vectors_QD, 5, key="image")
 
     async def all_ask() -> None:
         async with react_ray.connect(url, asynchronous=True, timeout_s=120) as client:
-            await asyncio.gather(*(ask(client, number) for number in range(CLIENTS)))
+            await asyncio.gather(*(ask(client) for _ in range(CLIENTS)))
 
     thread = threading.Thread(target=asyncio.run, args=(all_ask(),))
     thread.start()
