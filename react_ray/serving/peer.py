@@ -9,14 +9,15 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from react_ray.errors import ReactRayError
-from react_ray.serving.message import pack, unpack
-from react_ray.serving.question_server import ANSWER, BUFFER, ERROR, Address, read_message, write
+from react_ray.serving.message import HEAD, pack, unpack
+from react_ray.serving.question_server import ANSWER, ERROR, Address
 
 logger = logging.getLogger(__name__)
 CONNECTING_S = 3.0
 LOOK_S = 5.0  # between two looks where the processes of a group are, unless one was lost
 AGAIN_S = 0.2  # after a look that found none
-IDLE = 64  # connections to a process that stay open
+CONNECTIONS = 8  # to a process, each of which has a thread there; more questions wait for one
+BUFFER = 1 << 20  # bytes of a connection
 
 
 class Lost(Exception):
@@ -36,6 +37,7 @@ class Peer:
         self.address = address
         self.in_flight = 0
         self.forsaken = 0  # questions that were given up since it last answered
+        self._free = asyncio.Semaphore(CONNECTIONS)
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def ask(self, method: str, question: Any) -> Any:
@@ -43,7 +45,8 @@ class Peer:
         pieces = pack((method, question))
         self.in_flight += 1
         try:
-            reply = await self._reply(pieces)
+            async with self._free:
+                reply = await self._reply(pieces)
             self.forsaken = 0
         except asyncio.CancelledError:
             self.forsaken += 1
@@ -57,8 +60,9 @@ class Peer:
     async def _reply(self, pieces: list[bytes | memoryview]) -> Any:
         reader, writer = await self._connected()
         try:
-            await write(writer, pieces)
-            reply = unpack(*await read_message(reader))
+            await _write(writer, pieces)
+            length, size = HEAD.unpack(await reader.readexactly(HEAD.size))
+            reply = unpack(await reader.readexactly(length), await reader.readexactly(size))
         except (OSError, EOFError) as error:
             writer.close()
             raise Lost(f"{self.address.host}:{self.address.port} died: {error}", was_asked=True) from error
@@ -66,8 +70,6 @@ class Peer:
             writer.close()  # which ends the work on the question
             raise
         self._idle.append((reader, writer))
-        if len(self._idle) > IDLE:
-            self._idle.pop(0)[1].close()
         return reply
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -80,7 +82,7 @@ class Peer:
         try:
             connecting = asyncio.open_connection(host, port, limit=BUFFER)
             reader, writer = await asyncio.wait_for(connecting, CONNECTING_S)
-            await write(writer, [token.encode()])
+            await _write(writer, [token.encode()])
         except (OSError, asyncio.TimeoutError) as error:
             raise Lost(f"{host}:{port} cannot be reached: {error}", was_asked=False) from error
         return reader, writer
@@ -148,6 +150,14 @@ class Peers:
     def _leave(self, address: Address) -> None:
         if peer := self._peers.pop(address, None):
             peer.close()
+
+
+async def _write(writer: asyncio.StreamWriter, pieces: list[bytes | memoryview]) -> None:
+    """OSError if the other side has hung up: uvloop would raise RuntimeError."""
+    if writer.is_closing():
+        raise ConnectionResetError("the other side has hung up")
+    writer.writelines(pieces)
+    await writer.drain()
 
 
 def _error(name: str, arguments: tuple[Any, ...]) -> Exception:

@@ -3,29 +3,32 @@
 Between the processes of a search, Ray Serve's handles would take longer than the search itself: bench_serve.py measures
 both (noop_client_p50_ms, noop_handle_p50_ms). Serve starts these processes, looks after them, and says where they are.
 
-A connection begins with the server's token and has one question at a time. A client that hangs up, as when it is
-cancelled, ends the work on its question.
+A connection begins with the server's token and has one question at a time, which is answered in its own thread: an
+event loop with a pool of threads would take a third more time. A client that hangs up, as when its task is cancelled,
+ends the work on its question.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hmac
+import io
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import closing, suppress
-from threading import Thread
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Lock, Semaphore, Thread
 from typing import Any, NamedTuple
 
+from react_ray.cancellation import Cancelled, stop_if_cancelled, unless
 from react_ray.errors import ReactRayError
 from react_ray.fault_log import told
 from react_ray.serving.message import HEAD, pack, unpack
 
 logger = logging.getLogger(__name__)
 GREETING_S = 10.0
-BUFFER = 1 << 20  # bytes of a connection
+GREETINGS = 64  # connections that have not shown the token yet
 ANSWER, ERROR, FAULT = "answer", "error", "fault"  # how a reply begins: then the answer; its class, arguments; a text
 
 
@@ -36,81 +39,116 @@ class Address(NamedTuple):
 
 
 class QuestionServer:
-    """Listens from the start, with an event loop in a thread of its own."""
+    """Listens from the start."""
 
-    def __init__(self, host: str, methods: Mapping[str, Callable[[Any], Awaitable[Any]]]) -> None:
-        """host: the address to listen at; methods: by name, what answers a question, in that loop."""
-        self._methods = methods
+    def __init__(
+        self,
+        host: str,
+        methods: Mapping[str, Callable[[Any], Any]],
+        at_once: int,
+        begins: Callable[[], None] = lambda: None,
+    ) -> None:
+        """host: the address to listen at; methods: by name, what answers a question; at_once: questions, the others
+        wait; begins: is called in each thread that will answer."""
+        self.methods, self.begins = methods, begins
+        self.token = secrets.token_hex(16).encode()
         self.num_asked = 0  # questions that wait for their answers
-        self.address = Address(host, 0, secrets.token_hex(16))
-        listens = Future[None]()
-        Thread(target=asyncio.run, args=(self._listen(listens),), name="questions", daemon=True).start()
-        listens.result()
+        self.num_greeting = 0  # connections
+        self._free, self._counting = Semaphore(at_once), Lock()
+        self._listener = _Listener(host, self)
+        Thread(target=self._listener.serve_forever, name="questions", daemon=True).start()
+
+    @property
+    def address(self) -> Address:
+        host, port = self._listener.server_address[:2]
+        return Address(str(host), port, self.token.decode())
 
     def close(self) -> None:
-        """Nobody is answered any more."""
-        self._loop.call_soon_threadsafe(self._ended.set)
+        """Nobody connects any more."""
+        self._listener.shutdown()
+        self._listener.server_close()
 
-    async def _listen(self, listens: Future[None]) -> None:
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+    @contextmanager
+    def counted(self, name: str) -> Iterator[None]:
+        """name: of the attribute that counts."""
+        with self._counting:
+            setattr(self, name, getattr(self, name) + 1)
         try:
-            server = await asyncio.start_server(self._connected, self.address.host, 0, limit=BUFFER)
-        except OSError as error:
-            listens.set_exception(error)
-            return
-        self.address = self.address._replace(port=server.sockets[0].getsockname()[1])
-        listens.set_result(None)
-        await self._ended.wait()
-        server.close()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Until it hangs up, is found to be none of ours, or this server ends."""
-        token = self.address.token.encode()
-        with closing(writer), suppress(OSError, EOFError, asyncio.TimeoutError, asyncio.CancelledError):
-            if hmac.compare_digest(await asyncio.wait_for(reader.readexactly(len(token)), GREETING_S), token):
-                coming = asyncio.ensure_future(read_message(reader))
-                while True:
-                    asked = await coming
-                    coming = asyncio.ensure_future(read_message(reader))
-                    await write(writer, await self._unless_gone(asked, coming))
-
-    async def _unless_gone(self, asked: tuple[bytes, bytes], coming: asyncio.Task[Any]) -> list[bytes | memoryview]:
-        """The reply, unless the next message ends before: a client that waits sends nothing, so it has hung up."""
-        work = asyncio.ensure_future(self._reply(*asked))
-        self.num_asked += 1
-        try:
-            await asyncio.wait({work, coming}, return_when=asyncio.FIRST_COMPLETED)
+            yield
         finally:
-            self.num_asked -= 1
-        if work.done():
-            return work.result()
-        work.cancel()
-        await coming
-        raise EOFError("the next question came before the answer")
+            with self._counting:
+                setattr(self, name, getattr(self, name) - 1)
 
-    async def _reply(self, text: bytes, data: bytes) -> list[bytes | memoryview]:
+    def reply(self, text: bytes, data: bytes) -> list[bytes | memoryview]:
+        """Cancelled if nobody waits for it any more."""
         try:
             method, question = unpack(text, data)
-            return pack((ANSWER, await self._methods[method](question)))
+            with self._free:
+                stop_if_cancelled()
+                return pack((ANSWER, self.methods[method](question)))
         except ReactRayError as error:
             made: Any = error.__reduce__()  # its class and arguments, with which it would be pickled
             arguments = [one if one is None or isinstance(one, (int, float)) else str(one) for one in made[1]]
             return pack((ERROR, made[0].__name__, arguments))
+        except Cancelled:
+            raise
         except Exception as error:
             said = told(error)
             logger.error("a question: %s", said)
             return pack((FAULT, said))
 
 
-async def write(writer: asyncio.StreamWriter, pieces: Sequence[bytes | memoryview]) -> None:
-    """OSError if the other side has hung up: uvloop would raise RuntimeError."""
-    if writer.is_closing():
-        raise ConnectionResetError("the other side has hung up")
-    writer.writelines(pieces)
-    await writer.drain()
+class _Listener(ThreadingTCPServer):
+    daemon_threads, block_on_close, request_queue_size = True, False, 128
+
+    def __init__(self, host: str, questions: QuestionServer) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.questions = questions
+        super().__init__((host, 0), _Connection)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return self.questions.num_greeting < GREETINGS
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        logger.exception("a connection of %s", client_address)
 
 
-async def read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+class _Connection(StreamRequestHandler):
+    server: _Listener
+    timeout, disable_nagle_algorithm = GREETING_S, True
+
+    def handle(self) -> None:
+        questions = self.server.questions
+        with suppress(OSError, EOFError, Cancelled):  # it has hung up, or is none of ours
+            with questions.counted("num_greeting"):
+                if not hmac.compare_digest(self.rfile.read(len(questions.token)), questions.token):
+                    return
+            self.connection.settimeout(None)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            questions.begins()
+            while True:
+                asked = read_message(self.rfile)
+                with questions.counted("num_asked"), unless(self._has_hung_up):
+                    reply = questions.reply(*asked)
+                self.connection.sendall(b"".join(reply))
+
+    def _has_hung_up(self) -> bool:
+        """A client that waits sends nothing."""
+        try:
+            self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def read_message(file: io.BufferedIOBase) -> tuple[bytes, bytes]:
     """What `unpack` takes. EOFError if the other side has hung up."""
-    length, size = HEAD.unpack(await reader.readexactly(HEAD.size))
-    return await reader.readexactly(length), await reader.readexactly(size)
+
+    def exactly(size: int) -> bytes:
+        found = file.read(size)
+        if len(found) < size:
+            raise EOFError
+        return found
+
+    length, size = HEAD.unpack(exactly(HEAD.size))
+    return exactly(length), exactly(size)

@@ -20,7 +20,8 @@ class Echo:
     """A group."""
 
     def __init__(self) -> None:
-        self._server = QuestionServer(get_node_ip_address(), {"answer": self.answer})
+        methods = {"answer": lambda asked: asked.queries_QD}
+        self._server = QuestionServer(get_node_ip_address(), methods, at_once=2)
 
     async def where(self) -> Address:
         return self._server.address

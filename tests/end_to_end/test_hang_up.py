@@ -13,7 +13,7 @@ import pytest
 from ray import serve
 from ray.serve.config import HTTPOptions
 
-from react_ray.cancellation import Cancelled, in_thread, stop_if_cancelled
+from react_ray.cancellation import Cancelled, stop_if_cancelled
 from react_ray.serving.groups import Asked
 from react_ray.stages.serving.application import NAME, Ingress, group_name
 from react_ray.stages.serving.by_ray import QUIET, _free_port
@@ -28,16 +28,14 @@ BEGUN, ENDED = "begun", "ended"
 class Endless(GroupReplica):
     """Searches as long as somebody waits for it, and writes of it into pipes beside the database."""
 
-    async def answer(self, asked: Asked) -> None:
-        await in_thread(self._threads, self._search)
-
-    def _search(self) -> None:
+    def answer(self, asked: Asked) -> None:
         self._says(BEGUN)
         try:
             while True:
                 stop_if_cancelled()
         except Cancelled:
             self._says(ENDED)
+            raise
 
     def _says(self, name: str) -> None:
         Path(self.group.uri).with_name(name).write_text(name)

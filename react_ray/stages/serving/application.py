@@ -80,8 +80,8 @@ def bound(recipe: Recipe, is_open: bool) -> serve.Application:
 
 def _group(recipe: Recipe, number: int, count: int) -> serve.Application:
     config, cluster = recipe.serve, recipe.cluster
-    threads = cluster.threads_per_actor if cluster.roles else cluster.num_cpus or os.cpu_count() or 1
-    # Where there are no nodes of roles, one machine serves everything, and replicas share its cores with other work.
+    # Where there are no nodes of roles, one machine serves everything: groups, which answer together, share its cores.
+    threads = cluster.threads_per_actor if cluster.roles else max(1, (cluster.num_cpus or os.cpu_count() or 1) // count)
     options = {"num_cpus": threads if cluster.roles else 0, "runtime_env": omp_policy(), **placement(cluster, "index")}
     cache = cluster.shard_cache_dir, int(cluster.shard_cache_gb * 2**30)
     replica: Any = serve.deployment(GroupReplica)

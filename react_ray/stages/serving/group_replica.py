@@ -1,47 +1,41 @@
-"""GroupReplica: one process of a group of shards. It opens its shards and answers with threads."""
+"""GroupReplica: one process of a group of shards. It opens its shards and answers questions (question_server.py)."""
 
 from __future__ import annotations
 
-import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from threading import Thread
 from typing import Any
 
 from ray.util import get_node_ip_address
 
-from react_ray.cancellation import in_thread
 from react_ray.errors import ReactRayError
 from react_ray.index.quantizer import faiss_threads
 from react_ray.index.shard_cache import ShardCache
 from react_ray.serving.groups import Asked, ShardGroup
 from react_ray.serving.question_server import Address, QuestionServer
-from react_ray.serving.stamp import Stamp, stamp_of
+from react_ray.serving.stamp import stamp_of
 
-QUESTIONS = "questions"  # that a process answers now, for scaling.py
-logger = logging.getLogger(__name__)
+QUESTIONS = "questions"  # that a process has now, as Ray Serve is told
 
 
 class GroupReplica:
     def __init__(
         self, uri: str, number: int, count: int, num_threads: int, reload_s: float, cache_dir: str, cache_bytes: int
     ) -> None:
-        """Opens the shards before the first question. num_threads: of FAISS, and questions at
-        once. cache_dir, cache_bytes: as of ShardCache."""
+        """Opens the shards before the first question. num_threads: of FAISS, and questions at once. cache_dir,
+        cache_bytes: as of ShardCache."""
         self.group, self._reload_s = ShardGroup(uri, number, count, ShardCache(cache_dir, cache_bytes)), reload_s
         self.group.prepare(stamp_of(uri))
-        self._threads = ThreadPoolExecutor(
-            max(2, num_threads), "group", initializer=faiss_threads, initargs=(num_threads,)
-        )
-        self._server = QuestionServer(get_node_ip_address(), {"answer": self.answer, "prepare": self.prepare})
+        methods: dict[str, Callable[[Any], Any]] = {"answer": self.answer, "prepare": self.group.prepare}
+        begins = partial(faiss_threads, num_threads)
+        self._server = QuestionServer(get_node_ip_address(), methods, max(2, num_threads), begins)
         Thread(target=self._follow, name="follow", daemon=True).start()
 
-    async def answer(self, asked: Asked) -> Any:
-        return await in_thread(self._threads, self.group.answer, asked)
-
-    async def prepare(self, stamp: Stamp) -> None:
-        await in_thread(self._threads, self.group.prepare, stamp)
+    def answer(self, asked: Asked) -> Any:
+        return self.group.answer(asked)
 
     async def where(self) -> Address:
         return self._server.address

@@ -7,14 +7,16 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 
+from react_ray.cancellation import Cancelled, stop_if_cancelled
 from react_ray.errors import ArtifactMissing, ReactRayError
 from react_ray.serving.groups import StateGone
 from react_ray.serving.peer import Fault, Lost, Peer, Peers
@@ -31,15 +33,15 @@ ERRORS = [
 
 
 @contextmanager
-def serving(**methods: Callable[[Any], Awaitable[Any]]) -> Iterator[QuestionServer]:
-    server = QuestionServer(HOST, methods)
+def serving(**methods: Callable[[Any], Any]) -> Iterator[QuestionServer]:
+    server = QuestionServer(HOST, methods, at_once=2)
     try:
         yield server
     finally:
         server.close()
 
 
-async def same(value: Any) -> Any:
+def same(value: Any) -> Any:
     return value
 
 
@@ -63,7 +65,7 @@ def test_a_large_question_and_its_answer_come_whole() -> None:
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_our_errors_cross_as_they_are(error: ReactRayError) -> None:
-    async def raises(question: Any) -> None:
+    def raises(question: Any) -> None:
         raise error
 
     with serving(raises=raises) as server, pytest.raises(type(error)) as caught:
@@ -72,7 +74,7 @@ def test_our_errors_cross_as_they_are(error: ReactRayError) -> None:
 
 
 def test_a_fault_is_told_and_the_process_goes_on() -> None:
-    async def raises(question: Any) -> None:
+    def raises(question: Any) -> None:
         raise ZeroDivisionError("of ours")
 
     async def asked(address: Address) -> Any:
@@ -106,14 +108,16 @@ def heard(client: socket.socket) -> bytes:
 
 
 def test_work_ends_when_nobody_waits_for_it() -> None:
-    began, ended = multiprocessing.Event(), multiprocessing.Event()
+    began, ended = Event(), Event()
 
-    async def endless(question: Any) -> None:
+    def endless(question: Any) -> None:
         began.set()
         try:
-            await asyncio.Event().wait()
-        finally:
+            while True:
+                stop_if_cancelled()
+        except Cancelled:
             ended.set()
+            raise
 
     async def asked(address: Address) -> Peer:
         peer = Peer(address)
@@ -131,14 +135,14 @@ def test_work_ends_when_nobody_waits_for_it() -> None:
 
 
 def answers_from_another_process(says: Connection) -> None:
-    async def number(question: Any) -> int:
+    def number(question: Any) -> int:
         return os.getpid()
 
-    async def endless(question: Any) -> None:
+    def endless(question: Any) -> None:
         says.send("asked")
-        await asyncio.Event().wait()
+        Event().wait()
 
-    server = QuestionServer(HOST, {"number": number, "endless": endless})
+    server = QuestionServer(HOST, {"number": number, "endless": endless}, at_once=2)
     says.send(server.address)
     says.recv()
 
