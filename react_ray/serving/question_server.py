@@ -28,7 +28,7 @@ from react_ray.serving.message import HEAD, pack, unpack
 
 logger = logging.getLogger(__name__)
 GREETING_S = 10.0
-GREETINGS = 64  # connections that have not shown the token yet
+GREETINGS = 1024  # connections that have not shown the token yet
 ANSWER, ERROR, FAULT = "answer", "error", "fault"  # how a reply begins: then the answer; its class, arguments; a text
 
 
