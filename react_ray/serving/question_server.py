@@ -15,8 +15,8 @@ import io
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Lock, Semaphore, Thread
 from typing import Any, NamedTuple
@@ -38,6 +38,21 @@ class Address(NamedTuple):
     token: str  # without it, nobody is answered
 
 
+class Count:
+    """How many threads are in a block of it."""
+
+    def __init__(self) -> None:
+        self.value, self._lock = 0, Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.value += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self.value -= 1
+
+
 class QuestionServer:
     """Listens from the start."""
 
@@ -52,9 +67,8 @@ class QuestionServer:
         wait; begins: is called in each thread that will answer."""
         self.methods, self.begins = methods, begins
         self.token = secrets.token_hex(16).encode()
-        self.num_asked = 0  # questions that wait for their answers
-        self.num_greeting = 0  # connections
-        self._free, self._counting = Semaphore(at_once), Lock()
+        self.asked, self.greeting = Count(), Count()  # questions without an answer, connections without a token
+        self._free = Semaphore(at_once)
         self._listener = _Listener(host, self)
         Thread(target=self._listener.serve_forever, name="questions", daemon=True).start()
 
@@ -67,17 +81,6 @@ class QuestionServer:
         """Nobody connects any more."""
         self._listener.shutdown()
         self._listener.server_close()
-
-    @contextmanager
-    def counted(self, name: str) -> Iterator[None]:
-        """name: of the attribute that counts."""
-        with self._counting:
-            setattr(self, name, getattr(self, name) + 1)
-        try:
-            yield
-        finally:
-            with self._counting:
-                setattr(self, name, getattr(self, name) - 1)
 
     def reply(self, text: bytes, data: bytes) -> list[bytes | memoryview]:
         """Cancelled if nobody waits for it any more."""
@@ -107,7 +110,7 @@ class _Listener(ThreadingTCPServer):
         super().__init__((host, 0), _Connection)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        return self.questions.num_greeting < GREETINGS
+        return self.questions.greeting.value < GREETINGS
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.exception("a connection of %s", client_address)
@@ -120,7 +123,7 @@ class _Connection(StreamRequestHandler):
     def handle(self) -> None:
         questions = self.server.questions
         with suppress(OSError, EOFError, Cancelled):  # it has hung up, or is none of ours
-            with questions.counted("num_greeting"):
+            with questions.greeting:
                 if not hmac.compare_digest(self.rfile.read(len(questions.token)), questions.token):
                     return
             self.connection.settimeout(None)
@@ -128,7 +131,7 @@ class _Connection(StreamRequestHandler):
             questions.begins()
             while True:
                 asked = read_message(self.rfile)
-                with questions.counted("num_asked"), unless(self._has_hung_up):
+                with questions.asked, unless(self._has_hung_up):
                     reply = questions.reply(*asked)
                 self.connection.sendall(b"".join(reply))
 

@@ -42,7 +42,7 @@ class GroupReplica:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """As Ray Serve asks for them."""
-        return {QUESTIONS: self._server.num_asked}
+        return {QUESTIONS: self._server.asked.value}
 
     def _follow(self) -> None:
         """Opens what changed before a question asks for it."""

@@ -54,7 +54,7 @@ def test_many_questions_at_once_get_their_own_answers() -> None:
         answers = asyncio.run(all_asked(server.address))
     assert [number for number, _ in answers] == list(range(200))
     assert all((array == number).all() and len(array) == number for number, array in answers)
-    assert server.num_asked == 0
+    assert server.asked.value == 0
 
 
 def test_a_large_question_and_its_answer_come_whole() -> None:
