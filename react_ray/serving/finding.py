@@ -26,6 +26,7 @@ from react_ray.serving.service import Service
 from react_ray.serving.view import View
 from react_ray.serving.written_hits import written_hits
 
+FEW_HITS = 1000  # that are ranked sooner than a thread takes them over
 SPARE = 2  # hits that are searched where duplicates will be folded, in multiples of k
 
 
@@ -71,7 +72,8 @@ class Finder:
         return (time.perf_counter() - self.timer.began) / most_s
 
     async def check(self) -> None:
-        await self.service.in_thread(self.view.check_filters, self.filters)
+        if self.filters:
+            await self.service.in_thread(self.view.check_filters, self.filters)
 
     async def search(self, key: Key, queries_QD: np.ndarray, k: int) -> Hits:
         """Returns Hits [Q, k], and notes recall and coverage."""
@@ -99,6 +101,8 @@ class Finder:
     async def ranked(self, keys: Sequence[Key], queries_QD: np.ndarray, k: int) -> list[Ranked]:
         """The k best hits of each query."""
         found = await asyncio.gather(*(self.search(key, queries_QD, k) for key in keys))
+        if len(queries_QD) * k <= FEW_HITS:
+            return self._ranked(keys, queries_QD, found, k)
         return await self.service.in_thread(self._ranked, keys, queries_QD, found, k)
 
     def _ranked(self, keys: Sequence[Key], queries_QD: np.ndarray, found: Sequence[Hits], k: int) -> list[Ranked]:
