@@ -37,6 +37,7 @@ class Peer:
         self.address = address
         self.in_flight = 0
         self.forsaken = 0  # questions that were given up since it last answered
+        self._is_left = False
         self._free = asyncio.Semaphore(CONNECTIONS)
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
@@ -69,7 +70,10 @@ class Peer:
         except BaseException:
             writer.close()  # which ends the work on the question
             raise
-        self._idle.append((reader, writer))
+        if self._is_left:
+            writer.close()
+        else:
+            self._idle.append((reader, writer))
         return reply
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -89,6 +93,7 @@ class Peer:
 
     def close(self) -> None:
         """Questions on their way are answered all the same."""
+        self._is_left = True
         while self._idle:
             self._idle.pop()[1].close()
 
