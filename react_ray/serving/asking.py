@@ -34,7 +34,7 @@ async def ask(
     pace.asked += 1
     began = time.monotonic()
     try:
-        first = _first(send, name, pace) if hedges else _again(send, name)
+        first = _first(send, name, pace, patience_s) if hedges else _again(send, name)
         answer = await asyncio.wait_for(first, patience_s)
     except asyncio.TimeoutError as error:
         raise GroupUnavailable(name, f"no answer within {patience_s:g} s") from error
@@ -42,12 +42,13 @@ async def ask(
     return answer
 
 
-async def _first(send: Callable[[], Awaitable[T]], name: str, pace: Pace) -> T:
+async def _first(send: Callable[[], Awaitable[T]], name: str, pace: Pace, patience_s: float) -> T:
     asked = {asyncio.ensure_future(_again(send, name))}
-    late_s = None if pace.late_s == float("inf") else pace.late_s
     try:
-        done, _ = await asyncio.wait(asked, timeout=late_s)
-        if not done and pace.may_ask_again():
+        done, _ = await asyncio.wait(asked, timeout=min(pace.late_s, patience_s / 2))
+        if not done and not pace.may_ask_again():
+            done, _ = await asyncio.wait(asked, timeout=patience_s / 2)
+        if not done:  # so late that the process may stand still, if not allowed before
             asked.add(asyncio.ensure_future(_again(send, name)))
         while True:
             done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from react_ray.errors import ReactRayError
 from react_ray.serving.message import HEAD, pack, unpack
@@ -18,6 +18,7 @@ LOOK_S = 5.0  # between two looks where the processes of a group are, unless one
 AGAIN_S = 0.2  # after a look that found none
 CONNECTIONS = 8  # to a process, each of which has a thread there; more questions wait for one
 BUFFER = 1 << 20  # bytes of a connection
+Connection: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Lost(Exception):
@@ -39,7 +40,7 @@ class Peer:
         self.forsaken = 0  # questions that were given up since it last answered
         self._is_left = False
         self._free = asyncio.Semaphore(CONNECTIONS)
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: list[Connection] = []
 
     async def ask(self, method: str, question: Any) -> Any:
         """Lost, or what the other process raised: one of our errors, or Fault."""
@@ -70,18 +71,23 @@ class Peer:
         except BaseException:
             writer.close()  # which ends the work on the question
             raise
-        if self._is_left:
-            writer.close()
-        else:
-            self._idle.append((reader, writer))
+        self._keep((reader, writer))
         return reply
 
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connected(self) -> Connection:
         while self._idle:
             reader, writer = self._idle.pop()
             if not (reader.at_eof() or writer.is_closing()):
                 return reader, writer
             writer.close()
+        connecting = asyncio.ensure_future(self._connect())
+        try:
+            return await asyncio.shield(connecting)  # before Python 3.12, wait_for may swallow that it is cancelled
+        except asyncio.CancelledError:
+            connecting.add_done_callback(self._keep_for_another)
+            raise
+
+    async def _connect(self) -> Connection:
         host, port, token = self.address
         try:
             connecting = asyncio.open_connection(host, port, limit=BUFFER)
@@ -90,6 +96,16 @@ class Peer:
         except (OSError, asyncio.TimeoutError) as error:
             raise Lost(f"{host}:{port} cannot be reached: {error}", was_asked=False) from error
         return reader, writer
+
+    def _keep_for_another(self, connecting: asyncio.Task[Connection]) -> None:
+        """The question that has waited for this connection was given up."""
+        if not connecting.cancelled() and connecting.exception() is None:
+            self._keep(connecting.result())
+
+    def _keep(self, connection: Connection) -> None:
+        self._idle.append(connection)
+        if self._is_left or len(self._idle) > CONNECTIONS:
+            self._idle.pop()[1].close()
 
     def close(self) -> None:
         """Questions on their way are answered all the same."""
@@ -108,31 +124,51 @@ class Peers:
         self._looked = -LOOK_S
         self._look: asyncio.Task[None] | None = None
 
-    async def ask(self, method: str, question: Any) -> Any:
-        """Of the process that has the fewest questions. Waits while none can be reached; the rest as of Peer."""
+    async def ask(self, method: str, question: Any, asked: set[Address]) -> Any:
+        """Of the process that has the fewest questions. Waits while none can be reached; the rest as of Peer.
+
+        asked: processes that were asked before, which are asked again only if there are no others; the one that is
+        asked is added.
+        """
         while True:
-            peer = await self._least_busy()
+            await self._there()
+            peer = min(self._peers.values(), key=lambda one: (one.address in asked, one.in_flight + one.forsaken))
+            self._peers[peer.address] = self._peers.pop(peer.address)
+            asked.add(peer.address)
             try:
-                return await peer.ask(method, question)
+                return await self._answer(peer, method, question)
             except Lost as lost:
-                self._leave(peer.address)
-                self._looked = -LOOK_S
                 if lost.was_asked:
                     raise
                 logger.warning("%s", lost)
                 if not self._peers:
                     await asyncio.sleep(AGAIN_S)
 
-    async def _least_busy(self) -> Peer:
+    async def ask_all(self, method: str, question: Any) -> None:
+        """Of every process that there is now. What one of them raises is raised, but Lost only if all were lost."""
+        await self._there()
+        asking = [self._answer(peer, method, question) for peer in self._peers.values()]
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        for one in [one for one in answers if not isinstance(one, Lost)] or answers:
+            if isinstance(one, BaseException):
+                raise one
+
+    async def _answer(self, peer: Peer, method: str, question: Any) -> Any:
+        try:
+            return await peer.ask(method, question)
+        except Lost:
+            self._leave(peer.address)
+            self._looked = -LOOK_S
+            raise
+
+    async def _there(self) -> None:
+        """Returns when there is a process."""
         if time.monotonic() - self._looked > LOOK_S:
             self._look_now()
         while not self._peers:
             await asyncio.shield(self._look_now())
             if not self._peers:
                 await asyncio.sleep(AGAIN_S)
-        peer = min(self._peers.values(), key=lambda one: one.in_flight + one.forsaken)
-        self._peers[peer.address] = self._peers.pop(peer.address)
-        return peer
 
     def _look_now(self) -> asyncio.Task[None]:
         """What several wait for is done once."""

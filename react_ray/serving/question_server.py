@@ -29,6 +29,7 @@ from react_ray.serving.message import HEAD, pack, unpack
 logger = logging.getLogger(__name__)
 GREETING_S = 10.0
 GREETINGS = 1024  # connections that have not shown the token yet
+LARGE = 1 << 20  # bytes of a reply that are not copied to go at once
 ANSWER, ERROR, FAULT = "answer", "error", "fault"  # how a reply begins: then the answer; its class, arguments; a text
 
 
@@ -133,7 +134,8 @@ class _Connection(StreamRequestHandler):
                 asked = read_message(self.rfile)
                 with questions.asked, unless(self._has_hung_up):
                     reply = questions.reply(*asked)
-                self.connection.sendall(b"".join(reply))
+                for part in [b"".join(reply)] if sum(map(len, reply)) < LARGE else reply:
+                    self.connection.sendall(part)
 
     def _has_hung_up(self) -> bool:
         """A client that waits sends nothing."""

@@ -20,7 +20,7 @@ from react_ray.serving.stamp import Stamp
 
 PATIENCE_S = 20.0  # a replica that died is back before, also on a busy machine: 10 s were too few there
 OPENING_S = 3600.0  # shards of 100 GB come from S3 in less
-WHERE_S = 5.0
+WHERE_S = 2.0
 
 
 class ServeGroup:
@@ -31,14 +31,16 @@ class ServeGroup:
         self._peers, self._pace = Peers(self._where), Pace()
 
     async def answer(self, asked: Asked) -> Any:
+        processes: set[Address] = set()
+
         async def send() -> Any:
-            return await self._peers.ask("answer", asked)
+            return await self._peers.ask("answer", asked, processes)
 
         return await ask(send, self.name, self._pace, self._patience_s, self._hedges)
 
     async def prepare(self, stamp: Stamp) -> None:
-        async def send() -> None:
-            await self._peers.ask("prepare", stamp)
+        async def send() -> None:  # so that whichever is asked next has opened it
+            await self._peers.ask_all("prepare", stamp)
 
         await ask(send, self.name, Pace(), OPENING_S, hedges=False)
 
@@ -49,5 +51,7 @@ class ServeGroup:
         return running.get("RUNNING", 0)
 
     async def _where(self) -> list[Address]:
-        found = await self._handle.broadcast("where").results_async(timeout_s=WHERE_S, return_exceptions=True)
+        """Of those that say so in time; results_async would fail for all if one of them stands still."""
+        said = self._handle.broadcast("where")
+        found = await asyncio.to_thread(said.results, timeout_s=WHERE_S, return_exceptions=True)
         return [one for one in found if isinstance(one, Address)]

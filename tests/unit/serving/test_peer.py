@@ -6,8 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from threading import Event
@@ -22,27 +21,15 @@ from react_ray.serving.groups import StateGone
 from react_ray.serving.peer import Fault, Lost, Peer, Peers
 from react_ray.serving.question_server import Address, QuestionServer
 from react_ray.serving.refusal import GroupUnavailable, Refused
+from tests.support.ports import closed_port
+from tests.support.question_servers import HOST, same, serving
 
-HOST = "127.0.0.1"
 ERRORS = [
     StateGone("it has changed; ask again"),
     ArtifactMissing("no index; build it"),
     Refused("no", 404, "not_found", "k", 3),
     GroupUnavailable("group-1", "it is gone"),
 ]
-
-
-@contextmanager
-def serving(**methods: Callable[[Any], Any]) -> Iterator[QuestionServer]:
-    server = QuestionServer(HOST, methods, at_once=2)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-def same(value: Any) -> Any:
-    return value
 
 
 def test_many_questions_at_once_get_their_own_answers() -> None:
@@ -88,25 +75,6 @@ def test_a_fault_is_told_and_the_process_goes_on() -> None:
         assert asyncio.run(asked(server.address)) == "still there"
 
 
-@pytest.mark.parametrize("token", ["", "0" * 31, "0" * 32, "é" * 16, "GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 10_000])
-def test_who_has_no_token_is_told_nothing(token: str) -> None:
-    with serving(same=same) as server:
-        with socket.create_connection(server.address[:2]) as client:
-            assert heard(client, token.encode()) == b""
-        with pytest.raises(Lost):
-            asyncio.run(Peer(server.address._replace(token="0" * 32)).ask("same", 1))
-        assert asyncio.run(Peer(server.address).ask("same", 1)) == 1
-
-
-def heard(client: socket.socket, said: bytes) -> bytes:
-    try:
-        client.sendall(said)
-        client.shutdown(socket.SHUT_WR)
-        return client.recv(100)
-    except OSError:  # it has hung up, and left unread what was said
-        return b""
-
-
 def test_work_ends_when_nobody_waits_for_it() -> None:
     began, ended = Event(), Event()
 
@@ -132,6 +100,64 @@ def test_work_ends_when_nobody_waits_for_it() -> None:
 
     with serving(endless=endless, same=same) as server:
         assert asyncio.run(asked(server.address)).forsaken == 0
+
+
+def test_a_question_ends_when_it_is_cancelled_whatever_it_waits_for() -> None:
+    def endless(question: Any) -> None:
+        while True:
+            stop_if_cancelled()
+
+    async def cancelled_after(steps: int, address: Address) -> None:
+        peer = Peer(address)
+        question = asyncio.ensure_future(peer.ask("endless", None))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        question.cancel()
+        await asyncio.wait({question}, timeout=60)
+        assert question.cancelled()
+        assert await peer.ask("same", 1) == 1  # over the connection that was opened meanwhile, or another
+        peer.close()
+
+    with serving(endless=endless, same=same) as server:
+        for steps in range(40):
+            asyncio.run(cancelled_after(steps, server.address))
+
+
+def test_what_all_processes_are_asked_is_done_by_each_that_lives() -> None:
+    done: list[int] = []
+
+    def note(question: int) -> None:
+        if not question:
+            raise StateGone("it has changed; ask again")
+        done.append(question)
+
+    async def all_asked(*there: Address) -> None:
+        async def where() -> Iterable[Address]:
+            return there
+
+        await Peers(where).ask_all("note", 1)
+        with pytest.raises(StateGone):
+            await Peers(where).ask_all("note", 0)
+
+    with serving(note=note) as one, serving(note=note) as other, closed_port() as port:
+        asyncio.run(all_asked(one.address, Address(HOST, port, ""), other.address))
+    assert done == [1, 1]
+
+
+def test_a_question_that_is_asked_again_goes_to_another_process_however_busy() -> None:
+    async def asked_again(first: QuestionServer, second: QuestionServer) -> None:
+        async def where() -> Iterable[Address]:
+            return [first.address, second.address]
+
+        peers, asked = Peers(where), {first.address}
+        assert await peers.ask("name", None, set()) in ("first", "second")
+        peers._peers[second.address].forsaken = 5
+        assert await peers.ask("name", None, set()) == "first"
+        assert await peers.ask("name", None, asked) == "second"
+        assert asked == {first.address, second.address}
+
+    with serving(name=lambda question: "first") as first, serving(name=lambda question: "second") as second:
+        asyncio.run(asked_again(first, second))
 
 
 def answers_from_another_process(says: Connection) -> None:
@@ -181,27 +207,27 @@ async def _come_die_and_stand_still(started: list[tuple[Address, Any, Connection
         return there
 
     peers = Peers(where)
-    assert await peers.ask("number", None) == one.pid  # as soon as somebody says where it is
+    assert await peers.ask("number", None, set()) == one.pid  # as soon as somebody says where it is
 
-    question = asyncio.ensure_future(peers.ask("endless", None))
+    question = asyncio.ensure_future(peers.ask("endless", None, set()))
     assert await asyncio.to_thread(says.recv) == "asked"
     there[:] = [first, second]
     one.kill()
     await asyncio.to_thread(one.join)
     with pytest.raises(Lost, match="died"):
         await question
-    assert {await peers.ask("number", None) for _ in range(5)} == {other.pid}  # and not the first, which is still named
+    assert {await peers.ask("number", None, set()) for _ in range(5)} == {other.pid}
 
     there[:] = [second, third]
     await peers._look_now()
-    assert {await peers.ask("number", None) for _ in range(4)} == {other.pid, last.pid}  # in turn
+    assert {await peers.ask("number", None, set()) for _ in range(4)} == {other.pid, last.pid}  # in turn
 
     os.kill(other.pid, signal.SIGSTOP)
-    waiting = [asyncio.ensure_future(peers.ask("number", None)) for _ in range(2)]
+    waiting = [asyncio.ensure_future(peers.ask("number", None, set())) for _ in range(2)]
     done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     assert [answer.result() for answer in done] == [last.pid]
     for late in pending:
         late.cancel()
     await asyncio.wait(pending)
-    assert {await peers.ask("number", None) for _ in range(4)} == {last.pid}  # which owes no answer
+    assert {await peers.ask("number", None, set()) for _ in range(4)} == {last.pid}  # which owes no answer
     os.kill(other.pid, signal.SIGCONT)
