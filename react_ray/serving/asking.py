@@ -26,18 +26,23 @@ async def ask(
     pace: Pace,
     patience_s: float,
     hedges: bool,
+    lives: Callable[[], Awaitable[bool]],
 ) -> T:
-    """name: of the group, for GroupUnavailable, which is raised if nobody answers within patience_s or all tries died.
+    """name: of the group, for GroupUnavailable, which is raised if all tries died, or if nobody has answered in
+    patience_s and nobody who was asked lives.
 
     hedges: there may be a second process.
     """
     pace.asked += 1
     began = time.monotonic()
+    asking = asyncio.ensure_future(_first(send, name, pace, patience_s) if hedges else _again(send, name))
     try:
-        first = _first(send, name, pace, patience_s) if hedges else _again(send, name)
-        answer = await asyncio.wait_for(first, patience_s)
-    except asyncio.TimeoutError as error:
-        raise GroupUnavailable(name, f"no answer within {patience_s:g} s") from error
+        while not (await asyncio.wait({asking}, timeout=patience_s))[0]:
+            if not await lives():
+                raise GroupUnavailable(name, f"no answer within {patience_s:g} s")
+        answer = asking.result()
+    finally:
+        asking.cancel()
     pace.answered(time.monotonic() - began)
     return answer
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import closing
 from typing import Any, TypeAlias
 
 from react_ray.errors import ReactRayError
 from react_ray.serving.message import HEAD, pack, unpack
-from react_ray.serving.question_server import ANSWER, ERROR, Address
+from react_ray.serving.question_server import ALIVE, ANSWER, ERROR, Address
 
 logger = logging.getLogger(__name__)
 CONNECTING_S = 3.0
+LIVES_S = 2.0  # in which a process says that it lives
+LEFT_S = 10.0  # for questions to a process that is no more one of the group
 LOOK_S = 5.0  # between two looks where the processes of a group are, unless one was lost
 AGAIN_S = 0.2  # after a look that found none
-CONNECTIONS = 8  # to a process, each of which has a thread there; more questions wait for one
+CONNECTIONS = 16  # to a process, each of which has a thread there; more questions wait for one
 BUFFER = 1 << 20  # bytes of a connection
 Connection: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -41,6 +43,7 @@ class Peer:
         self._is_left = False
         self._free = asyncio.Semaphore(CONNECTIONS)
         self._idle: list[Connection] = []
+        self._busy: set[asyncio.StreamWriter] = set()
 
     async def ask(self, method: str, question: Any) -> Any:
         """Lost, or what the other process raised: one of our errors, or Fault."""
@@ -60,19 +63,35 @@ class Peer:
         raise _error(*reply[1:]) if reply[0] == ERROR else Fault(reply[1])
 
     async def _reply(self, pieces: list[bytes | memoryview]) -> Any:
-        reader, writer = await self._connected()
+        connection = await self._connected()
+        _, writer = connection
+        self._busy.add(writer)
         try:
-            await _write(writer, pieces)
-            length, size = HEAD.unpack(await reader.readexactly(HEAD.size))
-            reply = unpack(await reader.readexactly(length), await reader.readexactly(size))
+            reply = await _exchange(connection, pieces)
         except (OSError, EOFError) as error:
             writer.close()
             raise Lost(f"{self.address.host}:{self.address.port} died: {error}", was_asked=True) from error
         except BaseException:
             writer.close()  # which ends the work on the question
             raise
-        self._keep((reader, writer))
+        finally:
+            self._busy.discard(writer)
+        self._keep(connection)
         return reply
+
+    async def lives(self) -> bool:
+        """Whether the process still answers, however long its questions take."""
+
+        async def alive() -> bool:
+            connection = await self._connect()
+            with closing(connection[1]):
+                await _exchange(connection, pack((ALIVE, None)))
+            return True
+
+        try:
+            return await asyncio.wait_for(alive(), LIVES_S)
+        except (Lost, OSError, EOFError, asyncio.TimeoutError):
+            return False
 
     async def _connected(self) -> Connection:
         while self._idle:
@@ -107,11 +126,16 @@ class Peer:
         if self._is_left or len(self._idle) > CONNECTIONS:
             self._idle.pop()[1].close()
 
-    def close(self) -> None:
-        """Questions on their way are answered all the same."""
+    def leave(self) -> None:
+        """Questions on their way may still be answered, but not for long: nothing may ever come from a lost machine."""
         self._is_left = True
         while self._idle:
             self._idle.pop()[1].close()
+        asyncio.get_running_loop().call_later(LEFT_S, self._abort)
+
+    def _abort(self) -> None:
+        for writer in self._busy:
+            writer.transport.abort()
 
 
 class Peers:
@@ -121,8 +145,8 @@ class Peers:
         """where: says which processes of the group there are now; it may fail."""
         self._where = where
         self._peers: dict[Address, Peer] = {}  # the one that was asked last is the last
-        self._looked = -LOOK_S
         self._look: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def ask(self, method: str, question: Any, asked: set[Address]) -> Any:
         """Of the process that has the fewest questions. Waits while none can be reached; the rest as of Peer.
@@ -158,17 +182,29 @@ class Peers:
             return await peer.ask(method, question)
         except Lost:
             self._leave(peer.address)
-            self._looked = -LOOK_S
+            self._look_now()
             raise
 
     async def _there(self) -> None:
         """Returns when there is a process."""
-        if time.monotonic() - self._looked > LOOK_S:
-            self._look_now()
+        if self._following is None or self._following.done():
+            self._following = asyncio.create_task(self._follow())
         while not self._peers:
             await asyncio.shield(self._look_now())
             if not self._peers:
                 await asyncio.sleep(AGAIN_S)
+
+    async def lives(self, asked: Iterable[Address]) -> bool:
+        """Whether one of these processes still answers."""
+        return any(await asyncio.gather(*(peer.lives() for at in asked if (peer := self._peers.get(at)))))
+
+    async def _follow(self) -> None:
+        """Looks again and again while there are questions, also long ones to a process whose machine has gone."""
+        while True:
+            await self._look_now()
+            await asyncio.sleep(LOOK_S)
+            if not any(peer.in_flight for peer in self._peers.values()):
+                return
 
     def _look_now(self) -> asyncio.Task[None]:
         """What several wait for is done once."""
@@ -177,7 +213,6 @@ class Peers:
         return self._look
 
     async def _find(self) -> None:
-        self._looked = time.monotonic()
         try:
             there = set(await self._where())
         except Exception as error:  # no process has started yet, or one of them says nothing
@@ -190,7 +225,14 @@ class Peers:
 
     def _leave(self, address: Address) -> None:
         if peer := self._peers.pop(address, None):
-            peer.close()
+            peer.leave()
+
+
+async def _exchange(connection: Connection, pieces: list[bytes | memoryview]) -> Any:
+    reader, writer = connection
+    await _write(writer, pieces)
+    length, size = HEAD.unpack(await reader.readexactly(HEAD.size))
+    return unpack(await reader.readexactly(length), await reader.readexactly(size))
 
 
 async def _write(writer: asyncio.StreamWriter, pieces: list[bytes | memoryview]) -> None:

@@ -15,13 +15,13 @@ import io
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from socketserver import StreamRequestHandler, ThreadingTCPServer
-from threading import Lock, Semaphore, Thread
+from threading import Lock, Thread
 from typing import Any, NamedTuple
 
-from react_ray.cancellation import Cancelled, stop_if_cancelled, unless
+from react_ray.cancellation import Cancelled, unless
 from react_ray.errors import ReactRayError
 from react_ray.fault_log import told
 from react_ray.serving.message import HEAD, pack, unpack
@@ -29,6 +29,7 @@ from react_ray.serving.message import HEAD, pack, unpack
 logger = logging.getLogger(__name__)
 GREETING_S = 10.0
 GREETINGS = 1024  # connections that have not shown the token yet
+ALIVE = "alive"  # a question to every process
 LARGE = 1 << 20  # bytes of a reply that are not copied to go at once
 ANSWER, ERROR, FAULT = "answer", "error", "fault"  # how a reply begins: then the answer; its class, arguments; a text
 
@@ -54,6 +55,29 @@ class Count:
             self.value -= 1
 
 
+class Greeting:
+    """Connections that have not shown the token yet. Of too many, the oldest is ended: ours show it at once."""
+
+    def __init__(self) -> None:
+        self._held: dict[socket.socket, None] = {}
+        self._lock = Lock()
+
+    @contextmanager
+    def of(self, connection: socket.socket) -> Iterator[None]:
+        with self._lock:
+            self._held[connection] = None
+            oldest = next(iter(self._held)) if len(self._held) > GREETINGS else None
+            if oldest is not None:
+                del self._held[oldest]
+                with suppress(OSError):  # it has hung up
+                    oldest.shutdown(socket.SHUT_RDWR)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.pop(connection, None)
+
+
 class QuestionServer:
     """Listens from the start."""
 
@@ -61,15 +85,13 @@ class QuestionServer:
         self,
         host: str,
         methods: Mapping[str, Callable[[Any], Any]],
-        at_once: int,
         begins: Callable[[], None] = lambda: None,
     ) -> None:
-        """host: the address to listen at; methods: by name, what answers a question; at_once: questions, the others
-        wait; begins: is called in each thread that will answer."""
-        self.methods, self.begins = methods, begins
+        """host: the address to listen at; methods: by name, what answers a question; begins: is called in each thread
+        that will answer."""
+        self.methods, self.begins = {**methods, ALIVE: lambda question: None}, begins
         self.token = secrets.token_hex(16).encode()
-        self.asked, self.greeting = Count(), Count()  # questions without an answer, connections without a token
-        self._free = Semaphore(at_once)
+        self.asked, self.greeting = Count(), Greeting()  # questions without an answer, connections without a token
         self._listener = _Listener(host, self)
         Thread(target=self._listener.serve_forever, name="questions", daemon=True).start()
 
@@ -87,9 +109,7 @@ class QuestionServer:
         """Cancelled if nobody waits for it any more."""
         try:
             method, question = unpack(text, data)
-            with self._free:
-                stop_if_cancelled()
-                return pack((ANSWER, self.methods[method](question)))
+            return pack((ANSWER, self.methods[method](question)))
         except ReactRayError as error:
             made: Any = error.__reduce__()  # its class and arguments, with which it would be pickled
             arguments = [one if one is None or isinstance(one, (int, float)) else str(one) for one in made[1]]
@@ -103,15 +123,12 @@ class QuestionServer:
 
 
 class _Listener(ThreadingTCPServer):
-    daemon_threads, block_on_close, request_queue_size = True, False, 128
+    daemon_threads, block_on_close, request_queue_size = True, False, 4096
 
     def __init__(self, host: str, questions: QuestionServer) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.questions = questions
         super().__init__((host, 0), _Connection)
-
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        return self.questions.greeting.value < GREETINGS
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.exception("a connection of %s", client_address)
@@ -124,7 +141,7 @@ class _Connection(StreamRequestHandler):
     def handle(self) -> None:
         questions = self.server.questions
         with suppress(OSError, EOFError, Cancelled):  # it has hung up, or is none of ours
-            with questions.greeting:
+            with questions.greeting.of(self.connection):
                 if not hmac.compare_digest(self.rfile.read(len(questions.token)), questions.token):
                     return
             self.connection.settimeout(None)

@@ -21,7 +21,7 @@ class Echo:
 
     def __init__(self) -> None:
         methods = {"answer": lambda asked: asked.queries_QD}
-        self._server = QuestionServer(get_node_ip_address(), methods, at_once=2)
+        self._server = QuestionServer(get_node_ip_address(), methods)
 
     async def where(self) -> Address:
         return self._server.address

@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 
 @contextmanager
 def serving(**methods: Callable[[Any], Any]) -> Iterator[QuestionServer]:
-    server = QuestionServer(HOST, methods, at_once=2)
+    server = QuestionServer(HOST, methods)
     try:
         yield server
     finally:

@@ -27,7 +27,7 @@ class ServeGroup:
     def __init__(self, name: str, handle: DeploymentHandle[Any], timeout_s: float, hedges: bool) -> None:
         """hedges: the deployment may have more than one replica."""
         self.name, self._handle, self._hedges = name, handle, hedges
-        self._patience_s = min(PATIENCE_S, 0.9 * timeout_s)
+        self._patience_s = min(PATIENCE_S, 0.7 * timeout_s)
         self._peers, self._pace = Peers(self._where), Pace()
 
     async def answer(self, asked: Asked) -> Any:
@@ -36,13 +36,19 @@ class ServeGroup:
         async def send() -> Any:
             return await self._peers.ask("answer", asked, processes)
 
-        return await ask(send, self.name, self._pace, self._patience_s, self._hedges)
+        async def lives() -> bool:
+            return await self._peers.lives(processes)
+
+        return await ask(send, self.name, self._pace, self._patience_s, self._hedges, lives)
 
     async def prepare(self, stamp: Stamp) -> None:
         async def send() -> None:  # so that whichever is asked next has opened it
             await self._peers.ask_all("prepare", stamp)
 
-        await ask(send, self.name, Pace(), OPENING_S, hedges=False)
+        async def lives() -> bool:
+            return False
+
+        await ask(send, self.name, Pace(), OPENING_S, False, lives)
 
     async def replicas(self) -> int | None:
         status = await asyncio.to_thread(serve.status)

@@ -14,9 +14,18 @@ from react_ray.serving.peer import Lost
 from react_ray.serving.refusal import GroupUnavailable
 
 
-def asked(send: Callable[[], Awaitable[Any]], pace: Pace | None = None, patience_s: float = 30.0) -> Any:
+async def nobody() -> bool:
+    return False
+
+
+def asked(
+    send: Callable[[], Awaitable[Any]],
+    pace: Pace | None = None,
+    patience_s: float = 30.0,
+    lives: Callable[[], Awaitable[bool]] = nobody,
+) -> Any:
     async def once() -> Any:
-        return await ask(send, "group-1", pace or Pace(), patience_s, True)
+        return await ask(send, "group-1", pace or Pace(), patience_s, True, lives)
 
     return asyncio.run(once())
 
@@ -59,6 +68,20 @@ def test_silence_names_the_group() -> None:
 
     with pytest.raises(GroupUnavailable, match="group-1"):
         asked(send, patience_s=0.01)
+
+
+def test_a_long_answer_of_a_process_that_lives_is_awaited() -> None:
+    looked = asyncio.Event()
+
+    async def send() -> str:
+        await looked.wait()
+        return "late"
+
+    async def lives() -> bool:
+        looked.set()
+        return True
+
+    assert asked(send, patience_s=0.01, lives=lives) == "late"
 
 
 def paced() -> Pace:

@@ -116,7 +116,7 @@ def test_a_question_ends_when_it_is_cancelled_whatever_it_waits_for() -> None:
         await asyncio.wait({question}, timeout=60)
         assert question.cancelled()
         assert await peer.ask("same", 1) == 1  # over the connection that was opened meanwhile, or another
-        peer.close()
+        peer.leave()
 
     with serving(endless=endless, same=same) as server:
         for steps in range(40):
@@ -168,7 +168,7 @@ def answers_from_another_process(says: Connection) -> None:
         says.send("asked")
         Event().wait()
 
-    server = QuestionServer(HOST, {"number": number, "endless": endless}, at_once=2)
+    server = QuestionServer(HOST, {"number": number, "endless": endless})
     says.send(server.address)
     says.recv()
 
@@ -223,6 +223,8 @@ async def _come_die_and_stand_still(started: list[tuple[Address, Any, Connection
     assert {await peers.ask("number", None, set()) for _ in range(4)} == {other.pid, last.pid}  # in turn
 
     os.kill(other.pid, signal.SIGSTOP)
+    os.waitpid(other.pid, os.WUNTRACED)
+    assert await peers.lives([third]) and not await peers.lives([second])
     waiting = [asyncio.ensure_future(peers.ask("number", None, set())) for _ in range(2)]
     done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     assert [answer.result() for answer in done] == [last.pid]

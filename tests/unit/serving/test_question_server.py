@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import tracemalloc
+from contextlib import ExitStack
 from threading import Event
 from typing import Any
 
@@ -66,3 +67,11 @@ def test_a_large_answer_is_not_copied_to_be_written() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.5 * (1 << 27)
+
+
+def test_who_shows_no_token_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("react_ray.serving.question_server.GREETINGS", 8)
+    with serving(same=same) as server, ExitStack() as held:
+        for _ in range(20):
+            held.enter_context(socket.create_connection(server.address[:2])).sendall(b"0")
+        assert asyncio.run(Peer(server.address).ask("same", 1)) == 1
