@@ -1,4 +1,4 @@
-"""QuestionServer: a process of a group answers questions on a port of its own; peer.py asks.
+"""QuestionServer: a process of a group answers questions on a port of its own; peer.py asks them.
 
 Between the processes of a search, Ray Serve's handles would take longer than the search itself: bench_serve.py measures
 both (noop_client_p50_ms, noop_handle_p50_ms). Serve starts these processes, looks after them, and says where they are.

@@ -9,12 +9,13 @@ import asyncio
 from typing import Any
 
 from ray import serve
+from ray.exceptions import ActorDiedError
 from ray.serve.handle import DeploymentHandle
 
 from react_ray.serving.asking import ask
 from react_ray.serving.groups import Asked
 from react_ray.serving.pace import Pace
-from react_ray.serving.peer import Peers
+from react_ray.serving.peers import Peers
 from react_ray.serving.question_server import Address
 from react_ray.serving.stamp import Stamp
 
@@ -56,8 +57,10 @@ class ServeGroup:
         running: dict[Any, int] = dict(app.deployments[self.name].replica_states)
         return running.get("RUNNING", 0)
 
-    async def _where(self) -> list[Address]:
-        """Of those that say so in time; results_async would fail for all if one of them stands still."""
+    async def _where(self) -> tuple[list[Address], bool]:
+        """Those that say so in time; results_async would fail for all if one of them stands still. Of a process that
+        has not said so, but has not died, nobody knows."""
         said = self._handle.broadcast("where")
         found = await asyncio.to_thread(said.results, timeout_s=WHERE_S, return_exceptions=True)
-        return [one for one in found if isinstance(one, Address)]
+        are_all = all(isinstance(one, (Address, ActorDiedError)) for one in found)
+        return [one for one in found if isinstance(one, Address)], are_all

@@ -18,7 +18,8 @@ import pytest
 from react_ray.cancellation import Cancelled, stop_if_cancelled
 from react_ray.errors import ArtifactMissing, ReactRayError
 from react_ray.serving.groups import StateGone
-from react_ray.serving.peer import Fault, Lost, Peer, Peers
+from react_ray.serving.peer import Fault, Lost, Peer
+from react_ray.serving.peers import Peers
 from react_ray.serving.question_server import Address, QuestionServer
 from react_ray.serving.refusal import GroupUnavailable, Refused
 from tests.support.ports import closed_port
@@ -132,8 +133,8 @@ def test_what_all_processes_are_asked_is_done_by_each_that_lives() -> None:
         done.append(question)
 
     async def all_asked(*there: Address) -> None:
-        async def where() -> Iterable[Address]:
-            return there
+        async def where() -> tuple[Iterable[Address], bool]:
+            return there, True
 
         await Peers(where).ask_all("note", 1)
         with pytest.raises(StateGone):
@@ -146,8 +147,8 @@ def test_what_all_processes_are_asked_is_done_by_each_that_lives() -> None:
 
 def test_a_question_that_is_asked_again_goes_to_another_process_however_busy() -> None:
     async def asked_again(first: QuestionServer, second: QuestionServer) -> None:
-        async def where() -> Iterable[Address]:
-            return [first.address, second.address]
+        async def where() -> tuple[Iterable[Address], bool]:
+            return [first.address, second.address], True
 
         peers, asked = Peers(where), {first.address}
         assert await peers.ask("name", None, set()) in ("first", "second")
@@ -198,13 +199,13 @@ def test_processes_come_die_and_stand_still() -> None:
 
 async def _come_die_and_stand_still(started: list[tuple[Address, Any, Connection]]) -> None:
     (first, one, says), (second, other, _), (third, last, _) = started
-    there: list[Address] = []
+    there, are_all = list[Address](), True
 
-    async def where() -> list[Address]:
+    async def where() -> tuple[list[Address], bool]:
         if not there:
             there.append(first)
             raise TimeoutError("nobody says")
-        return there
+        return there, are_all
 
     peers = Peers(where)
     assert await peers.ask("number", None, set()) == one.pid  # as soon as somebody says where it is
@@ -221,6 +222,12 @@ async def _come_die_and_stand_still(started: list[tuple[Address, Any, Connection
     there[:] = [second, third]
     await peers._look_now()
     assert {await peers.ask("number", None, set()) for _ in range(4)} == {other.pid, last.pid}  # in turn
+    there[:], are_all = [second], False
+    await peers._look_now()
+    assert {await peers.ask("number", None, set()) for _ in range(4)} == {
+        other.pid,
+        last.pid,
+    }  # one was too busy
 
     os.kill(other.pid, signal.SIGSTOP)
     os.waitpid(other.pid, os.WUNTRACED)
