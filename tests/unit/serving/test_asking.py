@@ -93,31 +93,29 @@ def paced() -> Pace:
     return pace
 
 
-def test_a_late_question_is_asked_of_a_second_process_and_the_first_answer_counts() -> None:
-    sent: list[int] = []
+def unless_first(sent: list[int]) -> Callable[[], Awaitable[str]]:
+    """Answers the second question; the first waits for ever. sent: the numbers of both."""
 
     async def send() -> str:
         sent.append(len(sent))
         if sent == [0]:
-            await asyncio.Event().wait()  # for ever
+            await asyncio.Event().wait()
         return "of the second"
 
-    assert asked(send, paced()) == "of the second" and sent == [0, 1]
+    return send
+
+
+def test_a_late_question_is_asked_of_a_second_process_and_the_first_answer_counts() -> None:
+    sent: list[int] = []
+    assert asked(unless_first(sent), paced()) == "of the second" and sent == [0, 1]
 
 
 def test_a_question_without_an_answer_is_asked_twice_though_many_were() -> None:
     sent: list[int] = []
-
-    async def send() -> str:
-        sent.append(len(sent))
-        if sent == [0]:
-            await asyncio.Event().wait()  # for ever
-        return "of the second"
-
     pace = paced()
     while pace.may_ask_again():
         pass
-    assert asked(send, pace, patience_s=2.0) == "of the second" and sent == [0, 1]
+    assert asked(unless_first(sent), pace, patience_s=2.0) == "of the second" and sent == [0, 1]
 
 
 def test_few_questions_are_asked_twice_however_slow_all_are() -> None:
