@@ -3,7 +3,8 @@
 Takes queries [Q, D]; gives Hits. ivf-rabitq with k_factor > 0 takes two rounds: every searcher estimates by its 1-bit
 codes, the best k x k_factor estimates of all searchers are re-ranked, each where it lies. A searcher proposes as many
 as it is likely to have of these, and is asked for more where they all are among them. Few queries, whose time is that
-of the rounds, take one: scores come with the estimates. Every other search takes one round, too.
+of the rounds, take one: scores come with the estimates. Every other search takes one round, too, in which few queries
+ask each searcher for as many hits as it is likely to have of the best.
 `searching` is the coordinator and knows nothing about processes: it yields what each searcher is to answer. A caller
 answers it in this process (search_shards) or through actors (stages/retrieval/shard_actors.py).
 """
@@ -137,6 +138,8 @@ def _visit(
 ) -> Generator[Round, list[Any], list[Any]]:
     """As `searching` without a filter, but returns what each searcher found: Hits [Q, k], or of classes the k best
     pairs of each, ClassHits."""
+    if two_stages and not params.k_factor and classes is None and len(queries_QD) <= FEW:
+        return (yield from _hits_of_each(num_searchers, queries_QD, k, params))
     if not (two_stages and params.k_factor and num_searchers > 1):
         return (yield Round("search", queries_QD, [(k, params, classes)] * num_searchers))
     count, scored = num_candidates(k, params), len(queries_QD) <= FEW and classes is None
@@ -144,6 +147,22 @@ def _visit(
     if scored:
         return [best(_joined(proposed, "scores"), np.where(kept, _joined(proposed, "pair_ids"), NO_PAIR), k)]
     return (yield Round("rerank", queries_QD, [(rows_QC, k, classes) for rows_QC in cut(proposed, kept)]))
+
+
+def _hits_of_each(
+    num_searchers: int, queries_QD: np.ndarray, k: int, params: SearchParams
+) -> Generator[Round, list[Any], list[Hits]]:
+    """Returns hits of each searcher, among which are the k best of all.
+
+    Each is asked for as many as it is likely to have of these, and for k if one has that many: all hits of a hundred
+    searchers would take a hundred times as long to send and to merge.
+    """
+    width = likely(k, num_searchers)
+    found: list[Hits] = yield Round("search", queries_QD, [(width, params, None)] * num_searchers)
+    floor_Q = merge(found, k).scores[:, -1]
+    if width == k or not any((one.valid[:, -1] & (one.scores[:, -1] >= floor_Q)).any() for one in found):
+        return found
+    return (yield Round("search", queries_QD, [(k, params, None)] * num_searchers))
 
 
 def _candidates(

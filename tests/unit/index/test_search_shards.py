@@ -136,10 +136,14 @@ def test_searchers_without_a_pair_that_may_be_found_leave_the_hits_of_the_others
 
 
 @pytest.mark.parametrize(
-    ("even", "num_queries", "rounds"), [(True, FEW, 1), (True, FEW + 1, 2), (False, FEW, 2), (False, FEW + 1, 3)]
+    ("even", "num_queries", "k_factor", "rounds"),
+    [
+        *((True, FEW, 4.0, 1), (True, FEW + 1, 4.0, 2), (False, FEW, 4.0, 2), (False, FEW + 1, 4.0, 3)),
+        *((True, FEW, 0.0, 1), (True, FEW + 1, 0.0, 1), (False, FEW, 0.0, 2), (False, FEW + 1, 0.0, 1)),
+    ],
 )
 def test_few_queries_take_one_round_unless_one_searcher_has_most_of_the_best(
-    tmp_path: Path, even: bool, num_queries: int, rounds: int
+    tmp_path: Path, even: bool, num_queries: int, k_factor: float, rounds: int
 ) -> None:
     vectors, ids = clustered(900, DIM, 1), pair_ids(0, 900)
     asked = clustered(num_queries, DIM, 2, noise=0.9).astype(np.float32)
@@ -153,7 +157,7 @@ def test_few_queries_take_one_round_unless_one_searcher_has_most_of_the_best(
         rows = np.flatnonzero(holders == number)
         files = write_shard(tmp_path / str(number), quantizer, ids[rows], vectors[rows])
         searchers.append([ListIndex([files], coarse)])
-    params = SearchParams(LISTS, 4.0)
+    params = SearchParams(LISTS, k_factor)
     steps = searching(3, asked, 20, params, 0, two_stages=True)
     taken, found = 0, None
     try:
