@@ -129,7 +129,7 @@ class Peer:
         asyncio.get_running_loop().call_later(LEFT_S, self._abort)
 
     def _abort(self) -> None:
-        for writer in self._busy:
+        for writer in list(self._busy):
             writer.transport.abort()
 
 

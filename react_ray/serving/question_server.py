@@ -4,7 +4,7 @@ Between the processes of a search, Ray Serve's handles would take longer than th
 both (noop_client_p50_ms, noop_handle_p50_ms). Serve starts these processes, looks after them, and says where they are.
 
 A connection begins with the server's token and has one question at a time, which is answered in its own thread: an
-event loop with a pool of threads would take a third more time. A client that hangs up, as when its task is cancelled,
+event loop and a pool of threads would take longer. A client that hangs up, as when its task is cancelled,
 ends the work on its question.
 """
 

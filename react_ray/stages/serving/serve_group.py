@@ -28,7 +28,7 @@ class ServeGroup:
     def __init__(self, name: str, handle: DeploymentHandle[Any], timeout_s: float, hedges: bool) -> None:
         """hedges: the deployment may have more than one replica."""
         self.name, self._handle, self._hedges = name, handle, hedges
-        self._patience_s = min(PATIENCE_S, 0.7 * timeout_s)
+        self._patience_s = min(PATIENCE_S, 0.7 * timeout_s)  # then it is asked whether it lives
         self._peers, self._pace = Peers(self._where), Pace()
 
     async def answer(self, asked: Asked) -> Any:
