@@ -35,7 +35,7 @@ async def ask(
     """
     pace.asked += 1
     began = time.monotonic()
-    asking = asyncio.ensure_future(_first(send, name, pace, patience_s) if hedges else _again(send, name))
+    asking = asyncio.ensure_future(_first(send, name, pace, patience_s, lives) if hedges else _again(send, name))
     try:
         while not (await asyncio.wait({asking}, timeout=patience_s))[0]:
             if not await lives():
@@ -47,13 +47,17 @@ async def ask(
     return answer
 
 
-async def _first(send: Callable[[], Awaitable[T]], name: str, pace: Pace, patience_s: float) -> T:
+async def _first(
+    send: Callable[[], Awaitable[T]], name: str, pace: Pace, patience_s: float, lives: Callable[[], Awaitable[bool]]
+) -> T:
     asked = {asyncio.ensure_future(_again(send, name))}
     try:
         done, _ = await asyncio.wait(asked, timeout=min(pace.late_s, patience_s / 2))
         if not done and not pace.may_ask_again():
             done, _ = await asyncio.wait(asked, timeout=patience_s / 2)
-        if not done:  # so late that the process may stand still, if not allowed before
+            while not done and await lives():  # its work is long, and another process would take as long
+                done, _ = await asyncio.wait(asked, timeout=patience_s / 2)
+        if not done:
             asked.add(asyncio.ensure_future(_again(send, name)))
         while True:
             done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)

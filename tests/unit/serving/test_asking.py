@@ -93,6 +93,27 @@ def paced() -> Pace:
     return pace
 
 
+def test_a_long_question_is_asked_of_no_second_process_while_the_first_lives() -> None:
+    sent: list[int] = []
+    looks = iter([True, True])
+    enough = asyncio.Event()
+
+    async def send() -> str:
+        sent.append(1)
+        await enough.wait()
+        return "late"
+
+    async def lives() -> bool:
+        if next(looks, None) is None:
+            enough.set()
+        return True
+
+    pace = paced()
+    while pace.may_ask_again():
+        pass
+    assert asked(send, pace, patience_s=0.02, lives=lives) == "late" and sent == [1]
+
+
 def unless_first(sent: list[int]) -> Callable[[], Awaitable[str]]:
     """Answers the second question; the first waits for ever. sent: the numbers of both."""
 
