@@ -16,6 +16,8 @@ said otherwise. The last line is one JSON object:
     client_p50_ms, _p99_ms      a search of the groups, as from a task of the same cluster
     noop_client_p50_ms          as many questions of processes that do nothing, one for each group
     noop_handle_p50_ms          the same by handles of Ray Serve, in the fastest way that they have
+    noop_cloudpickle_p50_ms     the same by gRPC, serialised as Serve does by default
+    noop_task_p50_ms            the same by tasks of an actor instead of gRPC
     peer_...                    with --peer, what clip-retrieval's back end takes at the same recall (serve_peer.py)
     dfaiss_...                  with --distributed-faiss, what its client takes for as many servers (serve_dfaiss.py)
 
@@ -38,6 +40,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +80,12 @@ from tests.benchmark.quantiles import awaited, quantiles
 from tests.benchmark.serve_noop import Echo, EchoPost
 
 NUM_QUERIES, MOST_GROUPS, TIMEOUT_S, DEEP_K = 1000, 4, 30.0, 10_000
-INSIDE = ("client_", "noop_client_", "noop_handle_")  # of the cluster, without the proxy
+HANDLES: dict[str, dict[str, Any]] = {
+    "handle": {"_by_reference": False, "request_serialization": "pickle", "response_serialization": "pickle"},
+    "cloudpickle": {"_by_reference": False},
+    "task": {"_by_reference": True},
+}
+INSIDE = ("client_", *(f"noop_{way}_" for way in ("client", *HANDLES)))  # of the cluster, without the proxy
 
 
 def main() -> None:
@@ -181,9 +189,9 @@ def measured(
             posted = quantiles(lambda number: ask("POST", "/noop/", bodies[number], size), times, len(bodies))
             out["noop_post_p50_ms"] = posted[0]
             out["groups"] = groups = len(client.index()["groups"])
-            search, noop, by_handle = asyncio.run(client_times(recipe, groups, queries_QD, k, params, times))
+            search, *noops = asyncio.run(client_times(recipe, groups, queries_QD, k, params, times))
             out |= {"client_p50_ms": search[0], "client_p99_ms": search[1]}
-            out |= {"noop_client_p50_ms": noop[0], "noop_handle_p50_ms": by_handle[0]}
+            out |= {f"noop_{way}_p50_ms": p50 for way, (p50, _) in zip(("client", *HANDLES), noops, strict=True)}
     return out
 
 
@@ -211,7 +219,7 @@ async def client_times(
     recipe: Recipe, groups: int, queries_QD: np.ndarray, k: int, params: SearchParams, times: int
 ) -> list[tuple[float, float]]:
     """Quantiles of a search of all groups, and of as many questions of processes that do nothing: as groups are asked,
-    and by handles."""
+    and in each of HANDLES."""
     names = [group_name(number) for number in range(groups)]
     handles = [ServeGroup(name, serve.get_deployment_handle(name, NAME), TIMEOUT_S, False) for name in names]
     service = Service(recipe, handles)
@@ -220,8 +228,6 @@ async def client_times(
     deployment = Echo.options(num_replicas=groups, ray_actor_options={"num_cpus": 0}).bind()
     echo: Any = await asyncio.to_thread(serve.run, deployment, name="echo", route_prefix=None)
     peers = [Peer(address) for address in await echo.broadcast("where").results_async()]
-    by_grpc = {"_by_reference": False, "request_serialization": "pickle", "response_serialization": "pickle"}
-    quick = echo.options(**by_grpc)
 
     async def search(number: int) -> Any:
         return await Search(view.plans["image"], view.stamp).hits(queries_QD[number, None], k, params)
@@ -231,10 +237,11 @@ async def client_times(
     async def nothing(number: int) -> None:
         await asyncio.gather(*(peer.ask("answer", asked) for peer in peers))
 
-    async def by_handle(number: int) -> None:
-        await asyncio.gather(*(quick.answer.remote(asked) for _ in peers))
+    async def by_handle(handle: Any, number: int) -> None:
+        await asyncio.gather(*(handle.answer.remote(asked) for _ in peers))
 
-    found = [await awaited(one, times, NUM_QUERIES) for one in (search, nothing, by_handle)]
+    ways = [partial(by_handle, echo.options(**options)) for options in HANDLES.values()]
+    found = [await awaited(one, times, NUM_QUERIES) for one in (search, nothing, *ways)]
     await service.close()
     return found
 
