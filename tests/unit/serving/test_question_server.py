@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import tracemalloc
 from contextlib import ExitStack
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -37,20 +37,17 @@ def heard(client: socket.socket, said: bytes) -> bytes:
 
 
 def test_a_client_that_goes_while_its_answer_comes_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
-    written = Event()
-
     def large(question: Any) -> np.ndarray:
         return np.zeros(1 << 24)
 
-    def wait(question: Any) -> None:
-        written.set()
-
-    with serving(large=large, wait=wait) as server:
+    with serving(large=large) as server:
+        before = threading.enumerate()
         with socket.create_connection(server.address[:2]) as client:
             client.sendall(b"".join([server.token, *pack(("large", None))]))
             client.recv(100)
-        asyncio.run(Peer(server.address).ask("wait", None))
-        assert written.wait(60) and server.asked.value == 0
+            [connection] = set(threading.enumerate()) - set(before)
+        connection.join(60)
+    assert not connection.is_alive() and server.asked.value == 0
     assert not caplog.records
 
 
