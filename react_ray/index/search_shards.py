@@ -159,10 +159,11 @@ def _hits_of_each(
     """
     width = likely(k, num_searchers)
     found: list[Hits] = yield Round("search", queries_QD, [(width, params, None)] * num_searchers)
-    floor_Q = merge(found, k).scores[:, -1]
-    if width == k or not any((one.valid[:, -1] & (one.scores[:, -1] >= floor_Q)).any() for one in found):
-        return found
-    return (yield Round("search", queries_QD, [(k, params, None)] * num_searchers))
+    if width < k:
+        floor_Q = merge(found, k).scores[:, -1]
+        if any((one.valid[:, -1] & (one.scores[:, -1] >= floor_Q)).any() for one in found):
+            return (yield Round("search", queries_QD, [(k, params, None)] * num_searchers))
+    return found
 
 
 def _candidates(

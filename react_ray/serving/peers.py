@@ -26,7 +26,7 @@ class Peers:
         self._following: asyncio.Task[None] | None = None
 
     async def ask(self, method: str, question: Any, asked: set[Address]) -> Any:
-        """Of the process that has the fewest questions. Waits while none can be reached; the rest as of Peer.
+        """Asks the process that has the fewest questions, and waits while none can be reached. Raises as Peer.ask does.
 
         asked: processes that were asked before, which are asked again only if there are no others; the one that is
         asked is added.
@@ -46,7 +46,7 @@ class Peers:
                     await asyncio.sleep(AGAIN_S)
 
     async def ask_all(self, method: str, question: Any) -> None:
-        """Of every process that there is now. What one of them raises is raised, but Lost only if all were lost."""
+        """Asks every process that there is now. What one of them raises is raised, but Lost only if all were lost."""
         await self._there()
         asking = [self._answer(peer, method, question) for peer in self._peers.values()]
         answers = await asyncio.gather(*asking, return_exceptions=True)

@@ -3,7 +3,7 @@ search."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from json.encoder import encode_basestring_ascii
 
@@ -37,7 +37,7 @@ def written_hits(view: View, found: Sequence[Ranked], columns: Sequence[str]) ->
         ',"z":',
         _numbers([hits.z.astype(np.float64).round(3) for hits in found]),
         ',"key":"',
-        *_keys(found),
+        _keys(found),
         '","caption":',
         *quoted(values["caption"]),
         ',"url":',
@@ -64,10 +64,11 @@ def _joined(*pieces: str | pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(*merged, pa.scalar("", TEXT))
 
 
-def _keys(found: Sequence[Ranked]) -> Iterator[str | pa.Array]:
+def _keys(found: Sequence[Ranked]) -> str | pa.Array:
+    """The key of all hits, or of each."""
     every = {hits.key if isinstance(hits.key, str) else "" for hits in found}
     same = every.pop() if len(every) == 1 else ""
-    yield same or _texts([key for hits in found for key in hits.keys])
+    return same or _texts([key for hits in found for key in hits.keys])
 
 
 def _texts(values: list[str]) -> pa.Array:
@@ -83,7 +84,7 @@ def _numbers(values: Sequence[np.ndarray]) -> pa.Array:
 
 
 def quoted(column: pa.Array) -> list[str | pa.Array]:
-    """Pieces of strings of JSON, or of null. What is no text as most of it is goes through Python."""
+    """Returns the pieces of strings of JSON, or of null. What is no text as most of it is goes through Python."""
     if column.type == pa.null():
         return ["null"]
     column = column.cast(TEXT, safe=False)

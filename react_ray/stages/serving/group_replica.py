@@ -37,7 +37,8 @@ class GroupReplica:
         Thread(target=self._follow, name="follow", daemon=True).start()
 
     def answer(self, asked: Asked) -> Any:
-        """Of many queries, as many at once as there are threads; few queries wait for no others."""
+        """As many questions of many queries are answered at once as there are threads; one of few queries waits for
+        none of them."""
         with self._bulk if len(asked.queries_QD) > FEW else nullcontext():
             stop_if_cancelled()
             return self.group.answer(asked)

@@ -58,8 +58,10 @@ class ServeGroup:
         return running.get("RUNNING", 0)
 
     async def _where(self) -> tuple[list[Address], bool]:
-        """Those that say so in time; results_async would fail for all if one of them stands still. Of a process that
-        has not said so, but has not died, nobody knows."""
+        """Returns the processes that say in time where they are, and whether the others have all died.
+
+        results_async would fail for all of them if one stood still.
+        """
         said = self._handle.broadcast("where")
         found = await asyncio.to_thread(said.results, timeout_s=WHERE_S, return_exceptions=True)
         are_all = all(isinstance(one, (Address, ActorDiedError)) for one in found)
