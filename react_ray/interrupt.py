@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
 import psutil
@@ -23,7 +24,10 @@ WAKE = signal.SIGUSR2  # to the main thread: it also ends system calls in which 
 GRACE_S = 5.0  # for what `finally` does: shutting Ray down, giving leases back
 HINT = "interrupted; what is done is kept, the same command goes on from "
 SHOW_CURSOR = b"\x1b[?25h"  # which a live progress display has hidden
+CLEAR_LINE = b"\r\x1b[2K"  # of which a part may be longer than what is said there
+PATIENCE_S = 1.0  # with somebody who is speaking and does not end, as into a pipe that nobody reads
 
+_voice = threading.Lock()  # of whoever writes to stderr, so that nothing comes after the last line
 _guards: list[Interruption] = []
 
 
@@ -100,14 +104,27 @@ class Interruption:
         os._exit(self.code)
 
     def _say(self, line: str) -> None:
+        spoken = _voice.acquire(timeout=PATIENCE_S)
         with suppress(OSError):
-            start = b"\r" if os.isatty(self._stderr) else b""
+            start = CLEAR_LINE if os.isatty(self._stderr) else b""
             os.write(self._stderr, start + f"{line}\n".encode())
+        if spoken:
+            _voice.release()
 
 
 def is_guarded() -> bool:
     """True in the process of a command."""
     return bool(_guards)
+
+
+@contextmanager
+def speaking() -> Iterator[bool]:
+    """`with speaking() as heard: if heard: ...` around what a display writes: False once a command's last line is due.
+
+    The last line is said after the block.
+    """
+    with _voice:
+        yield not any(guard.code for guard in _guards)
 
 
 def _raise(signum: int, frame: FrameType | None) -> None:

@@ -13,12 +13,14 @@ import os
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from react_ray.errors import ArtifactCorrupt
+from react_ray.interrupt import speaking
 from react_ray.metadata import read_json_lines
 from react_ray.redact import redact
 from react_ray.storage import Storage
@@ -28,8 +30,27 @@ PLAIN_INTERVAL_S = 2.0, 60.0  # of plain lines, at first and at last
 PLAIN_SHARE = 1 / 20  # of the time that has passed
 
 
+class _Stderr:
+    """stderr, up to the last line of a command that is interrupted."""
+
+    def __init__(self) -> None:
+        self._file = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # a live display has put itself before it
+
+    def write(self, text: str) -> None:
+        with speaking() as heard:
+            if heard:
+                self._file.write(text)
+                self._file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 class _Console(Console):
     """Work goes on when nobody reads its progress any more, as after `2>&1 | head`."""
+
+    def __init__(self) -> None:
+        super().__init__(file=_Stderr())  # type: ignore[arg-type]
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -46,7 +67,7 @@ class Progress:
         self._started = time.monotonic()
         self._last_line = 0.0
         self._told: tuple[int, int, str] | None = None  # by the last plain line
-        self._console = _Console(file=sys.stderr)
+        self._console = _Console()
         self._live = (
             Live(console=self._console, refresh_per_second=4, transient=False) if self._console.is_terminal else None
         )
@@ -60,8 +81,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not KeyboardInterrupt:  # the last line is how to go on
-            self._show(force=self._told != (self.done, self.rows, self.note))
+        self._show(force=self._told != (self.done, self.rows, self.note))
         if self._live:
             self._live.stop()
 
@@ -104,7 +124,7 @@ def plain_interval(elapsed_s: float) -> float:
 def say(line: str) -> None:
     """Prints one line to stderr, where the progress is, whatever it quotes."""
     line = "".join(c if c.isprintable() else " " for c in line)
-    _Console(file=sys.stderr).print(redact(line), markup=False, highlight=False, soft_wrap=True)
+    _Console().print(redact(line), markup=False, highlight=False, soft_wrap=True)
 
 
 class Metrics:

@@ -80,6 +80,27 @@ def test_a_second_signal_ends_it_at_once() -> None:
     assert process.wait(50) == 130
 
 
+def test_nothing_is_said_after_the_last_line() -> None:
+    process, _ = started("""
+        from react_ray.progress import say
+        def speaks():
+            while True:
+                say("at work")
+        for _ in range(3):
+            threading.Thread(target=speaks, daemon=True).start()
+        def stubborn():
+            try:
+                speaks()
+            except KeyboardInterrupt:
+                stubborn()
+        say("at work")
+        ready()
+        stubborn()""")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert said.endswith(f"at work\n{HINT}") and said.count(HINT) == 1
+
+
 def test_children_end_with_it_and_get_their_signals_as_usual() -> None:
     process, _ = started("""
         def forks():
