@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Any, TypeAlias
 
 from react_ray.errors import ReactRayError
+from react_ray.serving import ray_tls
 from react_ray.serving.message import HEAD, pack, unpack
 from react_ray.serving.question_server import ALIVE, ANSWER, ERROR, Address
 
@@ -104,7 +105,7 @@ class Peer:
     async def _connect(self) -> Connection:
         host, port, token = self.address
         try:
-            connecting = asyncio.open_connection(host, port, limit=BUFFER)
+            connecting = asyncio.open_connection(host, port, limit=BUFFER, ssl=ray_tls.of_client())
             reader, writer = await asyncio.wait_for(connecting, CONNECTING_S)
             await _write(writer, [token.encode()])
         except (OSError, asyncio.TimeoutError) as error:

@@ -14,6 +14,7 @@ import hmac
 import io
 import logging
 import secrets
+import select
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from typing import Any, NamedTuple
 from react_ray.cancellation import Cancelled, unless
 from react_ray.errors import ReactRayError
 from react_ray.fault_log import told
+from react_ray.serving import ray_tls
 from react_ray.serving.message import HEAD, pack, unpack
 
 logger = logging.getLogger(__name__)
@@ -127,8 +129,14 @@ class _Listener(ThreadingTCPServer):
 
     def __init__(self, host: str, questions: QuestionServer) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.questions = questions
+        self.questions, self._tls = questions, ray_tls.of_server()
         super().__init__((host, 0), _Connection)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, client = super().get_request()
+        if self._tls:  # the handshake is a part of what is first read, in the connection's own thread
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, client
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.exception("a connection of %s", client_address)
@@ -156,11 +164,9 @@ class _Connection(StreamRequestHandler):
 
     def _has_hung_up(self) -> bool:
         """A client that waits sends nothing."""
-        try:
-            self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        return True
+        heard = select.poll()
+        heard.register(self.connection, select.POLLIN)
+        return bool(heard.poll(0))
 
 
 def read_message(file: io.BufferedIOBase) -> tuple[bytes, bytes]:
