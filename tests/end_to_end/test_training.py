@@ -58,6 +58,15 @@ def close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], tolera
         )
 
 
+def damage(path: Path, column: str) -> None:
+    """What is stored of this column cannot be read; the schema can."""
+    group = pq.read_metadata(path).row_group(0)
+    [chunk] = [one for number in range(group.num_columns) if (one := group.column(number)).path_in_schema == column]
+    with path.open("r+b") as file:
+        file.seek(chunk.dictionary_page_offset or chunk.data_page_offset)
+        file.write(b"\xff" * 64)
+
+
 @pytest.mark.slow  # tests/unit/stages/training/test_zero_state.py has the same without Ray
 def test_every_zero_stage_trains_the_same_model(finished: Path, copied: Path, local_ray: None) -> None:
     from react_ray.stages import customize
@@ -148,15 +157,16 @@ def test_scores_that_fail_are_told_and_stop_only_a_training_that_chooses_by_them
 ) -> None:
     from react_ray.stages import customize
 
-    broken = copied / "no_images.parquet"
-    pq.write_table(open_parquet("sample://test.parquet").read(["task", "label"]), broken)
+    broken = copied / "broken.parquet"
+    pq.write_table(open_parquet("sample://test.parquet").read(["image", "task", "label"]), broken)
+    damage(broken, "image")
     watched = {"customize.watch_dataset": "held", "customize.watch_every_steps": 5, "customize.min_workers": 1}
     arms = {"last": watched, "best": watched | {"customize.keep": "best"}}
     sets = f"evaluate.datasets={{test: 'sample://validation.parquet', held: '{broken}'}}"
-    with pytest.raises(PartFailed, match=r"keep=best: no score came from held \(step 12: .*image.*set keep=last"):
+    with pytest.raises(PartFailed, match=r"keep=best: no score came from held \(step 12: .*broken\.parquet.*set keep=last"):
         customize.run(recipe_of(finished, copied, sets, arms=arms))
     [told] = [record.getMessage() for record in caplog.records if "did not come" in record.getMessage()]
-    assert told.startswith("train last: a score on held did not come") and "step 12: " in told and "image" in told
+    assert told.startswith("train last: a score on held did not come") and "step 12: " in told and "damaged" in told
     assert (copied / "run/arms/last/model/gated.safetensors").exists()
     assert len(list((copied / "run/tensorboard/best").iterdir())) == 1, "one file of each start"
 

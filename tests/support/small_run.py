@@ -22,6 +22,7 @@ from react_ray.storage import open_storage
 ARTIFACTS = ("pairs", "images", "embeddings", "index")
 AGENT = re.compile(r"^ray::\w+Agent|/agent\.py |/agent/main\.py ")
 ARMS = ("random", "other", "gated_image")
+TINY_CLIP = str(Path(__file__).with_name("tiny_clip.json"))
 OTHER_CLIP = str(Path(__file__).with_name("other_clip.json"))  # another text tower, other pixels
 
 
@@ -33,7 +34,7 @@ def small_recipe(folder: Path, **changes: Any) -> str:
         "database": str(folder / "database"),
         "out": str(folder / "run"),
         "tasks": {"file": "sample://tasks.json", "names": ["weather", "food"]},
-        "backbone": {"name": str(Path(__file__).with_name("tiny_clip.json")), "pretrained": "random"},
+        "backbone": {"name": TINY_CLIP, "pretrained": "random"},
         "ingest": {"source": "sample://pool.parquet", "max_rows": 1200, "rows_per_part": 200},
         "embed": {"batch_size": 64},
         "index": {"num_shards": 2},

@@ -85,7 +85,7 @@ class Watcher:
     def _load(self, watched: Watched, weights: bytes) -> Backbone:
         if self._of != watched:
             self._base, self._of = load_backbone(watched.backbone, device=self.device, seed=watched.seed), watched
-            self._classifiers = None
+            self._scorers = None
         ours = replace(self._base, model=deepcopy(self._base.model))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "weights.safetensors")

@@ -1,16 +1,24 @@
-"""The training's side of the scores, with an actor that answers when it is told to."""
+"""Scores while a model trains: what the actor scores, and the training's side of it with an actor that answers when it
+is told to."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
 
-from react_ray.clip.config import BackboneConfig
+from react_ray.clip.config import RANDOM, BackboneConfig
+from react_ray.evals.labelled import slices_of
 from react_ray.evals.zeroshot import MEAN
-from react_ray.stages.training.online_eval import WAITING, Scores, Watched
+from react_ray.gated.checkpoint import gated_bytes
+from react_ray.gated.load import load_backbone
+from react_ray.stages.training.online_eval import WAITING, Scores, Watched, Watcher
+from tests.support.birds import BIRDS, IMAGES, WANTED
+from tests.support.small_run import OTHER_CLIP, TINY_CLIP
 
 
 @ray.remote(num_cpus=0, max_concurrency=WAITING + 2)
@@ -58,3 +66,16 @@ def test_a_score_that_failed_is_told_with_its_error(scores: Scores) -> None:
     assert scores.answers(wait=True) == {2: {MEAN: 0.02}}
     [said] = scores.warnings()
     assert "(step 1: ValueError: no picture of held), the model was trained without it; mend that" in said
+
+
+def test_a_training_of_another_backbone_is_scored_by_its_own_text_tower(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": IMAGES, "label": WANTED, "task": ["birds"] * 4}), tmp_path / "held.parquet")
+    slices = tuple(slices_of("held", f"{tmp_path}/held.parquet", [BIRDS]))
+    watcher = Watcher(4, 1)
+    for name in (TINY_CLIP, OTHER_CLIP, TINY_CLIP):  # of 16 and 24 dimensions
+        config = BackboneConfig(name=name, pretrained=RANDOM)
+        model = load_backbone(config, seed=0).model
+        watched = Watched(config, 0, False, (BIRDS,), "held", slices, f"{tmp_path}/{Path(name).stem}")
+        scores = watcher.score(watched, 1, gated_bytes(model, {}))
+        assert scores == Watcher(4, 1).score(watched, 1, gated_bytes(model, {}))
+        assert set(scores) == {"birds", MEAN}
