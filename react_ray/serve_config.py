@@ -26,7 +26,8 @@ class ServeConfig(Section):
     max_replicas: int = speed(1, "most processes of each group; more start while requests wait", ge=1)
     upscale_delay_s: float = speed(30, "time of load after which another process of a group starts, s", ge=0)
     downscale_delay_s: float = speed(600, "time without load after which a process of a group ends, s", ge=0)
-    ingress_replicas: int = speed(1, "processes that take requests, embed queries and merge answers", ge=1)
+    ingress_replicas: int = speed(1, "fewest processes that take requests, embed queries and merge answers", ge=1)
+    max_ingress_replicas: int = speed(1, "most of these; more start while requests wait", ge=1)
     reload_s: float = speed(5, "time between two looks for deleted pairs, additions and new indexes, s", gt=0)
     fetch_urls: bool = speed(
         False, "fetch the image of a query that is a URL; addresses of private networks stay refused"
@@ -34,6 +35,11 @@ class ServeConfig(Section):
     image_hosts: list[str] = speed(
         [], "hosts from which the page may show images that the database does not hold, such as https://example.org"
     )
+
+    @property
+    def most_ingress_replicas(self) -> int:
+        """As most_replicas, of the processes that take requests."""
+        return max(self.ingress_replicas, self.max_ingress_replicas)
 
     @property
     def most_replicas(self) -> int:

@@ -19,7 +19,7 @@ from react_ray.recipe import Recipe
 from react_ray.search.open_database import of_recipe
 from react_ray.serving.app import api_key, asgi_app
 from react_ray.serving.class_list import own_tasks
-from react_ray.stages.serving.front import front
+from react_ray.stages.serving.front import front, listen
 
 
 def run(recipe: Recipe, insecure: bool = False, verbose: bool = False) -> None:
@@ -43,7 +43,7 @@ def served(recipe: Recipe, insecure: bool = False, verbose: bool = False) -> Ite
 
         listening = by_ray(recipe, is_open, verbose)
     else:  # between processes, a search would take several times as long
-        listening = front(asgi_app(recipe, None, is_open), recipe.serve.host, recipe.serve.port)
+        listening = front(asgi_app(recipe, None, is_open), listen(recipe.serve.host, recipe.serve.port))
     with listening as port:
         yield f"http://{shown}:{port}"
 
@@ -52,7 +52,7 @@ def on_ray(recipe: Recipe) -> bool:
     """Whether processes of Ray Serve answer: on a cluster, or where the recipe asks for several of a kind."""
     ray = sys.modules.get("ray")
     there = recipe.cluster.address or os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized())
-    return bool(there) or max(recipe.serve.ingress_replicas, recipe.serve.most_replicas) > 1
+    return bool(there) or max(recipe.serve.most_ingress_replicas, recipe.serve.most_replicas) > 1
 
 
 def check_open(recipe: Recipe, insecure: bool) -> None:

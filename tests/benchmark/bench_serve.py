@@ -1,8 +1,9 @@
 """Times a served search over made vectors, beside the same search in this process and the same hops without work.
 
 --n vectors (made_vectors.py), an ivf-rabitq index of recall 0.95, are served in one process, as `react-ray serve` does
-on a laptop, and then in --groups groups by Ray Serve on this machine. One client asks for one query at a time, unless
-said otherwise. The last line is one JSON object:
+on a laptop, and then in --groups groups by Ray Serve on this machine: the command itself takes the requests, or with
+--proxy a process behind Serve's proxy, as where `serve deploy` starts the application. One client asks for one query at
+a time, unless said otherwise. The last line is one JSON object:
 
     in_process_p50_ms           the shards, searched in this process
     http_p50_ms, _p99_ms        POST /v1/search with a vector, and k hits with captions
@@ -12,7 +13,7 @@ said otherwise. The last line is one JSON object:
     k10000_ms                   POST /v1/search with k = 10,000, with captions (median)
     noop_http_p50_ms            GET /healthz
     ray_...                     the same figures of Ray Serve
-    ray_noop_post_p50_ms        as large a body to a deployment that answers with as much as a search does, of nothing
+    ray_noop_post_p50_ms        with --proxy: as large a body to a deployment that answers as much, of nothing
     client_p50_ms, _p99_ms      a search of the groups, as from a task of the same cluster
     noop_client_p50_ms          as many questions of processes that do nothing, one for each group
     noop_handle_p50_ms          the same by handles of Ray Serve, in the fastest way that they have
@@ -21,8 +22,8 @@ said otherwise. The last line is one JSON object:
     peer_...                    with --peer, what clip-retrieval's back end takes at the same recall (serve_peer.py)
     dfaiss_...                  with --distributed-faiss, what its client takes for as many servers (serve_dfaiss.py)
 
-    python tests/benchmark/bench_serve.py [--n 1000000] [--dim 512] [--groups 1] [--k 100] [--only-ray] [--peer]
-                                          [--distributed-faiss FOLDER]
+    python tests/benchmark/bench_serve.py [--n 1000000] [--dim 512] [--groups 1] [--k 100] [--proxy]
+                                          [--only-ray] [--peer] [--distributed-faiss FOLDER]
 
 Serve's own settings (RAY_SERVE_THROUGHPUT_OPTIMIZED, RAY_SERVE_ENABLE_HA_PROXY) come from the environment.
 """
@@ -40,7 +41,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,27 +64,17 @@ from react_ray.pair_id import pair_ids
 from react_ray.recipe import Recipe, recipe_of
 from react_ray.runtime.cluster import connected
 from react_ray.search.open_database import of_recipe
-from react_ray.serving.coordinator import Search
 from react_ray.serving.cutting import all_places, memory_bytes
-from react_ray.serving.groups import Asked
-from react_ray.serving.peer import Peer
-from react_ray.serving.service import Service
 from react_ray.stages import index
 from react_ray.stages.serve import served
-from react_ray.stages.serving.application import NAME, group_name
-from react_ray.stages.serving.serve_group import ServeGroup
 from tests.benchmark import serve_dfaiss, serve_peer
 from tests.benchmark.bench_retrieve import seconds_of
 from tests.benchmark.made_vectors import write
-from tests.benchmark.quantiles import awaited, quantiles
-from tests.benchmark.serve_noop import Echo, EchoPost
+from tests.benchmark.quantiles import quantiles
+from tests.benchmark.serve_inside import HANDLES, client_times
+from tests.benchmark.serve_noop import EchoPost
 
 NUM_QUERIES, MOST_GROUPS, TIMEOUT_S, DEEP_K = 1000, 4, 30.0, 10_000
-HANDLES: dict[str, dict[str, Any]] = {
-    "handle": {"_by_reference": False, "request_serialization": "pickle", "response_serialization": "pickle"},
-    "cloudpickle": {"_by_reference": False},
-    "task": {"_by_reference": True},
-}
 INSIDE = ("client_", *(f"noop_{way}_" for way in ("client", *HANDLES)))  # of the cluster, without the proxy
 
 
@@ -95,6 +85,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=1, help=f"groups of shards, at most {MOST_GROUPS}")
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--times", type=int, default=500, help="searches that are timed")
+    parser.add_argument("--proxy", action="store_true", help="requests go through the proxy of Ray Serve")
     parser.add_argument("--only-ray", action="store_true", help="leave out the server in one process")
     parser.add_argument("--peer", action="store_true", help=f"measure {serve_peer.PACKAGE} too, in a venv of its own")
     parser.add_argument("--peer-venv", default="", help="where that venv is, or is made; default: below --folder")
@@ -126,7 +117,8 @@ def main() -> None:
     )
     out = {} if asked.only_ray else measured(recipe, queries_QD, asked.k, params, shards, asked.times)
     with connected(recipe.cluster):
-        on_ray = measured(recipe, queries_QD, asked.k, params, shards, asked.times)
+        joined = on_this_ray(recipe, asked.proxy)
+        on_ray = measured(joined, queries_QD, asked.k, params, shards, asked.times)
     groups = on_ray.pop("groups")
     table = pa.concat_tables(described_pairs.tables(["url", "caption"]))
     if asked.peer:
@@ -151,7 +143,7 @@ def measured(
     """By Ray Serve if Ray runs."""
     bodies = [json.dumps({"query": {"embedding": one.tolist()}, "k": k, "key": "image"}) for one in queries_QD[:times]]
     deep = json.dumps({"query": {"embedding": queries_QD[0].tolist()}, "k": DEEP_K, "key": "image"})
-    with served(recipe) if ray.is_initialized() else apart(recipe) as url:
+    with apart(recipe) as url:
         connection = http.client.HTTPConnection(url.removeprefix("http://"))
 
         def ask(method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None) -> bytes:
@@ -182,12 +174,13 @@ def measured(
             "k10000_ms": over_http_deep[0],
             "noop_http_p50_ms": nothing[0],
         }
-        if ray.is_initialized():
+        if recipe.serve.max_ingress_replicas > 1:
             app = EchoPost.options(ray_actor_options={"num_cpus": 0}).bind()
             serve.run(app, name="noop", route_prefix="/noop")
             size = {"answer": str(len(ask("POST", "/v1/search", bodies[0])))}
             posted = quantiles(lambda number: ask("POST", "/noop/", bodies[number], size), times, len(bodies))
             out["noop_post_p50_ms"] = posted[0]
+        if ray.is_initialized():
             out["groups"] = groups = len(client.index()["groups"])
             search, *noops = asyncio.run(client_times(recipe, groups, queries_QD, k, params, times))
             out |= {"client_p50_ms": search[0], "client_p99_ms": search[1]}
@@ -215,37 +208,6 @@ def serve_alone(recipe: str, asked: Any) -> None:
         asked.recv()
 
 
-async def client_times(
-    recipe: Recipe, groups: int, queries_QD: np.ndarray, k: int, params: SearchParams, times: int
-) -> list[tuple[float, float]]:
-    """Quantiles of a search of all groups, and of as many questions of processes that do nothing: as groups are asked,
-    and in each of HANDLES."""
-    names = [group_name(number) for number in range(groups)]
-    handles = [ServeGroup(name, serve.get_deployment_handle(name, NAME), TIMEOUT_S, False) for name in names]
-    service = Service(recipe, handles)
-    await service.start()
-    view = service.now
-    deployment = Echo.options(num_replicas=groups, ray_actor_options={"num_cpus": 0}).bind()
-    echo: Any = await asyncio.to_thread(serve.run, deployment, name="echo", route_prefix=None)
-    peers = [Peer(address) for address in await echo.broadcast("where").results_async()]
-
-    async def search(number: int) -> Any:
-        return await Search(view.plans["image"], view.stamp).hits(queries_QD[number, None], k, params)
-
-    asked = Asked(view.stamp, "image", (), "search", queries_QD[:1], (k, params))
-
-    async def nothing(number: int) -> None:
-        await asyncio.gather(*(peer.ask("answer", asked) for peer in peers))
-
-    async def by_handle(handle: Any, number: int) -> None:
-        await asyncio.gather(*(handle.answer.remote(asked) for _ in peers))
-
-    ways = [partial(by_handle, echo.options(**options)) for options in HANDLES.values()]
-    found = [await awaited(one, times, NUM_QUERIES) for one in (search, nothing, *ways)]
-    await service.close()
-    return found
-
-
 async def requests_per_s(url: str, queries_QD: np.ndarray, k: int, seconds: float = 10.0) -> float:
     began, done = time.perf_counter(), 0
 
@@ -263,6 +225,17 @@ async def requests_per_s(url: str, queries_QD: np.ndarray, k: int, seconds: floa
 def described(ids: np.ndarray) -> pa.Table:
     captions = [f"made picture {pair}" for pair in ids.tolist()]
     return pa.table({"pair_id": ids, "url": [f"http://example.org/{pair}" for pair in ids], "caption": captions})
+
+
+def on_this_ray(recipe: Recipe, proxy: bool) -> Recipe:
+    """The recipe of a server in another process that joins the Ray of this one."""
+    width = {"max_ingress_replicas": 2, "upscale_delay_s": 3600.0} if proxy else {}  # it stays one process
+    address = ray.get_runtime_context().gcs_address
+    changes = {
+        "cluster": recipe.cluster.model_copy(update={"address": address}),
+        "serve": recipe.serve.model_copy(update=width),
+    }
+    return recipe.model_copy(update=changes)
 
 
 def recipe_over(root: Path, group_memory_gb: float) -> Recipe:

@@ -6,23 +6,23 @@ No request fails while one of two replicas lives, and where there is but one, on
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
-from ray import serve
 
 import react_ray
 from react_ray.errors import ReactRayError
 from react_ray.index.deleted import delete_pairs
 from react_ray.recipe import Recipe
 from react_ray.stages.serve import served
-from react_ray.stages.serving.application import NAME
+from tests.support.ray_serve import num_running, processes_of
 from tests.support.searchable import ANIMALS, many, write_index, write_searchable
 from tests.support.serving import serving_recipe
 
@@ -32,30 +32,16 @@ CAPTIONS = [ANIMALS + many(120), many(90, 200)]
 ADDED = "a heron that was added"
 
 
-def recipe_of(folder: Path, replicas: int) -> Recipe:
+def recipe_of(folder: Path, replicas: int, ingress_replicas: int) -> Recipe:
     uri = f"{folder}/database"
     write_searchable(uri, CAPTIONS)
     write_index(uri, num_shards=2)
     section = {"port": 0, "reload_s": 1.0, "min_replicas": replicas, "max_replicas": replicas, "max_in_flight": 512}
+    section["ingress_replicas"] = ingress_replicas
     return serving_recipe(uri, serve=section, cluster={"num_cpus": 2, "object_store_gb": 0.2})
 
 
-def group_processes() -> list[psutil.Process]:
-    """Of the Ray that this process has started: others may serve on this machine, too."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # it has ended
-            if " ".join(process.cmdline()).startswith("ray::ServeReplica:react-ray:group-0"):
-                found.append(process)
-    return found
-
-
-def num_running() -> int:
-    states: dict[Any, int] = dict(serve.status().applications[NAME].deployments["group-0"].replica_states)
-    return states.get("RUNNING", 0)
-
-
-async def load(url: str, recipe: Recipe) -> tuple[Counter[str], set[int]]:
+async def clients(url: str) -> tuple[Counter[str], set[int]]:
     """(how requests ended, pairs that were found at the end)"""
     ended: Counter[str] = Counter()
     began = time.monotonic()
@@ -71,38 +57,48 @@ async def load(url: str, recipe: Recipe) -> tuple[Counter[str], set[int]]:
             except ReactRayError as error:
                 ended[str(error)] += 1
 
-    async def disturb() -> None:
-        for round_ in range(int(SECONDS / KILL_EVERY_S) - 1):
-            await asyncio.sleep(KILL_EVERY_S)
-            whole = await asyncio.to_thread(num_running) == recipe.serve.min_replicas
-            if whole and (processes := group_processes()):  # the one before is back
-                processes[round_ % len(processes)].kill()
-                ended["kills"] += 1
-            if round_ == 3:  # it is compared exactly, as no index covers it
-                await asyncio.to_thread(write_searchable, recipe.database, [*CAPTIONS, [ADDED, *many(50, 300)]])
-            if round_ == 5:
-                delete_pairs(recipe.database, np.array([0, 1]))  # the best hits of two queries
-            if round_ == 7:
-                await asyncio.to_thread(write_index, recipe.database, 1, first=2)
-
     async with react_ray.connect(url, asynchronous=True, timeout_s=120) as client:
-        await asyncio.gather(disturb(), *(ask(client, number) for number in range(CLIENTS)))
+        await asyncio.gather(*(ask(client, number) for number in range(CLIENTS)))
     return ended, found
 
 
-@pytest.mark.parametrize("replicas", [2, 1])
-def test_kills_and_deletions_under_load(local_ray: None, tmp_path: Path, replicas: int) -> None:
-    recipe = recipe_of(tmp_path, replicas)
-    with served(recipe) as url:
+def asked_by_clients(url: str) -> tuple[Counter[str], set[int]]:
+    return asyncio.run(clients(url))
+
+
+def disturb(recipe: Recipe) -> int:
+    """Returns how many processes were killed."""
+    kills = 0
+    for round_ in range(int(SECONDS / KILL_EVERY_S) - 1):
+        threading.Event().wait(KILL_EVERY_S)
+        whole = num_running("group-0") == recipe.serve.min_replicas
+        if whole and (processes := processes_of("group-0")):  # the one before is back
+            processes[round_ % len(processes)].kill()
+            kills += 1
+        if round_ == 3:  # it is compared exactly, as no index covers it
+            write_searchable(recipe.database, [*CAPTIONS, [ADDED, *many(50, 300)]])
+        if round_ == 5:
+            delete_pairs(recipe.database, np.array([0, 1]))  # the best hits of two queries
+        if round_ == 7:
+            write_index(recipe.database, 1, first=2)
+    return kills
+
+
+@pytest.mark.parametrize(("replicas", "ingress_replicas"), [(2, 1), (1, 1), (2, 2), (1, 2)])
+def test_kills_and_deletions_under_load(local_ray: None, tmp_path: Path, replicas: int, ingress_replicas: int) -> None:
+    """ingress_replicas: one is this process; two are behind the proxy of Serve."""
+    recipe = recipe_of(tmp_path, replicas, ingress_replicas)
+    with served(recipe) as url, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
         before = react_ray.connect(url).index()["index_version"]
-        ended, found = asyncio.run(load(url, recipe))
+        asking = apart.submit(asked_by_clients, url)
+        kills = disturb(recipe)
+        ended, found = asking.result()
         client = react_ray.connect(url)
         [first, *_] = client.search(ADDED, 5, key="text")["results"][0]["hits"]
         assert first["caption"] == ADDED, "it recovers without help"
         assert client.index()["index_version"] != before
-    serve.shutdown()
-    print(ended)
-    assert ended.pop("kills") >= 3 and ended.pop("answered") > CLIENTS
+    print(kills, "kills", ended)
+    assert kills >= 3 and ended.pop("answered") > CLIENTS
     assert not found & {0, 1}
     if replicas == 2:
         assert not ended

@@ -1,4 +1,4 @@
-"""Load raises the processes of a group and the nodes of its role, and idleness lowers both."""
+"""Load raises the processes of a group, its nodes and the processes that take requests, and idleness lowers them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ray import serve
 
 import react_ray
 from react_ray.stages.serve import served
-from react_ray.stages.serving.application import NAME
 from tests.support.autoscaling_cluster import autoscaling_cluster, nodes_of
+from tests.support.ray_serve import num_running
 from tests.support.searchable import ANIMALS, many, write_index, write_searchable
 from tests.support.serving import serving_recipe
 
@@ -30,34 +29,29 @@ def test_load_brings_replicas_and_nodes_and_idleness_takes_them_away(tmp_path: P
     write_searchable(uri, [(ANIMALS + many(120)) * 400, many(90, 200)])
     write_index(uri, num_shards=2)
     width = {"min_replicas": 1, "max_replicas": 3, "upscale_delay_s": 2, "downscale_delay_s": 5}
-    section = {"port": 0, "max_in_flight": 512, **width}
+    section = {"port": 0, "max_in_flight": 512, "max_ingress_replicas": 2, **width}
     cluster = {"roles": True, "threads_per_actor": 1}
-    seen: list[tuple[float, int, int]] = []
-    with autoscaling_cluster(tmp_path, {"index": 3, "embed": 1}):
+    seen: list[tuple[float, int, int, int]] = []
+    with autoscaling_cluster(tmp_path, {"index": 3, "embed": 2}):
         assert nodes_of("index") == 0
         with served(serving_recipe(uri, serve=section, cluster=cluster)) as url:
             began = time.monotonic()
 
-            def until(reached: Callable[[int, int], bool]) -> None:
+            def until(reached: Callable[[int, int, int], bool]) -> None:
                 while time.monotonic() - began < PATIENCE_S:
-                    seen.append((round(time.monotonic() - began), running(), nodes_of("index")))
+                    there = num_running("group-0"), nodes_of("index"), num_running("Ingress")
+                    seen.append((round(time.monotonic() - began), *there))
                     if reached(*seen[-1][1:]):
                         return
                     threading.Event().wait(1)
                 raise AssertionError(seen)
 
-            until(lambda replicas, nodes: (replicas, nodes) == (1, 1))
+            until(lambda *there: there == (1, 1, 1))
             with load(url):
-                until(lambda replicas, nodes: replicas == 3 and nodes == 3)
-            until(lambda replicas, nodes: replicas == 1 and nodes == 1)
+                until(lambda *there: there == (3, 3, 2))
+            until(lambda *there: there == (1, 1, 1))
             assert react_ray.connect(url).search("a heron", 5, key="text")["coverage"] == 1
-        serve.shutdown()
-    print("seconds, replicas, nodes of the role index:", seen)
-
-
-def running() -> int:
-    states: dict[Any, int] = dict(serve.status().applications[NAME].deployments["group-0"].replica_states)
-    return states.get("RUNNING", 0)
+    print("seconds, processes of the group, nodes of the role index, processes that take requests:", seen)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 import psutil
 import pytest
 import yaml
-from ray import serve
 
 import react_ray
 from react_ray import open_database
@@ -24,6 +22,7 @@ from react_ray.index.deleted import delete_pairs
 from react_ray.recipe import Recipe
 from react_ray.serving.client import Client
 from react_ray.stages.serve import check_open, is_loopback, served
+from tests.support.ray_serve import processes_of
 from tests.support.searchable import ANIMALS, many, png, write_index, write_searchable
 from tests.support.serving import serving_recipe
 
@@ -47,21 +46,10 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 def client(local_ray: None, recipe: Recipe) -> Iterator[Client]:
     with served(recipe) as url:
         yield react_ray.connect(url, timeout_s=PATIENCE_S)
-    serve.shutdown()
 
 
 def ids(found: Any) -> list[int]:
     return [hit["pair_id"] for hit in found["results"][0]["hits"]]
-
-
-def replicas(name: str) -> list[psutil.Process]:
-    """The processes of a deployment on the Ray of this process."""
-    title, found = f"ray::ServeReplica:react-ray:{name}", []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if " ".join(process.cmdline()).startswith(title):
-                found.append(process)
-    return found
 
 
 def test_two_groups_answer_what_the_database_answers(client: Client, recipe: Recipe) -> None:
@@ -100,7 +88,7 @@ def test_questions_and_answers_of_more_than_four_megabytes_arrive(client: Client
 
 def test_a_search_outlives_a_replica_and_follows_a_deletion(client: Client, recipe: Recipe) -> None:
     before = ids(client.search("a heron", 20, key="text"))
-    [replica] = replicas("group-0")
+    [replica] = processes_of("group-0")
     replica.kill()
     assert ids(client.search("a heron", 20, key="text")) == before  # asked again of the replica that follows
     delete_pairs(recipe.database, np.array(before[:1]))

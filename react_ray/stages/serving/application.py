@@ -7,6 +7,7 @@ for each group behind the one that takes requests.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,7 +27,7 @@ from react_ray.stages.serving.group_replica import QUESTIONS, GroupReplica
 from react_ray.stages.serving.serve_group import ServeGroup
 
 NAME = "react-ray"
-TARGET = 4  # questions at once of each replica, above which Serve starts another
+TARGET = 4  # questions or requests at once of each replica, above which Serve starts another
 # Serve looks this often whether a process lives. By its default of 10 s, a group of one process may be back later than
 # a question waits (PATIENCE_S of serve_group.py).
 HEALTH_S = 2.0
@@ -43,12 +44,7 @@ class Ingress:
         self._recipe, self._is_open, self._groups = recipe_of(recipe.encode(), "the recipe"), is_open, groups
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        config = self._recipe.serve
-        groups = [
-            ServeGroup(group_name(number), handle, config.timeout_s, hedges=config.most_replicas > 1)
-            for number, handle in enumerate(self._groups)
-        ]
-        return asgi_app(self._recipe, groups, self._is_open)
+        return asgi_app(self._recipe, serve_groups(self._recipe, self._groups), self._is_open)
 
 
 def application(args: dict[str, str]) -> serve.Application:
@@ -66,16 +62,29 @@ def application(args: dict[str, str]) -> serve.Application:
 def bound(recipe: Recipe, is_open: bool) -> serve.Application:
     """The application of a loaded recipe. ArtifactMissing if there is nothing to serve."""
     config, cluster = recipe.serve, recipe.cluster
-    count = num_groups(Opened.at(recipe.database).index, config.group_memory_gb)
-    groups = [_group(recipe, number, count) for number in range(count)]
     ingress: Any = Ingress
     app: serve.Application = ingress.options(
         ray_actor_options={"num_cpus": int(cluster.roles), "runtime_env": omp_policy(), **placement(cluster, "embed")},
-        num_replicas=config.ingress_replicas,
         health_check_period_s=HEALTH_S,
         max_ongoing_requests=config.max_in_flight + SPARE,
-    ).bind(recipe.yaml(), is_open, *groups)
+        **_width(config, config.ingress_replicas, config.most_ingress_replicas),
+    ).bind(recipe.yaml(), is_open, *groups(recipe))
     return app
+
+
+def groups(recipe: Recipe) -> list[serve.Application]:
+    """One deployment for each group of shards. ArtifactMissing if there is nothing to serve."""
+    count = num_groups(Opened.at(recipe.database).index, recipe.serve.group_memory_gb)
+    return [_group(recipe, number, count) for number in range(count)]
+
+
+def serve_groups(recipe: Recipe, handles: Sequence[DeploymentHandle[Any]]) -> list[ServeGroup]:
+    """handles: of the deployments of `groups`."""
+    config = recipe.serve
+    return [
+        ServeGroup(group_name(number), handle, config.timeout_s, hedges=config.most_replicas > 1)
+        for number, handle in enumerate(handles)
+    ]
 
 
 def _group(recipe: Recipe, number: int, count: int) -> serve.Application:
@@ -89,7 +98,7 @@ def _group(recipe: Recipe, number: int, count: int) -> serve.Application:
         name=group_name(number),
         ray_actor_options=options,
         health_check_period_s=HEALTH_S,
-        **_width(config),
+        **_width(config, config.min_replicas, config.most_replicas, AutoscalingPolicy(policy_function=by_questions)),
     ).bind(recipe.database, number, count, threads, config.reload_s, *cache)
     return group
 
@@ -98,13 +107,14 @@ def group_name(number: int) -> str:
     return f"group-{number}"
 
 
-def _width(config: ServeConfig) -> dict[str, Any]:
-    if config.max_replicas <= config.min_replicas:
-        return {"num_replicas": config.min_replicas}
+def _width(config: ServeConfig, fewest: int, most: int, policy: AutoscalingPolicy | None = None) -> dict[str, Any]:
+    """policy: None = by the requests that Serve has brought to each."""
+    if most == fewest:
+        return {"num_replicas": fewest}
     delays = {"upscale_delay_s": config.upscale_delay_s, "downscale_delay_s": config.downscale_delay_s}
-    width = {"min_replicas": config.min_replicas, "max_replicas": config.max_replicas}
-    policy = AutoscalingPolicy(policy_function=by_questions)
-    return {"autoscaling_config": {**width, **delays, "policy": policy}, "num_replicas": None}
+    wanted = {"target_ongoing_requests": TARGET} if policy is None else {"policy": policy}
+    width = {"min_replicas": fewest, "max_replicas": most}
+    return {"autoscaling_config": {**width, **delays, **wanted}, "num_replicas": None}
 
 
 def by_questions(context: AutoscalingContext) -> tuple[float, dict[str, Any]]:

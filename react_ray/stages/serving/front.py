@@ -17,14 +17,18 @@ ENDING_S = 5  # for requests that are being answered
 LOOK_S = 0.02
 
 
-@contextmanager
-def front(app: FastAPI, host: str, port: int) -> Iterator[int]:
-    """Yields the port, when the application has started. port: 0 = one that is free. ClusterError if nothing can listen
-    there; what keeps the application from starting is raised as it is."""
+def listen(host: str, port: int) -> socket.socket:
+    """port: 0 = one that is free. ClusterError if nothing can listen there."""
     try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise ClusterError(f"nothing can listen at {host}:{port} ({error}); set serve.port to another") from error
+
+
+@contextmanager
+def front(app: FastAPI, listening: socket.socket) -> Iterator[int]:
+    """Yields the port, when the application has started, and closes what it listens at. What keeps the application from
+    starting is raised as it is."""
     config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=ENDING_S)
     server, failed = uvicorn.Server(config), list[BaseException]()
 

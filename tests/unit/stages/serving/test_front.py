@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from react_ray.errors import ClusterError
-from react_ray.stages.serving.front import front
+from react_ray.stages.serving.front import front, listen
 
 
 def test_it_answers_within_the_block_and_not_behind_it() -> None:
@@ -21,7 +21,7 @@ def test_it_answers_within_the_block_and_not_behind_it() -> None:
     async def root() -> str:
         return "here"
 
-    with front(app, "127.0.0.1", 0) as port:
+    with front(app, listen("127.0.0.1", 0)) as port:
         connection = HTTPConnection("127.0.0.1", port)
         connection.request("GET", "/")
         assert connection.getresponse().read() == b'"here"'
@@ -33,11 +33,8 @@ def test_it_answers_within_the_block_and_not_behind_it() -> None:
 def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with (
-            pytest.raises(ClusterError, match=rf"listen at 127\.0\.0\.1:{port} .*; set serve\.port to another"),
-            front(FastAPI(), "127.0.0.1", port),
-        ):
-            pass
+        with pytest.raises(ClusterError, match=rf"listen at 127\.0\.0\.1:{port} .*; set serve\.port to another"):
+            listen("127.0.0.1", port)
 
 
 def test_what_keeps_an_application_from_starting_is_raised_here() -> None:
@@ -46,5 +43,5 @@ def test_what_keeps_an_application_from_starting_is_raised_here() -> None:
         raise OSError("no database")
         yield
 
-    with pytest.raises(OSError, match="no database"), front(FastAPI(lifespan=broken), "127.0.0.1", 0):
+    with pytest.raises(OSError, match="no database"), front(FastAPI(lifespan=broken), listen("127.0.0.1", 0)):
         pass

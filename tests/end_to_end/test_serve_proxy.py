@@ -1,10 +1,12 @@
-"""A client that hangs up ends its search behind Ray Serve: at its proxy, in the ingress and in the groups."""
+"""Behind the proxy of Ray Serve: a client that hangs up ends its search everywhere, and several processes take
+requests."""
 
 from __future__ import annotations
 
 import json
 import os
 import select
+import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -13,11 +15,17 @@ import pytest
 from ray import serve
 from ray.serve.config import HTTPOptions
 
+import react_ray
+from react_ray import open_database
 from react_ray.cancellation import Cancelled, stop_if_cancelled
+from react_ray.errors import ClusterError
+from react_ray.recipe import Recipe
 from react_ray.serving.groups import Asked
+from react_ray.stages.serve import served
 from react_ray.stages.serving.application import NAME, Ingress, group_name
 from react_ray.stages.serving.by_ray import QUIET, _free_port
 from react_ray.stages.serving.group_replica import GroupReplica
+from tests.support.ray_serve import num_running
 from tests.support.searchable import ANIMALS, write_searchable
 from tests.support.serving import serving_recipe
 
@@ -82,3 +90,29 @@ def test_a_search_ends_when_its_client_hangs_up(port: int, folder: Path) -> None
         assert begun.hears() == BEGUN
         connection.close()
         assert ended.hears() == ENDED
+
+
+def test_another_port_or_a_second_application_is_refused(folder: Path, port: int) -> None:
+    said = rf"not listen at 127\.0\.0\.1:{port + 1} .*; if it runs already .* `serve shutdown`"
+    with pytest.raises(ClusterError, match=said), served(two_ingresses(folder, port + 1)):
+        pass
+    said = r"did not start: .*is being used by application \"react-ray\".*; mend what this names"
+    with pytest.raises(ClusterError, match=said), served(two_ingresses(folder, port)):
+        pass
+    assert serve.status().applications.keys() == {NAME}
+
+
+def test_several_processes_take_requests_and_serve_ends_with_them(folder: Path, port: int) -> None:
+    serve.delete(NAME)
+    with served(two_ingresses(folder, port)) as url:
+        assert (num_running("Ingress"), num_running("group-0")) == (2, 1)
+        hits = react_ray.connect(url).search("a heron", 20, key="text")["results"][0]["hits"]
+        expected = open_database(f"{folder}/database").search("a heron", 20, "text")
+        assert [(hit["pair_id"], hit["score"]) for hit in hits] == [(hit.pair_id, hit.score) for hit in expected]
+    assert not serve.status().applications
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def two_ingresses(folder: Path, port: int) -> Recipe:
+    return serving_recipe(f"{folder}/database", serve={"port": port, "ingress_replicas": 2})
