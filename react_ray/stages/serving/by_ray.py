@@ -7,10 +7,11 @@ roles, as they do where `serve deploy` starts the application (application.py).
 
 from __future__ import annotations
 
+import io
 import logging
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from ray import serve
@@ -81,11 +82,12 @@ def _running(targets: Sequence[serve.RunTarget]) -> Iterator[list[DeploymentHand
         yield _handles(targets)
     finally:
         names = {target.name for target in targets}
-        if serve.status().applications.keys() <= names:
-            serve.shutdown()
-        else:
-            for name in names:
-                serve.delete(name, _blocking=False)
+        with redirect_stdout(io.StringIO()):  # Ray tells there of the death of Serve's own actors
+            if serve.status().applications.keys() <= names:
+                serve.shutdown()
+            else:
+                for name in names:
+                    serve.delete(name, _blocking=False)
 
 
 def _handles(targets: Sequence[serve.RunTarget]) -> list[DeploymentHandle[Any]]:
