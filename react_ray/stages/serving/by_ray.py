@@ -44,9 +44,9 @@ def by_ray(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
 @contextmanager
 def _taken_here(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
     with listen(recipe.serve.host, recipe.serve.port) as listening, _serve("Disabled", None, recipe, verbose) as logs:
+        name = f"{NAME}-{recipe.name}-{listening.getsockname()[1]}"  # that of a command that was killed is taken over
         targets = [
-            serve.RunTarget(group, f"{NAME}-{recipe.name}-{number}", None, logs)
-            for number, group in enumerate(groups(recipe))
+            serve.RunTarget(group, f"{name}-{number}", None, logs) for number, group in enumerate(groups(recipe))
         ]
         with (
             _running(targets) as handles,
