@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from react_ray.cancellation import Cancelled, stop_if_cancelled
 from react_ray.errors import ArtifactMissing, ReactRayError
 from react_ray.serving.groups import StateGone
 from react_ray.serving.peer import Fault, Lost, Peer
@@ -23,7 +22,7 @@ from react_ray.serving.peers import Peers
 from react_ray.serving.question_server import Address, QuestionServer
 from react_ray.serving.refusal import GroupUnavailable, Refused
 from tests.support.ports import closed_port
-from tests.support.question_servers import HOST, same, serving
+from tests.support.question_servers import HOST, Endless, same, serving
 
 ERRORS = [
     StateGone("it has changed; ask again"),
@@ -77,24 +76,15 @@ def test_a_fault_is_told_and_the_process_goes_on() -> None:
 
 
 def test_work_ends_when_nobody_waits_for_it() -> None:
-    began, ended = Event(), Event()
-
-    def endless(question: Any) -> None:
-        began.set()
-        try:
-            while True:
-                stop_if_cancelled()
-        except Cancelled:
-            ended.set()
-            raise
+    endless = Endless()
 
     async def asked(address: Address) -> Peer:
         peer = Peer(address)
         question = asyncio.ensure_future(peer.ask("endless", None))
-        assert await asyncio.to_thread(began.wait, 60)
+        assert await asyncio.to_thread(endless.began.wait, 60)
         assert (peer.in_flight, peer.forsaken) == (1, 0)
         question.cancel()
-        assert await asyncio.to_thread(ended.wait, 60)
+        assert await asyncio.to_thread(endless.ended.wait, 60)
         assert (peer.in_flight, peer.forsaken) == (0, 1)
         assert await peer.ask("same", 1) == 1
         return peer
@@ -104,10 +94,6 @@ def test_work_ends_when_nobody_waits_for_it() -> None:
 
 
 def test_a_question_ends_when_it_is_cancelled_whatever_it_waits_for() -> None:
-    def endless(question: Any) -> None:
-        while True:
-            stop_if_cancelled()
-
     async def cancelled_after(steps: int, address: Address) -> None:
         peer = Peer(address)
         question = asyncio.ensure_future(peer.ask("endless", None))
@@ -119,7 +105,7 @@ def test_a_question_ends_when_it_is_cancelled_whatever_it_waits_for() -> None:
         assert await peer.ask("same", 1) == 1  # over the connection that was opened meanwhile, or another
         peer.leave()
 
-    with serving(endless=endless, same=same) as server:
+    with serving(endless=Endless(), same=same) as server:
         for steps in range(40):
             asyncio.run(cancelled_after(steps, server.address))
 

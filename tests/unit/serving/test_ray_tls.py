@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from react_ray.cancellation import Cancelled, stop_if_cancelled
 from react_ray.errors import ClusterError
 from react_ray.serving import ray_tls
 from react_ray.serving.message import pack
 from react_ray.serving.peer import Lost, Peer
 from react_ray.serving.question_server import Address
 from tests.support.certificates import make_certificates
-from tests.support.question_servers import HOST, same, serving
+from tests.support.question_servers import HOST, Endless, same, serving
 
 
 class Node:
@@ -89,23 +88,14 @@ async def _first_said_to(wire: socket.socket) -> bytes:
 
 
 def test_work_ends_when_its_client_hangs_up(node: Node) -> None:
-    began, ended = Event(), Event()
-
-    def endless(question: Any) -> None:
-        began.set()
-        try:
-            while True:
-                stop_if_cancelled()
-        except Cancelled:
-            ended.set()
-            raise
+    endless = Endless()
 
     async def asked(peer: Peer) -> None:
         question = asyncio.ensure_future(peer.ask("endless", None))
-        assert await asyncio.to_thread(began.wait, 60)
-        assert not ended.wait(0.1)  # a client that waits does not seem to have hung up
+        assert await asyncio.to_thread(endless.began.wait, 60)
+        assert not endless.ended.wait(0.1)  # a client that waits does not seem to have hung up
         question.cancel()
-        assert await asyncio.to_thread(ended.wait, 60)
+        assert await asyncio.to_thread(endless.ended.wait, 60)
 
     with serving(endless=endless) as server:
         asyncio.run(asked(Peer(server.address)))
