@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from react_ray.errors import ReactRayError
 from react_ray.fault_log import told
-from react_ray.interrupt import Interruption
+from react_ray.interrupt import Interruption, Stderr
 from react_ray.redact import redact
 
 logger = logging.getLogger("react_ray")
@@ -18,7 +18,7 @@ logger = logging.getLogger("react_ray")
 
 def log_to_stderr() -> None:
     """Warnings, and with a lower level of `react_ray` also its messages, without secrets."""
-    shown = logging.StreamHandler(sys.stderr)
+    shown = logging.StreamHandler(Stderr())
     shown.setFormatter(_Redacted("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[shown])
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
+from typing import Any
 
 import psutil
 
@@ -125,6 +126,22 @@ def speaking() -> Iterator[bool]:
     """
     with _voice:
         yield not any(guard.code for guard in _guards)
+
+
+class Stderr:
+    """stderr, up to the last line of a command that is interrupted."""
+
+    def __init__(self) -> None:
+        self._file = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # a live display has put itself before it
+
+    def write(self, text: str) -> None:
+        with speaking() as heard:
+            if heard:
+                self._file.write(text)
+                self._file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _raise(signum: int, frame: FrameType | None) -> None:

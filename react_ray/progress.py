@@ -10,17 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 import time
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from react_ray.errors import ArtifactCorrupt
-from react_ray.interrupt import speaking
+from react_ray.interrupt import Stderr
 from react_ray.metadata import read_json_lines
 from react_ray.redact import redact
 from react_ray.storage import Storage
@@ -30,27 +28,11 @@ PLAIN_INTERVAL_S = 2.0, 60.0  # of plain lines, at first and at last
 PLAIN_SHARE = 1 / 20  # of the time that has passed
 
 
-class _Stderr:
-    """stderr, up to the last line of a command that is interrupted."""
-
-    def __init__(self) -> None:
-        self._file = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # a live display has put itself before it
-
-    def write(self, text: str) -> None:
-        with speaking() as heard:
-            if heard:
-                self._file.write(text)
-                self._file.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
 class _Console(Console):
     """Work goes on when nobody reads its progress any more, as after `2>&1 | head`."""
 
     def __init__(self) -> None:
-        super().__init__(file=_Stderr())  # type: ignore[arg-type]
+        super().__init__(file=Stderr())  # type: ignore[arg-type]
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

@@ -18,11 +18,12 @@ def _delete(
     ids: Annotated[str, typer.Argument(help="URI of a text file of pair_ids, one a line", metavar="IDS")],
     overrides: Overrides = None,
 ) -> None:
+    from react_ray.counted import counted
     from react_ray.index.deleted import delete_pairs, read_ids
     from react_ray.recipe import load_recipe
 
     database = load_recipe(recipe_uri, overrides).database
-    typer.echo(f"{database}: {delete_pairs(database, read_ids(ids)):,} pairs are deleted")
+    typer.echo(f"{database}: {counted(delete_pairs(database, read_ids(ids)), 'deleted pair')}")
 
 
 @app.command("compact", help="Merge the index and its deltas, without deleted pairs.")

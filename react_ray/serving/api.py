@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 MOST_CHARACTERS = 4096  # of a text, of which a CLIP reads about 77 tokens
 MOST_CLASSES, MOST_NAMES, MOST_TEMPLATES, MOST_FILTERS, MOST_TERMS = 2000, 50, 200, 50, 64
@@ -81,8 +81,21 @@ class NamedClass(Body):
     synonyms: Annotated[list[Name], Field(max_length=MOST_NAMES)] = []
 
 
+Names = Annotated[list[Name], Field(min_length=1, max_length=MOST_NAMES + 1, description="a name and its synonyms")]
+
+
+def _named(value: Any) -> Any:
+    """A class as recipes have it."""
+    if isinstance(value, str):
+        return {"name": value}
+    return {"name": value[0], "synonyms": value[1:]} if isinstance(value, list) and value else value
+
+
+AnyClass = Annotated[NamedClass, BeforeValidator(_named, json_schema_input_type=NamedClass | Name | Names)]
+
+
 class ClassList(Body):
-    classes: Annotated[list[NamedClass] | None, Field(max_length=MOST_CLASSES)] = None
+    classes: Annotated[list[AnyClass] | None, Field(max_length=MOST_CLASSES)] = None
     task: Annotated[Name | None, Field(description="built in, or of the recipe; instead of classes")] = None
     templates: Annotated[
         Annotated[list[Name], Field(max_length=MOST_TEMPLATES)] | Literal[""],

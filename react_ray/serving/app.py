@@ -47,6 +47,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         404: "there is no such pair",
         408: "it took longer than its timeout_ms",
         413: "the body is too large",
+        421: "it was sent to the name of another server",
         429: "too many requests at once",
         503: "a group of shards does not answer",
         504: "it took longer than the server allows",
@@ -120,7 +121,19 @@ def make_app(service: Service, key: str = "", hosts: Sequence[str] = (), warm: b
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "X-Api-Key", "Content-Type"],
         )
+    _describe(app, key)
     return app
+
+
+def _describe(app: FastAPI, key: str) -> None:
+    """OpenAPI: what FastAPI would refuse with 422 is a 400 here, and a key is sent as a bearer token."""
+    described = app.openapi()  # which the application keeps
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    if key:
+        described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"key": []}]
 
 
 def _page_file(path: Path, image_hosts: Sequence[str]) -> Response:

@@ -61,12 +61,12 @@ class Calls:
     def classes(self, classes: Sequence[Any] | None = None, *, task: str | None = None, **options: Any) -> Any:
         """classes: names, or lists of the names of a class. options: those of `recipe`, per_class, recall,
         allow_partial, timeout_ms."""
-        return self._post("/v1/classes", {"classes": as_classes(classes), "task": task, **options})
+        return self._post("/v1/classes", {"classes": classes, "task": task, **options})
 
     def recipe(self, classes: Sequence[Any] | None = None, *, task: str | None = None, **options: Any) -> Any:
         """options: name, templates, and what changes in the recipe's section `retrieve`: key, pairs_per_class, filters,
         exclude, min_score, dedup, exclusive, prompts."""
-        return self._post("/v1/recipe", {"classes": as_classes(classes), "task": task, **options})
+        return self._post("/v1/recipe", {"classes": classes, "task": task, **options})
 
     def recall(self, n: int = 50, k: int = 10, key: str = "") -> Any:
         return self._get(f"/v1/recall?{urlencode({'n': n, 'k': k, 'key': key})}")
@@ -178,19 +178,6 @@ def as_query(query: Query) -> dict[str, Any]:
         f"a query is a sentence, the bytes of an image, a vector, a pair_id or a dict, not {type(query).__name__}; "
         "give one of these"
     )
-
-
-def as_classes(classes: Sequence[Any] | None) -> list[dict[str, Any]] | None:
-    if classes is None:
-        return None
-    return [
-        dict(one)
-        if isinstance(one, Mapping)
-        else {"name": one}
-        if isinstance(one, str)
-        else {"name": one[0], "synonyms": list(one[1:])}
-        for one in classes
-    ]
 
 
 def arrow_bytes(vectors_QD: np.ndarray) -> bytes:

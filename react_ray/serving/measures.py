@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
+from functools import partial
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -17,15 +20,19 @@ class Measures:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         of: Any = {"namespace": "react_ray", "registry": self._registry}
-        self._requests = Counter("requests", "Requests by route and status.", ["route", "status"], **of)
-        self._seconds = Histogram("request_seconds", "Time to answer.", ["route"], buckets=SECONDS, **of)
-        self.in_flight = Gauge("requests_in_flight", "Requests that are being answered.", **of)
+        requests = Counter("requests", "Requests by route and status.", ["process", "route", "status"], **of)
+        seconds = Histogram("request_seconds", "Time to answer.", ["process", "route"], buckets=SECONDS, **of)
+        in_flight = Gauge("requests_in_flight", "Requests that are being answered.", ["process"], **of)
+        # Behind a proxy each look at /metrics may reach another process: without its name, counts would seem to fall.
+        process = f"{socket.gethostname()}:{os.getpid()}"
+        self._requests, self._seconds = partial(requests.labels, process), partial(seconds.labels, process)
+        self.in_flight = in_flight.labels(process)
 
     def answered(self, path: str, status: int, began: float) -> None:
         """began: of time.monotonic()."""
         route = route_of(path)
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(time.monotonic() - began)
+        self._requests(route, str(status)).inc()
+        self._seconds(route).observe(time.monotonic() - began)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

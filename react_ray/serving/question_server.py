@@ -30,7 +30,7 @@ from react_ray.serving.message import HEAD, pack, unpack
 
 logger = logging.getLogger(__name__)
 GREETING_S = 10.0
-GREETINGS = 1024  # connections that have not shown the token yet
+GREETINGS = 256  # connections that have not shown the token yet
 ALIVE = "alive"  # a question to every process
 LARGE = 1 << 20  # bytes of a reply that are not copied to go at once
 ANSWER, ERROR, FAULT = "answer", "error", "fault"  # how a reply begins: then the answer; its class, arguments; a text

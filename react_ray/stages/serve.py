@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from urllib.parse import quote
 
 from react_ray.errors import ConfigError
@@ -24,7 +24,12 @@ from react_ray.stages.serving.front import front, listen
 
 def run(recipe: Recipe, insecure: bool = False, verbose: bool = False) -> None:
     """Serves until it is interrupted. ConfigError if it would be open to others without a key."""
-    with served(recipe, insecure, verbose) as url:
+    # On stdout Ray tells of the death of Serve's own actors, whatever its level of logs.
+    with (
+        open(os.devnull, "w") as nothing,
+        nullcontext() if verbose else redirect_stdout(nothing),
+        served(recipe, insecure, verbose) as url,
+    ):
         say(f"serving {recipe.database} at {url} (the page; the API is at {url}/v1). Ctrl-C ends it.")
         for task in own_tasks(recipe):
             say(f"what the classes of {task.name} retrieve: {url}/#classes?task={quote(task.name)}")

@@ -92,23 +92,33 @@ def test_a_search_ends_when_its_client_hangs_up(port: int, folder: Path) -> None
         assert ended.hears() == ENDED
 
 
-def test_another_port_or_a_second_application_is_refused(folder: Path, port: int) -> None:
-    said = rf"not listen at 127\.0\.0\.1:{port + 1} .*; if it runs already .* `serve shutdown`"
-    with pytest.raises(ClusterError, match=said), served(two_ingresses(folder, port + 1)):
-        pass
+def test_a_second_application_is_refused(folder: Path, port: int) -> None:
     said = r"did not start: .*is being used by application \"react-ray\".*; mend what this names"
     with pytest.raises(ClusterError, match=said), served(two_ingresses(folder, port)):
         pass
     assert serve.status().applications.keys() == {NAME}
 
 
-def test_several_processes_take_requests_and_serve_ends_with_them(folder: Path, port: int) -> None:
+def test_another_port_than_that_of_the_proxy_is_refused_whoever_listens_there(folder: Path, port: int) -> None:
     serve.delete(NAME)
+    with (
+        served(serving_recipe(f"{folder}/database", serve={"port": 0, "max_replicas": 2})) as url,
+        pytest.raises(ClusterError, match=r"does not answer at .* \(something else does\); set serve\.port to that"),
+        served(two_ingresses(folder, int(url.rpartition(":")[2]))),
+    ):
+        pass
+
+
+def test_several_processes_take_requests_and_serve_ends_with_them(folder: Path, port: int) -> None:
     with served(two_ingresses(folder, port)) as url:
         assert (num_running("Ingress"), num_running("group-0")) == (2, 1)
         hits = react_ray.connect(url).search("a heron", 20, key="text")["results"][0]["hits"]
         expected = open_database(f"{folder}/database").search("a heron", 20, "text")
         assert [(hit["pair_id"], hit["score"]) for hit in hits] == [(hit.pair_id, hit.score) for hit in expected]
+        said = "react-ray-served is served on this cluster already; set `name`"
+        with pytest.raises(ClusterError, match=said), served(two_ingresses(folder, port)):
+            pass
+        assert react_ray.connect(url).search("a heron", 3, key="text")["coverage"] == 1
     assert not serve.status().applications
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))

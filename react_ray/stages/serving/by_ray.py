@@ -7,34 +7,41 @@ roles, as they do where `serve deploy` starts the application (application.py).
 
 from __future__ import annotations
 
-import io
+import json
 import logging
 import socket
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 from ray import serve
+from ray.exceptions import ActorAlreadyExistsError, RayError
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import LoggingConfig
+from ray.serve.schema import ApplicationStatus, LoggingConfig
+from ray.util import get_node_ip_address
 
 from react_ray.errors import ClusterError
 from react_ray.recipe import Recipe
 from react_ray.row_guard import one_line
 from react_ray.runtime.cluster import connected
+from react_ray.serving import ray_tls
 from react_ray.serving.app import asgi_app
 from react_ray.stages.serving.application import NAME, bound, groups, serve_groups
 from react_ray.stages.serving.front import front, listen
 
-CONNECTING_S = 5.0
+CONNECTING_S, LOOK_S = 5.0, 0.1
+MOST_ROUTES = 1 << 20  # bytes of what a proxy says of its routes
 QUIET = LoggingConfig(log_level=logging.ERROR, enable_access_log=False)
 
 
 @contextmanager
 def by_ray(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
     """Yields the port. ClusterError if the processes do not start."""
+    ray_tls.of_server()  # Ray would wait in silence for a file that is not there
     by_serve = recipe.cluster.roles or recipe.serve.most_ingress_replicas > 1
     way = _taken_by_serve if by_serve else _taken_here
     with way(recipe, is_open, verbose) as port:
@@ -44,9 +51,10 @@ def by_ray(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
 @contextmanager
 def _taken_here(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
     with listen(recipe.serve.host, recipe.serve.port) as listening, _serve("Disabled", None, recipe, verbose) as logs:
-        name = f"{NAME}-{recipe.name}-{listening.getsockname()[1]}"  # that of a command that was killed is taken over
+        at = f"{get_node_ip_address()}-{listening.getsockname()[1]}"  # what a command that was killed has left is its
         targets = [
-            serve.RunTarget(group, f"{name}-{number}", None, logs) for number, group in enumerate(groups(recipe))
+            serve.RunTarget(group, f"{NAME}-{recipe.name}-{at}-{number}", None, logs)
+            for number, group in enumerate(groups(recipe))
         ]
         with (
             _running(targets) as handles,
@@ -59,35 +67,55 @@ def _taken_here(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
 def _taken_by_serve(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
     host, port = recipe.serve.host, recipe.serve.port or _free_port(recipe.serve.host)
     with _serve("HeadOnly", HTTPOptions(host=host, port=port), recipe, verbose) as logs:
-        _check_listens(host, port)
-        with _running([serve.RunTarget(bound(recipe, is_open), f"{NAME}-{recipe.name}", logging_config=logs)]):
+        name = f"{NAME}-{recipe.name}"
+        if name in serve.status().applications:
+            raise ClusterError(f"{name} is served on this cluster already; set `name` to another, or `serve shutdown`")
+        with _running([serve.RunTarget(bound(recipe, is_open), name, logging_config=logs)]):
+            _check_answers(host, port, name)
             yield port
 
 
 @contextmanager
 def _serve(proxies: str, http: HTTPOptions | None, recipe: Recipe, verbose: bool) -> Iterator[LoggingConfig | None]:
-    """Starts Serve, and yields how its processes log."""
+    """Starts Serve unless it runs, and yields how its processes log."""
     with connected(recipe.cluster, verbose):
         if not verbose:
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
         logs = None if verbose else QUIET
-        serve.start(proxies, http, logging_config=logs)
-        yield logs
+        try:
+            _start(proxies, http, logs)
+            yield logs
+        finally:
+            _end(set())
+
+
+def _start(proxies: str, http: HTTPOptions | None, logs: LoggingConfig | None) -> None:
+    try:
+        with suppress(ActorAlreadyExistsError):
+            serve.start(proxies, http, logging_config=logs)
+            return
+        serve.start(proxies, http, logging_config=logs)  # another command has just started it
+    except (RuntimeError, RayError) as error:
+        said = one_line(getattr(error, "cause", error), 500)
+        raise ClusterError(f"Ray Serve did not start: {said}; mend it, or set serve.port to another") from error
 
 
 @contextmanager
 def _running(targets: Sequence[serve.RunTarget]) -> Iterator[list[DeploymentHandle[Any]]]:
-    """Serve ends with the last application."""
     try:
         yield _handles(targets)
     finally:
-        names = {target.name for target in targets}
-        with redirect_stdout(io.StringIO()):  # Ray tells there of the death of Serve's own actors
-            if serve.status().applications.keys() <= names:
-                serve.shutdown()
-            else:
-                for name in names:
-                    serve.delete(name, _blocking=False)
+        _end({target.name for target in targets})
+
+
+def _end(names: set[str]) -> None:
+    """Ends these applications, and with the last of all Serve itself."""
+    there = serve.status().applications
+    if all(name in names or one.status == ApplicationStatus.DELETING for name, one in there.items()):
+        serve.shutdown()
+        return
+    for name in names:
+        serve.delete(name, _blocking=False)
 
 
 def _handles(targets: Sequence[serve.RunTarget]) -> list[DeploymentHandle[Any]]:
@@ -98,13 +126,24 @@ def _handles(targets: Sequence[serve.RunTarget]) -> list[DeploymentHandle[Any]]:
         raise ClusterError(f"it did not start: {said}; mend what this names, or run it with --verbose") from error
 
 
-def _check_listens(host: str, port: int) -> None:
-    """ClusterError if Serve does not: one that runs already keeps to the port with which it was started."""
-    try:
-        socket.create_connection((host, port), CONNECTING_S).close()
-    except OSError as error:
-        said = f"the proxy of Ray Serve does not listen at {host}:{port} ({error})"
-        raise ClusterError(f"{said}; if it runs already on this cluster, end it with `serve shutdown`") from error
+def _check_answers(host: str, port: int, name: str) -> None:
+    """ClusterError if it is not this application that answers there: a Serve that runs already keeps to the port with
+    which it was started, or has no proxy, and anything else may listen."""
+    said, until = "", time.monotonic() + CONNECTING_S
+    while time.monotonic() < until:
+        with closing(HTTPConnection(host, port, timeout=CONNECTING_S)) as connection:
+            try:
+                connection.request("GET", "/-/routes")
+                if json.dumps(name).encode() in connection.getresponse().read(MOST_ROUTES):
+                    return
+                said = "something else does"
+            except (OSError, HTTPException) as error:
+                said = str(error)
+        time.sleep(LOOK_S)
+    raise ClusterError(
+        f"the proxy of Ray Serve does not answer at {host}:{port} ({said}); set serve.port to that of the Serve that "
+        "runs on this cluster, or serve.ingress_replicas and serve.max_ingress_replicas to 1, which need none"
+    )
 
 
 def _free_port(host: str) -> int:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from react_ray.errors import ClusterError
 
-ENDING_S = 5  # for requests that are being answered
+ENDING_S = 1  # for requests that are being answered: Serve ends after them, within GRACE_S of interrupt.py
 LOOK_S = 0.02
 
 
@@ -29,7 +29,7 @@ def listen(host: str, port: int) -> socket.socket:
 def front(app: FastAPI, listening: socket.socket) -> Iterator[int]:
     """Yields the port, when the application has started, and closes what it listens at. What keeps the application from
     starting is raised as it is."""
-    config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=ENDING_S)
+    config = uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=ENDING_S)
     server, failed = uvicorn.Server(config), list[BaseException]()
 
     async def serve() -> None:
