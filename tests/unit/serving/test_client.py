@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,5 +134,6 @@ def test_the_same_with_await(url: str, client: Client) -> None:
 def test_a_metric_counts_what_was_answered(client: Client) -> None:
     client.search("a heron")
     said = client._get("/metrics").decode()
-    assert 'react_ray_requests_total{route="/v1/search",status="200"}' in said
-    assert 'react_ray_request_seconds_bucket{le="+Inf",route="/v1/search"}' in said
+    process = f"{socket.gethostname()}:{os.getpid()}"
+    assert f'react_ray_requests_total{{process="{process}",route="/v1/search",status="200"}}' in said
+    assert f'react_ray_request_seconds_bucket{{le="+Inf",process="{process}",route="/v1/search"}}' in said
