@@ -17,7 +17,7 @@ import yaml
 
 import react_ray
 from react_ray import open_database
-from react_ray.errors import ConfigError
+from react_ray.errors import ClusterError, ConfigError
 from react_ray.index.deleted import delete_pairs
 from react_ray.recipe import Recipe
 from react_ray.serving.client import Client
@@ -111,6 +111,15 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         rest = run.stderr.read().splitlines()
     link = f"what the classes of animals retrieve: {url}/#classes?task=animals"
     assert run.returncode == 130 and rest == [link, "serving has ended"]
+
+
+@pytest.mark.slow
+def test_a_damaged_shard_is_named(local_ray: None, tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, min_replicas=2)
+    shard = Path(recipe.database, "index/image-00000.faiss")
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(ClusterError, match=rf"did not start: .*{shard} has a wrong checksum"), served(recipe):
+        pass
 
 
 @pytest.mark.parametrize(

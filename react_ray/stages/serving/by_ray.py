@@ -25,6 +25,7 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig
 from ray.util import get_node_ip_address
 
 from react_ray.errors import ClusterError
+from react_ray.metadata import printable, shortened
 from react_ray.recipe import Recipe
 from react_ray.row_guard import one_line
 from react_ray.runtime.cluster import connected
@@ -122,8 +123,16 @@ def _handles(targets: Sequence[serve.RunTarget]) -> list[DeploymentHandle[Any]]:
     try:
         return serve.run_many(targets)
     except (RuntimeError, RayServeException) as error:
-        said = one_line(getattr(error, "cause", error), 500)
+        said = _told(targets) or one_line(getattr(error, "cause", error), 500)
         raise ClusterError(f"it did not start: {said}; mend what this names, or run it with --verbose") from error
+
+
+def _told(targets: Sequence[serve.RunTarget]) -> str:
+    """The last line of what a process died of while it started; empty if none did."""
+    there = serve.status().applications
+    deployments = [one for target in targets if target.name in there for one in there[target.name].deployments.values()]
+    lines = [line for one in deployments for line in one.message.splitlines() if line.strip()]
+    return shortened(printable(lines[-1]).strip(), 500) if lines else ""
 
 
 def _check_answers(host: str, port: int, name: str) -> None:
