@@ -52,7 +52,8 @@ def by_ray(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
 @contextmanager
 def _taken_here(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
     with listen(recipe.serve.host, recipe.serve.port) as listening, _serve("Disabled", None, recipe, verbose) as logs:
-        at = f"{get_node_ip_address()}-{listening.getsockname()[1]}"  # what a command that was killed has left is its
+        # By these names, a command that is started again takes over what it has left where it was killed.
+        at = f"{get_node_ip_address()}-{listening.getsockname()[1]}"
         targets = [
             serve.RunTarget(group, f"{NAME}-{recipe.name}-{at}-{number}", None, logs)
             for number, group in enumerate(groups(recipe))
