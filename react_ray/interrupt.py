@@ -28,7 +28,9 @@ SHOW_CURSOR = b"\x1b[?25h"  # which a live progress display has hidden
 CLEAR_LINE = b"\r\x1b[2K"  # of which a part may be longer than what is said there
 PATIENCE_S = 1.0  # with somebody who is speaking and does not end, as into a pipe that nobody reads
 
-_voice = threading.Lock()  # of whoever writes to stderr, so that nothing comes after the last line
+# Of whoever writes to stderr, so that nothing comes after the last line. A thread may write while it writes: what is
+# collected meanwhile may log.
+_voice = threading.RLock()
 _guards: list[Interruption] = []
 
 

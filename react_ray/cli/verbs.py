@@ -93,8 +93,10 @@ def run_stages(
     last: str = "",
     tells: bool = True,
 ) -> None:
-    """As `run_verb`, of the stages from `first` to `last`; "" = from the start, to the end. tells: it
-    prints what was made, and how to go on."""
+    """As `run_verb`, of the stages from `first` to `last`; "" = from the start, to the end.
+
+    tells: it prints what was made, and how to go on.
+    """
     from react_ray.progress import say
     from react_ray.recipe import load_recipe
     from react_ray.runtime import done, preflight

@@ -115,7 +115,7 @@ def test_several_processes_take_requests_and_serve_ends_with_them(folder: Path, 
         hits = react_ray.connect(url).search("a heron", 20, key="text")["results"][0]["hits"]
         expected = open_database(f"{folder}/database").search("a heron", 20, "text")
         assert [(hit["pair_id"], hit["score"]) for hit in hits] == [(hit.pair_id, hit.score) for hit in expected]
-        said = "react-ray-served is served on this cluster already; set `name`"
+        said = "react-ray-served is served on this cluster already; set `name` to another"
         with pytest.raises(ClusterError, match=said), served(two_ingresses(folder, port)):
             pass
         assert react_ray.connect(url).search("a heron", 3, key="text")["coverage"] == 1

@@ -71,7 +71,9 @@ def _taken_by_serve(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[in
     with _serve("HeadOnly", HTTPOptions(host=host, port=port), recipe, verbose) as logs:
         name = f"{NAME}-{recipe.name}"
         if name in serve.status().applications:
-            raise ClusterError(f"{name} is served on this cluster already; set `name` to another, or `serve shutdown`")
+            raise ClusterError(
+                f"{name} is served on this cluster already; set `name` to another, or end all with `serve shutdown`"
+            )
         with _running([serve.RunTarget(bound(recipe, is_open), name, logging_config=logs)]):
             _check_answers(host, port, name)
             yield port
