@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+import ray
 import yaml
 
 import react_ray
@@ -22,6 +24,7 @@ from react_ray.index.deleted import delete_pairs
 from react_ray.recipe import Recipe
 from react_ray.serving.client import Client
 from react_ray.stages.serve import check_open, is_loopback, served
+from tests.support.ports import free_port
 from tests.support.ray_serve import processes_of
 from tests.support.searchable import ANIMALS, many, png, write_index, write_searchable
 from tests.support.serving import serving_recipe
@@ -97,20 +100,45 @@ def test_a_search_outlives_a_replica_and_follows_a_deletion(client: Client, reci
     assert now[:19] == before[1:]
 
 
-def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
-    recipe = recipe_of(tmp_path)
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True)))
-    command = [sys.executable, "-m", "react_ray.cli", "serve", f"{tmp_path}/recipe.yaml", "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}) as run:
+@contextmanager
+def command(folder: Path, recipe: Recipe, port: int, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process and its URL."""
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True)))
+    words = [sys.executable, "-m", "react_ray.cli", "serve", f"{folder}/recipe.yaml", "--port", str(port)]
+    env = os.environ | {"OMP_NUM_THREADS": "1"} | env
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env) as run:
         assert run.stderr is not None
         said = next(line for line in run.stderr if line.startswith("serving "))
-        url = said.partition(" at ")[2].partition(" ")[0]
+        try:
+            yield run, said.partition(" at ")[2].partition(" ")[0]
+        except BaseException:
+            run.kill()
+            raise
+
+
+def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
+    with command(tmp_path, recipe_of(tmp_path), 0) as (run, url):
         assert len(ids(react_ray.connect(url, timeout_s=PATIENCE_S).search("a heron", 3))) == 3
         assert psutil.Process(run.pid).children() == [], "one process answers, without Ray"
         run.send_signal(signal.SIGINT)
+        assert run.stderr is not None
         rest = run.stderr.read().splitlines()
     link = f"what the classes of animals retrieve: {url}/#classes?task=animals"
     assert run.returncode == 130 and rest == [link, "serving has ended"]
+
+
+def test_a_killed_command_leaves_nothing_and_can_be_started_again(local_ray: None, tmp_path: Path) -> None:
+    recipe, port, address = recipe_of(tmp_path), free_port(), ray.get_runtime_context().gcs_address
+    others, before = set(processes_of("group-0")), set[psutil.Process]()
+    for _ in range(2):
+        with command(tmp_path, recipe, port, RAY_ADDRESS=address) as (run, url):
+            assert len(ids(react_ray.connect(url, timeout_s=PATIENCE_S).search("a heron", 3))) == 3
+            assert not any(process.is_running() for process in before)
+            before = set(processes_of("group-0")) - others
+            assert len(before) == 1
+            run.kill()
+    assert psutil.wait_procs(before, PATIENCE_S)[1] == []
+    assert set(processes_of("group-0")) == others, "another command's process goes on"
 
 
 @pytest.mark.slow

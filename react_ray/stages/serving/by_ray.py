@@ -21,7 +21,7 @@ from ray.exceptions import ActorAlreadyExistsError, RayError
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import ApplicationStatus, LoggingConfig
+from ray.serve.schema import LoggingConfig
 from ray.util import get_node_ip_address
 
 from react_ray.errors import ClusterError
@@ -33,6 +33,7 @@ from react_ray.serving import ray_tls
 from react_ray.serving.app import asgi_app
 from react_ray.stages.serving.application import NAME, bound, groups, serve_groups
 from react_ray.stages.serving.front import front, listen
+from react_ray.stages.serving.keeper import kept
 
 CONNECTING_S, LOOK_S = 5.0, 0.1
 MOST_ROUTES = 1 << 20  # bytes of what a proxy says of its routes
@@ -51,15 +52,11 @@ def by_ray(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
 
 @contextmanager
 def _taken_here(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
-    with listen(recipe.serve.host, recipe.serve.port) as listening, _serve("Disabled", None, recipe, verbose) as logs:
-        # By these names, a command that is started again takes over what it has left where it was killed.
-        at = f"{get_node_ip_address()}-{listening.getsockname()[1]}"
-        targets = [
-            serve.RunTarget(group, f"{NAME}-{recipe.name}-{at}-{number}", None, logs)
-            for number, group in enumerate(groups(recipe))
-        ]
+    with listen(recipe.serve.host, recipe.serve.port) as listening, connected(recipe.cluster, verbose):
+        name = f"{NAME}-{recipe.name}-{get_node_ip_address()}-{listening.getsockname()[1]}"
+        of_groups = {f"{name}-{number}": group for number, group in enumerate(groups(recipe))}
         with (
-            _running(targets) as handles,
+            _running(name, of_groups, "Disabled", None, verbose) as handles,
             front(asgi_app(recipe, serve_groups(recipe, handles), is_open), listening) as port,
         ):
             yield port
@@ -68,29 +65,27 @@ def _taken_here(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
 @contextmanager
 def _taken_by_serve(recipe: Recipe, is_open: bool, verbose: bool) -> Iterator[int]:
     host, port = recipe.serve.host, recipe.serve.port or _free_port(recipe.serve.host)
-    with _serve("HeadOnly", HTTPOptions(host=host, port=port), recipe, verbose) as logs:
-        name = f"{NAME}-{recipe.name}"
-        if name in serve.status().applications:
-            raise ClusterError(
-                f"{name} is served on this cluster already; set `name` to another, or end all with `serve shutdown`"
-            )
-        with _running([serve.RunTarget(bound(recipe, is_open), name, logging_config=logs)]):
-            _check_answers(host, port, name)
-            yield port
+    name, options = f"{NAME}-{recipe.name}", HTTPOptions(host=host, port=port)
+    with (
+        connected(recipe.cluster, verbose),
+        _running(name, {name: bound(recipe, is_open)}, "HeadOnly", options, verbose),
+    ):
+        _check_answers(host, port, name)
+        yield port
 
 
 @contextmanager
-def _serve(proxies: str, http: HTTPOptions | None, recipe: Recipe, verbose: bool) -> Iterator[LoggingConfig | None]:
-    """Starts Serve unless it runs, and yields how its processes log."""
-    with connected(recipe.cluster, verbose):
-        if not verbose:
-            logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        logs = None if verbose else QUIET
-        try:
-            _start(proxies, http, logs)
-            yield logs
-        finally:
-            _end(set())
+def _running(
+    name: str, applications: dict[str, serve.Application], proxies: str, http: HTTPOptions | None, verbose: bool
+) -> Iterator[list[DeploymentHandle[Any]]]:
+    """Starts Serve unless it runs, and these applications by their names, until the block or the command ends."""
+    if not verbose:
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    logs = None if verbose else QUIET
+    with kept(name, applications.keys()):
+        _start(proxies, http, logs)
+        route = None if http is None else "/"
+        yield _handles([serve.RunTarget(one, its, route, logs) for its, one in applications.items()])
 
 
 def _start(proxies: str, http: HTTPOptions | None, logs: LoggingConfig | None) -> None:
@@ -102,24 +97,6 @@ def _start(proxies: str, http: HTTPOptions | None, logs: LoggingConfig | None) -
     except (RuntimeError, RayError) as error:
         said = one_line(getattr(error, "cause", error), 500)
         raise ClusterError(f"Ray Serve did not start: {said}; mend it, or set serve.port to another") from error
-
-
-@contextmanager
-def _running(targets: Sequence[serve.RunTarget]) -> Iterator[list[DeploymentHandle[Any]]]:
-    try:
-        yield _handles(targets)
-    finally:
-        _end({target.name for target in targets})
-
-
-def _end(names: set[str]) -> None:
-    """Ends these applications, and with the last of all Serve itself."""
-    there = serve.status().applications
-    if all(name in names or one.status == ApplicationStatus.DELETING for name, one in there.items()):
-        serve.shutdown()
-        return
-    for name in names:
-        serve.delete(name, _blocking=False)
 
 
 def _handles(targets: Sequence[serve.RunTarget]) -> list[DeploymentHandle[Any]]:
