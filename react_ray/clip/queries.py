@@ -54,9 +54,11 @@ def _of_task(task: TargetTask, first_class: int, averaged: bool) -> list[Query]:
     found = prompts(task)
     if not averaged:
         return [Query(first_class + p.class_id, task.name, p.class_name, p.prompt, parts=(p.prompt,)) for p in found]
+    parts: list[list[str]] = [[] for _ in task.class_names]
+    for prompt in found:
+        parts[prompt.class_id].append(prompt.prompt)
     return [
-        Query(first_class + i, task.name, name, name, parts=tuple(p.prompt for p in found if p.class_id == i))
-        for i, name in enumerate(task.class_names)
+        Query(first_class + i, task.name, name, name, parts=tuple(parts[i])) for i, name in enumerate(task.class_names)
     ]
 
 

@@ -11,12 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from react_ray.clip.prompts import TargetTask
-from react_ray.clip.queries import task_queries
 from react_ray.selection.background import RANDOM_K, Background, num_names, random_names
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.match_quality import FEWEST_PAIRS, Asked, ClassMatch, best_rows, class_matches
 from react_ray.selection.name_match import split
-from react_ray.serving.encoder import Encoder
+from react_ray.serving.class_prompts import class_queries, vectors_in_time
 from react_ray.serving.finding import Finder
 from react_ray.vectors import as_vectors
 
@@ -36,9 +35,10 @@ class Matching:
         finder = self.finder
         names = await finder.service.in_thread(self._names)
         for templates in dict.fromkeys(task.templates for task in self.tasks) if names else ():
-            random = task_queries([TargetTask("random", names, templates, tuple((n,) for n in names))], self.averaged)
-            queries_RD = await query_vectors(finder.service.encoder, [query.parts for query in random])
-            name_R, best = np.array([query.class_id for query in random]), np.full(len(names), -np.inf, np.float32)
+            random = [TargetTask("random", names, templates, tuple((name,) for name in names))]
+            _, vectors = await vectors_in_time(finder.service.encoder, random, {}, lambda: False)
+            queries, queries_RD = await finder.service.in_thread(class_queries, random, self.averaged, vectors)
+            name_R, best = np.array([query.class_id for query in queries]), np.full(len(names), -np.inf, np.float32)
             for key in self.config.keys:
                 hits = await finder.search(key, queries_RD, min(self.config.first_k, RANDOM_K))
                 np.maximum.at(best, name_R, hits.scores[:, 0])
@@ -73,15 +73,3 @@ class Matching:
             return tuple(random_names(view.some_captions(seed), names, count, seed))
         taken = {word for name in names for word in split(name)}
         return tuple(name for name in view.random_names(seed) if not taken & set(split(name)))[:count]
-
-
-async def query_vectors(encoder: Encoder, queries: Sequence[Sequence[str]]) -> np.ndarray:
-    """queries: the sentences of each. Returns float32 [Q, D], rounded to float16 as a retrieval stores them: the vector
-    of a sentence, or the mean of several, of length 1."""
-    texts_PD = await encoder.texts([text for sentences in queries for text in sentences])
-    if all(len(sentences) == 1 for sentences in queries):
-        return texts_PD.astype(np.float32)
-    starts = np.cumsum([0, *map(len, queries)])[:-1]
-    mean_QD = np.add.reduceat(texts_PD.astype(np.float32), starts, axis=0)
-    mean_QD /= np.linalg.norm(mean_QD, axis=1, keepdims=True)
-    return mean_QD.astype(np.float16).astype(np.float32)

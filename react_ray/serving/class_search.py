@@ -33,8 +33,18 @@ from react_ray.serving.screening import Screening
 
 QUERIES_AT_ONCE, HITS_AT_ONCE = 1024, 1 << 22  # of one search: others wait for its end
 MOST_HITS = 1 << 24  # of a round: half a gigabyte
+FIRST_ROUND = 0.7  # of the time of the request, in which the first round has to end
 MOST_TIME = 0.5  # of the request, after which no further round begins: what was found has to be described as well
 SETTLED_BYTES = 1 << 30  # of vectors of a database, up to which pairs are compared with all classes
+
+
+class TooSlow(Exception):
+    """The first round would not end in time."""
+
+    def __init__(self, share: float) -> None:
+        """share: of the queries, for which there is time."""
+        super().__init__(share)
+        self.share = share
 
 
 class ClassSearch:
@@ -45,8 +55,10 @@ class ClassSearch:
         asked: Sequence[Query],
         queries_QD: np.ndarray,
         screening: Screening,
+        can_shrink: bool,
     ) -> None:
-        """asked: ordered by class. queries: float32 [Q, D]."""
+        """asked: ordered by class. queries: float32 [Q, D]. can_shrink: `chosen` raises TooSlow where it would be."""
+        self.can_shrink = can_shrink
         self.finder, self.config, self.queries_QD, self.screening = finder, config, queries_QD, screening
         names = ("class_id", "task", "class_name", "prompt", "modality")
         columns = {name: [getattr(query, name) for query in asked] for name in names}
@@ -137,7 +149,7 @@ class ClassSearch:
     async def _search(self, rows: np.ndarray, depth: int) -> list[pa.Table]:
         """schema.HITS of these queries in tables of whole classes: the best of each class and key, or of each query."""
         rows = rows[np.argsort(self.class_Q[rows], kind="stable")]
-        tables, finder = [], self.finder
+        tables, finder, began = [], self.finder, self.finder.share_of_time
         most = min(HITS_AT_ONCE, QUERIES_AT_ONCE * depth)
         for block in class_blocks(self.class_Q[rows], depth, most):
             some = rows[block]
@@ -148,7 +160,16 @@ class ClassSearch:
             else:
                 found = [await finder.search(key, self.queries_QD[some], depth) for key in self.config.keys]
             tables.append(await finder.service.in_thread(self._table, some, found))
+            if self.can_shrink and not self._hits and len(tables) == 1:
+                self._check_pace(began, len(some) / len(rows))
         return tables
+
+    def _check_pace(self, began: float, done: float) -> None:
+        """began: the share of the time that had passed before the first round. done: of its queries, the share that is
+        answered."""
+        needed, left = (self.finder.share_of_time - began) / done, FIRST_ROUND - began
+        if done < 1 and needed > left:
+            raise TooSlow(max(left, 0.0) / needed)
 
     def _table(self, rows: np.ndarray, found: Sequence[Any]) -> pa.Table:
         tables = [schema.HITS.empty_table()]

@@ -5,13 +5,14 @@ rules.py says by which rules, class_search.py selects by them, and class_matchin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from react_ray.clip.queries import task_queries
+from react_ray.clip.prompts import TargetTask
 from react_ray.recipe import Recipe
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.excluded import excluded_pairs
@@ -20,8 +21,9 @@ from react_ray.selection.screen import check_screening
 from react_ray.serving.api import ClassesBody
 from react_ray.serving.class_columns import ClassColumns
 from react_ray.serving.class_list import tasks_of
-from react_ray.serving.class_matching import Matching, query_vectors
-from react_ray.serving.class_search import ClassSearch
+from react_ray.serving.class_matching import Matching
+from react_ray.serving.class_prompts import class_queries, fewer_templates, most_templates, vectors_in_time
+from react_ray.serving.class_search import ClassSearch, TooSlow
 from react_ray.serving.finding import Finder, as_json
 from react_ray.serving.refusal import Refused
 from react_ray.serving.rules import (
@@ -38,6 +40,7 @@ from react_ray.serving.service import Service
 from react_ray.serving.view import View
 
 MOST_PROMPTS = 200_000
+MOST_ENCODING = 0.3  # of the time of a request, after which no further template is embedded
 
 
 async def classes(service: Service, view: View, body: ClassesBody) -> dict[str, Any]:
@@ -48,15 +51,16 @@ async def classes(service: Service, view: View, body: ClassesBody) -> dict[str, 
     if num_prompts > MOST_PROMPTS:
         said = f"{num_prompts:,} sentences are more than the {MOST_PROMPTS:,} of one request; ask for fewer classes"
         raise Refused(said, field="classes")
-    asked = await in_thread(task_queries, tasks, config.prompts == "averaged")
     excluded = await in_thread(excluded_pairs, config.exclude)
     finder = Finder(service, view, body.model_copy(update={"filters": config.filters}), excluded)
     await finder.check()
     screening, told = await in_thread(_screening, recipe, view, config)
-    queries_QD = await query_vectors(service.encoder, [query.parts for query in asked])
+    most, stored = most_templates(tasks), await in_thread(service.stored_prompts.of, view.database.model.made_by)
+    tasks, vectors = await vectors_in_time(service.encoder, tasks, stored, lambda: finder.share_of_time > MOST_ENCODING)
     finder.timer.ends("encode")
-    search = ClassSearch(finder, screening.config, asked, queries_QD, screening)
-    chosen = await search.chosen()
+    tasks, search, chosen = await _searched(finder, tasks, vectors, screening)
+    if most_templates(tasks) < most:
+        told.append(f"`retrieve` asks by {most} templates; there was time for {most_templates(tasks)} of them here.")
     matching = Matching(finder, tasks, config)
     await matching.prepare()
     matches = await in_thread(matching.of, chosen)
@@ -72,6 +76,21 @@ async def classes(service: Service, view: View, body: ClassesBody) -> dict[str, 
     told = [*differences(recipe, view, body, config), *told, *search.differs, *screening.differs]
     section = config.model_dump(mode="json", exclude_defaults=True, exclude={"exclude"})
     return {"classes": out, "retrieve": section, "differs": told, **finder.answer()}
+
+
+async def _searched(
+    finder: Finder, tasks: list[TargetTask], vectors: Mapping[str, np.ndarray], screening: Screening
+) -> tuple[list[TargetTask], ClassSearch, pa.Table]:
+    """Returns the tasks by as many of their templates as there is time for, their search and what it has chosen."""
+    in_thread, averaged = finder.service.in_thread, screening.config.prompts == "averaged"
+    while True:
+        asked, queries_QD = await in_thread(class_queries, tasks, averaged, vectors)
+        count = most_templates(tasks)
+        search = ClassSearch(finder, screening.config, asked, queries_QD, screening, count > 1 and not averaged)
+        try:
+            return tasks, search, await search.chosen()
+        except TooSlow as slow:
+            tasks = fewer_templates(tasks, max(1, int(slow.share * count)))
 
 
 def _checked_rules(recipe: Recipe, view: View, body: ClassesBody) -> RetrieveConfig:

@@ -24,6 +24,7 @@ from react_ray.serving.groups import Group, ShardGroup, StateGone
 from react_ray.serving.local_group import LocalGroup
 from react_ray.serving.refusal import Refused
 from react_ray.serving.stamp import stamp_of
+from react_ray.serving.stored_prompts import StoredPrompts
 from react_ray.serving.view import View
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Service:
         self.cache = ShardCache(recipe.cluster.shard_cache_dir, int(recipe.cluster.shard_cache_gb * 2**30))
         self.groups: Sequence[Group] = [_own_group(recipe, self.threads, self.cache)] if groups is None else groups
         self.fetched = Fetched(recipe) if self.config.fetch_urls else None
+        self.stored_prompts = StoredPrompts(recipe)
         self.view: View | None = None
         self.problem = ""  # why the database could not be opened again
         self._watch: asyncio.Task[None] | None = None

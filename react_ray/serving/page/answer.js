@@ -60,13 +60,14 @@ export function put(...nodes) {
   byId('results').replaceChildren(...nodes);
 }
 
-// While an answer is awaited, older results stay, pale; where there are none, grey cards stand.
-export function wait(numCards) {
+// While an answer is awaited, older results stay, pale; where there are none, grey cards stand below the sentence.
+export function wait(numCards, sentence = 'Searching…') {
   const results = byId('results');
-  say('Searching…');
+  say(sentence);
   results.setAttribute('aria-busy', 'true');
   if (results.querySelector('.hit')) return;
   results.replaceChildren(
+    element('p', { class: 'mute', 'aria-hidden': 'true' }, sentence),
     element(
       'ul',
       { class: 'pairs', 'aria-hidden': 'true' },

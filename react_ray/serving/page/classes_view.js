@@ -94,7 +94,8 @@ export async function show(state, allowPartial = false) {
 async function search(body, allowPartial) {
   blame(byId('classes-form'), null);
   shown = '';
-  wait(SHOWN);
+  const numClasses = body.classes?.length ?? tasks.get(body.task)?.num_classes;
+  wait(SHOWN, numClasses && `Searching for ${count(numClasses, 'class')}…`);
   const sent = allowPartial ? { ...body, allow_partial: true } : body;
   const answer = await latest.run(signal => ask('/v1/classes', sent, signal));
   if (!answer) return;

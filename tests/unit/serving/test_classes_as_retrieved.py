@@ -118,9 +118,7 @@ def test_what_is_near_to_evaluation_sets_is_left_out_once_they_are_known(databas
     assert after == selected(recipe) != before and not answer["differs"]
 
 
-def test_a_class_list_is_shown_in_time_though_retrieve_searches_deeper(database: str, tmp_path: Path) -> None:
-    recipe = recipe_over(database, tmp_path, {"pairs_per_class": 30}, serve={"timeout_s": 1e-9})
-
+def told_in_no_time(recipe: Recipe) -> list[str]:
     async def once() -> Any:
         service = Service(recipe)
         async with served(recipe, service=service):
@@ -128,9 +126,27 @@ def test_a_class_list_is_shown_in_time_though_retrieve_searches_deeper(database:
 
     found = asyncio.run(once())
     assert all(one["num_selected"] for one in found["classes"])
-    assert found["differs"] == [
+    told: list[str] = found["differs"]
+    return told
+
+
+def test_a_class_list_is_shown_in_time_though_retrieve_searches_deeper(database: str, tmp_path: Path) -> None:
+    recipe = recipe_over(database, tmp_path, {"pairs_per_class": 30}, serve={"timeout_s": 1e-9})
+    assert told_in_no_time(recipe) == [
         "`retrieve` searches deeper for classes that are short of pairs; ask for fewer classes to see it."
     ]
+
+
+def test_a_class_list_asks_by_as_many_templates_as_there_is_time_for(database: str, tmp_path: Path) -> None:
+    tasks = TASK | {"templates": [f"{{}} {number}" for number in range(250)]}
+    recipe = recipe_over(database, tmp_path / "out", {"pairs_per_class": 4}, tasks=tasks)
+    hasty = recipe.model_copy(update={"serve": recipe.serve.model_copy(update={"timeout_s": 1e-9})})
+    told = "`retrieve` asks by 250 templates; there was time for {} of them here."
+    assert told_in_no_time(hasty)[0] == told.format(13)  # 65 sentences at once
+    expected = selected(recipe)
+    assert told_in_no_time(hasty)[0] == told.format(1)  # all are embedded now, and are too many to search
+    pairs, found = shown(recipe, {})
+    assert pairs == expected and found["differs"] == []
 
 
 def test_classes_of_one_name_show_the_same_pairs(database: str, tmp_path: Path) -> None:
