@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
 NOT_DIGESTED: JsonDict = {"digest": False}
+MOST_SHOWN = 200  # characters of a value that differs from another
 
 
 def field(default: Any, doc: str, **constraints: Any) -> Any:
@@ -67,4 +68,17 @@ def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
         for key in keys:
             out += differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key)
         return out
-    return [] if found == wanted else [f"{path} was {found!r}, now {wanted!r}"]
+    if found == wanted:
+        return []
+    was, now = repr(found), repr(wanted)
+    same = next((place for place, (one, other) in enumerate(zip(was, now, strict=False)) if one != other), len(now))
+    return [f"{path} was {_around(was, same)}, now {_around(now, same)}"]
+
+
+def _around(text: str, place: int) -> str:
+    """The text, or what surrounds a place in it if it is long, as a list of a thousand classes is."""
+    if len(text) <= MOST_SHOWN:
+        return text
+    first = max(0, place - MOST_SHOWN // 4)
+    last = first + MOST_SHOWN
+    return f"{'...' * (first > 0)}{text[first:last]}{'...' * (last < len(text))}"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from react_ray.section import Section, digest, field, speed
+from react_ray.section import MOST_SHOWN, Section, differences, digest, field, speed
 
 
 class Inner(Section):
@@ -56,3 +56,14 @@ def test_what_is_not_declared_or_not_allowed_is_refused(given: dict[str, Any]) -
 def test_a_section_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         Outer().k = 3  # type: ignore[misc]
+
+
+def test_a_difference_of_long_values_shows_what_surrounds_it() -> None:
+    names = [f"class {number}" for number in range(1000)]
+    [line] = differences({"a": {"names": names}}, {"a": {"names": [*names[:500], "heron", *names[501:]]}}, "recipe")
+    was, _, now = line.partition(", now ")
+    assert was.startswith("recipe.a.names was ...") and was.endswith("...") and "'class 500'" in was
+    assert "'class 499', 'heron', 'class 501'" in now and len(line) < 3 * MOST_SHOWN
+    [line] = differences({"names": names}, {"names": names[:-1]}, "recipe")
+    assert line.endswith("'class 998']") and "'class 998', 'class 999'], now ..." in line
+    assert differences({"a": 1, "b": "x"}, {"a": 2, "b": "x"}, "recipe") == ["recipe.a was 1, now 2"]
