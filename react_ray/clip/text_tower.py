@@ -41,6 +41,7 @@ BLOCK = (
 ENDS = ("token_embedding.weight", "positional_embedding", "ln_final.weight", "ln_final.bias", "text_projection")
 WITHIN = "text."  # begins the names where the text tower is a module of its own
 LAYER_NORM_EPS = 1e-5
+AT_ONCE = 64  # texts of one length
 AGREES = 4e-3  # of a vector's element: the most by which two float16 vectors of the same text may differ
 PROBE = "a photo of two herons by the water, 1998"
 KEY = "react_ray"
@@ -83,45 +84,54 @@ class TextTower:
 
     def embed_texts(self, texts: list[str]) -> np.ndarray:
         """[N] -> float16 [N, D], unit norm; a row that is not finite, or null, is all NaN."""
-        feature_ND = np.stack([self._feature(ids) for ids in self._tokenizer(texts)]).astype(np.float32)
+        ids_NT = self._tokenizer(texts)
+        length_N = ids_NT.argmax(axis=1) + 1  # later tokens have no influence on the vector at the end token
+        feature_ND = np.empty((len(texts), self._of("text_projection").shape[1]), np.float32)
+        for length in np.unique(length_N).tolist():
+            alike = np.flatnonzero(length_N == length)
+            for rows in np.split(alike, range(AT_ONCE, len(alike), AT_ONCE)):
+                feature_ND[rows] = self._features(ids_NT[rows, :length])
         norm_N1 = np.linalg.norm(feature_ND, axis=1, keepdims=True)
         norm_N1[~((norm_N1 > 1e-12) & np.isfinite(norm_N1))] = np.nan
         return (feature_ND / norm_N1).astype(np.float16)
 
-    def _feature(self, ids_T: np.ndarray) -> np.ndarray:
-        """[D] at the end token; later tokens have no influence on it."""
-        ids_T = ids_T[: int(ids_T.argmax()) + 1]
-        x_TW = self._of("token_embedding.weight")[ids_T] + self._of("positional_embedding")[: len(ids_T)]
+    def _features(self, ids_NT: np.ndarray) -> np.ndarray:
+        """[N, D] at the last token. One row R for each token of all texts: a product of few rows takes as long as the
+        weights take to be read."""
+        num, tokens = ids_NT.shape
+        x_NTW = self._of("token_embedding.weight")[ids_NT] + self._of("positional_embedding")[:tokens]
+        x_RW = x_NTW.reshape(num * tokens, -1)
         for number in range(self.shape.layers):
             block = f"transformer.resblocks.{number}."
-            x_TW = x_TW + self._attention(f"{block}attn.", self._norm(x_TW, f"{block}ln_1"))
-            hidden = self._activation(self._linear(self._norm(x_TW, f"{block}ln_2"), f"{block}mlp.c_fc."))
-            x_TW = x_TW + self._linear(hidden, f"{block}mlp.c_proj.")
-        return self._norm(x_TW[-1:], "ln_final")[0] @ self._of("text_projection")
+            x_RW = x_RW + self._attention(f"{block}attn.", self._norm(x_RW, f"{block}ln_1"), num)
+            hidden = self._activation(self._linear(self._norm(x_RW, f"{block}ln_2"), f"{block}mlp.c_fc."))
+            x_RW = x_RW + self._linear(hidden, f"{block}mlp.c_proj.")
+        return self._norm(x_RW[tokens - 1 :: tokens], "ln_final") @ self._of("text_projection")
 
-    def _attention(self, name: str, x_TW: np.ndarray) -> np.ndarray:
-        tokens, width = x_TW.shape
-        qkv_T3HE = self._linear(x_TW, f"{name}in_proj_").reshape(tokens, 3, self.shape.heads, -1)
-        q_HTE, k_HTE, v_HTE = qkv_T3HE.transpose(1, 2, 0, 3)
-        logit_HTT = q_HTE @ k_HTE.transpose(0, 2, 1) / math.sqrt(width // self.shape.heads)
-        logit_HTT = np.where(np.tri(tokens, dtype=bool), logit_HTT, -np.inf)
-        weight_HTT = np.exp(logit_HTT - logit_HTT.max(axis=-1, keepdims=True))
-        weight_HTT /= weight_HTT.sum(axis=-1, keepdims=True)
-        mixed_TW = (weight_HTT @ v_HTE).transpose(1, 0, 2).reshape(tokens, width)
-        return self._linear(mixed_TW, f"{name}out_proj.")
+    def _attention(self, name: str, x_RW: np.ndarray, num: int) -> np.ndarray:
+        rows, width = x_RW.shape
+        tokens = rows // num
+        qkv_NT3HE = self._linear(x_RW, f"{name}in_proj_").reshape(num, tokens, 3, self.shape.heads, -1)
+        q_NHTE, k_NHTE, v_NHTE = qkv_NT3HE.transpose(2, 0, 3, 1, 4)
+        logit_NHTT = q_NHTE @ k_NHTE.swapaxes(2, 3) / math.sqrt(width // self.shape.heads)
+        logit_NHTT = np.where(np.tri(tokens, dtype=bool), logit_NHTT, -np.inf)
+        weight_NHTT = np.exp(logit_NHTT - logit_NHTT.max(axis=-1, keepdims=True))
+        weight_NHTT /= weight_NHTT.sum(axis=-1, keepdims=True)
+        mixed_RW = (weight_NHTT @ v_NHTE).transpose(0, 2, 1, 3).reshape(rows, width)
+        return self._linear(mixed_RW, f"{name}out_proj.")
 
     def _activation(self, x: np.ndarray) -> np.ndarray:
         if self.shape.quick_gelu:
             return x / (1 + np.exp(-1.702 * x))
         return x * np.float32(0.5) * (1 + _erf(x * np.float32(math.sqrt(0.5))))
 
-    def _norm(self, x_TW: np.ndarray, name: str) -> np.ndarray:
-        centred = x_TW - x_TW.mean(axis=-1, keepdims=True)
+    def _norm(self, x_RW: np.ndarray, name: str) -> np.ndarray:
+        centred = x_RW - x_RW.mean(axis=-1, keepdims=True)
         scale = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + LAYER_NORM_EPS)
         return centred / scale * self._of(f"{name}.weight") + self._of(f"{name}.bias")
 
-    def _linear(self, x_TW: np.ndarray, name: str) -> np.ndarray:
-        return x_TW @ self._of(f"{name}weight").T + self._of(f"{name}bias")
+    def _linear(self, x_RW: np.ndarray, name: str) -> np.ndarray:
+        return x_RW @ self._of(f"{name}weight").T + self._of(f"{name}bias")
 
     def _of(self, name: str) -> np.ndarray:
         return self.weights[f"{self.shape.prefix}{name}"]
