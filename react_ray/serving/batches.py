@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
@@ -13,19 +14,23 @@ WINDOW_S = 0.0015
 
 
 class Batches(Generic[A, B]):
-    def __init__(self, work: Callable[[list[A]], Sequence[B]], threads: Executor, most: int) -> None:
-        """work: answers a list of questions; most: questions of one call, above which the rest waits for the next."""
-        self._work, self._threads, self._most = work, threads, most
+    def __init__(
+        self, work: Callable[[list[A]], Sequence[B]], threads: Executor, most: int, calls_at_once: int = 1
+    ) -> None:
+        """work: answers a list of questions; most: questions of one call, above which the rest waits for the next.
+        threads: of as many as there are calls at once."""
+        self._work, self._threads, self._most, self._calls_at_once = work, threads, most, calls_at_once
         self._waiting: list[tuple[A, asyncio.Future[B]]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def ask(self, questions: Sequence[A]) -> list[B]:
         """Returns the answers in the order of the questions. What `work` raises is raised for all of its call."""
         loop = asyncio.get_running_loop()
         mine: list[asyncio.Future[B]] = [loop.create_future() for _ in questions]
         self._waiting += zip(questions, mine, strict=True)
-        if self._task is None or self._task.done():
-            self._task = loop.create_task(self._run())
+        self._tasks = [task for task in self._tasks if not task.done()]
+        more = min(math.ceil(len(self._waiting) / self._most), self._calls_at_once - len(self._tasks))
+        self._tasks += [loop.create_task(self._run()) for _ in range(more)]
         return list(await asyncio.gather(*mine))
 
     async def _run(self) -> None:

@@ -1,7 +1,6 @@
 """The prompts of a class list as vectors, by as many templates as there is time for.
 
-1,000 classes with 80 templates are 80,000 sentences: most of a minute of the smallest model, hours of a large one on a
-processor.
+1,000 classes with 80 templates are 80,000 sentences, which take longer to embed than a request may.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 
 from react_ray.clip.prompts import TargetTask, prompts
 from react_ray.clip.queries import Query, task_queries
-from react_ray.serving.encoder import TEXTS_AT_ONCE, Encoder
+from react_ray.serving.encoder import Encoder
 
 
 async def vectors_in_time(
@@ -23,7 +22,7 @@ async def vectors_in_time(
 ) -> tuple[list[TargetTask], dict[str, np.ndarray]]:
     """Returns the tasks by the first of their templates, those after which it `is_late` only where they are stored, and
     the vectors of their prompts, float16 [D]. At least one template is taken."""
-    step = math.ceil(TEXTS_AT_ONCE / sum(len(names) for task in tasks for names in task.synonyms))
+    step = math.ceil(encoder.texts_at_once / sum(len(names) for task in tasks for names in task.synonyms))
     vectors: dict[str, np.ndarray] = {}
     most = most_templates(tasks)
     for used in range(0, most, step):

@@ -14,28 +14,29 @@ from react_ray.serving.batches import Batches
 from react_ray.serving.lru import Lru
 
 TEXTS_AT_ONCE, IMAGES_AT_ONCE = 64, 16
-REMEMBERED = 20_000  # texts: 20 MB at 512 dimensions
+REMEMBERED_BYTES, TEXT_BYTES = 1 << 27, 320  # TEXT_BYTES: of a text besides its vector. 100,000 at 512 dimensions
 
 
 class Encoder:
-    def __init__(self, model: QueryModel, threads: Executor) -> None:
-        """threads: decode images. Texts and images have a thread each: one request's classes do not take all, and
-        texts do not wait until the model for images is loaded."""
+    def __init__(self, model: QueryModel, threads: Executor, num_cpus: int) -> None:
+        """threads: decode images. Texts and images have threads of their own: texts do not wait until the model for
+        images is loaded. num_cpus: of which texts take half, so that one request's classes do not take all."""
         self.model, self._threads = model, threads
-        self._of_texts, self._of_images = (
-            ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("texts", "images")
-        )
-        self._texts = Batches(self._embed_texts, self._of_texts, TEXTS_AT_ONCE)
+        calls_at_once = max(1, num_cpus // 2)
+        self.texts_at_once = TEXTS_AT_ONCE * calls_at_once
+        self._of_texts = ThreadPoolExecutor(calls_at_once, "texts")
+        self._of_images = ThreadPoolExecutor(1, "images")
+        self._texts = Batches(self._embed_texts, self._of_texts, TEXTS_AT_ONCE, calls_at_once)
         self._images = Batches(self._embed_images, self._of_images, IMAGES_AT_ONCE)
-        self._known: Lru[str, np.ndarray] = Lru(REMEMBERED)
+        self._known: Lru[str, np.ndarray] = Lru(REMEMBERED_BYTES, lambda vector_D: vector_D.nbytes + TEXT_BYTES)
 
     async def texts(self, texts: Sequence[str]) -> np.ndarray:
         """float16 [N, D], unit norm."""
         distinct = list(dict.fromkeys(texts))
         found = {text: vector_D for text in distinct if (vector_D := self._known.peek(text)) is not None}
         missing = [text for text in distinct if text not in found]
-        for start in range(0, len(missing), TEXTS_AT_ONCE):  # a request that is given up stops here
-            some = missing[start : start + TEXTS_AT_ONCE]
+        for start in range(0, len(missing), self.texts_at_once):  # a request that is given up stops here
+            some = missing[start : start + self.texts_at_once]
             for text, vector_D in zip(some, await self._texts.ask(some), strict=True):
                 found[text] = vector_D
                 self._known.put(text, vector_D)

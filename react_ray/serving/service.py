@@ -38,9 +38,10 @@ class Service:
     def __init__(self, recipe: Recipe, groups: Sequence[Group] | None = None) -> None:
         """groups: None = this process searches all shards."""
         self.recipe, self.config = recipe, recipe.serve
-        num_cpus = os.cpu_count() or 1
+        all_cpus = os.cpu_count() or 1
+        self.num_cpus = recipe.cluster.num_cpus or all_cpus
         self.threads = ThreadPoolExecutor(
-            2 * num_cpus + 2, "serve", initializer=faiss_threads, initargs=(recipe.cluster.num_cpus or num_cpus,)
+            2 * all_cpus + 2, "serve", initializer=faiss_threads, initargs=(self.num_cpus,)
         )
         self.cache = ShardCache(recipe.cluster.shard_cache_dir, int(recipe.cluster.shard_cache_gb * 2**30))
         self.groups: Sequence[Group] = [_own_group(recipe, self.threads, self.cache)] if groups is None else groups
@@ -54,7 +55,7 @@ class Service:
     async def start(self) -> None:
         """Opens the database and all groups, and loads the text tower if it is there."""
         self.view = view = await self.in_thread(View, self.recipe, self.groups, self.cache)
-        self.encoder = Encoder(view.database.model, self.threads)
+        self.encoder = Encoder(view.database.model, self.threads, self.num_cpus)
         await asyncio.gather(*(group.prepare(view.stamp) for group in self.groups))
         try:
             await self.encoder.texts(["a photo"])

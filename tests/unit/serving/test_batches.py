@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -24,6 +25,25 @@ def test_concurrent_questions_are_answered_together_and_in_order() -> None:
 
     assert asyncio.run(all_of()) == [[10 * number, 10 * number + 10] for number in range(5)]
     assert calls == [4, 4, 2]
+
+
+def test_several_calls_run_at_once_and_a_question_does_not_wait_for_a_call_before_it() -> None:
+    together = threading.Barrier(2, timeout=60)
+
+    def work(questions: list[int]) -> list[int]:
+        together.wait()
+        return questions
+
+    async def all_of() -> None:
+        with ThreadPoolExecutor(2) as threads:
+            batches = Batches(work, threads, 2, calls_at_once=2)
+            assert await batches.ask([1, 2, 3]) == [1, 2, 3]
+            first = asyncio.ensure_future(batches.ask([4]))
+            while not together.n_waiting:
+                await asyncio.sleep(0)
+            assert await batches.ask([5]) == [5] and await first == [4]
+
+    asyncio.run(all_of())
 
 
 def test_who_has_gone_away_is_not_waited_for_and_a_failure_reaches_those_it_concerns() -> None:
