@@ -19,6 +19,7 @@ from react_ray.selection.select import coverage
 BINS = np.round(np.arange(-1.0, 1.0001, 0.05), 2)  # edges of the cosine histogram
 EXAMPLES, OVERLAPS, NAMED = 3, 20, 10
 MOST_OF = 4  # classes; most of fewer say nothing of the templates
+SO_MANY = "so many at once point to templates or a key that do not fit the database: try others"
 NOT_MATCHED = Matched()
 
 
@@ -79,6 +80,11 @@ def set_report(
     }
 
 
+def are_many(num_flagged: int, num_classes: int) -> bool:
+    """Whether so many classes do not match their pairs that it is not for these classes."""
+    return 2 * num_flagged > num_classes >= MOST_OF
+
+
 def lines(report: dict[str, Any]) -> list[str]:
     """Returns the lines of the report that the terminal shows."""
     counts = np.array([row["pairs"] for row in report["classes"]])
@@ -98,8 +104,8 @@ def lines(report: dict[str, Any]) -> list[str]:
     flagged = [name for name in report["flagged"] if name not in report["dropped_classes"]]
     if flagged:
         advice = (
-            "so many at once point to templates or a key that do not fit the database: try others"
-            if 2 * len(flagged) > len(counts) >= MOST_OF
+            SO_MANY
+            if are_many(len(flagged), len(counts))
             else "try synonyms, another key, other templates or a larger pool, or leave them out with "
             f"retrieve.min_match={WEAK_BELOW:g}"
         )

@@ -179,6 +179,7 @@ class ClassFound(BaseModel):
 class ClassesAnswer(Answered):
     classes: list[ClassFound]
     retrieve: Annotated[dict[str, Any], Field(description="the section of the recipe that selects so, without exclude")]
+    advice: Annotated[str | None, Field(description="what most classes without a match point to")]
     differs: Annotated[list[str], Field(description="what `retrieve` does besides; empty = it selects these pairs")]
 
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
-WINDOW_S = 0.0015
+WINDOW_S, FEW = 0.0015, 8
 
 
 class Batches(Generic[A, B]):
@@ -20,25 +20,28 @@ class Batches(Generic[A, B]):
         """work: answers a list of questions; most: questions of one call, above which the rest waits for the next.
         threads: of as many as there are calls at once."""
         self._work, self._threads, self._most, self._calls_at_once = work, threads, most, calls_at_once
-        self._waiting: list[tuple[A, asyncio.Future[B]]] = []
+        self._few: list[tuple[A, asyncio.Future[B]]] = []  # of those who ask little, who do not wait for the others
+        self._many: list[tuple[A, asyncio.Future[B]]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def ask(self, questions: Sequence[A]) -> list[B]:
         """Returns the answers in the order of the questions. What `work` raises is raised for all of its call."""
         loop = asyncio.get_running_loop()
         mine: list[asyncio.Future[B]] = [loop.create_future() for _ in questions]
-        self._waiting += zip(questions, mine, strict=True)
+        waiting = self._few if len(questions) <= FEW else self._many
+        waiting += zip(questions, mine, strict=True)
         self._tasks = [task for task in self._tasks if not task.done()]
-        more = min(math.ceil(len(self._waiting) / self._most), self._calls_at_once - len(self._tasks))
+        more = min(math.ceil((len(self._few) + len(self._many)) / self._most), self._calls_at_once - len(self._tasks))
         self._tasks += [loop.create_task(self._run()) for _ in range(more)]
         return list(await asyncio.gather(*mine))
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(WINDOW_S)
-        while self._waiting:
-            now, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-            now = [(question, future) for question, future in now if not future.done()]  # the others have gone away
+        while self._few or self._many:
+            now = [(question, future) for question, future in self._taken() if not future.done()]
+            if not now:  # all who asked have gone away
+                continue
             try:
                 answers = await loop.run_in_executor(self._threads, self._work, [question for question, _ in now])
             except Exception as error:
@@ -49,3 +52,9 @@ class Batches(Generic[A, B]):
             for (_, future), answer in zip(now, answers, strict=True):
                 if not future.done():
                     future.set_result(answer)
+
+    def _taken(self) -> list[tuple[A, asyncio.Future[B]]]:
+        now = (self._few[: self._most] + self._many)[: self._most]
+        num_few = min(len(self._few), self._most)
+        del self._few[:num_few], self._many[: len(now) - num_few]
+        return now

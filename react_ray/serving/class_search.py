@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from react_ray.serving.screening import Screening
 
 QUERIES_AT_ONCE, HITS_AT_ONCE = 1024, 1 << 22  # of one search: others wait for its end
 MOST_HITS = 1 << 24  # of a round: half a gigabyte
-FIRST_ROUND = 0.7  # of the time of the request, in which the first round has to end
+FIRST_ROUND = 0.5  # of the time of the request, in which the first round has to end
 MOST_TIME = 0.5  # of the request, after which no further round begins: what was found has to be described as well
 SETTLED_BYTES = 1 << 30  # of vectors of a database, up to which pairs are compared with all classes
 
@@ -90,6 +91,12 @@ class ClassSearch:
             self._hits = [*(table for table in others if table.num_rows), *found]
             await in_thread(rounds.add, found)
         return await in_thread(self._matched, rounds.chosen)
+
+    @cached_property
+    def classes_hit(self) -> set[int]:
+        """The classes that anything was found for."""
+        queries = [table["query_id"].to_numpy() for table in self._hits]
+        return set(self.class_Q[np.concatenate(queries)].tolist()) if queries else set()
 
     def without(self, classes: Collection[int]) -> pa.Table:
         """As `chosen`, if these classes get no pairs."""
@@ -167,9 +174,10 @@ class ClassSearch:
     def _check_pace(self, began: float, done: float) -> None:
         """began: the share of the time that had passed before the first round. done: of its queries, the share that is
         answered."""
-        needed, left = (self.finder.share_of_time - began) / done, FIRST_ROUND - began
-        if done < 1 and needed > left:
-            raise TooSlow(max(left, 0.0) / needed)
+        now = self.finder.share_of_time
+        needed = (now - began) / done
+        if done < 1 and began + needed > FIRST_ROUND:
+            raise TooSlow(max(FIRST_ROUND - now, 0.0) / needed)
 
     def _table(self, rows: np.ndarray, found: Sequence[Any]) -> pa.Table:
         tables = [schema.HITS.empty_table()]

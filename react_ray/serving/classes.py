@@ -17,6 +17,7 @@ from react_ray.recipe import Recipe
 from react_ray.selection.config import RetrieveConfig
 from react_ray.selection.excluded import excluded_pairs
 from react_ray.selection.match_quality import ClassMatch, below
+from react_ray.selection.report import SO_MANY, are_many
 from react_ray.selection.screen import check_screening
 from react_ray.serving.api import ClassesBody
 from react_ray.serving.class_columns import ClassColumns
@@ -75,7 +76,9 @@ async def classes(service: Service, view: View, body: ClassesBody) -> dict[str, 
     finder.timer.ends("metadata")
     told = [*differences(recipe, view, body, config), *told, *search.differs, *screening.differs]
     section = config.model_dump(mode="json", exclude_defaults=True, exclude={"exclude"})
-    return {"classes": out, "retrieve": section, "differs": told, **finder.answer()}
+    num_unmatched = sum(bool(matches[number].flags) for number in matches)
+    advice = f"{SO_MANY.capitalize()}." if are_many(num_unmatched, len(names)) else None
+    return {"classes": out, "advice": advice, "retrieve": section, "differs": told, **finder.answer()}
 
 
 async def _searched(
@@ -122,7 +125,7 @@ def _described(
     dropped: list[int],
 ) -> list[dict[str, Any]]:
     """names: of each class."""
-    view, first = search.finder.view, search.first_of_class
+    view, first, config = search.finder.view, search.first_of_class, search.config
     of_class = [found.of_class(first[number]) for number in range(len(names))]
     shown = np.concatenate([rows[: body.per_class] for rows in of_class])
     ids, prompts = found.pair_ids[shown], search.queries["prompt"]
@@ -153,7 +156,9 @@ def _described(
                 "scores": np.sort(found.scores[rows])[::-1].tolist(),
                 "named": None if match.named is None else round(match.named, 3),
                 "z": hits[0]["z"] if hits else None,
-                "flagged": _sentence(match, count, search.config.min_match if first[number] in dropped else 0.0),
+                "flagged": _sentence(
+                    match, count, first[number] in dropped, first[number] in search.classes_hit, config
+                ),
             }
         )
     return out
@@ -171,13 +176,15 @@ def _z_scores(search: ClassSearch, found: ClassColumns, rows: np.ndarray) -> np.
     return out
 
 
-def _sentence(match: ClassMatch, count: int, min_match: float) -> str | None:
-    """min_match: below which the class lies; 0 = it does not."""
-    if min_match:
-        return f"It gets no pairs, because it does not reach retrieve.min_match={min_match:g}. {match.advice[0]}"
+def _sentence(match: ClassMatch, count: int, is_dropped: bool, has_hits: bool, config: RetrieveConfig) -> str | None:
+    if is_dropped:
+        return f"It gets no pairs, because it does not reach retrieve.min_match={config.min_match:g}. {match.advice[0]}"
+    if not count and has_hits:
+        others = "other classes match its hits better, or " if config.exclusive else ""
+        return f"It gets no pairs: {others}the rules leave them out. Use other names or templates, or relax the rules."
     if not count:
         return "No pair was found for it: relax the filters, or ingest a larger pool."
     if not match.flags:
         return None
-    unnamed = "hardly any caption names it, and " if match.named is not None else ""
+    unnamed = "hardly any caption of its pairs names it, and " if match.named is not None else ""
     return f"It may be missing here: {unnamed}its best hit is no nearer than those of random words. {match.advice[0]}"

@@ -117,5 +117,7 @@ def differences(recipe: Recipe, view: View, body: Selecting, config: RetrieveCon
         told.append(f"`retrieve` selects {wanted}; here they are {config.pairs_per_class:,} at most.")
     tasks = [task.name for task in own_tasks(recipe)]
     if body.task in tasks and (len(tasks) > 1 or recipe.tasks.queries or recipe.tasks.seed_images):
-        told.append("`retrieve` asks for more than this task, and a pair may count for something else there.")
+        told.append(
+            "`retrieve` of this recipe asks for more than this task, and a pair may count for something else there."
+        )
     return told

@@ -21,18 +21,18 @@ from react_ray.vectors import from_vectors
 class StoredPrompts:
     def __init__(self, recipe: Recipe) -> None:
         self._uri = join(recipe.out, QUERIES.name)
-        self._content = ""
-        self._vectors: dict[str, np.ndarray] = {}
+        self._kept: tuple[str, dict[str, np.ndarray]] = "", {}  # content of the artifact, vectors in it
 
     def of(self, backbone: dict[str, Any]) -> Mapping[str, np.ndarray]:
         """float16 [D] by sentence; empty if none of this model are there, or if they cannot be read."""
         with suppress(ReactRayError):
             found = open_artifact(self._uri, QUERIES)
-            if found.content != self._content:
-                self._vectors = _vectors(found)
-                self._content = found.content
-            if same_text_tower(backbone, found.facts.backbone):
-                return self._vectors
+            if not same_text_tower(backbone, found.facts.backbone):
+                return {}
+            kept = self._kept
+            if kept[0] != found.content:
+                kept = self._kept = found.content, _vectors(found)
+            return kept[1]
         return {}
 
 

@@ -18,6 +18,7 @@ let total = null;
 let server;
 let filters = [];
 let noting = 0;
+let asked = { body: {}, section: {} };
 
 // Takes over what the address says. quota: pairs per class where it says nothing.
 export function restore(state, quota) {
@@ -27,6 +28,7 @@ export function restore(state, quota) {
 // body: what was sent to POST /v1/classes, answer: its answer. Returns the nodes of the page, to be updated once.
 export function results(body, answer, info) {
   server = info;
+  asked = { body, section: answer.retrieve };
   const range = extent(answer.classes);
   filters = answer.retrieve.filters ?? [];
   const ask = { range, choice: () => chosen, onthreshold: setThreshold, onreject: reject, open };
@@ -34,6 +36,7 @@ export function results(body, answer, info) {
   total = summary(sections, { range, choice: () => chosen, onthreshold: setThreshold, recipe: () => recipe(body) },
     `${server.name}-${body.task || 'classes'}`);
   const flagged = answer.classes.filter(one => one.flagged).length;
+  const unmatched = answer.classes.filter(one => one.flagged && one.num_selected).length;
   const list = element('div', { id: 'class-list' }, weakestFirst(sections).map(section => section.node));
   const linked = parse(location.hash).open;
   if (linked !== null) setTimeout(() => openLinked(linked));
@@ -42,47 +45,57 @@ export function results(body, answer, info) {
       badges(answer, { k: chosen.quota, key: body.key ?? '' })),
     ...partialWarning(answer),
     ...answer.differs.map(sentence => element('p', { class: 'note' }, sentence.replaceAll('`', ''))),
-    ...(flagged ? [lead(flagged, answer.classes.length)] : []),
+    ...(unmatched ? [lead(unmatched, answer.classes.length, answer.advice)] : []),
     total.node,
-    rules(answer.retrieve),
+    rules(),
     sift(sections, list, flagged),
     list,
     snippets('/v1/classes', body, server),
   ];
 }
 
-// The section of the recipe by which the pairs were selected, one rule a line.
-function rules(section) {
-  const lines = Object.entries(section).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
-  return element('details', {}, element('summary', {}, 'Rules of the selection (retrieve)'),
-    element('pre', { tabIndex: 0, 'aria-label': 'the rules' }, element('code', {}, lines.join('\n'))));
+// The section of the recipe by which the pairs are selected, one rule a line.
+function rules() {
+  return element('details', { id: 'rules' }, element('summary', {}, 'Rules of the selection (retrieve)'),
+    element('pre', { tabIndex: 0, 'aria-label': 'the rules' }, element('code')));
 }
 
-function lead(flagged, num) {
-  const rest = ` of ${count(num, 'class')} ${flagged === 1 ? 'does' : 'do'} not look like what was asked for.`;
-  return element('p', { class: 'lead' }, element('b', { class: 'down' }, String(flagged)), rest);
+// What the threshold and the rejected pairs add to the rules, and to a request.
+function chosenRules() {
+  const { threshold, rejected } = chosen;
+  const hits = sections.flatMap(section => section.one.hits).filter(hit => rejected.has(hit.pair_id));
+  const alike = hits.flatMap(hit => hit.folded); // one of these would take the place of what it repeats
+  return { ...(threshold === null ? {} : { min_score: threshold }),
+    ...(rejected.size ? { exclude: [...new Set([...rejected, ...alike])] } : {}) };
+}
+
+function lead(unmatched, num, advice) {
+  const rest = ` of ${count(num, 'class')} ${unmatched === 1 ? 'does' : 'do'} not look like what was asked for.`;
+  return element('p', { class: 'lead' }, element('b', { class: 'down' }, String(unmatched)), rest,
+    advice ? ` ${advice}` : '');
 }
 
 // Brings all counts and cards up to date with the threshold and the rejected pairs.
 export function update() {
   for (const section of sections) section.update();
   total.update();
+  const lines = Object.entries({ ...asked.section, ...chosenRules() });
+  document.querySelector('#rules code').textContent =
+    lines.map(([name, value]) => `${name}: ${JSON.stringify(value)}`).join('\n');
+  byId('snippets').replaceWith(snippets('/v1/classes', { ...asked.body, ...chosenRules() }, server));
 }
 
 // The body of POST /v1/recipe without its name.
-function recipe({ classes, task, templates, key, filters, dedup, pairs_per_class }) {
-  const { threshold, rejected } = chosen;
-  const hits = sections.flatMap(section => section.one.hits).filter(hit => rejected.has(hit.pair_id));
-  const alike = hits.flatMap(hit => hit.folded); // one of these would take the place of what it repeats
-  return { classes, task, templates, key, filters, dedup, pairs_per_class, min_score: threshold ?? undefined,
-    exclude: [...new Set([...rejected, ...alike])] };
-}
+const recipe = ({ classes, task, templates, key, filters, dedup, pairs_per_class }) =>
+  ({ classes, task, templates, key, filters, dedup, pairs_per_class, ...chosenRules() });
 
 // Browsers limit how often the address may change, so that of a dragged threshold is written when it rests.
 function remember() {
   clearTimeout(noting);
   noting = setTimeout(() => {
-    if (parse(location.hash).mode === 'classes') note({ min_score: chosen.threshold, rejected: chosen.rejected });
+    if (parse(location.hash).mode !== 'classes') return;
+    note({ min_score: chosen.threshold, rejected: chosen.rejected });
+    say(`${count(total.numKept(), 'pair')} in all.`);
   }, 150);
 }
 
@@ -97,7 +110,7 @@ function reject(hit) {
   if (!was) chosen.rejected.add(hit.pair_id);
   update();
   remember();
-  say(`${was ? 'Kept again' : 'Rejected'}; ${count(total.numKept(), 'pair')} in all.`);
+  say(was ? 'Kept again.' : 'Rejected.');
 }
 
 function open(hit, card, one) {

@@ -21,7 +21,7 @@ export function classSection(one, server, { range, choice, onthreshold, onreject
   const facts = measures(one).map(text => element('span', {}, text));
   const node = element('section', { class: 'entry', 'aria-label': one.name },
     element('div', { class: 'about' },
-      element('h2', {}, one.name, synonyms),
+      element('h2', {}, one.name, ' ', synonyms),
       one.flagged ? element('p', { class: 'warning' }, one.flagged) : null,
       element('p', { class: 'measures' }, counted, facts),
       plot.node),
@@ -98,7 +98,7 @@ function whyNot(hit, { threshold, rejected }) {
 }
 
 function more(one) {
-  if (!one.hits.length) return 'No pair was found for it.';
+  if (!one.hits.length) return '';
   const num = one.scores.length - one.hits.length;
   return num > 0 ? `${count(num, 'more pair')} in the histogram` : '';
 }

@@ -1,16 +1,20 @@
 // Filters and sorts the classes on the page.
 import { count, element } from './element.js';
 
-// The weakest first: flagged ones, then by how far the best pair stands out, then by the number of pairs.
+// The weakest first: flagged ones and those without pairs, then by how far the best pair stands out, then by the number
+// of pairs.
 const ORDERS = {
-  'weakest first': (a, b) =>
-    Boolean(b.flagged) - Boolean(a.flagged) || (a.z ?? Infinity) - (b.z ?? Infinity) || a.num_selected - b.num_selected,
+  'weakest first': (a, b, isWeakA, isWeakB) =>
+    isWeakB - isWeakA || (a.z ?? Infinity) - (b.z ?? Infinity) || a.num_selected - b.num_selected,
   'as given': () => 0,
   'by name': (a, b) => a.name.localeCompare(b.name),
   'best score first': (a, b) => (b.scores[0] ?? -2) - (a.scores[0] ?? -2),
 };
 
-const sorted = (sections, order) => [...sections].sort((a, b) => ORDERS[order](a.one, b.one));
+const isWeak = section => Boolean(section.one.flagged) || !section.numKept();
+
+const sorted = (sections, order) =>
+  [...sections].sort((a, b) => ORDERS[order](a.one, b.one, isWeak(a), isWeak(b)));
 
 export const weakestFirst = sections => sorted(sections, 'weakest first');
 

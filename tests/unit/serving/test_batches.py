@@ -46,6 +46,25 @@ def test_several_calls_run_at_once_and_a_question_does_not_wait_for_a_call_befor
     asyncio.run(all_of())
 
 
+def test_who_asks_little_does_not_wait_for_those_who_ask_much() -> None:
+    calls: list[list[int]] = []
+
+    def work(questions: list[int]) -> list[int]:
+        calls.append(questions)
+        return questions
+
+    async def all_of() -> None:
+        with ThreadPoolExecutor(1) as threads:
+            batches = Batches(work, threads, 10)
+            many = asyncio.ensure_future(batches.ask(list(range(30))))
+            await asyncio.sleep(0)
+            assert await batches.ask([100, 101]) == [100, 101]
+            assert await many == list(range(30))
+
+    asyncio.run(all_of())
+    assert calls == [[100, 101, *range(8)], list(range(8, 18)), list(range(18, 28)), [28, 29]]
+
+
 def test_who_has_gone_away_is_not_waited_for_and_a_failure_reaches_those_it_concerns() -> None:
     def work(questions: list[str]) -> list[str]:
         if "bad" in questions:
