@@ -83,7 +83,9 @@ class TextTower:
         return Tokenizer(self.shape.context_length)
 
     def embed_texts(self, texts: list[str]) -> np.ndarray:
-        """[N] -> float16 [N, D], unit norm; a row that is not finite, or null, is all NaN."""
+        """[N] -> float16 [N, D], unit norm; a row that is not finite, or null, is all NaN.
+
+        The last digit of a vector may depend on the texts beside it."""
         ids_NT = self._tokenizer(texts)
         length_N = ids_NT.argmax(axis=1) + 1
         feature_ND = np.empty((len(texts), self._of("text_projection").shape[1]), np.float32)

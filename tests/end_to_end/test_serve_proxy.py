@@ -12,6 +12,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+import ray.util
 from ray import serve
 from ray.serve.config import HTTPOptions
 
@@ -25,6 +26,7 @@ from react_ray.stages.serve import served
 from react_ray.stages.serving.application import NAME, Ingress, group_name
 from react_ray.stages.serving.by_ray import QUIET, _free_port
 from react_ray.stages.serving.group_replica import GroupReplica
+from react_ray.stages.serving.keeper import OF_SERVE, SPACE
 from tests.support.ray_serve import num_running
 from tests.support.searchable import ANIMALS, write_searchable
 from tests.support.serving import serving_recipe
@@ -109,7 +111,7 @@ def test_another_port_than_that_of_the_proxy_is_refused_whoever_listens_there(fo
         pass
 
 
-def test_several_processes_take_requests_and_serve_ends_with_them(folder: Path, port: int) -> None:
+def test_several_processes_take_requests_beside_what_others_have_started(folder: Path, port: int) -> None:
     with served(two_ingresses(folder, port)) as url:
         assert (num_running("Ingress"), num_running("group-0")) == (2, 1)
         hits = react_ray.connect(url).search("a heron", 20, key="text")["results"][0]["hits"]
@@ -119,9 +121,22 @@ def test_several_processes_take_requests_and_serve_ends_with_them(folder: Path, 
         with pytest.raises(ClusterError, match=said), served(two_ingresses(folder, port)):
             pass
         assert react_ray.connect(url).search("a heron", 3, key="text")["coverage"] == 1
-    assert not serve.status().applications
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port))
+    while serve.status().applications:
+        pass
+    socket.create_connection(("127.0.0.1", port)).close()
+
+
+def test_serve_ends_with_the_last_command_if_one_of_them_has_started_it(folder: Path, port: int) -> None:
+    serve.shutdown()
+    first, second = (
+        serving_recipe(f"{folder}/database", name=name, serve={"port": 0, "max_replicas": 2}) for name in ("a", "b")
+    )
+    with served(first):
+        with served(second):
+            assert len(serve.status().applications) == 2
+        while len(serve.status().applications) > 1:
+            pass
+    assert not [one for one in ray.util.list_named_actors(all_namespaces=True) if one["namespace"] in (SPACE, OF_SERVE)]
 
 
 def two_ingresses(folder: Path, port: int) -> Recipe:
