@@ -149,6 +149,13 @@ def test_a_class_list_asks_by_as_many_templates_as_there_is_time_for(database: s
     assert pairs == expected and found["differs"] == []
 
 
+def test_a_class_whose_hits_the_rules_leave_out_is_told_so(database: str, tmp_path: Path) -> None:
+    _, found = shown(recipe_over(database, tmp_path / "out", {"min_score": 1.0, "keys": ["text"]}), {})
+    expected = "It gets no pairs: other classes match its hits better, or the rules leave them out. Use other names"
+    assert all(not one["hits"] and one["flagged"].startswith(expected) for one in found["classes"])
+    assert found["advice"] is None
+
+
 def test_classes_of_one_name_show_the_same_pairs(database: str, tmp_path: Path) -> None:
     names = [["crane", "heron"], "horse", ["crane", "rocket"]]
     tasks = {"name": "things", "class_names": names, "templates": ["a {}"], "duplicates": "share"}
