@@ -38,8 +38,9 @@ class Batches(Generic[A, B]):
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(WINDOW_S)
-        while self._few or self._many:
-            now = [(question, future) for question, future in self._taken() if not future.done()]
+        while waiting := self._few or self._many:
+            now = [(question, future) for question, future in waiting[: self._most] if not future.done()]
+            del waiting[: self._most]
             if not now:  # all who asked have gone away
                 continue
             try:
@@ -52,9 +53,3 @@ class Batches(Generic[A, B]):
             for (_, future), answer in zip(now, answers, strict=True):
                 if not future.done():
                     future.set_result(answer)
-
-    def _taken(self) -> list[tuple[A, asyncio.Future[B]]]:
-        now = (self._few[: self._most] + self._many)[: self._most]
-        num_few = min(len(self._few), self._most)
-        del self._few[:num_few], self._many[: len(now) - num_few]
-        return now
