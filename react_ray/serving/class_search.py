@@ -35,7 +35,7 @@ from react_ray.serving.screening import Screening
 QUERIES_AT_ONCE, HITS_AT_ONCE = 1024, 1 << 22  # of one search: others wait for its end
 MOST_HITS = 1 << 24  # of a round: half a gigabyte
 FIRST_ROUND = 0.5  # of the time of the request, in which the first round has to end
-MOST_TIME = 0.5  # of the request, after which no further round begins: what was found has to be described as well
+LAST_ROUND = 0.8  # of it, in which a further round has to end: what was found has to be described as well
 SETTLED_BYTES = 1 << 30  # of vectors of a database, up to which pairs are compared with all classes
 
 
@@ -76,17 +76,20 @@ class ClassSearch:
         """select.MATCHED."""
         in_thread = self.finder.service.in_thread
         rounds = self._rounds = await in_thread(self._made_rounds)
+        each = 0.0  # share of the time for a hit of a query, in the last round
         while (rows := np.flatnonzero(rounds.again)).size:
             sources = len(np.unique(self.class_Q[rows])) if self.config.by_class else len(rows)
             num = sources * min(rounds.depth, self._num_pairs) * len(self.config.keys)
             if num > MOST_HITS and not self._hits:
                 said = f"these classes have {num:,} hits, more than the {MOST_HITS:,} of one request"
                 raise Refused(f"{said}; ask for fewer classes or pairs of each", field="classes")
-            if self._hits and (num > MOST_HITS or self.finder.share_of_time > MOST_TIME):
+            began = self.finder.share_of_time
+            if self._hits and (num > MOST_HITS or began + each * len(rows) * rounds.depth > LAST_ROUND):
                 told = "`retrieve` searches deeper for classes that are short of pairs"
                 self.differs.append(f"{told}; ask for fewer classes to see it.")
                 break
             found = await self._search(rows, rounds.depth)
+            each = (self.finder.share_of_time - began) / (len(rows) * rounds.depth)
             others = (table.filter(pa.array(~rounds.again[table["query_id"].to_numpy()])) for table in self._hits)
             self._hits = [*(table for table in others if table.num_rows), *found]
             await in_thread(rounds.add, found)
