@@ -41,7 +41,8 @@ BLOCK = (
 ENDS = ("token_embedding.weight", "positional_embedding", "ln_final.weight", "ln_final.bias", "text_projection")
 WITHIN = "text."  # begins the names where the text tower is a module of its own
 LAYER_NORM_EPS = 1e-5
-AT_ONCE, PADDED = 64, 1.3  # texts of one pass; the lengths of these, in those of the shortest
+AT_ONCE = 64  # texts that pass the tower together
+PADDED = 1.3  # times the tokens of the shortest of them that the longest may have
 AGREES = 4e-3  # of a vector's element: the most by which two float16 vectors of the same text may differ
 PROBE = "a photo of two herons by the water, 1998"
 KEY = "react_ray"
@@ -85,7 +86,8 @@ class TextTower:
     def embed_texts(self, texts: list[str]) -> np.ndarray:
         """[N] -> float16 [N, D], unit norm; a row that is not finite, or null, is all NaN.
 
-        The last digit of a vector may depend on the texts beside it."""
+        The last digit of a vector may depend on the texts beside it.
+        """
         ids_NT = self._tokenizer(texts)
         length_N = ids_NT.argmax(axis=1) + 1
         feature_ND = np.empty((len(texts), self._of("text_projection").shape[1]), np.float32)

@@ -20,8 +20,11 @@ class Batches(Generic[A, B]):
         """work: answers a list of questions; most: questions of one call, above which the rest waits for the next.
         threads: of as many as there are calls at once."""
         self._work, self._threads, self._most, self._calls_at_once = work, threads, most, calls_at_once
-        self._few: list[tuple[A, asyncio.Future[B]]] = []  # of those who ask little, who do not wait for the others
+        # Calls take turns with the questions of those who ask little and of those who ask much: neither wait for all of
+        # the others.
+        self._few: list[tuple[A, asyncio.Future[B]]] = []
         self._many: list[tuple[A, asyncio.Future[B]]] = []
+        self._last_was_few = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def ask(self, questions: Sequence[A]) -> list[B]:
@@ -38,7 +41,9 @@ class Batches(Generic[A, B]):
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(WINDOW_S)
-        while waiting := self._few or self._many:
+        while self._few or self._many:
+            waiting = self._few if self._few and not (self._many and self._last_was_few) else self._many
+            self._last_was_few = waiting is self._few
             now = [(question, future) for question, future in waiting[: self._most] if not future.done()]
             del waiting[: self._most]
             if not now:  # all who asked have gone away

@@ -14,7 +14,8 @@ from react_ray.serving.batches import Batches
 from react_ray.serving.lru import Lru
 
 TEXTS_AT_ONCE, IMAGES_AT_ONCE = 64, 16
-REMEMBERED_BYTES, TEXT_BYTES = 1 << 27, 320  # TEXT_BYTES: of a text besides its vector. 100,000 at 512 dimensions
+REMEMBERED_BYTES = 1 << 27  # 100,000 texts with vectors of 512 dimensions
+TEXT_BYTES = 320  # that a text takes besides its vector
 
 
 class Encoder:

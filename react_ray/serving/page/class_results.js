@@ -89,13 +89,13 @@ export function update() {
 const recipe = ({ classes, task, templates, key, filters, dedup, pairs_per_class }) =>
   ({ classes, task, templates, key, filters, dedup, pairs_per_class, ...chosenRules() });
 
-// Browsers limit how often the address may change, so that of a dragged threshold is written when it rests.
-function remember() {
+// Browsers limit how often the address may change, so that of a dragged threshold is written, and said, when it rests.
+function remember(what = '') {
   clearTimeout(noting);
   noting = setTimeout(() => {
     if (parse(location.hash).mode !== 'classes') return;
     note({ min_score: chosen.threshold, rejected: chosen.rejected });
-    say(`${count(total.numKept(), 'pair')} in all.`);
+    say(`${what}${count(total.numKept(), 'pair')} in all.`);
   }, 150);
 }
 
@@ -109,8 +109,7 @@ function reject(hit) {
   const was = chosen.rejected.delete(hit.pair_id);
   if (!was) chosen.rejected.add(hit.pair_id);
   update();
-  remember();
-  say(was ? 'Kept again.' : 'Rejected.');
+  remember(was ? 'Kept again; ' : 'Rejected; ');
 }
 
 function open(hit, card, one) {

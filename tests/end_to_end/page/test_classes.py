@@ -47,6 +47,11 @@ def test_classes_become_a_recipe_with_a_threshold_and_without_the_rejected_pairs
     expected = str(sum(min(6, num) for num in passing))
     expect(num_selected).to_have_text(expected)
     assert 0 < int(expected) < 18
+    chosen = f'"min_score": {retrieve.min_score}, "exclude": [ {rejected} ]'
+    assert chosen in tab.locator("#snippets code").first.text_content()
+    assert f"min_score: {retrieve.min_score}\nexclude: [{rejected}]" in (
+        tab.locator("#rules code").text_content() or ""
+    )
     expect(tab).to_have_url(re.compile(f"min_score={re.escape(str(retrieve.min_score))}(&|$)"))  # when it rests
     expect(tab).to_have_url(re.compile(f"rejected={rejected}(&|$)"))
     tab.reload()

@@ -65,6 +65,21 @@ def test_who_asks_little_does_not_wait_for_those_who_ask_much() -> None:
     assert calls == [[100, 101], *(list(range(start, start + 10)) for start in (0, 10, 20))]
 
 
+def test_who_asks_much_is_answered_though_others_ask_all_the_time() -> None:
+    async def all_of() -> None:
+        with ThreadPoolExecutor(1) as threads:
+            batches: Batches[int, int] = Batches(lambda questions: questions, threads, 10)
+            many = asyncio.ensure_future(batches.ask(list(range(30))))
+
+            async def asks() -> None:
+                while not many.done():
+                    await batches.ask([100])
+
+            await asyncio.wait_for(asyncio.gather(many, *(asks() for _ in range(20))), timeout=60)
+
+    asyncio.run(all_of())
+
+
 def test_who_has_gone_away_is_not_waited_for_and_a_failure_reaches_those_it_concerns() -> None:
     def work(questions: list[str]) -> list[str]:
         if "bad" in questions:

@@ -156,6 +156,16 @@ def test_a_class_whose_hits_the_rules_leave_out_is_told_so(database: str, tmp_pa
     assert found["advice"] is None
 
 
+def test_templates_are_doubted_where_most_classes_have_no_match(database: str, tmp_path: Path) -> None:
+    classes_of = {"task": None, "templates": ["a map of the {} railway"]}
+    recipe = recipe_over(database, tmp_path / "out", {"keys": ["text"], "exclusive": False})
+    _, found = shown(recipe, classes_of | {"classes": ["Zwolle", "Katowice", "Turku", "Plovdiv"]})
+    assert all(one["num_selected"] and one["flagged"] for one in found["classes"])
+    assert found["advice"] == ("So many at once point to templates or a key that do not fit the database: try others.")
+    _, found = shown(recipe, {})
+    assert found["advice"] is None
+
+
 def test_classes_of_one_name_show_the_same_pairs(database: str, tmp_path: Path) -> None:
     names = [["crane", "heron"], "horse", ["crane", "rocket"]]
     tasks = {"name": "things", "class_names": names, "templates": ["a {}"], "duplicates": "share"}
